@@ -1,0 +1,1 @@
+"""Runs Pico machines on trio."""

@@ -1,0 +1,301 @@
+"""The whole contract between a Pico machine and the world, on one page.
+
+A *machine* is a protocol engine without I/O. A *driver* (``pico_asyncio``, ``pico_trio``, or the simulator) owns
+sockets, timers and DNS. The driver turns what happened into an input record and hands it to ``Machine.handle``; the
+machine answers with command records, which the driver fetches with ``Machine.poll`` and carries out. Nothing else
+crosses: no callback, no future, no clock, no random number.
+
+Rules both sides rely on:
+
+1. Handle one or more inputs, drain ``poll()`` to ``None``, then read ``deadline()``. A driver that has several inputs
+   ready hands over all of them before it polls: whatever goes to one connection then leaves in one write.
+2. ``now`` is a monotonic clock in seconds, the same one ``deadline()`` speaks of. It never goes back. ``Tick`` only
+   says that time passed: an early or spurious tick does nothing.
+3. The peer can never make ``handle`` raise. Misuse by our own code raises ``LocalProtocolError``.
+4. Connections are numbered. The driver numbers those it accepted (odd), the machine those it asks for (even).
+5. Every connection that was ``Accepted`` or ``Connected`` ends with exactly one ``ConnectionLost``, even after
+   ``Close`` and ``Abort``; every ``Connect`` is answered by exactly one of ``Connected`` and ``ConnectFailed``. Commands for a
+   connection that is already gone are ignored by the driver.
+6. ``PauseReading`` is advisory: what is already on its way may still arrive and the machine must take it.
+7. The end of a stream is ``EofReceived``, never empty bytes. After it the other direction still works (half-close).
+"""
+
+from typing import Protocol, TypeAlias, TypeVar
+
+import msgspec
+
+Data: TypeAlias = bytes | tuple[bytes | memoryview, ...]
+"""What ``Send`` carries: one piece, or several that the driver writes in order without joining them first."""
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """Base of every input and command: immutable, and outside the garbage collector's sight (42 ns to create)."""
+
+
+# --- inputs: what happened -------------------------------------------------------------------------------------------
+
+
+class Listening(Record, frozen=True, gc=False):
+    """A ``Listen`` or ``ListenDatagram`` succeeded; ``port`` is the real one where 0 was asked for."""
+
+    listener: str
+    host: str
+    port: int
+
+
+class ListenFailed(Record, frozen=True, gc=False):
+    """A listener could not be opened; ``reason`` is one readable clause, such as ``address already in use``."""
+
+    listener: str
+    reason: str
+
+
+class Accepted(Record, frozen=True, gc=False):
+    """A peer connected to ``listener``. ``host`` and ``port`` are the peer's address."""
+
+    connection: int
+    listener: str
+    host: str
+    port: int
+
+
+class Connected(Record, frozen=True, gc=False):
+    """The connection asked for with ``Connect`` is open; ``host`` is the IP address that answered."""
+
+    connection: int
+    host: str
+    port: int
+
+
+class ConnectFailed(Record, frozen=True, gc=False):
+    """The connection asked for with ``Connect`` could not be opened (refused, unreachable, unknown name, timed out)."""
+
+    connection: int
+    reason: str
+
+
+class Received(Record, frozen=True, gc=False):
+    """Bytes arrived (never empty)."""
+
+    connection: int
+    data: bytes
+
+
+class EofReceived(Record, frozen=True, gc=False):
+    """The peer sent its end of stream; it can still receive."""
+
+    connection: int
+
+
+class ConnectionLost(Record, frozen=True, gc=False):
+    """The connection is gone in both directions. ``reason`` is empty after an orderly end."""
+
+    connection: int
+    reason: str
+
+
+class WritingPaused(Record, frozen=True, gc=False):
+    """The driver's send buffer of this connection is above its high-water mark: produce no more for it."""
+
+    connection: int
+
+
+class WritingResumed(Record, frozen=True, gc=False):
+    """The driver's send buffer of this connection has drained below its low-water mark."""
+
+    connection: int
+
+
+class DatagramReceived(Record, frozen=True, gc=False):
+    """A datagram arrived on the datagram listener ``listener``."""
+
+    listener: str
+    data: bytes
+    host: str
+    port: int
+
+
+class Resolved(Record, frozen=True, gc=False):
+    """Answer to ``Resolve``: the addresses of a name (IP address literals), or ``error`` and no address."""
+
+    query: int
+    addresses: tuple[str, ...]
+    error: str
+
+
+class Tick(Record, frozen=True, gc=False):
+    """Time passed: at least until the last ``deadline()``, or earlier."""
+
+
+class ShutdownRequested(Record, frozen=True, gc=False):
+    """The operator asks for an orderly stop (SIGTERM, SIGINT). A second one asks for a stop at once."""
+
+
+Input: TypeAlias = (
+    Listening
+    | ListenFailed
+    | Accepted
+    | Connected
+    | ConnectFailed
+    | Received
+    | EofReceived
+    | ConnectionLost
+    | WritingPaused
+    | WritingResumed
+    | DatagramReceived
+    | Resolved
+    | Tick
+    | ShutdownRequested
+)
+
+
+# --- commands: what to do --------------------------------------------------------------------------------------------
+
+
+class Listen(Record, frozen=True, gc=False):
+    """Open a TCP listener. ``host`` empty means every address. Answered by ``Listening`` or ``ListenFailed``."""
+
+    listener: str
+    host: str
+    port: int
+
+
+class ListenDatagram(Record, frozen=True, gc=False):
+    """Open a UDP socket. Answered by ``Listening`` or ``ListenFailed``."""
+
+    listener: str
+    host: str
+    port: int
+
+
+class StopListening(Record, frozen=True, gc=False):
+    """Close a listener: new connections are refused, those already accepted live on."""
+
+    listener: str
+
+
+class Connect(Record, frozen=True, gc=False):
+    """Open a TCP connection to a name or address, trying every address of a name, within ``timeout_s`` in all."""
+
+    connection: int
+    host: str
+    port: int
+    timeout_s: float
+
+
+class Send(Record, frozen=True, gc=False):
+    """Send bytes, after all that was sent before on this connection."""
+
+    connection: int
+    data: Data
+
+
+class SendEof(Record, frozen=True, gc=False):
+    """Send our end of stream once everything before it is sent; keep receiving."""
+
+    connection: int
+
+
+class Close(Record, frozen=True, gc=False):
+    """Send what is buffered, then close both directions."""
+
+    connection: int
+
+
+class Abort(Record, frozen=True, gc=False):
+    """Throw away what is buffered and reset the connection at once; also ends a pending ``Connect``."""
+
+    connection: int
+
+
+class PauseReading(Record, frozen=True, gc=False):
+    """Stop receiving on this connection (advisory, see rule 6)."""
+
+    connection: int
+
+
+class ResumeReading(Record, frozen=True, gc=False):
+    """Receive again after ``PauseReading``."""
+
+    connection: int
+
+
+class SendDatagram(Record, frozen=True, gc=False):
+    """Send one datagram from a datagram listener; losing it is no error."""
+
+    listener: str
+    data: bytes
+    host: str
+    port: int
+
+
+class Resolve(Record, frozen=True, gc=False):
+    """Look up the addresses of a name, within ``timeout_s``. Answered by one ``Resolved``."""
+
+    query: int
+    name: str
+    timeout_s: float
+
+
+class Log(Record, frozen=True, gc=False):
+    """One event for people and for log pipelines; ``fields`` are scalars and never hold secrets.
+
+    ``level`` is ``debug``, ``info``, ``warning`` or ``error``.
+    """
+
+    level: str
+    subsystem: str
+    message: str
+    fields: dict[str, str | int | float | bool]
+
+
+class AccessLog(Record, frozen=True, gc=False):
+    """A batch of access log lines: each is the inside of a JSON object, without braces and time."""
+
+    lines: tuple[bytes, ...]
+
+
+class Exit(Record, frozen=True, gc=False):
+    """Leave the driver with this exit code; a non-zero code comes with the one line that says why and what to do."""
+
+    code: int
+    message: str
+
+
+Command: TypeAlias = (
+    Listen
+    | ListenDatagram
+    | StopListening
+    | Connect
+    | Send
+    | SendEof
+    | Close
+    | Abort
+    | PauseReading
+    | ResumeReading
+    | SendDatagram
+    | Resolve
+    | Log
+    | AccessLog
+    | Exit
+)
+
+In_contra = TypeVar("In_contra", contravariant=True)
+Out_co = TypeVar("Out_co", covariant=True)
+
+
+class Machine(Protocol[In_contra, Out_co]):
+    """Bytes, time and events in; bytes, commands and deadlines out. See the rules at the top of this module."""
+
+    def handle(self, event: In_contra, now: float) -> None:
+        """Take one input; the only mutation from outside. Next: more inputs of this turn, then ``poll``."""
+
+    def poll(self) -> Out_co | None:
+        """Return the next command, or ``None`` when there is nothing to do now. Next: ``deadline``."""
+
+    def deadline(self) -> float | None:
+        """Return when the next ``Tick`` is due, in seconds on the clock of ``now``; ``None`` for never."""
+
+
+NodeMachine: TypeAlias = Machine[Input, Command]
+"""What a driver runs: a server, an agent or a forwarder."""

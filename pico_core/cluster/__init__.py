@@ -1,0 +1,1 @@
+"""What a node knows of the others, and where to route."""

@@ -1,0 +1,1 @@
+"""Configuration: text in, checked structs out."""

@@ -1,0 +1,17 @@
+"""The exceptions Pico raises on purpose; anything else that escapes is a bug."""
+
+
+class PicoError(Exception):
+    """Base of all of them. ``str(error)`` is one readable line."""
+
+
+class LocalProtocolError(PicoError):
+    """Our own code asked for something that is not allowed in this state; nothing was changed."""
+
+
+class RemoteProtocolError(PicoError):
+    """The peer broke the protocol. Engines turn it into commands and records; it never leaves a machine."""
+
+
+class ConfigError(PicoError):
+    """A configuration that cannot be used. The text names the key, what is wrong with it and what to do."""

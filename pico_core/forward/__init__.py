@@ -1,0 +1,1 @@
+"""The forwarder as a machine."""

@@ -1,0 +1,1 @@
+"""One request in, an upstream chosen, one response back."""

@@ -1,0 +1,1 @@
+"""The server node as a machine."""
