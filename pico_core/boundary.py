@@ -14,8 +14,8 @@ Rules both sides rely on:
 3. The peer can never make ``handle`` raise. Misuse by our own code raises ``LocalProtocolError``.
 4. Connections are numbered. The driver numbers those it accepted (odd), the machine those it asks for (even).
 5. Every connection that was ``Accepted`` or ``Connected`` ends with exactly one ``ConnectionLost``, even after
-   ``Close`` and ``Abort``; every ``Connect`` is answered by exactly one of ``Connected`` and ``ConnectFailed``. Commands for a
-   connection that is already gone are ignored by the driver.
+   ``Close`` and ``Abort``; every ``Connect`` is answered by exactly one of ``Connected`` and ``ConnectFailed``.
+   Commands for a connection that is already gone are ignored by the driver.
 6. ``PauseReading`` is advisory: what is already on its way may still arrive and the machine must take it.
 7. The end of a stream is ``EofReceived``, never empty bytes. After it the other direction still works (half-close).
 """

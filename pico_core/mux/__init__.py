@@ -1,1 +1,1 @@
-"""Many streams over one connection (yamux)."""
+"""yamux: many streams with flow control inside one connection. Start at ``session.Session``."""

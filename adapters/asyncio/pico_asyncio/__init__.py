@@ -1,1 +1,6 @@
-"""Runs Pico machines on asyncio and uvloop."""
+"""Runs Pico machines on asyncio and uvloop: ``run`` owns the process, ``drive`` lives inside a running loop."""
+
+from pico_asyncio.driver import Sink, drive
+from pico_asyncio.running import run
+
+__all__ = ["Sink", "drive", "run"]

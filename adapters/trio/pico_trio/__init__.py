@@ -1,1 +1,5 @@
-"""Runs Pico machines on trio."""
+"""Runs Pico machines on trio: ``run`` owns the process, ``drive`` lives inside a running trio program."""
+
+from pico_trio.driver import Sink, drive, run
+
+__all__ = ["Sink", "drive", "run"]

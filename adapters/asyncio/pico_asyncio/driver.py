@@ -1,0 +1,382 @@
+"""The asyncio driver: carries out the commands of a node machine and tells it what happened.
+
+One turn: the loop calls the protocol callbacks of everything that is ready, each hands its input to the machine at
+once, and the first of them schedules one ``_flush`` behind them. The flush drains ``poll()`` through a table from
+command type to method and looks at ``deadline()``. So the inputs of a turn are polled for once, however many they
+are, and no event makes a task, a future, a closure or a timer of its own.
+"""
+
+import asyncio
+import functools
+import itertools
+import math
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeAlias
+
+from pico_asyncio import sockets
+from pico_asyncio.connection import BufferedConnection, Connection, StreamConnection
+from pico_asyncio.opening import Resolver, connect
+from pico_core.boundary import (
+    Abort,
+    Accepted,
+    AccessLog,
+    Close,
+    Connect,
+    Connected,
+    ConnectFailed,
+    ConnectionLost,
+    DatagramReceived,
+    Exit,
+    Input,
+    Listen,
+    ListenDatagram,
+    ListenFailed,
+    Listening,
+    Log,
+    NodeMachine,
+    PauseReading,
+    Resolve,
+    Resolved,
+    ResumeReading,
+    Send,
+    SendDatagram,
+    SendEof,
+    ShutdownRequested,
+    StopListening,
+    Tick,
+)
+
+Sink: TypeAlias = Callable[[Log | AccessLog], None]
+"""Where log records go; called on the loop's thread, so it must not block for long."""
+
+_ACCEPTS_PER_TURN: Final = 64
+"""Connections accepted from one listener before the others get their turn."""
+
+_SHORTEST_WAIT_S: Final = 0.001
+"""A timer is never set shorter: uvloop counts milliseconds, and a deadline in the past must not spin the loop."""
+
+_TICK: Final = Tick()
+_SHUTDOWN: Final = ShutdownRequested()
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+async def drive(machine: NodeMachine, sink: Sink, *, signals: bool = False) -> Exit:
+    """Run a machine inside the running loop until it says ``Exit``, and return that record.
+
+    The first input is a ``Tick``, so that the machine can ask for its listeners and connections. When this returns,
+    raises or is cancelled, everything the machine had open is closed: what was sent got one more chance to leave
+    without waiting. The machine is told nothing of that: ``Exit`` is the end of the conversation.
+    With ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``.
+
+    Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
+    """
+    driver = _Driver(asyncio.get_running_loop(), machine, sink)
+    try:
+        driver.start(signals=signals)
+        return await driver.exit
+    finally:
+        await driver.stop()
+
+
+class _Driver:
+    """Owner of the sockets, timers and lookups of one machine."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, machine: NodeMachine, sink: Sink) -> None:
+        self.exit: asyncio.Future[Exit] = loop.create_future()
+        self.receive_buffer = memoryview(bytearray(sockets.RECEIVE_BUFFER_BYTES))
+        self._loop = loop
+        self._time = loop.time
+        self._call_soon = loop.call_soon
+        self._machine = machine
+        self._handle = machine.handle
+        self._connection_type = BufferedConnection if isinstance(loop, asyncio.BaseEventLoop) else StreamConnection
+        self._numbers = itertools.count(1, 2)
+        self._connections: dict[int, Connection] = {}
+        self._connecting: dict[int, asyncio.Task[None]] = {}
+        self._listeners: dict[str, socket.socket | asyncio.AbstractServer] = {}
+        self._datagrams: dict[str, socket.socket] = {}
+        self._resolver = Resolver(loop)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._signals: tuple[signal.Signals, ...] = ()
+        self._flush_due = False
+        self._draining = False
+        self._late: list[Input] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_at = math.inf
+        self._perform: dict[type, Callable[[Any], None]] = {
+            Listen: self._listen,
+            ListenDatagram: self._listen_datagram,
+            StopListening: self._stop_listening,
+            Connect: self._connect,
+            Send: self._send,
+            SendEof: self._on_connection(Connection.send_eof),
+            Close: self._close,
+            Abort: self._abort,
+            PauseReading: self._on_connection(Connection.pause_reading),
+            ResumeReading: self._on_connection(Connection.resume_reading),
+            SendDatagram: self._send_datagram,
+            Resolve: self._resolve,
+            Log: sink,
+            AccessLog: sink,
+            Exit: self._leave,
+        }
+
+    def start(self, *, signals: bool) -> None:
+        """Begin the conversation. Next: await ``exit``, then ``stop``."""
+        if signals:
+            self._signals = _SIGNALS
+        for number in self._signals:
+            self._loop.add_signal_handler(number, self.hand_over, _SHUTDOWN)
+        self.hand_over(_TICK)
+
+    async def stop(self) -> None:
+        """Close everything and wait until it is closed; the machine hears nothing of it."""
+        self._handle = _ignore
+        self._flush_due = True
+        for number in self._signals:
+            self._loop.remove_signal_handler(number)
+        if self._timer is not None:
+            self._timer.cancel()
+        for name in [*self._listeners, *self._datagrams]:
+            self._stop_listening(StopListening(name))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in list(self._connections.values()):
+            connection.close()
+        await asyncio.sleep(0)  # uvloop writes at the end of its turn, asyncio has written already
+        for connection in list(self._connections.values()):
+            if connection.transport.get_write_buffer_size():
+                connection.reset()  # the peer shall see that its stream was cut
+        while self._connections:  # noqa: ASYNC110 - one turn or two: a closed transport is lost in the next
+            await asyncio.sleep(0)
+
+    # --- inputs ---
+
+    def hand_over(self, event: Input) -> None:
+        """Give the machine one input; its commands are fetched at the end of the turn."""
+        if not self._flush_due:
+            self._flush_due = True
+            self._call_soon(self._flush)
+        try:
+            self._handle(event, self._time())
+        except Exception as error:  # noqa: BLE001 - a bug in the machine: without this the loop would only log it
+            self._fail(error)
+
+    def hand_over_safely(self, event: Input) -> None:
+        """Do as ``hand_over``, but while commands are carried out keep the input for when they all are."""
+        if self._draining:
+            self._late.append(event)
+        else:
+            self.hand_over(event)
+
+    def opened(self, connection: Connection) -> None:
+        """Announce a connection under its number, unless nobody wants it any more."""
+        host, port = sockets.endpoint(connection.transport.get_extra_info("peername") or ("", 0))
+        event: Input
+        if connection.listener:
+            wanted = not self.exit.done()
+            connection.number = next(self._numbers)
+            event = Accepted(connection.number, connection.listener, host, port)
+        else:
+            wanted = self._connecting.pop(connection.number, None) is not None
+            event = Connected(connection.number, host, port)
+        if not wanted:
+            connection.reset()
+            return
+        self._connections[connection.number] = connection
+        self.hand_over(event)
+
+    def lost(self, connection: Connection, error: Exception | None) -> None:
+        """Announce the end of a connection that was announced."""
+        if self._connections.pop(connection.number, None) is not None:
+            self.hand_over(ConnectionLost(connection.number, sockets.describe(error)))
+
+    # --- the end of a turn ---
+
+    def _flush(self) -> None:
+        self._draining = True
+        try:
+            self._drain()
+            self._flush_due = False
+            self._arm()
+        except Exception as error:  # noqa: BLE001 - a bug in the machine: without this the loop would only log it
+            self._fail(error)
+        self._draining = False
+
+    def _drain(self) -> None:
+        poll = self._machine.poll
+        perform = self._perform
+        while True:
+            while (command := poll()) is not None:
+                perform[type(command)](command)
+            if not self._late:
+                return
+            late, self._late = self._late, []
+            for event in late:
+                self._handle(event, self._time())
+
+    def _arm(self) -> None:
+        """Set the one timer, unless it goes off early enough as it is: a tick too many does no harm."""
+        deadline = self._machine.deadline()
+        if deadline is None or deadline >= self._armed_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_at = deadline
+        self._timer = self._loop.call_at(max(deadline, self._time() + _SHORTEST_WAIT_S), self._tick)
+
+    def _tick(self) -> None:
+        self._armed_at = math.inf
+        self._timer = None
+        self.hand_over(_TICK)
+
+    def _leave(self, command: Exit) -> None:
+        self._handle = _ignore
+        if not self.exit.done():
+            self.exit.set_result(command)
+
+    def _fail(self, error: BaseException) -> None:
+        self._handle = _ignore
+        if not self.exit.done():
+            self.exit.set_exception(error)
+
+    # --- commands ---
+
+    def _send(self, command: Send) -> None:
+        connection = self._connections.get(command.connection)
+        if connection is None:
+            return
+        data = command.data
+        if not connection.sendable:
+            connection.refuse_to_send()
+        elif isinstance(data, bytes):
+            connection.transport.write(data)
+        else:
+            connection.send_pieces(data)
+
+    def _on_connection(self, method: Callable[[Connection], None]) -> Callable[[Any], None]:
+        """Make, once, the function that carries out a command which has nothing but the connection's number."""
+
+        def perform(command: SendEof | PauseReading | ResumeReading) -> None:
+            connection = self._connections.get(command.connection)
+            if connection is not None:
+                method(connection)
+
+        return perform
+
+    def _close(self, command: Close) -> None:
+        connection = self._connections.get(command.connection)
+        if connection is not None:
+            connection.close()
+        else:
+            self._give_up(command.connection)
+
+    def _abort(self, command: Abort) -> None:
+        connection = self._connections.get(command.connection)
+        if connection is not None:
+            connection.reset()
+        else:
+            self._give_up(command.connection)
+
+    def _give_up(self, number: int) -> None:
+        connecting = self._connecting.pop(number, None)
+        if connecting is not None:
+            connecting.cancel()
+            self._late.append(ConnectFailed(number, "aborted"))
+
+    def _listen(self, command: Listen) -> None:
+        try:
+            listening = sockets.open_listener(command.host, command.port)
+        except sockets.UNUSABLE as error:
+            self._late.append(ListenFailed(command.listener, sockets.describe(error)))
+            return
+        self._listeners[command.listener] = listening
+        self._late.append(Listening(command.listener, *sockets.endpoint(listening.getsockname())))
+        self._begin(self._serve(command.listener, listening))
+
+    async def _serve(self, listener: str, listening: socket.socket) -> None:
+        if self._listeners.get(listener) is not listening:
+            return  # stopped before it began
+        factory = functools.partial(self._connection_type, self, listener, 0)
+        server = await self._loop.create_server(factory, sock=listening, backlog=_ACCEPTS_PER_TURN, start_serving=False)
+        self._listeners[listener] = server
+        await server.start_serving()
+        if server.is_serving():
+            listening.listen(sockets.BACKLOG)  # asyncio takes one number for what it accepts in a turn and for this
+
+    def _listen_datagram(self, command: ListenDatagram) -> None:
+        try:
+            bound = sockets.open_datagram(command.host, command.port)
+        except sockets.UNUSABLE as error:
+            self._late.append(ListenFailed(command.listener, sockets.describe(error)))
+            return
+        self._datagrams[command.listener] = bound
+        self._loop.add_reader(bound, self._receive_datagrams, command.listener, bound)
+        self._late.append(Listening(command.listener, *sockets.endpoint(bound.getsockname())))
+
+    def _receive_datagrams(self, listener: str, bound: socket.socket) -> None:
+        for data, host, port in sockets.receive_datagrams(bound):
+            self.hand_over(DatagramReceived(listener, data, host, port))
+
+    def _send_datagram(self, command: SendDatagram) -> None:
+        bound = self._datagrams.get(command.listener)
+        if bound is not None:
+            sockets.send_datagram(bound, command.data, command.host, command.port)
+
+    def _stop_listening(self, command: StopListening) -> None:
+        listening = self._listeners.pop(command.listener, None)
+        if listening is not None:
+            listening.close()
+        bound = self._datagrams.pop(command.listener, None)
+        if bound is not None:
+            self._loop.remove_reader(bound)
+            bound.close()
+
+    def _connect(self, command: Connect) -> None:
+        self._connecting[command.connection] = self._begin(self._open(command))
+
+    async def _open(self, command: Connect) -> None:
+        number = command.connection
+        try:
+            async with asyncio.timeout(command.timeout_s) as limit:
+                addresses = await self._resolver.lookup(command.host, command.port)
+                connected = await connect(addresses)
+            factory = functools.partial(self._connection_type, self, "", number)
+            await self._loop.create_connection(factory, sock=connected)
+        except sockets.UNUSABLE as error:
+            reason = sockets.timed_out(command.timeout_s) if limit.expired() else sockets.describe(error)
+            if self._connecting.pop(number, None) is not None:
+                self.hand_over(ConnectFailed(number, reason))
+
+    def _resolve(self, command: Resolve) -> None:
+        self._begin(self._look_up(command))
+
+    async def _look_up(self, command: Resolve) -> None:
+        try:
+            async with asyncio.timeout(command.timeout_s) as limit:
+                addresses = await self._resolver.lookup(command.name, 0)
+        except sockets.UNUSABLE as error:
+            reason = sockets.timed_out(command.timeout_s) if limit.expired() else sockets.describe(error)
+            self.hand_over(Resolved(command.query, (), reason))
+        else:
+            self.hand_over(Resolved(command.query, sockets.hosts(addresses), ""))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start one of the rare things that wait: lookups, outgoing connections, new listeners."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._fail(error)
+
+
+def _ignore(event: Input, now: float) -> None:
+    """Take the inputs of a machine that is through."""

@@ -1,0 +1,95 @@
+"""Looking up names and opening outgoing TCP connections on an asyncio loop."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from typing import Final
+
+from pico_asyncio.sockets import FALLBACK_DELAY_S, UNUSABLE, Address, lookup, start_connect
+
+_LOOKUPS_AT_ONCE: Final = 16
+"""Threads that may wait for DNS at the same time; further lookups wait for one of them within their own timeout."""
+
+
+class Resolver:
+    """Looks names up in daemon threads, so that a resolver that hangs delays neither the loop nor the exit.
+
+    The loop's own executor would: Python waits for its threads before it ends, and ``getaddrinfo`` cannot be stopped.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._slots = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
+
+    async def lookup(self, host: str, port: int) -> list[Address]:
+        """Return the addresses of a name or IP address; raises one of ``UNUSABLE``. The caller sets the timeout."""
+        with contextlib.suppress(socket.gaierror):
+            return lookup(host, port, socket.AI_NUMERICHOST)
+        await self._slots.acquire()
+        answer: asyncio.Future[list[Address]] = self._loop.create_future()
+        threading.Thread(target=self._work, args=(host, port, answer), name="pico-dns", daemon=True).start()
+        return await answer
+
+    def _work(self, host: str, port: int, answer: asyncio.Future[list[Address]]) -> None:
+        result: list[Address] | Exception
+        try:
+            result = lookup(host, port)
+        except UNUSABLE as error:
+            result = error
+        with contextlib.suppress(RuntimeError):  # the loop was closed while we waited: nobody asks any more
+            self._loop.call_soon_threadsafe(self._settle, answer, result)
+
+    def _settle(self, answer: asyncio.Future[list[Address]], result: list[Address] | Exception) -> None:
+        self._slots.release()
+        if answer.cancelled():
+            return
+        if isinstance(result, Exception):
+            answer.set_exception(result)
+        else:
+            answer.set_result(result)
+
+
+async def connect(addresses: list[Address]) -> socket.socket:
+    """Return a socket connected to the first of these addresses that answers; raises the first ``OSError``.
+
+    The next address is tried when one has failed or has not answered for a while, as RFC 8305 has it.
+    """
+    if len(addresses) == 1:
+        return await _attempt(addresses[0])
+    untried = addresses[::-1]
+    pending: set[asyncio.Task[socket.socket]] = set()
+    failures: list[BaseException] = []
+    try:
+        while untried or pending:
+            if untried:
+                pending.add(asyncio.create_task(_attempt(untried.pop())))
+            delay_s = FALLBACK_DELAY_S if untried else None
+            done, pending = await asyncio.wait(pending, timeout=delay_s, return_when=asyncio.FIRST_COMPLETED)
+            failures += [error for attempt in done if (error := attempt.exception()) is not None]
+            opened = [attempt.result() for attempt in done if attempt.exception() is None]
+            if opened:
+                for late in opened[1:]:
+                    late.close()
+                return opened[0]
+        raise failures[0]
+    finally:
+        await _abandon(pending)
+
+
+async def _abandon(attempts: set[asyncio.Task[socket.socket]]) -> None:
+    for attempt in attempts:
+        attempt.cancel()
+    for outcome in await asyncio.gather(*attempts, return_exceptions=True):
+        if isinstance(outcome, socket.socket):
+            outcome.close()
+
+
+async def _attempt(address: Address) -> socket.socket:
+    connecting = start_connect(address[0])
+    try:
+        await asyncio.get_running_loop().sock_connect(connecting, address[1])
+    except BaseException:
+        connecting.close()
+        raise
+    return connecting

@@ -1,0 +1,154 @@
+"""Plain socket helpers that both drivers need.
+
+The same file, byte for byte, is in ``pico_asyncio`` and ``pico_trio`` (a test holds them together): a driver may not
+import the other one, and the core may not import ``socket``. Everything here either returns at once or, for
+``lookup``, belongs in a thread.
+"""
+
+import contextlib
+import os
+import socket
+import struct
+from typing import Any, Final, TypeAlias
+
+Address: TypeAlias = tuple[int, tuple[Any, ...]]
+"""An address family and a socket address of that family."""
+
+BACKLOG: Final = 4096
+"""Connections the kernel may hold for us before we accept them: what Linux allows by default since 5.4."""
+
+FALLBACK_DELAY_S: Final = 0.25
+"""How long one address of a name may take before the next one is tried beside it (RFC 8305, section 5)."""
+
+RECEIVE_BUFFER_BYTES: Final = 256 * 1024
+"""The most one read takes from a connection; one buffer of this size serves all of them."""
+
+HIGH_WATER_BYTES: Final = 64 * 1024
+"""``WritingPaused`` when a connection has more than this buffered; ``WritingResumed`` at a quarter of it."""
+
+DATAGRAMS_PER_TURN: Final = 64
+"""Datagrams taken from one socket before the others get their turn."""
+
+UNUSABLE: Final = (OSError, ValueError, OverflowError)
+"""What opening or looking up raises: the system's errors, names that cannot be encoded, ports out of range."""
+
+_LARGEST_DATAGRAM_BYTES = 65_535
+_MAPPED_PREFIX = "::ffff:"
+_RESET = struct.pack("ii", 1, 0)
+
+
+def describe(error: BaseException | None) -> str:
+    """Say in one short clause why a connection, listener or lookup failed; empty for ``None``."""
+    if error is None:
+        return ""
+    if isinstance(error, socket.gaierror):
+        return str(error.strerror).lower()
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno).lower()
+    if isinstance(error, ValueError | OverflowError):
+        return "invalid address"
+    return str(error) or type(error).__name__
+
+
+def timed_out(timeout_s: float) -> str:
+    """Say that something took longer than it was given."""
+    return f"timed out after {timeout_s:g} s"
+
+
+def lookup(host: str, port: int, flags: int = 0) -> list[Address]:
+    """Return the TCP addresses of a name, best first; blocks unless ``flags`` holds ``AI_NUMERICHOST``.
+
+    Raises one of ``UNUSABLE``.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def hosts(addresses: list[Address]) -> tuple[str, ...]:
+    """Return the distinct hosts of these addresses, in their order."""
+    return tuple(dict.fromkeys(str(address[0]) for _, address in addresses))
+
+
+def endpoint(address: tuple[Any, ...]) -> tuple[str, int]:
+    """Return host and port of a socket address; IPv4 seen through an IPv6 socket is plain IPv4 again."""
+    host, port = address[:2]
+    if host.startswith(_MAPPED_PREFIX) and "." in host:
+        host = host[len(_MAPPED_PREFIX) :]
+    return host, port
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """Open a listening TCP socket; no ``host`` means every address, IPv4 and IPv6. Raises one of ``UNUSABLE``."""
+    listener = _bind(socket.SOCK_STREAM, host, port)
+    try:
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def open_datagram(host: str, port: int) -> socket.socket:
+    """Open a UDP socket; no ``host`` means every address, IPv4 and IPv6. Raises one of ``UNUSABLE``."""
+    return _bind(socket.SOCK_DGRAM, host, port)
+
+
+def _bind(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
+    everywhere = host in ("", "::") and socket.has_dualstack_ipv6()
+    family, address = (socket.AF_INET6, ("::", port)) if everywhere else _local_address(host or "0.0.0.0", port)  # noqa: S104 - every address is what was asked for
+    bound = socket.socket(family, kind)
+    try:
+        bound.setblocking(False)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not everywhere)
+        if kind is socket.SOCK_STREAM:
+            # A restarted node takes its port back at once; accepted connections inherit TCP_NODELAY from here.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        bound.bind(address)
+    except UNUSABLE:
+        bound.close()
+        raise
+    return bound
+
+
+def _local_address(host: str, port: int) -> Address:
+    """Return what to bind for ``host``: a listener has one socket, so of a name with both families IPv4 is taken."""
+    return min(lookup(host, port, socket.AI_PASSIVE), key=lambda found: found[0] != socket.AF_INET)
+
+
+def start_connect(family: int) -> socket.socket:
+    """Return a new non-blocking TCP socket to connect with. Raises ``OSError``."""
+    connecting = socket.socket(family, socket.SOCK_STREAM)
+    connecting.setblocking(False)
+    connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connecting
+
+
+def reset_on_close(connection: socket.socket) -> None:
+    """Make the next ``close`` throw away what is unsent and tell the peer so with a reset."""
+    with contextlib.suppress(OSError):  # some systems refuse when the peer was faster
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+def receive_datagrams(bound: socket.socket) -> list[tuple[bytes, str, int]]:
+    """Take the datagrams that wait on a socket, as (data, host, port), up to the bound of one turn."""
+    received = []
+    for _ in range(DATAGRAMS_PER_TURN):
+        try:
+            data, address = bound.recvfrom(_LARGEST_DATAGRAM_BYTES)
+        except OSError:
+            break  # nothing waits, or an earlier datagram of ours was unwelcome: neither is news
+        received.append((data, *endpoint(address)))
+    return received
+
+
+def send_datagram(bound: socket.socket, data: bytes, host: str, port: int) -> None:
+    """Send one datagram to an IP address; what cannot be sent is lost, as datagrams are."""
+    try:
+        if bound.family == socket.AF_INET6 and ":" not in host:
+            host = _MAPPED_PREFIX + host
+        socket.inet_pton(bound.family, host)  # a name would make sendto block on DNS
+        bound.sendto(data, (host, port))
+    except UNUSABLE:
+        return

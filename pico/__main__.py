@@ -1,0 +1,7 @@
+"""``python -m pico`` is the ``pico`` command."""
+
+import sys
+
+from pico.cli import main
+
+sys.exit(main())

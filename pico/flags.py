@@ -1,0 +1,150 @@
+"""Commands whose flags are the keys of a configuration, made from its declaration when the command is looked at.
+
+``pico --help`` must not pay for the declarations of every command, so a ``ConfigCommand`` asks for its keys only when
+it parses or explains its own flags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pico_core.config.nearest import did_you_mean
+from pico_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pico_core.config.declare import Leaf, Section
+
+    Groups = list[tuple[str, list[Leaf]]]
+
+GENERAL = "General"
+
+
+def write_examples(examples: str, formatter: click.HelpFormatter) -> None:
+    """Write examples as they are, without filling lines."""
+    with formatter.section("Examples"):
+        for line in examples.splitlines():
+            formatter.write(f"{'':{formatter.current_indent}}{line}".rstrip() + "\n")
+
+
+def checked(parser: str) -> Callable[[click.Context, click.Parameter, str], str]:
+    """Return an argument's callback: the parser of that name in ``values`` must accept it, and it stays text."""
+
+    def check(ctx: click.Context, param: click.Parameter, value: str) -> str:
+        from pico_core.config import values
+
+        try:
+            getattr(values, parser)(value)
+        except ConfigError as error:
+            raise click.UsageError(f"argument {param.human_readable_name}: {error}", ctx) from None
+        return value
+
+    return check
+
+
+def groups(root: type[Section], title: str = GENERAL, without: tuple[str, ...] = ()) -> Groups:
+    """Return the keys of ``root`` by the section they are in, those of no section first under ``title``."""
+    from pico_core.config.declare import leaves, members
+
+    result: Groups = [(title, [])]
+    for name, member in members(root).items():
+        if member.key is not None:
+            result[0][1].extend(leaf for leaf in leaves(root) if leaf.name == name and name not in without)
+        elif member.section is not None:
+            summary = (member.section.__doc__ or "").splitlines()[0]
+            result.append((summary.rstrip("."), list(leaves(member.section, f"{name}."))))
+    return result
+
+
+class KeyOption(click.Option):
+    """The flag of one key. Its value stays text: the configuration's own parser reads it, as it reads the file."""
+
+    def __init__(self, leaf: Leaf) -> None:
+        from pico_core.config.declare import SWITCH, flag_name
+
+        self.key = leaf.name
+        self.flag = flag_name(leaf.name)
+        self.is_switch = leaf.key.kind == SWITCH
+        metavar = "[=true|false]" if self.is_switch else f" {leaf.key.kind.metavar}"
+        default = f"  [default: {leaf.shown_default}]" if leaf.shown_default else ""
+        self.row = (self.flag + metavar, leaf.key.help + default)
+        super().__init__([leaf.name.replace(".", "__"), self.flag], multiple=leaf.key.kind.many)
+
+
+class TeachingGroup(click.Group):
+    """Commands with examples; explains itself when no command is named, and knows the nearest to an unknown one."""
+
+    def __init__(self, *arguments: Any, examples: str, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._examples = examples
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; nothing at all asks for help."""
+        return super().parse_args(ctx, args or ["--help"])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command by its name."""
+        if args[0] not in self.commands:
+            ctx.fail(f"there is no command {args[0]!r}{did_you_mean(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what the commands are for, with examples."""
+        super().format_help_text(ctx, formatter)
+        write_examples(self._examples, formatter)
+
+
+class ConfigCommand(click.Command):
+    """A command that takes the keys of ``keys()`` as flags and hands those given to its callback as ``flags``."""
+
+    def __init__(self, *arguments: Any, keys: Callable[[], Groups], examples: str, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._keys = keys
+        self._examples = examples
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what the command is for, with examples."""
+        super().format_help_text(ctx, formatter)
+        write_examples(self._examples, formatter)
+
+    @cached_property
+    def key_options(self) -> list[tuple[str, list[KeyOption]]]:
+        """The flags by title."""
+        return [(title, [KeyOption(leaf) for leaf in leaves]) for title, leaves in self._keys()]
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters of the command itself and one flag for every key."""
+        return [*super().get_params(ctx), *(option for _, options in self.key_options for option in options)]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; a switch alone means true, and never takes the argument after it for its value."""
+        switches = {option.flag for _, options in self.key_options for option in options if option.is_switch}
+        return super().parse_args(ctx, [f"{arg}=true" if arg in switches else arg for arg in args])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Gather the flags that were given, by key, and run the command."""
+        flags: dict[str, str] = {}
+        for _, options in self.key_options:
+            for option in options:
+                value = ctx.params.pop(option.name or "")
+                if option.multiple and value:
+                    flags[option.key] = ",".join(value)
+                elif not option.multiple and value is not None:
+                    flags[option.key] = value
+        ctx.params["flags"] = flags
+        return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the flags in groups, the command's own with the keys of no section."""
+        own = [param for param in super().get_params(ctx) if isinstance(param, click.Option)]
+        with formatter.section("Options"):
+            formatter.write_dl([row for option in own if (row := option.get_help_record(ctx)) is not None])
+        for title, options in self.key_options:
+            if options:
+                with formatter.section(title):
+                    formatter.write_dl([option.row for option in options])

@@ -1,0 +1,122 @@
+"""YAML text to a tree, without a single YAML type: what a value means is decided by the key it belongs to.
+
+So ``off`` may be an ID, ``0123`` keeps its zero and no date appears out of nowhere. Only the event parser of PyYAML is
+used, the one written in Python: a file has a few dozen lines, and its messages are the same on every installation.
+Refused on purpose: tags, several documents, duplicate keys, and more nesting or aliases than any real file has.
+"""
+
+from collections.abc import Iterator
+from typing import cast
+
+import yaml
+
+from pico_core.config.tree import EMPTY, Items, Mapping, Node, Scalar
+from pico_core.config.values import quote
+from pico_core.errors import ConfigError
+
+MAX_DEPTH = 16
+"""The deepest key is in the fifth level; this keeps the recursion here shallow."""
+
+MAX_ALIASES = 100
+"""Room for one shared block per listener of a large agent."""
+
+_NULLS = ("", "~", "null", "Null", "NULL")
+
+
+def parse(text: str, source_name: str) -> Mapping:
+    """Parse a whole file; an empty one is an empty mapping. Raises ``ConfigError`` with source and line."""
+    builder = _Builder(yaml.parse(text, Loader=yaml.SafeLoader), source_name)
+    try:
+        return builder.document()
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source_name}{_place(error)}: is not YAML: {_problem(error)}") from None
+    except (ValueError, OverflowError):
+        # PyYAML's scanner converts escapes and version numbers without checking their range.
+        raise ConfigError(f"{source_name}: is not YAML: an escape or version number is out of range") from None
+
+
+def _place(error: yaml.YAMLError) -> str:
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    return f":{mark.line + 1}" if mark else ""
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else None
+    return problem or "it contains a character that is not allowed"
+
+
+class _Builder:
+    def __init__(self, events: Iterator[yaml.Event], source_name: str) -> None:
+        self._events = events
+        self._source_name = source_name
+        self._anchors: dict[str, Node] = {}
+        self._aliases = 0
+
+    def document(self) -> Mapping:
+        next(self._events)  # the start of the stream
+        if isinstance(next(self._events), yaml.StreamEndEvent):
+            return EMPTY
+        root = self._node(next(self._events), 0)
+        next(self._events)  # the end of the document
+        following = next(self._events)
+        if not isinstance(following, yaml.StreamEndEvent):
+            raise self._error(following, "a second document begins here; a file holds one")
+        if isinstance(root, Scalar) and not root.text:
+            return EMPTY
+        if not isinstance(root, Mapping):
+            raise ConfigError(f"{self._source_name}:{root.line}: wants keys such as 'log:' at the top level")
+        return root
+
+    def _node(self, event: yaml.Event, depth: int) -> Node:
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event)
+        event = cast("yaml.ScalarEvent | yaml.CollectionStartEvent", event)  # the grammar of events leaves nothing else
+        if event.tag is not None:
+            raise self._error(event, f"the tag {quote(event.tag)} is not supported; leave it out")
+        if depth > MAX_DEPTH:
+            raise self._error(event, "is nested too deeply")
+        line = _line(event)
+        node: Node
+        if isinstance(event, yaml.ScalarEvent):
+            node = Scalar("" if event.style is None and event.value in _NULLS else event.value, line)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = Items(tuple(self._items(depth + 1)), line)
+        else:
+            node = self._mapping(line, depth + 1)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        return node
+
+    def _items(self, depth: int) -> Iterator[Node]:
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            yield self._node(event, depth)
+
+    def _mapping(self, line: int, depth: int) -> Mapping:
+        entries: dict[str, Node] = {}
+        key_lines: dict[str, int] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            key = self._node(event, depth)
+            if not isinstance(key, Scalar):
+                raise self._error(event, "a key must be a plain word")
+            if key.text in entries:
+                first = key_lines[key.text]
+                raise self._error(event, f"the key {quote(key.text)} is here a second time, first in line {first}")
+            key_lines[key.text] = _line(event)
+            entries[key.text] = self._node(next(self._events), depth)
+        return Mapping(entries, key_lines, line)
+
+    def _alias(self, event: yaml.AliasEvent) -> Node:
+        self._aliases += 1
+        if self._aliases > MAX_ALIASES:
+            raise self._error(event, f"more than {MAX_ALIASES} aliases")
+        name = str(event.anchor)
+        if name not in self._anchors:
+            raise self._error(event, f"the alias {quote('*' + name)} has no anchor before it")
+        return self._anchors[name]
+
+    def _error(self, event: yaml.Event, problem: str) -> ConfigError:
+        return ConfigError(f"{self._source_name}:{_line(event)}: {problem}")
+
+
+def _line(event: yaml.Event) -> int:
+    return cast("yaml.Mark", event.start_mark).line + 1  # the parser always sets it

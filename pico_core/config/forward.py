@@ -1,0 +1,43 @@
+"""The configuration of ``pico forward``: every key, its default, and why."""
+
+from typing import Annotated
+
+from pico_core.config.declare import DURATION, IDENTIFIER, LOCAL_ADDRESS, SERVER_URL, Key, Section
+from pico_core.config.logs import LogConfig
+from pico_core.config.values import Address, Origin
+
+
+class PortConfig(Section, frozen=True, kw_only=True):
+    """A local port, and the endpoint its connections go to."""
+
+    addr: Annotated[Address, Key(LOCAL_ADDRESS, "Where to listen: a port (of this machine only) or a host:port.")]
+    endpoint_id: Annotated[str, Key(IDENTIFIER, "The tcp endpoint that connections are forwarded to.")]
+
+
+class ForwardConnectConfig(Section, frozen=True, kw_only=True):
+    """Connection to the server."""
+
+    url: Annotated[
+        Origin,
+        Key(
+            SERVER_URL,
+            "The proxy port of the server, or of a balancer before the cluster.",
+            "A server on this machine, with its default port.",
+        ),
+    ] = Origin("localhost", 8000, "http")
+    timeout_s: Annotated[
+        float,
+        Key(
+            DURATION,
+            "How long reaching the endpoint through the server may take.",
+            "30 s outlasts a balancer that is just being replaced.",
+        ),
+    ] = 30.0
+
+
+class ForwardConfig(Section, frozen=True, kw_only=True):
+    """General."""
+
+    ports: tuple[PortConfig, ...] = ()
+    connect: ForwardConnectConfig = ForwardConnectConfig()
+    log: LogConfig = LogConfig()

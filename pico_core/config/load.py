@@ -1,0 +1,149 @@
+"""Text and flags to a configuration: a flag wins over the file, the file over the default.
+
+Errors are one line: the place (file and line, or flag), the key, what was wanted and what was found. Unknown keys come
+with the nearest known one.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from pico_core.config.declare import Key, Kind, Member, Section, flag_name, leaves, members
+from pico_core.config.nearest import did_you_mean
+from pico_core.config.tree import EMPTY, Items, Node, Scalar
+from pico_core.config.tree import Mapping as Tree
+from pico_core.config.values import quote, wrong
+from pico_core.errors import ConfigError
+
+MAX_TEXT_LENGTH = 1 << 20
+"""Characters in a file: a thousand listeners take a tenth of it; a log file given by mistake does not fit."""
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+
+def load(cls: type[SectionType], text: str | None, flags: Mapping[str, str], source_name: str) -> SectionType:
+    """Return the configuration ``cls`` from a file's ``text`` (``None``: no file) and ``flags``.
+
+    ``flags`` maps dotted keys (``proxy.timeout``) to texts; lists are comma separated. ``source_name`` stands for the
+    file in error texts. Raises ``ConfigError`` and nothing else. Next: hand the result to a node machine.
+    """
+    tree = EMPTY
+    if text is not None:
+        if len(text) > MAX_TEXT_LENGTH:
+            raise ConfigError(f"{source_name}: is longer than {MAX_TEXT_LENGTH} characters; is it the right file?")
+        from pico_core.config.document import parse  # PyYAML takes 26 ms that only a file needs
+
+        tree = parse(text, source_name)
+    known = [leaf.name for leaf in leaves(cls)]
+    for name in flags:
+        if name not in known:
+            hint = did_you_mean(flag_name(name), map(flag_name, known))
+            raise ConfigError(f"unknown flag {quote(flag_name(name))}{hint}")
+    return _Loader(cls, flags, source_name).section(cls, tree, "")
+
+
+class _Loader:
+    def __init__(self, root: type[Section], flags: Mapping[str, str], source_name: str) -> None:
+        self._root = root
+        self._flags = flags
+        self._source_name = source_name
+
+    def section(self, cls: type[SectionType], tree: Tree, path: str) -> SectionType:
+        declared = members(cls)
+        prefix = f"{path}." if path else ""
+        for name in tree.entries:
+            if name not in declared:
+                raise self._unknown(cls, prefix, name, tree.key_lines[name])
+        values: dict[str, Any] = {}
+        for name, member in declared.items():
+            found = self._member(member, tree.entries.get(name), prefix + name)
+            if found is not None:
+                values[member.attribute] = found[0]
+            elif member.required:
+                raise ConfigError(f"{self._source_name}:{tree.line}: {prefix}{name} is missing")
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{self._place(path, tree)}{error}") from None
+
+    def _member(self, member: Member, node: Node | None, path: str) -> tuple[Any] | None:
+        """Return the value of a member in a tuple, or ``None`` when the default holds."""
+        if member.key is not None:
+            return self._value(member.key, node, path)
+        if member.section is not None:
+            return (self.section(member.section, self._mapping(node, path), path),)
+        if member.items is not None and node is not None:
+            return (tuple(self._list_of_sections(member.items, node, path)),)
+        return None
+
+    def _list_of_sections(self, cls: type[Section], node: Node, path: str) -> Iterator[Section]:
+        for index, item in enumerate(self._items(node, path, "a list of mappings")):
+            place = f"{path}[{index}]"
+            yield self.section(cls, self._mapping(item, place), place)
+
+    def _value(self, key: Key, node: Node | None, path: str) -> tuple[Any] | None:
+        """Read one value: the file's is checked even where a flag then wins."""
+        value = self._from_file(key.kind, node, path) if node is not None else None
+        if path not in self._flags:
+            return value
+        try:
+            return (_from_flag(key.kind, self._flags[path]),)
+        except ConfigError as error:
+            raise ConfigError(f"{flag_name(path)}: {error}") from None
+
+    def _from_file(self, kind: Kind, node: Node, path: str) -> tuple[Any]:
+        if kind.many:
+            nodes = self._items(node, path, f"a list, each item {kind.wanted}")
+            return (tuple(self._scalar(kind, item, f"{path}[{index}]") for index, item in enumerate(nodes)),)
+        return (self._scalar(kind, node, path),)
+
+    def _scalar(self, kind: Kind, node: Node, path: str) -> Any:
+        if not isinstance(node, Scalar):
+            raise self._wrong(node, path, kind.wanted)
+        try:
+            return kind.parse(node.text)
+        except ConfigError as error:
+            raise ConfigError(f"{self._place(path, node)}{error}") from None
+
+    def _items(self, node: Node, path: str, wanted: str) -> tuple[Node, ...]:
+        if isinstance(node, Scalar) and not node.text:
+            return ()
+        if not isinstance(node, Items):
+            raise self._wrong(node, path, wanted)
+        return node.items
+
+    def _mapping(self, node: Node | None, path: str) -> Tree:
+        if node is None or (isinstance(node, Scalar) and not node.text):
+            return EMPTY
+        if not isinstance(node, Tree):
+            raise self._wrong(node, path, "keys and values below it")
+        return node
+
+    def _wrong(self, node: Node, path: str, wanted: str) -> ConfigError:
+        if isinstance(node, Scalar):
+            return ConfigError(f"{self._place(path, node)}{wrong(wanted, node.text)}")
+        found = "a list" if isinstance(node, Items) else "a mapping"
+        return ConfigError(f"{self._place(path, node)}wants {wanted}, found {found}")
+
+    def _place(self, path: str, node: Node) -> str:
+        """Say where something wrong stands; a section that no file gave has a path only, and the root not even that."""
+        line = "" if node is EMPTY else f"{self._source_name}:{node.line}: "
+        return line + (f"{path}: " if path else "")
+
+    def _unknown(self, cls: type[Section], prefix: str, name: str, line: int) -> ConfigError:
+        known = [*_names(cls, prefix), *_names(self._root, "")]
+        hint = did_you_mean(prefix + name, known)
+        return ConfigError(f"{self._source_name}:{line}: unknown key {quote(prefix + name)}{hint}")
+
+
+def _from_flag(kind: Kind, text: str) -> Any:
+    if not kind.many:
+        return kind.parse(text)
+    return tuple(kind.parse(item.strip()) for item in text.split(",") if item.strip())
+
+
+def _names(cls: type[Section], prefix: str) -> Iterator[str]:
+    """Every key below a section that a file may hold, sections included."""
+    for name, member in members(cls).items():
+        yield prefix + name
+        if member.section is not None:
+            yield from _names(member.section, f"{prefix}{name}.")

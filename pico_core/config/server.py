@@ -1,0 +1,253 @@
+"""The configuration of ``pico server``: every key, its default, and why."""
+
+from typing import Annotated, Protocol
+
+from pico_core.config.declare import (
+    ADVERTISED_ADDRESS,
+    BIND_ADDRESS,
+    DURATION,
+    DURATION_OR_ZERO,
+    MEMBERS,
+    OPTIONAL_IDENTIFIER,
+    PREFIX,
+    RANDOM_LENGTH,
+    SWITCH,
+    Key,
+    Section,
+    decimal_number,
+    whole_number,
+)
+from pico_core.config.logs import AccessLogConfig, LogConfig
+from pico_core.config.values import Address
+from pico_core.errors import ConfigError
+
+_ADVERTISED_WHY = "Empty: the bind address if it names an IP address, else the private IP address of this machine."
+_NODE_ID_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+class ProxyHttpConfig(Section, frozen=True, kw_only=True):
+    """Limits on what clients may do to an HTTP connection."""
+
+    read_header_timeout_s: Annotated[
+        float,
+        Key(
+            DURATION,
+            "How long a client may take to send a whole request head.",
+            "10 s suits the slowest phone and still frees the connections a slow-loris attack holds.",
+        ),
+    ] = 10.0
+    idle_timeout_s: Annotated[
+        float,
+        Key(
+            DURATION,
+            "How long a connection is kept without a request.",
+            "5 m is longer than common load balancers keep theirs, so that they close first and no request is lost.",
+        ),
+    ] = 300.0
+    max_header_bytes: Annotated[
+        int,
+        Key(
+            whole_number(1024, 1 << 24),
+            "The longest request or response head, in bytes; longer ones get 431 or 502.",
+            "1 MiB refuses nothing that works elsewhere, and bounds the memory of a connection.",
+        ),
+    ] = 1 << 20
+
+
+class ProxyConfig(Section, frozen=True, kw_only=True):
+    """Proxy port: requests from clients and from other nodes."""
+
+    bind_addr: Annotated[
+        Address,
+        Key(BIND_ADDRESS, "Where to listen for clients.", "8000 on every address, as the Kubernetes page promises."),
+    ] = Address("", 8000)
+    advertise_addr: Annotated[
+        Address | None,
+        Key(ADVERTISED_ADDRESS, "The address other nodes forward requests to.", _ADVERTISED_WHY),
+    ] = None
+    timeout_s: Annotated[
+        float,
+        Key(
+            DURATION,
+            "How long an upstream may take to begin its response; then the client gets 504.",
+            "30 s is what clients and balancers commonly allow; what streams on after the head is never cut.",
+        ),
+    ] = 30.0
+    access_log: AccessLogConfig = AccessLogConfig()
+    http: ProxyHttpConfig = ProxyHttpConfig()
+
+
+class RebalanceConfig(Section, frozen=True, kw_only=True):
+    """Moving tunnels from nodes that have more than their share to the others."""
+
+    threshold: Annotated[
+        float,
+        Key(
+            decimal_number(0, 1000),
+            "Shed tunnels when this node has more than the cluster's average by this fraction; 0 never sheds.",
+            "0: moving a tunnel is a small disturbance that an operator should choose.",
+        ),
+    ] = 0.0
+    shed_rate: Annotated[
+        float,
+        Key(
+            decimal_number(0, 1),
+            "The fraction of its tunnels that a node sheds each second while above the threshold.",
+            "0.005 moves a fifth of the tunnels in about 45 s, and never a crowd at once.",
+        ),
+    ] = 0.005
+    min_conns: Annotated[
+        int,
+        Key(
+            whole_number(0, 1_000_000_000),
+            "Shed nothing while this node has fewer tunnels than this.",
+            "50: with a few tunnels the average says little.",
+        ),
+    ] = 50
+
+
+class UpstreamConfig(Section, frozen=True, kw_only=True):
+    """Upstream port: tunnels from agents."""
+
+    bind_addr: Annotated[
+        Address,
+        Key(BIND_ADDRESS, "Where to listen for agents.", "8001 on every address, as the Kubernetes page promises."),
+    ] = Address("", 8001)
+    rebalance: RebalanceConfig = RebalanceConfig()
+
+
+class AdminConfig(Section, frozen=True, kw_only=True):
+    """Admin port: health, readiness, metrics and status."""
+
+    bind_addr: Annotated[
+        Address,
+        Key(BIND_ADDRESS, "Where to listen for operators.", "8002 on every address, as the Kubernetes page promises."),
+    ] = Address("", 8002)
+    advertise_addr: Annotated[
+        Address | None,
+        Key(ADVERTISED_ADDRESS, "The address other nodes ask for this node's status.", _ADVERTISED_WHY),
+    ] = None
+
+
+class GossipConfig(Section, frozen=True, kw_only=True):
+    """Gossip port (UDP and TCP): how nodes learn of each other."""
+
+    bind_addr: Annotated[
+        Address,
+        Key(
+            BIND_ADDRESS,
+            "Where to listen for other nodes, on UDP and TCP.",
+            "8003 on every address, as the Kubernetes page promises.",
+        ),
+    ] = Address("", 8003)
+    advertise_addr: Annotated[
+        Address | None,
+        Key(ADVERTISED_ADDRESS, "The gossip address told to other nodes.", _ADVERTISED_WHY),
+    ] = None
+    interval_s: Annotated[
+        float,
+        Key(
+            DURATION,
+            "Time between two rounds of gossip.",
+            "100 ms spreads news through a large cluster within a second for a few packets each.",
+        ),
+    ] = 0.1
+    max_packet_size: Annotated[
+        int,
+        Key(
+            whole_number(512, 65507),
+            "The longest gossip datagram, in bytes.",
+            "1400 passes an Ethernet with room for tunnels' headers, without fragments.",
+        ),
+    ] = 1400
+
+
+class ClusterConfig(Section, frozen=True, kw_only=True):
+    """Cluster: who this node is and which nodes it joins."""
+
+    node_id: Annotated[
+        str,
+        Key(
+            OPTIONAL_IDENTIFIER,
+            "The ID of this node, unique in the cluster and over time.",
+            "Empty: a new random ID at each start, so that a node that comes back is never taken for its dead self.",
+        ),
+    ] = ""
+    node_id_prefix: Annotated[
+        str,
+        Key(
+            PREFIX,
+            "What the random ID begins with, such as the name of the pod and a dash.",
+            "Empty; it excludes cluster.node_id, which leaves nothing to prefix.",
+        ),
+    ] = ""
+    join: Annotated[
+        tuple[Address, ...],
+        Key(
+            MEMBERS,
+            "Nodes to join: IP addresses, or names that resolve to the addresses of all nodes. "
+            "Without a port, the gossip port is assumed.",
+            "Empty: a cluster of one, which others may join.",
+        ),
+    ] = ()
+    join_timeout_s: Annotated[
+        float,
+        Key(
+            DURATION,
+            "How long joining may take before cluster.abort_if_join_fails looks at it.",
+            "1 m outlasts a slow DNS and a node that is just restarting.",
+        ),
+    ] = 60.0
+    abort_if_join_fails: Annotated[
+        bool,
+        Key(
+            SWITCH,
+            "Exit when there were other nodes to join and none answered in time.",
+            "true: a node that serves alone behind the cluster's balancer loses requests silently.",
+        ),
+    ] = True
+    gossip: GossipConfig = GossipConfig()
+
+    def __post_init__(self) -> None:
+        if self.node_id and self.node_id_prefix:
+            raise ConfigError("node_id and node_id_prefix exclude each other; give one of them")
+
+
+class ServerConfig(Section, frozen=True, kw_only=True):
+    """General."""
+
+    proxy: ProxyConfig = ProxyConfig()
+    upstream: UpstreamConfig = UpstreamConfig()
+    admin: AdminConfig = AdminConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    log: LogConfig = LogConfig()
+    grace_period_s: Annotated[
+        float,
+        Key(
+            DURATION_OR_ZERO,
+            "The longest a stop may take, from the signal to the exit.",
+            "45 s leaves room within the 60 s that the Kubernetes page gives a pod.",
+        ),
+    ] = 45.0
+    drain_delay_s: Annotated[
+        float,
+        Key(
+            DURATION_OR_ZERO,
+            "How long a stopping node keeps accepting requests, even when idle.",
+            "5 s: balancers and Kubernetes learn late that a node is leaving.",
+        ),
+    ] = 5.0
+
+
+class Entropy(Protocol):
+    """Where random choices come from; ``random.Random`` satisfies it."""
+
+    def choice(self, seq: str, /) -> str:
+        """Return one character of ``seq``."""
+
+
+def draw_node_id(cluster: ClusterConfig, entropy: Entropy) -> str:
+    """Return the ID of this run of a node: the configured one, or the prefix and random characters."""
+    if cluster.node_id:
+        return cluster.node_id
+    return cluster.node_id_prefix + "".join(entropy.choice(_NODE_ID_CHARACTERS) for _ in range(RANDOM_LENGTH))

@@ -1,0 +1,32 @@
+"""A configuration file after its syntax and before its meaning: mappings, lists and texts that know their line."""
+
+from typing import TypeAlias
+
+import msgspec
+
+
+class Scalar(msgspec.Struct, frozen=True):
+    """One value, as it was written; ``null``, ``~`` and nothing at all are the empty text."""
+
+    text: str
+    line: int
+
+
+class Items(msgspec.Struct, frozen=True):
+    """A list."""
+
+    items: "tuple[Node, ...]"
+    line: int
+
+
+class Mapping(msgspec.Struct, frozen=True):
+    """A mapping from keys to nodes; ``key_lines`` says where each key stands."""
+
+    entries: "dict[str, Node]"
+    key_lines: dict[str, int]
+    line: int
+
+
+Node: TypeAlias = Scalar | Items | Mapping
+
+EMPTY = Mapping({}, {}, 1)

@@ -1,0 +1,281 @@
+"""The values configuration is made of: durations, addresses, URLs, IDs, numbers. Text in, checked values out.
+
+Every parser takes the text as the user wrote it (in a file or on the command line) and raises ``ConfigError`` with one
+clause: what is wanted, what was found, and often what to write instead. The caller puts the place in front of it.
+"""
+
+import ipaddress
+import re
+
+import msgspec
+
+from pico_core.errors import ConfigError
+
+YEAR_S = 365 * 24 * 3600.0
+"""Longest duration accepted: beyond it, event loops and selectors overflow, and nobody means it."""
+
+HTTP_PORT = 80
+HIGHEST_PORT = 65535
+HIGHEST_ID_LENGTH = 255
+SHOWN_LENGTH = 60
+"""How much of a wrong value an error text repeats: enough to recognise it, and still one line."""
+
+_UNIT_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([^0-9.]+)")
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
+_PORT = re.compile(r"[0-9]{1,5}")
+_IPV4_LOOK = re.compile(r"[0-9.]+")
+_IPV6_LOOK = re.compile(r"[0-9A-Fa-f:.]+(%[0-9A-Za-z_.-]+)?")
+_NAME = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_VISIBLE = re.compile(r"[!-.0-~]+")
+
+
+class Address(msgspec.Struct, frozen=True):
+    """A host (name or IP address, without brackets) and a TCP or UDP port. ``str()`` writes it as ``host:port``.
+
+    An empty host of an address to listen on means every address; port 0 there means any free port.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Origin(Address, frozen=True):
+    """An address to connect to; ``scheme`` is ``http`` when it was given as a URL, else empty."""
+
+    scheme: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{super().__str__()}" if self.scheme else super().__str__()
+
+
+def quote(text: str) -> str:
+    """Return ``text`` in quotes for an error line: control characters escaped, long values cut short."""
+    return repr(text) if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]!r}..."
+
+
+def wrong(wanted: str, text: str, hint: str = "") -> ConfigError:
+    """Build the error that says what was wanted, what was found and, in ``hint``, what to do about it."""
+    found = quote(text) if text else "nothing"
+    return ConfigError(f"wants {wanted}, found {found}" + (f": {hint}" if hint else ""))
+
+
+# --- durations -------------------------------------------------------------------------------------------------------
+
+DURATION = "a duration such as 100ms, 30s or 1m30s"
+
+
+def duration(text: str) -> float:
+    """Parse a duration above zero (``100ms``, ``1m30s``; the notation of Go's ``time.ParseDuration``) into seconds."""
+    seconds = duration_or_zero(text)
+    if seconds == 0:
+        raise wrong(DURATION, text, "it must be longer than zero")
+    return seconds
+
+
+def duration_or_zero(text: str) -> float:
+    """Parse a duration that may be zero (``0s``) into seconds."""
+    if _NUMBER.fullmatch(text):
+        raise wrong(DURATION, text, f"a number alone has no unit, write {quote(text + 's')}")
+    parts = list(_DURATION_PART.finditer(text))
+    if not parts or "".join(part[0] for part in parts) != text:
+        raise wrong(DURATION, text)
+    seconds = 0.0
+    for part in parts:
+        number, unit = part.groups()
+        if unit not in _UNIT_S:
+            raise wrong(DURATION, text, f"{quote(unit)} is no unit; the units are h, m, s, ms, us and ns")
+        seconds += float(number) * _UNIT_S[unit]
+    if seconds > YEAR_S:
+        raise wrong(DURATION, text, "it must not be longer than a year (8760h)")
+    return seconds
+
+
+def show_duration(seconds: float) -> str:
+    """Write seconds the way ``duration`` reads them; exact down to milliseconds."""
+    rest, milliseconds = divmod(round(seconds * 1000), 1000)
+    minutes, whole_seconds = divmod(rest, 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (whole_seconds, "s"), (milliseconds, "ms"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
+
+# --- addresses -------------------------------------------------------------------------------------------------------
+
+BIND_ADDRESS = "an address such as :8000, 127.0.0.1:8000 or [::1]:8000"
+LOCAL_ADDRESS = "a port of this machine or an address such as 3000, 127.0.0.1:3000 or :3000"
+ADVERTISED_ADDRESS = "an address others can reach, such as 10.0.0.1:8000"
+MEMBER = "the address or name of a node, such as 10.26.104.14, pico or 10.26.104.14:8003"
+ORIGIN = "a port, a host:port or a URL such as http://localhost:3000"
+SERVER_URL = "a URL such as http://localhost:8001"
+
+
+def bind_address(text: str) -> Address:
+    """Parse an address to listen on: the host may be left out (every address), port 0 takes any free port."""
+    return _host_and_port(text, BIND_ADDRESS, text)
+
+
+def local_address(text: str) -> Address:
+    """Parse an address to listen on; a port alone means this machine only, ``:3000`` every address."""
+    if _PORT.fullmatch(text):
+        return _host_and_port(f"127.0.0.1:{text}", LOCAL_ADDRESS, text)
+    return _host_and_port(text, LOCAL_ADDRESS, text)
+
+
+def advertised_address(text: str) -> Address | None:
+    """Parse an address told to other nodes, which needs a host and a port; empty text means: find one out."""
+    if not text:
+        return None
+    address = _host_and_port(text, ADVERTISED_ADDRESS, text)
+    if not address.host or _is_unspecified(address.host):
+        raise wrong(ADVERTISED_ADDRESS, text, "it must name one host")
+    return _with_real_port(address, ADVERTISED_ADDRESS, text)
+
+
+def member(text: str) -> Address:
+    """Parse a cluster member to join. Without a port, ``port`` is 0 and means the gossip port of this node."""
+    if _is_ip(text):
+        return Address(text, 0)
+    if text.startswith("[") and text.endswith("]"):
+        return Address(_host(text[1:-1], MEMBER, text, in_brackets=True), 0)
+    if text and ":" not in text:
+        return Address(_host(text, MEMBER, text), 0)
+    address = _host_and_port(text, MEMBER, text)
+    if not address.host:
+        raise wrong(MEMBER, text, "the host is missing")
+    return _with_real_port(address, MEMBER, text)
+
+
+def origin(text: str) -> Origin:
+    """Parse what an agent forwards to: a port of this machine, ``host:port``, or a URL without a path."""
+    if "://" in text:
+        return _url(text, ORIGIN)
+    address = _host_and_port(f":{text}" if _PORT.fullmatch(text) else text, ORIGIN, text)
+    address = _with_real_port(address, ORIGIN, text)
+    return Origin(address.host or "localhost", address.port)
+
+
+def server_url(text: str) -> Origin:
+    """Parse the URL of a Pico server: ``http://host:port``; the port is 80 when left out."""
+    if "://" not in text:
+        raise wrong(SERVER_URL, text, "it must begin with http://")
+    return _url(text, SERVER_URL)
+
+
+def _url(text: str, wanted: str) -> Origin:
+    scheme, _, rest = text.partition("://")
+    if scheme.lower() == "https":
+        raise wrong(wanted, text, "TLS is not supported yet, write http://")
+    if scheme.lower() != "http":
+        raise wrong(wanted, text, "it must begin with http://")
+    authority = rest.removesuffix("/")
+    if any(mark in authority for mark in "/?#"):
+        raise wrong(wanted, text, "a path is not supported")
+    if "@" in authority:
+        raise wrong(wanted, text, "a user name is not supported")
+    if ":" not in authority.rpartition("]")[2]:
+        authority += f":{HTTP_PORT}"
+    address = _with_real_port(_host_and_port(authority, wanted, text), wanted, text)
+    if not address.host:
+        raise wrong(wanted, text, "the host is missing")
+    return Origin(address.host, address.port, "http")
+
+
+def _host_and_port(text: str, wanted: str, found: str) -> Address:
+    """Split ``host:port``; the error texts repeat ``found``, which is what the user wrote."""
+    in_brackets = text.startswith("[")
+    if in_brackets:
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket:
+            raise wrong(wanted, found, "the closing bracket is missing")
+        if rest and not rest.startswith(":"):
+            raise wrong(wanted, found, "after the bracket comes a colon and the port")
+        port = rest[1:]
+    elif text.count(":") > 1:
+        raise wrong(wanted, found, "an IPv6 address needs brackets, such as [::1]:8000")
+    else:
+        host, _, port = text.partition(":")
+    if not port:
+        hint = f"a port alone is written ':{text}'" if _PORT.fullmatch(text) else "the port is missing"
+        raise wrong(wanted, found, hint if text else "")
+    if not _PORT.fullmatch(port) or int(port) > HIGHEST_PORT:
+        raise wrong(wanted, found, f"a port is a number up to {HIGHEST_PORT}")
+    return Address(_host(host, wanted, found, in_brackets=in_brackets) if host or in_brackets else "", int(port))
+
+
+def _host(host: str, wanted: str, found: str, *, in_brackets: bool = False) -> str:
+    if in_brackets:
+        if not (_IPV6_LOOK.fullmatch(host) and ":" in host and _is_ip(host)):
+            raise wrong(wanted, found, "in the brackets goes an IPv6 address")
+    elif _IPV4_LOOK.fullmatch(host):
+        if not _is_ip(host):
+            raise wrong(wanted, found, f"{quote(host)} is no IPv4 address")
+    elif not _NAME.fullmatch(host):
+        raise wrong(wanted, found, f"{quote(host)} is no host name")
+    return host
+
+
+def _with_real_port(address: Address, wanted: str, found: str) -> Address:
+    if address.port == 0:
+        raise wrong(wanted, found, f"the port must be from 1 to {HIGHEST_PORT}")
+    return address
+
+
+def _is_ip(host: str) -> bool:
+    if not (_IPV4_LOOK.fullmatch(host) or _IPV6_LOOK.fullmatch(host)):
+        return False
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_unspecified(host: str) -> bool:
+    return _is_ip(host) and ipaddress.ip_address(host).is_unspecified
+
+
+# --- names, switches, numbers ----------------------------------------------------------------------------------------
+
+IDENTIFIER = f"an ID of 1 to {HIGHEST_ID_LENGTH} visible characters without '/'"
+
+
+def identifier(text: str) -> str:
+    """Check an endpoint ID or node ID: it travels in a header, a ``Host`` label, a URL path and gossip keys."""
+    if not text or len(text) > HIGHEST_ID_LENGTH:
+        raise wrong(IDENTIFIER, text, f"it has {len(text)} characters" if text else "")
+    if not _VISIBLE.fullmatch(text):
+        hint = "it contains '/'" if "/" in text else "only visible ASCII characters are allowed"
+        raise wrong(IDENTIFIER, text, hint)
+    return text
+
+
+def switch(text: str) -> bool:
+    """Parse ``true`` or ``false``."""
+    if text not in ("true", "false"):
+        raise wrong("true or false", text)
+    return text == "true"
+
+
+def whole_number(text: str, lowest: int, highest: int) -> int:
+    """Parse a whole number within bounds (both included)."""
+    if not re.fullmatch(r"[0-9]{1,12}", text) or not lowest <= int(text) <= highest:
+        raise wrong(f"a whole number from {lowest} to {highest}", text)
+    return int(text)
+
+
+def decimal_number(text: str, lowest: float, highest: float) -> float:
+    """Parse a decimal number such as ``0.005`` within bounds (both included)."""
+    if not _NUMBER.fullmatch(text) or not lowest <= float(text) <= highest:
+        raise wrong(f"a number from {lowest:g} to {highest:g}", text)
+    return float(text)
+
+
+def choice(text: str, choices: tuple[str, ...]) -> str:
+    """Check that ``text`` is one of ``choices``."""
+    if text not in choices:
+        raise wrong(f"one of {', '.join(choices)}", text)
+    return text

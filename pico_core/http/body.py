@@ -1,0 +1,288 @@
+"""HTTP/1.1 message bodies: where a body ends, and its payload without copies (RFC 9112 sections 6 and 7).
+
+``request_body`` and ``response_body`` pick the reader that the head calls for, or ``None`` where there is no body. A
+reader takes the bytes that follow the head and returns the payload in pieces as it comes; nothing is held back except
+an unfinished line. A piece of ``BORROW_BYTES`` or more is the received object itself or a view into it.
+"""
+
+import re
+from enum import Enum
+from typing import TypeAlias
+
+from pico_core.http.head import FIELD_LINES, FOLD, MessageError, RequestHead, ResponseHead
+
+BORROW_BYTES = 4096
+"""From this size on a view is cheaper than a copy; below, it would keep a large received object alive for little."""
+
+Piece: TypeAlias = bytes | memoryview
+
+MAX_CHUNK_LINE_BYTES = 4096
+"""Size and extensions of one chunk. Extensions carry at most a signature (a few hundred bytes) where they are used."""
+
+MAX_IDLE_EXTENSION_BYTES = 16_384
+"""How far a body's chunk extensions may be ahead of its payload: they are dropped, so they must not be the bulk."""
+
+MAX_TRAILER_BYTES = 8192
+"""The trailer section as a whole; it holds checksums and a status."""
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_QUOTED = rb"\"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+\""
+_EXTENSION = rb";[\t ]*+" + _TOKEN + rb"(?:[\t ]*+=[\t ]*+(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?+"
+_size_line = re.compile(rb"([0-9A-Fa-f]{1,15}+)(?:" + _EXTENSION + rb"(?:[\t ]*+" + _EXTENSION + rb")*+)?+\r\n")
+_size_begins = re.compile(rb"[0-9A-Fa-f]{1,15}+(?:;|\r?\Z)")
+
+# RFC 9110 section 6.5.1 keeps fields out of trailers that steer a message. The first three would contradict the framing
+# and the route that were already taken; the others are dropped.
+_refused_in_trailers = re.compile(rb"content-length|transfer-encoding|host")
+_dropped_in_trailers = re.compile(
+    rb"content-.*+|trailer|te|connection|keep-alive|upgrade|proxy-.*+|expect|max-forwards|range|if-.*+|cache-control"
+    rb"|pragma|authorization|cookie|set-cookie|www-authenticate|age|date|expires|location|retry-after|vary|warning"
+    rb"|forwarded|x-forwarded-.*+|x-pi[ck]o-.*+"
+)
+
+
+class LengthBody:
+    """A body of known length."""
+
+    __slots__ = ("_remaining_bytes", "trailers")
+
+    def __init__(self, length: int) -> None:
+        self._remaining_bytes = length
+        self.trailers = b""
+
+    @property
+    def done(self) -> bool:
+        """Whether the whole body has come."""
+        return not self._remaining_bytes
+
+    def receive(self, data: Piece) -> tuple[list[Piece], bytes]:
+        """Take bytes; return payload and, once ``done``, the bytes after the body. Never raises."""
+        remaining = self._remaining_bytes
+        size = len(data)
+        if size <= remaining:
+            self._remaining_bytes = remaining - size
+            return [data] if size else [], b""
+        self._remaining_bytes = 0
+        return [_cut(data, 0, remaining)] if remaining else [], bytes(data[remaining:])
+
+    def eof(self) -> bool:
+        """Take the end of the stream; return whether the body is whole. If not, it is truncated."""
+        return self.done
+
+
+class EofBody:
+    """A response's body that ends with the connection (RFC 9112 section 6.3, rule 8)."""
+
+    __slots__ = ("done", "trailers")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.trailers = b""
+
+    def receive(self, data: Piece) -> tuple[list[Piece], bytes]:
+        """Take bytes; all of them are payload. Never raises. Next: ``eof`` when the stream ends."""
+        return [data] if data else [], b""
+
+    def eof(self) -> bool:
+        """Take the end of the stream, which is the end of the body; return ``True``."""
+        self.done = True
+        return True
+
+
+class ChunkedState(Enum):
+    """What the next byte of a chunked body belongs to."""
+
+    SIZE = "size line"
+    DATA = "chunk data"
+    DATA_END = "line end after chunk data"
+    TRAILERS = "trailer section"
+    DONE = "after the body"
+
+
+class ChunkedBody:
+    """A body in chunks (RFC 9112 section 7.1), read as strictly as the grammar allows.
+
+    A chunk is SIZE, DATA, DATA_END and then SIZE again; the chunk of size 0 leads to TRAILERS instead, and the empty
+    line there to DONE. Only DATA is passed on as it comes; in the other states an unfinished line waits in ``_carry``
+    and is refused as soon as no continuation can make it valid. Line ends are CRLF everywhere, blanks around a size are
+    refused, and sizes have at most 15 digits, so nothing overflows anywhere behind us.
+    """
+
+    __slots__ = ("_carry", "_extension_bytes", "_remaining_bytes", "_state", "_trailer_bytes", "trailers")
+
+    def __init__(self) -> None:
+        self._state = ChunkedState.SIZE
+        self._carry = b""
+        self._remaining_bytes = 0
+        self._extension_bytes = 0
+        self._trailer_bytes = 0
+        self.trailers = b""
+        """Trailer field lines to pass on, each with its CRLF; final once ``done``."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the whole body, trailer section included, has come."""
+        return self._state is ChunkedState.DONE
+
+    def receive(self, data: Piece) -> tuple[list[Piece], bytes]:
+        """Take bytes; return payload and, once ``done``, the bytes after the body. Raises ``MessageError``."""
+        if self.done:
+            return [], bytes(data)
+        if self._carry:
+            data, self._carry = self._carry + data, b""
+        pieces: list[Piece] = []
+        position, end = 0, len(data)
+        while position < end:
+            state = self._state
+            if state is ChunkedState.DATA:
+                position = self._read_data(data, position, pieces)
+            elif state is ChunkedState.SIZE:
+                position = self._read_size(data, position)
+            elif state is ChunkedState.DATA_END:
+                position = self._read_data_end(data, position)
+            elif state is ChunkedState.TRAILERS:
+                position = self._read_trailers(data, position)
+            else:
+                return _coalesced(pieces), bytes(data[position:])
+        return _coalesced(pieces), b""
+
+    def eof(self) -> bool:
+        """Take the end of the stream; return whether the body is whole. If not, it is truncated."""
+        return self.done
+
+    def _read_size(self, data: Piece, position: int) -> int:
+        line = _size_line.match(data, position)
+        if line is None:
+            if b"\n" in bytes(data[position:]) or not _size_begins.match(data, position):
+                raise MessageError(400, "malformed chunk size or extension")
+            return self._wait(data, position, MAX_CHUNK_LINE_BYTES)
+        digits_end, line_end = line.end(1), line.end()
+        size = int(line[1], 16)
+        if line_end - digits_end > 2:
+            self._count_extension(line_end - position, size)
+        self._remaining_bytes = size
+        self._state = ChunkedState.DATA if size else ChunkedState.TRAILERS
+        return line_end
+
+    def _count_extension(self, line_bytes: int, size: int) -> None:
+        ahead = max(self._extension_bytes + line_bytes - size, 0)
+        if line_bytes > MAX_CHUNK_LINE_BYTES or ahead > MAX_IDLE_EXTENSION_BYTES:
+            raise MessageError(400, "chunk extensions too long")
+        self._extension_bytes = ahead
+
+    def _read_data(self, data: Piece, position: int, pieces: list[Piece]) -> int:
+        end = min(position + self._remaining_bytes, len(data))
+        pieces.append(_cut(data, position, end))
+        self._remaining_bytes -= end - position
+        if not self._remaining_bytes:
+            self._state = ChunkedState.DATA_END
+        return end
+
+    def _read_data_end(self, data: Piece, position: int) -> int:
+        if data[position : position + 2] == b"\r\n":
+            self._state = ChunkedState.SIZE
+            return position + 2
+        if data[position:] != b"\r":
+            raise MessageError(400, "chunk data without its line end")
+        return self._wait(data, position, 2)
+
+    def _read_trailers(self, data: Piece, position: int) -> int:
+        room = MAX_TRAILER_BYTES - self._trailer_bytes
+        line, line_end, _ = bytes(data[position : position + room + 1]).partition(b"\n")
+        if not line_end:
+            return self._wait(data, position, room)
+        line += line_end
+        self._trailer_bytes += len(line)
+        if self._trailer_bytes > MAX_TRAILER_BYTES:
+            raise MessageError(400, "trailer section too long")
+        if line == b"\r\n":
+            self._state = ChunkedState.DONE
+        elif not FIELD_LINES.fullmatch(line):
+            raise MessageError(400, "malformed trailer field")
+        else:
+            self._keep_trailer(line)
+        return position + len(line)
+
+    def _keep_trailer(self, line: bytes) -> None:
+        name = line[: line.index(b":")].translate(FOLD)
+        if _refused_in_trailers.fullmatch(name):
+            raise MessageError(400, "framing or routing field in the trailer section")
+        if not _dropped_in_trailers.fullmatch(name):
+            self.trailers += line
+
+    def _wait(self, data: Piece, position: int, limit_bytes: int) -> int:
+        """Keep an unfinished line until more comes; return the end of ``data``."""
+        if len(data) - position > limit_bytes:
+            raise MessageError(400, "line too long in a chunked body")
+        self._carry = bytes(data[position:])
+        return len(data)
+
+
+BodyReader: TypeAlias = LengthBody | ChunkedBody | EofBody
+
+
+def request_body(head: RequestHead) -> BodyReader | None:
+    """Return the reader for a request's body, ``None`` where there is none (RFC 9112 section 6.3)."""
+    if head.chunked:
+        return ChunkedBody()
+    return LengthBody(head.content_length) if head.content_length > 0 else None
+
+
+def response_body(head: ResponseHead, request_method: bytes) -> BodyReader | None:
+    """Return the reader for a response's body, ``None`` where there is none (RFC 9112 section 6.3).
+
+    After a 101 there is no body but another protocol; after any other 1xx, another head.
+    """
+    if request_method == b"HEAD" or head.status < 200 or head.status == 204 or head.status == 304:
+        return None
+    if head.chunked:
+        return ChunkedBody()
+    if head.content_length < 0:
+        return EofBody()
+    return LengthBody(head.content_length) if head.content_length else None
+
+
+# --- writing chunks --------------------------------------------------------------------------------------------------
+
+LAST_CHUNK = b"0\r\n\r\n"
+"""The end of a chunked body without trailers."""
+
+
+def encode_chunk(pieces: list[Piece], size: int) -> tuple[Piece, ...]:
+    """Return one chunk that carries ``pieces``, ``size`` bytes in all; at least 1, as an empty chunk ends the body."""
+    return (b"%x\r\n" % size, *pieces, b"\r\n")
+
+
+def last_chunk(trailers: bytes) -> bytes:
+    """Return the end of a chunked body with trailer field lines, each with its CRLF."""
+    return b"0\r\n%b\r\n" % trailers
+
+
+# --- pieces ----------------------------------------------------------------------------------------------------------
+
+
+def _cut(data: Piece, start: int, end: int) -> Piece:
+    """Return a part of ``data``: itself, a view, or a copy of a short part."""
+    size = end - start
+    if size == len(data):
+        return data
+    return memoryview(data)[start:end] if size >= BORROW_BYTES else bytes(data[start:end])
+
+
+def _coalesced(pieces: list[Piece]) -> list[Piece]:
+    """Join neighbouring short pieces, so that a body in tiny chunks does not cost a write for each."""
+    if len(pieces) < 3:
+        return pieces
+    joined: list[Piece] = []
+    run: list[Piece] = []
+    for piece in pieces:
+        if len(piece) < BORROW_BYTES:
+            run.append(piece)
+            continue
+        if run:
+            joined.append(b"".join(run))
+            run = []
+        joined.append(piece)
+    if run:
+        joined.append(b"".join(run))
+    return joined

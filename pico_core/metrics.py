@@ -1,0 +1,72 @@
+"""Counters of a server: integers that are cheap to raise. Text is made only when somebody asks (``admin``)."""
+
+from bisect import bisect_left
+
+from pico_core.proxy.exchange import Exchange
+
+METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE")
+"""Methods with a label of their own; everything else a client may think of is ``other``."""
+
+LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SIZE_BUCKETS_BYTES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
+
+
+class Histogram:
+    """Counts of observations by upper bound (inclusive), their sum, and one bucket more for what is above."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+class RequestMetrics:
+    """The requests of one status and method."""
+
+    __slots__ = ("count", "latency_s")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.latency_s = Histogram(LATENCY_BUCKETS_S)
+
+
+class ServerMetrics:
+    """What a server counts about requests."""
+
+    def __init__(self) -> None:
+        self.requests_in_flight = 0
+        self.upstream_requests = 0
+        self.retries = 0
+        self.requests: dict[tuple[int, bytes], RequestMetrics] = {}
+        self.request_bytes = Histogram(SIZE_BUCKETS_BYTES)
+        self.response_bytes = Histogram(SIZE_BUCKETS_BYTES)
+
+    def request(self, exchange: Exchange, now: float) -> None:
+        """Count an exchange that is over."""
+        key = (exchange.status, exchange.head.method)
+        metrics = self.requests.get(key)
+        if metrics is None:
+            metrics = self._series(*key)
+        metrics.count += 1
+        metrics.latency_s.observe(now - exchange.started_at)
+        self.request_bytes.observe(exchange.received_bytes)
+        self.response_bytes.observe(exchange.sent_bytes)
+
+    def refused(self, status: int) -> None:
+        """Count something that was no request."""
+        self._series(status, b"").count += 1
+
+    def _series(self, status: int, method: bytes) -> RequestMetrics:
+        """Return the counters for a status and method, with a bounded number of both."""
+        if method not in METHODS:
+            method = b"other"
+        if not 100 <= status <= 599:
+            status = 0
+        return self.requests.setdefault((status, method), RequestMetrics())

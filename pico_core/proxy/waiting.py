@@ -1,0 +1,56 @@
+"""A channel that waits for another one to be dialed, and is then joined with it: raw TCP in the agent and forwarder."""
+
+from pico_core.channel import Channel, Payload
+from pico_core.proxy.pipe import Pipe
+
+
+class WaitingChannel:
+    """Holds what a channel receives until ``join``. What is held is bounded: the channel is paused at once."""
+
+    __slots__ = ("_channel", "_eof", "_held", "lost")
+
+    def __init__(self, channel: Channel) -> None:
+        self.lost = False
+        self._channel = channel
+        self._held: list[Payload] = []
+        self._eof = False
+        channel.user = self
+        channel.pause_reading()
+
+    def join(self, other: Channel, now: float) -> None:
+        """Pass on what was held and pipe both channels from now on. ``other`` is reset if the first is lost already."""
+        if self.lost:
+            other.abort()
+            return
+        pipe = Pipe(self._channel, other, _ignore_end)
+        user = self._channel.user
+        for data in self._held:
+            user.on_data(data, now)
+        if self._eof:
+            user.on_eof(now)
+        pipe.start()
+
+    def refuse(self) -> None:
+        """The other channel will not come: reset this one."""
+        if not self.lost:
+            self.lost = True
+            self._channel.abort()
+
+    def on_data(self, data: Payload, now: float) -> None:
+        """Hold bytes that were on their way when reading was paused."""
+        self._held.append(data)
+
+    def on_eof(self, now: float) -> None:
+        """Remember the end of stream."""
+        self._eof = True
+
+    def on_lost(self, now: float) -> None:
+        """The client did not wait."""
+        self.lost = True
+
+    def on_writable(self, now: float) -> None:
+        """Nothing to send yet."""
+
+
+def _ignore_end(now: float) -> None:
+    """Nobody counts these pipes."""

@@ -1,0 +1,111 @@
+"""Raw bytes inside the binary messages of a WebSocket, as a channel: the TCP route on either end.
+
+Half-close is a WebSocket Close frame: who sent one sends no more data, as RFC 6455 section 5.5.1 demands, but still
+receives until the peer's own Close. Piko's ends answer a Close by closing both directions, so towards them a half-close
+ends the connection, as it does between two of them. A bare FIN without a Close ends both directions.
+"""
+
+from pico_core.boundary import Data
+from pico_core.channel import DISCARD, ChannelUser, Payload, TcpChannel
+from pico_core.websocket import (
+    NORMAL_CLOSURE,
+    CloseReceived,
+    Entropy,
+    FrameDecoder,
+    FrameError,
+    Item,
+    Ping,
+    encode_close,
+    encode_frame,
+    encode_pong,
+)
+
+
+class WebSocketChannel:
+    """Wraps a TCP channel whose handshake is done. ``entropy`` masks what a client sends; ``None`` on the server."""
+
+    __slots__ = ("_close_sent", "_decoder", "_entropy", "_inner", "user")
+
+    def __init__(self, inner: TcpChannel, entropy: Entropy | None) -> None:
+        self.user: ChannelUser = DISCARD
+        self._inner = inner
+        self._entropy = entropy
+        self._decoder = FrameDecoder(masked=entropy is None)
+        self._close_sent = False
+        inner.user = self
+
+    # --- as a channel ---
+
+    @property
+    def writable(self) -> bool:
+        """Whether the connection takes more."""
+        return self._inner.writable
+
+    def send(self, data: Data) -> None:
+        """Send one binary message."""
+        if not self._close_sent:
+            pieces = (data,) if isinstance(data, bytes) else data
+            self._inner.send(encode_frame(pieces, sum(map(len, pieces)), self._entropy))
+
+    def send_eof(self) -> None:
+        """Send a Close frame."""
+        if not self._close_sent:
+            self._close_sent = True
+            self._inner.send(encode_close(NORMAL_CLOSURE, "", self._entropy))
+
+    def close(self) -> None:
+        """Send a Close frame and close the connection after it."""
+        self.user = DISCARD
+        self.send_eof()
+        self._inner.close()
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        self.user = DISCARD
+        self._inner.abort()
+
+    def pause_reading(self) -> None:
+        """Stop receiving."""
+        self._inner.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Receive again."""
+        self._inner.resume_reading()
+
+    # --- as the user of the TCP channel ---
+
+    def on_data(self, data: Payload, now: float) -> None:
+        """Take frames."""
+        try:
+            events = self._decoder.receive(bytes(data))
+        except FrameError as error:
+            self._take(error.items, now)
+            self._inner.send(encode_close(error.code, str(error), self._entropy))
+            self._inner.close()
+            self.user.on_lost(now)
+            return
+        self._take(events, now)
+
+    def _take(self, items: list[Item], now: float) -> None:
+        for event in items:
+            if isinstance(event, (bytes, memoryview)):
+                self.user.on_data(event, now)
+            elif isinstance(event, Ping):
+                self._inner.send(encode_pong(event.payload, self._entropy))
+            elif isinstance(event, CloseReceived):
+                self.user.on_eof(now)
+
+    def on_eof(self, now: float) -> None:
+        """The connection ends without more ado: both directions are over."""
+        user, self.user = self.user, DISCARD
+        self._inner.close()
+        user.on_eof(now)
+        user.on_lost(now)
+
+    def on_lost(self, now: float) -> None:
+        """The connection is gone."""
+        self.user.on_lost(now)
+
+    def on_writable(self, now: float) -> None:
+        """The connection takes more."""
+        self.user.on_writable(now)

@@ -1,0 +1,85 @@
+"""Which tunnels serve which endpoint on this node, and which of them takes the next request."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, Protocol, TypeVar
+
+
+class LocalUpstream(Protocol):
+    """What the registry must know of a tunnel."""
+
+    endpoint: str
+    in_flight: int
+
+
+U = TypeVar("U", bound=LocalUpstream)
+
+
+class Registry(Generic[U]):
+    """Endpoints with their local upstreams. ``on_change(endpoint, count)`` hears of every change of a count."""
+
+    def __init__(self, on_change: Callable[[str, int], None]) -> None:
+        self._endpoints: dict[str, _Rotation[U]] = {}
+        self._on_change = on_change
+
+    def add(self, upstream: U) -> None:
+        """Route requests for ``upstream.endpoint`` to it. Next: ``remove`` when it leaves."""
+        rotation = self._endpoints.setdefault(upstream.endpoint, _Rotation())
+        rotation.members.append(upstream)
+        self._on_change(upstream.endpoint, len(rotation.members))
+
+    def remove(self, upstream: U) -> bool:
+        """Route nothing more to ``upstream``; return whether it was there."""
+        rotation = self._endpoints.get(upstream.endpoint)
+        if rotation is None or upstream not in rotation.members:
+            return False
+        rotation.members.remove(upstream)
+        if not rotation.members:
+            del self._endpoints[upstream.endpoint]
+        self._on_change(upstream.endpoint, len(rotation.members))
+        return True
+
+    def choose(self, endpoint: str, avoid: Sequence[object] = ()) -> U | None:
+        """Return the upstream with the fewest requests in flight; ties take turns. ``avoid`` were tried already."""
+        rotation = self._endpoints.get(endpoint)
+        return None if rotation is None else rotation.choose(avoid)
+
+    def members(self, endpoint: str) -> Iterable[U]:
+        """Return the upstreams of ``endpoint``."""
+        rotation = self._endpoints.get(endpoint)
+        return () if rotation is None else tuple(rotation.members)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many upstreams each endpoint has."""
+        return {endpoint: len(rotation.members) for endpoint, rotation in self._endpoints.items()}
+
+    def __iter__(self) -> Iterator[U]:
+        """All upstreams."""
+        for rotation in self._endpoints.values():
+            yield from tuple(rotation.members)
+
+
+class _Rotation(Generic[U]):
+    """The upstreams of one endpoint, and whose turn it is."""
+
+    __slots__ = ("members", "turn")
+
+    def __init__(self) -> None:
+        self.members: list[U] = []
+        self.turn = 0
+
+    def choose(self, avoid: Sequence[object]) -> U | None:
+        members = self.members
+        count = len(members)
+        if count == 1:
+            return None if members[0] in avoid else members[0]
+        best: U | None = None
+        best_at = 0
+        for step in range(count):
+            at = (self.turn + step) % count
+            candidate = members[at]
+            if (best is None or candidate.in_flight < best.in_flight) and candidate not in avoid:
+                best, best_at = candidate, at
+                if not candidate.in_flight:
+                    break
+        self.turn = best_at + 1
+        return best

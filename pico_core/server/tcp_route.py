@@ -1,0 +1,43 @@
+"""``GET /_pico/v1/tcp/{endpoint}``: one TCP connection to an endpoint, inside a WebSocket on the proxy port."""
+
+import re
+
+from pico_core.channel import TcpChannel
+from pico_core.http.head import MessageError, RequestHead, request_bytes
+from pico_core.proxy.endpoint import normalise_endpoint
+from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.upstream import UpstreamConnection
+from pico_core.proxy.websocket_channel import WebSocketChannel
+from pico_core.websocket import HandshakeError, accept_handshake
+
+RESERVED = (b"/_pico/", b"/_piko/")
+"""Paths below these are the server's own and never reach a service."""
+
+_PATH = re.compile(rb"/_(?:pico|piko)/v1/tcp/([^/?#]+)")
+
+
+def tcp_endpoint(head: RequestHead) -> str:
+    """Return the endpoint of a request below a reserved path.
+
+    Raises ``MessageError``: 404 where there is nothing, 400 for what is no endpoint ID.
+    """
+    match = _PATH.fullmatch(head.target.partition(b"?")[0])
+    if match is None:
+        raise MessageError(404, "not found")
+    try:
+        return normalise_endpoint(match[1].decode("ascii"))
+    except ValueError:
+        raise MessageError(400, "invalid endpoint id") from None
+
+
+def accept_tcp_route(exchange: Exchange, channel: TcpChannel, upstream: UpstreamConnection, now: float) -> None:
+    """Accept the WebSocket and join it with ``upstream``, whose channel is fresh and carries raw bytes.
+
+    Raises ``MessageError`` if the request is no WebSocket handshake; ``upstream`` is untouched then.
+    """
+    try:
+        response = accept_handshake(request_bytes(exchange.head, b""))
+    except HandshakeError as error:
+        raise MessageError(error.status, error.reason) from None
+    exchange.upstream = upstream
+    exchange.join(WebSocketChannel(channel, None), response, now)

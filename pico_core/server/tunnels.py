@@ -1,0 +1,276 @@
+"""The upstream port: agents connect, register an endpoint, and requests go to them through mux streams."""
+
+import re
+from typing import Protocol
+
+from pico_core.channel import Payload, StreamChannel, TcpChannel, dispatch, flush_tunnel
+from pico_core.http.head import (
+    HeadLimits,
+    HeadReader,
+    MessageError,
+    error_response,
+    parse_request_head,
+)
+from pico_core.mux.session import (
+    GoAwayReceived,
+    MuxEvent,
+    SessionFailed,
+)
+from pico_core.proxy.endpoint import normalise_endpoint
+from pico_core.proxy.exchange import CONNECTION_CLOSE
+from pico_core.proxy.pool import IdleConnections
+from pico_core.proxy.upstream import UpstreamConnection
+from pico_core.timers import NEVER, Timers
+from pico_core.tunnel import Tunnel
+from pico_core.websocket import HandshakeError, accept_handshake
+
+HANDSHAKE_LIMITS = HeadLimits(max_head_bytes=16_384)
+HANDSHAKE_TIMEOUT_S = 10.0
+
+IDLE_STREAM_S = 60.0
+"""How long a mux stream is kept for the next request. The agent's side holds a connection to its service for it."""
+
+MAX_IDLE_STREAMS = 256
+"""More idle streams than this per tunnel are closed at once."""
+
+PATH = re.compile(rb"/(?:pico|piko)/v1/upstream/([^/?#]+)")
+"""Piko's agents use its spelling, which ours use too, since they may talk to a Piko server."""
+
+INSTANCE_HEADER = re.compile(rb"(?im)^x-pi[ck]o-instance:[ \t]*([!-~]{1,64})[ \t]*\r$")
+
+
+class TunnelHost(Protocol):
+    """What a tunnel needs of its node."""
+
+    timers: Timers
+
+    @property
+    def draining(self) -> bool:
+        """Whether the node takes no new tunnels."""
+
+    def mark_dirty(self, part: "TunnelConnection") -> None:
+        """Have ``flush`` called at the end of this turn."""
+
+    def tunnel_opened(self, tunnel: "TunnelConnection", now: float) -> None:
+        """The agent registered: route requests to it."""
+
+    def tunnel_leaving(self, tunnel: "TunnelConnection", now: float) -> None:
+        """The agent takes no further requests; those in flight go on."""
+
+    def tunnel_lost(self, tunnel: "TunnelConnection", reason: str, now: float) -> None:
+        """The tunnel is gone."""
+
+    def tunnel_refused(self, client: str, status: int, reason: str) -> None:
+        """Somebody on the upstream port did not get a tunnel."""
+
+
+class TunnelConnection:
+    """One agent's connection: handshake, then streams. It is the source of the upstream connections inside it."""
+
+    __slots__ = (
+        "_host",
+        "_idle",
+        "_open",
+        "_reader",
+        "_tunnel",
+        "channel",
+        "deadline_at",
+        "endpoint",
+        "in_flight",
+        "instance",
+        "leaving",
+    )
+
+    def __init__(self, channel: TcpChannel, host: TunnelHost, now: float) -> None:
+        self.channel = channel
+        self.endpoint = ""
+        self.instance = b""
+        self.in_flight = 0
+        self.leaving = False
+        self.deadline_at = now + HANDSHAKE_TIMEOUT_S
+        self._host = host
+        self._reader: HeadReader | None = HeadReader(HANDSHAKE_LIMITS)
+        self._tunnel: Tunnel | None = None
+        self._open = False
+        self._idle = IdleConnections(MAX_IDLE_STREAMS, IDLE_STREAM_S)
+        channel.user = self
+        host.timers.watch(self, now)
+
+    # --- for the proxy ---
+
+    def acquire(self, *, fresh: bool) -> UpstreamConnection | None:
+        """Return a connection to the service for one exchange; ``None`` if no more can be had now.
+
+        One that was used before is preferred, unless it must be ``fresh`` because it is to carry raw bytes.
+        """
+        upstream = None if fresh else self._idle.take()
+        if upstream is not None:
+            self.in_flight += 1
+            return upstream
+        if self._tunnel is None or not self._tunnel.session.can_open_stream:
+            return None
+        self.in_flight += 1
+        return UpstreamConnection(StreamChannel(self._tunnel.open_stream(), self._mark_dirty), self)
+
+    def release(self, upstream: UpstreamConnection, now: float) -> None:
+        """Keep the stream for the next request."""
+        self.in_flight -= 1
+        if self.leaving:
+            upstream.channel.close()
+            self._close_if_done(now)
+        else:
+            self._idle.put(upstream, now)
+
+    def discard(self, upstream: UpstreamConnection, now: float) -> None:
+        """The stream is over, in an exchange or idle."""
+        if not self._idle.remove(upstream):
+            self.in_flight -= 1
+            self._close_if_done(now)
+
+    # --- what the TCP connection reports ---
+
+    def on_data(self, data: Payload, now: float) -> None:
+        """Take bytes from the agent."""
+        if self._tunnel is None:
+            self._receive_handshake(bytes(data), now)
+        else:
+            self._dispatch(self._tunnel, self._tunnel.receive(bytes(data), now), now)
+
+    def on_eof(self, now: float) -> None:
+        """A bare FIN is how Piko's agents leave: the tunnel is gone."""
+        self.channel.close()
+        self.on_lost(now)
+
+    def on_lost(self, now: float) -> None:
+        """The tunnel is gone."""
+        self._end("connection closed by the agent", now)
+
+    def on_writable(self, now: float) -> None:
+        """The agent takes more: send what waits in the streams."""
+        if self._tunnel is not None:
+            self._dispatch(self._tunnel, self._tunnel.resume_output(), now)
+            self._mark_dirty()
+
+    def on_deadline(self, now: float) -> None:
+        """A ping is due, or the agent is silent for too long, or never finished its handshake."""
+        if self._tunnel is None:
+            self._end("handshake timeout", now)
+            return
+        self._dispatch(self._tunnel, self._tunnel.tick(now), now)
+        self._mark_dirty()
+        self._idle.expire(now)
+        self.deadline_at = self._tunnel.deadline()
+
+    def flush(self, now: float) -> None:
+        """Send everything that gathered in this turn, as few WebSocket messages as possible."""
+        if self._tunnel is not None:
+            flush_tunnel(self._tunnel, self.channel, self._mark_dirty)
+
+    # --- leaving ---
+
+    def supersede(self, now: float) -> None:
+        """The same agent has a newer tunnel: this one gets no more requests and closes when those in flight end."""
+        self._leave(now)
+        self._close_if_done(now)
+
+    def drain(self, now: float) -> None:
+        """Ask the agent to go elsewhere. It keeps this tunnel until it has another one (see ``docs/``)."""
+        if self._tunnel is not None:
+            self._tunnel.go_away()
+            self._mark_dirty()
+
+    def close(self, now: float) -> None:
+        """End the tunnel now."""
+        if self._tunnel is not None:
+            self._tunnel.go_away()
+            self.flush(now)
+        self.channel.close()
+        self._end("closed by the server", now)
+
+    @property
+    def open(self) -> bool:
+        """Whether the agent has registered and the tunnel is not lost."""
+        return self._open
+
+    # --- inside ---
+
+    def _mark_dirty(self) -> None:
+        self._host.mark_dirty(self)
+
+    def _receive_handshake(self, data: bytes, now: float) -> None:
+        reader = self._reader
+        if reader is None:
+            return  # refused already; the rest of what was sent is of no interest
+        try:
+            read = reader.receive(data)
+            if read is None:
+                return
+            self._reader = None
+            self._register(*read, now)
+        except (MessageError, HandshakeError) as error:
+            self._refuse(error.status, error.reason, now)
+
+    def _register(self, head_bytes: bytes, rest: bytes, now: float) -> None:
+        head = parse_request_head(head_bytes, HANDSHAKE_LIMITS)
+        match = PATH.fullmatch(head.target.partition(b"?")[0])
+        if match is None:
+            raise HandshakeError(404, "not found: agents connect to /pico/v1/upstream/{endpoint}")
+        try:
+            self.endpoint = normalise_endpoint(match[1].decode("ascii"))
+        except ValueError as error:
+            raise HandshakeError(400, str(error)) from None
+        response = accept_handshake(head_bytes)
+        if self._host.draining:
+            raise HandshakeError(503, "this node is about to stop; connect again")
+        instance = INSTANCE_HEADER.search(head_bytes)
+        self.instance = instance[1] if instance else b""
+        self.channel.send(response)
+        self._tunnel = Tunnel(now, entropy=None)
+        self._open = True
+        self.deadline_at = self._tunnel.deadline()
+        self._host.tunnel_opened(self, now)
+        if rest:
+            self.on_data(rest, now)
+
+    def _refuse(self, status: int, reason: str, now: float) -> None:
+        self._reader = None
+        self._host.tunnel_refused(self.channel.host, status, reason)
+        self.channel.send(error_response(status, reason, CONNECTION_CLOSE))
+        self.channel.close()
+        self._end(reason, now)
+
+    def _dispatch(self, tunnel: Tunnel, events: list[MuxEvent], now: float) -> None:
+        dispatch(events, self._session_event, now)
+        if tunnel.session.has_output:
+            self._mark_dirty()
+
+    def _session_event(self, event: MuxEvent, now: float) -> None:
+        if isinstance(event, GoAwayReceived):
+            self._leave(now)
+            self._close_if_done(now)
+        elif isinstance(event, SessionFailed):
+            self.flush(now)
+            self.channel.close()
+            self._end(event.reason, now)
+
+    def _leave(self, now: float) -> None:
+        if not self.leaving:
+            self.leaving = True
+            self._host.tunnel_leaving(self, now)
+            self._idle.close()
+
+    def _close_if_done(self, now: float) -> None:
+        if self.leaving and not self.in_flight:
+            self.close(now)
+
+    def _end(self, reason: str, now: float) -> None:
+        self.deadline_at = NEVER
+        self._host.timers.unwatch(self)
+        if not self._open:
+            return
+        self._open = False
+        self.leaving = True
+        tunnel, self._tunnel = self._tunnel, None
+        self._host.tunnel_lost(self, reason, now)
+        if tunnel is not None:
+            self._dispatch(tunnel, tunnel.fail(reason), now)

@@ -1,0 +1,161 @@
+"""The declarations: every key with its default as the protocol page gives it, and the rules between keys."""
+
+import random
+
+import pytest
+
+from pico_core.config.agent import AgentConfig, ListenerConfig
+from pico_core.config.declare import flag_name, leaves
+from pico_core.config.forward import ForwardConfig, PortConfig
+from pico_core.config.load import load
+from pico_core.config.logs import AccessLogConfig, LogConfig
+from pico_core.config.nearest import did_you_mean
+from pico_core.config.server import ClusterConfig, ServerConfig, draw_node_id
+from pico_core.config.values import Address, Origin
+from pico_core.errors import ConfigError
+
+SERVER = {
+    "proxy.bind_addr": ":8000",
+    "proxy.advertise_addr": "",
+    "proxy.timeout": "30s",
+    "proxy.access_log.level": "info",
+    "proxy.access_log.disable": "false",
+    "proxy.http.read_header_timeout": "10s",
+    "proxy.http.idle_timeout": "5m",
+    "proxy.http.max_header_bytes": "1048576",
+    "upstream.bind_addr": ":8001",
+    "upstream.rebalance.threshold": "0",
+    "upstream.rebalance.shed_rate": "0.005",
+    "upstream.rebalance.min_conns": "50",
+    "admin.bind_addr": ":8002",
+    "admin.advertise_addr": "",
+    "cluster.node_id": "",
+    "cluster.node_id_prefix": "",
+    "cluster.join": "",
+    "cluster.join_timeout": "1m",
+    "cluster.abort_if_join_fails": "true",
+    "cluster.gossip.bind_addr": ":8003",
+    "cluster.gossip.advertise_addr": "",
+    "cluster.gossip.interval": "100ms",
+    "cluster.gossip.max_packet_size": "1400",
+    "log.level": "info",
+    "log.subsystems": "",
+    "grace_period": "45s",
+    "drain_delay": "5s",
+}
+AGENT = {
+    "connect.url": "http://localhost:8001",
+    "connect.timeout": "30s",
+    "log.level": "info",
+    "log.subsystems": "",
+    "grace_period": "1m",
+}
+LISTENER = {
+    "endpoint_id": "",
+    "addr": "",
+    "protocol": "http",
+    "timeout": "10s",
+    "access_log.level": "info",
+    "access_log.disable": "false",
+    "http_client.keep_alive_timeout": "30s",
+    "http_client.idle_conn_timeout": "1m30s",
+    "http_client.max_idle_conns": "100",
+}
+FORWARD = {
+    "connect.url": "http://localhost:8000",
+    "connect.timeout": "30s",
+    "log.level": "info",
+    "log.subsystems": "",
+}
+PORT = {"addr": "", "endpoint_id": ""}
+
+
+@pytest.mark.parametrize(
+    ("cls", "defaults"),
+    [
+        (ServerConfig, SERVER),
+        (AgentConfig, AGENT),
+        (ListenerConfig, LISTENER),
+        (ForwardConfig, FORWARD),
+        (PortConfig, PORT),
+    ],
+)
+def test_keys_and_defaults(cls: type, defaults: dict[str, str]) -> None:
+    found = list(leaves(cls))
+    assert {leaf.name: leaf.shown_default for leaf in found} == defaults
+    for leaf in found:
+        assert leaf.key.help.endswith(".")
+        assert leaf.required or leaf.key.why.endswith(".")
+
+
+def test_the_same_defaults_as_values() -> None:
+    config = ServerConfig()
+    assert (config.proxy.timeout_s, config.proxy.http.idle_timeout_s) == (30.0, 300.0)
+    assert (config.cluster.gossip.interval_s, config.cluster.join_timeout_s) == (0.1, 60.0)
+    assert (config.proxy.bind_addr, config.proxy.advertise_addr) == (Address("", 8000), None)
+    assert (config.grace_period_s, config.drain_delay_s) == (45.0, 5.0)
+    assert AgentConfig().connect.url == Origin("localhost", 8001, "http")
+    assert ForwardConfig().connect.url == Origin("localhost", 8000, "http")
+
+
+def test_flag_names() -> None:
+    assert flag_name("proxy.http.read_header_timeout") == "--proxy.http.read-header-timeout"
+
+
+def test_node_id_and_prefix_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match="exclude each other"):
+        ClusterConfig(node_id="a", node_id_prefix="b")
+
+
+def test_node_id() -> None:
+    assert draw_node_id(ClusterConfig(node_id="fixed"), random.Random(1)) == "fixed"
+    drawn = draw_node_id(ClusterConfig(node_id_prefix="pico-0-"), random.Random(1))
+    assert drawn.startswith("pico-0-")
+    assert len(drawn) == 14
+    assert drawn[7:].isalnum()
+    assert drawn == draw_node_id(ClusterConfig(node_id_prefix="pico-0-"), random.Random(1))
+    assert drawn != draw_node_id(ClusterConfig(node_id_prefix="pico-0-"), random.Random(2))
+    assert len(draw_node_id(ClusterConfig(), random.Random(1))) == 7
+
+
+def test_a_prefix_leaves_room_for_the_random_part() -> None:
+    assert load(ServerConfig, None, {"cluster.node_id_prefix": "x" * 248}, "").cluster.node_id_prefix == "x" * 248
+    with pytest.raises(ConfigError, match=r"--cluster\.node-id-prefix: wants a prefix of at most 248 characters"):
+        load(ServerConfig, None, {"cluster.node_id_prefix": "x" * 249}, "")
+    with pytest.raises(ConfigError, match="visible"):
+        load(ServerConfig, None, {"cluster.node_id_prefix": "a b"}, "")
+
+
+def test_a_tcp_listener_takes_no_url() -> None:
+    with pytest.raises(ConfigError, match="found the URL 'http://h:1'"):
+        ListenerConfig(endpoint_id="a", addr=Origin("h", 1, "http"), protocol="tcp")
+
+
+@pytest.mark.parametrize(
+    ("level", "subsystem", "passes"),
+    [
+        ("info", "gossip", False),
+        ("warning", "gossip", True),
+        ("error", "gossip", True),
+        ("debug", "gossip", False),
+        ("debug", "proxy", True),
+        ("debug", "proxy.access", True),
+        ("debug", "proxying", False),
+        ("debug", "pro", False),
+    ],
+)
+def test_log_filter(level: str, subsystem: str, passes: bool) -> None:
+    assert LogConfig(level="warning", subsystems=("proxy",)).passes(level, subsystem) is passes
+
+
+def test_access_log_filter() -> None:
+    quiet = LogConfig(level="warning")
+    assert AccessLogConfig().is_enabled(LogConfig(), "proxy.access")
+    assert not AccessLogConfig().is_enabled(quiet, "proxy.access")
+    assert AccessLogConfig(level="error").is_enabled(quiet, "proxy.access")
+    assert not AccessLogConfig(disable=True).is_enabled(LogConfig(), "proxy.access")
+
+
+def test_nearest() -> None:
+    assert did_you_mean("--proxy.timout", ["--proxy.timeout", "--log.level"]) == "; did you mean '--proxy.timeout'?"
+    assert did_you_mean("zzz", ["--proxy.timeout"]) == ""

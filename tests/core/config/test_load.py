@@ -1,0 +1,185 @@
+"""Loading: what wins over what, and one exact line for every kind of mistake."""
+
+import pytest
+
+from pico_core.config.agent import AgentConfig, ListenerConfig
+from pico_core.config.declare import leaves
+from pico_core.config.load import load
+from pico_core.config.server import ServerConfig
+from pico_core.config.values import Address, Origin
+from pico_core.errors import ConfigError
+
+
+def refusal(cls: type, text: str | None, flags: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigError) as raised:
+        load(cls, text, flags or {}, "pico.yaml")
+    return str(raised.value)
+
+
+def test_a_flag_wins_over_the_file_and_the_file_over_the_default() -> None:
+    text = "proxy:\n  timeout: 10s\n  http:\n    idle_timeout: 1m\nlog:\n  level: warn\n"
+    config = load(ServerConfig, text, {"proxy.timeout": "5s", "grace_period": "0s"}, "pico.yaml")
+    assert config.proxy.timeout_s == 5.0
+    assert config.proxy.http.idle_timeout_s == 60.0
+    assert config.proxy.http.read_header_timeout_s == 10.0
+    assert config.log.level == "warning"
+    assert config.grace_period_s == 0.0
+
+
+def test_the_file_of_the_kubernetes_page() -> None:
+    config = load(ServerConfig, "cluster:\n  node_id_prefix: pico-0-\n  join:\n    - pico\n", {}, "pico.yaml")
+    assert config.cluster.node_id_prefix == "pico-0-"
+    assert config.cluster.join == (Address("pico", 0),)
+
+
+def test_lists_in_files_and_as_flags() -> None:
+    expected = (Address("a", 0), Address("b", 1))
+    assert load(ServerConfig, "cluster: {join: [a, 'b:1']}", {}, "").cluster.join == expected
+    assert load(ServerConfig, None, {"cluster.join": "a, b:1,"}, "").cluster.join == expected
+    assert load(ServerConfig, "cluster: {join: [a]}", {"cluster.join": ""}, "").cluster.join == ()
+    assert load(ServerConfig, "cluster:\n  join:\n", {}, "").cluster.join == ()
+
+
+def test_a_list_of_sections() -> None:
+    text = "listeners:\n- {endpoint_id: a, addr: 3000}\n- {endpoint_id: 0123, addr: 'h:1', protocol: tcp, timeout: 1s}\n"
+    first, second = load(AgentConfig, text, {}, "").listeners
+    assert first == ListenerConfig(endpoint_id="a", addr=Origin("localhost", 3000))
+    assert second == ListenerConfig(endpoint_id="0123", addr=Origin("h", 1), protocol="tcp", timeout_s=1.0)
+
+
+@pytest.mark.parametrize("text", [None, "", "proxy:\n", "proxy: ~\ncluster:\n  gossip:\n", "proxy: {access_log: {}}"])
+def test_nothing_given_is_the_default(text: str | None) -> None:
+    assert load(ServerConfig, text, {}, "pico.yaml") == ServerConfig()
+    assert load(AgentConfig, "listeners:\n", {}, "pico.yaml") == AgentConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "cluster:\n  node_id_prefix: x\n\n  jion: [a]\n",
+            "pico.yaml:4: unknown key 'cluster.jion'; did you mean 'cluster.join'?",
+        ),
+        ("cluter:\n  join: [a]\n", "pico.yaml:1: unknown key 'cluter'; did you mean 'cluster'?"),
+        (
+            "gossip:\n  bind_addr: ':1'\n",
+            "pico.yaml:1: unknown key 'gossip'; did you mean 'cluster.gossip'?",
+        ),
+        ("zzzzzzzz: 1", "pico.yaml:1: unknown key 'zzzzzzzz'"),
+        ("'': 1", "pico.yaml:1: unknown key ''"),
+        (
+            "proxy:\n  timeout: 30\n",
+            "pico.yaml:2: proxy.timeout: wants a duration such as 100ms, 30s or 1m30s, found '30': "
+            "a number alone has no unit, write '30s'",
+        ),
+        (
+            "proxy:\n  timeout:\n",
+            "pico.yaml:2: proxy.timeout: wants a duration such as 100ms, 30s or 1m30s, found nothing",
+        ),
+        (
+            "proxy:\n  timeout: [1s]\n",
+            "pico.yaml:2: proxy.timeout: wants a duration such as 100ms, 30s or 1m30s, found a list",
+        ),
+        (
+            "proxy:\n  timeout: {a: b}\n",
+            "pico.yaml:2: proxy.timeout: wants a duration such as 100ms, 30s or 1m30s, found a mapping",
+        ),
+        ("proxy: 30\n", "pico.yaml:1: proxy: wants keys and values below it, found '30'"),
+        ("proxy: [a]\n", "pico.yaml:1: proxy: wants keys and values below it, found a list"),
+        (
+            "log:\n  subsystems: proxy\n",
+            "pico.yaml:2: log.subsystems: wants a list, each item a name such as proxy, found 'proxy'",
+        ),
+        (
+            "log:\n  subsystems:\n  - proxy\n  - [a]\n",
+            "pico.yaml:4: log.subsystems[1]: wants a name such as proxy, found a list",
+        ),
+        (
+            "cluster:\n  join:\n  - a\n  - ':1'\n",
+            "pico.yaml:4: cluster.join[1]: wants the address or name of a node, such as 10.26.104.14, pico or "
+            "10.26.104.14:8003, found ':1': the host is missing",
+        ),
+        (
+            "log:\n  level: loud\n",
+            "pico.yaml:2: log.level: wants one of debug, info, warning, error, found 'loud'",
+        ),
+        (
+            "proxy:\n  access_log:\n    disable: yes\n",
+            "pico.yaml:3: proxy.access_log.disable: wants true or false, found 'yes'",
+        ),
+        (
+            "proxy:\n  http:\n    max_header_bytes: 1k\n",
+            "pico.yaml:3: proxy.http.max_header_bytes: wants a whole number from 1024 to 16777216, found '1k'",
+        ),
+        (
+            "upstream:\n  rebalance:\n    shed_rate: 2\n",
+            "pico.yaml:3: upstream.rebalance.shed_rate: wants a number from 0 to 1, found '2'",
+        ),
+        (
+            "log: {}\ncluster:\n  node_id: a\n  node_id_prefix: b\n",
+            "pico.yaml:3: cluster: node_id and node_id_prefix exclude each other; give one of them",
+        ),
+        (" " * (1 << 20) + "x", "pico.yaml: is longer than 1048576 characters; is it the right file?"),
+    ],
+)
+def test_wrong_server_file(text: str, message: str) -> None:
+    assert refusal(ServerConfig, text) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("listeners: 3\n", "pico.yaml:1: listeners: wants a list of mappings, found '3'"),
+        ("listeners: {a: b}\n", "pico.yaml:1: listeners: wants a list of mappings, found a mapping"),
+        ("listeners: [a]\n", "pico.yaml:1: listeners[0]: wants keys and values below it, found 'a'"),
+        ("listeners:\n- addr: 1\n", "pico.yaml:2: listeners[0].endpoint_id is missing"),
+        ("listeners:\n-\n", "pico.yaml:2: listeners[0].endpoint_id is missing"),
+        (
+            "listeners:\n- endpoint_id: a\n  addr: 1\n  protocl: tcp\n",
+            "pico.yaml:4: unknown key 'listeners[0].protocl'; did you mean 'listeners[0].protocol'?",
+        ),
+        (
+            "listeners:\n- endpoint_id: a/b\n  addr: 1\n",
+            "pico.yaml:2: listeners[0].endpoint_id: wants an ID of 1 to 255 visible characters without '/', "
+            "found 'a/b': it contains '/'",
+        ),
+        (
+            "log: {}\nlisteners:\n- {endpoint_id: a, addr: 'http://h:1', protocol: tcp}\n",
+            "pico.yaml:3: listeners[0]: a tcp listener wants a port or a host:port, found the URL 'http://h:1'",
+        ),
+        (
+            "connect:\n  url: https://pico.example.com\n",
+            "pico.yaml:2: connect.url: wants a URL such as http://localhost:8001, found 'https://pico.example.com': "
+            "TLS is not supported yet, write http://",
+        ),
+    ],
+)
+def test_wrong_agent_file(text: str, message: str) -> None:
+    assert refusal(AgentConfig, text) == message
+
+
+def test_wrong_flags() -> None:
+    assert refusal(ServerConfig, None, {"proxy.timout": "1s"}) == (
+        "unknown flag '--proxy.timout'; did you mean '--proxy.timeout'?"
+    )
+    assert refusal(ServerConfig, None, {"proxy.http.max_header_bytes": "x"}) == (
+        "--proxy.http.max-header-bytes: wants a whole number from 1024 to 16777216, found 'x'"
+    )
+    assert refusal(ServerConfig, None, {"cluster.node_id": "a", "cluster.node_id_prefix": "b"}) == (
+        "cluster: node_id and node_id_prefix exclude each other; give one of them"
+    )
+    assert refusal(ListenerConfig, None, {"endpoint_id": "a", "addr": "http://h", "protocol": "tcp"}) == (
+        "a tcp listener wants a port or a host:port, found the URL 'http://h:80'"
+    )
+    assert refusal(ListenerConfig, None, {"endpoint_id": "a"}) == "addr is missing"
+
+
+def test_a_wrong_value_in_the_file_is_found_even_where_a_flag_wins() -> None:
+    assert refusal(ServerConfig, "proxy: {timeout: 3}", {"proxy.timeout": "1s"}).startswith("pico.yaml:1: proxy.timeout")
+
+
+def test_every_default_reads_back_as_itself() -> None:
+    flags = {leaf.name: leaf.shown_default for leaf in leaves(ServerConfig)}
+    assert load(ServerConfig, None, flags, "") == ServerConfig()
+    flags = {leaf.name: leaf.shown_default for leaf in leaves(AgentConfig)}
+    assert load(AgentConfig, None, flags, "") == AgentConfig()
