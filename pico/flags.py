@@ -85,6 +85,13 @@ class TeachingGroup(click.Group):
         """Parse; nothing at all asks for help."""
         return super().parse_args(ctx, args or ["--help"])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an interrupt passes without the empty line that click prints for one."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

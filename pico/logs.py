@@ -77,15 +77,14 @@ class Sink:
 
     def __call__(self, record: Log | AccessLog) -> None:
         """Write one record; never raises, whatever its texts contain."""
-        now = self._wall_clock()
         if isinstance(record, AccessLog):
-            self._write_access(record, now)
+            self._write_access(record)
         elif self._config.passes(record.level, record.subsystem):
-            self._events.write(self._format(record, now).encode("ascii"))
+            self._events.write(self._format(record, self._wall_clock()).encode("ascii"))
 
-    def _write_access(self, record: AccessLog, now: float) -> None:
+    def _write_access(self, record: AccessLog) -> None:
         if record.lines:
-            start = b'{"time":"%b",' % utc_time(now).encode("ascii")
+            start = b'{"time":"%b",' % utc_time(self._wall_clock()).encode("ascii")
             self._access.write(start + (b"}\n" + start).join(record.lines) + b"}\n")
 
     def _json(self, record: Log, now: float) -> str:

@@ -31,39 +31,53 @@ are refused. `warn` is read as the level `warning`.
 
 With `--config.expand-env` the file may refer to environment variables, by the rules of Go's `os.Expand`: `$NAME`,
 `${NAME}`, and `${NAME:default}` for a variable that is undefined or empty. An undefined variable without a default is
-empty; `$$` is empty too, so a dollar sign before a letter cannot be written while expansion is on.
+empty. `$$` is empty too; a dollar sign before a letter is written as a default, `${NONE:$}`.
 """
 
 
 def text() -> str:
     """Return the whole page."""
-    lines = [_HEAD]
-    lines += _command("pico server", ServerConfig)
-    lines += _command("pico agent", AgentConfig)
-    lines += _list_of(
-        "listeners", "Each item of `listeners`; also flags of `pico agent http` and `tcp`.", ListenerConfig
+    return "\n".join(
+        [
+            _HEAD,
+            *_command("pico server", ServerConfig),
+            *_command("pico agent", AgentConfig),
+            *_items(
+                "listeners",
+                "Each item of the list `listeners` of `pico agent start`. For the one listener of `pico agent http` "
+                "and `pico agent tcp`, the first three come from the arguments, the others are flags (`--timeout`).",
+                ListenerConfig,
+            ),
+            *_command("pico forward", ForwardConfig),
+            *_items(
+                "ports",
+                "Each item of the list `ports` of `pico forward start`; `pico forward tcp` makes one of its arguments.",
+                PortConfig,
+            ),
+        ]
     )
-    lines += _command("pico forward", ForwardConfig)
-    lines += _list_of("ports", "Each item of `ports`; `pico forward tcp` makes one from its arguments.", PortConfig)
-    return "\n".join(lines)
 
 
 def _command(title: str, root: type[Section]) -> Iterator[str]:
     yield f"## `{title}`\n"
-    yield from _table(leaves(root))
-
-
-def _list_of(name: str, summary: str, root: type[Section]) -> Iterator[str]:
-    yield f"### `{name}`\n\n{summary}\n"
-    yield from _table(leaves(root))
-
-
-def _table(keys: Iterator[Leaf]) -> Iterator[str]:
     yield "| key | flag | default | meaning | why this default |\n|---|---|---|---|---|"
-    for leaf in keys:
-        default = "(required)" if leaf.required else f"`{leaf.shown_default}`" if leaf.shown_default else "(empty)"
-        yield f"| `{leaf.name}` | `{flag_name(leaf.name)}` | {default} | {leaf.key.help} | {leaf.key.why} |"
+    for leaf in leaves(root):
+        yield f"| `{leaf.name}` | `{flag_name(leaf.name)}` | {_default(leaf)} | {leaf.key.help} | {leaf.key.why} |"
     yield ""
+
+
+def _items(name: str, summary: str, root: type[Section]) -> Iterator[str]:
+    yield f"### `{name}`\n\n{summary}\n"
+    yield "| key | default | meaning | why this default |\n|---|---|---|---|"
+    for leaf in leaves(root):
+        yield f"| `{leaf.name}` | {_default(leaf)} | {leaf.key.help} | {leaf.key.why} |"
+    yield ""
+
+
+def _default(leaf: Leaf) -> str:
+    if leaf.required:
+        return "required"
+    return f"`{leaf.shown_default}`" if leaf.shown_default else "empty"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ Life of a listener::
 
 from enum import Enum
 from typing import Protocol
+from urllib.parse import quote
 
 from pico_core.agent.tunnel import AgentTunnel
 from pico_core.channel import StreamChannel
@@ -166,7 +167,7 @@ class Listener:
         url = self._connect.url
         handshake = ClientHandshake(
             str(Address(url.host, url.port)),
-            f"/piko/v1/upstream/{self.config.endpoint_id}",
+            "/piko/v1/upstream/" + quote(self.config.endpoint_id, safe=""),
             ((b"x-piko-instance", self._instance),),
             self._entropy,
         )

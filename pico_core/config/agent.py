@@ -21,14 +21,6 @@ from pico_core.errors import ConfigError
 class HttpClientConfig(Section, frozen=True, kw_only=True):
     """Connections from the agent to the service."""
 
-    keep_alive_timeout_s: Annotated[
-        float,
-        Key(
-            DURATION,
-            "Time between two TCP keep-alive probes of a connection to the service.",
-            "30 s finds a vanished service before the next request does.",
-        ),
-    ] = 30.0
     idle_conn_timeout_s: Annotated[
         float,
         Key(

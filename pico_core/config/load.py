@@ -59,7 +59,7 @@ class _Loader:
             if found is not None:
                 values[member.attribute] = found[0]
             elif member.required:
-                raise ConfigError(f"{self._source_name}:{tree.line}: {prefix}{name} is missing")
+                raise ConfigError(f"{self._place('', tree)}{prefix}{name} is missing")
         try:
             return cls(**values)
         except ConfigError as error:
@@ -112,8 +112,10 @@ class _Loader:
         return node.items
 
     def _mapping(self, node: Node | None, path: str) -> Tree:
-        if node is None or (isinstance(node, Scalar) and not node.text):
+        if node is None:
             return EMPTY
+        if isinstance(node, Scalar) and not node.text:
+            return Tree({}, {}, node.line)
         if not isinstance(node, Tree):
             raise self._wrong(node, path, "keys and values below it")
         return node

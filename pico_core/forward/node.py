@@ -1,5 +1,7 @@
 """The forwarder: local ports whose connections go to ``tcp`` endpoints, through the server's proxy port."""
 
+from urllib.parse import quote
+
 from pico_core.boundary import Exit, Listen, ListenFailed, Listening, ShutdownRequested
 from pico_core.channel import Payload, TcpChannel
 from pico_core.config.forward import ForwardConfig, PortConfig
@@ -55,7 +57,7 @@ class _Dial:
         self._waiting = waiting
         self._channel: TcpChannel | None = None
         self._handshake = ClientHandshake(
-            str(Address(url.host, url.port)), f"/_piko/v1/tcp/{endpoint}", (), node.entropy
+            str(Address(url.host, url.port)), "/_piko/v1/tcp/" + quote(endpoint, safe=""), (), node.entropy
         )
         node.connect(url.host, url.port, node.config.connect.timeout_s, self)
 

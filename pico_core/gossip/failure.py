@@ -15,8 +15,9 @@ Two things keep a sick node from blaming the others (Lifeguard, Dadgar et al. 20
 run does not count as the others' silence. And when nobody at all answers, we are the likelier culprit and wait longer.
 """
 
-from pico_core.gossip.wire import MAX_VALUE_CHARACTERS
-
+MAX_ACCUSED_CHARACTERS = 512
+MAX_ACCUSED = 32
+"""What one node says of others fits into one packet; after a great failure, each survivor names other victims."""
 ROUNDS_PER_PING = 2
 ROUNDS_UNTIL_ACCUSED = 10
 """Five pings: at 5 % loss one accusation in 100,000 rounds is false, at 25 % one in 200."""
@@ -129,7 +130,7 @@ class FailureDetector:
         if not self._silences:
             return findings
         verdict_after_s = self.verdict_after_s
-        if peers > 1 and len(self._silences) == peers:
+        if peers > 1 and sum(self._is_accusable(each, now) for each in self._silences.values()) == peers:
             verdict_after_s *= ISOLATION_FACTOR
         for node_id, silence in self._silences.items():
             silent_s = now - silence.began_at
@@ -155,8 +156,8 @@ class FailureDetector:
 def pack_accusations(node_ids: list[str]) -> str:
     """Return the value of the accusing key: as many IDs as fit."""
     taken: list[str] = []
-    room = MAX_VALUE_CHARACTERS
-    for node_id in node_ids:
+    room = MAX_ACCUSED_CHARACTERS
+    for node_id in node_ids[:MAX_ACCUSED]:
         room -= len(node_id) + 1
         if room < 0:
             break
@@ -166,4 +167,4 @@ def pack_accusations(node_ids: list[str]) -> str:
 
 def unpack_accusations(value: str) -> tuple[str, ...]:
     """Return the IDs in the value of an accusing key."""
-    return tuple(dict.fromkeys(each for each in value.split("\n") if each))
+    return tuple(dict.fromkeys(each for each in value.split("\n")[:MAX_ACCUSED] if each))

@@ -9,7 +9,7 @@ import re
 from enum import Enum
 from typing import TypeAlias
 
-from pico_core.http.head import FIELD_LINES, FOLD, MessageError, RequestHead, ResponseHead
+from pico_core.http.head import FIELD_LINES, MessageError, RequestHead, ResponseHead
 
 BORROW_BYTES = 4096
 """From this size on a view is cheaper than a copy; below, it would keep a large received object alive for little."""
@@ -204,7 +204,7 @@ class ChunkedBody:
         return position + len(line)
 
     def _keep_trailer(self, line: bytes) -> None:
-        name = line[: line.index(b":")].translate(FOLD)
+        name = line[: line.index(b":")].lower().replace(b"_", b"-")
         if _refused_in_trailers.fullmatch(name):
             raise MessageError(400, "framing or routing field in the trailer section")
         if not _dropped_in_trailers.fullmatch(name):

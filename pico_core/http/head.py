@@ -114,9 +114,6 @@ _request = re.compile(_REQUEST_LINE + _FIELD_LINES + rb"\r\n")
 _response = re.compile(_STATUS_LINE + _FIELD_LINES + rb"\r\n")
 FIELD_LINES = re.compile(_FIELD_LINES)
 """Any number of whole field lines, each with its CRLF (RFC 9112 section 5); a trailer section has the same ones."""
-FOLD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ_", b"abcdefghijklmnopqrstuvwxyz-")
-"""Field names are compared after folding: lower case, and ``_`` as ``-``, because gateways behind us (CGI and its
-heirs) cannot tell those apart. Folding keeps every position, so a match in a folded head cuts the original."""
 
 _method_begins = re.compile(_METHOD + rb"(?: |\Z)")
 _other_version = re.compile(_METHOD + rb" [\x21-\x7e]++ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
@@ -129,17 +126,72 @@ _never_in_head = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\
 _HOST = rb"((?:[A-Za-z0-9\-._~!$&'()*+;=]{1,255}+|\[[0-9A-Fa-f:.]{2,45}+\])(?::[0-9]{0,5}+)?)"
 _host = re.compile(_HOST)
 _absolute_form = re.compile(rb"(?i:(https?)://)" + _HOST + rb"([/?].*+)?")
-_digits = re.compile(rb"[0-9]{1,18}")
 
+# Notable fields are those a proxy reads, removes or writes itself. They are recognised with '_' for '-' as well,
+# because gateways behind us (CGI and its heirs) cannot tell those apart.
 _NOTABLE_IN_BOTH = (
-    rb"con(?:nection|tent-++length)|t(?:e|ransfer-++encoding)|upgrade|keep-alive"
-    rb"|proxy-(?:connection|authenticate|authorization)"
+    rb"connection|te|upgrade|content[-_]++length|transfer[-_]++encoding|keep[-_]alive"
+    rb"|proxy[-_](?:connection|authenticate|authorization)"
 )
 _NOTABLE_IN_REQUEST = (
-    rb"host|" + _NOTABLE_IN_BOTH + rb"|expect|x-(?:pi[ck]o-" + _TOKEN_CHARACTER + rb"*+|forwarded-(?:for|proto|host))"
+    _NOTABLE_IN_BOTH
+    + rb"|host|expect|x[-_]forwarded[-_](?:for|proto|host)|x[-_]pi[ck]o[-_]"
+    + _TOKEN_CHARACTER
+    + rb"*+"
 )
-_notable_in_request = re.compile(rb"\r\n(" + _NOTABLE_IN_REQUEST + rb"):[\t ]*+([^\r]*+)")
-_notable_in_response = re.compile(rb"\r\n(" + _NOTABLE_IN_BOTH + rb"):[\t ]*+([^\r]*+)")
+_notable_in_request = re.compile(_NOTABLE_IN_REQUEST)
+_notable_in_response = re.compile(_NOTABLE_IN_BOTH)
+_framing_look_alike = re.compile(rb"content[-_]++length|transfer[-_]++encoding")
+_FRAMING = (b"content-length", b"transfer-encoding")
+
+# In nearly every head each notable field is there once at most and spelt as usual. Such a head, in lower case, is
+# checked and taken apart by a single match, in which each usual name has a group that holds the field's value. A second
+# field of a usual name makes the match fail (``(?(n)(?!))``: if group n is set, fail), and so does any other notable
+# field; those heads, and the malformed ones, are looked at line by line.
+_USUAL_IN_REQUEST = (
+    b"connection",
+    b"content-length",
+    b"transfer-encoding",
+    b"te",
+    b"x-forwarded-for",
+    b"x-forwarded-proto",
+    b"x-forwarded-host",
+    b"x-pico-endpoint",
+    b"x-piko-endpoint",
+    b"x-piko-forward",
+    b"upgrade",
+    b"expect",
+    b"keep-alive",
+)
+_USUAL_IN_RESPONSE = (b"connection", b"content-length", b"transfer-encoding", b"keep-alive", b"upgrade")
+
+
+def _usual(start: bytes, group: int, names: tuple[bytes, ...], notable: bytes) -> re.Pattern[bytes]:
+    """Return the pattern for a usual head in lower case, of which ``start`` covers the first line and some field lines.
+
+    The group of ``names[0]`` is ``group``. A last group is set where any name after the first two is present. First in
+    the pattern come the lines whose initial no notable name has.
+    """
+    text = _TEXT_CHARACTER + rb"*+"
+    rest_of_line = _TOKEN_CHARACTER + rb"*+:" + text + rb"\r\n"
+    usual = [rb"%b:(?(%d)(?!))(%b)\r\n" % (name, number, text) for number, name in enumerate(names, group)]
+    lines = (
+        rb"[abdfgijlmnoqrsvwyz]" + rest_of_line,
+        *usual[:2],
+        rb"(?:" + rb"|".join(usual[2:]) + rb")()",
+        rb"(?!(?:" + notable + rb"):)" + _TOKEN_CHARACTER + rest_of_line,
+    )
+    return re.compile(start + rb"|".join(lines) + rb")*+\r\n")
+
+
+_usual_request = _usual(
+    _REQUEST_LINE.replace(b"HTTP", b"http")
+    + rb"(?:host:(?(4)(?!))(%b*+)\r\n|content-type:(?(5)(?!))()%b*+\r\n|" % (_TEXT_CHARACTER, _TEXT_CHARACTER),
+    6,
+    _USUAL_IN_REQUEST,
+    _NOTABLE_IN_REQUEST + rb"|content-type",
+)
+_usual_response = _usual(_STATUS_LINE.replace(b"HTTP", b"http") + rb"(?:", 4, _USUAL_IN_RESPONSE, _NOTABLE_IN_BOTH)
 
 # Connection may name any field as hop-by-hop, and it is then removed (RFC 9110 section 7.6.1). Not these: a client
 # must not be able to strip what a balancer in front of us wrote, nor what the message means to everybody.
@@ -147,6 +199,7 @@ _never_hop_by_hop = re.compile(
     rb"close|host|content-.*+|authorization|cookie|set-cookie|cache-control|date|forwarded|via|x-real-ip"
 )
 
+_MAX_LENGTH_DIGITS = 18  # fits 64 bits everywhere
 _SHORTEST_FIELD_BYTES = 4  # "a:" and CRLF
 _START_LINE_BYTES_WITHOUT_TARGET = 32 + len(" ") + len(" HTTP/1.1\r")
 
@@ -296,21 +349,25 @@ def _check_sizes(head: bytes, limits: HeadLimits) -> None:
 
 def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
     """Read a request's head, as ``HeadReader`` cut it. Raises ``MessageError``. Next: ``body.request_body``."""
-    match = _request.fullmatch(head)
+    match = _usual_request.fullmatch(head.lower())
     if match is None:
-        raise _request_error(head)
+        method, target, minor_version, host, fields, notes = _take_unusual_apart(head)
+    else:
+        # What the groups hold is in lower case; the originals are cut from where they are.
+        line_end = match.end(3)
+        if head[line_end - 8 : line_end - 1] != b"HTTP/1.":
+            raise _request_error(head)
+        method = head[: match.end(1)]
+        target = head[len(method) + 1 : line_end - 9]
+        minor_version = head[line_end - 1] - 0x30
+        host_at, host_end = match.span(4)
+        host = head[host_at:host_end].strip(b" \t") if host_at > 0 else None
+        fields, notes = _cut_usual(head, line_end + 2, match, 6, _USUAL_IN_REQUEST)
     _check_sizes(head, limits)
-    method, target, version = match.groups()
     if len(target) > limits.max_target_bytes:
         raise _start_line_too_long()
     if method == b"CONNECT" or method == b"TRACE":
         raise MessageError(501, "method not supported")
-    minor_version = 1 if version == b"1" else 0
-    folded = head.translate(FOLD)
-    fields, notes = _take_notable(head, folded, _notable_in_request)
-    if folded.count(b"\r\ncontent-type:") > 1:
-        _check_content_types(fields)
-    host = notes.pop(b"host", None)
     if host is None:
         if minor_version:
             raise MessageError(400, "missing Host")
@@ -335,16 +392,20 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
 
     A status of 1xx other than 101 is interim: pass it on and read the next head.
     """
-    match = _response.fullmatch(head)
-    if match is None:
-        raise _response_error(head)
+    match = _usual_response.fullmatch(head.lower())
+    if match is None or head[:7] != b"HTTP/1.":
+        match = _response.fullmatch(head)
+        if match is None:
+            raise _response_error(head)
+        fields, notes = _cut_unusual(head, head.index(b"\r\n") + 2, _notable_in_response)
+    else:
+        fields, notes = _cut_usual(head, head.index(b"\r\n") + 2, match, 4, _USUAL_IN_RESPONSE)
     _check_sizes(head, limits)
-    version, status_digits, reason = match.groups(b"")
-    if len(reason) > limits.max_target_bytes:
+    reason_at, reason_end = match.span(3)
+    if reason_end - reason_at > limits.max_target_bytes:
         raise _start_line_too_long()
-    minor_version, status = 1 if version == b"1" else 0, int(status_digits)
-    fields, notes = _take_notable(head, head.translate(FOLD), _notable_in_response)
-    response = ResponseHead(status, minor_version, reason, fields, minor_version == 1)
+    minor_version, status = head[7] - 0x30, int(match[2])
+    response = ResponseHead(status, minor_version, head[reason_at:reason_end], fields, minor_version == 1)
     if notes:
         _apply_framing(response, notes)
         upgrades = _apply_connection(response, notes)
@@ -371,55 +432,75 @@ def field_values(fields: bytes, name: bytes) -> list[bytes]:
     return [value for found, value in split_fields(fields) if found == name]
 
 
-def _take_notable(head: bytes, folded: bytes, pattern: re.Pattern[bytes]) -> tuple[bytes, dict[bytes, bytes]]:
-    """Cut the notable lines out of a valid head; return the other lines, and the notable values by folded name.
+def _cut_usual(
+    head: bytes, cursor: int, match: re.Match[bytes], first_group: int, names: tuple[bytes, ...]
+) -> tuple[bytes, dict[bytes, bytes]]:
+    """Cut the lines of ``names`` out of a head; return the other lines, and the cut values by name.
 
-    Values of repeated fields are joined as a list, which makes a repeated Host or length as malformed as a list in one
-    line. Only Host stays among the lines.
+    ``first_group`` is the group in ``match`` of ``names[0]``; ``cursor`` is where the first field line begins.
     """
     notes: dict[bytes, bytes] = {}
-    repeated: list[tuple[bytes, bytes]] = []
-    pieces = []
-    line_end = head.index(b"\r\n")
-    cursor = line_end + 2
-    for match in pattern.finditer(folded, line_end):
-        name = match[1]
-        value_at, end = match.span(2)
-        if name != b"host":
-            line_at = match.start() + 2
-            pieces.append(head[cursor:line_at])
-            cursor = end + 2
-            if name != b"connection" and _is_misspelt(head[line_at : match.end(1)], name):
-                continue
-        if name in notes:
-            repeated.append((name, head[value_at:end].rstrip(b" \t")))
-        else:
-            notes[name] = head[value_at:end].rstrip(b" \t")
-    if repeated:
-        _join_repeated(notes, repeated)
-    if not pieces:
+    cuts = []
+    values = match.groups()[first_group - 1 :]
+    if values[-1] is None:
+        values = values[:2]
+    for group, (name, value) in enumerate(zip(names, values, strict=False), first_group):
+        if value is not None:
+            value_at, end = match.span(group)
+            notes[name] = head[value_at:end].strip(b" \t")
+            cuts.append((value_at - len(name) - 1, end + 2))
+    if not cuts:
         return head[cursor:-2], notes
+    if len(cuts) == 1:
+        line_at, line_end = cuts[0]
+        return head[cursor:line_at] + head[line_end:-2], notes
+    cuts.sort()
+    pieces = []
+    for line_at, line_end in cuts:
+        pieces.append(head[cursor:line_at])
+        cursor = line_end
     pieces.append(head[cursor:-2])
     return b"".join(pieces), notes
 
 
-def _is_misspelt(spelt: bytes, name: bytes) -> bool:
-    """Tell whether a notable name is only a look-alike, which is dropped; raise if it looks like framing."""
-    underscored = b"_" in spelt
-    if (underscored or b"--" in name) and (name[:8] == b"content-" or name[:9] == b"transfer-"):
-        raise MessageError(400, "ambiguous spelling of a framing field")
-    return underscored
+def _take_unusual_apart(head: bytes) -> tuple[bytes, bytes, int, bytes | None, bytes, dict[bytes, bytes]]:
+    """Return method, target, minor version, Host, the lines to pass on and the notable values of an unusual request."""
+    match = _request.fullmatch(head)
+    if match is None:
+        raise _request_error(head)
+    fields, notes = _cut_unusual(head, match.end(3) + 2, _notable_in_request)
+    _check_content_types(fields)
+    return match[1], match[2], int(match[3]), notes.pop(b"host", None), fields, notes
 
 
-def _join_repeated(notes: dict[bytes, bytes], repeated: list[tuple[bytes, bytes]]) -> None:
-    lists: dict[bytes, list[bytes]] = {}
-    for name, value in repeated:
-        if name[:5] == b"x-pic" or name[:5] == b"x-pik":
-            _agreed(notes[name], value)
-        else:
-            lists.setdefault(name, [notes[name]]).append(value)
-    for name, values in lists.items():
-        notes[name] = b", ".join(values)
+def _cut_unusual(head: bytes, start: int, notable: re.Pattern[bytes]) -> tuple[bytes, dict[bytes, bytes]]:
+    """Do line by line what ``_cut_usual`` does, for a valid head; Host stays among the lines, its value is noted.
+
+    Values of repeated fields are joined as a list, which makes a repeated Host or length as malformed as a list in one
+    line.
+    """
+    lines = []
+    values: dict[bytes, list[bytes]] = {}
+    for line in head[start:-2].splitlines(keepends=True):
+        name, _, value = line.partition(b":")
+        name = name.lower()
+        if not notable.fullmatch(name):
+            lines.append(line)
+        elif _framing_look_alike.fullmatch(name) and name not in _FRAMING:
+            raise MessageError(400, "ambiguous spelling of a framing field")
+        elif b"_" not in name:  # a look-alike of what is ours to write goes
+            values.setdefault(name, []).append(value.strip(b" \t\r\n"))
+            if name == b"host":
+                lines.append(line)
+    return b"".join(lines), {name: _joined(name, found) for name, found in values.items()}
+
+
+def _joined(name: bytes, values: list[bytes]) -> bytes:
+    if name[:5] != b"x-pic" and name[:5] != b"x-pik":
+        return b", ".join(values)
+    for value in values:
+        _agreed(values[0], value)
+    return values[0]
 
 
 def _agreed(one: bytes, other: bytes) -> bytes:
@@ -462,7 +543,7 @@ def _apply_framing(message: RequestHead | ResponseHead, notes: dict[bytes, bytes
     if length is not None:
         if coding is not None:
             raise MessageError(400, "both Content-Length and Transfer-Encoding")
-        if not _digits.fullmatch(length):
+        if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:  # for bytes, only 0 to 9 are digits
             raise MessageError(400, "malformed or repeated Content-Length")
         message.content_length = int(length)
     elif coding is not None:

@@ -113,8 +113,10 @@ class Stream:
         if self.eof_queued:
             raise LocalProtocolError(f"stream {self.id}: data after the end of stream")
         size = len(data) if isinstance(data, bytes) else sum(map(len, data))
+        if not size:
+            return
         session = self.session
-        if not self.scheduled and 0 < size <= self.send_window_bytes and not session.paused:
+        if not self.scheduled and size <= self.send_window_bytes and not session.paused:
             # Nothing waits in front: frame it now, as long as streams that wait for a turn keep most of the message.
             framed_bytes = session.output_bytes + HEADER_BYTES + size
             if framed_bytes <= TURN_BYTES:
@@ -129,7 +131,7 @@ class Stream:
                 return
         self.queue += (data,) if isinstance(data, bytes) else data
         self.pending_bytes += size
-        if size and self.send_window_bytes:
+        if self.send_window_bytes:
             self.schedule()
 
     def send_eof(self) -> None:
@@ -206,11 +208,9 @@ class Stream:
     def _take_part(self, pieces: list[bytes | memoryview], size: int) -> None:
         """Move the first ``size`` bytes of the queue to ``pieces``; the piece on the border is cut without a copy."""
         whole = 0
-        for piece in self.queue:
-            if len(piece) > size:
-                break
-            pieces.append(piece)
-            size -= len(piece)
+        while len(self.queue[whole]) <= size:
+            pieces.append(self.queue[whole])
+            size -= len(self.queue[whole])
             whole += 1
         del self.queue[:whole]
         if size:

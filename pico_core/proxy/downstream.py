@@ -159,11 +159,10 @@ class DownstreamConnection:
 
     def _begin(self, head_bytes: bytes, rest: bytes, now: float) -> None:
         head = parse_request_head(head_bytes, self.service.head_limits)
-        exchange = Exchange(self, head, now)
+        exchange = Exchange.start(self, head, now)
         if rest:
             self._backlog = exchange.receive(rest)
         self.exchange = exchange
-        exchange.stamp(now)
         self.service.begin(exchange, now)
 
     def _receive_body(self, exchange: Exchange, data: Payload, now: float) -> None:

@@ -1,11 +1,11 @@
 """Which endpoint a request is for: the one place that decides it, for routing and permission alike."""
 
 import re
+from urllib.parse import unquote
 
+from pico_core.config.values import identifier
+from pico_core.errors import ConfigError
 from pico_core.http.head import MessageError, RequestHead
-
-ENDPOINT = re.compile(r"[!-.0-~]{1,255}")
-"""1 to 255 visible characters, no ``/``."""
 
 _NUMERIC_HOST = re.compile(rb"[0-9.]+")
 
@@ -13,11 +13,14 @@ _NUMERIC_HOST = re.compile(rb"[0-9.]+")
 def normalise_endpoint(text: str) -> str:
     """Return the endpoint ID in its one spelling. Host names have no case, so endpoints have none either.
 
-    Raises ``ValueError`` if it is no endpoint ID.
+    Raises ``ConfigError`` if it is no endpoint ID.
     """
-    if ENDPOINT.fullmatch(text) is None:
-        raise ValueError("an endpoint ID is 1 to 255 visible characters without '/'")
-    return text.lower()
+    return identifier(text).lower()
+
+
+def endpoint_in_path(segment: bytes) -> str:
+    """Return the endpoint ID named by a segment of a URL path; see ``normalise_endpoint``."""
+    return normalise_endpoint(unquote(segment.decode("latin-1")))
 
 
 def endpoint_of(head: RequestHead) -> str:
@@ -33,6 +36,6 @@ def endpoint_of(head: RequestHead) -> str:
         if not dot or _NUMERIC_HOST.fullmatch(host) or host.startswith(b"["):
             raise MessageError(400, "missing endpoint id")
     try:
-        return normalise_endpoint(name.decode("ascii"))
-    except ValueError:
+        return normalise_endpoint(name.decode("latin-1"))
+    except ConfigError:
         raise MessageError(400, "invalid endpoint id") from None

@@ -19,6 +19,8 @@ back) and while everything of it that was sent can be sent again.
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from pico_core.channel import Channel, Payload
 from pico_core.http.body import LAST_CHUNK, BodyReader, EofBody, encode_chunk, last_chunk, request_body
 from pico_core.http.head import (
@@ -88,52 +90,34 @@ class Service(Protocol):
         """Count and log something that was no request at all; ``client`` sent it and was answered ``status``."""
 
 
-class Exchange:
-    """See the module's text. ``endpoint``, ``route`` and ``avoid`` are the service's own notes."""
+class Exchange(msgspec.Struct, eq=False):
+    """See the module's text; ``start`` makes one. ``endpoint``, ``route`` and ``avoid`` are the service's own notes."""
 
-    __slots__ = (
-        "_body",
-        "_chunked_response",
-        "_close_after",
-        "_pipe",
-        "_replay",
-        "_replay_bytes",
-        "avoid",
-        "downstream",
-        "endpoint",
-        "head",
-        "received_bytes",
-        "request_done",
-        "route",
-        "sent_bytes",
-        "started_at",
-        "state",
-        "status",
-        "tries",
-        "upstream",
-    )
+    downstream: "DownstreamConnection"
+    head: RequestHead
+    started_at: float
+    _body: BodyReader | None
+    request_done: bool
+    _replay: list[Payload] | None
+    endpoint: str = ""
+    upstream: "UpstreamConnection | None" = None
+    route: object | None = None
+    avoid: tuple[object, ...] = ()
+    state: State = State.CHOOSING
+    status: int = 0
+    tries: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    _replay_bytes: int = 0
+    _chunked_response: bool = False
+    _close_after: bool = False
+    _pipe: Pipe | None = None
 
-    def __init__(self, downstream: "DownstreamConnection", head: RequestHead, now: float) -> None:
+    @staticmethod
+    def start(downstream: "DownstreamConnection", head: RequestHead, now: float) -> "Exchange":
+        """Return the exchange for a request whose head has come. Next: ``receive``, then ``Service.begin``."""
         body = request_body(head)
-        self.downstream = downstream
-        self.head = head
-        self.endpoint = ""
-        self.upstream: UpstreamConnection | None = None
-        self.route: object | None = None
-        self.avoid: tuple[object, ...] = ()
-        self.state = State.CHOOSING
-        self.status = 0
-        self.started_at = now
-        self.tries = 0
-        self.received_bytes = 0
-        self.sent_bytes = 0
-        self.request_done = body is None
-        self._body = body
-        self._replay: list[Payload] | None = None if body is None else []
-        self._replay_bytes = 0
-        self._chunked_response = False
-        self._close_after = False
-        self._pipe: Pipe | None = None
+        return Exchange(downstream, head, now, body, body is None, None if body is None else [])
 
     # --- the request ---
 

@@ -95,6 +95,7 @@ class ConnectionPool:
         upstream = None if fresh else self._idle.take()
         if upstream is None:
             dial = _Dial(self, exchange, extra, on_failure)
+            exchange.stamp(now)
             self._node.connect(self.host, self.port, self._connect_timeout_s, dial)
         else:
             exchange.forward(upstream, extra, now)

@@ -3,8 +3,9 @@
 import re
 
 from pico_core.channel import TcpChannel
+from pico_core.errors import ConfigError
 from pico_core.http.head import MessageError, RequestHead, request_bytes
-from pico_core.proxy.endpoint import normalise_endpoint
+from pico_core.proxy.endpoint import endpoint_in_path
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.upstream import UpstreamConnection
 from pico_core.proxy.websocket_channel import WebSocketChannel
@@ -25,8 +26,8 @@ def tcp_endpoint(head: RequestHead) -> str:
     if match is None:
         raise MessageError(404, "not found")
     try:
-        return normalise_endpoint(match[1].decode("ascii"))
-    except ValueError:
+        return endpoint_in_path(match[1])
+    except ConfigError:
         raise MessageError(400, "invalid endpoint id") from None
 
 

@@ -4,6 +4,7 @@ import re
 from typing import Protocol
 
 from pico_core.channel import Payload, StreamChannel, TcpChannel, dispatch, flush_tunnel
+from pico_core.errors import ConfigError
 from pico_core.http.head import (
     HeadLimits,
     HeadReader,
@@ -16,7 +17,7 @@ from pico_core.mux.session import (
     MuxEvent,
     SessionFailed,
 )
-from pico_core.proxy.endpoint import normalise_endpoint
+from pico_core.proxy.endpoint import endpoint_in_path
 from pico_core.proxy.exchange import CONNECTION_CLOSE
 from pico_core.proxy.pool import IdleConnections
 from pico_core.proxy.upstream import UpstreamConnection
@@ -216,9 +217,9 @@ class TunnelConnection:
         if match is None:
             raise HandshakeError(404, "not found: agents connect to /pico/v1/upstream/{endpoint}")
         try:
-            self.endpoint = normalise_endpoint(match[1].decode("ascii"))
-        except ValueError as error:
-            raise HandshakeError(400, str(error)) from None
+            self.endpoint = endpoint_in_path(match[1])
+        except ConfigError as error:
+            raise HandshakeError(400, f"endpoint: {error}") from None
         response = accept_handshake(head_bytes)
         if self._host.draining:
             raise HandshakeError(503, "this node is about to stop; connect again")

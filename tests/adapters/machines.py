@@ -154,7 +154,9 @@ class Recorder(Queued):
     def poll(self) -> Command | None:
         command = super().poll()
         if command is None:
-            self.drains.append(len(self.events))
+            with self.changed:
+                self.drains.append(len(self.events))
+                self.changed.notify_all()
         else:
             self.contract.command(command)
         return command

@@ -123,7 +123,7 @@ class BufferedConnection(Connection, asyncio.BufferedProtocol):
 
     __slots__ = ()
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the loop's signature
+    def get_buffer(self, sizehint: int) -> memoryview:
         """Lend the buffer all connections share: it is read and copied from before the next one is."""
         return self.owner.receive_buffer
 

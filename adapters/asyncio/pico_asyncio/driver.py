@@ -57,6 +57,9 @@ _ACCEPTS_PER_TURN: Final = 64
 _SHORTEST_WAIT_S: Final = 0.001
 """A timer is never set shorter: uvloop counts milliseconds, and a deadline in the past must not spin the loop."""
 
+_TURNS_TO_OPEN: Final = 3
+"""Turns from a loop's ``accept`` to our ``connection_made``: one for asyncio's task, one for its callback, one more."""
+
 _TICK: Final = Tick()
 _SHUTDOWN: Final = ShutdownRequested()
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -143,14 +146,15 @@ class _Driver:
             self._stop_listening(StopListening(name))
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for _ in range(_TURNS_TO_OPEN):
+            await asyncio.sleep(0)
         for connection in list(self._connections.values()):
             connection.close()
         await asyncio.sleep(0)  # uvloop writes at the end of its turn, asyncio has written already
         for connection in list(self._connections.values()):
             if connection.transport.get_write_buffer_size():
                 connection.reset()  # the peer shall see that its stream was cut
-        while self._connections:  # noqa: ASYNC110 - one turn or two: a closed transport is lost in the next
+        while self._connections or self._tasks:  # noqa: ASYNC110 - a turn or two: closed transports are lost in the next
             await asyncio.sleep(0)
 
     # --- inputs ---
@@ -177,13 +181,11 @@ class _Driver:
         host, port = sockets.endpoint(connection.transport.get_extra_info("peername") or ("", 0))
         event: Input
         if connection.listener:
-            wanted = not self.exit.done()
             connection.number = next(self._numbers)
             event = Accepted(connection.number, connection.listener, host, port)
-        else:
-            wanted = self._connecting.pop(connection.number, None) is not None
+        elif self._connecting.pop(connection.number, None) is not None:
             event = Connected(connection.number, host, port)
-        if not wanted:
+        else:
             connection.reset()
             return
         self._connections[connection.number] = connection

@@ -31,7 +31,7 @@ class Listener:
         self._owner = owner
         self._name = name
 
-    def ready(self, events: int) -> None:  # noqa: ARG002 - what the selector reports is called alike
+    def ready(self, events: int) -> None:
         """Accept those who wait."""
         for _ in range(_ACCEPTS_PER_TURN):
             try:
@@ -53,7 +53,7 @@ class DatagramSocket:
         self._owner = owner
         self._name = name
 
-    def ready(self, events: int) -> None:  # noqa: ARG002 - what the selector reports is called alike
+    def ready(self, events: int) -> None:
         """Receive what waits."""
         for data, host, port in receive_datagrams(self.socket):
             self._owner.hand_over(DatagramReceived(self._name, data, host, port))

@@ -57,7 +57,6 @@ LISTENER = {
     "timeout": "10s",
     "access_log.level": "info",
     "access_log.disable": "false",
-    "http_client.keep_alive_timeout": "30s",
     "http_client.idle_conn_timeout": "1m30s",
     "http_client.max_idle_conns": "100",
 }

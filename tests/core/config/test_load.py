@@ -41,7 +41,9 @@ def test_lists_in_files_and_as_flags() -> None:
 
 
 def test_a_list_of_sections() -> None:
-    text = "listeners:\n- {endpoint_id: a, addr: 3000}\n- {endpoint_id: 0123, addr: 'h:1', protocol: tcp, timeout: 1s}\n"
+    text = (
+        "listeners:\n- {endpoint_id: a, addr: 3000}\n- {endpoint_id: 0123, addr: 'h:1', protocol: tcp, timeout: 1s}\n"
+    )
     first, second = load(AgentConfig, text, {}, "").listeners
     assert first == ListenerConfig(endpoint_id="a", addr=Origin("localhost", 3000))
     assert second == ListenerConfig(endpoint_id="0123", addr=Origin("h", 1), protocol="tcp", timeout_s=1.0)
@@ -69,8 +71,10 @@ def test_nothing_given_is_the_default(text: str | None) -> None:
         ("'': 1", "pico.yaml:1: unknown key ''"),
         (
             "proxy:\n  timeout: 30\n",
-            "pico.yaml:2: proxy.timeout: wants a duration such as 100ms, 30s or 1m30s, found '30': "
-            "a number alone has no unit, write '30s'",
+            (
+                "pico.yaml:2: proxy.timeout: wants a duration such as 100ms, 30s or 1m30s, found '30': "
+                "a number alone has no unit, write '30s'"
+            ),
         ),
         (
             "proxy:\n  timeout:\n",
@@ -96,8 +100,10 @@ def test_nothing_given_is_the_default(text: str | None) -> None:
         ),
         (
             "cluster:\n  join:\n  - a\n  - ':1'\n",
-            "pico.yaml:4: cluster.join[1]: wants the address or name of a node, such as 10.26.104.14, pico or "
-            "10.26.104.14:8003, found ':1': the host is missing",
+            (
+                "pico.yaml:4: cluster.join[1]: wants the address or name of a node, such as 10.26.104.14, pico or "
+                "10.26.104.14:8003, found ':1': the host is missing"
+            ),
         ),
         (
             "log:\n  level: loud\n",
@@ -140,8 +146,10 @@ def test_wrong_server_file(text: str, message: str) -> None:
         ),
         (
             "listeners:\n- endpoint_id: a/b\n  addr: 1\n",
-            "pico.yaml:2: listeners[0].endpoint_id: wants an ID of 1 to 255 visible characters without '/', "
-            "found 'a/b': it contains '/'",
+            (
+                "pico.yaml:2: listeners[0].endpoint_id: wants an ID of 1 to 255 visible characters without '/', "
+                "found 'a/b': it contains '/'"
+            ),
         ),
         (
             "log: {}\nlisteners:\n- {endpoint_id: a, addr: 'http://h:1', protocol: tcp}\n",
@@ -149,8 +157,10 @@ def test_wrong_server_file(text: str, message: str) -> None:
         ),
         (
             "connect:\n  url: https://pico.example.com\n",
-            "pico.yaml:2: connect.url: wants a URL such as http://localhost:8001, found 'https://pico.example.com': "
-            "TLS is not supported yet, write http://",
+            (
+                "pico.yaml:2: connect.url: wants a URL such as http://localhost:8001, "
+                "found 'https://pico.example.com': TLS is not supported yet, write http://"
+            ),
         ),
     ],
 )
@@ -175,7 +185,9 @@ def test_wrong_flags() -> None:
 
 
 def test_a_wrong_value_in_the_file_is_found_even_where_a_flag_wins() -> None:
-    assert refusal(ServerConfig, "proxy: {timeout: 3}", {"proxy.timeout": "1s"}).startswith("pico.yaml:1: proxy.timeout")
+    assert refusal(ServerConfig, "proxy: {timeout: 3}", {"proxy.timeout": "1s"}).startswith(
+        "pico.yaml:1: proxy.timeout"
+    )
 
 
 def test_every_default_reads_back_as_itself() -> None:

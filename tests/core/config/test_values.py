@@ -68,7 +68,15 @@ def test_no_duration(text: str, end: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0, "0s"), (0.1, "100ms"), (30.0, "30s"), (60.0, "1m"), (90.0, "1m30s"), (3600.0, "1h"), (3661.5, "1h1m1s500ms")],
+    [
+        (0.0, "0s"),
+        (0.1, "100ms"),
+        (30.0, "30s"),
+        (60.0, "1m"),
+        (90.0, "1m30s"),
+        (3600.0, "1h"),
+        (3661.5, "1h1m1s500ms"),
+    ],
 )
 def test_show_duration(seconds: float, text: str) -> None:
     assert values.show_duration(seconds) == text

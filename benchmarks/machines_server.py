@@ -1,0 +1,123 @@
+"""CPU per request of the server machine alone: no sockets, no driver, 50 clients in turns of 50 requests.
+
+The figure is the first decile of the turns: what it costs when nothing else disturbs the machine.
+
+Run: python benchmarks/machines_server.py [seconds] [--profile]
+"""
+
+import cProfile
+import pstats
+import random
+import statistics
+import sys
+import time
+
+from pico_core.boundary import Accepted, Listening, Received, Send, Tick
+from pico_core.config.server import ServerConfig
+from pico_core.config.values import Address
+from pico_core.mux.session import StreamData, StreamOpened
+from pico_core.server.node import ServerNode
+from pico_core.tunnel import Tunnel
+from pico_core.websocket import ClientHandshake
+
+CLIENTS = 50
+REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nx-pico-endpoint: e1\r\n\r\n"
+RESPONSE = (
+    b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 23 Nov 2026 02:45:26 GMT\r\n"
+    b"Content-Type: text/plain\r\nContent-Length: 6\r\n\r\nhello\n"
+)
+
+
+def as_bytes(data):
+    return data if isinstance(data, bytes) else b"".join(data)
+
+
+def drain(node):
+    commands = []
+    while (command := node.poll()) is not None:
+        commands.append(command)
+    return commands
+
+
+class Agent:
+    """The other end of the tunnel: answers every request with the same bytes."""
+
+    def __init__(self, node):
+        self.tunnel = Tunnel(0.0, entropy=random.Random(1), max_incoming_streams=1024)
+        handshake = ClientHandshake("h", "/pico/v1/upstream/e1", (), random.Random(1))
+        node.handle(Accepted(1, "upstream", "127.0.0.1", 5), 0.0)
+        node.handle(Received(1, handshake.request_bytes()), 0.0)
+        drain(node)
+
+    def answer(self, data):
+        for event in self.tunnel.receive(data, 0.0):
+            if isinstance(event, StreamData):
+                event.stream.consume(len(event.data))
+                event.stream.send(RESPONSE)
+            else:
+                assert isinstance(event, StreamOpened), event
+        out = []
+        while (message := self.tunnel.take_output()) is not None:
+            out.append(as_bytes(message))
+        return b"".join(out)
+
+
+def server(*, access_log):
+    config = ServerConfig()
+    if not access_log:
+        import msgspec
+
+        log = msgspec.structs.replace(config.proxy.access_log, disable=True)
+        config = msgspec.structs.replace(config, proxy=msgspec.structs.replace(config.proxy, access_log=log))
+    node = ServerNode(config, "n", random.Random(1))
+    node.handle(Tick(), 0.0)
+    for name in ("admin", "upstream", "proxy"):
+        node.handle(Listening(name, "127.0.0.1", 1), 0.0)
+    drain(node)
+    return node
+
+
+def run(seconds, *, access_log, profile=None):
+    node = server(access_log=access_log)
+    agent = Agent(node)
+    clients = range(3, 3 + 2 * CLIENTS, 2)
+    for client in clients:
+        node.handle(Accepted(client, "proxy", "127.0.0.1", 7), 0.0)
+    turns = []
+    clock = time.perf_counter
+    until = clock() + seconds
+    while clock() < until:
+        if profile:
+            profile.enable()
+        began = clock()
+        for client in clients:
+            node.handle(Received(client, REQUEST), 1.0)
+        commands = drain(node)
+        spent = clock() - began
+        if profile:
+            profile.disable()
+        to_agent = b"".join(as_bytes(command.data) for command in commands if isinstance(command, Send))
+        answer = agent.answer(to_agent)
+        if profile:
+            profile.enable()
+        began = clock()
+        node.handle(Received(1, answer), 1.0)
+        commands = drain(node)
+        spent += clock() - began
+        if profile:
+            profile.disable()
+        sent = [command for command in commands if isinstance(command, Send) and command.connection != 1]
+        assert len(sent) == CLIENTS, len(sent)
+        turns.append(spent / CLIENTS * 1e6)
+    return statistics.quantiles(turns, n=10)[0]
+
+
+if __name__ == "__main__":
+    seconds = float(next((each for each in sys.argv[1:] if each[0] != "-"), 2))
+    if "--profile" in sys.argv:
+        profile = cProfile.Profile()
+        run(seconds, access_log=False, profile=profile)
+        pstats.Stats(profile).sort_stats("tottime").print_stats(45)
+    else:
+        print(f"server machine: {run(seconds, access_log=False):.2f} us/request, no access log")
+        print(f"server machine: {run(seconds, access_log=True):.2f} us/request, access log")

@@ -1,0 +1,158 @@
+"""WebSocket frames under any cut, against garbage, and against another implementation (wsproto)."""
+
+import contextlib
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from wsproto import ConnectionType
+from wsproto.connection import Connection
+from wsproto.events import BytesMessage
+
+from pico_core.websocket import (
+    ClientHandshake,
+    CloseReceived,
+    FrameDecoder,
+    FrameError,
+    HandshakeError,
+    Item,
+    Ping,
+    Pong,
+    accept_handshake,
+    encode_close,
+    encode_frame,
+    encode_ping,
+    encode_pong,
+    rotated,
+)
+
+
+class Keys:
+    """Entropy that counts up from where it starts: every key is another one."""
+
+    def __init__(self, start: int) -> None:
+        self.next = start
+
+    def getrandbits(self, k: int, /) -> int:
+        self.next = (self.next * 0x9E3779B97F4A7C15 + 1) % 2**k
+        return self.next
+
+
+PAYLOADS = st.one_of(st.binary(max_size=300), st.integers(4_000, 70_000).map(bytes))
+KEYS = st.one_of(st.none(), st.integers(0, 2**32 - 1))
+CUTS = st.lists(st.integers(1, 200), max_size=40)
+
+
+def flat(data: bytes | tuple[bytes | memoryview, ...]) -> bytes:
+    return data if isinstance(data, bytes) else b"".join(data)
+
+
+def cut(data: bytes, sizes: list[int]) -> list[bytes]:
+    pieces = []
+    for size in sizes:
+        pieces.append(data[:size])
+        data = data[size:]
+    return [piece for piece in (*pieces, data) if piece]
+
+
+def decode(decoder: FrameDecoder, pieces: list[bytes]) -> list[object]:
+    """All that came, with neighbouring payload joined and a failure as its code."""
+    result: list[object] = []
+
+    def add(items: list[Item]) -> None:
+        for item in items:
+            if isinstance(item, (bytes, memoryview)):
+                if result and isinstance(result[-1], bytes):
+                    result[-1] += bytes(item)
+                else:
+                    result.append(bytes(item))
+            else:
+                result.append(item)
+
+    for piece in pieces:
+        try:
+            add(decoder.receive(piece))
+        except FrameError as error:
+            add(error.items)
+            result.append(error.code)
+    return result
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> tuple[bool, bytes]:
+    """What one side sends: whether it masks, and the bytes of some frames."""
+    start = draw(KEYS)
+    keys = None if start is None else Keys(start)
+    data = b""
+    for kind in draw(st.lists(st.sampled_from(("data", "data", "ping", "pong", "raw")), max_size=8)):
+        if kind == "data":
+            payload = draw(PAYLOADS)
+            data += flat(encode_frame([payload], len(payload), keys))
+        elif kind == "ping":
+            data += encode_ping(draw(st.binary(max_size=125)), keys)
+        elif kind == "pong":
+            data += encode_pong(draw(st.binary(max_size=125)), keys)
+        else:
+            data += draw(st.binary(max_size=20))
+    if draw(st.booleans()):
+        data += encode_close(draw(st.sampled_from((1000, 1005, 4000))), draw(st.text(max_size=60)), keys)
+    return keys is not None, data
+
+
+@given(conversations(), CUTS)
+def test_any_cut_gives_the_same(conversation: tuple[bool, bytes], sizes: list[int]) -> None:
+    masked, data = conversation
+    whole = decode(FrameDecoder(masked=masked), [data] if data else [])
+    assert decode(FrameDecoder(masked=masked), cut(data, sizes)) == whole
+
+
+@given(st.booleans(), st.lists(st.binary(min_size=1, max_size=400), max_size=20))
+def test_garbage_ends_in_a_frame_error_or_in_nothing(masked: bool, pieces: list[bytes]) -> None:
+    decoder = FrameDecoder(masked=masked)
+    for item in decode(decoder, pieces):
+        assert isinstance(item, (bytes, Ping, Pong, CloseReceived, int))
+    assert len(decoder._partial) < 139
+
+
+@given(st.lists(PAYLOADS, min_size=1, max_size=6), st.integers(0, 2**32 - 1))
+def test_wsproto_understands_our_frames(pieces: list[bytes], start: int) -> None:
+    size = sum(map(len, pieces))
+    for kind, keys in ((ConnectionType.SERVER, Keys(start)), (ConnectionType.CLIENT, None)):
+        other = Connection(kind)
+        other.receive_data(flat(encode_frame(pieces, size, keys)))
+        events = list(other.events())
+        assert all(isinstance(event, BytesMessage) for event in events)
+        assert b"".join(bytes(event.data) for event in events if isinstance(event, BytesMessage)) == b"".join(pieces)
+
+
+@given(st.lists(st.tuples(PAYLOADS, st.booleans()), max_size=6), st.booleans(), CUTS)
+def test_we_understand_the_frames_of_wsproto(
+    messages: list[tuple[bytes, bool]], masked: bool, sizes: list[int]
+) -> None:
+    other = Connection(ConnectionType.CLIENT if masked else ConnectionType.SERVER)
+    data = b"".join(other.send(BytesMessage(data=payload, message_finished=last)) for payload, last in messages)
+    expected = b"".join(payload for payload, _ in messages)
+    assert decode(FrameDecoder(masked=masked), cut(data, sizes)) == ([expected] if expected else [])
+
+
+@given(st.binary(min_size=4, max_size=4), st.integers(0, 2**20))
+def test_a_rotated_key_is_the_key_from_there_on(key: bytes, offset: int) -> None:
+    assert rotated(key, offset) == bytes(key[(offset + i) % 4] for i in range(4))
+
+
+@given(st.binary(max_size=400))
+@example(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n")
+def test_no_request_head_breaks_the_server_handshake(head: bytes) -> None:
+    with contextlib.suppress(HandshakeError):
+        accept_handshake(head)
+
+
+@given(
+    st.sampled_from((b"", b"HTTP/1.1 101 X\r\n", b"HTTP/1.1 401 X\r\nContent-Length: 30\r\n\r\n{")), st.binary(), CUTS
+)
+def test_no_answer_breaks_the_client_handshake(start: bytes, rest: bytes, sizes: list[int]) -> None:
+    client = ClientHandshake("host", "/", [], Keys(1))
+    with pytest.raises(HandshakeError) as caught:
+        for piece in [*cut(start + rest, sizes), b""]:
+            assert client.receive(piece) is None if piece else client.receive_eof()
+    assert caught.value.reason.isprintable()

@@ -1,0 +1,88 @@
+"""What the gossip engine asks for and tells. Datagrams leave as ``boundary.SendDatagram`` for ``LISTENER``."""
+
+from typing import TypeAlias
+
+from pico_core.boundary import Record, SendDatagram
+
+LISTENER = "gossip"
+"""The name of the datagram listener that the embedding node opens for gossip."""
+
+
+class Lookup(Record, frozen=True, gc=False):
+    """Look up the addresses of a name within ``timeout_s``. Next: ``Gossip.resolved`` with the same name, once."""
+
+    name: str
+    timeout_s: float
+
+
+class Exchange(Record, frozen=True, gc=False):
+    """Open a TCP connection, send ``data``, and read the answer, all within ``timeout_s``.
+
+    Next: ``Gossip.exchange_received`` with what comes until it returns true, then close the connection; or
+    ``Gossip.exchange_failed`` once, if it could not be opened, ended early or took too long.
+    """
+
+    number: int
+    host: str
+    port: int
+    data: bytes
+    timeout_s: float
+
+
+class NodeJoined(Record, frozen=True, gc=False):
+    """A node is known now and counts as active. Its keys follow as ``NodeUpdated``."""
+
+    node_id: str
+    addr: str
+
+
+class NodeUpdated(Record, frozen=True, gc=False):
+    """A node's key has a new value, or is gone (``None``): ``proxy_addr``, ``admin_addr``, ``endpoint:<id>``."""
+
+    node_id: str
+    key: str
+    value: str | None
+
+
+class NodeDraining(Record, frozen=True, gc=False):
+    """A node began to drain, or stopped doing so: choose others as soon as they can serve."""
+
+    node_id: str
+    draining: bool
+
+
+class NodeUnreachable(Record, frozen=True, gc=False):
+    """A node counts as dead: do not route to it. ``reason`` is one readable clause."""
+
+    node_id: str
+    reason: str
+
+
+class NodeReachable(Record, frozen=True, gc=False):
+    """An unreachable node answered again, or a process of the same name came after one that left."""
+
+    node_id: str
+
+
+class NodeLeft(Record, frozen=True, gc=False):
+    """A node said goodbye: do not route to it."""
+
+    node_id: str
+
+
+class NodeForgotten(Record, frozen=True, gc=False):
+    """An unreachable or left node is gone from the tables. If it comes back, it joins anew."""
+
+    node_id: str
+
+
+class LeaveDone(Record, frozen=True, gc=False):
+    """``Gossip.leave`` has told ``told`` nodes over TCP and has nothing more to do: the node may exit."""
+
+    told: int
+
+
+Event: TypeAlias = (
+    NodeJoined | NodeUpdated | NodeDraining | NodeUnreachable | NodeReachable | NodeLeft | NodeForgotten | LeaveDone
+)
+Output: TypeAlias = SendDatagram | Lookup | Exchange | Event

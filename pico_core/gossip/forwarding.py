@@ -1,0 +1,44 @@
+"""Can I forward to this node now? Local, direct and fast, and no statement about membership.
+
+A failed attempt makes us avoid the node for a moment that doubles with each failure in a row; a success ends that.
+Avoided nodes are the last choice, not forbidden: if no other can serve, try them.
+"""
+
+AVOID_S = 1.0
+MAX_AVOID_S = 10.0
+"""A node that is up again is tried after this at the latest; gossip tells about dead ones long before."""
+
+
+class _Failures:
+    __slots__ = ("avoid_until_at", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.avoid_until_at = 0.0
+
+
+class ForwardHealth:
+    """Outcomes of forwarding, by node ID. ``forget`` nodes that are gone."""
+
+    def __init__(self) -> None:
+        self._failures: dict[str, _Failures] = {}
+
+    def failed(self, node_id: str, now: float) -> None:
+        """A connection or request to the node failed in a way that blames the node."""
+        failures = self._failures.setdefault(node_id, _Failures())
+        if now >= failures.avoid_until_at:
+            failures.avoid_until_at = now + min(AVOID_S * 2.0 ** min(failures.count, 10), MAX_AVOID_S)
+            failures.count += 1
+
+    def succeeded(self, node_id: str) -> None:
+        """The node served."""
+        self._failures.pop(node_id, None)
+
+    def forget(self, node_id: str) -> None:
+        """The node is gone."""
+        self._failures.pop(node_id, None)
+
+    def is_avoided(self, node_id: str, now: float) -> bool:
+        """Return whether other nodes are better choices now."""
+        failures = self._failures.get(node_id)
+        return failures is not None and now < failures.avoid_until_at

@@ -1,0 +1,130 @@
+"""Whom to join: configured addresses, and names that are resolved again for ever.
+
+A name may resolve to nothing yet, to ourselves only, to nodes that are gone, or not at all; none of that is an error,
+and none of it is final. A failed lookup is no news. An address is joined whenever no node that we know has it. Our own
+addresses never count, neither the advertised one nor those that turned out to be ours when we joined them.
+"""
+
+from collections.abc import Container, Sequence
+
+from pico_core.gossip.address import is_literal, plain_host, split_address
+from pico_core.gossip.entropy import Entropy
+
+LOOKUP_INTERVAL_S = 10.0
+FIRST_LOOKUP_INTERVAL_S = 1.0
+"""While nobody has answered yet: peers that boot with us appear in the name's records one after the other."""
+LOOKUP_TIMEOUT_S = 5.0
+RETRY_S = 0.5
+MAX_RETRY_S = 10.0
+MAX_JOINS_IN_FLIGHT = 8
+"""Addresses of nodes that are gone may swallow packets until the timeout; this many do not hold up the others."""
+MAX_ADDRESSES_PER_NAME = 4096
+
+Address = tuple[str, int]
+
+
+class _Name:
+    __slots__ = ("addresses", "lookup_at", "port")
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.lookup_at: float | None = 0.0
+        self.addresses: tuple[str, ...] = ()
+
+
+class _Attempt:
+    __slots__ = ("failures", "in_flight", "retry_at")
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.in_flight = False
+        self.retry_at = 0.0
+
+
+class Seeds:
+    """The joining policy. Call ``lookups`` and ``joins`` every round; tell the outcomes."""
+
+    def __init__(self, seeds: Sequence[str], default_port: int, own: Address, entropy: Entropy) -> None:
+        self._entropy = entropy
+        self._own: dict[Address, None] = {own: None}
+        self._names: dict[str, _Name] = {}
+        self._literals: list[Address] = []
+        self._attempts: dict[Address, _Attempt] = {}
+        self.has_answer = False
+        for seed in seeds:
+            address = split_address(seed, default_port)
+            if address is None:
+                continue
+            host, port = address
+            if is_literal(host):
+                self._literals.append(address)
+            else:
+                self._names[f"{host}:{port}"] = _Name(port)
+        self._refresh()
+
+    @property
+    def names_others(self) -> bool:
+        """Whether anything configured names a node besides us, as far as we know."""
+        return bool(self._attempts)
+
+    def lookups(self, now: float) -> list[str]:
+        """Return the names to look up now. Next: ``resolved`` for each, once."""
+        due = [each for each, name in self._names.items() if name.lookup_at is not None and name.lookup_at <= now]
+        for each in due:
+            self._names[each].lookup_at = None
+        return [each.rpartition(":")[0] for each in due]
+
+    def resolved(self, host: str, addresses: Sequence[str], error: str, now: float) -> None:
+        """Take the answer to a lookup; with ``error``, what was known stays."""
+        interval_s = LOOKUP_INTERVAL_S if self.has_answer else FIRST_LOOKUP_INTERVAL_S
+        for each, name in self._names.items():
+            if each.rpartition(":")[0] == host:
+                name.lookup_at = now + interval_s * (0.8 + 0.4 * self._entropy.random())
+                if not error:
+                    name.addresses = tuple(map(plain_host, addresses[:MAX_ADDRESSES_PER_NAME]))
+        self._refresh()
+
+    def joins(self, now: float, known: Container[Address]) -> list[Address]:
+        """Return the addresses to join now. Next: ``joined`` or ``failed`` for each."""
+        room = MAX_JOINS_IN_FLIGHT - sum(attempt.in_flight for attempt in self._attempts.values())
+        due = [
+            address
+            for address, attempt in self._attempts.items()
+            if not attempt.in_flight and attempt.retry_at <= now and address not in known
+        ]
+        chosen: list[Address] = []
+        while due and len(chosen) < room:
+            address = due.pop(int(self._entropy.random() * len(due)))
+            self._attempts[address].in_flight = True
+            chosen.append(address)
+        return chosen
+
+    def joined(self, address: Address, now: float, *, is_self: bool) -> None:
+        """A node answered at ``address``; ``is_self`` if it was us."""
+        if is_self:
+            self._own[address] = None
+            self._refresh()
+            return
+        self.has_answer = True
+        attempt = self._attempts.get(address)
+        if attempt is not None:
+            attempt.in_flight = False
+            attempt.failures = 0
+            attempt.retry_at = now + MAX_RETRY_S
+
+    def failed(self, address: Address, now: float) -> None:
+        """Nobody answered at ``address``."""
+        attempt = self._attempts.get(address)
+        if attempt is not None:
+            attempt.in_flight = False
+            pause_s = min(RETRY_S * 2.0 ** min(attempt.failures, 10), MAX_RETRY_S)
+            attempt.retry_at = now + pause_s * (0.8 + 0.4 * self._entropy.random())
+            attempt.failures += 1
+
+    def _refresh(self) -> None:
+        """Keep one attempt for each address that is configured or resolved, and is not ours."""
+        before = self._attempts
+        addresses = self._literals + [(host, name.port) for name in self._names.values() for host in name.addresses]
+        self._attempts = {
+            address: before.get(address) or _Attempt() for address in addresses if address not in self._own
+        }

@@ -1,0 +1,120 @@
+"""Back-pressure both ways, and several inputs of one turn handled together."""
+
+import select
+import socket
+import threading
+
+from pico_core.boundary import (
+    Close,
+    ConnectionLost,
+    DatagramReceived,
+    PauseReading,
+    Received,
+    ResumeReading,
+    Send,
+    WritingPaused,
+    WritingResumed,
+)
+from tests.adapters.machines import CONTROL
+from tests.adapters.stage import PATIENCE_S, Stage, read_exactly
+
+MEBIBYTE = 1_048_576
+
+
+def test_writing_pauses_while_the_peer_does_not_read(stage: Stage) -> None:
+    peer, number = stage.pair()
+    size = 0
+    while not stage.count(WritingPaused):
+        assert size < 64 * MEBIBYTE, "nothing stops the machine"
+        stage.do(Send(number, bytes(MEBIBYTE)))
+        size += MEBIBYTE
+        stage.wait(DatagramReceived, listener=CONTROL)
+    stage.wait_until(lambda: stage.machine.drains[-1] == len(stage.machine.events), "the turn to end")
+    assert stage.count(WritingResumed) == 0
+    read_exactly(peer, size)
+    assert stage.wait(WritingResumed) == WritingResumed(number)
+    assert stage.count(WritingPaused) == stage.count(WritingResumed) == 1
+
+
+def test_writing_pauses_again_after_it_resumed(stage: Stage) -> None:
+    peer, number = stage.origin()
+    for _ in range(3):
+        stage.do(Send(number, bytes(32 * MEBIBYTE)))
+        stage.wait(WritingPaused, connection=number)
+        read_exactly(peer, 32 * MEBIBYTE)
+        stage.wait(WritingResumed, connection=number)
+
+
+def test_little_data_never_pauses_writing(stage: Stage) -> None:
+    peer, number = stage.pair()
+    for _ in range(10):
+        stage.do(Send(number, bytes(60_000)))
+        read_exactly(peer, 60_000)
+    assert stage.count(WritingPaused) == 0
+
+
+def test_pause_comes_before_the_loss_when_both_happen_at_once(stage: Stage) -> None:
+    peer, number = stage.pair()
+    stage.do(Send(number, bytes(32 * MEBIBYTE)), Close(number))
+    stage.wait(WritingPaused)
+    read_exactly(peer, 32 * MEBIBYTE)
+    stage.wait(ConnectionLost)
+
+
+def test_paused_reading_stops_the_peer(stage: Stage) -> None:
+    peer, number = stage.pair()
+    stage.do(PauseReading(number), PauseReading(number))
+    stage.wait(DatagramReceived, listener=CONTROL)
+    stage.wait_until(lambda: stage.machine.drains[-1] == len(stage.machine.events), "the turn to end")
+    sent = send_until_blocked(peer)
+    assert sent < 64 * MEBIBYTE
+    assert len(stage.received(number)) == 0
+    stage.do(ResumeReading(number), ResumeReading(number))
+    stage.wait_until(lambda: len(stage.received(number)) == sent, "the rest")
+
+
+def test_paused_reading_leaves_other_connections_alone(stage: Stage) -> None:
+    slow, slow_number = stage.pair()
+    stage.do(PauseReading(slow_number))
+    send_until_blocked(slow)
+    quick, quick_number = stage.pair()
+    quick.sendall(b"quick")
+    stage.wait(Received, connection=quick_number, data=b"quick")
+
+
+def test_sending_goes_on_while_reading_is_paused(stage: Stage) -> None:
+    peer, number = stage.pair()
+    stage.do(PauseReading(number), Send(number, bytes(8 * MEBIBYTE)))
+    read_exactly(peer, 8 * MEBIBYTE)
+
+
+def send_until_blocked(peer: socket.socket) -> int:
+    """Send until the kernel has taken nothing for a fifth of a second."""
+    peer.setblocking(False)
+    sent = 0
+    while select.select([], [peer], [], 0.2)[1]:
+        sent += peer.send(bytes(65_536))
+        assert sent < 256 * MEBIBYTE
+    peer.settimeout(PATIENCE_S)
+    return sent
+
+
+def test_inputs_of_one_turn_are_polled_for_once(stage: Stage) -> None:
+    """Five peers send while the machine is busy: their bytes come in one turn, and one drain follows."""
+    port = stage.listen()
+    peers = [stage.peer(port)[0] for _ in range(5)]
+    busy, gate = threading.Event(), threading.Event()
+
+    def wait_at_the_gate() -> None:
+        busy.set()
+        assert gate.wait(PATIENCE_S)
+
+    stage.do(wait_at_the_gate)
+    assert busy.wait(PATIENCE_S)
+    for peer in peers:
+        peer.sendall(b"now")
+    gate.set()
+    stage.wait_until(lambda: stage.count(Received) == 5, "all five")
+    stage.wait_until(lambda: stage.machine.drains[-1] == len(stage.machine.events), "the drain")
+    first = next(i for i, event in enumerate(stage.machine.events) if isinstance(event, Received))
+    assert next(drain for drain in stage.machine.drains if drain > first + 1) == first + 5

@@ -1,0 +1,204 @@
+"""Listeners, datagrams and names."""
+
+import socket
+
+import pytest
+
+from pico_core.boundary import (
+    Connect,
+    ConnectFailed,
+    DatagramReceived,
+    Listen,
+    ListenDatagram,
+    ListenFailed,
+    Listening,
+    Received,
+    Resolve,
+    Resolved,
+    SendDatagram,
+    StopListening,
+)
+from tests.adapters.stage import PATIENCE_S, Stage, eventually
+
+needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+
+
+def test_port_zero_reports_the_real_port(stage: Stage) -> None:
+    stage.do(Listen("tcp", "127.0.0.1", 0), ListenDatagram("udp", "127.0.0.1", 0))
+    tcp = stage.wait(Listening, listener="tcp")
+    udp = stage.wait(Listening, listener="udp")
+    assert tcp.host == udp.host == "127.0.0.1"
+    assert min(tcp.port, udp.port) > 0
+    stage.peer(tcp.port)
+
+
+def test_port_in_use(stage: Stage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        stage.do(Listen("tcp", "127.0.0.1", tcp.getsockname()[1]))
+        stage.do(ListenDatagram("udp", "127.0.0.1", udp.getsockname()[1]))
+        assert stage.wait(ListenFailed) == ListenFailed("tcp", "address already in use")
+        assert stage.wait(ListenFailed) == ListenFailed("udp", "address already in use")
+
+
+def test_address_that_is_not_ours(stage: Stage) -> None:
+    stage.do(Listen("tcp", "192.0.2.1", 0))
+    assert stage.wait(ListenFailed) == ListenFailed("tcp", "cannot assign requested address")
+    stage.do(Listen("tcp", "no-such-host.invalid", 0))
+    assert stage.wait(ListenFailed).reason in NO_SUCH_NAME
+    stage.do(Listen("tcp", "", 70_000), ListenDatagram("udp", "", 70_000))
+    assert stage.wait(ListenFailed, listener="tcp").reason == "invalid address"
+    assert stage.wait(ListenFailed, listener="udp").reason == "invalid address"
+
+
+def test_listener_on_a_name(stage: Stage) -> None:
+    stage.do(Listen("tcp", "localhost", 0))
+    stage.peer(stage.wait(Listening, listener="tcp").port)
+
+
+@needs_ipv6
+def test_ipv6_loopback(stage: Stage) -> None:
+    port = stage.listen("::1")
+    assert stage.count(Listening, host="::1") == 1
+    peer, number = stage.peer(port, "::1")
+    peer.sendall(b"six")
+    stage.wait(Received, connection=number, data=b"six")
+    stage.do(Connect(2, "::1", port, 5.0))
+    stage.wait_until(lambda: len(stage.machine.contract.open) == 3, "both ends")
+
+
+def test_no_host_means_every_address(stage: Stage) -> None:
+    port = stage.listen("")
+    _peer, _ = stage.peer(port, "127.0.0.1")
+    assert stage.machine.events[-1].host == "127.0.0.1"  # type: ignore[union-attr]  # the Accepted ``peer`` waited for
+    if socket.has_dualstack_ipv6():
+        stage.peer(port, "::1")
+        assert stage.machine.events[-1].host == "::1"  # type: ignore[union-attr]  # as above
+
+
+def test_stopped_listener_keeps_what_it_accepted(stage: Stage) -> None:
+    port = stage.listen()
+    peer, number = stage.peer(port)
+    stage.do(StopListening("tcp"))
+    eventually(lambda: refused(port))
+    peer.sendall(b"alive")
+    stage.wait(Received, connection=number, data=b"alive")
+    stage.do(Listen("tcp", "127.0.0.1", port))
+    stage.wait(Listening, port=port)
+    stage.peer(port)
+
+
+def test_listener_stopped_in_the_turn_it_is_opened(stage: Stage) -> None:
+    stage.do(Listen("tcp", "127.0.0.1", 0), StopListening("tcp"))
+    port = stage.wait(Listening, listener="tcp").port
+    eventually(lambda: refused(port))
+
+
+def test_listener_stopped_in_the_turn_after_it_is_opened(stage: Stage) -> None:
+    stage.do(Listen("tcp", "127.0.0.1", 0))
+    stage.do(StopListening("tcp"))
+    port = stage.wait(Listening, listener="tcp").port
+    eventually(lambda: refused(port))
+
+
+def refused(port: int) -> bool:
+    with socket.socket() as client:
+        client.settimeout(PATIENCE_S)
+        return client.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_datagrams_both_ways(stage: Stage) -> None:
+    stage.do(ListenDatagram("udp", "127.0.0.1", 0))
+    port = stage.wait(Listening, listener="udp").port
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.settimeout(PATIENCE_S)
+        peer.bind(("127.0.0.1", 0))
+        own = peer.getsockname()[1]
+        for data in (b"x", b"", bytes(9_000)):
+            peer.sendto(data, ("127.0.0.1", port))
+            assert stage.wait(DatagramReceived, listener="udp") == DatagramReceived("udp", data, "127.0.0.1", own)
+            stage.do(SendDatagram("udp", data, "127.0.0.1", own))
+            assert peer.recvfrom(65_535) == (data, ("127.0.0.1", port))
+
+
+def test_many_datagrams_at_once(stage: Stage) -> None:
+    stage.do(ListenDatagram("udp", "127.0.0.1", 0))
+    port = stage.wait(Listening, listener="udp").port
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        for index in range(150):
+            peer.sendto(b"%d" % index, ("127.0.0.1", port))
+        stage.wait_until(lambda: stage.count(DatagramReceived, listener="udp") == 150, "all of them")
+
+
+def test_datagrams_through_a_socket_on_every_address(stage: Stage) -> None:
+    stage.do(ListenDatagram("udp", "", 0))
+    port = stage.wait(Listening, listener="udp").port
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.settimeout(PATIENCE_S)
+        peer.bind(("127.0.0.1", 0))
+        peer.sendto(b"x", ("127.0.0.1", port))
+        assert stage.wait(DatagramReceived, listener="udp").host == "127.0.0.1"
+        stage.do(SendDatagram("udp", b"y", "127.0.0.1", peer.getsockname()[1]))
+        assert peer.recv(10) == b"y"
+
+
+def test_datagrams_that_cannot_be_sent_are_lost(stage: Stage) -> None:
+    stage.do(ListenDatagram("udp", "127.0.0.1", 0))
+    stage.wait(Listening, listener="udp")
+    stage.do(
+        SendDatagram("udp", bytes(70_000), "127.0.0.1", 9),
+        SendDatagram("udp", b"x", "a-name.invalid", 9),
+        SendDatagram("udp", b"x", "nul\0", 9),
+        SendDatagram("udp", b"x", "127.0.0.1", 99_999),
+        SendDatagram("udp", b"x", "::1", 9),
+        SendDatagram("udp", b"x", "127.0.0.1", 9),
+        SendDatagram("none", b"x", "127.0.0.1", 9),
+        StopListening("udp"),
+        SendDatagram("udp", b"x", "127.0.0.1", 9),
+    )
+    stage.listen()
+
+
+def test_resolve_a_name(stage: Stage) -> None:
+    stage.do(Resolve(1, "localhost", 5.0))
+    resolved = stage.wait(Resolved)
+    assert set(resolved.addresses) <= {"127.0.0.1", "::1"}
+    assert resolved == Resolved(1, resolved.addresses, "")
+
+
+def test_resolve_an_address(stage: Stage) -> None:
+    stage.do(Resolve(1, "192.0.2.7", 5.0), Resolve(2, "2001:db8::7", 5.0))
+    assert stage.wait(Resolved, query=1) == Resolved(1, ("192.0.2.7",), "")
+    stage.wait_until(lambda: stage.count(Resolved, query=2, addresses=("2001:db8::7",)) == 1, "the second")
+
+
+NO_SUCH_NAME = (
+    "name or service not known",
+    "temporary failure in name resolution",
+    "no address associated with hostname",
+)
+"""What the resolver says of a name that does not exist, with and without a name server."""
+
+
+def test_resolve_nonsense(stage: Stage) -> None:
+    stage.do(Resolve(1, "no-such-host.invalid", 60.0))
+    unknown = stage.wait(Resolved, query=1)
+    assert unknown.addresses == ()
+    assert unknown.error in NO_SUCH_NAME
+    stage.do(Resolve(2, "a..b", 5.0), Resolve(3, "nul\0", 5.0), Resolve(4, "x" * 300, 5.0))
+    stage.wait_until(lambda: stage.count(Resolved, addresses=()) == 4, "the other answers")
+
+
+def test_resolve_times_out(stage: Stage) -> None:
+    stage.do(Resolve(1, "localhost", 0.0))
+    assert stage.wait(Resolved) == Resolved(1, (), "timed out after 0 s")
+
+
+def test_connect_to_a_name(stage: Stage) -> None:
+    port = stage.listen("")
+    stage.do(Connect(2, "localhost", port, 5.0))
+    stage.wait_until(lambda: len(stage.machine.contract.open) == 2, "both ends")
+    stage.do(Connect(4, "no-such-host.invalid", 80, 60.0))
+    assert stage.wait(ConnectFailed, connection=4).reason in NO_SUCH_NAME
+    stage.do(Connect(6, "localhost", port, 0.0))
+    assert stage.wait(ConnectFailed, connection=6).reason == "timed out after 0 s"

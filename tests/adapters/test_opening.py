@@ -1,0 +1,127 @@
+"""The race between the addresses of a name (RFC 8305), on both runtimes."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import trio
+
+import pico_asyncio.opening
+import pico_trio.opening
+from pico_asyncio.sockets import FALLBACK_DELAY_S, Address
+
+Connect = Callable[[list[Address]], socket.socket]
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def connect(request: pytest.FixtureRequest) -> Connect:
+    if request.param == "trio":
+        return lambda addresses: trio.run(pico_trio.opening.connect, addresses)
+    return lambda addresses: asyncio.run(pico_asyncio.opening.connect(addresses))
+
+
+@pytest.fixture
+def good() -> Iterator[Address]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield socket.AF_INET, listener.getsockname()
+
+
+@pytest.fixture
+def refusing() -> Address:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return socket.AF_INET, listener.getsockname()
+
+
+@pytest.fixture
+def silent() -> Iterator[Address]:
+    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for waiting in (first, second):
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield socket.AF_INET, listener.getsockname()
+
+
+def test_one_address(connect: Connect, good: Address) -> None:
+    with connect([good]) as connected:
+        assert connected.getpeername() == good[1]
+        assert connected.gettimeout() == 0.0
+
+
+def test_after_a_refusal_the_next_is_tried_at_once(connect: Connect, refusing: Address, good: Address) -> None:
+    begun_at = time.monotonic()
+    with connect([refusing, refusing, good]) as connected:
+        assert connected.getpeername() == good[1]
+    assert time.monotonic() - begun_at < FALLBACK_DELAY_S
+
+
+def test_a_silent_address_is_overtaken(connect: Connect, silent: Address, good: Address) -> None:
+    begun_at = time.monotonic()
+    with connect([silent, good]) as connected:
+        assert connected.getpeername() == good[1]
+    assert FALLBACK_DELAY_S * 0.9 < time.monotonic() - begun_at < 5.0
+
+
+def test_the_first_failure_is_reported(connect: Connect, refusing: Address) -> None:
+    with pytest.raises(ConnectionRefusedError):
+        connect([refusing, (socket.AF_INET, ("255.255.255.255", 80))])
+    with pytest.raises(ConnectionRefusedError):
+        connect([refusing])
+
+
+def test_timeout_leaves_no_socket_behind(silent: Address) -> None:
+    async def on_asyncio() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(FALLBACK_DELAY_S * 1.5):
+                await pico_asyncio.opening.connect([silent, silent])
+
+    async def on_trio() -> None:
+        with trio.move_on_after(FALLBACK_DELAY_S * 1.5):
+            await pico_trio.opening.connect([silent, silent])
+            raise AssertionError
+
+    asyncio.run(on_asyncio())
+    trio.run(on_trio)
+
+
+def test_cancelled_in_the_turn_a_connection_opens(good: Address) -> None:
+    """The winner is closed and not forgotten: an unclosed socket would be a ResourceWarning, which fails the test."""
+
+    async def on_asyncio() -> None:
+        racing = asyncio.create_task(pico_asyncio.opening.connect([good, good]))
+        for _ in range(2):
+            await asyncio.sleep(0)
+        racing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await racing
+
+    async def on_trio() -> None:
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pico_trio.opening.connect, [good, good])
+                for _ in range(2):
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+
+    asyncio.run(on_asyncio())
+    trio.run(on_trio)
+
+
+def test_late_answers_of_the_resolver_are_dropped() -> None:
+    """A lookup ends in its thread after the caller has given up, or after the loop is closed."""
+
+    async def on_asyncio() -> None:
+        resolver = pico_asyncio.opening.Resolver(asyncio.get_running_loop())
+        for _ in range(40):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.0):
+                    await resolver.lookup("localhost", 80)
+        assert await resolver.lookup("localhost", 80), "the threads are free again"
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.0):
+                await resolver.lookup("localhost", 80)
+
+    asyncio.run(on_asyncio())

@@ -1,0 +1,65 @@
+"""The helpers both drivers have."""
+
+import errno
+import inspect
+import socket
+
+import pytest
+
+import pico_asyncio.sockets
+import pico_trio.sockets
+from pico_asyncio import sockets
+
+
+def test_the_two_copies_are_the_same() -> None:
+    assert inspect.getsource(pico_asyncio.sockets) == inspect.getsource(pico_trio.sockets)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (None, ""),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "anything"), "connection refused"),
+        (OSError(errno.EADDRINUSE, ""), "address already in use"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "name or service not known"),
+        (OSError("said by a library"), "said by a library"),
+        (UnicodeError("label too long"), "invalid address"),
+        (OverflowError("port"), "invalid address"),
+        (RuntimeError(), "RuntimeError"),
+    ],
+)
+def test_reasons_are_short_clauses(error: Exception | None, text: str) -> None:
+    assert sockets.describe(error) == text
+
+
+@pytest.mark.parametrize(
+    ("address", "endpoint"),
+    [
+        (("127.0.0.1", 80), ("127.0.0.1", 80)),
+        (("::ffff:10.1.2.3", 80, 0, 0), ("10.1.2.3", 80)),
+        (("::ffff:0:1", 80, 0, 0), ("::ffff:0:1", 80)),
+        (("2001:db8::1", 80, 0, 0), ("2001:db8::1", 80)),
+    ],
+)
+def test_endpoints(address: tuple[object, ...], endpoint: tuple[str, int]) -> None:
+    assert sockets.endpoint(address) == endpoint
+
+
+def test_hosts_are_distinct_and_in_order() -> None:
+    addresses = [(socket.AF_INET, (host, 80)) for host in ("10.0.0.2", "10.0.0.1", "10.0.0.2")]
+    assert sockets.hosts(addresses) == ("10.0.0.2", "10.0.0.1")
+
+
+def test_a_port_taken_after_it_was_bound_fails_and_leaves_no_socket() -> None:
+    """With SO_REUSEADDR two sockets may bind a port, and the second to listen fails."""
+    with socket.socket() as first:
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        first.bind(("127.0.0.1", 0))
+        with sockets.open_listener("127.0.0.1", first.getsockname()[1]), pytest.raises(OSError, match="in use"):
+            first.listen()
+
+
+def test_resetting_a_socket_that_is_closed_is_harmless() -> None:
+    closed = socket.socket()
+    closed.close()
+    sockets.reset_on_close(closed)

@@ -1,0 +1,128 @@
+"""The command line as a process of its own: exit codes, streams, no traceback, and what it costs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def pico(*arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pico", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **(environ or {})},
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["server", "--config.path", "missing.yaml"], "cannot read 'missing.yaml'"),
+        (["server", "--log.level", "loud"], "--log.level: wants one of"),
+        (["server", "--proxy.bind-addr", "nowhere"], "the port is missing"),
+        (["server", "--runtime", "twisted"], "'twisted' is not one of"),
+        (["server", "--proxy.tmeout", "1s"], "did you mean '--proxy.timeout'?"),
+        (["agent", "http", "a/b", "3000"], "it contains '/'"),
+    ],
+)
+def test_one_line_and_exit_code_2(arguments: list[str], part: str) -> None:
+    done = pico(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("pico: ")
+    assert part in done.stderr
+
+
+def test_files_and_environment(tmp_path: Path) -> None:
+    path = tmp_path / "server.yaml"
+    path.write_text("cluster:\n  node_id_prefix: ${POD_NAME}-\n  jion: [pico]\n")
+    done = pico("server", "--config.path", str(path), "--config.expand-env", environ={"POD_NAME": "pico-0"})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"pico: {path}:3: unknown key 'cluster.jion'; did you mean 'cluster.join'?\n"
+    path.write_text("cluster:\n  node_id_prefix: ${POD_NAME}-\n  node_id: ${POD_NAME}\n")
+    done = pico("server", "--config.path", str(path), "--config.expand-env", environ={"POD_NAME": "pico-0"})
+    assert "exclude each other" in done.stderr
+    done = pico("server", "--config.path", str(path), "--config.expand-env", environ={"POD_NAME": "a\x07b"})
+    assert "is not YAML: it contains a character that is not allowed" in done.stderr
+
+
+def test_an_environment_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "server.yaml"
+    path.write_text("cluster:\n  node_id: ${ODD}\n")
+    done = pico("server", "--config.path", str(path), "--config.expand-env", environ={"ODD": "\udcff"})
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_help_that_nobody_reads() -> None:
+    command = f"{sys.executable} -m pico server --help | head -c 1"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+
+
+def test_closed_streams() -> None:
+    command = f"{sys.executable} -m pico server --log.level loud >&- 2>&-; echo $?"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "2\n"
+
+
+def test_a_full_disk_behind_standard_error() -> None:
+    command = f"{sys.executable} -m pico server --log.level loud 2>/dev/full; echo $?"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "2\n"
+
+
+def test_an_interrupt_before_anything_runs(tmp_path: Path) -> None:
+    path = tmp_path / "server.yaml"
+    os.mkfifo(path)
+    command = [sys.executable, "-m", "pico", "server", "--config.path", str(path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    with process, path.open("w"):  # opens when the process opens it to read, and holds it there
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (130, "pico: interrupted\n")
+
+
+LOCAL = [f"--{name}.bind-addr=127.0.0.1:0" for name in ("proxy", "upstream", "admin", "cluster.gossip")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first"),
+    [
+        (["server", *LOCAL, "--drain-delay", "0s"], "listening"),
+        (["agent", "http", "my-endpoint", "3000", "--connect.url", "http://127.0.0.1:9", "--timeout=1s"], ""),
+        (["agent", "tcp", "my-endpoint", "3000", "--connect.url", "http://127.0.0.1:9"], ""),
+        (["forward", "tcp", "0", "my-endpoint"], "listening"),
+    ],
+)
+def test_a_node_runs_until_it_is_told_to_stop(arguments: list[str], first: str) -> None:
+    command = [sys.executable, "-m", "pico", *arguments, "--log.level", "debug"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        record = json.loads(process.stderr.readline())
+        assert first in record["message"]
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=60)
+    assert process.returncode == 0, rest
+    assert all(line.startswith("{") for line in rest.splitlines())
+
+
+def test_help_imports_nothing_it_does_not_need() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "pico", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "click" in imported
+    assert imported.isdisjoint({"asyncio", "trio", "uvloop", "yaml", "msgspec", "wsproto", "h11", "pico_core.boundary"})
