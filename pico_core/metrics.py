@@ -56,8 +56,11 @@ class ServerMetrics:
             metrics = self._series(*key)
         metrics.count += 1
         metrics.latency_s.observe(now - exchange.started_at)
-        self.request_bytes.observe(exchange.received_bytes)
         self.response_bytes.observe(exchange.sent_bytes)
+        if exchange.received_bytes:
+            self.request_bytes.observe(exchange.received_bytes)
+        else:
+            self.request_bytes.counts[0] += 1
 
     def refused(self, status: int) -> None:
         """Count something that was no request."""

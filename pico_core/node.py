@@ -88,7 +88,6 @@ class Node:
         self._dirty: dict[Flushable, None] = {}
         self._warnings: dict[str, tuple[float, int]] = {}
         self._handlers: dict[type, Callable[[Any, float], None]] = {
-            Received: self._received,
             WritingPaused: self._writing_paused,
             WritingResumed: self._writing_resumed,
             EofReceived: self._eof_received,
@@ -109,6 +108,11 @@ class Node:
     def handle(self, event: Input, now: float) -> None:
         """Take one input. The first one of any kind starts the node."""
         self.now = now
+        if isinstance(event, Received):  # nearly all of them
+            channel = self._connections.get(event.connection)
+            if channel is not None:
+                channel.user.on_data(event.data, now)
+            return
         if not self._started:
             self._started = True
             self.on_start(now)
@@ -197,11 +201,6 @@ class Node:
         """The operator wants the node to stop."""
 
     # --- dispatch ---
-
-    def _received(self, event: Received, now: float) -> None:
-        channel = self._connections.get(event.connection)
-        if channel is not None:
-            channel.user.on_data(event.data, now)
 
     def _eof_received(self, event: EofReceived, now: float) -> None:
         channel = self._connections.get(event.connection)

@@ -1,5 +1,6 @@
 """The agent's end of one tunnel: connect, register, take streams, until either side ends it."""
 
+from functools import partial
 from typing import Protocol
 
 from pico_core.channel import Payload, StreamChannel, TcpChannel, dispatch, flush_tunnel
@@ -48,6 +49,7 @@ class AgentTunnel:
         "_handshake",
         "_last_ping",
         "_left",
+        "_mark_dirty",
         "_node",
         "_over",
         "_owner",
@@ -75,6 +77,7 @@ class AgentTunnel:
         self._tunnel: Tunnel | None = None
         self._over = False
         self._last_ping = 0
+        self._mark_dirty = partial(node.mark_dirty, self)
         self._left = False
         self._connection = node.connect(*address, timeout_s, self)
 
@@ -91,7 +94,7 @@ class AgentTunnel:
         if self._tunnel is not None:
             self._tunnel.go_away()
             self._last_ping = self._tunnel.session.ping()
-            self._node.mark_dirty(self)
+            self._mark_dirty()
 
     def close(self, now: float) -> None:
         """End it now."""
@@ -151,7 +154,7 @@ class AgentTunnel:
         """The server takes more."""
         if self._tunnel is not None:
             self._dispatch(self._tunnel, self._tunnel.resume_output(), now)
-            self._node.mark_dirty(self)
+            self._mark_dirty()
 
     def on_deadline(self, now: float) -> None:
         """The registration takes too long, or a ping is due, or the server is silent."""
@@ -159,7 +162,7 @@ class AgentTunnel:
             self._end("registration timed out", now)
             return
         self._dispatch(self._tunnel, self._tunnel.tick(now), now)
-        self._node.mark_dirty(self)
+        self._mark_dirty()
         self.deadline_at = self._tunnel.deadline()
 
     def flush(self, now: float) -> None:
@@ -193,9 +196,6 @@ class AgentTunnel:
             self._owner.tunnel_going_away(self, now)
         elif isinstance(event, SessionFailed):
             self._end(event.reason, now)
-
-    def _mark_dirty(self) -> None:
-        self._node.mark_dirty(self)
 
     def _refused(self, error: HandshakeError, now: float) -> None:
         self._over = True

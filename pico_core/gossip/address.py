@@ -40,3 +40,9 @@ def split_address(text: str, default_port: int | None = None) -> tuple[str, int]
         return None
     host = host.removeprefix("[").removesuffix("]")
     return (plain_host(host), int(port)) if host else None
+
+
+def literal_address(text: str) -> tuple[str, int] | None:
+    """Return host and port if a datagram can be sent there: names would have to be resolved first."""
+    address = split_address(text)
+    return address if address is not None and is_literal(address[0]) else None

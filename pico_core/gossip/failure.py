@@ -8,8 +8,9 @@ however many nodes there are, so the first to notice a crash does so at once, an
 else. Whoever reads it pings the accused at once, and thus soon has evidence of its own.
 
 A verdict needs both: our own unanswered pings for ``verdict_after_s``, and one other node that accuses. If nobody else
-could accuse (a cluster of two, or with Piko nodes, which do not know the key), our own evidence is enough. An accused
-node refutes by answering pings, which every implementation does.
+could accuse (a cluster of two, or with Piko nodes, which do not know the key), or nobody has after ten times as long
+(the others have buried the node already, or only our link to it is cut), our own evidence is enough. An accused node
+refutes by answering pings, which every implementation does.
 
 Two things keep a sick node from blaming the others (Lifeguard, Dadgar et al. 2018). Time in which we ourselves did not
 run does not count as the others' silence. And when nobody at all answers, we are the likelier culprit and wait longer.
@@ -25,6 +26,8 @@ ROUNDS_UNTIL_VERDICT = 32
 """Longer than the pauses of a process held by a CPU limit, and within 5 s of a crash together with the rest."""
 ROUNDS_BETWEEN_LATE_PINGS = 10
 """For nodes that we alone cannot reach: the link is cut, not the node dead."""
+LONE_FACTOR = 10
+"""How much longer we wait when others could accuse and do not."""
 ISOLATION_FACTOR = 2
 """How much longer we wait when no other node answers either."""
 
@@ -108,10 +111,6 @@ class FailureDetector:
             self._accusers.setdefault(node_id, {})[accuser] = None
         return [each for each in accused if each not in before]
 
-    def is_accused(self, node_id: str) -> bool:
-        """Return whether any other node accuses ``node_id``."""
-        return node_id in self._accusers
-
     def silent_for_long(self, now: float) -> list[str]:
         """Return the nodes that we accuse, longest silence first."""
         due = [(each.began_at, node_id) for node_id, each in self._silences.items() if self._is_accusable(each, now)]
@@ -134,7 +133,8 @@ class FailureDetector:
             verdict_after_s *= ISOLATION_FACTOR
         for node_id, silence in self._silences.items():
             silent_s = now - silence.began_at
-            if silent_s >= verdict_after_s and self._is_confirmed(node_id, voters, now):
+            is_overdue = silent_s >= LONE_FACTOR * verdict_after_s
+            if silent_s >= verdict_after_s and (is_overdue or self._is_confirmed(node_id, voters, now)):
                 findings.verdicts.append(node_id)
             elif silence.ping_at <= now:
                 is_late = silent_s >= self.verdict_after_s

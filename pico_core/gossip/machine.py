@@ -19,61 +19,36 @@ from pico_core.gossip import wire
 from pico_core.gossip.address import plain_host, split_address
 from pico_core.gossip.counters import Counters, NodeSnapshot
 from pico_core.gossip.entropy import Entropy
-from pico_core.gossip.events import LISTENER, Exchange, LeaveDone, Lookup, NodeDraining, NodeUpdated, Output
-from pico_core.gossip.failure import FailureDetector, pack_accusations, unpack_accusations
+from pico_core.gossip.events import LISTENER, Lookup, Output
+from pico_core.gossip.exchanges import Exchanges
+from pico_core.gossip.failure import FailureDetector, pack_accusations
 from pico_core.gossip.forwarding import ForwardHealth
-from pico_core.gossip.members import Grave, Member, Members, Status, is_at, source_matches
+from pico_core.gossip.knowledge import DRAINING_KEY, PICO_KEY, SILENT_KEY, Knowledge
+from pico_core.gossip.members import Member, Members, Status
 from pico_core.gossip.seeds import LOOKUP_TIMEOUT_S, Seeds
 from pico_core.gossip.state import LEFT_KEY, Budget, LocalState
-from pico_core.gossip.streams import EXCHANGE_TIMEOUT_S, MAX_STREAM_BYTES, InboundStream, OutboundExchange, Purpose
-from pico_core.gossip.wire import Delta, Digest, DigestEntry, Entry, FullState, Join, Leave, WireError
+from pico_core.gossip.streams import InboundStream
+from pico_core.gossip.wire import Delta, Digest, Entry, Join, Leave, WireError
 
 DEFAULT_PORT = 8003
 ENDPOINT_PREFIX = "endpoint:"
-PICO_KEY = "_internal:pico:version"
-"""Present on nodes that know what only Pico knows: the other keys below, and ``after`` in deltas."""
-DRAINING_KEY = "_internal:pico:draining"
-SILENT_KEY = "_internal:pico:silent"
-"""The IDs of the nodes its owner accuses, one a line."""
 
 MIN_PACKET_BYTES = 1200
 """The longest endpoint ID in ASCII, with the longest node IDs around it, fits."""
 MAX_LOCAL_BYTES = 32 << 20
 STALL_ROUNDS = 2.0
 """A round that is later than this means that we did not run, not that the others were silent."""
-HINT_PAUSE_S = 0.5
-GRAVE_HINT_PAUSE_S = 2.0
-"""How often what others say about a dead node makes us ping it."""
 DEAD_PING_ROUNDS = 10
-BULK_NODES = 32
-"""Being behind on so many nodes is quicker repaired over TCP than by a packet at a time."""
-PATIENCE_S = 1.5
-"""How long we may be behind on a node without progress before TCP repairs it."""
-MIN_SYNC_PAUSE_S = 1.0
-MAX_SYNC_PAUSE_S = 30.0
-CONFLICT_PAUSE_S = 1.0
-ECHO_S = 15.0
-LEAVES = 3
-"""As many nodes hear of a leave over TCP."""
 LEAVE_DATAGRAMS = 10
-MAX_OUTLIVED_VERSION = 1 << 53
-
-
-class _Behind:
-    """A node somebody showed to be newer than ours is: since when, and who has it."""
-
-    __slots__ = ("since_at", "who")
-
-    def __init__(self, since_at: float, who: Member) -> None:
-        self.since_at = since_at
-        self.who = who
+"""As many nodes hear of a leave by datagrams, besides those that hear of it over TCP."""
 
 
 class Gossip:
     """One node's view of the cluster.
 
     Set the first keys with ``set_local`` (``proxy_addr``, ``admin_addr``), then call ``start``. ``seeds`` are the
-    addresses and names to join. ``max_packet_bytes`` must be at least ``MIN_PACKET_BYTES``.
+    addresses and names to join. ``max_packet_bytes`` must be at least ``MIN_PACKET_BYTES``. Raises
+    ``LocalProtocolError`` for a node ID, address or packet size that cannot be used.
     """
 
     def __init__(
@@ -94,28 +69,22 @@ class Gossip:
             raise LocalProtocolError(f"gossip packets must be allowed {MIN_PACKET_BYTES} bytes")
         self.id = node_id
         self.counters = Counters()
+        self.seeds = Seeds(seeds, default_port, address, entropy)
         self._outputs: deque[Output] = deque()
+        emit = self._outputs.append
         self._state = LocalState(Budget(MAX_LOCAL_BYTES))
         self._local = Member(node_id, advertise_addr, self._state, 0.0)
-        self._members = Members(self._local, entropy, self._outputs.append)
+        self._members = Members(self._local, entropy, emit)
         self._failure = FailureDetector(interval_s)
         self._forwarding = ForwardHealth()
-        self.seeds = Seeds(seeds, default_port, address, entropy)
+        self._knowledge = Knowledge(self._members, self._state, self._failure, self.counters, emit, self._send_ping)
+        self._exchanges = Exchanges(self._members, self._knowledge, self.seeds, entropy, self.counters, emit)
         self._entropy = entropy
         self._interval_s = interval_s
         self._max_packet_bytes = max_packet_bytes
-        self._digest_room = max_packet_bytes - len(self._local.quiet_request)
+        self._digest_room_bytes = max_packet_bytes - len(self._local.quiet_request)
         self._round_at: float | None = None
         self._rounds = 0
-        self._urgent: dict[str, None] = {}
-        self._behind: dict[str, _Behind] = {}
-        self._sync_at = 0.0
-        self._sync_pause_s = MIN_SYNC_PAUSE_S
-        self._conflict_at = 0.0
-        self._exchanges: dict[int, OutboundExchange] = {}
-        self._next_exchange = 1
-        self._leave_candidates: list[Member] | None = None
-        self._leaves_told = 0
 
     # --- our own state ---
 
@@ -150,8 +119,8 @@ class Gossip:
         self._join(now)
 
     def leave(self, now: float) -> None:
-        """Say goodbye to the cluster. Next: wait for ``LeaveDone``, and go on as before until then."""
-        if self._leave_candidates is not None:
+        """Say goodbye to the cluster. Next: go on as before until ``LeaveDone``."""
+        if self._local.status is Status.LEFT:
             return
         self._state.set(LEFT_KEY, "", internal=True)
         self._local.status = Status.LEFT
@@ -161,10 +130,7 @@ class Gossip:
         for member in candidates[:LEAVE_DATAGRAMS]:
             self._send(farewell, member.host, member.port)
             self._send_digest(member, now)
-        self._leave_candidates = candidates
-        for _ in range(LEAVES):
-            self._leave_next(now)
-        self._finish_leaving()
+        self._exchanges.leave(candidates)
 
     def deadline(self) -> float | None:
         """Return when ``tick`` is due; ``None`` before ``start``."""
@@ -237,35 +203,35 @@ class Gossip:
         self._rounds += 1
         for node_id in self._members.expire(now):
             self._forwarding.forget(node_id)
-            self._behind.pop(node_id, None)
         self._join(now)
         self._judge(now)
         self._accuse(now)
         if self._rounds % DEAD_PING_ROUNDS == 0:
             self._ping_dead(now)
-        self._repair(now)
+        self._exchanges.repair(now)
         self._round(now)
 
     def _round(self, now: float) -> None:
-        """Gossip with the next node; those that owe an answer are pinged anyway."""
-        members = self._members
-        while self._urgent:
-            node_id = next(iter(self._urgent))
-            del self._urgent[node_id]
-            member = members.nodes.get(node_id)
-            if member is not None and member.status is Status.ACTIVE and member.host:
+        """Gossip with the next node, first with those that call us silent. Who owes an answer is pinged anyway."""
+        members, urgent = self._members, self._knowledge.urgent
+        while urgent:
+            node_id = next(iter(urgent))
+            del urgent[node_id]
+            member = members.nodes[node_id]
+            if member.host:
                 self.counters.refutations += 1
                 self._send_digest(member, now)
                 return
         for _ in range(1 + members.peers):
-            member = members.next_target()
-            if member is None:
+            target = members.next_target()
+            if target is None:
                 return
-            if not self._failure.silent_s(member.id, now):
-                self._send_digest(member, now)
+            if not self._failure.silent_s(target.id, now):
+                self._send_digest(target, now)
                 return
 
     def _judge(self, now: float) -> None:
+        """Ping who owes an answer, and bury the hope for who owes it for long."""
         findings = self._failure.check(now, self._members.peers, self._members.voters)
         nodes = self._members.nodes
         for node_id in findings.pings:
@@ -273,162 +239,43 @@ class Gossip:
             if member.host:
                 self._send_ping(member.id, member.addr, member.state.version, member.host, member.port)
         for node_id in findings.verdicts:
-            self._unreachable(nodes[node_id], "does not answer", now)
-
-    def _unreachable(self, member: Member, reason: str, now: float) -> None:
-        self._members.unreachable(member, reason, now)
-        self._gone(member)
-
-    def _gone(self, member: Member) -> None:
-        """Drop what we tracked about a node that is active no more."""
-        self._failure.forget(member.id)
-        self._urgent.pop(member.id, None)
-        self._behind.pop(member.id, None)
+            self._knowledge.unreachable(nodes[node_id], "does not answer", now)
 
     def _accuse(self, now: float) -> None:
-        """Publish whom we find silent: the longest silent first, then the dead, then graves that others accuse."""
+        """Publish whom we find silent, the longest silent first, then the dead, who others may not be sure of yet."""
         accused = self._failure.silent_for_long(now)
         accused += [member.id for member in self._members.unreachable_since()]
-        accused += self._echoes(now)
-        value = pack_accusations(accused)
-        if value or self._state.value(SILENT_KEY):
-            self.set_local(SILENT_KEY, value, now, internal=True)
-
-    def _echoes(self, now: float) -> list[str]:
-        """Return those in graves here that others accuse: they may need a second opinion, and we once had one."""
-        echoes = []
-        for node_id in self._failure.accused():
-            grave = self._members.graves.get(node_id)
-            if grave is not None:
-                if grave.echo_until_at is None:
-                    grave.echo_until_at = now + ECHO_S
-                if now < grave.echo_until_at:
-                    echoes.append(node_id)
-        return echoes
+        if accused or self._state.value(SILENT_KEY):
+            self.set_local(SILENT_KEY, pack_accusations(accused), now, internal=True)
 
     def _ping_dead(self, now: float) -> None:
         """Ping one of the unreachable nodes: a network that was cut may be whole again."""
         dead = self._members.unreachable_since()
         if dead:
             member = dead[self._rounds // DEAD_PING_ROUNDS % len(dead)]
-            self._hint(member.id, member, now)
+            self._knowledge.hint(member.id, member, now)
 
-    # --- joining and repair ---
+    # --- joining, and other streams ---
 
     def _join(self, now: float) -> None:
-        if self._leave_candidates is not None:
+        if self._local.status is Status.LEFT:
             return
         for name in self.seeds.lookups(now):
             self._outputs.append(Lookup(name, LOOKUP_TIMEOUT_S))
-        for address in self.seeds.joins(now, self._members.by_address_active()):
-            self._open(Purpose.JOIN, address)
+        self._exchanges.join(now)
 
     def resolved(self, name: str, addresses: Sequence[str], error: str, now: float) -> None:
         """Take the answer to a ``Lookup``."""
         self.seeds.resolved(name, addresses, error, now)
         self._join(now)
 
-    def _repair(self, now: float) -> None:
-        """Fetch over TCP what datagrams do not bring."""
-        if now < self._sync_at or not self._behind:
-            return
-        longest = next(iter(self._behind.values()))
-        who = longest.who
-        if len(self._behind) > BULK_NODES:
-            who = self._behind[next(reversed(self._behind))].who
-        elif now < longest.since_at + PATIENCE_S:
-            return
-        self._behind.clear()
-        if who.status is Status.ACTIVE and who.host:
-            self._sync_at = now + EXCHANGE_TIMEOUT_S
-            self.counters.syncs += 1
-            self._open(Purpose.SYNC, (who.host, who.port))
-
-    def _open(self, purpose: Purpose, address: tuple[str, int]) -> None:
-        own = wire.pack_state(self.id, self._local.addr, [wire.pack_entry(each) for each in self._state.after(0)])
-        asked: dict[str, int] = {}
-        if purpose is Purpose.LEAVE:
-            data = wire.leave_request(self.id, self._local.addr, own)
-        else:
-            listed = self._members.listed()
-            asked = {member.id: member.state.version for member in listed}
-            data = wire.join_request(self.id, self._local.addr, own, [member.packed() for member in listed])
-        number = self._next_exchange
-        self._next_exchange += 1
-        self._exchanges[number] = OutboundExchange(purpose, address, asked)
-        self.counters.connections_outbound += 1
-        self.counters.stream_bytes_outbound += len(data)
-        self._outputs.append(Exchange(number, *address, data, EXCHANGE_TIMEOUT_S))
-
     def exchange_received(self, number: int, data: bytes, now: float) -> bool:
         """Take bytes of the answer to an ``Exchange``; return true when it is over: close the connection."""
-        exchange = self._exchanges.get(number)
-        if exchange is None:
-            return True
-        self.counters.stream_bytes_inbound += len(data)
-        try:
-            if not exchange.reader.receive(data, exchange.values):
-                return False
-            if exchange.purpose is Purpose.LEAVE:
-                exchange.reader.sender()
-                self._left_told(now)
-            else:
-                self._join_answered(exchange, now)
-        except WireError:
-            self.counters.malformed += 1
-            self.exchange_failed(number, now)
-            return True
-        del self._exchanges[number]
-        return True
+        return self._exchanges.received(number, data, now)
 
     def exchange_failed(self, number: int, now: float) -> None:
         """An ``Exchange`` could not be opened, ended before its answer was whole, or took too long."""
-        exchange = self._exchanges.pop(number, None)
-        if exchange is None:
-            return
-        if exchange.purpose is Purpose.JOIN:
-            self.seeds.failed(exchange.address, now)
-        elif exchange.purpose is Purpose.SYNC:
-            self._synced(now, brought=False)
-        else:
-            self._leave_next(now)
-            self._finish_leaving()
-
-    def _join_answered(self, exchange: OutboundExchange, now: float) -> None:
-        reply = exchange.reader.join_reply()
-        is_self = reply.node_id == self.id
-        if not is_self:
-            sender = self._sender(reply.node_id, reply.addr, exchange.address[0], now)
-            if sender is not None:
-                self._answered(sender, now)
-        before = self.counters.delta_entries_inbound
-        self._take_states(reply.states, exchange.asked, now)
-        if exchange.purpose is Purpose.JOIN:
-            self.seeds.joined(exchange.address, now, is_self=is_self)
-        else:
-            self._synced(now, brought=self.counters.delta_entries_inbound > before)
-
-    def _synced(self, now: float, *, brought: bool) -> None:
-        """Repair again soon if it helped, later and later if not: somebody may show what it cannot give."""
-        self._sync_pause_s = MIN_SYNC_PAUSE_S if brought else min(2 * self._sync_pause_s, MAX_SYNC_PAUSE_S)
-        self._sync_at = now + self._sync_pause_s * (0.5 + self._entropy.random())
-
-    def _leave_next(self, now: float) -> None:
-        if self._leave_candidates:
-            member = self._leave_candidates.pop()
-            self._open(Purpose.LEAVE, (member.host, member.port))
-
-    def _left_told(self, now: float) -> None:
-        self._leaves_told += 1
-        others = [each for each in self._exchanges.values() if each.purpose is Purpose.LEAVE]
-        if len(others) == 1:
-            self._outputs.append(LeaveDone(self._leaves_told))
-
-    def _finish_leaving(self) -> None:
-        if all(each.purpose is not Purpose.LEAVE for each in self._exchanges.values()):
-            self._outputs.append(LeaveDone(self._leaves_told))
-
-    # --- streams that peers open ---
+        self._exchanges.failed(number, now)
 
     def accept_stream(self, host: str) -> InboundStream:
         """Return the engine for a connection that a peer at ``host`` opened to our gossip port."""
@@ -442,38 +289,7 @@ class Gossip:
 
     def answer_stream(self, request: Join | Leave, host: str, now: float) -> bytes:
         """Take a whole request from a peer and return the answer."""
-        if request.node_id == self.id:
-            self.counters.own_name += 1
-            return wire.join_reply(self.id, self._local.addr, [])
-        sender = self._sender(request.node_id, request.addr, host, now)
-        if sender is not None and isinstance(request, Join):
-            self._answered(sender, now)
-        states = [each for each in request.states if each.id == request.node_id]
-        self._take_states(states, {}, now)
-        if isinstance(request, Leave):
-            return wire.leave_reply(self.id, self._local.addr)
-        wanted, _ = self._compare(request.digest, sender, now)
-        return self._join_reply(request)
-
-    def _join_reply(self, request: Join) -> bytes:
-        """Return everything the digest of a join request lacks."""
-        known = {entry.id: entry.version for entry in request.digest}
-        known[request.node_id] = wire.MAX_VERSION
-        states = []
-        room = MAX_STREAM_BYTES
-        for member in self._members.listed():
-            version = known.get(member.id)
-            if version is None and member.status is Status.LEFT:
-                continue
-            entries = member.state.after(version or 0)
-            if entries or version is None:
-                state = wire.pack_state(member.id, member.addr, [wire.pack_entry(entry) for entry in entries])
-                room -= len(state)
-                if room < wire.MAX_ID_CHARACTERS * 16:
-                    break
-                states.append(state)
-                self.counters.delta_entries_outbound += len(entries)
-        return wire.join_reply(self.id, self._local.addr, states)
+        return self._exchanges.answer(request, host, now)
 
     # --- datagrams ---
 
@@ -493,11 +309,28 @@ class Gossip:
             counters.own_name += 1
             return
         host = plain_host(host)
-        sender = self._sender(message.node_id, message.addr, host, now)
+        knowledge = self._knowledge
+        sender = knowledge.sender(message.node_id, message.addr, host, port, now)
+        if sender is None and self._proves_life(message):
+            sender = knowledge.risen(message.node_id, message.addr, host, now)
         if isinstance(message, Digest):
             self._take_digest(message, sender, len(data), host, port, now)
-        else:
-            self._take_delta(message, sender, now)
+            return
+        if sender is not None:
+            knowledge.answered(sender, now)
+        for node in message.nodes:
+            knowledge.take_entries(node.id, node.entries, node.after, now)
+
+    def _proves_life(self, message: Digest | Delta) -> bool:
+        """Return whether a message from a buried node brings it back: an answer, and no afterthought of one that left.
+
+        A request is no proof, since it does not show that the node hears us; our reply to it will be answered.
+        """
+        has_left = self._knowledge.has_left_for_good(message.node_id)
+        if isinstance(message, Delta):
+            return not has_left
+        says_active = any(each.id == message.node_id and not each.left for each in message.entries)
+        return not message.request and (says_active or not has_left)
 
     def _is_quiet(self, member: Member, data: bytes, now: float) -> bool:
         """Take a datagram that says nothing new, without reading it; return whether it was one.
@@ -506,9 +339,9 @@ class Gossip:
         would have. Comparing takes a tenth of the time of reading.
         """
         if data == member.quiet_delta:
-            self._answered(member, now)
+            self._knowledge.answered(member, now)
             return True
-        body = self._members.whole_digest(self._digest_room)
+        body = self._members.whole_digest(self._digest_room_bytes)
         if body is None or not member.verified or len(data) != len(member.quiet_request) + len(body):
             return False
         if not data.endswith(body):
@@ -517,57 +350,26 @@ class Gossip:
             local = self._local
             self._send(local.quiet_delta, member.host, member.port)
             self._send(local.quiet_reply + body, member.host, member.port)
+            self.counters.digest_entries_outbound += self._members.listed_count
         elif data.startswith(member.quiet_reply):
-            self._answered(member, now)
+            self._knowledge.answered(member, now)
             self._send(self._local.quiet_delta, member.host, member.port)
         else:
             return False
-        entries = len(self._members.nodes)
-        self.counters.digest_entries_inbound += entries
+        self.counters.digest_entries_inbound += self._members.listed_count
         return True
-
-    def _sender(self, node_id: str, addr: str, host: str, now: float) -> Member | None:
-        """Return the node a message is from, adding it if it is new; ``None`` if its address is not where it is from.
-
-        A new name at the address of an active node means that the older process is gone.
-        """
-        members = self._members
-        member = members.nodes.get(node_id)
-        if member is None:
-            if node_id in members.graves or not source_matches(addr, host):
-                return None
-            address = split_address(addr)
-            older = members.by_address.get(address) if address is not None else None
-            if older is not None and older.status is Status.ACTIVE:
-                self._unreachable(older, "another node answers at its address", now)
-            return self._add(node_id, addr, now)
-        if member.addr != addr and source_matches(addr, host):
-            members.moved(member, addr, now)
-        return member if is_at(member, host) else None
-
-    def _add(self, node_id: str, addr: str, now: float) -> Member | None:
-        member = self._members.add(node_id, addr, now)
-        if member is None:
-            self.counters.nodes_refused += 1
-        return member
-
-    def _answered(self, member: Member, now: float) -> None:
-        """A node answered us: it lives, and it hears us."""
-        member.answered_at = now
-        member.verified = True
-        self._failure.answered(member.id)
-        if member.status is Status.UNREACHABLE:
-            self._members.reachable(member, now)
 
     def _take_digest(
         self, digest: Digest, sender: Member | None, size_bytes: int, host: str, port: int, now: float
     ) -> None:
+        """Answer a digest: what it lacks, and to a request our digest.
+
+        Who has not answered us from this address yet gets no more bytes than it sent, since the address may be forged.
+        """
         self.counters.digest_entries_inbound += len(digest.entries)
-        if sender is None:
-            sender = self._rise(digest.node_id, digest.addr, host, digest, now)
         if sender is not None and not digest.request:
-            self._answered(sender, now)
-        wanted, owed = self._compare(digest.entries, sender, now)
+            self._knowledge.answered(sender, now)
+        wanted, owed = self._knowledge.compare(digest.entries, sender, now)
         is_trusted = sender is not None and sender.verified and (sender.host, sender.port) == (host, port)
         budget_bytes = self._max_packet_bytes if is_trusted else min(size_bytes, self._max_packet_bytes)
         delta = self._delta(owed, budget_bytes, sender)
@@ -592,139 +394,10 @@ class Gossip:
             self._send(local.quiet_reply + body, host, port)
 
     def _digest_body(self, first: list[Member], room_bytes: int) -> tuple[bytes, int]:
-        body = self._members.whole_digest(self._digest_room)
+        body = self._members.whole_digest(self._digest_room_bytes)
         if body is not None and len(body) <= room_bytes:
-            return body, len(self._members.nodes)
+            return body, self._members.listed_count
         return self._members.partial_digest(first, room_bytes)
-
-    def _compare(
-        self, entries: list[DigestEntry], sender: Member | None, now: float
-    ) -> tuple[list[Member], list[tuple[Member, int]]]:
-        """Return the nodes that the sender shows to be newer, and those it lacks something of, with its version."""
-        nodes = self._members.nodes
-        wanted: list[Member] = []
-        owed: list[tuple[Member, int]] = []
-        for entry in entries:
-            member = nodes.get(entry.id)
-            if member is None:
-                member = self._heard_of(entry, now)
-                if member is None:
-                    continue
-            elif member.status is Status.UNREACHABLE and not entry.left:
-                self._hint(member.id, member, now)
-                continue
-            version = member.state.version
-            if entry.version > version:
-                if member is self._local:
-                    self._outlive(entry.version, now)
-                else:
-                    wanted.append(member)
-                    if sender is not None and member.id not in self._behind:
-                        self._behind[member.id] = _Behind(now, sender)
-            elif entry.version < version:
-                owed.append((member, entry.version))
-        return wanted, owed
-
-    def _heard_of(self, entry: DigestEntry, now: float) -> Member | None:
-        """Somebody lists a node that we do not know."""
-        if entry.left:
-            return None
-        grave = self._members.mentioned(entry.id, now)
-        if grave is not None:
-            self._hint(entry.id, grave, now)
-            return None
-        return self._add(entry.id, entry.addr, now)
-
-    def _hint(self, node_id: str, dead: Member | Grave, now: float) -> None:
-        """Ping a node that counts as dead here: if it lives, it answers."""
-        pause_s = HINT_PAUSE_S if isinstance(dead, Member) else GRAVE_HINT_PAUSE_S
-        address = split_address(dead.addr)
-        if now >= dead.hinted_at + pause_s and address is not None:
-            dead.hinted_at = now
-            self._send_ping(node_id, dead.addr, 0, *address)
-
-    def _rise(self, node_id: str, addr: str, host: str, digest: Digest | None, now: float) -> Member | None:
-        """A node that was buried here answers us, itself: it is a member again, unless it says that it left."""
-        grave = self._members.graves.get(node_id)
-        if grave is None or not source_matches(addr, host) or (digest is not None and digest.request):
-            return None
-        says_active = digest is not None and any(each.id == node_id and not each.left for each in digest.entries)
-        if grave.has_left and not says_active:
-            return None
-        return self._add(node_id, addr, now)
-
-    def _take_delta(self, delta: Delta, sender: Member | None, now: float) -> None:
-        if sender is not None:
-            self._answered(sender, now)
-        for node in delta.nodes:
-            self.counters.delta_entries_inbound += len(node.entries)
-            self._take_entries(node.id, node.entries, node.after, now)
-
-    def _take_states(self, states: list[FullState], asked: dict[str, int], now: float) -> None:
-        """Take what came over TCP, which follows exactly on the versions we told there."""
-        for state in states:
-            entries = state.entries or []
-            self.counters.delta_entries_inbound += len(entries)
-            if state.id not in self._members.nodes:
-                self._heard_of(DigestEntry(state.id, state.addr, 0, False), now)
-            self._take_entries(state.id, entries, asked.get(state.id, 0), now)
-
-    def _take_entries(self, node_id: str, entries: list[Entry], after: int | None, now: float) -> None:
-        member = self._members.nodes.get(node_id)
-        if member is None:
-            self.counters.strangers_refused += 1
-        elif member is self._local:
-            if entries and entries[-1].version > self._state.version:
-                self._outlive(entries[-1].version, now)
-        elif not member.state.follows(entries, after):
-            self.counters.gaps_refused += 1
-        else:
-            changes = member.state.apply(entries)
-            if changes:
-                self._behind.pop(node_id, None)
-                self._members.changed(member, now)
-                self._take_changes(member, changes, now)
-            if entries and entries[-1].version > member.state.version:
-                self.counters.entries_refused += 1
-
-    def _take_changes(self, member: Member, changes: list[Entry], now: float) -> None:
-        for entry in changes:
-            if not entry.internal:
-                value = None if entry.deleted else entry.value
-                self._outputs.append(NodeUpdated(member.id, entry.key, value))
-            elif entry.key == SILENT_KEY:
-                self._accused(member, () if entry.deleted else unpack_accusations(entry.value), now)
-            elif entry.key == DRAINING_KEY:
-                member.draining = not entry.deleted
-                self._outputs.append(NodeDraining(member.id, member.draining))
-            elif entry.key == PICO_KEY:
-                self._members.is_pico(member, not entry.deleted)
-        has_left = member.state.value(LEFT_KEY) is not None
-        if has_left and member.status is not Status.LEFT:
-            self._members.left(member, now)
-            self._gone(member)
-        elif member.status is Status.LEFT and not has_left:
-            self._members.reachable(member, now)
-
-    def _accused(self, accuser: Member, accused: tuple[str, ...], now: float) -> None:
-        """Somebody finds others silent: see for ourselves. If it is us, speak up."""
-        if accuser.status is not Status.ACTIVE:
-            return
-        for node_id in self._failure.accusations(accuser.id, accused):
-            if node_id == self.id:
-                self._urgent[accuser.id] = None
-                continue
-            member = self._members.nodes.get(node_id)
-            if member is not None and member.status is Status.ACTIVE and now >= member.answered_at + HINT_PAUSE_S:
-                self._failure.suspected(node_id, now)
-
-    def _outlive(self, version: int, now: float) -> None:
-        """Somebody holds newer writes under our name: those of a former process. Void them."""
-        if now >= self._conflict_at and self._state.version < version < MAX_OUTLIVED_VERSION:
-            self._conflict_at = now + CONFLICT_PAUSE_S
-            self.counters.name_conflicts += 1
-            self._state.outlive(version)
-            self._members.changed(self._local, now)
 
     # --- sending ---
 
@@ -734,7 +407,7 @@ class Gossip:
 
     def _send_digest(self, member: Member, now: float) -> None:
         """Begin a round with a node."""
-        body, count = self._digest_body([], self._digest_room)
+        body, count = self._digest_body([], self._digest_room_bytes)
         self.counters.digest_entries_outbound += count
         self._failure.probed(member.id, now)
         self._send(self._local.quiet_request + body, member.host, member.port)

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from pico_core.gossip import wire
-from pico_core.gossip.address import is_literal, plain_host, split_address
+from pico_core.gossip.address import is_literal, literal_address, plain_host, split_address
 from pico_core.gossip.entropy import Entropy
 from pico_core.gossip.events import Event, NodeForgotten, NodeJoined, NodeLeft, NodeReachable, NodeUnreachable
 from pico_core.gossip.state import Budget, NodeState
@@ -86,9 +86,8 @@ class Member:
 
     def move(self, addr: str) -> None:
         """Give the node another address."""
-        address = split_address(addr)
         self.addr = addr
-        self.host, self.port = address if address is not None and is_literal(address[0]) else ("", 0)
+        self.host, self.port = literal_address(addr) or ("", 0)
         self.digest_entry: bytes | None = None
         self.quiet_request = wire.digest_head(self.id, addr, request=True)
         self.quiet_reply = wire.digest_head(self.id, addr, request=False)
@@ -105,14 +104,13 @@ class Member:
 class Grave:
     """The memory of a dead node."""
 
-    __slots__ = ("addr", "echo_until_at", "has_left", "hinted_at", "mentioned_at")
+    __slots__ = ("addr", "has_left", "hinted_at", "mentioned_at")
 
     def __init__(self, addr: str, now: float, *, has_left: bool) -> None:
         self.addr = addr
         self.has_left = has_left
         self.mentioned_at = now
         self.hinted_at = now
-        self.echo_until_at: float | None = None
 
 
 class Members:
@@ -160,6 +158,12 @@ class Members:
         member.verified = False
         self._place(member)
         self.changed(member, now)
+
+    def located(self, member: Member, host: str, port: int) -> None:
+        """A node whose address is a name speaks from here: that is where we reach it."""
+        self._displace(member)
+        member.host, member.port = host, port
+        self._place(member)
 
     def changed(self, member: Member, now: float) -> None:
         """A node's version or status is new: list it first for a while."""
@@ -293,6 +297,16 @@ class Members:
         """Return the nodes that digests list, ourselves included."""
         return list(self._listed.values())
 
+    @property
+    def listed_count(self) -> int:
+        """How many nodes digests list, ourselves included."""
+        return len(self._listed)
+
+    def is_address_known(self, address: tuple[str, int]) -> bool:
+        """Return whether a node that is not unreachable has this address."""
+        member = self.by_address.get(address)
+        return member is not None and member.status is not Status.UNREACHABLE
+
     def unreachable_since(self) -> list[Member]:
         """Return the unreachable nodes, the latest first."""
         return [each for each in reversed(self._expiring.values()) if each.status is Status.UNREACHABLE]
@@ -350,11 +364,6 @@ class Members:
                 seen.add(member.id)
                 chosen.append(packed)
         return room_bytes
-
-
-def is_at(member: Member, host: str) -> bool:
-    """Return whether a datagram from ``host`` can be of this node."""
-    return not member.host or member.host == host
 
 
 def source_matches(addr: str, host: str) -> bool:

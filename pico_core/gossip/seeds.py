@@ -5,7 +5,7 @@ and none of it is final. A failed lookup is no news. An address is joined whenev
 addresses never count, neither the advertised one nor those that turned out to be ours when we joined them.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Sequence
 
 from pico_core.gossip.address import is_literal, plain_host, split_address
 from pico_core.gossip.entropy import Entropy
@@ -84,13 +84,13 @@ class Seeds:
                     name.addresses = tuple(map(plain_host, addresses[:MAX_ADDRESSES_PER_NAME]))
         self._refresh()
 
-    def joins(self, now: float, known: Container[Address]) -> list[Address]:
+    def joins(self, now: float, is_known: Callable[[Address], bool]) -> list[Address]:
         """Return the addresses to join now. Next: ``joined`` or ``failed`` for each."""
         room = MAX_JOINS_IN_FLIGHT - sum(attempt.in_flight for attempt in self._attempts.values())
         due = [
             address
             for address, attempt in self._attempts.items()
-            if not attempt.in_flight and attempt.retry_at <= now and address not in known
+            if not attempt.in_flight and attempt.retry_at <= now and not is_known(address)
         ]
         chosen: list[Address] = []
         while due and len(chosen) < room:

@@ -228,12 +228,17 @@ def request_body(head: RequestHead) -> BodyReader | None:
     return LengthBody(head.content_length) if head.content_length > 0 else None
 
 
+def is_bodiless(head: ResponseHead, request_method: bytes) -> bool:
+    """Say whether a response has no body, whatever its framing fields say (RFC 9112 section 6.3, items 1 and 2)."""
+    return request_method == b"HEAD" or head.status < 200 or head.status == 204 or head.status == 304
+
+
 def response_body(head: ResponseHead, request_method: bytes) -> BodyReader | None:
     """Return the reader for a response's body, ``None`` where there is none (RFC 9112 section 6.3).
 
     After a 101 there is no body but another protocol; after any other 1xx, another head.
     """
-    if request_method == b"HEAD" or head.status < 200 or head.status == 204 or head.status == 304:
+    if is_bodiless(head, request_method):
         return None
     if head.chunked:
         return ChunkedBody()

@@ -166,32 +166,43 @@ _USUAL_IN_REQUEST = (
 _USUAL_IN_RESPONSE = (b"connection", b"content-length", b"transfer-encoding", b"keep-alive", b"upgrade")
 
 
-def _usual(start: bytes, group: int, names: tuple[bytes, ...], notable: bytes) -> re.Pattern[bytes]:
-    """Return the pattern for a usual head in lower case, of which ``start`` covers the first line and some field lines.
+class _UsualHead(msgspec.Struct, frozen=True):
+    """A pattern for usual heads in lower case, and what its groups hold: (group, name) pairs."""
 
-    The group of ``names[0]`` is ``group``. A last group is set where any name after the first two is present. First in
-    the pattern come the lines whose initial no notable name has.
+    pattern: re.Pattern[bytes]
+    common: tuple[tuple[int, bytes], ...]
+    all: tuple[tuple[int, bytes], ...]
+    not_only_common: int
+    """The group that is set where a name is present that is not among ``common``."""
+
+
+def _usual_head(start: bytes, first_group: int, names: tuple[bytes, ...], notable: bytes) -> _UsualHead:
+    """Build the pattern, of which ``start`` covers the first line and, within an open group, some field lines.
+
+    First come the lines whose initial no notable name has, then the two common names.
     """
     text = _TEXT_CHARACTER + rb"*+"
     rest_of_line = _TOKEN_CHARACTER + rb"*+:" + text + rb"\r\n"
-    usual = [rb"%b:(?(%d)(?!))(%b)\r\n" % (name, number, text) for number, name in enumerate(names, group)]
+    groups = tuple(enumerate(names, first_group))
+    usual = [rb"%b:(?(%d)(?!))(%b)\r\n" % (name, group, text) for group, name in groups]
     lines = (
         rb"[abdfgijlmnoqrsvwyz]" + rest_of_line,
         *usual[:2],
         rb"(?:" + rb"|".join(usual[2:]) + rb")()",
         rb"(?!(?:" + notable + rb"):)" + _TOKEN_CHARACTER + rest_of_line,
     )
-    return re.compile(start + rb"|".join(lines) + rb")*+\r\n")
+    pattern = re.compile(start + rb"|".join(lines) + rb")*+\r\n")
+    return _UsualHead(pattern, groups[:2], groups, first_group + len(names))
 
 
-_usual_request = _usual(
+_usual_request = _usual_head(
     _REQUEST_LINE.replace(b"HTTP", b"http")
     + rb"(?:host:(?(4)(?!))(%b*+)\r\n|content-type:(?(5)(?!))()%b*+\r\n|" % (_TEXT_CHARACTER, _TEXT_CHARACTER),
     6,
     _USUAL_IN_REQUEST,
     _NOTABLE_IN_REQUEST + rb"|content-type",
 )
-_usual_response = _usual(_STATUS_LINE.replace(b"HTTP", b"http") + rb"(?:", 4, _USUAL_IN_RESPONSE, _NOTABLE_IN_BOTH)
+_usual_response = _usual_head(_STATUS_LINE.replace(b"HTTP", b"http") + rb"(?:", 4, _USUAL_IN_RESPONSE, _NOTABLE_IN_BOTH)
 
 # Connection may name any field as hop-by-hop, and it is then removed (RFC 9110 section 7.6.1). Not these: a client
 # must not be able to strip what a balancer in front of us wrote, nor what the message means to everybody.
@@ -349,7 +360,7 @@ def _check_sizes(head: bytes, limits: HeadLimits) -> None:
 
 def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
     """Read a request's head, as ``HeadReader`` cut it. Raises ``MessageError``. Next: ``body.request_body``."""
-    match = _usual_request.fullmatch(head.lower())
+    match = _usual_request.pattern.fullmatch(head.lower())
     if match is None:
         method, target, minor_version, host, fields, notes = _take_unusual_apart(head)
     else:
@@ -362,7 +373,7 @@ def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
         minor_version = head[line_end - 1] - 0x30
         host_at, host_end = match.span(4)
         host = head[host_at:host_end].strip(b" \t") if host_at > 0 else None
-        fields, notes = _cut_usual(head, line_end + 2, match, 6, _USUAL_IN_REQUEST)
+        fields, notes = _cut_usual(head, line_end + 2, match, _usual_request)
     _check_sizes(head, limits)
     if len(target) > limits.max_target_bytes:
         raise _start_line_too_long()
@@ -392,14 +403,14 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
 
     A status of 1xx other than 101 is interim: pass it on and read the next head.
     """
-    match = _usual_response.fullmatch(head.lower())
+    match = _usual_response.pattern.fullmatch(head.lower())
     if match is None or head[:7] != b"HTTP/1.":
         match = _response.fullmatch(head)
         if match is None:
             raise _response_error(head)
         fields, notes = _cut_unusual(head, head.index(b"\r\n") + 2, _notable_in_response)
     else:
-        fields, notes = _cut_usual(head, head.index(b"\r\n") + 2, match, 4, _USUAL_IN_RESPONSE)
+        fields, notes = _cut_usual(head, head.index(b"\r\n") + 2, match, _usual_response)
     _check_sizes(head, limits)
     reason_at, reason_end = match.span(3)
     if reason_end - reason_at > limits.max_target_bytes:
@@ -432,21 +443,16 @@ def field_values(fields: bytes, name: bytes) -> list[bytes]:
     return [value for found, value in split_fields(fields) if found == name]
 
 
-def _cut_usual(
-    head: bytes, cursor: int, match: re.Match[bytes], first_group: int, names: tuple[bytes, ...]
-) -> tuple[bytes, dict[bytes, bytes]]:
-    """Cut the lines of ``names`` out of a head; return the other lines, and the cut values by name.
+def _cut_usual(head: bytes, cursor: int, match: re.Match[bytes], usual: _UsualHead) -> tuple[bytes, dict[bytes, bytes]]:
+    """Cut the lines of usual names out of a head; return the other lines, and the cut values by name.
 
-    ``first_group`` is the group in ``match`` of ``names[0]``; ``cursor`` is where the first field line begins.
+    ``cursor`` is where the first field line begins.
     """
     notes: dict[bytes, bytes] = {}
     cuts = []
-    values = match.groups()[first_group - 1 :]
-    if values[-1] is None:
-        values = values[:2]
-    for group, (name, value) in enumerate(zip(names, values, strict=False), first_group):
-        if value is not None:
-            value_at, end = match.span(group)
+    for group, name in usual.common if match.end(usual.not_only_common) < 0 else usual.all:
+        value_at, end = match.span(group)
+        if end > 0:
             notes[name] = head[value_at:end].strip(b" \t")
             cuts.append((value_at - len(name) - 1, end + 2))
     if not cuts:
@@ -591,8 +597,8 @@ def _apply_request_notes(request: RequestHead, notes: dict[bytes, bytes], *, upg
         # A client that switches to HTTP/2 in clear could send the service, behind our back, fields that we remove.
         # RFC 9113 section 3.1 made that upgrade obsolete; to ignore an Upgrade is always allowed.
         request.upgrade = b"" if b"h2c" in protocols.lower() else protocols
-    coding_names = (item.partition(b";")[0].strip(b" \t") for item in get(b"te", b"").lower().split(b","))
-    request.te_trailers = b"trailers" in coding_names
+    if b"te" in notes:
+        request.te_trailers = b"trailers" in [item.strip(b" \t") for item in notes[b"te"].lower().split(b",")]
     request.endpoint = _agreed(get(b"x-pico-endpoint", b""), get(b"x-piko-endpoint", b""))
     request.forwarded = get(b"x-pico-forward") == b"true" or get(b"x-piko-forward") == b"true"
     request.forwarded_for = get(b"x-forwarded-for", b"")

@@ -1,6 +1,7 @@
 """Which endpoint a request is for: the one place that decides it, for routing and permission alike."""
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote
 
 from pico_core.config.values import identifier
@@ -23,6 +24,12 @@ def endpoint_in_path(segment: bytes) -> str:
     return normalise_endpoint(unquote(segment.decode("latin-1")))
 
 
+@lru_cache(maxsize=4_096)
+def _normalised(name: bytes) -> str:
+    """Remember the spellings seen last: nearly every request names one of a few."""
+    return normalise_endpoint(name.decode("latin-1"))
+
+
 def endpoint_of(head: RequestHead) -> str:
     """Return the endpoint named by the header, else by the first label of the host name.
 
@@ -36,6 +43,6 @@ def endpoint_of(head: RequestHead) -> str:
         if not dot or _NUMERIC_HOST.fullmatch(host) or host.startswith(b"["):
             raise MessageError(400, "missing endpoint id")
     try:
-        return normalise_endpoint(name.decode("latin-1"))
+        return _normalised(name)
     except ConfigError:
         raise MessageError(400, "invalid endpoint id") from None

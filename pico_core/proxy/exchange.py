@@ -173,23 +173,22 @@ class Exchange(msgspec.Struct, eq=False):
         upstream.channel.send((head, *self._replay) if self._replay else head)
         if self._replay_bytes > MAX_REPLAY_BYTES:
             self._replay = None
-        if upstream.channel.writable:
-            if not self.request_done:
+        if not self.request_done:
+            if upstream.channel.writable:
                 self.downstream.channel.resume_reading()
-        else:
-            self.downstream.channel.pause_reading()
+            else:
+                self.downstream.channel.pause_reading()
         self.stamp(now)
 
     def stamp(self, now: float) -> None:
         """Say by when something must have happened: more of the request, or else the response."""
-        service = self.downstream.service
-        if self.state is State.REQUESTED or self.state is State.CHOOSING:
-            wait_s = service.response_timeout_s if self.request_done else service.idle_timeout_s
-            self.downstream.deadline_at = now + wait_s
-        elif not self.downstream.channel.writable:
-            self.downstream.deadline_at = now + service.idle_timeout_s
+        downstream = self.downstream
+        if self.state is State.RESPONDING:
+            downstream.deadline_at = NEVER if downstream.channel.writable else now + downstream.service.idle_timeout_s
+        elif self.request_done:
+            downstream.deadline_at = now + downstream.service.response_timeout_s
         else:
-            self.downstream.deadline_at = NEVER
+            downstream.deadline_at = now + downstream.service.idle_timeout_s
 
     # --- the response ---
 
@@ -197,6 +196,12 @@ class Exchange(msgspec.Struct, eq=False):
         """Pass on a 1xx head (RFC 9110 section 15.2); a client of HTTP/1.0 must not see it."""
         if self.head.minor_version:
             self.downstream.channel.send(response_bytes(head, b""))
+
+    def respond_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
+        """Pass on a response that came in one piece, of known length. Next: ``complete``."""
+        self.status = head.status
+        self.sent_bytes = len(body)
+        self.downstream.channel.send(response_bytes(head, self._connection_field()) + body)
 
     def respond(self, head: ResponseHead, body: BodyReader | None, pieces: list[Payload], now: float) -> None:
         """Pass on the final head, and what of the body came with it, in one write."""
@@ -276,7 +281,7 @@ class Exchange(msgspec.Struct, eq=False):
         """The response is complete."""
         self.upstream = None
         self._over(now)
-        self.downstream.exchange_over(keep=not self._close_after and self.request_done, now=now)
+        self.downstream.exchange_over(not self._close_after and self.request_done, now)
 
     def fail(self, status: int, message: str, now: float, extra: bytes = b"") -> None:
         """Answer with an error of our own; ``extra`` are more field lines. Only before a response has begun."""
@@ -289,7 +294,7 @@ class Exchange(msgspec.Struct, eq=False):
         self.sent_bytes = len(answer)
         self.downstream.channel.send(answer)
         self._over(now)
-        self.downstream.exchange_over(keep=keep, now=now)
+        self.downstream.exchange_over(keep, now)
 
     def upstream_lost(self, now: float) -> None:
         """The upstream is gone before the response was complete. Its side is cleaned up already."""

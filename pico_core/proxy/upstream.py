@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Protocol
 
 from pico_core.channel import Channel, Payload
-from pico_core.http.body import BodyReader, EofBody, response_body
+from pico_core.http.body import BodyReader, EofBody, is_bodiless, response_body
 from pico_core.http.head import HeadLimits, HeadReader, MessageError, parse_response_head
 from pico_core.timers import NEVER
 
@@ -93,6 +93,10 @@ class UpstreamConnection:
                 exchange.switch_protocols(head, rest, now)
                 return
             if head.status >= 200:
+                if head.content_length == len(rest) and not (rest and is_bodiless(head, exchange.head.method)):
+                    exchange.respond_whole(head, rest, now)
+                    self._complete(exchange, head.keep_alive, now)
+                    return
                 body = response_body(head, exchange.head.method)
                 if body is None:
                     exchange.respond(head, None, [], now)

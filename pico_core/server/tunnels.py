@@ -1,6 +1,7 @@
 """The upstream port: agents connect, register an endpoint, and requests go to them through mux streams."""
 
 import re
+from functools import partial
 from typing import Protocol
 
 from pico_core.channel import Payload, StreamChannel, TcpChannel, dispatch, flush_tunnel
@@ -71,6 +72,7 @@ class TunnelConnection:
     __slots__ = (
         "_host",
         "_idle",
+        "_mark_dirty",
         "_open",
         "_reader",
         "_tunnel",
@@ -94,6 +96,7 @@ class TunnelConnection:
         self._tunnel: Tunnel | None = None
         self._open = False
         self._idle = IdleConnections(MAX_IDLE_STREAMS, IDLE_STREAM_S)
+        self._mark_dirty = partial(host.mark_dirty, self)
         channel.user = self
         host.timers.watch(self, now)
 
@@ -194,9 +197,6 @@ class TunnelConnection:
         return self._open
 
     # --- inside ---
-
-    def _mark_dirty(self) -> None:
-        self._host.mark_dirty(self)
 
     def _receive_handshake(self, data: bytes, now: float) -> None:
         reader = self._reader

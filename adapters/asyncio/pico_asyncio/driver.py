@@ -7,12 +7,13 @@ are, and no event makes a task, a future, a closure or a timer of its own.
 """
 
 import asyncio
-import functools
+import contextlib
 import itertools
 import math
 import signal
 import socket
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from pico_asyncio import sockets
@@ -51,14 +52,11 @@ from pico_core.boundary import (
 Sink: TypeAlias = Callable[[Log | AccessLog], None]
 """Where log records go; called on the loop's thread, so it must not block for long."""
 
-_ACCEPTS_PER_TURN: Final = 64
-"""Connections accepted from one listener before the others get their turn."""
-
 _SHORTEST_WAIT_S: Final = 0.001
 """A timer is never set shorter: uvloop counts milliseconds, and a deadline in the past must not spin the loop."""
 
 _TURNS_TO_OPEN: Final = 3
-"""Turns from a loop's ``accept`` to our ``connection_made``: one for asyncio's task, one for its callback, one more."""
+"""Turns from ``accept`` to ``connection_made``: one for the task, one for the loop's callback, one to be sure."""
 
 _TICK: Final = Tick()
 _SHUTDOWN: Final = ShutdownRequested()
@@ -83,6 +81,14 @@ async def drive(machine: NodeMachine, sink: Sink, *, signals: bool = False) -> E
         await driver.stop()
 
 
+def _ignore(event: Input, now: float) -> None:
+    """Take the inputs of a machine that is through."""
+
+
+def _forget(number: int) -> None:
+    """Take a command for a connection that is gone."""
+
+
 class _Driver:
     """Owner of the sockets, timers and lookups of one machine."""
 
@@ -93,13 +99,13 @@ class _Driver:
         self._time = loop.time
         self._call_soon = loop.call_soon
         self._machine = machine
+        self._sink = sink
         self._handle = machine.handle
         self._connection_type = BufferedConnection if isinstance(loop, asyncio.BaseEventLoop) else StreamConnection
         self._numbers = itertools.count(1, 2)
         self._connections: dict[int, Connection] = {}
         self._connecting: dict[int, asyncio.Task[None]] = {}
-        self._listeners: dict[str, socket.socket | asyncio.AbstractServer] = {}
-        self._datagrams: dict[str, socket.socket] = {}
+        self._listeners: dict[str, socket.socket] = {}
         self._resolver = Resolver(loop)
         self._tasks: set[asyncio.Task[None]] = set()
         self._signals: tuple[signal.Signals, ...] = ()
@@ -109,14 +115,14 @@ class _Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._armed_at = math.inf
         self._perform: dict[type, Callable[[Any], None]] = {
-            Listen: self._listen,
-            ListenDatagram: self._listen_datagram,
+            Listen: partial(self._listen, sockets.open_listener, self._accept),
+            ListenDatagram: partial(self._listen, sockets.open_datagram, self._receive_datagrams),
             StopListening: self._stop_listening,
             Connect: self._connect,
             Send: self._send,
             SendEof: self._on_connection(Connection.send_eof),
-            Close: self._close,
-            Abort: self._abort,
+            Close: self._on_connection(Connection.close, self._give_up),
+            Abort: self._on_connection(Connection.reset, self._give_up),
             PauseReading: self._on_connection(Connection.pause_reading),
             ResumeReading: self._on_connection(Connection.resume_reading),
             SendDatagram: self._send_datagram,
@@ -142,8 +148,9 @@ class _Driver:
             self._loop.remove_signal_handler(number)
         if self._timer is not None:
             self._timer.cancel()
-        for name in [*self._listeners, *self._datagrams]:
-            self._stop_listening(StopListening(name))
+        for listening in self._listeners.values():
+            self._loop.remove_reader(listening)
+            listening.close()
         for task in self._tasks:
             task.cancel()
         for _ in range(_TURNS_TO_OPEN):
@@ -259,29 +266,19 @@ class _Driver:
         else:
             connection.send_pieces(data)
 
-    def _on_connection(self, method: Callable[[Connection], None]) -> Callable[[Any], None]:
+    def _on_connection(
+        self, method: Callable[[Connection], None], otherwise: Callable[[int], None] = _forget
+    ) -> Callable[[Any], None]:
         """Make, once, the function that carries out a command which has nothing but the connection's number."""
 
-        def perform(command: SendEof | PauseReading | ResumeReading) -> None:
+        def perform(command: SendEof | Close | Abort | PauseReading | ResumeReading) -> None:
             connection = self._connections.get(command.connection)
             if connection is not None:
                 method(connection)
+            else:
+                otherwise(command.connection)
 
         return perform
-
-    def _close(self, command: Close) -> None:
-        connection = self._connections.get(command.connection)
-        if connection is not None:
-            connection.close()
-        else:
-            self._give_up(command.connection)
-
-    def _abort(self, command: Abort) -> None:
-        connection = self._connections.get(command.connection)
-        if connection is not None:
-            connection.reset()
-        else:
-            self._give_up(command.connection)
 
     def _give_up(self, number: int) -> None:
         connecting = self._connecting.pop(number, None)
@@ -289,53 +286,61 @@ class _Driver:
             connecting.cancel()
             self._late.append(ConnectFailed(number, "aborted"))
 
-    def _listen(self, command: Listen) -> None:
+    def _listen(
+        self,
+        bind: Callable[[str, int], socket.socket],
+        ready: Callable[[str, socket.socket], None],
+        command: Listen | ListenDatagram,
+    ) -> None:
+        name = command.listener
         try:
-            listening = sockets.open_listener(command.host, command.port)
+            listening = bind(command.host, command.port)
         except sockets.UNUSABLE as error:
-            self._late.append(ListenFailed(command.listener, sockets.describe(error)))
+            self._late.append(ListenFailed(name, sockets.describe(error)))
             return
-        self._listeners[command.listener] = listening
-        self._late.append(Listening(command.listener, *sockets.endpoint(listening.getsockname())))
-        self._begin(self._serve(command.listener, listening))
+        self._listeners[name] = listening
+        self._loop.add_reader(listening, ready, name, listening)
+        self._late.append(Listening(name, *sockets.endpoint(listening.getsockname())))
 
-    async def _serve(self, listener: str, listening: socket.socket) -> None:
-        if self._listeners.get(listener) is not listening:
-            return  # stopped before it began
-        factory = functools.partial(self._connection_type, self, listener, 0)
-        server = await self._loop.create_server(factory, sock=listening, backlog=_ACCEPTS_PER_TURN, start_serving=False)
-        self._listeners[listener] = server
-        await server.start_serving()
-        if server.is_serving():
-            listening.listen(sockets.BACKLOG)  # asyncio takes one number for what it accepts in a turn and for this
-
-    def _listen_datagram(self, command: ListenDatagram) -> None:
+    def _accept(self, name: str, listening: socket.socket) -> None:
+        """Accept those who wait, or none for a while when there is no room for them."""
         try:
-            bound = sockets.open_datagram(command.host, command.port)
-        except sockets.UNUSABLE as error:
-            self._late.append(ListenFailed(command.listener, sockets.describe(error)))
-            return
-        self._datagrams[command.listener] = bound
-        self._loop.add_reader(bound, self._receive_datagrams, command.listener, bound)
-        self._late.append(Listening(command.listener, *sockets.endpoint(bound.getsockname())))
+            for accepted, _, _ in sockets.accept(listening):
+                self._begin(self._take(name, accepted))
+        except OSError as error:
+            self._sink(Log("error", "driver", "cannot accept connections", {"reason": sockets.describe(error)}))
+            self._loop.remove_reader(listening)
+            self._loop.call_later(sockets.ACCEPT_RETRY_S, self._accept_again, name, listening)
 
-    def _receive_datagrams(self, listener: str, bound: socket.socket) -> None:
+    def _accept_again(self, name: str, listening: socket.socket) -> None:
+        if self._listeners.get(name) is listening:
+            self._loop.add_reader(listening, self._accept, name, listening)
+
+    async def _take(self, name: str, accepted: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(partial(self._connection_type, self, name, 0), accepted)
+        except OSError:
+            accepted.close()  # the peer was gone before the loop had looked at it
+
+    def _receive_datagrams(self, name: str, bound: socket.socket) -> None:
         for data, host, port in sockets.receive_datagrams(bound):
-            self.hand_over(DatagramReceived(listener, data, host, port))
+            self.hand_over(DatagramReceived(name, data, host, port))
 
     def _send_datagram(self, command: SendDatagram) -> None:
-        bound = self._datagrams.get(command.listener)
+        bound = self._listeners.get(command.listener)
         if bound is not None:
             sockets.send_datagram(bound, command.data, command.host, command.port)
 
     def _stop_listening(self, command: StopListening) -> None:
         listening = self._listeners.pop(command.listener, None)
-        if listening is not None:
-            listening.close()
-        bound = self._datagrams.pop(command.listener, None)
-        if bound is not None:
-            self._loop.remove_reader(bound)
-            bound.close()
+        if listening is None:
+            return
+        self._loop.remove_reader(listening)
+        if listening.type == socket.SOCK_STREAM:
+            with contextlib.suppress(OSError):  # no room for them: they are refused like those who come later
+                for accepted, _, _ in sockets.accept(listening, sockets.BACKLOG):
+                    self._begin(self._take(command.listener, accepted))
+        listening.close()
 
     def _connect(self, command: Connect) -> None:
         self._connecting[command.connection] = self._begin(self._open(command))
@@ -346,7 +351,7 @@ class _Driver:
             async with asyncio.timeout(command.timeout_s) as limit:
                 addresses = await self._resolver.lookup(command.host, command.port)
                 connected = await connect(addresses)
-            factory = functools.partial(self._connection_type, self, "", number)
+            factory = partial(self._connection_type, self, "", number)
             await self._loop.create_connection(factory, sock=connected)
         except sockets.UNUSABLE as error:
             reason = sockets.timed_out(command.timeout_s) if limit.expired() else sockets.describe(error)
@@ -378,7 +383,3 @@ class _Driver:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._fail(error)
-
-
-def _ignore(event: Input, now: float) -> None:
-    """Take the inputs of a machine that is through."""

@@ -53,9 +53,6 @@ from pico_trio.opening import Resolver, connect, peer
 Sink: TypeAlias = Callable[[Log | AccessLog], None]
 """Where log records go; called on trio's thread, so it must not block for long."""
 
-_ACCEPT_RETRY_S: Final = 1.0
-"""How long a listener rests when the system has no descriptors or memory for its connections, as asyncio has it."""
-
 _TURNS_AT_ONCE: Final = 16
 """Turns taken while sockets are ready before trio's other tasks and timers are seen to; a wait costs some 30 us."""
 
@@ -99,6 +96,14 @@ async def drive(machine: NodeMachine, sink: Sink, *, signals: bool = False) -> E
     return outcome
 
 
+def _ignore(event: Input, now: float) -> None:
+    """Take the inputs of a machine that is through."""
+
+
+def _forget(number: int) -> None:
+    """Take a command for a connection that is gone."""
+
+
 class _Driver:
     """Owner of the sockets, timers and lookups of one machine."""
 
@@ -121,14 +126,14 @@ class _Driver:
         self._wait = trio.CancelScope()
         self._armed_at = math.inf
         self._perform: dict[type, Callable[[Any], None]] = {
-            Listen: self._listen,
-            ListenDatagram: self._listen_datagram,
+            Listen: partial(self._listen, sockets.open_listener, Listener),
+            ListenDatagram: partial(self._listen, sockets.open_datagram, DatagramSocket),
             StopListening: self._stop_listening,
             Connect: self._connect,
             Send: self._send,
             SendEof: self._on_connection(Connection.send_eof),
-            Close: self._close,
-            Abort: self._abort,
+            Close: self._on_connection(Connection.close, self._give_up),
+            Abort: self._on_connection(Connection.reset, self._give_up),
             PauseReading: self._on_connection(Connection.pause_reading),
             ResumeReading: self._on_connection(Connection.resume_reading),
             SendDatagram: self._send_datagram,
@@ -209,8 +214,8 @@ class _Driver:
     def stop(self) -> None:
         """Close everything; the machine hears nothing of it."""
         self._handle = _ignore
-        for name in list(self._listeners):
-            self._stop_listening(StopListening(name))
+        for listener in self._listeners.values():
+            listener.socket.close()
         for connection in list(self._connections.values()):
             if connection.unsent:
                 connection.flush()
@@ -244,7 +249,7 @@ class _Driver:
         """Announce, under a new number, a connection that somebody made to us."""
         number = next(self._numbers)
         self._connections[number] = Connection(self, number, connected)
-        self.hand_over(Accepted(number, listener, host, port))
+        self.hand_over_safely(Accepted(number, listener, host, port))
 
     def lost(self, number: int) -> None:
         """Forget a connection."""
@@ -257,7 +262,7 @@ class _Driver:
         self._nursery.start_soon(self._go_on, listener)
 
     async def _go_on(self, listener: Listener) -> None:
-        await trio.sleep(_ACCEPT_RETRY_S)
+        await trio.sleep(sockets.ACCEPT_RETRY_S)
         if listener in self._listeners.values():
             self.selector.register(listener.socket, selectors.EVENT_READ, listener)
 
@@ -268,29 +273,19 @@ class _Driver:
         if connection is not None:
             connection.send(command.data)
 
-    def _on_connection(self, method: Callable[[Connection], None]) -> Callable[[Any], None]:
+    def _on_connection(
+        self, method: Callable[[Connection], None], otherwise: Callable[[int], None] = _forget
+    ) -> Callable[[Any], None]:
         """Make, once, the function that carries out a command which has nothing but the connection's number."""
 
-        def perform(command: SendEof | PauseReading | ResumeReading) -> None:
+        def perform(command: SendEof | Close | Abort | PauseReading | ResumeReading) -> None:
             connection = self._connections.get(command.connection)
             if connection is not None:
                 method(connection)
+            else:
+                otherwise(command.connection)
 
         return perform
-
-    def _close(self, command: Close) -> None:
-        connection = self._connections.get(command.connection)
-        if connection is not None:
-            connection.close()
-        else:
-            self._give_up(command.connection)
-
-    def _abort(self, command: Abort) -> None:
-        connection = self._connections.get(command.connection)
-        if connection is not None:
-            connection.reset()
-        else:
-            self._give_up(command.connection)
 
     def _give_up(self, number: int) -> None:
         connecting = self._connecting.pop(number, None)
@@ -298,26 +293,21 @@ class _Driver:
             connecting.cancel()
             self._late.append(ConnectFailed(number, "aborted"))
 
-    def _listen(self, command: Listen) -> None:
+    def _listen(
+        self,
+        bind: Callable[[str, int], socket.socket],
+        listener_type: type[Listener] | type[DatagramSocket],
+        command: Listen | ListenDatagram,
+    ) -> None:
+        name = command.listener
         try:
-            listening = sockets.open_listener(command.host, command.port)
+            listening = bind(command.host, command.port)
         except sockets.UNUSABLE as error:
-            self._late.append(ListenFailed(command.listener, sockets.describe(error)))
-        else:
-            self._opened(command.listener, Listener(self, command.listener, listening))
-
-    def _listen_datagram(self, command: ListenDatagram) -> None:
-        try:
-            bound = sockets.open_datagram(command.host, command.port)
-        except sockets.UNUSABLE as error:
-            self._late.append(ListenFailed(command.listener, sockets.describe(error)))
-        else:
-            self._opened(command.listener, DatagramSocket(self, command.listener, bound))
-
-    def _opened(self, name: str, listener: Listener | DatagramSocket) -> None:
-        self._listeners[name] = listener
-        self.selector.register(listener.socket, selectors.EVENT_READ, listener)
-        self._late.append(Listening(name, *sockets.endpoint(listener.socket.getsockname())))
+            self._late.append(ListenFailed(name, sockets.describe(error)))
+            return
+        self._listeners[name] = listener_type(self, name, listening)
+        self.selector.register(listening, selectors.EVENT_READ, self._listeners[name])
+        self._late.append(Listening(name, *sockets.endpoint(listening.getsockname())))
 
     def _send_datagram(self, command: SendDatagram) -> None:
         listener = self._listeners.get(command.listener)
@@ -329,7 +319,7 @@ class _Driver:
         if listener is not None:
             with contextlib.suppress(KeyError):  # while it rests it is not registered
                 self.selector.unregister(listener.socket)
-            listener.socket.close()
+            listener.close()
 
     def _connect(self, command: Connect) -> None:
         scope = self._connecting[command.connection] = trio.CancelScope()
@@ -369,7 +359,3 @@ class _Driver:
             except sockets.UNUSABLE as error:
                 reason = sockets.describe(error)
         self._small_turn(Resolved(command.query, hosts, reason))
-
-
-def _ignore(event: Input, now: float) -> None:
-    """Take the inputs of a machine that is through."""

@@ -1,13 +1,11 @@
 """Listening and UDP sockets in the selector of the trio driver."""
 
+import contextlib
 import socket
-from typing import Final, Protocol
+from typing import Protocol
 
 from pico_core.boundary import DatagramReceived, Input
-from pico_trio.sockets import endpoint, receive_datagrams
-
-_ACCEPTS_PER_TURN: Final = 64
-"""Connections accepted from one listener before the others get their turn."""
+from pico_trio.sockets import ACCEPTS_PER_TURN, BACKLOG, accept, receive_datagrams
 
 
 class Owner(Protocol):
@@ -32,17 +30,21 @@ class Listener:
         self._name = name
 
     def ready(self, events: int) -> None:
-        """Accept those who wait."""
-        for _ in range(_ACCEPTS_PER_TURN):
-            try:
-                accepted, address = self.socket.accept()
-            except (BlockingIOError, ConnectionError):
-                return
-            except OSError as error:
-                self._owner.rest(self, error)
-                return
-            accepted.setblocking(False)
-            self._owner.accepted(self._name, accepted, *endpoint(address))
+        """Accept those who wait, or none for a while when there is no room for them."""
+        try:
+            self._accept(ACCEPTS_PER_TURN)
+        except OSError as error:
+            self._owner.rest(self, error)
+
+    def close(self) -> None:
+        """Accept those who wait, as far as there is room for them, and refuse those who come later."""
+        with contextlib.suppress(OSError):
+            self._accept(BACKLOG)
+        self.socket.close()
+
+    def _accept(self, limit: int) -> None:
+        for accepted, host, port in accept(self.socket, limit):
+            self._owner.accepted(self._name, accepted, host, port)
 
 
 class DatagramSocket:
@@ -57,3 +59,7 @@ class DatagramSocket:
         """Receive what waits."""
         for data, host, port in receive_datagrams(self.socket):
             self._owner.hand_over(DatagramReceived(self._name, data, host, port))
+
+    def close(self) -> None:
+        """Stop receiving."""
+        self.socket.close()

@@ -6,9 +6,11 @@ import the other one, and the core may not import ``socket``. Everything here ei
 """
 
 import contextlib
+import errno
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
 Address: TypeAlias = tuple[int, tuple[Any, ...]]
@@ -26,6 +28,12 @@ RECEIVE_BUFFER_BYTES: Final = 256 * 1024
 HIGH_WATER_BYTES: Final = 64 * 1024
 """``WritingPaused`` when a connection has more than this buffered; ``WritingResumed`` at a quarter of it."""
 
+ACCEPTS_PER_TURN: Final = 64
+"""Connections accepted from one listener before the others get their turn."""
+
+ACCEPT_RETRY_S: Final = 1.0
+"""How long a listener rests when the system has no descriptors or memory for its connections."""
+
 DATAGRAMS_PER_TURN: Final = 64
 """Datagrams taken from one socket before the others get their turn."""
 
@@ -33,6 +41,7 @@ UNUSABLE: Final = (OSError, ValueError, OverflowError)
 """What opening or looking up raises: the system's errors, names that cannot be encoded, ports out of range."""
 
 _LARGEST_DATAGRAM_BYTES = 65_535
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _MAPPED_PREFIX = "::ffff:"
 _RESET = struct.pack("ii", 1, 0)
 
@@ -129,6 +138,23 @@ def reset_on_close(connection: socket.socket) -> None:
     """Make the next ``close`` throw away what is unsent and tell the peer so with a reset."""
     with contextlib.suppress(OSError):  # some systems refuse when the peer was faster
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+def accept(listening: socket.socket, limit: int = ACCEPTS_PER_TURN) -> Iterator[tuple[socket.socket, str, int]]:
+    """Yield the connections that wait on a listener, with the peer's host and port.
+
+    Raises ``OSError`` when the system has no room for one: leave the listener alone for ``ACCEPT_RETRY_S``, since it
+    stays readable. Other errors are about a peer that is gone again.
+    """
+    for _ in range(limit):
+        try:
+            accepted, address = listening.accept()
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise
+            return
+        accepted.setblocking(False)
+        yield accepted, *endpoint(address)
 
 
 def receive_datagrams(bound: socket.socket) -> list[tuple[bytes, str, int]]:

@@ -1,0 +1,290 @@
+"""A play: a conversation with a node machine that reads from top to bottom, with literal bytes and times.
+
+::
+
+    play = server_play()
+    play.agent_registers(1, "e1")
+    assert (
+        play
+        >> Accepted(3, "proxy", "192.0.2.7", 5000)
+        >> Received(3, b"GET / HTTP/1.1\r\nHost: e1.example.com\r\n\r\n")
+        << Open(1, 2)
+        << Data(1, 2, b"GET / HTTP/1.1\r\n...")
+        >> 30.5
+        << Send(3, b"HTTP/1.1 504 Gateway Timeout\r\n...")
+    )
+
+``>>`` is what happens: an input; or a cue, which is what the far end of a tunnel does; or a number, the time until
+which nothing else happens (the machine gets the ticks it asks for on the way). Inputs in a row belong to one turn.
+``<<`` is what the machine then does, one command after the other: all of them but logs, which gather in ``logs`` and
+``access_log``, and the bytes of tunnels, which appear as cues. The ``assert`` checks that nothing was left unexpected.
+"""
+
+import difflib
+import random
+from typing import TypeAlias
+
+from pico_core.agent.node import AgentNode
+from pico_core.boundary import (
+    Accepted,
+    AccessLog,
+    Command,
+    Connected,
+    Input,
+    Listen,
+    Listening,
+    Log,
+    NodeMachine,
+    Received,
+    Record,
+    Send,
+    Tick,
+)
+from pico_core.config.agent import AgentConfig
+from pico_core.config.server import ServerConfig
+from pico_core.mux.session import GoAwayReceived, MuxEvent, StreamData, StreamEnded, StreamOpened, StreamReset
+from pico_core.mux.stream import Stream
+from pico_core.server.node import ServerNode
+from pico_core.tunnel import Tunnel
+from pico_core.websocket import ClientHandshake, accept_handshake
+
+
+class Open(Record, frozen=True):
+    """A stream is opened in the tunnel that connection ``tunnel`` carries. Cues are the same in both directions."""
+
+    tunnel: int
+    stream: int
+
+
+class Data(Record, frozen=True):
+    """Bytes of a stream; those of one turn are one cue."""
+
+    tunnel: int
+    stream: int
+    data: bytes
+
+
+class End(Record, frozen=True):
+    """FIN: the end of one direction of a stream."""
+
+    tunnel: int
+    stream: int
+
+
+class Reset(Record, frozen=True):
+    """RST: the end of both directions of a stream."""
+
+    tunnel: int
+    stream: int
+
+
+class GoAway(Record, frozen=True):
+    """The sender takes no new streams."""
+
+    tunnel: int
+
+
+class Nothing(Record, frozen=True):
+    """``<< Nothing()``: the machine does nothing now. Needed only between inputs that are not of one turn."""
+
+
+Cue: TypeAlias = Open | Data | End | Reset | GoAway
+
+
+class FarEnd:
+    """The other end of a tunnel: a real ``Tunnel`` that the play directs. ``reading``: whether it grants credit."""
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self.tunnel = tunnel
+        self.streams: dict[int, Stream] = {}
+        self.reading = True
+
+    def hear(self, connection: int, data: bytes, now: float) -> list[Cue]:
+        cues: list[Cue] = []
+        for event in self.tunnel.receive(data, now):
+            cue = self._cue(connection, event)
+            if cue is not None:
+                cues.append(cue)
+        return cues
+
+    def _cue(self, connection: int, event: MuxEvent) -> Cue | None:
+        if isinstance(event, StreamData):
+            if self.reading:
+                event.stream.consume(len(event.data))
+            return Data(connection, event.stream.id, bytes(event.data))
+        if isinstance(event, StreamOpened):
+            self.streams[event.stream.id] = event.stream
+            return Open(connection, event.stream.id)
+        if isinstance(event, StreamEnded):
+            return End(connection, event.stream.id)
+        if isinstance(event, StreamReset):
+            return Reset(connection, event.stream.id)
+        return GoAway(connection) if isinstance(event, GoAwayReceived) else None
+
+    def act(self, cue: Cue) -> None:
+        if isinstance(cue, Open):
+            self.streams[cue.stream] = stream = self.tunnel.open_stream()
+            assert stream.id == cue.stream, f"the next stream is {stream.id}"
+        elif isinstance(cue, Data):
+            self.streams[cue.stream].send(cue.data)
+        elif isinstance(cue, End):
+            self.streams[cue.stream].send_eof()
+        elif isinstance(cue, Reset):
+            self.streams[cue.stream].reset()
+        else:
+            self.tunnel.go_away()
+
+    def output(self) -> bytes:
+        out = b""
+        while (message := self.tunnel.take_output()) is not None:
+            out += joined(message)
+        return out
+
+
+class Play:
+    """See the module's text. ``machine`` is the one that plays; ``now`` is the time on its clock."""
+
+    def __init__(self, machine: NodeMachine, now: float = 0.0) -> None:
+        self.machine = machine
+        self.now = now
+        self.logs: list[Log] = []
+        self.access_log: list[bytes] = []
+        self.tunnels: dict[int, FarEnd] = {}
+        self._done: list[Record] = []
+        self._expecting = False
+        self._lines: list[str] = []
+
+    def __rshift__(self, event: Input | Cue | float) -> "Play":
+        if self._expecting:
+            self._check_silence()
+        self._expecting = False
+        if isinstance(event, (int, float)):
+            self._lines.append(f">> {event} s")
+            self._pass_time(event)
+            return self
+        self._lines += rendered(">>", event)
+        if isinstance(event, Cue):
+            far = self.tunnels[event.tunnel]
+            far.act(event)
+            event = Received(event.tunnel, far.output())
+        self.machine.handle(event, self.now)
+        return self
+
+    def __lshift__(self, expected: Command | Cue | Nothing) -> "Play":
+        self._expecting = True
+        self._drain()
+        done = self._done.pop(0) if self._done else Nothing()
+        if done != expected:
+            diff = difflib.ndiff(rendered("<<", expected), rendered("<<", done))
+            raise AssertionError("\n".join(["expected -, done +", *self._lines[-40:], *diff]))
+        self._lines += rendered("<<", done)
+        return self
+
+    def __bool__(self) -> bool:
+        self._check_silence()
+        return True
+
+    def take(self) -> list[Record]:
+        """Return what the machine did and was not yet expected: for what no literal can say."""
+        self._drain()
+        done, self._done = self._done, []
+        return done
+
+    def _check_silence(self) -> None:
+        self._drain()
+        if self._done:
+            done = [line for each in self._done for line in rendered("+ <<", each)]
+            raise AssertionError("\n".join(["not expected +", *self._lines[-40:], *done]))
+
+    def _pass_time(self, until: float) -> None:
+        assert until >= self.now, "time never goes back"
+        self._drain()
+        ticks_in_vain = 0
+        while (due_at := self.machine.deadline()) is not None and due_at <= until:
+            ticks_in_vain = 0 if due_at > self.now else ticks_in_vain + 1
+            assert ticks_in_vain < 3, f"the deadline stays at {due_at} in spite of ticks"
+            self.now = max(self.now, due_at)
+            self.machine.handle(Tick(), self.now)
+            self._drain()
+        self.now = until
+
+    def _drain(self) -> None:
+        while (command := self.machine.poll()) is not None:
+            if isinstance(command, Log):
+                self.logs.append(command)
+            elif isinstance(command, AccessLog):
+                self.access_log += command.lines
+            elif not isinstance(command, Send):
+                self._done.append(command)
+            elif command.connection in self.tunnels:
+                self._hear_tunnel(command.connection, joined(command.data))
+            else:
+                self._done.append(Send(command.connection, joined(command.data)))
+
+    def _hear_tunnel(self, connection: int, data: bytes) -> None:
+        far = self.tunnels[connection]
+        for cue in far.hear(connection, data, self.now):
+            last = self._done[-1] if self._done else None
+            if isinstance(cue, Data) and isinstance(last, Data) and last.stream == cue.stream:
+                self._done[-1] = Data(connection, cue.stream, last.data + cue.data)
+            else:
+                self._done.append(cue)
+        answer = far.output()
+        if answer:
+            self.machine.handle(Received(connection, answer), self.now)
+
+    # --- scenes that many plays begin with ---
+
+    def agent_registers(self, connection: int, endpoint: str, *headers: tuple[bytes, bytes]) -> FarEnd:
+        """Connect an agent to the upstream port of a server; its tunnel speaks in cues from now on."""
+        handshake = ClientHandshake("pico:8001", f"/pico/v1/upstream/{endpoint}", headers, random.Random(connection))
+        self >> Accepted(connection, "upstream", "192.0.2.1", 4000) >> Received(connection, handshake.request_bytes())
+        (response,) = self.take()
+        assert isinstance(response, Send)
+        assert handshake.receive(joined(response.data)) == b""
+        tunnel = Tunnel(self.now, entropy=random.Random(connection), max_incoming_streams=1024)
+        self.tunnels[connection] = FarEnd(tunnel)
+        return self.tunnels[connection]
+
+    def server_accepts(self, connection: int) -> FarEnd:
+        """Let the connection that an agent asked for succeed, and register it; its tunnel speaks in cues then."""
+        self >> Connected(connection, "192.0.2.9", 8001)
+        (request,) = self.take()
+        assert isinstance(request, Send)
+        self >> Received(connection, accept_handshake(joined(request.data)))
+        self.tunnels[connection] = FarEnd(Tunnel(self.now, entropy=None))
+        return self.tunnels[connection]
+
+
+def server_play(config: ServerConfig | None = None) -> Play:
+    """Return a server whose ports are open, at 0 s."""
+    play = Play(ServerNode(config or ServerConfig(), "node-1", random.Random(1)))
+    play >> Tick() << Listen("admin", "", 8002) << Listen("upstream", "", 8001) << Listen("proxy", "", 8000)
+    for port, name in enumerate(("proxy", "upstream", "admin"), 8000):
+        play >> Listening(name, "", port)
+    assert play
+    return play
+
+
+def agent_play(config: AgentConfig) -> Play:
+    """Return an agent that has just started, at 0 s: its first commands are still to come."""
+    return Play(AgentNode(config, random.Random(1))) >> Tick()
+
+
+def joined(data: bytes | tuple[bytes | memoryview, ...]) -> bytes:
+    """Return what a ``Send`` carries as one piece."""
+    return data if isinstance(data, bytes) else b"".join(data)
+
+
+def rendered(mark: str, record: Record) -> list[str]:
+    """Return a record as lines, with one line for each line of its bytes, so that a difference is easy to see."""
+    scalars = []
+    lines = []
+    for name in record.__struct_fields__:
+        value = getattr(record, name)
+        if isinstance(value, bytes):
+            lines += [f"       {line[:100]!r}" for line in value[:20_000].splitlines(keepends=True)]
+            scalars.append(f"{len(value)} bytes")
+        else:
+            scalars.append(repr(value))
+    return [f"{mark} {type(record).__name__}({', '.join(scalars)})", *lines]
