@@ -54,21 +54,23 @@ def cost(process, load):
     return (process.cpu_s() - before) / done * 1e6
 
 
-def throughput(runtime, gigabytes):
+def throughput(runtime):
     """Print CPU seconds per gigabyte in both directions."""
     with Stack(runtime) as stack:
-        for name, command in (
-            ("down", ["curl", "-sS", "-f", "-o", "/dev/null", "-H", HEADER[0], f"{stack.url}/big"]),
-            ("up", ["curl", "-sS", "-f", "-o", "/dev/null", "-H", HEADER[0], "-H", "Expect:", "-T",
-                    str(stack.folder / "big"), f"{stack.url}/sink"]),
-        ):  # fmt: skip
-            server, agent, began = stack.server.cpu_s(), stack.agent.cpu_s(), time.perf_counter()
-            for _ in range(gigabytes):
-                subprocess.run(command, check=True)
-            took = (time.perf_counter() - began) / gigabytes
-            server = (stack.server.cpu_s() - server) / gigabytes
-            agent = (stack.agent.cpu_s() - agent) / gigabytes
-            print(f"{runtime:8} 1 GiB {name:4} server {server:.2f} CPU s, agent {agent:.2f} CPU s, {took:.2f} s in all")
+        uploads = stack.start_agent("up", stack.start_sink(), runtime)
+        for name, endpoint, agent, what in (
+            ("down", "e1", stack.agent, [f"{stack.url}/big"]),
+            ("up", "up", uploads, ["-H", "Expect:", "-T", str(stack.folder / "big"), stack.url]),
+        ):
+            server_before, agent_before, began = stack.server.cpu_s(), agent.cpu_s(), time.perf_counter()
+            command = ["curl", "-sS", "-f", "-o", "/dev/null", "-H", f"x-pico-endpoint: {endpoint}", *what]
+            subprocess.run(command, check=True)
+            took = time.perf_counter() - began
+            server, agent = stack.server.cpu_s() - server_before, agent.cpu_s() - agent_before
+            print(
+                f"{runtime:8} 1 GiB {name:4} server {server:.2f} CPU s, agent {agent:.2f} CPU s (budget 1.0 per GB), "
+                f"{took:.2f} s in all"
+            )
 
 
 def start():
@@ -100,7 +102,7 @@ def main():
     for runtime in runtimes:
         requests(runtime, 2 if options.short else 5, 1 if options.short else 3)
     for runtime in runtimes:
-        throughput(runtime, 1)
+        throughput(runtime)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,27 @@ async def main():
 uvloop.run(main())
 """
 
+SINK = """
+import asyncio
+class Sink(asyncio.BufferedProtocol):
+    buffer = bytearray(1 << 20)
+    def connection_made(self, transport): self.transport, self.left = transport, None
+    def get_buffer(self, hint): return self.buffer
+    def buffer_updated(self, size):
+        if self.left is None:
+            head, _, _ = bytes(self.buffer[:size]).partition(b"\\r\\n\\r\\n")
+            self.left = int(head.lower().partition(b"content-length:")[2].split()[0]) + len(head) + 4
+        self.left -= size
+        if not self.left:
+            self.left = None
+            self.transport.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+async def main():
+    server = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
 NGINX = """
 worker_processes 1; daemon off; user root; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{ worker_connections 4096; }}
@@ -39,7 +60,6 @@ http {{
     listen 127.0.0.1:{port};
     location / {{ default_type text/plain; return 200 "hello\\n"; }}
     location /big {{ alias {folder}/big; }}
-    location /sink {{ proxy_pass http://127.0.0.1:{port}/; proxy_request_buffering off; }}
   }}
 }}
 """
@@ -90,14 +110,22 @@ class Stack:
             elif record["message"] == "ready":
                 break
         self.ports = ports
-        self.agent = self.pico(
-            "agent", "http", "e1", f"127.0.0.1:{self.nginx_port}", "--runtime", runtime, "--access-log.disable=true",
-            f"--connect.url=http://127.0.0.1:{ports['upstream']}",
+        self.agent = self.start_agent("e1", self.nginx_port, runtime)
+        self.url = f"http://127.0.0.1:{ports['proxy']}"
+
+    def start_agent(self, endpoint, port, runtime):
+        agent = self.pico(
+            "agent", "http", endpoint, f"127.0.0.1:{port}", "--runtime", runtime, "--access-log.disable=true",
+            f"--connect.url=http://127.0.0.1:{self.ports['upstream']}",
         )  # fmt: skip
-        for line in self.agent.popen.stderr:
+        for line in agent.popen.stderr:
             if json.loads(line)["message"] == "endpoint registered":
                 break
-        self.url = f"http://127.0.0.1:{ports['proxy']}"
+        return agent
+
+    def start_sink(self):
+        sink = self._start(sys.executable, "-c", SINK, stdout=subprocess.PIPE)
+        return int(sink.popen.stdout.readline())
 
     def pico(self, *arguments):
         output = (self.folder / "access.log").open("w")

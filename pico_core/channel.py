@@ -92,7 +92,7 @@ DISCARD = Discard()
 class TcpChannel:
     """A TCP connection of this node: turns calls into commands. The node turns inputs into calls on ``user``."""
 
-    __slots__ = ("_emit", "_ended", "_on_closing", "_reading", "host", "id", "user", "writable")
+    __slots__ = ("_emit", "_ended", "_gone", "_on_closing", "_reading", "host", "id", "user", "writable")
 
     def __init__(
         self, connection: int, host: str, emit: Callable[[Command], None], on_closing: Callable[[int], None]
@@ -106,6 +106,7 @@ class TcpChannel:
         self._on_closing = on_closing
         self._reading = True
         self._ended = False
+        self._gone = False
 
     def send(self, data: Data) -> None:
         """Send bytes; nothing happens once the channel was closed."""
@@ -129,7 +130,9 @@ class TcpChannel:
         """Reset the connection, also one that is being closed."""
         self._ended = True
         self.user = DISCARD
-        self._emit(Abort(self.id))
+        if not self._gone:
+            self._gone = True
+            self._emit(Abort(self.id))
 
     def pause_reading(self) -> None:
         """Stop receiving."""
@@ -142,6 +145,12 @@ class TcpChannel:
         if not self._reading and not self._ended:
             self._reading = True
             self._emit(ResumeReading(self.id))
+
+    def lost(self, now: float) -> None:
+        """The connection is gone (called by the node): whatever its user still asks for comes to nothing."""
+        user, self.user = self.user, DISCARD
+        self._ended = self._gone = True
+        user.on_lost(now)
 
 
 class StreamChannel:
@@ -231,6 +240,12 @@ def flush_tunnel(tunnel: Tunnel, channel: TcpChannel, on_more: Callable[[], None
     if message is not None:
         channel.send(message)
         on_more()
+
+
+def finish_tunnel(tunnel: Tunnel, channel: TcpChannel) -> None:
+    """Send all that ``tunnel`` still has to say. Next: close ``channel``."""
+    while (message := tunnel.take_output()) is not None:
+        channel.send(message)
 
 
 def dispatch(events: list[MuxEvent], on_session_event: Callable[[MuxEvent, float], None], now: float) -> None:

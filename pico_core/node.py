@@ -29,7 +29,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.channel import DISCARD, TcpChannel
+from pico_core.channel import TcpChannel
 from pico_core.timers import NEVER, Timers
 
 CLOSE_LINGER_S = 10.0
@@ -222,8 +222,7 @@ class Node:
         channel = self._connections.pop(event.connection, None)
         if channel is not None:
             self._lingering.pop(event.connection, None)
-            user, channel.user = channel.user, DISCARD
-            user.on_lost(now)
+            channel.lost(now)
 
     def _accepted(self, event: Accepted, now: float) -> None:
         channel = self._connections[event.connection] = self._channel(event.connection, event.host)

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Protocol
 
-from pico_core.channel import Payload, StreamChannel, TcpChannel, dispatch, flush_tunnel
+from pico_core.channel import Payload, StreamChannel, TcpChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.mux.session import (
     GoAwayReceived,
     MuxEvent,
@@ -100,7 +100,7 @@ class AgentTunnel:
         """End it now."""
         if self._tunnel is not None:
             self._tunnel.go_away()
-            self.flush(now)
+        self._finish()
         if self._channel is not None:
             self._channel.close()
         else:
@@ -172,6 +172,10 @@ class AgentTunnel:
 
     # --- inside ---
 
+    def _finish(self) -> None:
+        if self._tunnel is not None and self._channel is not None:
+            finish_tunnel(self._tunnel, self._channel)
+
     def _opened(self, rest: bytes, now: float) -> None:
         self._tunnel = Tunnel(now, entropy=self._entropy, max_incoming_streams=MAX_STREAMS)
         self.opened_at = now
@@ -209,7 +213,7 @@ class AgentTunnel:
             return
         self._over = True
         self._node.timers.unwatch(self)
-        self.flush(now)
+        self._finish()
         if self._channel is not None:
             self._channel.close()
         self._owner.tunnel_lost(self, reason, now)

@@ -78,6 +78,8 @@ class Knowledge:
         """
         members = self._members
         member = members.nodes.get(node_id)
+        if member is not None and member.addr == addr and member.host == host:
+            return member
         matches = source_matches(addr, host)
         if member is None:
             return self._newcomer(node_id, addr, now) if matches and node_id not in members.graves else None

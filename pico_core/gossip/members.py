@@ -18,7 +18,7 @@ back; it is only a reason to ping. Unreachable nodes are not listed in our diges
 them from learning of them. Graves are remembered for an hour after they were last mentioned.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 
 from pico_core.gossip import wire
@@ -335,34 +335,35 @@ class Members:
 
         ``first`` are the nodes the peer showed to be newer: it answers with exactly what we lack.
         """
-        chosen: list[bytes] = []
-        seen: set[str] = set()
-        room_bytes = self._choose([*first, self.local], chosen, seen, room_bytes)
+        chosen: dict[str, bytes] = {}
+        room_bytes = self._choose([*first, self.local], chosen, room_bytes)
         news_bytes = int(room_bytes * RECENT_SHARE)
-        room_bytes -= news_bytes - self._choose(list(reversed(self._recent.values())), chosen, seen, news_bytes)
-        for _ in range(len(self._listed)):
-            if not self._fill:
-                self._fill = self._shuffled(self.listed())
-            member = self._fill.pop()
-            if member.id in seen or member.id not in self._listed:
+        room_bytes -= news_bytes - self._choose(reversed(self._recent.values()), chosen, news_bytes)
+        fill, listed = self._fill, self._listed
+        for _ in range(len(listed)):
+            if not fill:
+                fill = self._fill = self._shuffled(self.listed())
+            member = fill.pop()
+            if member.id in chosen or member.id not in listed:
                 continue
-            if len(member.packed()) > room_bytes:
-                self._fill.append(member)
+            packed = member.digest_entry or member.packed()
+            if len(packed) > room_bytes:
+                fill.append(member)
                 break
-            room_bytes = self._choose([member], chosen, seen, room_bytes)
-        return b"".join(chosen), len(chosen)
+            room_bytes -= len(packed)
+            chosen[member.id] = packed
+        return b"".join(chosen.values()), len(chosen)
 
     @staticmethod
-    def _choose(members: list[Member], chosen: list[bytes], seen: set[str], room_bytes: int) -> int:
+    def _choose(members: Iterable[Member], chosen: dict[str, bytes], room_bytes: int) -> int:
         """Add the entries of ``members`` until one does not fit; return the room that is left."""
         for member in members:
-            if member.id not in seen:
-                packed = member.packed()
+            if member.id not in chosen:
+                packed = member.digest_entry or member.packed()
                 if len(packed) > room_bytes:
                     break
                 room_bytes -= len(packed)
-                seen.add(member.id)
-                chosen.append(packed)
+                chosen[member.id] = packed
         return room_bytes
 
 

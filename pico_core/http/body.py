@@ -25,10 +25,12 @@ MAX_IDLE_EXTENSION_BYTES = 16_384
 MAX_TRAILER_BYTES = 8192
 """The trailer section as a whole; it holds checksums and a status."""
 
+# The grammar of RFC 9112 section 7.1.1, except that no blank may come before the first semicolon: h11 refuses it, and
+# nobody sends it. Repetitions are possessive or atomic, as in ``head``.
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_QUOTED = rb"\"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+\""
-_EXTENSION = rb";[\t ]*+" + _TOKEN + rb"(?:[\t ]*+=[\t ]*+(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?+"
-_size_line = re.compile(rb"([0-9A-Fa-f]{1,15}+)(?:" + _EXTENSION + rb"(?:[\t ]*+" + _EXTENSION + rb")*+)?+\r\n")
+_QUOTED = rb"\"(?>(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*)\""
+_EXTENSION = rb";[\t ]*+" + _TOKEN + rb"(?>(?:[\t ]*+=[\t ]*+(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?)"
+_size_line = re.compile(rb"([0-9A-Fa-f]{1,15}+)(?>(?:" + _EXTENSION + rb"(?>(?:[\t ]*+" + _EXTENSION + rb")*))?)\r\n")
 _size_begins = re.compile(rb"[0-9A-Fa-f]{1,15}+(?:;|\r?\Z)")
 
 # RFC 9110 section 6.5.1 keeps fields out of trailers that steer a message. The first three would contradict the framing

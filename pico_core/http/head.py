@@ -95,8 +95,10 @@ class ResponseHead(msgspec.Struct, gc=False):
 
 # --- grammar ---------------------------------------------------------------------------------------------------------
 #
-# Every repetition is possessive (``*+``): what one part of a pattern took, it never gives back, so a match costs one
-# pass however hostile the bytes are.
+# Every repetition is possessive (``*+``) or in an atomic group (``(?>...)``): what one part of a pattern took, it never
+# gives back, so a match costs one pass however hostile the bytes are. Groups that capture or hold alternatives are
+# repeated in atomic groups only, because before Python 3.12.8 and 3.13.1 their possessive repetition can fail
+# (gh-101955, gh-106052).
 
 _TOKEN_CHARACTER = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _TEXT_CHARACTER = rb"[\t\x20-\x7e\x80-\xff]"
@@ -191,18 +193,20 @@ def _usual_head(start: bytes, first_group: int, names: tuple[bytes, ...], notabl
         rb"(?:" + rb"|".join(usual[2:]) + rb")()",
         rb"(?!(?:" + notable + rb"):)" + _TOKEN_CHARACTER + rest_of_line,
     )
-    pattern = re.compile(start + rb"|".join(lines) + rb")*+\r\n")
+    pattern = re.compile(start + rb"|".join(lines) + rb")*)\r\n")
     return _UsualHead(pattern, groups[:2], groups, first_group + len(names))
 
 
 _usual_request = _usual_head(
     _REQUEST_LINE.replace(b"HTTP", b"http")
-    + rb"(?:host:(?(4)(?!))(%b*+)\r\n|content-type:(?(5)(?!))()%b*+\r\n|" % (_TEXT_CHARACTER, _TEXT_CHARACTER),
+    + rb"(?>(?:host:(?(4)(?!))(%b*+)\r\n|content-type:(?(5)(?!))()%b*+\r\n|" % (_TEXT_CHARACTER, _TEXT_CHARACTER),
     6,
     _USUAL_IN_REQUEST,
     _NOTABLE_IN_REQUEST + rb"|content-type",
 )
-_usual_response = _usual_head(_STATUS_LINE.replace(b"HTTP", b"http") + rb"(?:", 4, _USUAL_IN_RESPONSE, _NOTABLE_IN_BOTH)
+_usual_response = _usual_head(
+    _STATUS_LINE.replace(b"HTTP", b"http") + rb"(?>(?:", 4, _USUAL_IN_RESPONSE, _NOTABLE_IN_BOTH
+)
 
 # Connection may name any field as hop-by-hop, and it is then removed (RFC 9110 section 7.6.1). Not these: a client
 # must not be able to strip what a balancer in front of us wrote, nor what the message means to everybody.
@@ -344,15 +348,14 @@ def _field_too_long() -> MessageError:
 
 
 def _check_sizes(head: bytes, limits: HeadLimits) -> None:
-    """Raise if a head breaks a limit. Heads too short to break any (nearly all) cost two comparisons."""
+    """Raise if a head breaks a limit; before the patterns see it, because their memory grows with the lines."""
     size = len(head)
+    if size > limits.max_head_bytes:
+        raise _too_large()
     if size > limits.max_fields * _SHORTEST_FIELD_BYTES and head.count(b"\r\n") - 2 > limits.max_fields:
         raise MessageError(431, "too many header fields")
-    if size > limits.max_field_bytes:
-        if size > limits.max_head_bytes:
-            raise _too_large()
-        if max(map(len, head.split(b"\r\n")[1:])) > limits.max_field_bytes:
-            raise _field_too_long()
+    if size > limits.max_field_bytes and max(map(len, head.split(b"\r\n")[1:]), default=0) > limits.max_field_bytes:
+        raise _field_too_long()
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -360,6 +363,7 @@ def _check_sizes(head: bytes, limits: HeadLimits) -> None:
 
 def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
     """Read a request's head, as ``HeadReader`` cut it. Raises ``MessageError``. Next: ``body.request_body``."""
+    _check_sizes(head, limits)
     match = _usual_request.pattern.fullmatch(head.lower())
     if match is None:
         method, target, minor_version, host, fields, notes = _take_unusual_apart(head)
@@ -374,7 +378,6 @@ def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
         host_at, host_end = match.span(4)
         host = head[host_at:host_end].strip(b" \t") if host_at > 0 else None
         fields, notes = _cut_usual(head, line_end + 2, match, _usual_request)
-    _check_sizes(head, limits)
     if len(target) > limits.max_target_bytes:
         raise _start_line_too_long()
     if method == b"CONNECT" or method == b"TRACE":
@@ -403,6 +406,7 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
 
     A status of 1xx other than 101 is interim: pass it on and read the next head.
     """
+    _check_sizes(head, limits)
     match = _usual_response.pattern.fullmatch(head.lower())
     if match is None or head[:7] != b"HTTP/1.":
         match = _response.fullmatch(head)
@@ -411,7 +415,6 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
         fields, notes = _cut_unusual(head, head.index(b"\r\n") + 2, _notable_in_response)
     else:
         fields, notes = _cut_usual(head, head.index(b"\r\n") + 2, match, _usual_response)
-    _check_sizes(head, limits)
     reason_at, reason_end = match.span(3)
     if reason_end - reason_at > limits.max_target_bytes:
         raise _start_line_too_long()

@@ -9,8 +9,11 @@ MAX_BACKLOG_BYTES = 65_536
 """Pipelined requests that wait for the one in flight; beyond it the client is no longer read."""
 
 LINGER_S = 2.0
-LINGER_BYTES = 1_048_576
-"""How long and how much an answered client may still send before its connection is closed (RFC 9112 section 9.6)."""
+LINGER_MOST_S = 30.0
+"""How long an answered client may be silent, and how long it may go on sending, before its connection is closed.
+
+Closing while the client sends would reset the connection and destroy the answer on its way (RFC 9112 section 9.6).
+"""
 
 
 class DownstreamConnection:
@@ -22,7 +25,7 @@ class DownstreamConnection:
     __slots__ = (
         "_advancing",
         "_backlog",
-        "_linger_bytes",
+        "_linger_until",
         "_lingering",
         "_reader",
         "_timers",
@@ -46,7 +49,7 @@ class DownstreamConnection:
         self._backlog = b""
         self._advancing = False
         self._lingering = False
-        self._linger_bytes = LINGER_BYTES
+        self._linger_until = NEVER
         channel.user = self
         timers.watch(self, now)
 
@@ -56,9 +59,7 @@ class DownstreamConnection:
         """Take bytes from the client."""
         exchange = self.exchange
         if self._lingering:
-            self._linger_bytes -= len(data)
-            if self._linger_bytes <= 0:
-                self.channel.pause_reading()
+            self.deadline_at = min(now + LINGER_S, self._linger_until)
         elif exchange is None:
             self._advance(bytes(data), now)
         elif exchange.request_done:
@@ -79,6 +80,8 @@ class DownstreamConnection:
         """The client takes more of the response."""
         if self.exchange is not None:
             self.exchange.response_writable(now)
+        elif self._backlog:
+            self._advance(b"", now)
 
     def on_deadline(self, now: float) -> None:
         """Idle, slow or stuck for too long."""
@@ -104,7 +107,9 @@ class DownstreamConnection:
                 self._linger(now)
             return
         self.deadline_at = now + self.service.idle_timeout_s
-        if not self._advancing and self._backlog:
+        if not self._backlog:
+            self.channel.resume_reading()
+        elif not self._advancing:
             self._advance(b"", now)
 
     def cut(self, unframed: bool, now: float) -> None:
@@ -132,9 +137,12 @@ class DownstreamConnection:
     # --- inside ---
 
     def _advance(self, data: bytes, now: float) -> None:
-        """Read requests until one is in flight or the bytes run out."""
+        """Read requests until one is in flight, the bytes run out, or the client does not read its answers."""
         self._advancing = True
         while self.exchange is None and not self._lingering:
+            if not self.channel.writable:
+                self._keep_for_later(data)
+                break
             if self._backlog:
                 data = self.take_backlog() + data
                 self.channel.resume_reading()
@@ -191,6 +199,7 @@ class DownstreamConnection:
         """Close without a reset destroying the answer on its way: read a little longer (RFC 9112 section 9.6)."""
         self._backlog = b""
         self._lingering = True
+        self._linger_until = now + LINGER_MOST_S
         self.deadline_at = now + LINGER_S
         self.channel.resume_reading()
         self.channel.send_eof()
@@ -202,5 +211,6 @@ class DownstreamConnection:
             exchange.client_lost(now)
 
     def _end(self) -> None:
+        self._backlog = b""
         self.deadline_at = NEVER
         self._timers.unwatch(self)

@@ -269,11 +269,11 @@ class Exchange(msgspec.Struct, eq=False):
         upstream.leave_to_pipe()
         channel = self.downstream.channel
         channel.send(response)
-        self._pipe = Pipe(left, upstream.channel, self._pipe_ended)
+        self._pipe = pipe = Pipe(left, upstream.channel, self._pipe_ended)
         backlog = self.downstream.take_backlog()
         if backlog:
             channel.user.on_data(backlog, now)
-        self._pipe.start()
+        pipe.start()
 
     # --- the end ---
 

@@ -157,6 +157,7 @@ class UpstreamConnection:
         self.exchange = None
         self.reused = True
         if reusable and exchange.request_done:
+            self.channel.resume_reading()  # a slow client may have stopped it, and is nothing to the next one
             self.source.release(self, now)
         else:
             self.channel.close() if exchange.request_done else self.channel.abort()

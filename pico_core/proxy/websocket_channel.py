@@ -91,7 +91,8 @@ class WebSocketChannel:
             if isinstance(event, (bytes, memoryview)):
                 self.user.on_data(event, now)
             elif isinstance(event, Ping):
-                self._inner.send(encode_pong(event.payload, self._entropy))
+                if self._inner.writable:  # who reads no answers gets no more of them
+                    self._inner.send(encode_pong(event.payload, self._entropy))
             elif isinstance(event, CloseReceived):
                 self.user.on_eof(now)
 

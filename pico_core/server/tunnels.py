@@ -4,7 +4,7 @@ import re
 from functools import partial
 from typing import Protocol
 
-from pico_core.channel import Payload, StreamChannel, TcpChannel, dispatch, flush_tunnel
+from pico_core.channel import Payload, StreamChannel, TcpChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.errors import ConfigError
 from pico_core.http.head import (
     HeadLimits,
@@ -158,6 +158,7 @@ class TunnelConnection:
     def on_deadline(self, now: float) -> None:
         """A ping is due, or the agent is silent for too long, or never finished its handshake."""
         if self._tunnel is None:
+            self.channel.close()
             self._end("handshake timeout", now)
             return
         self._dispatch(self._tunnel, self._tunnel.tick(now), now)
@@ -187,7 +188,7 @@ class TunnelConnection:
         """End the tunnel now."""
         if self._tunnel is not None:
             self._tunnel.go_away()
-            self.flush(now)
+            finish_tunnel(self._tunnel, self.channel)
         self.channel.close()
         self._end("closed by the server", now)
 
@@ -250,7 +251,8 @@ class TunnelConnection:
             self._leave(now)
             self._close_if_done(now)
         elif isinstance(event, SessionFailed):
-            self.flush(now)
+            if self._tunnel is not None:
+                finish_tunnel(self._tunnel, self.channel)
             self.channel.close()
             self._end(event.reason, now)
 

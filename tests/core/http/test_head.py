@@ -1,0 +1,865 @@
+"""Heads: what is read, what is refused and with which status, what is written."""
+
+import time
+
+import pytest
+
+from pico_core.errors import RemoteProtocolError
+from pico_core.http.head import (
+    HeadLimits,
+    HeadReader,
+    MessageError,
+    RequestHead,
+    ResponseHead,
+    error_response,
+    field_values,
+    parse_request_head,
+    parse_response_head,
+    request_bytes,
+    response_bytes,
+    simple_response,
+    split_fields,
+)
+
+LIMITS = HeadLimits()
+SMALL = HeadLimits(max_head_bytes=200, max_target_bytes=50, max_field_bytes=60, max_fields=5)
+
+
+def request(*lines: bytes, line: bytes = b"GET /a?b=c HTTP/1.1", host: bytes = b"Host: h.example") -> RequestHead:
+    return parse_request_head(b"\r\n".join((line, *([host] if host else []), *lines, b"", b"")), LIMITS)
+
+
+def response(*lines: bytes, line: bytes = b"HTTP/1.1 200 OK") -> ResponseHead:
+    return parse_response_head(b"\r\n".join((line, *lines, b"", b"")), LIMITS)
+
+
+def status_of(error: pytest.ExceptionInfo[MessageError]) -> int:
+    return error.value.status
+
+
+# --- what a request says ---------------------------------------------------------------------------------------------
+
+
+def test_a_plain_request() -> None:
+    head = request(b"Accept: */*", b"X-Thing:\t one \t")
+    assert (head.method, head.target, head.minor_version, head.host) == (b"GET", b"/a?b=c", 1, b"h.example")
+    assert (head.content_length, head.chunked, head.keep_alive) == (-1, False, True)
+    assert (head.expects_continue, head.upgrade, head.te_trailers) == (False, b"", False)
+    assert (head.endpoint, head.forwarded, head.authorization, head.tenant) == (b"", False, b"", b"")
+    assert (head.forwarded_for, head.forwarded_proto, head.forwarded_host) == (b"", b"", b"")
+    assert head.fields == b"Host: h.example\r\nAccept: */*\r\nX-Thing:\t one \t\r\n"
+
+
+def test_case_of_method_target_and_values_is_kept() -> None:
+    head = request(b"X-Mixed: AbC", line=b"PoSt /Path?Q=Z HTTP/1.1", host=b"hOsT: App.Example:8080")
+    assert (head.method, head.target, head.host) == (b"PoSt", b"/Path?Q=Z", b"App.Example:8080")
+    assert head.fields == b"hOsT: App.Example:8080\r\nX-Mixed: AbC\r\n"
+
+
+def test_target_is_byte_for_byte() -> None:
+    assert (
+        request(line=b"GET //a/../%2e%00?a=1;b&&\"'|<>{}\\^` HTTP/1.1").target == b"//a/../%2e%00?a=1;b&&\"'|<>{}\\^`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "expected", "authority"),
+    [
+        (b"http://h.example/x?y", b"Host: h.example", b"/x?y", b"h.example"),
+        (b"HTTPS://H.example", b"Host: h.EXAMPLE", b"/", b"h.EXAMPLE"),
+        (b"http://h.example?q", b"Host: h.example:80", b"/?q", b"h.example:80"),
+        (b"https://h.example:443/", b"Host: h.example", b"/", b"h.example"),
+        (b"http://h.example:/", b"Host: h.example", b"/", b"h.example"),
+        (b"http://[::1]:81/", b"Host: [::1]:81", b"/", b"[::1]:81"),
+    ],
+)
+def test_absolute_form_becomes_origin_form(target: bytes, host: bytes, expected: bytes, authority: bytes) -> None:
+    head = request(line=b"GET " + target + b" HTTP/1.1", host=host)
+    assert (head.target, head.host) == (expected, authority)
+    assert head.fields == host + b"\r\n"
+
+
+def test_asterisk_is_for_options() -> None:
+    assert request(line=b"OPTIONS * HTTP/1.1").target == b"*"
+    assert request(line=b"OPTIONS http://h.example HTTP/1.1").target == b"*"
+
+
+def test_absolute_form_in_http_10_gives_the_host() -> None:
+    head = request(b"A: b", line=b"GET http://h.example:8/x HTTP/1.0", host=b"")
+    assert (head.host, head.target, head.fields) == (b"h.example:8", b"/x", b"Host: h.example:8\r\nA: b\r\n")
+
+
+@pytest.mark.parametrize(
+    "host", [b"a", b"a.b-c_d", b"0.0.0.0=5000", b"127.0.0.1:80", b"a:", b"[::1]", b"[::ffff:1.2.3.4]:65535", b"a" * 255]
+)
+def test_hosts(host: bytes) -> None:
+    assert request(host=b"Host: \t" + host + b" ").host == host
+
+
+@pytest.mark.parametrize(
+    ("lines", "length"),
+    [
+        ((b"Content-Length: 0",), 0),
+        ((b"content-length:\t007 ",), 7),
+        ((b"CONTENT-LENGTH: 999999999999999999",), 10**18 - 1),
+    ],
+)
+def test_content_length(lines: tuple[bytes, ...], length: int) -> None:
+    head = request(*lines, b"A: b")
+    assert (head.content_length, head.fields) == (length, b"Host: h.example\r\nA: b\r\n")
+
+
+def test_chunked() -> None:
+    head = request(b"A: b", b"Transfer-Encoding: \tChunked ", b"C: d")
+    assert (head.chunked, head.content_length) == (True, -1)
+    assert head.fields == b"Host: h.example\r\nA: b\r\nC: d\r\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "lines", "keep_alive"),
+    [
+        (b"1", (), True),
+        (b"1", (b"Connection: close",), False),
+        (b"1", (b"Connection: Keep-Alive",), True),
+        (b"1", (b"Connection:",), True),
+        (b"1", (b"Connection: keep-alive, , CLOSE",), False),
+        (b"1", (b"Connection: keep-alive", b"Connection: close"), False),
+        (b"0", (), False),
+        (b"0", (b"Connection: keep-alive",), True),
+        (b"0", (b"Connection: x, keep-alive",), True),
+        (b"0", (b"Connection: close, keep-alive",), False),
+        (b"0", (b"Connection: x",), False),
+    ],
+)
+def test_keep_alive(version: bytes, lines: tuple[bytes, ...], keep_alive: bool) -> None:
+    assert request(*lines, line=b"GET / HTTP/1." + version).keep_alive is keep_alive
+
+
+def test_hop_by_hop_fields_go() -> None:
+    head = request(
+        b"Keep-Alive: 5",
+        b"A: b",
+        b"Proxy-Connection: close",
+        b"Proxy-Authorization: Basic x",
+        b"Proxy-Authenticate: x",
+        b"proxy_connection: x",
+        b"TE: gzip",
+        b"Upgrade: websocket",
+        b"Connection: te, Drop-Me",
+        b"drop-me: 1",
+        b"DROP-ME: 2",
+        b"Drop-Me-Not: 3",
+    )
+    assert head.fields == b"Host: h.example\r\nA: b\r\nDrop-Me-Not: 3\r\n"
+    assert (head.upgrade, head.te_trailers) == (b"", False)
+
+
+def test_connection_cannot_remove_what_everybody_needs() -> None:
+    named = (
+        b"host, content-length, content-type, authorization, cookie, set-cookie, cache-control, date, forwarded, via, "
+        b"x-real-ip, x-forwarded-for, expect"
+    )
+    kept = (b"Content-Type: a/b", b"Authorization: t", b"Cookie: c=1", b"Forwarded: for=x", b"X-Real-IP: 192.0.2.1")
+    head = request(
+        b"Connection: " + named, b"Content-Length: 3", *kept, b"X-Forwarded-For: 192.0.2.2", b"Expect: 100-continue"
+    )
+    assert head.fields == b"Host: h.example\r\n" + b"".join(line + b"\r\n" for line in kept)
+    assert (head.content_length, head.forwarded_for, head.expects_continue) == (3, b"192.0.2.2", True)
+
+
+@pytest.mark.parametrize(
+    ("version", "lines", "upgrade"),
+    [
+        (b"1", (b"Connection: Upgrade", b"Upgrade: websocket"), b"websocket"),
+        (b"1", (b"Upgrade: a/1", b"Connection: keep-alive, upgrade", b"Upgrade: b"), b"a/1, b"),
+        (b"1", (b"Upgrade: websocket",), b""),
+        (b"1", (b"Connection: keep-alive", b"Upgrade: websocket"), b""),
+        (b"1", (b"Connection: upgrade",), b""),
+        (b"1", (b"Connection: upgrade, http2-settings", b"Upgrade: H2C", b"HTTP2-Settings: A"), b""),
+        (b"0", (b"Connection: upgrade", b"Upgrade: websocket"), b""),
+    ],
+)
+def test_upgrade(version: bytes, lines: tuple[bytes, ...], upgrade: bytes) -> None:
+    head = request(*lines, line=b"GET / HTTP/1." + version)
+    assert (head.upgrade, head.fields) == (upgrade, b"Host: h.example\r\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(b"trailers", True), (b"gzip;q=1, Trailers", True), (b"trailersx", False), (b"", False)]
+)
+def test_te(value: bytes, expected: bool) -> None:
+    assert request(b"TE: " + value).te_trailers is expected
+
+
+def test_expect() -> None:
+    head = request(b"Expect: 100-Continue")
+    assert (head.expects_continue, head.fields) == (True, b"Host: h.example\r\n")
+    assert request(b"Expect: 100-continue", line=b"GET / HTTP/1.0").expects_continue is False
+
+
+def test_picos_own_fields_are_read_and_go() -> None:
+    head = request(
+        b"x-pico-endpoint: one",
+        b"X-Piko-Endpoint: one",
+        b"X-Pico-Authorization: Bearer t",
+        b"x-piko-tenant-id: acme",
+        b"X-Pico-Forward: true",
+        b"x-piko-anything-else: 1",
+        b"X-Forwarded-For: 192.0.2.1",
+        b"x-forwarded-for: 192.0.2.2",
+        b"X-Forwarded-Proto: https",
+        b"X-Forwarded-Host: o.example",
+        b"X-Forwarded-Port: 443",
+        b"X-Pika-Endpoint: stays",
+    )
+    assert (head.endpoint, head.authorization, head.tenant, head.forwarded) == (b"one", b"Bearer t", b"acme", True)
+    assert (head.forwarded_for, head.forwarded_proto) == (b"192.0.2.1, 192.0.2.2", b"https")
+    assert head.forwarded_host == b"o.example"
+    assert head.fields == b"Host: h.example\r\nX-Forwarded-Port: 443\r\nX-Pika-Endpoint: stays\r\n"
+
+
+def test_usual_fields_in_any_order() -> None:
+    head = request(
+        b"X-Piko-Forward: true",
+        b"A: 1",
+        b"Connection: close",
+        b"x-piko-endpoint: e",
+        b"Content-Length: 4",
+        b"B: 2",
+        b"X-Forwarded-Host: o",
+    )
+    assert (head.forwarded, head.keep_alive, head.endpoint, head.content_length) == (True, False, b"e", 4)
+    assert head.fields == b"Host: h.example\r\nA: 1\r\nB: 2\r\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "forwarded"),
+    [
+        (b"x-piko-forward: true", True),
+        (b"x-pico-forward: true", True),
+        (b"x-piko-forward: TRUE", False),
+        (b"A: b", False),
+    ],
+)
+def test_forward_marker(line: bytes, forwarded: bool) -> None:
+    assert request(line).forwarded is forwarded
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"X_Piko_Endpoint: e",
+        b"x-piko_forward: true",
+        b"X-Pico_Authorization: t",
+        b"x_pico-: 1",
+        b"X_Forwarded_For: 192.0.2.1",
+        b"x-forwarded_proto: https",
+        b"Keep_Alive: 1",
+    ],
+)
+def test_look_alikes_of_our_fields_go_unread(line: bytes) -> None:
+    assert request(line, b"A: b") == request(b"A: b")
+
+
+def test_repeated_equal_values_are_one() -> None:
+    head = request(b"x-pico-endpoint: e", b"x-pico-endpoint: e", b"Content-Type: a/b", b"content-type: a/b")
+    assert head.endpoint == b"e"
+    assert head.fields == b"Host: h.example\r\nContent-Type: a/b\r\ncontent-type: a/b\r\n"
+
+
+# --- what is refused in requests -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"GET",
+        b"GET /",
+        b"GET / ",
+        b"GET HTTP/1.1",
+        b"GET  / HTTP/1.1",
+        b"GET /  HTTP/1.1",
+        b"GET / HTTP/1.1 ",
+        b" GET / HTTP/1.1",
+        b"\r\nGET / HTTP/1.1",
+        b"GET\t/ HTTP/1.1",
+        b"GET /a b HTTP/1.1",
+        b"GET /\t HTTP/1.1",
+        b"GET /\x00 HTTP/1.1",
+        b"GET /\x7f HTTP/1.1",
+        b"GET /caf\xc3\xa9 HTTP/1.1",
+        b"GET /a#b HTTP/1.1",
+        b"G[T / HTTP/1.1",
+        b"GET / http/1.1",
+        b"GET / Http/1.1",
+        b"GET / HTTP/11",
+        b"GET / HTTP/1",
+        b"GET / HTTP/01.1",
+        b"GET / HTTP/1.11",
+        b"GET / HTTP/1.1\r",
+        b"GET / FTP/1.1",
+        b"GET /\r HTTP/1.1",
+        b"GET /\n HTTP/1.1",
+    ],
+)
+def test_malformed_request_lines(line: bytes) -> None:
+    with pytest.raises(MessageError) as error:
+        request(line=line)
+    assert status_of(error) == 400
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"*", b"h.example:80", b"a/b", b"http://", b"http:///x", b"http://u@h.example/", b"ftp://h.example/", b"?q"],
+)
+def test_malformed_targets(target: bytes) -> None:
+    with pytest.raises(MessageError) as error:
+        request(line=b"GET " + target + b" HTTP/1.1")
+    assert status_of(error) == 400
+
+
+@pytest.mark.parametrize("version", [b"HTTP/0.9", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/9.9"])
+def test_other_versions(version: bytes) -> None:
+    with pytest.raises(MessageError) as error:
+        request(line=b"GET / " + version)
+    assert status_of(error) == 505
+
+
+@pytest.mark.parametrize("method", [b"CONNECT", b"TRACE", b"M" * 33])
+def test_methods_we_do_not_serve(method: bytes) -> None:
+    with pytest.raises(MessageError) as error:
+        request(line=method + b" / HTTP/1.1")
+    assert status_of(error) == 501
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"no colon",
+        b": empty name",
+        b"A : b",
+        b"A\t: b",
+        b"Transfer-Encoding : chunked",
+        b" A: b",
+        b"\tA: b",
+        b"A: b\r\n folded",
+        b"A: b\r\n\tfolded",
+        b"A[: b",
+        b"\xc3\xa4: b",
+        b"A\x00: b",
+        b"A: \x00",
+        b"A: \x01",
+        b"A: \x0b",
+        b"A: \x7f",
+        b"A: b\rc",
+        b"A: b\nc",
+        b"A: b\nC: d",
+        b"A: b\r\rC: d",
+        b"A: b\n",
+        b"A: b\r",
+        b"A: b\r\n\r",
+    ],
+)
+def test_malformed_fields(line: bytes) -> None:
+    with pytest.raises(MessageError) as error:
+        request(line)
+    assert status_of(error) == 400
+    with pytest.raises(MessageError):
+        response(line)
+
+
+def test_the_reason_names_the_kind_of_mistake() -> None:
+    reasons = []
+    for line in (b"A: b\r\n c", b"A: b\r\n\tc", b"A : b", b"A b"):
+        with pytest.raises(MessageError) as error:
+            request(line)
+        reasons.append(error.value.reason)
+    folded, blank = "folded header field", "blank before the colon of a header field"
+    assert reasons == [folded, folded, blank, "malformed header field"]
+    assert str(error.value) == "malformed header field"
+    assert isinstance(error.value, RemoteProtocolError)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (),
+        (b"Host:",),
+        (b"Host: ",),
+        (b"Host: a", b"Host: a"),
+        (b"Host: a", b"Host: b"),
+        (b"Host: a, b",),
+        (b"Host: u@a",),
+        (b"Host: a/b",),
+        (b"Host: a b",),
+        (b"Host: a:b",),
+        (b"Host: a:123456",),
+        (b"Host: a%2eb",),
+        (b"Host: \xc3\xa4",),
+        (b"Host: [::1",),
+        (b"Host: [g]",),
+        (b"Host: " + b"a" * 256,),
+    ],
+)
+def test_bad_hosts(lines: tuple[bytes, ...]) -> None:
+    with pytest.raises(MessageError) as error:
+        request(*lines, host=b"")
+    assert status_of(error) == 400
+
+
+def test_an_empty_host_is_refused_in_http_10_too() -> None:
+    assert request(line=b"GET / HTTP/1.0", host=b"").host == b""
+    with pytest.raises(MessageError):
+        request(line=b"GET / HTTP/1.0", host=b"Host:")
+
+
+@pytest.mark.parametrize("host", [b"Host: b.example", b"Host: a.example:80"])
+def test_absolute_form_that_disagrees_with_host(host: bytes) -> None:
+    with pytest.raises(MessageError) as error:
+        request(line=b"GET https://a.example/ HTTP/1.1", host=host)
+    assert status_of(error) == 400
+
+
+BAD_FRAMING: list[tuple[int, tuple[bytes, ...]]] = [
+    *(
+        (400, (b"Content-Length: " + value,))
+        for value in (
+            b"",
+            b"+1",
+            b"-1",
+            b"-0",
+            b"0x1",
+            b"1_0",
+            b"1 0",
+            b"1,1",
+            b"1, 2",
+            b"1.0",
+            b"1e3",
+            b"a",
+            b"\xb2",
+            b"18446744073709551621",
+            b"1000000000000000000",
+        )
+    ),
+    (400, (b"Content-Length: 1", b"Content-Length: 1")),
+    (400, (b"Content-Length: 1", b"content-length: 2")),
+    (400, (b"Content-Length: 1", b"Transfer-Encoding: chunked")),
+    (400, (b"Transfer-Encoding: chunked", b"Content-Length: 1")),
+    (400, (b"Transfer-Encoding:",)),
+    (400, (b"Transfer-Encoding: gzip",)),
+    (400, (b"Transfer-Encoding: identity",)),
+    (400, (b"Transfer-Encoding: xchunked",)),
+    (400, (b"Transfer-Encoding: chunked;a=b",)),
+    (400, (b"Transfer-Encoding: , chunked",)),
+    (400, (b"Transfer-Encoding: chunked,",)),
+    (400, (b"Transfer-Encoding: chunked, gzip",)),
+    (400, (b"Transfer-Encoding: chunked, chunked",)),
+    (400, (b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked")),
+    (400, (b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity")),
+    (400, (b"Transfer-Encoding: \xa0chunked",)),
+    (501, (b"Transfer-Encoding: gzip, chunked",)),
+    (501, (b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked")),
+    (400, (b"Content_Length: 1",)),
+    (400, (b"Content--Length: 1",)),
+    (400, (b"transfer_encoding: chunked",)),
+    (400, (b"Transfer___Encoding: chunked",)),
+    (400, (b"Transfer_Encoding: x", b"Transfer-Encoding: chunked")),
+]
+
+
+@pytest.mark.parametrize(("status", "lines"), BAD_FRAMING)
+def test_bad_framing(status: int, lines: tuple[bytes, ...]) -> None:
+    with pytest.raises(MessageError) as error:
+        request(*lines, line=b"POST / HTTP/1.1")
+    assert status_of(error) == status
+    with pytest.raises(MessageError):
+        response(*lines)
+
+
+def test_transfer_encoding_in_http_10() -> None:
+    with pytest.raises(MessageError):
+        request(b"Transfer-Encoding: chunked", line=b"POST / HTTP/1.0")
+    with pytest.raises(MessageError):
+        response(b"Transfer-Encoding: chunked", line=b"HTTP/1.0 200 OK")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (b"x-pico-endpoint: a", b"x-piko-endpoint: b"),
+        (b"x-pico-endpoint: a", b"x-pico-endpoint: b"),
+        (b"x-piko-endpoint: a", b"X-Piko-Endpoint: A"),
+        (b"x-pico-authorization: a", b"x-piko-authorization: b"),
+        (b"x-pico-tenant-id: a", b"x-piko-tenant-id: b"),
+        (b"Content-Type: text/plain", b"content-type: text/html"),
+    ],
+)
+def test_contradictions(lines: tuple[bytes, ...]) -> None:
+    with pytest.raises(MessageError) as error:
+        request(*lines)
+    assert status_of(error) == 400
+
+
+@pytest.mark.parametrize("line", [b"Expect: 200-ok", b"Expect:", b"Expect: 100-continue, x"])
+def test_unknown_expectations(line: bytes) -> None:
+    with pytest.raises(MessageError) as error:
+        request(line)
+    assert status_of(error) == 417
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+def refusal_in_one_piece(data: bytes, limits: HeadLimits) -> int:
+    try:
+        read = HeadReader(limits).receive(data)
+        assert read is not None
+        parse_request_head(read[0], limits)
+    except MessageError as error:
+        return error.status
+    return 0
+
+
+def refusal_byte_by_byte(data: bytes, limits: HeadLimits) -> int:
+    reader = HeadReader(limits)
+    try:
+        for position in range(len(data)):
+            read = reader.receive(data[position : position + 1])
+        assert read is not None
+        parse_request_head(read[0], limits)
+    except MessageError as error:
+        return error.status
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /" + b"a" * 49 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 0),
+        (b"GET /" + b"a" * 50 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+        (b"M" * 32 + b" /" + b"a" * 49 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 0),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"b" * 57 + b"\r\n\r\n", 0),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"b" * 58 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a:\r\n" * 4 + b"\r\n", 0),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a:\r\n" * 5 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + (b"A: " + b"b" * 55 + b"\r\n") * 2 + b"A: " + b"b" * 48 + b"\r\n\r\n", 0),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + (b"A: " + b"b" * 55 + b"\r\n") * 2 + b"A: " + b"b" * 49 + b"\r\n\r\n", 431),
+    ],
+)
+def test_limits_are_inclusive_and_do_not_depend_on_the_pieces(head: bytes, status: int) -> None:
+    assert refusal_in_one_piece(head, SMALL) == status
+    assert refusal_byte_by_byte(head, SMALL) == status
+
+
+def test_a_head_that_was_not_cut_by_the_reader_is_measured_too() -> None:
+    with pytest.raises(MessageError) as error:
+        parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: bbbbbbbbbbbbbbb\r\n" * 10 + b"\r\n", SMALL)
+    assert status_of(error) == 431
+
+
+def test_ten_thousand_fields_and_fields_of_100_kb_are_refused() -> None:
+    many = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X-H-%d: value\r\n" % n for n in range(10_000)) + b"\r\n"
+    assert refusal_in_one_piece(many, LIMITS) == 431
+    for line in (b"X-Big: " + b"B" * 100_000, b"A" * 100_000 + b": b"):
+        assert refusal_in_one_piece(b"GET / HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n\r\n", LIMITS) == 431
+    assert refusal_in_one_piece(b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", LIMITS) == 414
+
+
+def test_an_overlong_reason_phrase_is_refused() -> None:
+    with pytest.raises(MessageError):
+        parse_response_head(b"HTTP/1.1 200 " + b"a" * 51 + b"\r\n\r\n", SMALL)
+
+
+# --- the reader ------------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_head_is_returned_as_it_is() -> None:
+    reader = HeadReader(LIMITS)
+    data = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    read = reader.receive(data)
+    assert read == (data, b"")
+    assert read[0] is data
+    assert reader.receive(data + b"body") == (data, b"body")
+    assert reader.pending_bytes == 0
+
+
+def test_a_head_in_pieces_then_the_next_one() -> None:
+    reader = HeadReader(LIMITS)
+    assert reader.receive(b"GET / HT") is None
+    assert reader.receive(b"TP/1.1\r\nHost: a\r") is None
+    assert reader.pending_bytes == 24
+    assert reader.receive(b"\n\r\nGET /2") == (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /2")
+    assert reader.pending_bytes == 0
+    assert reader.receive(b"GET /2") is None
+    assert reader.receive(b" HTTP/1.1\r\n\r\n") == (b"GET /2 HTTP/1.1\r\n\r\n", b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01", 400),  # a TLS handshake
+        (b"\x89\x89\x1cod\xe2\xb3", 400),
+        (b"\r\n", 400),
+        (b" ", 400),
+        (b"GET / HTTP/1.1\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\n", 400),
+        (b"GET / HTTP/1.1\rH", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\x00", 400),
+        (b"GET /\r\n", 400),  # HTTP/0.9
+        (b"GET / HTTP/2.0\r\n", 505),
+        (b"A" * 33, 501),
+        (b"SSH-2.0-x\r\n", 400),
+        (b"GET /" + b"a" * 65_579, 414),
+        (b"GET / HTTP/1.1\r\nA: " + b"b" * 65_536, 431),
+        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 174_761, 431),
+    ],
+)
+def test_hopeless_beginnings_are_refused_at_once(data: bytes, status: int) -> None:
+    with pytest.raises(MessageError) as error:
+        HeadReader(LIMITS).receive(data)
+    assert status_of(error) == status
+
+
+def test_a_complete_head_over_the_limit_is_refused_whole_or_in_pieces() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: bbbbbbbbbbbbbbb\r\n" * 10 + b"\r\n"
+    with pytest.raises(MessageError):
+        HeadReader(SMALL).receive(head)
+    reader = HeadReader(SMALL)
+    assert reader.receive(head[:190]) is None
+    with pytest.raises(MessageError):
+        reader.receive(head[190:])
+
+
+def test_a_reader_of_responses() -> None:
+    reader = HeadReader(LIMITS, response=True)
+    for byte in b"HTTP/1.1 200 OK\r\nA: b\r\n\r":
+        assert reader.receive(bytes([byte])) is None
+    assert reader.receive(b"\nrest") == (b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n", b"rest")
+
+
+@pytest.mark.parametrize("data", [b"GET", b"HTTP/2", b"HTTP/1.1 20\r\n", b"HTTP/1.1 200 OK\r\nA: b\n"])
+def test_hopeless_beginnings_of_responses(data: bytes) -> None:
+    with pytest.raises(MessageError) as error:
+        HeadReader(LIMITS, response=True).receive(data)
+    assert status_of(error) == 400
+
+
+# --- responses -------------------------------------------------------------------------------------------------------
+
+
+def test_a_plain_response() -> None:
+    head = response(b"Server: x", b"Content-Length: 5", b"Connection: keep-alive", b"Set-Cookie: A=b")
+    assert (head.status, head.minor_version, head.reason) == (200, 1, b"OK")
+    assert (head.content_length, head.chunked, head.keep_alive, head.upgrade) == (5, False, True, b"")
+    assert head.fields == b"Server: x\r\nSet-Cookie: A=b\r\n"
+
+
+def test_hop_by_hop_fields_of_a_response_go() -> None:
+    head = response(
+        b"Keep-Alive: timeout=5", b"Connection: close, X-Hop, Set-Cookie", b"X-Hop: 1", b"Set-Cookie: a", b"Upgrade: h2"
+    )
+    assert (head.fields, head.keep_alive, head.upgrade) == (b"Set-Cookie: a\r\n", False, b"")
+    head = response(b"Proxy-Authenticate: x", b"Proxy_Connection: x", b"Transfer-Encoding: chunked")
+    assert (head.fields, head.chunked) == (b"", True)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [(b"HTTP/1.1 200", b""), (b"HTTP/1.1 200 ", b""), (b"HTTP/1.1 200 Not \xfc bad", b"Not \xfc bad")],
+)
+def test_reason_phrases(line: bytes, reason: bytes) -> None:
+    assert response(line=line).reason == reason
+    assert response(b"Proxy-Connection: unusual", line=line).reason == reason
+
+
+def test_http_10_responses() -> None:
+    head = response(line=b"HTTP/1.0 404 Not Found")
+    assert (head.minor_version, head.keep_alive, head.status) == (0, False, 404)
+    assert response(b"Connection: keep-alive", line=b"HTTP/1.0 200 OK").keep_alive is True
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"HTTP/1.1 99 x",
+        b"HTTP/1.1 099 x",
+        b"HTTP/1.1 1000 x",
+        b"HTTP/1.1  200 OK",
+        b"HTTP/1.1 200\tOK",
+        b"HTTP/1.1 2x0 OK",
+        b"http/1.1 200 OK",
+        b"HTTP/1.2 200 OK",
+        b"HTTP/2 200",
+        b"ICY 200 OK",
+        b"HTTP/1.1 200 \x01",
+        b" HTTP/1.1 200 OK",
+        b"\r\nHTTP/1.1 200 OK",
+    ],
+)
+def test_malformed_status_lines(line: bytes) -> None:
+    with pytest.raises(MessageError) as error:
+        response(line=line)
+    assert status_of(error) == 400
+
+
+def test_switching_protocols() -> None:
+    head = response(b"Connection: upgrade", b"Upgrade: websocket", line=b"HTTP/1.1 101 Switching Protocols")
+    assert (head.upgrade, head.fields) == (b"websocket", b"")
+    assert response(b"Connection: upgrade", b"Upgrade: x", line=b"HTTP/1.1 426 Upgrade Required").upgrade == b"x"
+    assert response(b"Connection: upgrade", b"Upgrade: h2c", line=b"HTTP/1.1 200 OK").upgrade == b""
+    for lines in ((), (b"Upgrade: x",), (b"Connection: upgrade",)):
+        with pytest.raises(MessageError):
+            response(*lines, line=b"HTTP/1.1 101 Switching Protocols")
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.1 100 Continue", b"HTTP/1.1 103 Early Hints", b"HTTP/1.1 204 No Content"])
+def test_responses_without_body_announce_none(line: bytes) -> None:
+    assert response(b"Link: x", line=line).fields == b"Link: x\r\n"
+    assert response(b"Content-Length: 0", line=line).content_length == 0
+    for bad in (b"Content-Length: 1", b"Transfer-Encoding: chunked"):
+        with pytest.raises(MessageError):
+            response(bad, line=line)
+
+
+def test_a_304_may_say_how_long_the_body_would_be() -> None:
+    assert response(b"Content-Length: 7", line=b"HTTP/1.1 304 Not Modified").content_length == 7
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def test_writing_a_request() -> None:
+    head = request(b"Connection: close", b"A: b", b"Content-Length: 07")
+    assert request_bytes(head, b"X-Forwarded-For: 192.0.2.1\r\n") == (
+        b"GET /a?b=c HTTP/1.1\r\nHost: h.example\r\nA: b\r\nContent-Length: 7\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
+    )
+
+
+def test_writing_a_chunked_upgrade_with_trailers() -> None:
+    head = request(
+        b"Transfer-Encoding: chunked",
+        b"Connection: upgrade, te",
+        b"Upgrade: x",
+        b"TE: trailers",
+        b"Expect: 100-continue",
+        line=b"POST / HTTP/1.1",
+    )
+    assert request_bytes(head, b"") == (
+        b"POST / HTTP/1.1\r\nHost: h.example\r\nTransfer-Encoding: chunked\r\nConnection: Upgrade, TE\r\nUpgrade: x\r\n"
+        b"TE: trailers\r\nExpect: 100-continue\r\n\r\n"
+    )
+
+
+def test_writing_te_and_upgrade_alone() -> None:
+    assert request_bytes(request(b"TE: trailers"), b"") == (
+        b"GET /a?b=c HTTP/1.1\r\nHost: h.example\r\nConnection: TE\r\nTE: trailers\r\n\r\n"
+    )
+    assert request_bytes(request(b"Connection: upgrade", b"Upgrade: x"), b"") == (
+        b"GET /a?b=c HTTP/1.1\r\nHost: h.example\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+    )
+
+
+def test_a_request_without_host_gets_one() -> None:
+    head = request(b"A: b", line=b"GET / HTTP/1.0", host=b"")
+    assert request_bytes(head, b"") == b"GET / HTTP/1.1\r\nHost: localhost\r\nA: b\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "written"),
+    [
+        (response(b"A: b"), b"HTTP/1.1 200 OK\r\nA: b\r\nX: y\r\n\r\n"),
+        (response(b"Content-Length: 0"), b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: y\r\n\r\n"),
+        (response(b"Transfer-Encoding: chunked"), b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n"),
+        (response(line=b"HTTP/1.0 200"), b"HTTP/1.1 200 \r\nX: y\r\n\r\n"),
+        (response(b"Content-Length: 0", line=b"HTTP/1.1 204 No"), b"HTTP/1.1 204 No\r\nX: y\r\n\r\n"),
+        (
+            response(b"Connection: upgrade", b"Upgrade: u", line=b"HTTP/1.1 101 S"),
+            b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: u\r\nX: y\r\n\r\n",
+        ),
+    ],
+)
+def test_writing_responses(head: ResponseHead, written: bytes) -> None:
+    assert response_bytes(head, b"X: y\r\n") == written
+
+
+def test_a_body_that_ends_with_the_connection_can_be_rechunked() -> None:
+    head = response(line=b"HTTP/1.0 200 OK")
+    head.chunked = True
+    assert response_bytes(head, b"") == b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_responses_of_our_own() -> None:
+    assert simple_response(200, b"hi", b"text/plain") == (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi"
+    )
+    assert error_response(400, 'a "b"', b"Connection: close\r\n") == (
+        b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 19\r\n"
+        b'X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n{"error":"a \\"b\\""}'
+    )
+    assert error_response(502, "x", without_body=True).endswith(
+        b"Content-Length: 13\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+    )
+    assert simple_response(499, b"", b"a/b").startswith(b"HTTP/1.1 499 \r\n")
+
+
+def test_fields_can_be_looked_up() -> None:
+    fields = request(b"A: 1 ", b"a:2", b"B:", b"C: x:y").fields
+    assert split_fields(fields) == [
+        (b"host", b"h.example"),
+        (b"a", b"1"),
+        (b"a", b"2"),
+        (b"b", b""),
+        (b"c", b"x:y"),
+    ]
+    assert field_values(fields, b"a") == [b"1", b"2"]
+    assert field_values(fields, b"d") == []
+
+
+# --- time ------------------------------------------------------------------------------------------------------------
+
+ADVERSARIES = {
+    "one long value": lambda size: b"A: " + b" \t" * (size // 2) + b"\x00",
+    "blanks everywhere": lambda size: b"Transfer-Encoding:" + b" " * size,
+    "a long name without colon": lambda size: b"a" * size,
+    "a notable prefix": lambda size: b"transfer" + b"-" * size,
+    "many short fields": lambda size: b"\r\n".join([b"Host: a"] * (size // 9)),
+    "many connection options": lambda size: b"Connection: " + b"a," * (size // 2),
+    "many forwarded addresses": lambda size: b"\r\n".join([b"X-Forwarded-For: 192.0.2.1"] * (size // 29)),
+    "many own fields": lambda size: b"\r\n".join([b"x-pico-a: b"] * (size // 13)),
+    "codings": lambda size: b"Transfer-Encoding: " + b"chunked," * (size // 8),
+    "expectations": lambda size: b"Expect: " + b"1" * size,
+    "host": lambda size: b"Host: " + b"a." * (size // 2),
+}
+GENEROUS = HeadLimits(max_head_bytes=1 << 24, max_target_bytes=1 << 24, max_field_bytes=1 << 24, max_fields=1 << 24)
+
+
+def seconds_to_parse(lines: bytes) -> float:
+    head = b"GET / HTTP/1.1\r\n" + lines + b"\r\n\r\n"
+    best = 1.0
+    for _ in range(5):
+        started = time.perf_counter()
+        try:
+            parse_request_head(head, GENEROUS)
+        except MessageError:
+            pass
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+@pytest.mark.parametrize("name", ADVERSARIES)
+def test_time_grows_no_faster_than_the_head(name: str) -> None:
+    make = ADVERSARIES[name]
+    assert seconds_to_parse(make(262_144)) < 4 * 3.5 * seconds_to_parse(make(65_536)) + 0.001
+
+
+def test_a_dripping_head_costs_the_same_per_byte() -> None:
+    def seconds_to_drip(size: int) -> float:
+        reader = HeadReader(GENEROUS)
+        reader.receive(b"GET / HTTP/1.1\r\nA: ")
+        started = time.perf_counter()
+        for _ in range(size):
+            reader.receive(b"b")
+        return time.perf_counter() - started
+
+    assert seconds_to_drip(32_000) < 4 * 3.5 * min(seconds_to_drip(8_000) for _ in range(3))

@@ -1,0 +1,58 @@
+"""Where the plays of the proxy take place: a server, an agent on connection 1 with endpoint e1, a client on 3."""
+
+import msgspec
+
+from pico_core.boundary import Accepted, Send
+from pico_core.config.server import ServerConfig
+from tests.play import Play, server_play
+
+AGENT = 1
+CLIENT = 3
+
+GET = b"GET / HTTP/1.1\r\nHost: e1.example.com\r\n\r\n"
+FORWARDED = (
+    b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: e1.example.com\r\n"  #
+)
+GET_SENT = b"GET / HTTP/1.1\r\nHost: e1.example.com\r\n" + FORWARDED + b"\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+QUIET = msgspec.convert({"proxy": {"access_log": {"disable": True}}}, ServerConfig)
+
+
+def client_joins(play: Play, connection: int = CLIENT) -> Play:
+    """Let a client connect to the proxy port."""
+    return play >> Accepted(connection, "proxy", "192.0.2.7", 5000)
+
+
+def proxy_play(config: ServerConfig | None = None) -> Play:
+    """Return a server with an agent for e1 and a client."""
+    play = server_play(config)
+    play.agent_registers(AGENT, "e1")
+    return client_joins(play)
+
+
+def put(body: bytes) -> bytes:
+    """Return the head of a PUT with a body of that length, and the body."""
+    return b"PUT / HTTP/1.1\r\nHost: e1.example.com\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+def put_sent(body: bytes) -> bytes:
+    """Return what the agent gets of it."""
+    return (
+        b"PUT / HTTP/1.1\r\nHost: e1.example.com\r\nContent-Length: %d\r\n" % len(body) + FORWARDED + b"\r\n" + body  #
+    )
+
+
+def error(status: int, phrase: str, message: str, *fields: str, client: int = CLIENT) -> Send:
+    """Return an answer of our own to the client."""
+    body = '{"error":"%s"}' % message
+    lines = [
+        f"HTTP/1.1 {status} {phrase}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "X-Content-Type-Options: nosniff",
+        *fields,
+        "",
+        body,
+    ]
+    return Send(client, "\r\n".join(lines).encode())

@@ -1,0 +1,147 @@
+"""Services for tests, on threads of the test process: strict about what reaches them, and free to do anything.
+
+A service serves each connection with a function. ``Origin`` is one that speaks HTTP: tests give it a handler a path.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+from tests.e2e.harness import LOCAL, Head, Wire
+
+
+class Service:
+    """Listens on a port of its own; ``serve`` gets each connection on a thread. What it asserts ends in ``faults``."""
+
+    def __init__(self, serve: Callable[[Wire], None]) -> None:
+        self.faults: list[BaseException] = []
+        self.connections = 0
+        self._serve = serve
+        self._listener = socket.create_server((LOCAL, 0), backlog=512)
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._run, args=(connection,), daemon=True).start()
+
+    def _run(self, connection: socket.socket) -> None:
+        with Wire(connection) as wire:
+            try:
+                self._serve(wire)
+            except ConnectionError:
+                return  # the other side went away: what a test wants to know of that it asks in its handler
+            except Exception as error:  # noqa: BLE001 - kept for ``check``, which the test's own thread calls
+                self.faults.append(error)
+
+    def check(self) -> None:
+        assert not self.faults, self.faults
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # wakes ``accept``
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+
+@contextlib.contextmanager
+def service(serve: Callable[[Wire], None]) -> Iterator[Service]:
+    """A service for the length of a test."""
+    running = Service(serve)
+    try:
+        yield running
+        running.check()
+    finally:
+        running.close()
+
+
+class Visit:
+    """One request at the origin. The handler reads the body if it wants to, and answers."""
+
+    def __init__(self, wire: Wire, head: Head) -> None:
+        self.wire = wire
+        self.head = head
+
+    def body(self) -> bytes:
+        return self.wire.receive_body(self.head)
+
+    def respond(self, body: bytes = b"", fields: str = "", status: str = "200 OK") -> None:
+        """Answer in full, with a Content-Length."""
+        self.begin(f"Content-Length: {len(body)}\r\n{fields}", status)
+        if self.head.method != "HEAD":
+            self.wire.send(body)
+
+    def begin(self, fields: str, status: str = "200 OK") -> None:
+        """Send the head of an answer whose body the handler sends in its own way."""
+        self.wire.send(f"HTTP/1.1 {status}\r\n{fields}\r\n".encode())
+
+    def chunk(self, data: bytes) -> None:
+        self.wire.send(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def await_end(self) -> bytes:
+        """Wait until the other side ends the connection; return how: ``b"FIN"`` or ``b"RST"``."""
+        try:
+            rest = self.wire.receive()
+        except ConnectionResetError:
+            return b"RST"
+        assert rest == b"", f"more came: {rest[:100]!r}"
+        return b"FIN"
+
+
+class Hangup(ConnectionError):
+    """Raised by a handler to end its connection."""
+
+
+Handler = Callable[[Visit], None]
+
+
+class Origin(Service):
+    """Speaks HTTP/1.1 with keep-alive. ``/describe`` answers with what it saw of the request, as JSON."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Handler] = {"/describe": describe}
+        self._numbers = itertools.count(1)
+        super().__init__(self._talk)
+
+    def handle(self, handler: Handler) -> str:
+        """Have requests for a new path handled by ``handler``; return the path."""
+        path = f"/{handler.__name__.strip('_<>')}-{next(self._numbers)}"
+        self._handlers[path] = handler
+        return path
+
+    def _talk(self, wire: Wire) -> None:
+        while True:
+            wire.socket.settimeout(None)
+            wire.buffer = wire.receive()
+            wire.socket.settimeout(20)
+            if not wire.buffer:
+                return
+            head = wire.receive_head()
+            assert head["host"], "no Host"
+            assert not (head["content-length"] and head["transfer-encoding"]), "ambiguous framing"
+            leaked = [name for name, _ in head.fields if name.startswith(("x-pico", "x-piko"))]
+            assert not leaked, f"internal headers: {leaked}"
+            self._handlers[head.target.partition("?")[0]](Visit(wire, head))
+
+
+def describe(visit: Visit) -> None:
+    """Say what came."""
+    body = visit.body()
+    seen = {
+        "method": visit.head.method,
+        "target": visit.head.target,
+        "fields": visit.head.fields,
+        "size": len(body),
+        "sha256": hashlib.sha256(body).hexdigest(),
+    }
+    visit.respond(json.dumps(seen).encode(), "Content-Type: application/json\r\n")
