@@ -229,6 +229,14 @@ class TwoEnds(RuleBasedStateMachine):
             end.consume(stream_id, end.unread[stream_id] // share)
 
     @rule(side=st.integers(0, 1))
+    def read_everything(self, side: int) -> None:
+        end, other = self.ends[side], self.ends[1 - side]
+        other.flush()
+        self.transfer(other, len(other.wire))
+        for stream_id, size in end.unread.items():
+            end.consume(stream_id, size)
+
+    @rule(side=st.integers(0, 1))
     def pause(self, side: int) -> None:
         self.ends[side].tunnel.pause_output()
 

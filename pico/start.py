@@ -56,7 +56,7 @@ def run_server(config: ServerConfig, runtime: str | None) -> Exit:
         from pico_core.server.node import ServerNode
 
         entropy = _entropy()
-        return ServerNode(config, draw_node_id(config.cluster, entropy), entropy)
+        return ServerNode(config, draw_node_id(config.cluster, entropy), entropy, private_host())
 
     return _run(make, config.log, runtime)
 
@@ -85,6 +85,23 @@ def run_forward(config: ForwardConfig, runtime: str | None) -> Exit:
         return ForwardNode(config, _entropy())
 
     return _run(make, config.log, runtime)
+
+
+def private_host() -> str:
+    """Return the address of this machine that packets to others come from; loopback where there is no network.
+
+    Connecting a datagram socket only chooses a route: nothing is sent.
+    """
+    import socket
+
+    for family, somewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((somewhere, 9))
+                return str(probe.getsockname()[0])
+        except OSError:  # no route, or no such family
+            continue
+    return "127.0.0.1"
 
 
 def _entropy() -> Random:

@@ -319,8 +319,6 @@ class FrameDecoder:
             length &= LENGTH_BITS
             if first & CONTROL:
                 at = self._receive_control(data, at, first, length, items)
-                if self._ended:
-                    break
                 continue
             start = at + 2
             if length >= LENGTH_16:
@@ -332,8 +330,7 @@ class FrameDecoder:
             if start > size:
                 self._partial = data[at:]
                 break
-            if first != FINAL_BINARY:
-                self._in_message = first < FINAL
+            self._in_message = first < FINAL
             if masked:
                 self._mask = data[start - 4 : start]
             at = start + length
@@ -381,7 +378,7 @@ class FrameDecoder:
         return length
 
     def _receive_control(self, data: bytes, at: int, first: int, length: int, items: list[Item]) -> int:
-        """Take a control frame, whole or not at all yet, and return where it ends."""
+        """Take a control frame, whole or not at all yet, and return where to go on: nowhere after a close frame."""
         if length > MAX_CONTROL_BYTES:
             raise self._error(PROTOCOL_ERROR, "control frame too large", items)
         start = at + 6 if self._masked else at + 2
@@ -399,6 +396,7 @@ class FrameDecoder:
             items.append(Pong(payload))
         else:
             items.append(self._close(payload, items))
+            return len(data)
         return end
 
     def _close(self, payload: bytes, items: list[Item]) -> CloseReceived:

@@ -1,26 +1,10 @@
-"""What a node knows of the others, and which of them takes a request.
+"""What a node knows of the others by endpoint, and which of them takes a request."""
 
-Two questions are kept apart. *Is it a member?* is gossip's to answer, slowly and in agreement with others. *Can I
-forward to it now?* is answered here, from this node's own experience: a node that just failed is avoided for a moment,
-whatever gossip says, and one that answers is used again at once.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
-from typing import Protocol
 
 from pico_core.config.values import Address
-
-AVOID_FIRST_S = 0.5
-AVOID_MOST_S = 8.0
-"""How long a node is avoided after one failure, doubled with each further one in a row."""
-
-
-class Entropy(Protocol):
-    """The part of ``random.Random`` used here."""
-
-    def random(self) -> float:
-        """Return a number from 0 up to but not including 1."""
+from pico_core.gossip.entropy import Entropy
 
 
 class Status(Enum):
@@ -34,50 +18,34 @@ class Status(Enum):
 class RemoteNode:
     """Another node. ``endpoints`` says how many upstreams it has for each endpoint."""
 
-    __slots__ = (
-        "_avoid_until",
-        "_failures",
-        "admin_addr",
-        "draining",
-        "endpoints",
-        "id",
-        "proxy_addr",
-        "requests",
-        "status",
-    )
+    __slots__ = ("admin_addr", "draining", "endpoints", "gossip_host", "id", "proxy_addr", "requests", "status")
 
-    def __init__(self, node_id: str) -> None:
+    def __init__(self, node_id: str, gossip_host: str) -> None:
         self.id = node_id
+        self.gossip_host = gossip_host
         self.status = Status.ACTIVE
         self.draining = False
         self.proxy_addr: Address | None = None
         self.admin_addr: Address | None = None
         self.endpoints: dict[str, int] = {}
         self.requests = 0
-        self._failures = 0
-        self._avoid_until = 0.0
 
-    def failed(self, now: float) -> None:
-        """Record that forwarding to it just failed."""
-        wait_s = min(AVOID_FIRST_S * 2**self._failures, AVOID_MOST_S)
-        self._failures = min(self._failures + 1, 10)
-        self._avoid_until = now + wait_s
-
-    def answered(self) -> None:
-        """Record that forwarding to it just worked."""
-        self._failures = 0
-        self._avoid_until = 0.0
-
-    def avoided(self, now: float) -> bool:
-        """Say whether it should not be chosen while there is another one."""
-        return self._avoid_until > now or self.draining
+    @property
+    def upstreams(self) -> int:
+        """How many upstreams it has in all."""
+        return sum(self.endpoints.values())
 
 
 class ClusterView:
-    """All other nodes by ID, and by endpoint those that serve it."""
+    """All other nodes by ID, and by endpoint those that serve it.
 
-    def __init__(self, entropy: Entropy) -> None:
+    ``can_forward(node_id, now)`` says whether a node is a good choice right now, by this node's own experience; that
+    is another question than whether it is a member.
+    """
+
+    def __init__(self, entropy: Entropy, can_forward: Callable[[str, float], bool]) -> None:
         self._entropy = entropy
+        self._can_forward = can_forward
         self._nodes: dict[str, RemoteNode] = {}
         self._serving: dict[str, dict[str, RemoteNode]] = {}
 
@@ -85,15 +53,19 @@ class ClusterView:
         """All nodes, in the order they became known."""
         return iter(self._nodes.values())
 
+    def __bool__(self) -> bool:
+        """Whether any other node is known."""
+        return bool(self._nodes)
+
     def get(self, node_id: str) -> RemoteNode | None:
         """Return a node."""
         return self._nodes.get(node_id)
 
-    def add(self, node_id: str) -> RemoteNode:
+    def add(self, node_id: str, gossip_host: str) -> RemoteNode:
         """Return the node, new if it was unknown."""
         node = self._nodes.get(node_id)
         if node is None:
-            node = self._nodes[node_id] = RemoteNode(node_id)
+            node = self._nodes[node_id] = RemoteNode(node_id, gossip_host)
         return node
 
     def forget(self, node_id: str) -> None:
@@ -114,11 +86,18 @@ class ClusterView:
             if not serving:
                 del self._serving[endpoint]
 
+    def is_member(self, host: str) -> bool:
+        """Say whether ``host`` is the address of a node, so that its word about a client counts."""
+        return any(
+            host == node.gossip_host or (node.proxy_addr is not None and host == node.proxy_addr.host)
+            for node in self._nodes.values()
+        )
+
     def choose(self, endpoint: str, avoid: Sequence[object], now: float) -> RemoteNode | None:
         """Return a node that serves ``endpoint``, by chance weighted with its number of upstreams.
 
-        Nodes in ``avoid`` were tried already and are never returned. Those that just failed or drain are returned only
-        if there is no other, and unreachable ones after those: a request that may fail beats one that certainly does.
+        Nodes in ``avoid`` were tried already and are never returned. Those that just failed, drain or are unreachable
+        are returned only if there is no other: a request that may fail beats one that certainly does.
         """
         serving = self._serving.get(endpoint)
         if serving is None:
@@ -128,9 +107,8 @@ class ClusterView:
             for node in serving.values()
             if node.status is not Status.LEFT and node.proxy_addr is not None and node not in avoid
         ]
-        reachable = [node for node in candidates if node.status is Status.ACTIVE]
-        preferred = [node for node in reachable if not node.avoided(now)]
-        return self._weighted(endpoint, preferred or reachable or candidates)
+        good = [node for node in candidates if not node.draining and self._can_forward(node.id, now)]
+        return self._weighted(endpoint, good or candidates)
 
     def _weighted(self, endpoint: str, candidates: list[RemoteNode]) -> RemoteNode | None:
         if len(candidates) <= 1:

@@ -22,7 +22,7 @@ MAX_ACCUSED = 32
 ROUNDS_PER_PING = 2
 ROUNDS_UNTIL_ACCUSED = 10
 """Five pings: at 5 % loss one accusation in 100,000 rounds is false, at 25 % one in 200."""
-ROUNDS_UNTIL_VERDICT = 32
+ROUNDS_UNTIL_VERDICT = 28
 """Longer than the pauses of a process held by a CPU limit, and within 5 s of a crash together with the rest."""
 ROUNDS_BETWEEN_LATE_PINGS = 10
 """For nodes that we alone cannot reach: the link is cut, not the node dead."""

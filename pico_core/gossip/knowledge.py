@@ -6,7 +6,7 @@ trust where that would matter: who is dead stays dead until it answers itself.
 
 from collections.abc import Callable
 
-from pico_core.gossip.address import literal_address, split_address
+from pico_core.gossip.address import literal_address
 from pico_core.gossip.counters import Counters
 from pico_core.gossip.events import NodeDraining, NodeUpdated, Output
 from pico_core.gossip.failure import FailureDetector, unpack_accusations
@@ -73,8 +73,8 @@ class Knowledge:
     def sender(self, node_id: str, addr: str, host: str, port: int | None, now: float) -> Member | None:
         """Return the node a message is from, adding it if it is new.
 
-        ``None`` if it is buried, or its address is not where the message is from. A new name at the address of an
-        active node means that the older process is gone. ``port`` is ``None`` where it says nothing (TCP).
+        ``None`` if it is buried, or its address is not where the message is from. ``port`` is ``None`` where it says
+        nothing (TCP).
         """
         members = self._members
         member = members.nodes.get(node_id)
@@ -82,7 +82,7 @@ class Knowledge:
             return member
         matches = source_matches(addr, host)
         if member is None:
-            return self._newcomer(node_id, addr, now) if matches and node_id not in members.graves else None
+            return self._add(node_id, addr, now) if matches and node_id not in members.graves else None
         if member.addr != addr and matches:
             members.moved(member, addr, now)
         if not member.host and port is not None:
@@ -93,7 +93,7 @@ class Knowledge:
         """Return a buried node that has just proved to live, as a new member; ``None`` if it is none or elsewhere."""
         if node_id not in self._members.graves or not source_matches(addr, host):
             return None
-        return self._newcomer(node_id, addr, now)
+        return self._add(node_id, addr, now)
 
     def has_left_for_good(self, node_id: str) -> bool:
         """Return whether a node is buried after it left: then only a claim to be active brings it back."""
@@ -101,9 +101,13 @@ class Knowledge:
         return grave is not None and grave.has_left
 
     def answered(self, member: Member, now: float) -> None:
-        """A node answered us: it lives, and it hears us."""
+        """A node answered us: it lives, and it hears us. Who had its address before is gone."""
         member.answered_at = now
-        member.verified = True
+        if not member.verified:
+            member.verified = True
+            older, member.replaces = member.replaces, None
+            if older is not None and older.status is Status.ACTIVE:
+                self.unreachable(older, "another node answers at its address", now)
         self._failure.answered(member.id)
         if member.status is Status.UNREACHABLE:
             self._members.reachable(member, now)
@@ -121,13 +125,6 @@ class Knowledge:
         if now >= dead.hinted_at + pause_s and address is not None:
             dead.hinted_at = now
             self._ping(node_id, dead.addr, 0, *address)
-
-    def _newcomer(self, node_id: str, addr: str, now: float) -> Member | None:
-        address = split_address(addr)
-        older = self._members.by_address.get(address) if address is not None else None
-        if older is not None and older.status is Status.ACTIVE:
-            self.unreachable(older, "another node answers at its address", now)
-        return self._add(node_id, addr, now)
 
     def _add(self, node_id: str, addr: str, now: float) -> Member | None:
         member = self._members.add(node_id, addr, now)

@@ -65,6 +65,7 @@ class Member:
         "quiet_delta",
         "quiet_reply",
         "quiet_request",
+        "replaces",
         "state",
         "status",
         "status_at",
@@ -82,6 +83,7 @@ class Member:
         self.verified = False
         self.is_pico = False
         self.draining = False
+        self.replaces: Member | None = None
         self.move(addr)
 
     def move(self, addr: str) -> None:
@@ -146,6 +148,7 @@ class Members:
         self.graves.pop(node_id, None)
         member = Member(node_id, addr, NodeState(self._budget), now)
         self.nodes[node_id] = member
+        member.replaces = self.by_address.get((member.host, member.port))
         self._place(member)
         self._activate(member)
         self._emit(NodeJoined(node_id, addr))

@@ -66,6 +66,8 @@ class RequestHead(msgspec.Struct, gc=False):
     endpoint: bytes = b""
     forwarded: bool = False
     """The message says that another node forwarded it; whether to believe it is the proxy's decision."""
+    forwarded_by_pico: bool = False
+    """That node is a Pico node, which understands 421."""
     forwarded_for: bytes = b""
     forwarded_proto: bytes = b""
     forwarded_host: bytes = b""
@@ -325,13 +327,11 @@ def _response_error(head: bytes | bytearray) -> MessageError:
 
 def _field_error(lines: bytes | bytearray) -> MessageError:
     """Say what is wrong with the first bad one of some field lines."""
-    for line in lines.split(b"\r\n"):
-        if line[:1] == b" " or line[:1] == b"\t":
-            return MessageError(400, "folded header field")
-        if _blank_before_colon.match(line):
-            return MessageError(400, "blank before the colon of a header field")
-        if not FIELD_LINES.fullmatch(line + b"\r\n"):
-            break
+    line = next(line for line in lines.split(b"\r\n") if not FIELD_LINES.fullmatch(line + b"\r\n"))
+    if line[:1] == b" " or line[:1] == b"\t":
+        return MessageError(400, "folded header field")
+    if _blank_before_colon.match(line):
+        return MessageError(400, "blank before the colon of a header field")
     return MessageError(400, "malformed header field")
 
 
@@ -603,7 +603,8 @@ def _apply_request_notes(request: RequestHead, notes: dict[bytes, bytes], *, upg
     if b"te" in notes:
         request.te_trailers = b"trailers" in [item.strip(b" \t") for item in notes[b"te"].lower().split(b",")]
     request.endpoint = _agreed(get(b"x-pico-endpoint", b""), get(b"x-piko-endpoint", b""))
-    request.forwarded = get(b"x-pico-forward") == b"true" or get(b"x-piko-forward") == b"true"
+    request.forwarded_by_pico = get(b"x-pico-forward") == b"true"
+    request.forwarded = request.forwarded_by_pico or get(b"x-piko-forward") == b"true"
     request.forwarded_for = get(b"x-forwarded-for", b"")
     request.forwarded_proto = get(b"x-forwarded-proto", b"")
     request.forwarded_host = get(b"x-forwarded-host", b"")

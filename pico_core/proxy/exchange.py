@@ -201,6 +201,8 @@ class Exchange(msgspec.Struct, eq=False):
         """Pass on a response that came in one piece, of known length. Next: ``complete``."""
         self.status = head.status
         self.sent_bytes = len(body)
+        if not self.request_done:
+            self._close_after = True  # the rest of the request will not be read: say so (RFC 9112 section 9.6)
         self.downstream.channel.send(response_bytes(head, self._connection_field()) + body)
 
     def respond(self, head: ResponseHead, body: BodyReader | None, pieces: list[Payload], now: float) -> None:
@@ -216,6 +218,8 @@ class Exchange(msgspec.Struct, eq=False):
             else:  # HTTP/1.0 knows no chunks: the end of the connection ends the body
                 head.chunked = False
                 self._close_after = True
+        if body is None and not self.request_done:
+            self._close_after = True
         out: list[Payload] = [response_bytes(head, self._connection_field())]
         if body is not None and (pieces or body.done):
             size = sum(map(len, pieces))
@@ -314,6 +318,11 @@ class Exchange(msgspec.Struct, eq=False):
             self.choose_again(now)
         else:
             self.fail(502, "upstream unreachable", now)
+
+    @property
+    def can_choose_again(self) -> bool:
+        """Whether the request could be sent elsewhere."""
+        return self.tries < MAX_TRIES and self._replay_possible()
 
     def choose_again(self, now: float) -> None:
         """Have the service choose another upstream, or give up after ``MAX_TRIES``."""

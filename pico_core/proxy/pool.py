@@ -61,10 +61,20 @@ class ConnectionPool:
     """Connections to ``host:port``, opened when an exchange needs one. See ``send``."""
 
     def __init__(
-        self, node: Node, host: str, port: int, *, limit: int, idle_timeout_s: float, connect_timeout_s: float
+        self,
+        node: Node,
+        host: str,
+        port: int,
+        *,
+        limit: int,
+        idle_timeout_s: float,
+        connect_timeout_s: float,
+        retries_misdirected: bool = False,
     ) -> None:
+        """``retries_misdirected`` says that a 421 from there means: not processed, choose again."""
         self.host = host
         self.port = port
+        self.retries_misdirected = retries_misdirected
         self._node = node
         self._idle = IdleConnections(limit, idle_timeout_s)
         self._connect_timeout_s = connect_timeout_s

@@ -13,11 +13,16 @@ if TYPE_CHECKING:
 MAX_INTERIM_RESPONSES = 16
 """More 1xx heads than this before a final one is a broken upstream, not a slow one."""
 
+MISDIRECTED = 421
+
 RESPONSE_LIMITS = HeadLimits()
 
 
 class UpstreamSource(Protocol):
     """Where an upstream connection came from and goes back to: a tunnel's streams, or a pool of TCP connections."""
+
+    retries_misdirected: bool
+    """Whether a 421 means that the request was not processed and should be sent elsewhere."""
 
     def release(self, upstream: "UpstreamConnection", now: float) -> None:
         """The exchange is over and the connection can serve another one."""
@@ -61,8 +66,8 @@ class UpstreamConnection:
     def give_up(self, now: float) -> None:
         """The exchange no longer wants an answer: reset the channel, so that the service sees it at once."""
         self.channel.abort()
-        self.source.discard(self, now)
         self.exchange = None
+        self.source.discard(self, now)
 
     def leave_to_pipe(self) -> None:
         """The channel carries raw bytes from now on and never comes back here."""
@@ -91,6 +96,10 @@ class UpstreamConnection:
             rest = read[1]
             if head.status == 101:
                 exchange.switch_protocols(head, rest, now)
+                return
+            if head.status == MISDIRECTED and self.source.retries_misdirected and exchange.can_choose_again:
+                self.give_up(now)
+                exchange.refused(now)
                 return
             if head.status >= 200:
                 if head.content_length == len(rest) and not (rest and is_bodiless(head, exchange.head.method)):

@@ -12,17 +12,28 @@ time, and keep their tunnel here until they have another one.
 
 from enum import Enum
 
-from pico_core.boundary import Exit, Listen, ListenFailed, Listening, ShutdownRequested, StopListening
+from pico_core.boundary import (
+    DatagramReceived,
+    Exit,
+    Listen,
+    ListenDatagram,
+    ListenFailed,
+    Listening,
+    Resolved,
+    ShutdownRequested,
+    StopListening,
+)
 from pico_core.channel import TcpChannel
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
+from pico_core.entropy import Entropy
 from pico_core.http.plain import JSON, TEXT, PlainConnection
 from pico_core.metrics import ServerMetrics
 from pico_core.node import Node
+from pico_core.server.cluster import Cluster
 from pico_core.server.proxy import ProxyService
 from pico_core.server.registry import Registry
 from pico_core.server.tunnels import TunnelConnection
-from pico_core.websocket import Entropy
 
 DRAIN_CHECK_S = 0.1
 """How often a draining node looks whether it can leave."""
@@ -30,8 +41,22 @@ DRAIN_CHECK_S = 0.1
 DRAIN_SPREAD_S = 1.0
 """Over how long a draining node asks its agents to leave, so that the others are not stormed."""
 
-STOP_RESERVE_S = 1.0
+SETTLE_S = 2.0
+"""How long a node waits for the routes of a cluster before it calls itself ready without them."""
+
+READY_CHECK_S = 0.05
+
+LEAVE_S = 1.0
+"""How long a node waits for others to hear its goodbye."""
+
+STOP_RESERVE_S = 2.0
 """How long before the grace period ends a node gives up on what is still in flight."""
+
+
+GOSSIP_STREAMS = "gossip-streams"
+"""The listener for gossip over TCP; ``gossip`` is the one for datagrams."""
+
+UNSPECIFIED = ("", "0.0.0.0", "::")  # noqa: S104 - recognised, not bound
 
 
 class State(Enum):
@@ -46,7 +71,8 @@ class State(Enum):
 class ServerNode(Node):
     """A ``NodeMachine``. ``node_id`` is new at every start; ``entropy`` drives every random choice."""
 
-    def __init__(self, config: ServerConfig, node_id: str, entropy: Entropy) -> None:
+    def __init__(self, config: ServerConfig, node_id: str, entropy: Entropy, private_host: str = "127.0.0.1") -> None:
+        """``private_host`` is this machine's address among the nodes, where no bind or advertised address says more."""
         super().__init__()
         self.config = config
         self.node_id = node_id
@@ -54,15 +80,21 @@ class ServerNode(Node):
         self.metrics = ServerMetrics()
         self.registry: Registry[TunnelConnection] = Registry(self._endpoint_changed)
         self.tunnels: dict[TunnelConnection, None] = {}
+        self.cluster: Cluster | None = None
         self._entropy = entropy
+        self._private_host = private_host
+        self._addresses: dict[str, Address] = {}
         self._proxy = ProxyService(self, config)
         self._listeners = {
             "admin": config.admin.bind_addr,
+            "gossip": config.cluster.gossip.bind_addr,
             "upstream": config.upstream.bind_addr,
             "proxy": config.proxy.bind_addr,
         }
         self._opening: dict[str, None] = {}
         self._drain_began_at = 0.0
+        self._ready_by = 0.0
+        self._leave_by = 0.0
 
     @property
     def draining(self) -> bool:
@@ -75,23 +107,58 @@ class ServerNode(Node):
         """Open the ports, admin first, so that whoever watches sees the node come up."""
         for name, address in self._listeners.items():
             self._opening[name] = None
-            self.emit(Listen(name, address.host, address.port))
+            self.emit(Listen(GOSSIP_STREAMS if name == "gossip" else name, address.host, address.port))
 
     def on_listening(self, event: Listening, now: float) -> None:
         """Ready once every port is open; readiness never waits for peers."""
-        self.log("info", event.listener, "listening", addr=str(Address(event.host, event.port)))
+        if event.listener == GOSSIP_STREAMS:  # gossip has the same port on TCP and UDP
+            self.emit(ListenDatagram("gossip", event.host, event.port))
+            return
+        address = Address(event.host, event.port)
+        self._addresses[event.listener] = address
         self._opening.pop(event.listener, None)
+        self.log("info", event.listener, "listening", addr=str(address))
         if not self._opening and self.state is State.STARTING:
+            self._join(now)
+
+    def _join(self, now: float) -> None:
+        """Join the cluster, now that our own addresses are known."""
+        config = self.config
+        given = {
+            "gossip": config.cluster.gossip.advertise_addr,
+            "proxy": config.proxy.advertise_addr,
+            "admin": config.admin.advertise_addr,
+        }
+        addresses = {name: advertised or self._reachable(self._addresses[name]) for name, advertised in given.items()}
+        self.cluster = Cluster(self, config, addresses, self._entropy)
+        self.cluster.start(now)
+        for endpoint, tunnels in self.registry.counts().items():
+            self.cluster.set_endpoint(endpoint, tunnels, now)
+        self._ready_by = now + SETTLE_S
+        self._check_ready(now)
+
+    def _reachable(self, bound: Address) -> Address:
+        """Return the address others reach a bound one at: itself, if it names one, else this machine's."""
+        return Address(self._private_host, bound.port) if bound.host in UNSPECIFIED else bound
+
+    def _check_ready(self, now: float) -> None:
+        """Become ready once the routes of the cluster are known, or soon, whether anybody answers or not."""
+        if self.state is not State.STARTING or self.cluster is None:
+            return
+        if self.cluster.settled or now >= self._ready_by:
             self.state = State.RUNNING
             self.log("info", "server", "ready", node_id=self.node_id)
+        else:
+            self.timers.schedule(now + READY_CHECK_S, self._check_ready)
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
         """A node without one of its ports is of no use."""
-        address = self._listeners[event.listener]
-        self._stop(
+        name = event.listener.removesuffix("-streams")
+        key = "cluster.gossip" if name == "gossip" else name
+        self.stop(
             1,
-            f"cannot listen on {event.listener} address '{address}': {event.reason}; "
-            f"choose another one with --{event.listener}.bind-addr",
+            f"cannot listen on {name} address '{self._listeners[name]}': {event.reason}; "
+            f"choose another one with --{key}.bind-addr",
         )
 
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
@@ -100,6 +167,11 @@ class ServerNode(Node):
             self._proxy.accept(channel, now)
         elif listener == "upstream":
             TunnelConnection(channel, self, now)
+        elif listener == GOSSIP_STREAMS:
+            if self.cluster is None:
+                channel.close()
+            else:
+                self.cluster.accept(channel, now)
         else:
             PlainConnection(channel, self, self.timers, now)
 
@@ -131,7 +203,28 @@ class ServerNode(Node):
         self.warn("upstream", "tunnel refused", client=client, status=status, reason=reason)
 
     def _endpoint_changed(self, endpoint: str, count: int) -> None:
-        self.log("debug", "upstream", "endpoint", endpoint=endpoint, tunnels=count)
+        if self.cluster is not None:
+            self.cluster.set_endpoint(endpoint, count, self.now)
+
+    def shed(self, count: int, now: float) -> None:
+        """Ask ``count`` agents to go elsewhere."""
+        staying = [tunnel for tunnel in self.tunnels if not tunnel.asked_to_leave]
+        for tunnel in staying[:count]:
+            tunnel.drain(now)
+        if count:
+            self.log("info", "upstream", "shedding tunnels", count=count)
+
+    # --- gossip ---
+
+    def on_datagram(self, event: DatagramReceived, now: float) -> None:
+        """Pass it to gossip."""
+        if self.cluster is not None:
+            self.cluster.datagram(event, now)
+
+    def on_resolved(self, event: Resolved, now: float) -> None:
+        """Pass it to gossip, which asked."""
+        if self.cluster is not None:
+            self.cluster.resolved(event, now)
 
     # --- admin ---
 
@@ -150,12 +243,14 @@ class ServerNode(Node):
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """The first request drains, a second one ends the node at once."""
         if self.draining:
-            self._stop(1, "stopped at once by a second signal")
+            self.stop(1, "stopped at once by a second signal")
             return
         self.state = State.DRAINING
         self._drain_began_at = now
         self._proxy.closing = True
         self.log("info", "server", "draining", grace_period_s=self.config.grace_period_s)
+        if self.cluster is not None:
+            self.cluster.drain(now)
         tunnels = list(self.tunnels)
         for index, tunnel in enumerate(tunnels):
             self.timers.schedule(now + DRAIN_SPREAD_S * index / len(tunnels), tunnel.drain)
@@ -169,13 +264,24 @@ class ServerNode(Node):
         if not idle and not out_of_time:
             self.timers.schedule(now + DRAIN_CHECK_S, self._check_drained)
             return
-        for name in self._listeners:
+        for name in ("proxy", "upstream"):
             self.emit(StopListening(name))
         for tunnel in list(self.tunnels):
             tunnel.close(now)
-        self.log("info", "server", "stopped", in_flight=self.metrics.requests_in_flight)
-        self._stop(0, "")
+        if self.cluster is not None:
+            self.cluster.leave(now)
+        self._leave_by = now + LEAVE_S
+        self._check_left(now)
 
-    def _stop(self, code: int, message: str) -> None:
+    def _check_left(self, now: float) -> None:
+        """Exit once the others know."""
+        if self.cluster is not None and not self.cluster.left and now < self._leave_by:
+            self.timers.schedule(now + READY_CHECK_S, self._check_left)
+            return
+        self.log("info", "server", "stopped", in_flight=self.metrics.requests_in_flight)
+        self.stop(0, "")
+
+    def stop(self, code: int, message: str) -> None:
+        """Leave the driver now; ``message`` says why, where ``code`` is not 0."""
         self.state = State.STOPPED
         self.emit(Exit(code, message))

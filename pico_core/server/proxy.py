@@ -9,7 +9,7 @@ from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.downstream import DownstreamConnection
 from pico_core.proxy.endpoint import endpoint_of
 from pico_core.proxy.exchange import MAX_TRIES, Exchange
-from pico_core.proxy.upstream import UpstreamConnection
+from pico_core.proxy.upstream import MISDIRECTED, UpstreamConnection
 from pico_core.server.tcp_route import RESERVED, accept_tcp_route, tcp_endpoint
 
 if TYPE_CHECKING:
@@ -57,20 +57,54 @@ class ProxyService:
         """Send the request to another upstream, or to the same one if it is the only one."""
         self._metrics.retries += 1
         exchange.avoid = (*exchange.avoid, exchange.route)
-        self._route(exchange, now)
+        if exchange.head.target.startswith(RESERVED):
+            self._route_tcp(exchange, now)
+        else:
+            self._route(exchange, now)
 
     def _route(self, exchange: Exchange, now: float) -> None:
         upstream = self._acquire(exchange, fresh=False)
         if upstream is None:
-            exchange.fail(502, "no available upstreams", now)
+            self._route_to_node(exchange, now)
             return
         self._metrics.upstream_requests += 1
-        exchange.forward(upstream, b"%b%b\r\n" % (exchange.downstream.added_fields, exchange.head.host), now)
+        exchange.forward(upstream, self._added_fields(exchange), now)
+
+    def _route_to_node(self, exchange: Exchange, now: float) -> None:
+        """Forward to a node that has an upstream, unless the request has made its one hop already."""
+        head = exchange.head
+        cluster = self._node.cluster
+        from_node = head.forwarded and cluster is not None and cluster.view.is_member(exchange.downstream.client)
+        peer = None
+        if cluster is not None and not from_node:
+            peer = cluster.view.choose(exchange.endpoint, exchange.avoid, now)
+        if cluster is not None and peer is not None:
+            cluster.peers.forward(exchange, peer, self._added_fields(exchange), now)
+        elif from_node and head.forwarded_by_pico:
+            exchange.fail(MISDIRECTED, "no available upstreams", now)
+        else:
+            exchange.fail(502, "no available upstreams", now)
+
+    def _added_fields(self, exchange: Exchange) -> bytes:
+        """Return what the service is told about the client. Only nodes are believed what they say about it."""
+        head = exchange.head
+        downstream = exchange.downstream
+        if head.forwarded and self._node.cluster is not None and self._node.cluster.view.is_member(downstream.client):
+            chain = head.forwarded_for + b", " if head.forwarded_for else b""
+            return b"X-Forwarded-For: %b%b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
+                chain,
+                downstream.client.encode(),
+                head.forwarded_proto or b"http",
+                head.forwarded_host or head.host,
+            )
+        return b"%b%b\r\n" % (downstream.added_fields, head.host)
 
     def _route_tcp(self, exchange: Exchange, now: float) -> None:
         upstream = self._acquire(exchange, fresh=True)
         if upstream is None:
-            exchange.fail(502, "no available upstreams", now)
+            if not exchange.head.upgrade:
+                raise MessageError(426, "a WebSocket is wanted here")
+            self._route_to_node(exchange, now)
             return
         channel = exchange.downstream.channel
         assert isinstance(channel, TcpChannel), "the proxy port has no other channels"

@@ -69,6 +69,8 @@ class TunnelHost(Protocol):
 class TunnelConnection:
     """One agent's connection: handshake, then streams. It is the source of the upstream connections inside it."""
 
+    retries_misdirected = False
+
     __slots__ = (
         "_host",
         "_idle",
@@ -76,6 +78,7 @@ class TunnelConnection:
         "_open",
         "_reader",
         "_tunnel",
+        "asked_to_leave",
         "channel",
         "deadline_at",
         "endpoint",
@@ -90,6 +93,7 @@ class TunnelConnection:
         self.instance = b""
         self.in_flight = 0
         self.leaving = False
+        self.asked_to_leave = False
         self.deadline_at = now + HANDSHAKE_TIMEOUT_S
         self._host = host
         self._reader: HeadReader | None = HeadReader(HANDSHAKE_LIMITS)
@@ -179,10 +183,19 @@ class TunnelConnection:
         self._close_if_done(now)
 
     def drain(self, now: float) -> None:
-        """Ask the agent to go elsewhere. It keeps this tunnel until it has another one (see ``docs/``)."""
-        if self._tunnel is not None:
-            self._tunnel.go_away()
-            self._mark_dirty()
+        """Ask the agent to go elsewhere.
+
+        Our agents keep this tunnel until they have another one. Others (Piko's) do not react to GO_AWAY: their tunnel
+        gets no more requests and is closed when those in flight end, which makes them connect again.
+        """
+        if self._tunnel is None or self.asked_to_leave:
+            return
+        self.asked_to_leave = True
+        self._tunnel.go_away()
+        self._mark_dirty()
+        if not self.instance:
+            self._leave(now)
+            self._close_if_done(now)
 
     def close(self, now: float) -> None:
         """End the tunnel now."""

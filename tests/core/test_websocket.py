@@ -3,7 +3,9 @@
 import base64
 
 import pytest
+from websockets.utils import apply_mask as slow_apply_mask
 
+from pico_core import websocket
 from pico_core.errors import LocalProtocolError, RemoteProtocolError
 from pico_core.websocket import (
     ClientHandshake,
@@ -338,6 +340,8 @@ def test_a_server_takes_no_unmasked_frame() -> None:
 
 # --- frames, sending ---
 
+PATTERN = bytes(range(256)) * 17
+
 
 def flat(data: bytes | tuple[bytes | memoryview, ...]) -> bytes:
     return data if isinstance(data, bytes) else b"".join(data)
@@ -381,6 +385,12 @@ def test_the_key_goes_on_over_all_pieces() -> None:
     message = flat(encode_frame(pieces, sum(map(len, pieces)), Bits(0x11223344)))
     items = FrameDecoder(masked=True).receive(message)
     assert items == [b"".join(pieces)]
+
+
+def test_masks_alike_with_and_without_the_compiled_helper() -> None:
+    for size in (0, 1, 5, 64, 4_099):
+        payload = memoryview(PATTERN)[:size]
+        assert websocket.apply_mask(payload, b"\x01\x02\xf3\x04") == slow_apply_mask(payload, b"\x01\x02\xf3\x04")
 
 
 def test_encodes_control_frames() -> None:

@@ -1,6 +1,7 @@
 """Heads: what is read, what is refused and with which status, what is written."""
 
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -839,18 +840,17 @@ def seconds_to_parse(lines: bytes) -> float:
     best = 1.0
     for _ in range(5):
         started = time.perf_counter()
-        try:
+        with suppress(MessageError):
             parse_request_head(head, GENEROUS)
-        except MessageError:
-            pass
         best = min(best, time.perf_counter() - started)
     return best
 
 
 @pytest.mark.parametrize("name", ADVERSARIES)
 def test_time_grows_no_faster_than_the_head(name: str) -> None:
+    # Four times the bytes: four times the time if it is linear, sixteen times if it is quadratic.
     make = ADVERSARIES[name]
-    assert seconds_to_parse(make(262_144)) < 4 * 3.5 * seconds_to_parse(make(65_536)) + 0.001
+    assert seconds_to_parse(make(262_144)) < 9 * seconds_to_parse(make(65_536)) + 0.001
 
 
 def test_a_dripping_head_costs_the_same_per_byte() -> None:
@@ -862,4 +862,4 @@ def test_a_dripping_head_costs_the_same_per_byte() -> None:
             reader.receive(b"b")
         return time.perf_counter() - started
 
-    assert seconds_to_drip(32_000) < 4 * 3.5 * min(seconds_to_drip(8_000) for _ in range(3))
+    assert seconds_to_drip(32_000) < 9 * min(seconds_to_drip(8_000) for _ in range(3))

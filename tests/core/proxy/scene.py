@@ -10,9 +10,7 @@ AGENT = 1
 CLIENT = 3
 
 GET = b"GET / HTTP/1.1\r\nHost: e1.example.com\r\n\r\n"
-FORWARDED = (
-    b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: e1.example.com\r\n"  #
-)
+FORWARDED = b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: e1.example.com\r\n"  #
 GET_SENT = b"GET / HTTP/1.1\r\nHost: e1.example.com\r\n" + FORWARDED + b"\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -45,7 +43,7 @@ def put_sent(body: bytes) -> bytes:
 
 def error(status: int, phrase: str, message: str, *fields: str, client: int = CLIENT) -> Send:
     """Return an answer of our own to the client."""
-    body = '{"error":"%s"}' % message
+    body = f'{{"error":"{message}"}}'
     lines = [
         f"HTTP/1.1 {status} {phrase}",
         "Content-Type: application/json",

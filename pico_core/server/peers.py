@@ -1,0 +1,88 @@
+"""Forwarding to other nodes: pooled connections, what a request carries on its one hop, and when to try elsewhere.
+
+A node never forwards what was forwarded to it. If it has no upstream for such a request, it answers 421 (Misdirected
+Request, RFC 9110 section 15.5.20), which says that nothing was processed, and the entry node chooses again: its route
+was stale, which is no error of anybody's. Piko nodes neither send nor expect 421, so they get the 502 they know.
+"""
+
+from typing import TYPE_CHECKING
+
+from pico_core.cluster.view import RemoteNode
+from pico_core.gossip.machine import Gossip
+from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.pool import ConnectionPool
+from pico_core.proxy.upstream import UpstreamConnection
+
+if TYPE_CHECKING:
+    from pico_core.server.node import ServerNode
+
+MAX_IDLE_CONNECTIONS = 256
+IDLE_TIMEOUT_S = 60.0
+CONNECT_TIMEOUT_S = 3.0
+"""Within a cluster a connection takes a millisecond; a node that needs seconds is as good as gone."""
+
+FORWARD_FIELDS = b"x-piko-forward: true\r\nx-pico-forward: true\r\nx-piko-endpoint: %b\r\n"
+"""The first is what Piko's nodes read, the second tells a Pico node that we understand 421."""
+
+
+class PeerPool(ConnectionPool):
+    """Connections to one node's proxy port."""
+
+    def __init__(self, node: "ServerNode", gossip: Gossip, peer: RemoteNode, host: str, port: int) -> None:
+        super().__init__(
+            node,
+            host,
+            port,
+            limit=MAX_IDLE_CONNECTIONS,
+            idle_timeout_s=IDLE_TIMEOUT_S,
+            connect_timeout_s=CONNECT_TIMEOUT_S,
+            retries_misdirected=True,
+        )
+        self._gossip = gossip
+        self._peer = peer
+
+    def release(self, upstream: UpstreamConnection, now: float) -> None:
+        """Keep the connection; the node works."""
+        self._gossip.report_forward_success(self._peer.id)
+        super().release(upstream, now)
+
+    def discard(self, upstream: UpstreamConnection, now: float) -> None:
+        """Forget the connection; if it broke under a request, that blames the node."""
+        if upstream.exchange is not None:
+            self._gossip.report_forward_failure(self._peer.id, now)
+        super().discard(upstream, now)
+
+
+class Peers:
+    """The pools, one for each node that requests were forwarded to."""
+
+    def __init__(self, node: "ServerNode", gossip: Gossip) -> None:
+        self._node = node
+        self._gossip = gossip
+        self._pools: dict[RemoteNode, PeerPool] = {}
+
+    def forward(self, exchange: Exchange, peer: RemoteNode, extra: bytes, now: float) -> None:
+        """Send the request to ``peer``, or elsewhere if that fails."""
+        address = peer.proxy_addr
+        assert address is not None, "only nodes with an address are chosen"
+        pool = self._pools.get(peer)
+        if pool is None or (pool.host, pool.port) != (address.host, address.port):
+            pool = self._pools[peer] = PeerPool(self._node, self._gossip, peer, address.host, address.port)
+        exchange.route = peer
+        peer.requests += 1
+        fields = FORWARD_FIELDS % exchange.endpoint.encode() + extra
+        pool.send(exchange, fields, now, self._unreachable, fresh=bool(exchange.head.upgrade))
+
+    def forget(self, peer: RemoteNode) -> None:
+        """The node is gone."""
+        pool = self._pools.pop(peer, None)
+        if pool is not None:
+            pool.close()
+
+    def _unreachable(self, exchange: Exchange, reason: str, now: float) -> None:
+        peer = exchange.route
+        assert isinstance(peer, RemoteNode), "set by forward"
+        self._gossip.report_forward_failure(peer.id, now)
+        self._node.warn("cluster", "cannot forward to a node", node=peer.id, reason=reason)
+        exchange.tries += 1
+        exchange.choose_again(now)
