@@ -197,6 +197,7 @@ class StreamChannel:
         self._ended = True
         self.user = DISCARD
         self._stream.reset()
+        self._stream.owner = GONE
         self._on_output()
 
     def pause_reading(self) -> None:
@@ -226,7 +227,23 @@ class StreamChannel:
         """The stream was reset by the peer, or its tunnel is gone (called by the tunnel's side)."""
         user, self.user = self.user, DISCARD
         self._ended = True
+        self._stream.owner = GONE
         user.on_lost(now)
+
+
+class _Gone:
+    """The owner of a stream that is over, for events that were on their way. It also unties stream and channel."""
+
+    user = DISCARD
+
+    def receive(self, data: Payload, now: float) -> None:
+        """Drop the bytes: the stream was reset."""
+
+    def lost(self, now: float) -> None:
+        """Nothing to do: it is over."""
+
+
+GONE = _Gone()
 
 
 def flush_tunnel(tunnel: Tunnel, channel: TcpChannel, on_more: Callable[[], None]) -> None:

@@ -32,6 +32,7 @@ from pico_core.boundary import (
     Connected,
     Input,
     Listen,
+    ListenDatagram,
     Listening,
     Log,
     NodeMachine,
@@ -259,9 +260,12 @@ class Play:
 def server_play(config: ServerConfig | None = None) -> Play:
     """Return a server whose ports are open, at 0 s."""
     play = Play(ServerNode(config or ServerConfig(), "node-1", random.Random(1)))
-    play >> Tick() << Listen("admin", "", 8002) << Listen("upstream", "", 8001) << Listen("proxy", "", 8000)
-    for port, name in enumerate(("proxy", "upstream", "admin"), 8000):
-        play >> Listening(name, "", port)
+    play >> Tick() << Listen("admin", "", 8002) << Listen("gossip-streams", "", 8003)
+    play << Listen("upstream", "", 8001) << Listen("proxy", "", 8000)
+    for name, port in (("admin", 8002), ("upstream", 8001), ("proxy", 8000)):
+        play >> Listening(name, "0.0.0.0", port)
+    play >> Listening("gossip-streams", "0.0.0.0", 8003) << ListenDatagram("gossip", "0.0.0.0", 8003)
+    play >> Listening("gossip", "0.0.0.0", 8003)
     assert play
     return play
 

@@ -24,6 +24,9 @@ from pico_core.websocket import ClientHandshake, Entropy
 
 FIRST_BACKOFF_S = 0.1
 LAST_BACKOFF_S = 15.0
+OVERLAP_S = 2.0
+"""How long a replaced tunnel still takes requests: by then every node has heard of the new one."""
+
 STABLE_S = 5.0
 """A tunnel that lived this long was a success: the next attempt comes at once, with a fresh backoff."""
 
@@ -102,7 +105,7 @@ class Listener:
             self._attempt.close(now)
             self._attempt = None
         for tunnel in self._tunnels:
-            tunnel.leave()
+            tunnel.leave(now)
         if not self._tunnels:
             self._done(now)
 
@@ -119,7 +122,7 @@ class Listener:
         """Registered: leave the older tunnels, whose work this one takes over."""
         self._attempt = None
         for older in self._tunnels:
-            older.leave()
+            self._node.timers.schedule(now + OVERLAP_S, older.leave)
         self._tunnels[tunnel] = None
         self.state = State.SERVING
         self._owner.listener_opened(self, now)

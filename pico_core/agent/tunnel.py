@@ -86,12 +86,12 @@ class AgentTunnel:
         """Whether the server accepted it and it is not lost."""
         return self._tunnel is not None and not self._over
 
-    def leave(self) -> None:
+    def leave(self, now: float) -> None:
         """Ask the server to route nothing here any more; the tunnel closes when the streams in flight have ended.
 
         A ping follows the GO_AWAY: its answer says that no stream is on its way any more.
         """
-        if self._tunnel is not None:
+        if self._tunnel is not None and not self._over:
             self._tunnel.go_away()
             self._last_ping = self._tunnel.session.ping()
             self._mark_dirty()

@@ -1,8 +1,9 @@
 """The gossip engine: membership, and every node's keys, on every node.
 
 One round, ten times a second, with one node after the other: our digest (what we know, up to which version) goes
-there; a delta (what we showed to lack) and its digest come back; a delta goes there. Each message is a datagram, any
-of them may be lost, and nothing waits for one. Every round is also a probe (``failure``), and TCP repairs what
+there; a delta (what we showed to lack) and its digest come back; a delta goes there. If that digest shows something
+newer that ours did not list, a short digest asks for it, and one more delta comes back. Each message is a datagram,
+any of them may be lost, and nothing waits for one. Every round is also a probe (``failure``), and TCP repairs what
 datagrams cannot (``streams``).
 
 The engine is a part of the server node, not a node of its own: methods in, outputs out of ``poll``, times in seconds
@@ -380,10 +381,26 @@ class Gossip:
         if len(delta) > budget_bytes:
             return
         self._send(delta, host, port)
+        if wanted and not digest.request and is_trusted and sender is not None and sender.asked:
+            sender.asked = False
+            self._ask(wanted, sender)
         if digest.request:
             room_bytes = budget_bytes if is_trusted else budget_bytes - len(delta)
             is_ping = all(entry.id != digest.node_id for entry in digest.entries)
             self._send_reply(wanted, room_bytes, host, port, is_ping=is_ping)
+
+    def _ask(self, wanted: list[Member], sender: Member) -> None:
+        """Ask for what a digest showed beyond what ours had listed: once in each round that we began."""
+        pieces = [self._local.quiet_reply]
+        room_bytes = self._digest_room_bytes
+        for member in wanted:
+            packed = member.packed()
+            room_bytes -= len(packed)
+            if room_bytes < 0:
+                break
+            pieces.append(packed)
+        self.counters.digest_entries_outbound += len(pieces) - 1
+        self._send(b"".join(pieces), sender.host, sender.port)
 
     def _send_reply(self, wanted: list[Member], room_bytes: int, host: str, port: int, *, is_ping: bool) -> None:
         """Send the digest that answers a digest; to a ping, a short one."""
@@ -414,6 +431,7 @@ class Gossip:
         body, count = self._digest_body([], self._digest_room_bytes)
         self.counters.digest_entries_outbound += count
         self._failure.probed(member.id, now)
+        member.asked = True
         self._send(self._local.quiet_request + body, member.host, member.port)
 
     def _send_ping(self, node_id: str, addr: str, version: int, host: str, port: int) -> None:

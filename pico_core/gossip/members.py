@@ -54,6 +54,7 @@ class Member:
     __slots__ = (
         "addr",
         "answered_at",
+        "asked",
         "changed_at",
         "digest_entry",
         "draining",
@@ -80,6 +81,7 @@ class Member:
         self.changed_at = now
         self.answered_at = -FORGET_AFTER_S
         self.hinted_at = -FORGET_AFTER_S
+        self.asked = False
         self.verified = False
         self.is_pico = False
         self.draining = False

@@ -200,7 +200,7 @@ class Session:
     def can_open_stream(self) -> bool:
         """Whether ``open_stream`` would succeed."""
         return (
-            not (self.failed or self.going_away or self.peer_going_away)
+            not (self.failed or self.peer_going_away)
             and len(self.streams) - self._incoming < self._max_outgoing_streams
             and self._next_id <= MAX_UINT32
         )
@@ -223,7 +223,11 @@ class Session:
         return self._pings_sent
 
     def go_away(self, code: GoAwayCode = GoAwayCode.NORMAL) -> None:
-        """Tell the peer to open no more streams, once; those that are open go on. Nor can we open any after it."""
+        """Tell the peer to open no more streams, once; those that are open go on.
+
+        Streams that the peer opens all the same are taken: they crossed the GO_AWAY on their way. We can still open
+        our own, which serves requests until the peer has found another place.
+        """
         if not self.going_away:
             self.going_away = True
             self._queue_frame(GO_AWAY, 0, 0, code)
@@ -440,7 +444,7 @@ class Session:
             self._break_off(f"stream {stream_id} opened while in use", events)
         elif self.output_bytes > MAX_OUTPUT_BYTES:
             self._break_off("the peer does not read our answers", events)
-        elif self.going_away or self._incoming >= self._max_incoming_streams:
+        elif self._incoming >= self._max_incoming_streams:
             self._queue_frame(WINDOW_UPDATE, RST, stream_id, 0)
             self._charge(now, events)
         else:

@@ -1,0 +1,272 @@
+"""Either side goes away: the other one can tell, and what can be saved is."""
+
+import pytest
+
+from pico_core.boundary import (
+    Abort,
+    Accepted,
+    Close,
+    ConnectionLost,
+    EofReceived,
+    Received,
+    Send,
+    SendEof,
+)
+from pico_core.proxy.exchange import MAX_REPLAY_BYTES, MAX_TRIES
+from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play, put, put_sent
+from tests.play import Data, End, GoAway, Nothing, Open, Play, Reset
+
+SECOND = 7
+UNREACHABLE = error(502, "Bad Gateway", "upstream unreachable")
+POST = GET.replace(b"GET", b"POST")
+POST_SENT = GET_SENT.replace(b"GET", b"POST")
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def asked(request: bytes = GET, sent: bytes = GET_SENT) -> Play:
+    """Return a play in which a client has asked and the agent was told."""
+    return proxy_play() >> Received(CLIENT, request) << Open(AGENT, 2) << Data(AGENT, 2, sent)
+
+
+def asked_of_two(request: bytes = GET, sent: bytes = GET_SENT) -> Play:
+    """The same with a second agent for the endpoint."""
+    play = proxy_play()
+    play.agent_registers(SECOND, "e1")
+    return play >> Received(CLIENT, request) << Open(AGENT, 2) << Data(AGENT, 2, sent)
+
+
+# --- the client ---
+
+
+@pytest.mark.parametrize("gone", [ConnectionLost(CLIENT, "reset"), EofReceived(CLIENT)])
+@pytest.mark.parametrize("so_far", [b"", OK[:-1], CHUNKED])
+def test_a_client_that_leaves_resets_the_stream_at_once(gone: ConnectionLost | EofReceived, so_far: bytes) -> None:
+    play = asked()
+    if so_far:
+        play >> Data(AGENT, 2, so_far) << Send(CLIENT, so_far)
+    play >> gone
+    if isinstance(gone, EofReceived):
+        play << Close(CLIENT)
+    assert play << Reset(AGENT, 2)
+    (line,) = play.access_log
+    assert b'"status":200' if so_far else b'"status":499' in line
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_request_resets_the_stream() -> None:
+    assert asked(put(b"abc")[:-1], put_sent(b"abc")[:-1]) >> ConnectionLost(CLIENT, "") << Reset(AGENT, 2)
+
+
+def test_an_answer_to_a_client_that_left_is_dropped() -> None:
+    assert (
+        asked()
+        >> ConnectionLost(CLIENT, "")
+        << Reset(AGENT, 2)
+        >> Data(AGENT, 2, OK)
+        << Nothing()
+        >> Accepted(5, "proxy", "192.0.2.7", 5001)
+        >> Received(5, GET)
+        << Open(AGENT, 4)
+        << Data(AGENT, 4, GET_SENT)
+    )
+
+
+# --- the upstream, within a response ---
+
+
+@pytest.mark.parametrize("so_far", [OK[:-1], CHUNKED, CHUNKED + b"1\r\na\r\n"])
+@pytest.mark.parametrize("ending", [End(AGENT, 2), Reset(AGENT, 2)])
+def test_a_response_cut_short_is_closed_without_an_end(so_far: bytes, ending: End | Reset) -> None:
+    play = asked() >> Data(AGENT, 2, so_far) << Send(CLIENT, so_far) >> ending << Close(CLIENT)
+    assert play << End(AGENT, 2) if isinstance(ending, End) else play
+
+
+def test_a_response_without_length_that_is_reset_is_cut_short() -> None:
+    assert (
+        asked()
+        >> Data(AGENT, 2, b"HTTP/1.1 200 OK\r\n\r\na")
+        << Send(CLIENT, CHUNKED + b"1\r\na\r\n")
+        >> Reset(AGENT, 2)
+        << Close(CLIENT)
+    )
+
+
+def test_where_only_the_end_of_the_connection_ends_the_body_it_is_reset() -> None:
+    assert (
+        asked(b"GET / HTTP/1.0\r\nHost: e1.example.com\r\n\r\n")
+        >> Data(AGENT, 2, b"HTTP/1.1 200 OK\r\n\r\na")
+        << Send(CLIENT, b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\na")
+        >> Reset(AGENT, 2)
+        << Abort(CLIENT)
+    )
+
+
+def test_a_response_whose_chunks_break_is_cut_short() -> None:
+    assert (
+        asked()
+        >> Data(AGENT, 2, CHUNKED)
+        << Send(CLIENT, CHUNKED)
+        >> Data(AGENT, 2, b"1\r\naXX")
+        << Close(CLIENT)
+        << Reset(AGENT, 2)
+    )
+
+
+def test_losing_the_agent_cuts_every_response_short() -> None:
+    assert (
+        asked()
+        >> Data(AGENT, 2, CHUNKED)
+        << Send(CLIENT, CHUNKED)
+        >> ConnectionLost(AGENT, "reset")
+        << Close(CLIENT)
+        >> ConnectionLost(CLIENT, "")
+        >> 60.0
+    )
+
+
+# --- the upstream, before its response ---
+
+
+@pytest.mark.parametrize("ending", [End(AGENT, 2), Reset(AGENT, 2), Data(AGENT, 2, b"HTTP/1.1 2OO OK\r\n\r\n")])
+def test_what_is_not_idempotent_is_not_sent_twice(ending: End | Reset | Data) -> None:
+    play = asked(POST, POST_SENT) >> ending << UNREACHABLE
+    if not isinstance(ending, Reset):
+        play << (End(AGENT, 2) if isinstance(ending, End) else Reset(AGENT, 2))
+    assert play >> Received(CLIENT, GET) << Open(AGENT, 4) << Data(AGENT, 4, GET_SENT)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS", b"DELETE", b"PUT"])
+def test_what_is_idempotent_goes_to_another_agent(method: bytes) -> None:
+    request, sent = GET.replace(b"GET", method), GET_SENT.replace(b"GET", method)
+    response = b"HTTP/1.1 204 No Content\r\n\r\n"
+    assert (
+        asked_of_two(request, sent)
+        >> Reset(AGENT, 2)
+        << Open(SECOND, 2)
+        << Data(SECOND, 2, sent)
+        >> Data(SECOND, 2, response)
+        << Send(CLIENT, response)
+    )
+
+
+def test_losing_an_agent_moves_its_requests_to_another() -> None:
+    assert (
+        asked_of_two()
+        >> ConnectionLost(AGENT, "reset")
+        << Open(SECOND, 2)
+        << Data(SECOND, 2, GET_SENT)
+        >> Data(SECOND, 2, OK)
+        << Send(CLIENT, OK)
+    )
+
+
+def test_losing_the_only_agent_leaves_nobody_to_ask() -> None:
+    assert asked() >> EofReceived(AGENT) << Close(AGENT) << error(502, "Bad Gateway", "no available upstreams")
+
+
+def test_the_same_agent_is_tried_again_but_not_for_ever() -> None:
+    play = asked()
+    for number in range(4, 2 * MAX_TRIES + 1, 2):
+        assert play >> Reset(AGENT, number - 2) << Open(AGENT, number) << Data(AGENT, number, GET_SENT)
+    assert play >> Reset(AGENT, 2 * MAX_TRIES) << UNREACHABLE
+
+
+def test_a_small_body_is_replayed_and_goes_on_where_it_was() -> None:
+    assert (
+        asked_of_two(put(b"abcdef")[:-3], put_sent(b"abcdef")[:-3])
+        >> Received(CLIENT, b"d")
+        << Data(AGENT, 2, b"d")
+        >> Reset(AGENT, 2)
+        << Open(SECOND, 2)
+        << Data(SECOND, 2, put_sent(b"abcdef")[:-2])
+        >> Received(CLIENT, b"ef")
+        << Data(SECOND, 2, b"ef")
+        >> Reset(SECOND, 2)
+        << Open(AGENT, 4)
+        << Data(AGENT, 4, put_sent(b"abcdef"))
+    )
+
+
+def test_a_chunked_body_is_replayed_in_the_same_chunks() -> None:
+    head = b"PUT / HTTP/1.1\r\nHost: e1.example.com\r\nTransfer-Encoding: chunked\r\n"
+    sent = head + GET_SENT[GET_SENT.index(b"X-Forwarded") :] + b"1\r\na\r\n"
+    assert (
+        asked_of_two(head + b"\r\n1\r\na\r\n", sent)
+        >> Received(CLIENT, b"0\r\n\r\n")
+        << Data(AGENT, 2, b"0\r\n\r\n")
+        >> Reset(AGENT, 2)
+        << Open(SECOND, 2)
+        << Data(SECOND, 2, sent + b"0\r\n\r\n")
+    )
+
+
+def test_a_body_up_to_the_limit_is_replayed_and_a_longer_one_is_not() -> None:
+    body = bytes(MAX_REPLAY_BYTES)
+    request, sent = put(body), put_sent(body)
+    assert (
+        asked_of_two(request[:-1], sent[:-1])
+        >> Received(CLIENT, b"\x00")
+        << Data(AGENT, 2, b"\x00")
+        >> Reset(AGENT, 2)
+        << Open(SECOND, 2)
+        << Data(SECOND, 2, sent)
+    )
+    body += b"\x00"
+    request, sent = put(body), put_sent(body)
+    assert (
+        asked_of_two(request[:-1_000], sent[:-1_000])
+        >> Received(CLIENT, bytes(1_000))
+        << Data(AGENT, 2, bytes(1_000))
+        >> Reset(AGENT, 2)
+        << UNREACHABLE
+    )
+
+
+def test_a_long_body_that_came_at_once_is_not_replayed() -> None:
+    body = bytes(MAX_REPLAY_BYTES + 1)
+    play = client_joins(proxy_play(), 5) >> Received(5, put(body))
+    play.take()
+    assert play >> Reset(AGENT, 2) << error(502, "Bad Gateway", "upstream unreachable", client=5)
+
+
+def test_no_answer_is_asked_for_again_once_a_byte_of_one_has_gone_out() -> None:
+    assert asked_of_two() >> Data(AGENT, 2, CHUNKED) << Send(CLIENT, CHUNKED) >> Reset(AGENT, 2) << Close(CLIENT)
+
+
+def test_an_agent_that_is_leaving_is_not_asked() -> None:
+    play = proxy_play()
+    play.agent_registers(SECOND, "e1")
+    assert (
+        play
+        >> GoAway(AGENT)
+        << GoAway(AGENT)
+        << Close(AGENT)
+        >> Received(CLIENT, GET)
+        << Open(SECOND, 2)
+        << Data(SECOND, 2, GET_SENT)
+    )
+
+
+def test_an_agent_without_a_free_stream_is_passed_over() -> None:
+    play = proxy_play()
+    far = play.tunnels[AGENT]
+    for connection in range(101, 101 + 2 * 1_024, 2):
+        client_joins(play, connection) >> Received(connection, GET)
+    play.take()
+    assert len(far.streams) == 1_024
+    assert play >> Received(CLIENT, GET) << error(502, "Bad Gateway", "no available upstreams")
+    play.agent_registers(SECOND, "e1")
+    assert play >> Received(CLIENT, GET) << Open(SECOND, 2) << Data(SECOND, 2, GET_SENT)
+
+
+def test_our_own_refusal_in_the_middle_of_an_upload_closes_the_connection() -> None:
+    request = put(b"abc")[:-1].replace(b"PUT", b"POST")
+    assert (
+        asked(request, put_sent(b"abc")[:-1].replace(b"PUT", b"POST"))
+        >> Reset(AGENT, 2)
+        << error(502, "Bad Gateway", "upstream unreachable", "Connection: close")
+        << SendEof(CLIENT)
+        >> Received(CLIENT, b"c")
+        << Nothing()
+        >> 2.5
+        << Close(CLIENT)
+    )
