@@ -37,6 +37,7 @@ ENDPOINT_PREFIX = "endpoint:"
 MIN_PACKET_BYTES = 1200
 """The longest endpoint ID in ASCII, with the longest node IDs around it, fits."""
 MAX_LOCAL_BYTES = 32 << 20
+MAX_FIRST_VERSION = 1 << 40
 STALL_ROUNDS = 2.0
 """A round that is later than this means that we did not run, not that the others were silent."""
 JOIN_ROUNDS = 5
@@ -50,8 +51,8 @@ class Gossip:
     """One node's view of the cluster.
 
     Set the first keys with ``set_local`` (``proxy_addr``, ``admin_addr``), then call ``start``. ``seeds`` are the
-    addresses and names to join. ``max_packet_bytes`` must be at least ``MIN_PACKET_BYTES``. Raises
-    ``LocalProtocolError`` for a node ID, address or packet size that cannot be used.
+    addresses and names to join. ``max_packet_bytes`` must be at least ``MIN_PACKET_BYTES``. ``is_name_fixed`` says that
+    the node ID is configured, so that a former process may have had it. Raises ``LocalProtocolError`` for a node ID, address or packet size that cannot be used.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Gossip:
         default_port: int = DEFAULT_PORT,
         interval_s: float = 0.1,
         max_packet_bytes: int = 1400,
+        is_name_fixed: bool = False,
     ) -> None:
         address = split_address(advertise_addr)
         if address is None or not node_id.isprintable() or not 0 < len(node_id) <= wire.MAX_ID_CHARACTERS:
@@ -85,6 +87,7 @@ class Gossip:
         self._entropy = entropy
         self._interval_s = interval_s
         self._max_packet_bytes = max_packet_bytes
+        self._is_name_fixed = is_name_fixed
         self._digest_room_bytes = max_packet_bytes - len(self._local.quiet_request)
         self._round_at: float | None = None
         self._rounds = 0
@@ -118,6 +121,10 @@ class Gossip:
     def start(self, now: float) -> None:
         """Begin to gossip and to join."""
         self.set_local(PICO_KEY, "1", now, internal=True)
+        if self._is_name_fixed:
+            # Versions that a former process has used must not come again with another content. Ours begin at random,
+            # with all before them void; if those of the former process are higher, its peers say so (``_outlive``).
+            self._state.outlive(int(self._entropy.random() * MAX_FIRST_VERSION))
         self._round_at = now + self._interval_s * self._entropy.random()
         self._join(now)
 

@@ -139,7 +139,7 @@ class ChunkedBody:
             if state is ChunkedState.DATA:
                 position = self._read_data(data, position, pieces)
             elif state is ChunkedState.SIZE:
-                position = self._read_size(data, position)
+                position = self._read_size(data, position, pieces)
             elif state is ChunkedState.DATA_END:
                 position = self._read_data_end(data, position)
             elif state is ChunkedState.TRAILERS:
@@ -152,7 +152,7 @@ class ChunkedBody:
         """Take the end of the stream; return whether the body is whole. If not, it is truncated."""
         return self.done
 
-    def _read_size(self, data: Piece, position: int) -> int:
+    def _read_size(self, data: Piece, position: int, pieces: list[Piece]) -> int:
         line = _size_line.match(data, position)
         if line is None:
             if b"\n" in bytes(data[position:]) or not _size_begins.match(data, position):
@@ -162,6 +162,10 @@ class ChunkedBody:
         size = int(line[1], 16)
         if line_end - digits_end > 2:
             self._count_extension(line_end - position, size)
+        end = line_end + size
+        if size and data[end : end + 2] == b"\r\n":  # the whole chunk is here, as with nearly all small ones
+            pieces.append(_cut(data, line_end, end))
+            return end + 2
         self._remaining_bytes = size
         self._state = ChunkedState.DATA if size else ChunkedState.TRAILERS
         return line_end

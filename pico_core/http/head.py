@@ -216,6 +216,8 @@ _never_hop_by_hop = re.compile(
     rb"close|host|content-.*+|authorization|cookie|set-cookie|cache-control|date|forwarded|via|x-real-ip"
 )
 
+_USUAL_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b""))
+
 _MAX_LENGTH_DIGITS = 18  # fits 64 bits everywhere
 _SHORTEST_FIELD_BYTES = 4  # "a:" and CRLF
 _START_LINE_BYTES_WITHOUT_TARGET = 32 + len(" ") + len(" HTTP/1.1\r")
@@ -572,19 +574,19 @@ def _apply_connection(message: RequestHead | ResponseHead, notes: dict[bytes, by
     if value == b"keep-alive" or not value:
         message.keep_alive = message.minor_version == 1 or bool(value)
         return False
-    options = [option.strip(b" \t") for option in value.split(b",")]
+    options = frozenset([option.strip(b" \t") for option in value.split(b",")])
     if b"close" in options:
         message.keep_alive = False
     elif b"keep-alive" in options:
         message.keep_alive = True
-    named = frozenset(option for option in options if not _never_hop_by_hop.fullmatch(option))
-    if not named <= _USUAL_OPTIONS:
-        lines = message.fields.splitlines(keepends=True)
-        message.fields = b"".join(line for line in lines if line[: line.index(b":")].lower() not in named)
+    if not options <= _USUAL_OPTIONS:
+        lines = []
+        for line in message.fields.splitlines(keepends=True):
+            name = line[: line.index(b":")].lower()
+            if name not in options or _never_hop_by_hop.fullmatch(name):
+                lines.append(line)
+        message.fields = b"".join(lines)
     return message.minor_version == 1 and b"upgrade" in options
-
-
-_USUAL_OPTIONS = frozenset((b"keep-alive", b"upgrade", b"te", b""))
 
 
 def _apply_request_notes(request: RequestHead, notes: dict[bytes, bytes], *, upgrades: bool) -> None:

@@ -152,7 +152,9 @@ class Exchange(msgspec.Struct, eq=False):
         self._match_request_speed()
 
     def _match_request_speed(self) -> None:
-        """Read from the client only while the request can go on somewhere."""
+        """Read from the client only while its request can go on somewhere; then again, to see whether it leaves."""
+        if self.request_done:
+            return
         if self.upstream is not None:
             if not self.upstream.channel.writable:
                 self.downstream.channel.pause_reading()
@@ -330,6 +332,7 @@ class Exchange(msgspec.Struct, eq=False):
             self.fail(502, "upstream unreachable", now)
             return
         self.state = State.CHOOSING
+        self.downstream.channel.resume_reading()
         self.downstream.service.retry(self, now)
 
     def _replay_possible(self) -> bool:

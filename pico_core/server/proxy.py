@@ -103,16 +103,18 @@ class ProxyService:
         upstream = self._acquire(exchange, fresh=True)
         if upstream is None:
             if not exchange.head.upgrade:
-                raise MessageError(426, "a WebSocket is wanted here")
-            self._route_to_node(exchange, now)
+                exchange.fail(426, "a WebSocket is wanted here", now)
+            else:
+                self._route_to_node(exchange, now)
             return
         channel = exchange.downstream.channel
         assert isinstance(channel, TcpChannel), "the proxy port has no other channels"
         try:
             accept_tcp_route(exchange, channel, upstream, now)
-        except MessageError:
+        except MessageError as error:
             upstream.give_up(now)
-            raise
+            exchange.fail(error.status, error.reason, now)
+            return
         self._metrics.upstream_requests += 1
 
     def _acquire(self, exchange: Exchange, *, fresh: bool) -> UpstreamConnection | None:

@@ -162,14 +162,15 @@ class TunnelConnection:
 
     def on_deadline(self, now: float) -> None:
         """A ping is due, or the agent is silent for too long, or never finished its handshake."""
-        if self._tunnel is None:
+        tunnel = self._tunnel
+        if tunnel is None:
             self.channel.close()
             self._end("handshake timeout", now)
             return
-        self._dispatch(self._tunnel, self._tunnel.tick(now), now)
+        self._dispatch(tunnel, tunnel.tick(now), now)
         self._mark_dirty()
         self._idle.expire(now)
-        self.deadline_at = self._tunnel.deadline()
+        self.deadline_at = tunnel.deadline()
 
     def flush(self, now: float) -> None:
         """Send everything that gathered in this turn, as few WebSocket messages as possible."""

@@ -110,6 +110,7 @@ class Origin(Service):
 
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {"/describe": describe}
+        self.requests: list[Head] = []
         self._numbers = itertools.count(1)
         super().__init__(self._talk)
 
@@ -131,6 +132,7 @@ class Origin(Service):
             assert not (head["content-length"] and head["transfer-encoding"]), "ambiguous framing"
             leaked = [name for name, _ in head.fields if name.startswith(("x-pico", "x-piko"))]
             assert not leaked, f"internal headers: {leaked}"
+            self.requests.append(head)
             self._handlers[head.target.partition("?")[0]](Visit(wire, head))
 
 

@@ -91,7 +91,8 @@ class SimNode:
         self.was_dead_here: dict[str, None] = {}
         self.leave_told: int | None = None
         self.sent_bytes = 0
-        self.written: dict[int, tuple[str, str, bool]] = {}
+        self.lives = 1
+        self.written: dict[int, list[tuple[str, str, bool]]] = {}
         self.written_version = 0
 
     def local(self, now: float) -> float:
@@ -114,7 +115,8 @@ class Cluster:
         self.nodes: dict[str, SimNode] = {}
         self.at: dict[str, SimNode] = {}
         self.names: dict[str, tuple[str, ...]] = {}
-        self.dns_fails = False
+        self.dns = "right"
+        """``right``; ``fails``; ``self``: answers the asker's own address only; ``lies``: adds one that nobody has."""
         self.dns_latency_s = 0.005
         self.cuts: dict[tuple[str, str], None] = {}
         self.sides: dict[str, int] = {}
@@ -138,14 +140,28 @@ class Cluster:
         self._next_host += 1
         return f"10.{self._next_host >> 16}.{self._next_host >> 8 & 255}.{self._next_host & 255}"
 
-    def boot(self, name: str, seeds: tuple[str, ...] = ("pico",), host: str | None = None, keys: int = 0) -> SimNode:
+    def boot(
+        self,
+        name: str,
+        seeds: tuple[str, ...] = ("pico",),
+        host: str | None = None,
+        keys: int = 0,
+        former: SimNode | None = None,
+    ) -> SimNode:
         """Start a node. The name ``pico`` resolves to what ``self.names`` says."""
         host = host or self.address()
         skew = self.faults.clock_skew * (2 * self.random.random() - 1) if self.faults.clock_skew else 0.0
         engine = Gossip(
-            name, f"{host}:{PORT}", entropy=random.Random(self.random.getrandbits(64)), seeds=seeds
+            name,
+            f"{host}:{PORT}",
+            entropy=random.Random(self.random.getrandbits(64)),
+            seeds=seeds,
+            is_name_fixed=former is not None,
         )
         node = SimNode(name, host, engine, skew)
+        if former is not None:
+            node.lives = former.lives + 1
+            node.written = former.written
         self.nodes[name] = node
         self.at[host] = node
         now = node.local(self.now)
@@ -158,6 +174,12 @@ class Cluster:
         if self.faults.pause_every_s:
             self._schedule(self._pause_gap(), self._pause, node, None)
         return node
+
+    def reboot(self, old: SimNode) -> SimNode:
+        """Start a node under the name and address of one that died: a configured ID, and nothing of its state."""
+        for node in self.nodes.values():
+            node.was_dead_here.pop(old.name, None)
+        return self.boot(old.name, host=old.host, former=old)
 
     def crash(self, name: str) -> None:
         """Kill a node at once."""
@@ -383,8 +405,12 @@ class Cluster:
     def _resolve(self, node: SimNode, name: str) -> None:
         if not node.is_alive:
             return
-        error = "the server does not answer" if self.dns_fails else ""
+        error = "the server does not answer" if self.dns == "fails" else ""
         addresses = () if error else self.names.get(name, ())
+        if self.dns == "self":
+            addresses = (node.host,)
+        elif self.dns == "lies":
+            addresses = ("10.99.0.1", *addresses)
         if not error and not addresses:
             error = "no such name"
         node.engine.resolved(name, addresses, error, node.local(self.now))
@@ -430,7 +456,7 @@ class Cluster:
         if state.version < node.written_version:
             raise self._violation(f"I3: {node.name} went back to version {state.version}")
         for entry in state.after(node.written_version):
-            node.written[entry.version] = (entry.key, entry.value, entry.deleted)
+            node.written.setdefault(entry.version, []).append((entry.key, entry.value, entry.deleted))
         node.written_version = state.version
 
     def _observe(self, node: SimNode, event: object) -> None:
@@ -512,6 +538,8 @@ class Cluster:
         """I1 and I2: what a node holds of another is what that wrote, without a gap."""
         held = node.engine._members.nodes[owner.name].state
         own = owner.engine._state
+        if held.version > own.version and owner.lives > 1:
+            return  # of a former process; the owner will hear of it, and outlive it
         if held.version > own.version:
             raise self._violation(f"I1: {node.name} holds version {held.version} of {owner.name}, at {own.version}")
         for entry in own.entries.values():
@@ -521,7 +549,7 @@ class Cluster:
                 raise self._violation(f"I2: {node.name} at {held.version} of {owner.name} lacks {entry}")
         keys = {}
         for entry in held.entries.values():
-            if owner.written.get(entry.version) != (entry.key, entry.value, entry.deleted):
+            if (entry.key, entry.value, entry.deleted) not in owner.written.get(entry.version, ()):
                 raise self._violation(f"I1: {node.name} holds {entry}, which {owner.name} never wrote")
             if not entry.deleted and not entry.internal:
                 keys[entry.key] = entry.value

@@ -862,4 +862,4 @@ def test_a_dripping_head_costs_the_same_per_byte() -> None:
             reader.receive(b"b")
         return time.perf_counter() - started
 
-    assert seconds_to_drip(32_000) < 9 * min(seconds_to_drip(8_000) for _ in range(3))
+    assert min(seconds_to_drip(32_000) for _ in range(3)) < 9 * min(seconds_to_drip(8_000) for _ in range(5))

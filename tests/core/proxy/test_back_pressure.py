@@ -117,10 +117,10 @@ def test_an_upload_stops_at_the_window_of_its_stream_and_goes_on_with_it() -> No
         << ResumeReading(CLIENT)
         << Open(AGENT, 2)
         << Data(AGENT, 2, head + body[:200_000])
-        >> Received(CLIENT, body[:200_000])
+        >> Received(CLIENT, body[:199_999])
         << PauseReading(CLIENT)
         << Data(AGENT, 2, body[200_000:room])
-        >> 20.0
+        >> 200.0
     )
     far.reading = True
     far.streams[2].consume(INITIAL_WINDOW_BYTES)
@@ -128,7 +128,9 @@ def test_an_upload_stops_at_the_window_of_its_stream_and_goes_on_with_it() -> No
         play
         >> Received(AGENT, far.output())
         << ResumeReading(CLIENT)
-        << Data(AGENT, 2, body[room:])
+        << Data(AGENT, 2, body[room + 1 :])
+        >> Received(CLIENT, body[-1:])
+        << Data(AGENT, 2, body[-1:])
         >> Data(AGENT, 2, OK)
         << Send(CLIENT, OK)
     )
@@ -159,10 +161,12 @@ def test_an_answer_before_the_upload_could_leave_lets_the_client_go_on() -> None
     head = put_sent(body)[: -len(body)]
     assert (
         play
-        >> Received(CLIENT, put(body))
+        >> Received(CLIENT, put(body)[:-1])
         << PauseReading(CLIENT)
         << Open(AGENT, 2)
         << Data(AGENT, 2, (head + body)[:INITIAL_WINDOW_BYTES])
+        >> Received(CLIENT, body[-1:])  # it was on its way
+        << Nothing()
         >> Data(AGENT, 2, OK)
         << Send(CLIENT, OK)
         << ResumeReading(CLIENT)
@@ -171,6 +175,7 @@ def test_an_answer_before_the_upload_could_leave_lets_the_client_go_on() -> None
 
 def test_a_stuck_early_answer_is_closed_all_the_same() -> None:
     response = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n"
+    sent = response.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     play = proxy_play()
     play.tunnels[AGENT].reading = False
     body = bytes(600_000)
@@ -182,7 +187,7 @@ def test_a_stuck_early_answer_is_closed_all_the_same() -> None:
         << Open(AGENT, 2)
         << Data(AGENT, 2, (head + body)[:INITIAL_WINDOW_BYTES])
         >> Data(AGENT, 2, response)
-        << Send(CLIENT, response)
+        << Send(CLIENT, sent)
         << ResumeReading(CLIENT)
         << SendEof(CLIENT)
         << Reset(AGENT, 2)

@@ -255,11 +255,11 @@ def test_the_service_decides_about_100_continue() -> None:
 
 
 def test_a_refused_expectation_ends_the_connection() -> None:
-    response = b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n"
+    response = b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n"
     assert (
         asked(EXPECTING[:-2], EXPECTING_SENT[:-2])
-        >> Data(AGENT, 2, response)
-        << Send(CLIENT, response)
+        >> Data(AGENT, 2, response + b"\r\n")
+        << Send(CLIENT, response + b"Connection: close\r\n\r\n")
         << SendEof(CLIENT)
         << Reset(AGENT, 2)
     )
@@ -290,11 +290,11 @@ def test_interim_responses_without_end_are_no_answer() -> None:
 
 
 def test_an_early_response_is_delivered_and_the_rest_of_the_body_is_dropped() -> None:
-    response = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno"
+    response = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n"
     assert (
         asked(put(b"x" * 5_000)[:-4_000], put_sent(b"x" * 5_000)[:-4_000])
-        >> Data(AGENT, 2, response)
-        << Send(CLIENT, response)
+        >> Data(AGENT, 2, response + b"\r\nno")
+        << Send(CLIENT, response + b"Connection: close\r\n\r\nno")
         << SendEof(CLIENT)
         << Reset(AGENT, 2)
         >> Received(CLIENT, b"x" * 4_000 + GET)

@@ -73,9 +73,9 @@ def test_the_configured_time_counts() -> None:
         >> 2.5
         << TIMEOUT
         << Reset(AGENT, 2)
-        >> 22.0
+        >> 21.5
         << Nothing()
-        >> 23.0
+        >> 22.5
         << Close(CLIENT)
     )
 
@@ -151,6 +151,7 @@ def test_a_later_head_that_drips_is_refused_as_soon() -> None:
         >> Data(AGENT, 2, OK)
         << Send(CLIENT, OK)
         >> 100.0
+        << End(AGENT, 2)
         >> Received(CLIENT, b"GET")
         >> 109.0
         >> Received(CLIENT, b" ")

@@ -1,0 +1,11 @@
+# Every target is one command; the scripts say more.
+.PHONY: demo test lint format fuzz bench soak docs
+
+demo:    ; scripts/demo
+test:    ; scripts/test
+lint:    ; scripts/lint
+format:  ; scripts/setup && .venv/bin/ruff check --fix . && .venv/bin/ruff format .
+fuzz:    ; scripts/setup && HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest fuzz
+bench:   ; scripts/setup && .venv/bin/python benchmarks/end_to_end.py
+soak:    ; scripts/setup && .venv/bin/python -m tests.sim soak
+docs:    ; scripts/setup && .venv/bin/python -m pico.reference > docs/configuration.md

@@ -1,0 +1,389 @@
+"""The upstream port: who gets a tunnel, how it lives, and how it ends."""
+
+import random
+
+import pytest
+
+from pico_core.boundary import (
+    Abort,
+    Accepted,
+    Close,
+    ConnectionLost,
+    EofReceived,
+    Received,
+    Send,
+    ShutdownRequested,
+    WritingPaused,
+    WritingResumed,
+)
+from pico_core.mux.frame import HEADER
+from pico_core.websocket import ClientHandshake, encode_close, encode_frame
+from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
+from tests.play import Data, End, GoAway, Nothing, Open, Play, Reset, joined, server_play
+
+HANDSHAKE = (
+    b"GET /piko/v1/upstream/my-endpoint HTTP/1.1\r\n"
+    b"Host: 127.0.0.1:8001\r\n"
+    b"User-Agent: Go-http-client/1.1\r\n"
+    b"Connection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: XfZxmHWucX6g6LU4W/v5bg==\r\n"
+    b"Sec-WebSocket-Version: 13\r\n"
+    b"Upgrade: websocket\r\n\r\n"
+)
+ACCEPTED = (
+    b"HTTP/1.1 101 Switching Protocols\r\n"
+    b"Upgrade: websocket\r\n"
+    b"Connection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: eH9tvi9/SXjIsi7bZTj5zLSjk/I=\r\n\r\n"
+)
+SECOND = 7
+
+
+def connected(play: Play | None = None) -> Play:
+    """Return a play in which somebody connected to the upstream port."""
+    return (play or server_play()) >> Accepted(AGENT, "upstream", "192.0.2.1", 4000)
+
+
+def masked(data: bytes) -> Received:
+    """Return what a peer sends that makes its own frames."""
+    return Received(AGENT, joined(encode_frame((data,), len(data), random.Random(1))))
+
+
+# --- registration ---
+
+
+def test_the_101_is_the_registration() -> None:
+    play = connected() >> Received(AGENT, HANDSHAKE[:50]) << Nothing() >> Received(AGENT, HANDSHAKE[50:])
+    assert play << Send(AGENT, ACCEPTED)
+    (opened,) = [log for log in play.logs if log.subsystem == "upstream" and log.message == "tunnel opened"]
+    assert opened.fields == {"endpoint": "my-endpoint", "client": "192.0.2.1"}
+    request = GET.replace(b"e1", b"My-Endpoint")
+    # What a Piko server sends: SYN on an empty window update or, as here, on the data.
+    (sent,) = (client_joins(play) >> Received(CLIENT, request)).take()
+    assert isinstance(sent, Send)
+    assert b"GET / HTTP/1.1\r\nHost: My-Endpoint.example.com\r\n" in joined(sent.data)
+
+
+def test_endpoints_have_no_case() -> None:
+    play = server_play()
+    play.agent_registers(AGENT, "My%2DEndpoint")
+    request = GET.replace(b"e1", b"MY-endpoint")
+    assert (
+        client_joins(play)
+        >> Received(CLIENT, request)
+        << Open(AGENT, 2)
+        << Data(AGENT, 2, GET_SENT.replace(b"e1", b"MY-endpoint"))
+    )
+
+
+def test_frames_right_behind_the_handshake_count() -> None:
+    go_away = HEADER.pack(3, 0, 0, 0)
+    behind = joined(encode_frame((go_away,), len(go_away), random.Random(1)))
+    play = connected() >> Received(AGENT, HANDSHAKE + behind) << Send(AGENT, ACCEPTED)
+    (sent, closed) = play.take()
+    assert isinstance(sent, Send)
+    assert joined(sent.data) == b"\x82\x0c" + go_away
+    assert closed == Close(AGENT)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "status", "phrase", "reason"),
+    [
+        (b"/piko/v1/upstream/", b"/nowhere/", 404, "Not Found",
+         "not found: agents connect to /pico/v1/upstream/{endpoint}"),
+        (b"my-endpoint", b"a/b", 404, "Not Found", "not found: agents connect to /pico/v1/upstream/{endpoint}"),
+        (b"my-endpoint", b"", 404, "Not Found", "not found: agents connect to /pico/v1/upstream/{endpoint}"),
+        (b"Version: 13", b"Version: 8", 426, "Upgrade Required", "not a WebSocket handshake of version 13"),
+        (b"Upgrade: websocket\r\n", b"", 400, "Bad Request", "not a WebSocket handshake of version 13"),
+        (b"Host: 127.0.0.1:8001\r\n", b"", 400, "Bad Request", "missing Host"),
+        (b"GET ", b"\x16\x03\x01", 400, "Bad Request", "malformed request line"),
+        (b"Go-http", b"x" * 17_000, 431, "Request Header Fields Too Large", "message head too large"),
+    ],
+)  # fmt: skip
+def test_what_is_no_registration_is_refused(old: bytes, new: bytes, status: int, phrase: str, reason: str) -> None:
+    assert old in HANDSHAKE
+    play = connected()
+    refusal = error(status, phrase, reason, "Connection: close", client=AGENT)
+    assert (
+        play
+        >> Received(AGENT, HANDSHAKE.replace(old, new, 1))
+        << refusal
+        << Close(AGENT)
+        >> Received(AGENT, b"more")
+        >> ConnectionLost(AGENT, "")
+        >> 30.0
+    )
+    (warning,) = [log for log in play.logs if log.level == "warning"]
+    assert warning.fields == {"client": "192.0.2.1", "status": status, "reason": reason}
+
+
+def test_an_endpoint_that_is_none_is_refused() -> None:
+    play = connected() >> Received(AGENT, HANDSHAKE.replace(b"my-endpoint", b"a%2Fb"))
+    (refusal, closed) = play.take()
+    assert isinstance(refusal, Send)
+    assert joined(refusal.data).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert closed == Close(AGENT)
+
+
+def test_a_node_that_stops_takes_no_new_tunnel() -> None:
+    play = server_play() >> ShutdownRequested()
+    assert (
+        connected(play)
+        >> Received(AGENT, HANDSHAKE)
+        << error(
+            503,
+            "Service Unavailable",
+            "this node is about to stop; connect again",
+            "Connection: close",
+            client=AGENT,
+        )
+        << Close(AGENT)
+    )
+
+
+@pytest.mark.parametrize("so_far", [b"", HANDSHAKE[:-2]])
+def test_half_a_handshake_is_not_waited_for(so_far: bytes) -> None:
+    play = connected()
+    if so_far:
+        play >> Received(AGENT, so_far)
+    assert play >> 9.5 << Nothing() >> 10.5 << Close(AGENT) >> 20.6 << Abort(AGENT)
+
+
+def test_somebody_who_leaves_before_the_handshake_is_forgotten() -> None:
+    assert connected() >> EofReceived(AGENT) << Close(AGENT) >> ConnectionLost(AGENT, "") >> 30.0
+    assert connected() >> ConnectionLost(AGENT, "reset") >> 30.0
+
+
+def test_warnings_about_refusals_are_limited() -> None:
+    play = server_play()
+    for connection in range(1, 101, 2):
+        play >> Accepted(connection, "upstream", "192.0.2.1", 4000) >> Received(connection, b" ")
+    play.take()
+    assert len([log for log in play.logs if log.level == "warning"]) == 10
+    play >> 11.0 >> Accepted(201, "upstream", "192.0.2.1", 4000) >> Received(201, b" ")
+    play.take()
+    suppressed, last = [log for log in play.logs if log.level == "warning"][10:]
+    assert suppressed.fields == {"suppressed": 40}
+    assert last.fields["client"] == "192.0.2.1"
+
+
+# --- several tunnels for one endpoint ---
+
+
+def test_requests_go_where_fewest_are_in_flight_and_ties_take_turns() -> None:
+    play = proxy_play()
+    play.agent_registers(SECOND, "e1")
+    for connection in (5, 9, 11):
+        client_joins(play, connection)
+    assert (
+        play
+        >> Received(CLIENT, GET)
+        << Open(AGENT, 2)
+        << Data(AGENT, 2, GET_SENT)
+        >> Received(5, GET)
+        << Open(SECOND, 2)
+        << Data(SECOND, 2, GET_SENT)
+        >> Data(SECOND, 2, OK)
+        << Send(5, OK)
+        >> Received(9, GET)
+        << Data(SECOND, 2, GET_SENT)
+        >> Received(11, GET)
+        << Open(AGENT, 4)
+        << Data(AGENT, 4, GET_SENT)
+    )
+
+
+def test_a_newer_tunnel_of_the_same_agent_supersedes_the_older_one() -> None:
+    play = server_play()
+    play.agent_registers(AGENT, "e1", (b"x-piko-instance", b"one"))
+    client_joins(play) >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    play.agent_registers(SECOND, "e1", (b"X-Pico-Instance", b"one"))
+    client_joins(play, 5)
+    for _ in range(2):
+        play >> Received(5, GET)
+        play.take()
+        play >> Data(SECOND, 2, OK) << Send(5, OK)
+    # What is in flight ends well; then the older tunnel does.
+    assert play >> Data(AGENT, 2, OK) << Send(CLIENT, OK) << GoAway(AGENT) << End(AGENT, 2) << Close(AGENT)
+
+
+def test_an_idle_older_tunnel_ends_at_once() -> None:
+    play = server_play()
+    play.agent_registers(AGENT, "e1", (b"x-piko-instance", b"one"))
+    play.agent_registers(9, "e1", (b"x-piko-instance", b"two"))
+    play >> Accepted(SECOND, "upstream", "192.0.2.1", 4000)
+    handshake = ClientHandshake("h", "/pico/v1/upstream/e1", ((b"x-piko-instance", b"one"),), random.Random(3))
+    play >> Received(SECOND, handshake.request_bytes())
+    (accepted, *rest) = play.take()
+    assert isinstance(accepted, Send)
+    assert rest == [GoAway(AGENT), Close(AGENT)]
+
+
+# --- how a tunnel ends ---
+
+
+def test_an_agent_that_says_goodbye_finishes_what_is_in_flight() -> None:
+    assert (
+        client_joins(proxy_play(), 5)
+        >> Received(CLIENT, GET)
+        << Open(AGENT, 2)
+        << Data(AGENT, 2, GET_SENT)
+        >> GoAway(AGENT)
+        << Nothing()
+        >> Received(5, GET)
+        << error(502, "Bad Gateway", "no available upstreams", client=5)
+        >> Data(AGENT, 2, OK)
+        << Send(CLIENT, OK)
+        << GoAway(AGENT)
+        << End(AGENT, 2)
+        << Close(AGENT)
+    )
+
+
+def test_an_agent_that_says_goodbye_loses_its_idle_streams() -> None:
+    assert (
+        proxy_play()
+        >> Received(CLIENT, GET)
+        << Open(AGENT, 2)
+        << Data(AGENT, 2, GET_SENT)
+        >> Data(AGENT, 2, OK)
+        << Send(CLIENT, OK)
+        >> GoAway(AGENT)
+        << GoAway(AGENT)
+        << End(AGENT, 2)
+        << Close(AGENT)
+    )
+
+
+@pytest.mark.parametrize("gone", [EofReceived(AGENT), ConnectionLost(AGENT, "reset")])
+def test_a_bare_end_is_how_piko_agents_leave(gone: EofReceived | ConnectionLost) -> None:
+    play = proxy_play() >> gone
+    if isinstance(gone, EofReceived):
+        play << Close(AGENT) >> ConnectionLost(AGENT, "")
+    assert play >> Received(CLIENT, GET) << error(502, "Bad Gateway", "no available upstreams") >> 9.0
+    (closed,) = [log for log in play.logs if log.message == "tunnel closed"]
+    assert closed.fields["reason"] == "connection closed by the agent"
+
+
+def test_a_silent_agent_is_dropped_and_its_requests_with_it() -> None:
+    play = proxy_play()
+    play.tunnels.clear()  # from now on its bytes are only bytes
+    (sent,) = (play >> Received(CLIENT, GET)).take()
+    assert isinstance(sent, Send)
+    (ping,) = (play >> 15.0).take()
+    assert ping == Send(AGENT, b"\x82\x0c" + HEADER.pack(2, 1, 0, 1))
+    closed, refused = (play >> 20.5).take()
+    assert (closed, refused) == (Close(AGENT), error(502, "Bad Gateway", "no available upstreams"))
+    assert play.logs[-1].fields["reason"] == "silent for 10 s after a ping"
+    assert play >> 31.0 << Abort(AGENT)
+
+
+def test_an_agent_that_answers_pings_stays() -> None:
+    assert proxy_play() >> 9.0 >> ConnectionLost(CLIENT, "") >> 500.0
+
+
+def test_a_node_that_stood_still_does_not_blame_the_agent() -> None:
+    play = proxy_play() >> ConnectionLost(CLIENT, "")
+    play.tunnels.clear()
+    play >> 11.0
+    play.take()
+    play.now = 60.0
+    (ping,) = (play >> 60.0).take()
+    assert isinstance(ping, Send)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (HEADER.pack(0, 1, 1, 0), None),
+        (HEADER.pack(9, 0, 0, 0), "unknown version or frame type 0x0009"),
+        (HEADER.pack(0, 0, 0, 5), "stream 0 used for a stream"),
+    ],
+)
+def test_a_peer_that_breaks_the_session_is_told_and_closed(data: bytes, reason: str | None) -> None:
+    play = proxy_play() >> ConnectionLost(CLIENT, "")
+    play.tunnels.clear()
+    done = (play >> masked(data)).take()
+    if reason is None:  # a stream it may not open: refused, and the tunnel lives
+        assert done == [Send(AGENT, b"\x82\x0c" + HEADER.pack(1, 8, 1, 0))]
+        return
+    assert done == [
+        Send(AGENT, b"\x82\x0c" + HEADER.pack(3, 0, 0, 1)),
+        Send(AGENT, encode_close(1002, reason, None)),
+        Close(AGENT),
+    ]
+    assert play.logs[-1].fields["reason"] == reason
+
+
+def test_broken_frames_get_a_close_frame() -> None:
+    play = proxy_play() >> ConnectionLost(CLIENT, "")
+    play.tunnels.clear()
+    assert (
+        play
+        >> Received(AGENT, b"\x82\x00")
+        << Send(AGENT, encode_close(1002, "masking is wrong for this side", None))
+        << Close(AGENT)
+    )
+
+
+def test_a_close_frame_is_answered() -> None:
+    play = proxy_play() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    play.tunnels.clear()
+    assert (
+        play
+        >> Received(AGENT, encode_close(1001, "bye", random.Random(1)))
+        << Send(AGENT, encode_close(1001, "", None))
+        << Close(AGENT)
+        << error(502, "Bad Gateway", "no available upstreams")
+    )
+
+
+def test_a_tunnel_that_does_not_drain_gets_one_message_at_a_time() -> None:
+    play = client_joins(proxy_play(), 5)
+    assert (
+        play
+        >> WritingPaused(AGENT)
+        >> Received(CLIENT, GET)
+        << Nothing()
+        >> Received(5, GET)
+        << Nothing()
+        >> WritingResumed(AGENT)
+        << Open(AGENT, 2)
+        << Data(AGENT, 2, GET_SENT)
+        << Open(AGENT, 4)
+        << Data(AGENT, 4, GET_SENT)
+    )
+
+
+def test_a_paused_connection_without_a_tunnel() -> None:
+    assert connected() >> WritingPaused(AGENT) >> WritingResumed(AGENT)
+
+
+def test_more_idle_streams_than_are_worth_keeping_are_closed() -> None:
+    play = server_play()
+    play.agent_registers(AGENT, "e1")
+    clients = range(1_001, 1_001 + 2 * 257, 2)
+    for client in clients:
+        client_joins(play, client) >> Received(client, GET)
+    play.take()
+    for stream in range(2, 2 + 2 * 256, 2):
+        play >> Data(AGENT, stream, OK)
+    assert len(play.take()) == 256
+    last = clients[-1]
+    assert play >> Data(AGENT, 514, OK) << Send(last, OK) << End(AGENT, 514)
+
+
+def test_a_reset_of_one_stream_leaves_the_others_alone() -> None:
+    assert (
+        client_joins(proxy_play(), 5)
+        >> Received(CLIENT, GET.replace(b"GET", b"POST"))
+        << Open(AGENT, 2)
+        << Data(AGENT, 2, GET_SENT.replace(b"GET", b"POST"))
+        >> Received(5, GET)
+        << Open(AGENT, 4)
+        << Data(AGENT, 4, GET_SENT)
+        >> Reset(AGENT, 2)
+        << error(502, "Bad Gateway", "upstream unreachable")
+        >> Data(AGENT, 4, OK)
+        << Send(5, OK)
+    )

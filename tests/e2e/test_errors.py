@@ -1,0 +1,150 @@
+"""What clients get when something is missing, slow or wrong: one exact answer each, and a line for the operator."""
+
+import json
+import queue
+import time
+
+import pytest
+
+from tests.e2e.conftest import Stack
+from tests.e2e.harness import (
+    PATIENCE_S,
+    Fleet,
+    assert_error,
+    dial,
+    receive_response,
+    request,
+    request_bytes,
+    reserved_port,
+)
+from tests.e2e.origin import Hangup, Origin, Visit
+
+TIMEOUT_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def impatient_stack(shared_fleet: Fleet, shared_origin: Origin) -> Stack:
+    """A server that waits for responses as long as a test may."""
+    server = shared_fleet.server("--proxy.timeout", f"{TIMEOUT_S}s", "--proxy.access-log.disable")
+    agent = shared_fleet.agent(server, "origin", shared_origin.port)
+    return Stack(server, agent, shared_origin)
+
+
+def test_no_upstream(stack: Stack) -> None:
+    for method in ("GET", "POST"):
+        assert_error(request(stack.port, "nobody", "/", method, body=b"x"), 502, "no available upstreams")
+    head, _ = request(stack.port, "nobody", "/", "HEAD")
+    assert head.status == 502
+    assert int(head["content-length"]) > 0
+    record = stack.server.process.await_access(endpoint="nobody", method="HEAD")
+    assert (record["status"], record["path"]) == (502, "/")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8000", "[::1]:8000", "127.0.0.1", "origin"])
+def test_no_endpoint(stack: Stack, host: str) -> None:
+    with dial(stack.port) as wire:
+        for _ in range(2):  # the connection goes on
+            wire.send(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            assert_error(receive_response(wire), 400, "missing endpoint id")
+
+
+def test_an_endpoint_that_is_none(stack: Stack) -> None:
+    response = request(stack.port, "origin", fields="x-pico-endpoint: a/b\r\n")
+    assert_error(response, 400, "invalid endpoint id")
+    head, _ = request(stack.port, "origin", fields="x-pico-endpoint: a\r\nx-piko-endpoint: b\r\n")
+    assert head.status == 400
+
+
+def test_reserved_paths(stack: Stack) -> None:
+    assert_error(request(stack.port, "origin", "/_pico/v1/nothing"), 404, "not found")
+    assert request(stack.port, "origin", "/_pico/v1/tcp/origin")[0].status == 400  # no upgrade
+    assert_error(request(stack.port, "origin", "/_pico/v1/tcp/nobody"), 502, "no available upstreams")
+
+
+def test_a_service_that_does_not_answer(impatient_stack: Stack, origin: Origin) -> None:
+    """504 in time, the service sees that nobody waits any more, and the connection goes on."""
+    seen: queue.Queue[bytes] = queue.Queue()
+
+    def silent(visit: Visit) -> None:
+        seen.put(visit.await_end())
+        raise Hangup
+
+    path = origin.handle(silent)
+    with dial(impatient_stack.port) as wire:
+        began_at = time.monotonic()
+        wire.send(request_bytes("origin", path))
+        assert_error(receive_response(wire), 504, "upstream timeout")
+        assert TIMEOUT_S <= time.monotonic() - began_at < TIMEOUT_S + 2
+        assert seen.get(timeout=PATIENCE_S) in (b"FIN", b"RST")
+        wire.send(request_bytes("origin", "/describe"))
+        assert receive_response(wire)[0].status == 200
+
+
+def test_a_response_that_makes_progress_is_not_cut(impatient_stack: Stack, origin: Origin) -> None:
+    def slow(visit: Visit) -> None:
+        visit.begin("Transfer-Encoding: chunked\r\n")
+        for _ in range(4):
+            time.sleep(TIMEOUT_S / 2)
+            visit.chunk(b"slow")
+        visit.wire.send(b"0\r\n\r\n")
+
+    response = request(impatient_stack.port, "origin", origin.handle(slow))
+    assert response[1] == b"slow" * 4
+
+
+def test_an_upload_that_makes_progress_is_not_cut(impatient_stack: Stack) -> None:
+    with dial(impatient_stack.port) as wire:
+        wire.send(request_bytes("origin", "/describe", "PUT", "Content-Length: 40\r\n"))
+        for _ in range(4):
+            time.sleep(TIMEOUT_S / 2)
+            wire.send(b"0123456789")
+        head, body = receive_response(wire)
+        assert (head.status, json.loads(body)["size"]) == (200, 40)
+
+
+def test_a_service_that_is_down(fleet: Fleet, stack: Stack) -> None:
+    with reserved_port() as nobody:
+        agent = fleet.agent(stack.server, "down", nobody)
+        assert_error(request(stack.port, "down"), 502, "upstream unreachable")
+        assert_error(request(stack.port, "down", "/", "POST", body=b"x"), 502, "upstream unreachable")
+        record = agent.await_log("cannot reach the service")
+        assert (record["level"], record["reason"]) == ("warning", "connection refused")
+        assert (record["endpoint"], record["addr"]) == ("down", f"localhost:{nobody}")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+    ],
+)
+def test_a_service_that_speaks_no_http(stack: Stack, answer: bytes) -> None:
+    def babble(visit: Visit) -> None:
+        visit.wire.send(answer)
+        raise Hangup
+
+    path = stack.origin.handle(babble)
+    head, body = request(stack.port, "origin", path)
+    assert head.status == 502
+    assert head["content-type"] == "application/json"
+    assert json.loads(body)["error"]
+    assert request(stack.port, "origin", "/describe")[0].status == 200
+
+
+def test_bytes_behind_a_response_answer_no_request(stack: Stack) -> None:
+    def two_answers(visit: Visit) -> None:
+        visit.wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none" b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo")
+
+    path = stack.origin.handle(two_answers)
+    with dial(stack.port) as wire:
+        for _ in range(20):
+            wire.send(request_bytes("origin", path))
+            assert receive_response(wire)[1] == b"one"
+            wire.send(request_bytes("origin", "/describe"))
+            assert receive_response(wire)[1].startswith(b"{")
