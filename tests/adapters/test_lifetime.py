@@ -33,7 +33,11 @@ def test_first_input_is_a_tick(stage: Stage) -> None:
 
 
 def test_logs_reach_the_sink_in_order(stage: Stage) -> None:
-    records = [Log("info", "test", "first", {"count": 1}), AccessLog((b"line",)), Log("warning", "test", "second", {})]
+    records: list[Log | AccessLog] = [
+        Log("info", "test", "first", {"count": 1}),
+        AccessLog((b"line",)),
+        Log("warning", "test", "second", {}),
+    ]
     stage.do(*records)
     stage.listen()
     assert stage.records == records

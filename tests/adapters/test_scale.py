@@ -3,8 +3,8 @@
 import selectors
 import socket
 
-from pico_core.boundary import ConnectionLost, Received, Send
-from tests.adapters.machines import Input, Recorder
+from pico_core.boundary import ConnectionLost, Input, Received, Send
+from tests.adapters.machines import Recorder
 from tests.adapters.stage import PATIENCE_S, eventually, staged
 
 CONNECTIONS = 2_000
