@@ -185,6 +185,12 @@ class Play:
         self._check_silence()
         return True
 
+    @property
+    def idle(self) -> bool:
+        """Whether the machine has done nothing that was not expected yet."""
+        self._drain()
+        return not self._done
+
     def take(self) -> list[Record]:
         """Return what the machine did and was not yet expected: for what no literal can say."""
         self._drain()

@@ -169,6 +169,7 @@ class AgentTunnel:
         """Send what gathered in this turn."""
         if self._tunnel is not None and self._channel is not None:
             flush_tunnel(self._tunnel, self._channel, self._mark_dirty)
+            self._end_if_left(self._tunnel, now)
 
     # --- inside ---
 
@@ -186,10 +187,14 @@ class AgentTunnel:
 
     def _dispatch(self, tunnel: Tunnel, events: list[MuxEvent], now: float) -> None:
         dispatch(events, self._session_event, now)
+        self._end_if_left(tunnel, now)
+        if tunnel.session.has_output:
+            self._mark_dirty()
+
+    def _end_if_left(self, tunnel: Tunnel, now: float) -> None:
+        """Nothing is in flight and nothing is on its way: the last stream ends with what is received or what is sent."""
         if self._left and not tunnel.session.streams:
             self._end("left", now)
-        elif tunnel.session.has_output:
-            self._mark_dirty()
 
     def _session_event(self, event: MuxEvent, now: float) -> None:
         if isinstance(event, StreamOpened):

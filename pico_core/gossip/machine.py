@@ -136,9 +136,10 @@ class Gossip:
         self._local.status = Status.LEFT
         self._members.changed(self._local, now)
         candidates = self._members.active()
-        farewell = self._delta([(self._local, self._state.version - 1)], self._max_packet_bytes, to=None)
         for member in candidates[:LEAVE_DATAGRAMS]:
-            self._send(farewell, member.host, member.port)
+            if member.is_pico:
+                farewell = self._delta([(self._local, self._state.version - 1)], self._max_packet_bytes, to=member)
+                self._send(farewell, member.host, member.port)
             self._send_digest(member, now)
         self._exchanges.leave(candidates)
 

@@ -1,7 +1,8 @@
 """The server role of HTTP/1.1 on one channel: requests in, one exchange at a time, pipelined ones in order."""
 
 from pico_core.channel import Channel, Payload
-from pico_core.http.head import HeadReader, MessageError, error_response, parse_request_head
+from pico_core.http.head import HeadReader, MessageError, error_response
+from pico_core.http.recent import RequestHeadParser
 from pico_core.proxy.exchange import CONNECTION_CLOSE, Exchange, Service, State
 from pico_core.timers import NEVER, Timers
 
@@ -27,6 +28,7 @@ class DownstreamConnection:
         "_backlog",
         "_linger_until",
         "_lingering",
+        "_parser",
         "_reader",
         "_timers",
         "added_fields",
@@ -46,6 +48,7 @@ class DownstreamConnection:
         self.deadline_at = now + service.header_timeout_s
         self._timers = timers
         self._reader = HeadReader(service.head_limits)
+        self._parser = RequestHeadParser(service.head_limits)
         self._backlog = b""
         self._advancing = False
         self._lingering = False
@@ -166,7 +169,7 @@ class DownstreamConnection:
             self.deadline_at = latest
 
     def _begin(self, head_bytes: bytes, rest: bytes, now: float) -> None:
-        head = parse_request_head(head_bytes, self.service.head_limits)
+        head = self._parser.parse(head_bytes)
         exchange = Exchange.start(self, head, now)
         if rest:
             self._backlog = exchange.receive(rest)

@@ -214,9 +214,9 @@ class Exchange(msgspec.Struct, eq=False):
         self._replay = None
         if isinstance(body, EofBody):
             head.chunked = True
-        if body is not None and head.chunked:
+        if head.chunked:
             if self.head.minor_version:
-                self._chunked_response = True
+                self._chunked_response = body is not None
             else:  # HTTP/1.0 knows no chunks: the end of the connection ends the body
                 head.chunked = False
                 self._close_after = True

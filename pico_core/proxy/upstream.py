@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from pico_core.channel import Channel, Payload
 from pico_core.http.body import BodyReader, EofBody, is_bodiless, response_body
-from pico_core.http.head import HeadLimits, HeadReader, MessageError, parse_response_head
+from pico_core.http.head import HeadLimits, HeadReader, MessageError
+from pico_core.http.recent import ResponseHeadParser
 from pico_core.timers import NEVER
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class UpstreamConnection:
         "_body",
         "_interim",
         "_keep_alive",
+        "_parser",
         "_reader",
         "channel",
         "deadline_at",
@@ -53,6 +55,7 @@ class UpstreamConnection:
         self.reused = False
         self.deadline_at = NEVER
         self._reader = HeadReader(RESPONSE_LIMITS, response=True)
+        self._parser = ResponseHeadParser(RESPONSE_LIMITS)
         self._body: BodyReader | None = None
         self._interim = 0
         self._keep_alive = False
@@ -92,7 +95,7 @@ class UpstreamConnection:
     def _receive_head(self, exchange: "Exchange", data: bytes, now: float) -> None:
         read = self._reader.receive(data)
         while read is not None:
-            head = parse_response_head(read[0], RESPONSE_LIMITS)
+            head = self._parser.parse(read[0])
             rest = read[1]
             if head.status == 101:
                 exchange.switch_protocols(head, rest, now)

@@ -63,7 +63,10 @@ class ProxyService:
             self._route(exchange, now)
 
     def _route(self, exchange: Exchange, now: float) -> None:
-        upstream = self._acquire(exchange, fresh=False)
+        exchange.route = tunnel = self._registry.choose(exchange.endpoint, exchange.avoid)
+        upstream = tunnel.acquire() if tunnel is not None else None
+        if upstream is None:
+            upstream = self._acquire(exchange, fresh=False)
         if upstream is None:
             self._route_to_node(exchange, now)
             return

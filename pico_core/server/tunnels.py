@@ -106,7 +106,7 @@ class TunnelConnection:
 
     # --- for the proxy ---
 
-    def acquire(self, *, fresh: bool) -> UpstreamConnection | None:
+    def acquire(self, *, fresh: bool = False) -> UpstreamConnection | None:
         """Return a connection to the service for one exchange; ``None`` if no more can be had now.
 
         One that was used before is preferred, unless it must be ``fresh`` because it is to carry raw bytes.

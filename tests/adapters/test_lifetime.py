@@ -2,8 +2,11 @@
 
 import asyncio
 import gc
+import os
+import signal
 import socket
 import threading
+from collections.abc import Iterable
 
 import pytest
 import trio
@@ -13,9 +16,11 @@ import pico_asyncio
 import pico_trio
 from pico_core.boundary import (
     AccessLog,
+    Command,
     Connect,
     Exit,
     Input,
+    Listening,
     Log,
     Resolve,
     Send,
@@ -25,6 +30,7 @@ from pico_core.boundary import (
 )
 from pico_core.errors import LocalProtocolError
 from tests.adapters.machines import Echo, Faulty, Queued, Recorder, Server
+from tests.adapters.node import run
 from tests.adapters.stage import PATIENCE_S, Stage, drive, read_all, staged
 
 
@@ -244,6 +250,55 @@ def port_sink(put: object) -> pico_asyncio.Sink:
 
 def ignore(record: Log | AccessLog) -> None:
     pass
+
+
+class Signalled(Server):
+    """Sends its own process a signal once it listens."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__()
+        self._number = number
+        self._reactions[Listening] = self._listening
+
+    def _listening(self, event: Listening) -> Iterable[Command]:
+        os.kill(os.getpid(), self._number)
+        return ()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_takes_signals_and_gives_them_back(runtime: str, number: signal.Signals) -> None:
+    before = [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)]
+    assert run(runtime, Signalled(number), ignore) == Exit(3, "asked to")
+    assert [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)] == before
+
+
+def test_what_the_loop_complains_of_is_logged(new_asyncio: str) -> None:
+    """A callback that is not ours fails on the loop we run."""
+    records: list[Log | AccessLog] = []
+    machine = Queued()
+    machine._commands.append(Log("info", "test", "listening", {}))
+
+    def sink(record: Log | AccessLog) -> None:
+        records.append(record)
+        if len(records) == 1:
+            asyncio.get_running_loop().call_soon(fail)
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def fail() -> None:
+        raise RuntimeError("not ours")
+
+    machine.handle = lambda event, now: (  # type: ignore[attr-defined]  # the smallest machine there is
+        machine._commands.append(Exit(0, "")) if isinstance(event, ShutdownRequested) else None
+    )
+    assert run(new_asyncio, machine, sink) == Exit(0, "")  # type: ignore[arg-type]  # it has a handle now
+    assert isinstance(records[1], Log)
+    assert records[1].fields == {"reason": "not ours"}
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def new_asyncio(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def test_a_machine_can_leave_at_once(runtime: str) -> None:

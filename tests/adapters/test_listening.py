@@ -1,10 +1,16 @@
 """Listeners, datagrams and names."""
 
+import contextlib
+import resource
 import socket
+import threading
+from collections.abc import Iterator
 
 import pytest
 
+from pico_asyncio.sockets import ACCEPT_RETRY_S
 from pico_core.boundary import (
+    Accepted,
     Connect,
     ConnectFailed,
     DatagramReceived,
@@ -12,6 +18,7 @@ from pico_core.boundary import (
     ListenDatagram,
     ListenFailed,
     Listening,
+    Log,
     Received,
     Resolve,
     Resolved,
@@ -99,6 +106,67 @@ def test_listener_stopped_in_the_turn_after_it_is_opened(stage: Stage) -> None:
     stage.do(StopListening("tcp"))
     port = stage.wait(Listening, listener="tcp").port
     eventually(lambda: refused(port))
+
+
+def test_those_who_wait_when_a_listener_stops_are_accepted(stage: Stage) -> None:
+    """Their connection is open as far as they can tell: a reset would fail their first request for nothing."""
+    port = stage.listen()
+    busy, gate = threading.Event(), threading.Event()
+
+    def wait_at_the_gate() -> None:
+        busy.set()
+        assert gate.wait(PATIENCE_S)
+
+    stage.do(wait_at_the_gate, StopListening("tcp"))
+    assert busy.wait(PATIENCE_S)
+    peers = [stage.keep(socket.create_connection(("127.0.0.1", port), PATIENCE_S)) for _ in range(3)]
+    gate.set()
+    stage.wait_until(lambda: stage.count(Accepted) == 3, "all three")
+    for peer in peers:
+        peer.sendall(b"x")
+    stage.wait_until(lambda: stage.count(Received) == 3, "their bytes")
+    assert refused(port)
+
+
+@contextlib.contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open no file or socket."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_listener_rests_while_there_is_no_room(stage: Stage) -> None:
+    port = stage.listen()
+    with socket.socket() as peer:
+        peer.settimeout(PATIENCE_S)
+        with no_more_files():
+            peer.connect(("127.0.0.1", port))
+            eventually(lambda: len(stage.records) == 1)
+        assert stage.records == [Log("error", "driver", "cannot accept connections", {"reason": "too many open files"})]
+        stage.wait(Accepted, port=peer.getsockname()[1])
+    assert len(stage.records) == 1
+
+
+def test_a_listener_that_rests_can_be_stopped(stage: Stage) -> None:
+    port = stage.listen()
+    with socket.socket() as peer:
+        peer.settimeout(PATIENCE_S)
+        with no_more_files():
+            peer.connect(("127.0.0.1", port))
+            eventually(lambda: len(stage.records) == 1)
+            stage.do(StopListening("tcp"))
+            assert stage.wait(DatagramReceived).listener == "control"
+            with pytest.raises(ConnectionResetError):
+                peer.recv(1)
+    begun_at = stage.machine.times[-1]
+    stage.do(lambda: setattr(stage.machine, "due_at", begun_at + ACCEPT_RETRY_S + 0.05))
+    stage.wait_until(lambda: stage.machine.times[-1] > begun_at + ACCEPT_RETRY_S, "the end of the rest")
+    stage.do(lambda: setattr(stage.machine, "due_at", None))
+    assert stage.count(Accepted) == 0
 
 
 def refused(port: int) -> bool:

@@ -310,6 +310,8 @@ class Wire:
     def reset(self) -> None:
         """Close so that the peer sees a reset."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with contextlib.suppress(OSError):  # wakes a thread that receives: its call would keep the connection open
+            self.socket.shutdown(socket.SHUT_RD)
         self.socket.close()
 
     def receive(self) -> bytes:

@@ -58,7 +58,6 @@ def test_an_endpoint_that_is_none(stack: Stack) -> None:
 def test_reserved_paths(stack: Stack) -> None:
     assert_error(request(stack.port, "origin", "/_pico/v1/nothing"), 404, "not found")
     assert request(stack.port, "origin", "/_pico/v1/tcp/origin")[0].status == 400  # no upgrade
-    assert_error(request(stack.port, "origin", "/_pico/v1/tcp/nobody"), 502, "no available upstreams")
 
 
 def test_a_service_that_does_not_answer(impatient_stack: Stack, origin: Origin) -> None:

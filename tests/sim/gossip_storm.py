@@ -87,7 +87,11 @@ class Storm:
             if not node.is_alive and node.died_at < cluster.now - DEAD_KNOWN_S and cluster.routes_to(node.name):
                 raise cluster._violation(f"I7: {node.name} is dead, {cluster.routes_to(node.name)} route to it")
         cluster.run_checked(WHOLE_AGAIN_S - DEAD_KNOWN_S, 2.0)
-        if not cluster.is_converged():
+        for _ in range(20):  # a write may be on its way
+            if cluster.is_converged():
+                break
+            cluster.run_checked(0.1)
+        else:
             raise cluster._violation(f"I5: not whole again, {self.differences()}")
         self.note()
 

@@ -151,10 +151,10 @@ class _Driver:
         for listening in self._listeners.values():
             self._loop.remove_reader(listening)
             listening.close()
+        for _ in range(_TURNS_TO_OPEN):  # a socket that was accepted belongs to its task until it is opened
+            await asyncio.sleep(0)
         for task in self._tasks:
             task.cancel()
-        for _ in range(_TURNS_TO_OPEN):
-            await asyncio.sleep(0)
         for connection in list(self._connections.values()):
             connection.close()
         await asyncio.sleep(0)  # uvloop writes at the end of its turn, asyncio has written already

@@ -88,13 +88,7 @@ def endpoint(address: tuple[Any, ...]) -> tuple[str, int]:
 
 def open_listener(host: str, port: int) -> socket.socket:
     """Open a listening TCP socket; no ``host`` means every address, IPv4 and IPv6. Raises one of ``UNUSABLE``."""
-    listener = _bind(socket.SOCK_STREAM, host, port)
-    try:
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+    return _bind(socket.SOCK_STREAM, host, port)
 
 
 def open_datagram(host: str, port: int) -> socket.socket:
@@ -115,6 +109,8 @@ def _bind(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bound.bind(address)
+        if kind is socket.SOCK_STREAM:
+            bound.listen(BACKLOG)
     except UNUSABLE:
         bound.close()
         raise

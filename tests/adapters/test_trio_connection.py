@@ -1,0 +1,84 @@
+"""Moments of a connection under trio that a whole driver meets only by chance: readiness that turns out to be none."""
+
+import selectors
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from pico_core.boundary import ConnectionLost, Input, WritingPaused
+from pico_trio.connection import Connection
+
+SIZE = 100_000
+
+
+class Owner:
+    """What a connection needs of its driver."""
+
+    def __init__(self) -> None:
+        self.receive_buffer = memoryview(bytearray(1_000))
+        self.selector = selectors.DefaultSelector()
+        self.events: list[Input] = []
+        self.forgotten: list[int] = []
+        self.hand_over = self.events.append
+        self.hand_over_safely = self.events.append
+        self.lost = self.forgotten.append
+
+
+@pytest.fixture
+def owner() -> Iterator[Owner]:
+    owner = Owner()
+    with owner.selector:
+        yield owner
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, peer = socket.socketpair()
+    ours.setblocking(False)
+    with ours, peer:
+        yield ours, peer
+
+
+def fill(ours: socket.socket) -> int:
+    sent = 0
+    try:
+        while True:
+            sent += ours.send(bytes(SIZE))
+    except BlockingIOError:
+        return sent
+
+
+def test_sending_into_a_full_socket_buffers_everything(owner: Owner, ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, peer = ends
+    connection = Connection(owner, 1, ours)
+    waiting = fill(ours)
+    connection.send(b"hello ")
+    connection.send((b"wor", memoryview(b"ld")))
+    both = selectors.EVENT_READ | selectors.EVENT_WRITE
+    assert owner.selector.get_key(ours).events == both
+    connection.ready(selectors.EVENT_WRITE)
+    assert owner.selector.get_key(ours).events == both
+    while waiting:
+        waiting -= len(peer.recv(waiting))
+    connection.ready(selectors.EVENT_WRITE)
+    assert not connection.unsent
+    assert peer.recv(100) == b"hello world"
+
+
+def test_nothing_to_receive_after_all(owner: Owner, ends: tuple[socket.socket, socket.socket]) -> None:
+    connection = Connection(owner, 1, ends[0])
+    connection.ready(selectors.EVENT_READ)
+    connection.ready(selectors.EVENT_WRITE)
+    assert owner.events == []
+
+
+def test_peer_goes_while_something_is_buffered(owner: Owner, ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, peer = ends
+    connection = Connection(owner, 1, ours)
+    fill(ours)
+    connection.send(bytes(SIZE))
+    peer.close()
+    connection.ready(selectors.EVENT_WRITE)
+    assert owner.events == [WritingPaused(1), ConnectionLost(1, "broken pipe")]
+    assert owner.forgotten == [1]

@@ -1,0 +1,374 @@
+"""An endpoint stays registered: through lost tunnels, refusals that pass, servers that drain, and its own end."""
+
+import pytest
+
+from pico_core.boundary import (
+    Abort,
+    Close,
+    Connect,
+    Connected,
+    ConnectFailed,
+    ConnectionLost,
+    EofReceived,
+    Exit,
+    Received,
+    Send,
+    ShutdownRequested,
+    WritingPaused,
+    WritingResumed,
+)
+from pico_core.config.agent import AgentConfig, ListenerConfig
+from pico_core.config.values import Origin
+from pico_core.mux.frame import HEADER
+from pico_core.websocket import encode_close, encode_frame
+from tests.core.agent.scene import CONNECT, DIAL, GET, OK, SERVER, SERVICE, agent_config, asked, registered
+from tests.play import Data, End, GoAway, Nothing, Open, Play, agent_play, joined
+
+NEXT = 4
+CLOSING_OK = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+
+def server(connection: int) -> Connect:
+    """Return the command that connects to the server."""
+    return Connect(connection, "localhost", 8001, 30.0)
+
+
+def connecting() -> Play:
+    """Return an agent that has connected and asked for its endpoint."""
+    play = agent_play(agent_config()) << CONNECT >> Connected(SERVER, "127.0.0.1", 8001)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    assert joined(request.data).startswith(b"GET /piko/v1/upstream/e1 HTTP/1.1\r\nHost: localhost:8001\r\n")
+    assert b"\r\nx-piko-instance: " in joined(request.data)
+    return play
+
+
+def refusal(status: bytes) -> bytes:
+    """Return the answer of a server that does not want the agent."""
+    return b'HTTP/1.1 %b\r\nContent-Length: 15\r\nConnection: close\r\n\r\n{"error":"why"}' % status
+
+
+def waits_s(play: Play) -> float:
+    """Let the agent wait until it does something, and return for how long it did nothing."""
+    began_at = play.now
+    while play.idle:
+        due_at = play.machine.deadline()
+        assert due_at is not None
+        play >> due_at
+    return play.now - began_at
+
+
+def warnings(play: Play) -> list[str]:
+    return [log.message for log in play.logs if log.level == "warning"]
+
+
+# --- reaching a server ---
+
+
+def test_the_endpoint_is_registered() -> None:
+    play = registered()
+    assert play
+    assert [(log.level, log.message, log.fields) for log in play.logs] == [
+        ("info", "endpoint registered", {"endpoint": "e1", "addr": "127.0.0.1:3000"})
+    ]
+
+
+def test_the_pauses_between_attempts_grow_and_are_jittered() -> None:
+    play = agent_play(agent_config())
+    drawn = []
+    for attempt, backoff_s in enumerate([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 15.0, 15.0, 15.0]):
+        connection = 2 + 2 * attempt
+        assert play << server(connection) >> ConnectFailed(connection, "connection refused") << Nothing()
+        wait_s = waits_s(play)
+        assert backoff_s / 2 <= wait_s <= backoff_s
+        drawn.append(wait_s / backoff_s)
+    assert len(set(drawn)) == len(drawn)
+    assert warnings(play)[0] == "cannot reach the server: connection refused"
+
+
+@pytest.mark.parametrize(
+    "status", [b"408 Request Timeout", b"429 Too Many Requests", b"500 Oops", b"502 Bad Gateway", b"503 Unavailable"]
+)
+def test_a_refusal_that_may_pass_is_retried(status: bytes) -> None:
+    play = connecting() >> Received(SERVER, refusal(status)) << Close(SERVER)
+    assert play >> ConnectionLost(SERVER, "") >> 0.2 << server(NEXT)
+    assert warnings(play) == [f"the server refused: {status.decode()[:3]} why"]
+
+
+@pytest.mark.parametrize("status", [b"400 Bad Request", b"401 Unauthorized", b"404 Not Found", b"302 Found"])
+def test_any_other_refusal_is_final(status: bytes) -> None:
+    number = status.decode()[:3]
+    assert (
+        connecting()
+        >> Received(SERVER, refusal(status))
+        << Close(SERVER)
+        << Exit(1, f"the server at http://localhost:8001 refused endpoint 'e1': {number} why")
+        >> ConnectionLost(SERVER, "")
+        >> 60.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Received(SERVER, b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "cannot register: the answer is not HTTP/1.1"),
+        (EofReceived(SERVER), "cannot register: connection closed during the handshake"),
+        (ConnectionLost(SERVER, "reset"), "cannot reach the server: connection closed by the server"),
+    ],
+)
+def test_an_answer_that_is_none_is_retried(answer: Received | EofReceived | ConnectionLost, reason: str) -> None:
+    play = connecting() >> answer
+    if not isinstance(answer, ConnectionLost):
+        play << Close(SERVER)
+    assert play >> 0.2 << server(NEXT)
+    assert warnings(play) == [reason]
+
+
+def test_a_server_that_does_not_answer_is_given_up() -> None:
+    play = connecting() >> 29.0 << Nothing() >> 30.9 << Close(SERVER) << server(NEXT)
+    assert play
+    assert warnings(play) == ["cannot reach the server: registration timed out"]
+
+
+# --- losing a tunnel ---
+
+
+def test_a_tunnel_that_lived_is_replaced_at_once() -> None:
+    play = registered() >> 60.0 >> EofReceived(SERVER) << Close(SERVER)
+    assert waits_s(play) <= 0.1
+    assert play << server(NEXT)
+    assert warnings(play) == ["tunnel lost: connection closed by the server"]
+
+
+def test_tunnels_that_are_lost_at_once_are_sought_ever_more_slowly() -> None:
+    play = agent_play(agent_config())
+    for attempt, backoff_s in enumerate([0.1, 0.2, 0.4, 0.8]):
+        connection = 2 + 2 * attempt
+        play << server(connection)
+        play.server_accepts(connection)
+        assert play >> ConnectionLost(connection, "reset") << Nothing()
+        assert backoff_s / 2 <= waits_s(play) <= backoff_s
+
+
+def test_a_lost_tunnel_takes_its_requests_with_it() -> None:
+    play = asked() << DIAL >> Connected(SERVICE, "127.0.0.1", 3000) << Send(SERVICE, GET)
+    assert play >> ConnectionLost(SERVER, "reset") << Abort(SERVICE) >> 0.2 << server(6) >> 30.0
+
+
+def test_a_silent_server_is_left() -> None:
+    play = registered()
+    play.tunnels.clear()
+    (ping,) = (play >> 15.0).take()
+    assert isinstance(ping, Send)
+    assert play >> 21.0 << Close(SERVER) << server(NEXT)
+    assert warnings(play) == ["tunnel lost: silent for 10 s after a ping"]
+
+
+def test_a_tunnel_whose_server_answers_pings_stays() -> None:
+    assert registered() >> 600.0
+
+
+def test_a_server_that_breaks_the_session_is_left() -> None:
+    play = registered()
+    play.tunnels.clear()
+    frame = joined(encode_frame((HEADER.pack(7, 0, 0, 0),), 12, None))
+    go_away, closing, closed = (play >> Received(SERVER, frame)).take()
+    assert isinstance(go_away, Send)
+    assert isinstance(closing, Send)
+    assert closed == Close(SERVER)
+    assert play >> 0.2 << server(NEXT)
+
+
+def test_a_close_frame_ends_the_tunnel() -> None:
+    play = registered()
+    play.tunnels.clear()
+    answer, closed = (play >> Received(SERVER, encode_close(1001, "", None))).take()
+    assert isinstance(answer, Send)
+    assert closed == Close(SERVER)
+
+
+def test_a_tunnel_that_does_not_drain_keeps_what_there_is_to_send() -> None:
+    play = asked() << DIAL >> Connected(SERVICE, "127.0.0.1", 3000) << Send(SERVICE, GET)
+    assert (
+        play
+        >> WritingPaused(SERVER)
+        >> Received(SERVICE, OK)
+        << Nothing()
+        >> WritingResumed(SERVER)
+        << Data(SERVER, 2, OK)
+    )
+    assert connecting() >> WritingPaused(SERVER) >> WritingResumed(SERVER)
+
+
+def test_a_stream_right_behind_the_registration_counts() -> None:
+    play = agent_play(agent_config()) << CONNECT
+    play.server_accepts(SERVER)
+    assert play >> Open(SERVER, 2) >> Data(SERVER, 2, GET) << DIAL
+
+
+# --- a server that drains ---
+
+
+def test_on_go_away_the_next_tunnel_comes_first() -> None:
+    play = asked() << DIAL >> Connected(SERVICE, "127.0.0.1", 3000) << Send(SERVICE, GET)
+    assert play >> GoAway(SERVER) << server(6)
+    play.server_accepts(6)
+    # Both tunnels work until every node has heard of the new one.
+    assert play >> 1.9 << Nothing() >> Open(6, 2) >> Data(6, 2, GET) << Connect(8, "127.0.0.1", 3000, 10.0)
+    assert (
+        play
+        >> 2.1
+        << GoAway(SERVER)
+        >> Received(SERVICE, OK)
+        << Data(SERVER, 2, OK)
+        >> End(SERVER, 2)
+        << End(SERVER, 2)
+        >> 12.5
+    ).take()
+    assert [log.message for log in play.logs if "elsewhere" in log.message] == [
+        "the server asks to go elsewhere, connecting again"
+    ]
+
+
+def test_an_idle_old_tunnel_is_closed_once_it_is_sure_that_nothing_is_on_its_way() -> None:
+    play = registered() >> GoAway(SERVER) << server(NEXT)
+    play.server_accepts(NEXT)
+    assert play >> 2.1 << GoAway(SERVER) << Close(SERVER) >> ConnectionLost(SERVER, "") >> 100.0
+
+
+def test_while_no_other_server_is_found_the_old_tunnel_serves() -> None:
+    play = registered() >> GoAway(SERVER) << server(NEXT) >> ConnectFailed(NEXT, "connection refused") << Nothing()
+    assert play >> 0.2 << server(6) >> ConnectFailed(6, "connection refused") >> Open(SERVER, 2)
+    assert play >> Data(SERVER, 2, GET) << Connect(8, "127.0.0.1", 3000, 10.0)
+
+
+def test_a_tunnel_lost_while_moving_changes_nothing() -> None:
+    play = registered() >> GoAway(SERVER) << server(NEXT) >> EofReceived(SERVER) << Close(SERVER)
+    assert play >> ConnectionLost(SERVER, "") >> 0.3
+    play.server_accepts(NEXT)
+    assert play >> 30.0
+
+
+def test_a_second_go_away_of_a_tunnel_left_already_changes_nothing() -> None:
+    play = registered() >> GoAway(SERVER) << server(NEXT)
+    play.server_accepts(NEXT)
+    assert play >> GoAway(NEXT) << server(6)
+
+
+# --- leaving ---
+
+
+def test_an_idle_agent_leaves_at_once() -> None:
+    play = registered() >> ShutdownRequested() << GoAway(SERVER) << Close(SERVER) << Exit(0, "")
+    assert play
+    assert [log.message for log in play.logs][-2:] == ["draining", "stopped"]
+
+
+def test_a_request_in_flight_is_finished_first() -> None:
+    assert (
+        asked()
+        << DIAL
+        >> Connected(SERVICE, "127.0.0.1", 3000)
+        << Send(SERVICE, GET)
+        >> ShutdownRequested()
+        << GoAway(SERVER)
+        >> 5.0
+        >> Received(SERVICE, OK)
+        << Data(SERVER, 2, CLOSING_OK)
+        << End(SERVER, 2)
+        >> End(SERVER, 2)
+        << Close(SERVER)
+        << Exit(0, "")
+    )
+
+
+def test_the_grace_period_ends_what_does_not_end() -> None:
+    play = asked() << DIAL >> Connected(SERVICE, "127.0.0.1", 3000) << Send(SERVICE, GET) >> ShutdownRequested()
+    assert play << GoAway(SERVER) >> 5.0 >> Received(SERVICE, OK[:-1]) << Data(SERVER, 2, CLOSING_OK[:-1])
+    assert play >> 59.5 << Nothing() >> 60.5 << Close(SERVER) << Exit(0, "")
+    assert warnings(play) == ["stopped with requests in flight: the grace period is over"]
+
+
+def test_a_second_signal_ends_the_agent_at_once() -> None:
+    play = asked() << DIAL >> ShutdownRequested() << GoAway(SERVER) >> ShutdownRequested()
+    assert play << Exit(1, "stopped at once by a second signal")
+
+
+def test_an_agent_without_a_tunnel_leaves_at_once() -> None:
+    assert (
+        agent_play(agent_config())
+        << CONNECT
+        >> ShutdownRequested()
+        << Abort(SERVER)
+        << Exit(0, "")
+        >> Connected(SERVER, "127.0.0.1", 8001)
+        << Abort(SERVER)
+        >> ConnectionLost(SERVER, "")
+    )
+    assert (
+        agent_play(agent_config())
+        << CONNECT
+        >> ShutdownRequested()
+        << Abort(SERVER)
+        << Exit(0, "")
+        >> ConnectFailed(SERVER, "aborted")
+    )
+    assert connecting() >> ShutdownRequested() << Close(SERVER) << Exit(0, "")
+    pausing = agent_play(agent_config()) << CONNECT >> ConnectFailed(SERVER, "refused")
+    assert pausing >> ShutdownRequested() << Exit(0, "") >> 10.0
+
+
+def test_a_tunnel_lost_while_leaving_is_the_end() -> None:
+    play = asked() << DIAL >> ShutdownRequested() << GoAway(SERVER) >> ConnectionLost(SERVER, "reset")
+    assert play << Exit(0, "")
+
+
+def test_leaving_while_moving_leaves_both() -> None:
+    play = registered() >> GoAway(SERVER) << server(NEXT) >> Connected(NEXT, "127.0.0.1", 8001)
+    play.take()
+    assert play >> ShutdownRequested() << Close(NEXT) << GoAway(SERVER) << Close(SERVER) << Exit(0, "")
+
+
+# --- several listeners ---
+
+
+def two_listeners() -> Play:
+    listeners = tuple(ListenerConfig(endpoint_id=name, addr=Origin("127.0.0.1", 3000)) for name in ("e1", "e2"))
+    return agent_play(AgentConfig(listeners=listeners)) << server(2) << server(4)
+
+
+def test_every_listener_has_its_own_tunnel_and_the_last_one_ends_the_agent() -> None:
+    play = two_listeners()
+    play.server_accepts(2)
+    play.server_accepts(4)
+    assert play >> Open(4, 2) >> Data(4, 2, GET) << Connect(6, "127.0.0.1", 3000, 10.0)
+    assert play >> ShutdownRequested() << GoAway(2) << GoAway(4) << Close(2)
+    assert play >> ConnectionLost(4, "reset") << Exit(0, "")
+
+
+def test_one_endpoint_refused_for_good_ends_the_agent() -> None:
+    play = two_listeners()
+    play.server_accepts(2)
+    play >> Connected(4, "127.0.0.1", 8001)
+    play.take()
+    done = (play >> Received(4, refusal(b"403 Forbidden"))).take()
+    assert done == [
+        Close(4),
+        Exit(1, "the server at http://localhost:8001 refused endpoint 'e2': 403 why"),
+    ]
+    assert play >> ShutdownRequested() << GoAway(2) << Close(2)
+
+
+def test_the_last_stream_may_end_from_either_side() -> None:
+    play = asked() << DIAL >> Connected(SERVICE, "127.0.0.1", 3000) << Send(SERVICE, GET)
+    assert (
+        play
+        >> Received(SERVICE, OK)
+        << Data(SERVER, 2, OK)
+        >> ShutdownRequested()
+        << GoAway(SERVER)
+        >> End(SERVER, 2)
+        << End(SERVER, 2)
+        << Close(SERVER)
+        << Exit(0, "")
+    )

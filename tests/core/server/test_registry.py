@@ -1,0 +1,50 @@
+"""Who takes the next request of an endpoint."""
+
+from pico_core.server.registry import Registry
+
+
+class Upstream:
+    def __init__(self, endpoint: str, in_flight: int = 0) -> None:
+        self.endpoint = endpoint
+        self.in_flight = in_flight
+
+
+def test_tells_of_every_change() -> None:
+    changes: list[tuple[str, int]] = []
+    registry: Registry[Upstream] = Registry(lambda endpoint, count: changes.append((endpoint, count)))
+    one, two, other = Upstream("e"), Upstream("e"), Upstream("f")
+    for upstream in (one, two, other):
+        registry.add(upstream)
+    assert registry.counts() == {"e": 2, "f": 1}
+    assert list(registry) == [one, two, other]
+    assert tuple(registry.members("e")) == (one, two)
+    assert tuple(registry.members("g")) == ()
+    assert registry.remove(one)
+    assert not registry.remove(one)
+    assert registry.remove(two)
+    assert not registry.remove(two)
+    assert changes == [("e", 1), ("e", 2), ("f", 1), ("e", 1), ("e", 0)]
+    assert registry.counts() == {"f": 1}
+
+
+def test_fewest_in_flight_first_and_ties_take_turns() -> None:
+    registry: Registry[Upstream] = Registry(lambda endpoint, count: None)
+    one, two, three = Upstream("e"), Upstream("e"), Upstream("e")
+    assert registry.choose("e") is None
+    for upstream in (one, two, three):
+        registry.add(upstream)
+    assert [registry.choose("e") for _ in range(4)] == [one, two, three, one]
+    one.in_flight, two.in_flight, three.in_flight = 2, 1, 2
+    assert [registry.choose("e") for _ in range(2)] == [two, two]
+    one.in_flight, two.in_flight, three.in_flight = 1, 1, 1
+    assert [registry.choose("e") for _ in range(3)] == [three, one, two]
+
+
+def test_those_tried_already_are_avoided() -> None:
+    registry: Registry[Upstream] = Registry(lambda endpoint, count: None)
+    one, two = Upstream("e"), Upstream("e")
+    registry.add(one)
+    assert registry.choose("e", (one,)) is None
+    registry.add(two)
+    assert registry.choose("e", (one,)) is two
+    assert registry.choose("e", (one, two)) is None

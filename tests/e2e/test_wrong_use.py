@@ -1,0 +1,76 @@
+"""Mistakes of operators: one clear line and an exit code, whatever the runtime."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import LOCAL, Fleet, Process
+from tests.e2e.origin import Origin
+
+
+def complaint(process: Process, code: int) -> str:
+    """Return the one line that a process leaves with ``code``."""
+    assert process.wait() == code
+    (line,) = [line for line in process.stderr.lines if not line.startswith("{")]
+    assert line.startswith("pico: ")
+    process.check()
+    return line.removeprefix("pico: ").rstrip("\n")
+
+
+@pytest.mark.parametrize("port", ["proxy", "upstream", "admin"])
+def test_a_port_in_use(fleet: Fleet, origin: Origin, port: str) -> None:
+    flags = {name: 0 for name in ("proxy", "upstream", "admin", "cluster.gossip")} | {port: origin.port}
+    process = fleet.start("server", *(f"--{name}.bind-addr={LOCAL}:{number}" for name, number in flags.items()))
+    assert complaint(process, 1) == (
+        f"cannot listen on {port} address '{LOCAL}:{origin.port}': address already in use; "
+        f"choose another one with --{port}.bind-addr"
+    )
+
+
+def test_a_forwarded_port_in_use(fleet: Fleet, origin: Origin) -> None:
+    process = fleet.start("forward", "tcp", f"{LOCAL}:{origin.port}", "e")
+    assert complaint(process, 1).startswith(f"cannot listen on '{LOCAL}:{origin.port}': address already in use")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("proxy: [", ("server.yaml", "is not YAML")),
+        ("proxy:\n  bind_adr: ':1'\n", ("server.yaml:2: unknown key 'proxy.bind_adr'", "'proxy.bind_addr'")),
+        ("proxy:\n  timeout: soon\n", ("server.yaml:2", "proxy.timeout")),
+        ("proxy:\n  bind_addr: nowhere\n", ("server.yaml:2", "proxy.bind_addr", "the port is missing")),
+        ("log:\n  level: loud\n", ("server.yaml:2", "log.level", "wants one of")),
+    ],
+)
+def test_a_bad_file(fleet: Fleet, tmp_path: Path, text: str, parts: tuple[str, ...]) -> None:
+    path = tmp_path / "server.yaml"
+    path.write_text(text)
+    line = complaint(fleet.start("server", "--config.path", str(path)), 2)
+    for part in parts:
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("server", "--config.path", "missing.yaml"), "cannot read 'missing.yaml'"),
+        (("server", "--log.level", "loud"), "--log.level: wants one of"),
+        (("server", "--proxy.timeout", "soon"), "--proxy.timeout"),
+        (("server", "--proxy.bind-addr", "256.0.0.1:99999"), "--proxy.bind-addr"),
+        (("server", "--proxy.bind-adr", ":1"), "did you mean '--proxy.bind-addr'?"),
+        (("agent", "http", "a/b", "3000"), "it contains '/'"),
+        (("agent", "http", "e", "nowhere:port"), "nowhere:port"),
+        (("agent", "tcp", "e", "http://localhost:1"), "http://localhost:1"),
+        (("agent", "http", "e", "3000", "--connect.url", "ftp://localhost"), "--connect.url"),
+        (("forward", "tcp", "5432", "a/b"), "it contains '/'"),
+        (("agent", "http", "e"), "missing argument"),
+        (("agent", "start"), "no listeners"),
+    ],
+)
+def test_a_bad_command_line(fleet: Fleet, arguments: tuple[str, ...], part: str) -> None:
+    assert part.lower() in complaint(fleet.start(*arguments), 2).lower()
+
+
+def test_an_address_of_somebody_else(fleet: Fleet) -> None:
+    process = fleet.start("server", "--proxy.bind-addr=192.0.2.1:0", f"--upstream.bind-addr={LOCAL}:0")
+    assert "cannot listen on proxy address '192.0.2.1:0': cannot assign requested address" in complaint(process, 1)

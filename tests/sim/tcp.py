@@ -1,0 +1,397 @@
+"""TCP between processes of the simulation, as a kernel shows it: byte streams that stall, end, or are reset.
+
+Modelled: handshakes and refusals, latency with retransmissions, cuts of segments, a window of bytes that the receiver
+has not read, half-close, FIN and RST of processes that die, the RST that answers bytes nobody reads any more (which
+destroys what was on its way), and connections over a broken path, which hang until somebody's timer gives them up.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from pico_core.boundary import Data
+from tests.sim.network import RETRANSMIT_S, Network
+
+if TYPE_CHECKING:
+    from tests.sim.process import Process
+
+WINDOW_BYTES = 131_072
+"""What a sender may have on the wire and unread by the receiving process: the buffers of both kernels."""
+
+SEGMENT_BYTES = 32_768
+HIGH_WATER_BYTES = 65_536
+LOW_WATER_BYTES = 16_384
+"""Where a driver's own buffer pauses and resumes the machine."""
+
+LONGEST_RETRANSMIT_S = 30.0
+GIVE_UP_S = 900.0
+"""Linux gives a connection up after about a quarter of an hour without an acknowledgement."""
+
+FIN = b""
+
+
+class End:
+    """One process's end of a connection. ``peer`` is the other one."""
+
+    __slots__ = (
+        "_backoff_s",
+        "_blocked_at",
+        "_due",
+        "_fin_put",
+        "_in_flight",
+        "_last_arrival_at",
+        "_network",
+        "_pending",
+        "_queued",
+        "_wire",
+        "address",
+        "closing",
+        "eof_arrived",
+        "eof_given",
+        "eof_sent",
+        "error",
+        "gone",
+        "number",
+        "peer",
+        "pending_bytes",
+        "process",
+        "reading",
+        "unread",
+        "writing_paused",
+    )
+
+    peer: "End"
+
+    def __init__(self, network: Network, process: "Process", number: int, address: str) -> None:
+        self.process = process
+        self.number = number
+        self.address = address
+        self.reading = True
+        self.unread: list[bytes] = []
+        self.eof_arrived = False
+        self.eof_given = False
+        self.eof_sent = False
+        self.closing = False
+        self.gone = False
+        """Whether the process has nothing to do with it any more: closed, reset, or dead itself."""
+        self.error = ""
+        """Why it was reset; its process may not have noticed yet."""
+        self.writing_paused = False
+        self.pending_bytes = 0
+        self._network = network
+        self._pending: deque[memoryview] = deque()
+        self._wire: deque[bytes] = deque()
+        self._due = 0
+        self._in_flight = 0
+        self._last_arrival_at = 0.0
+        self._blocked_at = -1.0
+        self._backoff_s = RETRANSMIT_S
+        self._fin_put = False
+        self._queued = False
+
+    def not_before(self, at: float) -> None:
+        """Let nothing arrive before ``at``: the peer does not know of the connection yet."""
+        self._last_arrival_at = at
+
+    # --- what the process asks for ---
+
+    def send(self, data: Data) -> None:
+        """Send bytes."""
+        if self.error:
+            self.process.lost(self, self.error)  # a write is what shows a reset to a process that does not read
+            return
+        pieces = (data,) if isinstance(data, bytes) else data
+        for piece in pieces:
+            if len(piece):
+                self._pending.append(memoryview(piece))
+                self.pending_bytes += len(piece)
+        self._pump()
+
+    def send_eof(self) -> None:
+        """Send FIN after everything else."""
+        self.eof_sent = True
+        self._pump()
+
+    def close(self) -> None:
+        """Stop reading, send what waits, then be gone."""
+        if self.error:
+            self.process.lost(self, self.error)
+            return
+        self.closing = True
+        self.reading = False
+        self._pump()
+
+    def abort(self) -> None:
+        """Be gone at once and reset the peer."""
+        self._vanish()
+        self._reset_peer("connection reset by peer")
+        self.process.lost(self, "")
+
+    def pause_reading(self) -> None:
+        """Leave what arrives where it is."""
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        """Take what has arrived."""
+        if not self.closing:
+            self.reading = True
+            if self.unread or self.eof_arrived or self.error:
+                self._readable()
+
+    def take(self) -> bytes:
+        """Return what has arrived, all of it or a part."""
+        self._queued = False
+        data = b"".join(self.unread)
+        self.unread.clear()
+        if len(data) > 1 and self._network.world.chance(self._network.faults.segment_cuts):
+            size = self._network.world.random.randrange(1, len(data))
+            self.unread.append(data[size:])
+            data = data[:size]
+            self._readable()
+        if data:
+            self.peer._acknowledged(len(data))
+        return data
+
+    # --- what happens to the process ---
+
+    def die(self) -> None:
+        """The process was killed: its kernel ends the connection; what the process itself still held is lost."""
+        self._pending.clear()
+        self.pending_bytes = 0
+        self._finish()
+
+    def go_dark(self) -> None:
+        """The host lost its power: nothing of this leaves it any more."""
+        self._vanish()
+
+    # --- the wire ---
+
+    def _pump(self) -> None:
+        """Put on the wire what the window allows; then see whether the process should stop, go on, or is through."""
+        if self.gone:
+            return
+        world, pending = self._network.world, self._pending
+        while pending and self._in_flight < WINDOW_BYTES:
+            piece = pending[0]
+            size = min(len(piece), SEGMENT_BYTES, WINDOW_BYTES - self._in_flight)
+            if size > 1 and world.chance(self._network.faults.segment_cuts):
+                size = world.random.randrange(1, size)
+            if size == len(piece):
+                pending.popleft()
+            else:
+                pending[0] = piece[size:]
+            self.pending_bytes -= size
+            self._in_flight += size
+            self._put(bytes(piece[:size]))
+        if self.pending_bytes > HIGH_WATER_BYTES and not self.writing_paused:
+            self.writing_paused = True
+            self.process.writing_paused(self)
+        elif self.writing_paused and self.pending_bytes < LOW_WATER_BYTES:
+            self.writing_paused = False
+            self.process.writing_resumed(self)
+        if pending:
+            return
+        if self.closing:
+            self._finish()
+            self.process.lost(self, "")
+        elif self.eof_sent:
+            self._put_fin()
+
+    def _put(self, segment: bytes) -> None:
+        world = self._network.world
+        at = max(self._last_arrival_at, world.now + self._network.segment_delay_s())
+        self._last_arrival_at = at
+        self._wire.append(segment)
+        world.after(at - world.now, self._arrive)
+
+    def _put_fin(self) -> None:
+        if not self._fin_put:
+            self._fin_put = True
+            self._put(FIN)
+
+    def _arrive(self) -> None:
+        """A segment should arrive now; on a blocked path it and all behind it wait for a retransmission."""
+        self._due += 1
+        if self._blocked_at < 0:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        network, wire = self._network, self._wire
+        world = network.world
+        while self._due and wire:
+            if network.blocked(self.address, self.peer.address):
+                if self._blocked_at < 0:
+                    self._blocked_at = world.now
+                if world.now - self._blocked_at > GIVE_UP_S:
+                    self._fail("timed out")
+                    return
+                world.after(self._backoff_s, self._retransmit)
+                self._backoff_s = min(2 * self._backoff_s, LONGEST_RETRANSMIT_S)
+                return
+            if self._blocked_at >= 0:
+                world.sometimes["connection outlived a cut"] += 1
+                self._blocked_at = -1.0
+            self._backoff_s = RETRANSMIT_S
+            self._due -= 1
+            self.peer._segment_arrives(wire.popleft())
+
+    def _retransmit(self) -> None:
+        if self._blocked_at >= 0:
+            self._deliver()
+
+    def _segment_arrives(self, segment: bytes) -> None:
+        if self.gone:
+            if segment:
+                self._network.world.sometimes["bytes for a closed connection"] += 1
+                self._reset_peer("connection reset by peer")
+            return
+        if segment:
+            self.unread.append(segment)
+            if self.closing:
+                return
+        else:
+            self.eof_arrived = True
+        self._readable()
+
+    def _acknowledged(self, size: int) -> None:
+        """The peer has read: the window opens, unless the news is lost on its way."""
+        if self._network.blocked(self.peer.address, self.address):
+            if not (self.gone or self.peer.gone):
+                self._network.world.after(RETRANSMIT_S * 5, self._acknowledged, size)
+            return
+        self._in_flight -= size
+        if self._pending:
+            self._pump()
+
+    def _readable(self) -> None:
+        if self.reading and not self._queued:
+            self._queued = True
+            self.process.enqueue(self)
+
+    # --- ends ---
+
+    def _finish(self) -> None:
+        """The process is through with it: FIN after what is on the wire, or RST where bytes came that nobody read."""
+        self.gone = True
+        if self.unread:
+            self._network.world.sometimes["closed with bytes unread"] += 1
+            self._wire.clear()
+            self._due = 0
+            self._reset_peer("connection reset by peer")
+        else:
+            self._put_fin()
+
+    def _vanish(self) -> None:
+        self.gone = True
+        self._pending.clear()
+        self._wire.clear()
+        self._due = 0
+        self.pending_bytes = 0
+
+    def _reset_peer(self, reason: str) -> None:
+        self._network.world.after(self._network.delay_s(), self._reset_passes, reason)
+
+    def _reset_passes(self, reason: str) -> None:
+        if not self._network.blocked(self.address, self.peer.address):
+            self.peer._reset_arrives(reason)
+
+    def _reset_arrives(self, reason: str) -> None:
+        if self._network.world.chance(0.5):
+            self.unread.clear()
+        self._fail(reason)
+
+    def _fail(self, reason: str) -> None:
+        """The connection is broken; a process that is not reading notices when it sends or reads again."""
+        was_gone = self.gone
+        self._vanish()
+        if was_gone:
+            return
+        self.error = reason
+        if self.reading or self.closing:
+            self._queued = True
+            self.process.enqueue(self)
+
+
+class Dial:
+    """A connection being opened: names resolved, addresses tried one after the other, all within one timeout."""
+
+    def __init__(self, network: Network, process: "Process", number: int, host: str, port: int) -> None:
+        self._network = network
+        self._process = process
+        self._number = number
+        self._port = port
+        self._host = host
+        self._addresses: list[str] = []
+        self._reason = "no address"
+        self.over = False
+
+    def begin(self, timeout_s: float) -> None:
+        """Next: the process hears ``dialed`` or ``dial_failed``."""
+        self._network.world.after(timeout_s, self._time_out)
+        if self._host.replace(".", "").isdigit():
+            self._resolved((self._host,), "")
+        else:
+            self._network.names.look_up(self._host, self._process.host.address, timeout_s, self._resolved)
+
+    def _resolved(self, addresses: tuple[str, ...], error: str) -> None:
+        self._addresses = list(addresses)
+        self._reason = error or self._reason
+        self._next_address()
+
+    def _next_address(self) -> None:
+        if self.over:
+            return
+        if not self._addresses:
+            self._fail(self._reason)
+            return
+        address = target = self._addresses.pop(0)
+        virtual = self._network.virtual.get(address)
+        if virtual is not None:
+            target = virtual.choose(self._port)
+            if not target:
+                self._reason = "connection refused"
+                self._next_address()
+                return
+        self._knock(address, target, 1.0)
+
+    def _knock(self, address: str, target: str, again_s: float) -> None:
+        """Send SYN."""
+        if not self.over:
+            self._network.world.after(self._network.segment_delay_s(), self._syn_arrives, address, target, again_s)
+
+    def _syn_arrives(self, address: str, target: str, again_s: float) -> None:
+        network, world = self._network, self._network.world
+        own = self._process.host.address
+        if self.over:
+            return
+        if network.blocked(own, target) or network.blocked(target, own):
+            world.after(again_s, self._knock, address, target, 2 * again_s)
+            return
+        listening = network.hosts[target].listeners.get(self._port)
+        if listening is None:
+            world.sometimes["connection refused"] += 1
+            self._reason = "connection refused"
+            world.after(network.delay_s(), self._next_address)
+            return
+        process, listener = listening
+        end = End(network, self._process, self._number, own)
+        end.peer = process.accept(end, listener, target)
+        delay_s = network.delay_s()
+        end.peer.not_before(world.now + delay_s)
+        world.after(delay_s, self._open, end, address)
+
+    def _open(self, end: End, address: str) -> None:
+        if self.over:
+            end._vanish()
+            end._reset_peer("connection reset by peer")
+        else:
+            self.over = True
+            self._process.dialed(end, address, self._port)
+
+    def _time_out(self) -> None:
+        if not self.over:
+            self._network.world.sometimes["connection timed out"] += 1
+            self._fail("timed out")
+
+    def _fail(self, reason: str) -> None:
+        self.over = True
+        self._process.dial_failed(self._number, reason)
