@@ -4,12 +4,16 @@ uvloop is the default where it is installed (it has no Windows build), because i
 less time than asyncio's own loop.
 """
 
+import sys
 from collections.abc import Callable, Collection
 from importlib.util import find_spec
 from typing import TypeAlias
 
 from pico_core.boundary import AccessLog, Exit, Log, NodeMachine
 from pico_core.errors import ConfigError
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
 
 RUNTIMES = ("uvloop", "asyncio", "trio")
 
@@ -30,8 +34,24 @@ def choose(wanted: str | None, available: Collection[str]) -> str:
     return wanted
 
 
+def keep_memory() -> None:
+    """Have glibc keep freed memory for the next read instead of returning it to the kernel at once.
+
+    Bodies pass in pieces of up to 256 KiB. With glibc's defaults each of them is mapped, cleared page by page and
+    unmapped again, which takes as much CPU as all the rest (1.7 s a GiB against 0.9). Other C libraries have no such
+    call and are left alone.
+    """
+    import ctypes
+
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 4 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 16 << 20)
+
+
 def run(machine: NodeMachine, sink: Sink, runtime: str) -> Exit:
     """Run a node machine to its end on a runtime that ``choose`` returned; ``Exit`` says how it ended."""
+    keep_memory()
     if runtime == "trio":
         import pico_trio
 

@@ -192,7 +192,7 @@ class AgentTunnel:
             self._mark_dirty()
 
     def _end_if_left(self, tunnel: Tunnel, now: float) -> None:
-        """Nothing is in flight and nothing is on its way: the last stream ends with what is received or what is sent."""
+        """End once nothing is in flight or on its way. The last stream ends by what is received, or by what is sent."""
         if self._left and not tunnel.session.streams:
             self._end("left", now)
 

@@ -11,6 +11,7 @@ from pico_core.channel import Payload, TcpChannel
 from pico_core.node import Node
 from pico_core.timers import Timer
 from tests.sim.origin import pattern
+from tests.sim.process import Process
 from tests.sim.world import World
 
 IDLE_S = 20.0
@@ -68,6 +69,8 @@ class Request:
 class HttpClient(Node):
     """Sends requests to its targets in turn, over connections that it keeps, until ``stop``."""
 
+    process: Process
+
     def __init__(
         self,
         world: World,
@@ -82,21 +85,16 @@ class HttpClient(Node):
         self.targets = list(targets)
         self.endpoints = list(endpoints)
         self.load = load
-        self.log_: list[Request] = []
+        self.requests: list[Request] = []
         self.stopped = False
         self._entropy = entropy
         self._number = first_number
         self._idle: dict[Target, list[_Connection]] = {}
 
     @property
-    def requests(self) -> list[Request]:
-        """All requests so far."""
-        return self.log_
-
-    @property
     def in_flight(self) -> int:
         """How many are not over."""
-        return sum(not request.outcome for request in self.log_)
+        return sum(not request.outcome for request in self.requests)
 
     def stop(self) -> None:
         """Begin no more requests."""
@@ -127,7 +125,7 @@ class HttpClient(Node):
         request.dawdles = draw() < load.dawdlers
         request.quits = draw() < load.quitters
         self._number += 1
-        self.log_.append(request)
+        self.requests.append(request)
         self._send(request, now)
         return request
 
@@ -341,7 +339,7 @@ class _Connection:
             return
         if self._response is not None:
             self._end("cut", now, why)
-        elif self._reused and not self._http.trailing_data[0]:
+        elif self._reused:
             self._request = None
             self._cancel()
             self._client.again(request, why, now)
@@ -418,6 +416,7 @@ class _Talker:
         self._client = client
         self._talk = talk
         self._rest = b"x" * talk.size
+        self._sent = False
         self._channel: TcpChannel | None = None
         self._timer: Timer | None = None
 
@@ -432,14 +431,14 @@ class _Talker:
 
     def on_writable(self, now: float) -> None:
         channel = self._channel
-        if channel is None or self._talk.outcome:
+        if channel is None or self._sent:
             return
         while self._rest and channel.writable:
             piece, self._rest = self._rest[:16_384], self._rest[16_384:]
             channel.send(piece)
         if not self._rest:
+            self._sent = True
             channel.send_eof()
-            self._channel = None
 
     def on_data(self, data: Payload, now: float) -> None:
         self._talk.received += len(data)
@@ -458,5 +457,6 @@ class _Talker:
     def _end(self, outcome: str) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if not self._talk.outcome:
-            self._talk.outcome = outcome
+        if self._channel is not None:
+            self._channel.close()
+        self._talk.outcome = outcome

@@ -223,8 +223,10 @@ def test_on_go_away_the_next_tunnel_comes_first() -> None:
         << Data(SERVER, 2, OK)
         >> End(SERVER, 2)
         << End(SERVER, 2)
-        >> 12.5
-    ).take()
+        << Close(SERVER)
+        >> ConnectionLost(SERVER, "")
+        >> 9.0
+    )
     assert [log.message for log in play.logs if "elsewhere" in log.message] == [
         "the server asks to go elsewhere, connecting again"
     ]

@@ -1,0 +1,232 @@
+"""What must hold while a deployment runs, and what must hold a bounded time after the last fault."""
+
+from pico_core.cluster.view import RemoteNode, Status
+from pico_core.gossip.wire import Entry
+from tests.sim.client import Load, Request
+from tests.sim.deployment import Deployment, Observed, Server
+
+CHECK_INTERVAL_S = 1.0
+
+DEAD_KNOWN_S = 15.0
+"""A node that died must not count as alive anywhere this long after it died and after the observer was disturbed."""
+
+LEFT_KNOWN_S = 5.0
+FORGOTTEN_S = 90.0
+"""60 s after it was found dead or left, a node is forgotten; no table may hold it for much longer."""
+
+GRACE_AFTER_DEATH_S = 1.0
+"""What a process sent just before it died may still arrive."""
+
+
+class Checks:
+    """Watches a deployment: ``step`` every second of virtual time, ``problem_at_rest`` when faults have ended."""
+
+    def __init__(self, deployment: Deployment, *, mild: bool = False) -> None:
+        """``mild`` says that the faults are so small that no live node may be called unreachable."""
+        self._deployment = deployment
+        self._world = deployment.world
+        self._mild = mild
+        self._read = 0
+        self._buried: dict[tuple[str, str], None] = {}
+        self._versions: dict[tuple[str, str], int] = {}
+        self._seen_dead_at: dict[tuple[str, str], float] = {}
+        self._world.after(CHECK_INTERVAL_S, self._step)
+
+    def _step(self) -> None:
+        self.step()
+        self._world.after(CHECK_INTERVAL_S, self._step)
+
+    def step(self) -> None:
+        """Look at everything."""
+        if not self._deployment.network.is_whole:
+            self._deployment.disturb()
+        self._read_events()
+        for observer in self._deployment.alive():
+            cluster = observer.node.cluster
+            if cluster is None or observer.process.paused:
+                continue
+            for remote in cluster.view:
+                owner = self._deployment.history.get(remote.id)
+                if owner is None:
+                    raise self._world.violation(f"{observer.id} knows {remote.id}, which never was")
+                self._check_status(observer, remote, owner)
+                self._check_entries(observer, owner)
+
+    # --- I4, I6, I8: what each node was told and when ---
+
+    def _read_events(self) -> None:
+        observed = self._deployment.observed
+        for event in observed[self._read :]:
+            owner = self._deployment.history.get(str(event.fields.get("node", "")))
+            if owner is not None:
+                self._check_event(event, owner)
+        self._read = len(observed)
+
+    def _check_event(self, event: Observed, owner: Server) -> None:
+        pair = (event.observer, owner.id)
+        world = self._world
+        dead_for_s = event.time - owner.ended_at if owner.ended_at is not None else 0.0
+        if event.message in ("node unreachable", "node left"):
+            if event.message == "node left" and not owner.left:
+                raise world.violation(f"I8: {event.observer} takes {owner.id} for left, which stays")
+            if owner.ended_at is None or dead_for_s < 0:
+                self._live_called_dead(event, owner)
+            else:
+                self._buried[pair] = None
+        elif event.message in ("node joined", "node reachable") and dead_for_s > GRACE_AFTER_DEATH_S:
+            if pair in self._buried:
+                raise world.violation(f"I4: {owner.id} is dead and comes back at {event.observer}: {event.message}")
+            world.sometimes["dead node heard of for the first time"] += 1
+
+    def _live_called_dead(self, event: Observed, owner: Server) -> None:
+        if event.message == "node left":
+            return
+        self._world.sometimes["live node called unreachable"] += 1
+        if self._mild:
+            raise self._world.violation(f"I6: {event.observer} calls {owner.id} unreachable, which lives")
+
+    # --- I7, I10, I11: what each node believes ---
+
+    def _check_status(self, observer: Server, remote: RemoteNode, owner: Server) -> None:
+        if owner.ended_at is None:
+            return
+        now = self._world.now
+        pair = (observer.id, owner.id)
+        since = now - max(owner.ended_at, observer.disturbed_at)
+        bound_s = LEFT_KNOWN_S if owner.left and not owner.killed else DEAD_KNOWN_S
+        if remote.status is Status.ACTIVE:
+            self._seen_dead_at.pop(pair, None)
+            if since > bound_s:
+                raise self._world.violation(f"I7: {observer.id} takes {owner.id} for alive, dead since {since:.1f} s")
+        else:
+            seen_at = self._seen_dead_at.setdefault(pair, now)
+            if now - max(seen_at, observer.disturbed_at) > FORGOTTEN_S:
+                raise self._world.violation(f"I10: {observer.id} has not forgotten {owner.id}")
+        for endpoint in remote.endpoints:
+            chosen = self._chosen(observer, endpoint)
+            if chosen == owner.id and since > DEAD_KNOWN_S:
+                raise self._world.violation(f"I11: {observer.id} routes {endpoint} to {owner.id}, which is dead")
+
+    def _chosen(self, observer: Server, endpoint: str) -> str:
+        """Return which node a lookup names, without drawing from the node's entropy."""
+        cluster = observer.node.cluster
+        assert cluster is not None
+        serving = [node for node in cluster.view if endpoint in node.endpoints and node.status is Status.ACTIVE]
+        return serving[0].id if len(serving) == 1 else ""
+
+    # --- I1, I2, I3: what each node holds ---
+
+    def _check_entries(self, observer: Server, owner: Server) -> None:
+        held, own = _entries(observer, owner.id), _entries(owner, owner.id)
+        if not held or not own:
+            return
+        pair = (observer.id, owner.id)
+        version, own_version = held[-1].version, own[-1].version
+        if version > own_version:
+            raise self._world.violation(
+                f"I1: {observer.id} holds version {version} of {owner.id}, which has written {own_version}"
+            )
+        if version < self._versions.get(pair, 0):
+            raise self._world.violation(f"I3: {observer.id} went back to version {version} of {owner.id}")
+        self._versions[pair] = version
+        by_key = {entry.key: entry for entry in held}
+        for entry in own:
+            if entry.version <= version and by_key.get(entry.key) != entry:
+                raise self._world.violation(
+                    f"I2: {observer.id} at version {version} of {owner.id} lacks {entry}, has {by_key.get(entry.key)}"
+                )
+
+    # --- at rest ---
+
+    def view_problem(self) -> str:
+        """Return why the live nodes do not all know each other and each other's endpoints; empty if they do."""
+        alive = self._deployment.serving()
+        for observer in alive:
+            cluster = observer.node.cluster
+            if cluster is None:
+                return f"{observer.id} has not started"
+            for other in alive:
+                if other is observer:
+                    continue
+                seen = cluster.view.get(other.id)
+                if seen is None or seen.status is not Status.ACTIVE:
+                    return f"{observer.id} sees {other.id} as {seen.status.value if seen else 'unknown'}"
+                if seen.proxy_addr is None or seen.proxy_addr.host != other.host.address:
+                    return f"{observer.id} knows {other.id} at {seen.proxy_addr}"
+                if seen.endpoints != self._deployment.tunnels_of(other):
+                    return f"{observer.id} sees {seen.endpoints} at {other.id}"
+            for seen in cluster.view:
+                if seen.status is Status.ACTIVE and not self._deployment.history[seen.id].alive:
+                    return f"{observer.id} sees {seen.id} as active, which is dead"
+        return ""
+
+    def tunnel_problem(self) -> str:
+        """Return which endpoint that should be served has no tunnel on any node, or too many; empty if none."""
+        wanted: dict[str, int] = {}
+        for agent in self._deployment.agents.values():
+            if agent.serving:
+                for endpoint in agent.endpoints:
+                    wanted[endpoint] = wanted.get(endpoint, 0) + 1
+        found: dict[str, int] = {}
+        for server in self._deployment.alive():
+            for endpoint, count in self._deployment.tunnels_of(server).items():
+                found[endpoint] = found.get(endpoint, 0) + count
+        for endpoint, count in wanted.items():
+            if found.get(endpoint, 0) != count:
+                return f"{endpoint} has {found.get(endpoint, 0)} tunnels for {count} agents"
+        return "" if len(found) == len(wanted) else f"there are tunnels for {found}, wanted is {wanted}"
+
+    def route_problem(self) -> str:
+        """Return an endpoint that some node has no route to (the second half of I11); empty if none."""
+        for server in self._deployment.serving():
+            cluster = server.node.cluster
+            for endpoint in self._deployment.wanted_endpoints():
+                local = endpoint in self._deployment.tunnels_of(server)
+                if not local and (cluster is None or not self._chosen_any(server, endpoint)):
+                    return f"{server.id} has no route to {endpoint}"
+        return ""
+
+    def _chosen_any(self, server: Server, endpoint: str) -> bool:
+        cluster = server.node.cluster
+        assert cluster is not None
+        return any(endpoint in node.endpoints and node.status is Status.ACTIVE for node in cluster.view)
+
+    def rest_problem(self) -> str:
+        """Return the first of all problems a healthy deployment does not have."""
+        for server in self._deployment.servers.values():
+            if not self._deployment.is_running(server):
+                return f"{server.id} is {server.node.state.value}"
+        return self.tunnel_problem() or self.view_problem() or self.route_problem()
+
+    def check_leaks(self) -> None:
+        """Nothing may be left of requests when all clients have ended theirs."""
+        for server in self._deployment.alive():
+            node = server.node
+            if node.metrics.requests_in_flight:
+                raise self._world.violation(f"{server.id} counts {node.metrics.requests_in_flight} requests in flight")
+            for tunnel in node.tunnels:
+                if tunnel.in_flight:
+                    raise self._world.violation(f"{server.id} counts {tunnel.in_flight} requests in a tunnel")
+            if node._dialers:
+                raise self._world.violation(f"{server.id} still waits for {len(node._dialers)} connections")
+
+    def check_every_route(self) -> list[Request]:
+        """Ask every node for every http endpoint; every answer must be good."""
+        deployment, world = self._deployment, self._world
+        endpoints = [name for name, protocol in deployment.wanted_endpoints().items() if protocol == "http"]
+        addresses = [server.host.address for server in deployment.serving()]
+        client = deployment.add_client(endpoints, Load(rate=0.0), addresses)
+        asked = []
+        for target in client.targets:
+            for endpoint in endpoints:
+                client.process.call(lambda now, t=target, e=endpoint: asked.append(client.ask(t, e, now)))
+        world.run(5.0)
+        for request in asked:
+            if request.outcome != "ok":
+                raise world.violation(f"with everything in order: {request}")
+        return asked
+
+
+def _entries(holder: Server, node_id: str) -> list[Entry]:
+    cluster = holder.node.cluster
+    return cluster.gossip.entries(node_id) or [] if cluster is not None else []

@@ -1,0 +1,345 @@
+"""A whole deployment: server pods behind a balancer and a headless name, agents beside their origins, clients."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pico_core.agent.node import AgentNode
+from pico_core.boundary import Exit, Log
+from pico_core.config.agent import AgentConfig, AgentConnectConfig, ListenerConfig
+from pico_core.config.forward import ForwardConfig, ForwardConnectConfig, PortConfig
+from pico_core.config.server import ClusterConfig, ServerConfig
+from pico_core.config.values import Address, Origin as OriginAddress
+from pico_core.forward.node import ForwardNode
+from pico_core.server.node import ServerNode, State
+from tests.sim.balancer import Balancer
+from tests.sim.client import HttpClient, Load, TcpClient
+from tests.sim.network import Faults, Host, Network
+from tests.sim.origin import HTTP_PORT, TCP_PORT, Ledger, Origin
+from tests.sim.process import Process
+from tests.sim.world import World
+
+PROXY_PORT, UPSTREAM_PORT, FORWARD_PORT = 8000, 8001, 7000
+VIRTUAL = "10.96.0.1"
+"""The balancer's address; ``pico`` resolves to it, ``nodes.pico`` to the addresses of all pods, ready or not."""
+
+KUBELET_RESTART_S = 1.0
+
+
+@dataclass
+class Server:
+    """One run of a server: a process with an ID of its own."""
+
+    slot: int
+    id: str
+    host: Host
+    node: ServerNode
+    process: Process
+    started_at: float
+    ended_at: float | None = None
+    left: bool = False
+    """Whether it was asked to stop and said goodbye."""
+    disturbed_at: float = 0.0
+    """When something last kept it from living as it should: a pause, a cut, its own start."""
+    killed: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process exists."""
+        return self.ended_at is None
+
+
+@dataclass
+class Agent:
+    """One run of an agent, and what it should serve."""
+
+    name: str
+    endpoints: dict[str, str]
+    node: AgentNode
+    process: Process
+    origin: Process
+    ended_at: float | None = None
+    stopping: bool = False
+
+    @property
+    def serving(self) -> bool:
+        """Whether it is there and means to stay."""
+        return self.ended_at is None and not self.stopping
+
+
+@dataclass
+class Observed:
+    """What the logs have told, for checks that need to know when something happened."""
+
+    time: float
+    observer: str
+    message: str
+    fields: dict[str, str | int | float | bool] = field(default_factory=dict)
+
+
+class Deployment:
+    """Builds and breaks. Every operation takes effect at once; let time pass with ``world.run``."""
+
+    def __init__(
+        self,
+        world: World,
+        faults: Faults | None = None,
+        *,
+        skew: float = 0.0,
+        server_config: ServerConfig | None = None,
+    ) -> None:
+        """``skew`` is by how much a node's clock may run fast or slow, as a share."""
+        self.world = world
+        self.network = Network(world, faults or Faults())
+        self.names = self.network.names
+        self.ledger = Ledger(world)
+        self.skew = skew
+        self.servers: dict[int, Server] = {}
+        """The newest run in each slot."""
+        self.history: dict[str, Server] = {}
+        """Every run of a server there was, by ID."""
+        self.agents: dict[str, Agent] = {}
+        self.clients: list[HttpClient] = []
+        self.tcp_clients: list[TcpClient] = []
+        self.observed: list[Observed] = []
+        self.balancer = Balancer(world)
+        self._config = server_config or ServerConfig(
+            cluster=ClusterConfig(join=(Address("nodes.pico", 0),)), grace_period_s=30.0
+        )
+        self._runs = 0
+        host = self.network.new_host()
+        Process(self.network, host, "balancer", self.balancer).start()
+        self.network.virtual[VIRTUAL] = self.balancer
+        self.names.set("pico", [VIRTUAL])
+
+    def entropy(self) -> random.Random:
+        """Return a generator of its own for a machine."""
+        return random.Random(self.world.random.getrandbits(64))
+
+    # --- servers ---
+
+    def start_server(self, slot: int, host: Host | None = None) -> Server:
+        """Start a server under a new ID; on ``host``, or on one with a new address."""
+        self._runs += 1
+        host = host or self.network.new_host()
+        node_id = f"pico-{slot}-{self._runs}"
+        node = ServerNode(self._config, node_id, self.entropy(), host.address)
+        draw = self.world.random.random
+        process = Process(
+            self.network,
+            host,
+            node_id,
+            node,
+            clock_rate=1.0 + self.skew * (2 * draw() - 1),
+            clock_offset_s=1e5 * draw(),
+            on_log=lambda log: self._logged(server, log),
+            on_exit=lambda record: self._exited(server, record),
+        )
+        now = self.world.now
+        server = Server(slot, node_id, host, node, process, now, disturbed_at=now)
+        self.servers[slot] = self.history[node_id] = server
+        self.balancer.add(host.address)
+        self._publish_names()
+        process.start()
+        return server
+
+    def start_servers(self, count: int) -> None:
+        """Start that many at once."""
+        for slot in range(count):
+            self.start_server(slot)
+
+    def stop_server(self, slot: int) -> None:
+        """Send SIGTERM."""
+        server = self.servers[slot]
+        server.left = True
+        server.process.shut_down()
+
+    def kill_server(self, slot: int, *, dark: bool = False) -> None:
+        """Kill a server at once; with ``dark`` its host is gone too and nobody gets a sign of it."""
+        server = self.servers[slot]
+        if not server.alive:
+            return
+        server.killed = True
+        if dark:
+            server.process.power_off()
+        else:
+            server.process.kill()
+        self._ended(server)
+        if dark:
+            self.delete_pod(server)
+
+    def delete_pod(self, server: Server) -> None:
+        """Take the pod's address out of the balancer and the name."""
+        self.balancer.remove(server.host.address)
+        self._publish_names()
+
+    def pause_server(self, slot: int, duration_s: float) -> None:
+        """Stop a process for a while, as a CPU limit does."""
+        server = self.servers[slot]
+        server.process.pause(duration_s)
+        server.disturbed_at = self.world.now + duration_s
+
+    def disturb(self) -> None:
+        """Note that something keeps all nodes from living as they should."""
+        for server in self.alive():
+            server.disturbed_at = max(server.disturbed_at, self.world.now)
+
+    def alive(self) -> list[Server]:
+        """Return the servers whose process exists."""
+        return [server for server in self.servers.values() if server.alive]
+
+    def serving(self) -> list[Server]:
+        """Return the servers that exist and mean to stay."""
+        return [server for server in self.alive() if not server.left]
+
+    def _publish_names(self) -> None:
+        self.names.set("nodes.pico", [server.host.address for server in self.alive()])
+
+    def _ended(self, server: Server) -> None:
+        server.ended_at = self.world.now
+
+    def _exited(self, server: Server, record: Exit) -> None:
+        """The process ended by itself: as asked, or because it gave up, and then the kubelet starts another."""
+        self._ended(server)
+        if record.code == 0:
+            self.delete_pod(server)
+            return
+        self.world.sometimes["server gave up joining"] += 1
+        self.world.after(KUBELET_RESTART_S, self._restart_in_place, server)
+
+    def _restart_in_place(self, server: Server) -> None:
+        if self.servers[server.slot] is server:
+            self.start_server(server.slot, server.host)
+
+    def _logged(self, server: Server, log: Log) -> None:
+        sometimes = self.world.sometimes
+        if log.subsystem == "cluster":
+            sometimes[log.message] += 1
+            self.observed.append(Observed(self.world.now, server.id, log.message, log.fields))
+            if log.message == "node joined" and server.node.draining:
+                sometimes["join while leaving"] += 1
+        elif log.message == "tunnel refused" and log.fields.get("status") == 503:
+            sometimes["tunnel refused by a draining node"] += 1
+        elif log.message == "tunnel closed" and str(log.fields.get("reason")).startswith("silent"):
+            sometimes["silent tunnel dropped"] += 1
+
+    # --- agents ---
+
+    def start_agent(
+        self, name: str, endpoints: dict[str, str], *, server: str = "pico", origin: Process | None = None
+    ) -> Agent:
+        """Start an agent for ``endpoints`` (name to ``http`` or ``tcp``) with an origin of its own, or a given one."""
+        if origin is None:
+            origin_host = self.network.new_host()
+            origin = Process(
+                self.network, origin_host, f"{name}-origin", Origin(self.world, self.ledger, self.entropy())
+            )
+            origin.start()
+        ports = {"http": HTTP_PORT, "tcp": TCP_PORT}
+        config = AgentConfig(
+            listeners=tuple(
+                ListenerConfig(
+                    endpoint_id=endpoint,
+                    addr=OriginAddress(origin.host.address, ports[protocol]),
+                    protocol=protocol,
+                )
+                for endpoint, protocol in endpoints.items()
+            ),
+            connect=AgentConnectConfig(url=OriginAddress(server, UPSTREAM_PORT, "http")),
+            grace_period_s=30.0,
+        )
+        node = AgentNode(config, self.entropy())
+        process = Process(
+            self.network,
+            self.network.new_host(),
+            name,
+            node,
+            clock_offset_s=1e5 * self.world.random.random(),
+            on_log=self._agent_logged,
+            on_exit=lambda record: self._agent_exited(agent, record),
+        )
+        agent = self.agents[name] = Agent(name, endpoints, node, process, origin)
+        process.start()
+        return agent
+
+    def stop_agent(self, name: str) -> None:
+        """Send an agent SIGTERM."""
+        self.agents[name].stopping = True
+        self.agents[name].process.shut_down()
+
+    def kill_agent(self, name: str, *, dark: bool = False) -> None:
+        """Kill an agent at once."""
+        agent = self.agents[name]
+        if agent.ended_at is not None:
+            return
+        if dark:
+            agent.process.power_off()
+        else:
+            agent.process.kill()
+        agent.ended_at = self.world.now
+
+    def restart_agent(self, name: str) -> Agent:
+        """Start an agent again, with the origin it had."""
+        old = self.agents[name]
+        return self.start_agent(name, old.endpoints, origin=old.origin)
+
+    def _agent_exited(self, agent: Agent, record: Exit) -> None:
+        agent.ended_at = self.world.now
+        if record.code:
+            raise self.world.violation(f"{agent.name} gave up: {record.message}")
+
+    def _agent_logged(self, log: Log) -> None:
+        if log.message.startswith("the server asks to go elsewhere"):
+            self.world.sometimes["agent asked to move"] += 1
+        elif log.message.startswith("the server refused: 503"):
+            self.world.sometimes["agent refused by a draining node"] += 1
+        elif log.message.startswith("tunnel lost"):
+            self.world.sometimes["tunnel lost"] += 1
+
+    # --- clients ---
+
+    def add_client(
+        self, endpoints: Sequence[str], load: Load, targets: Sequence[str] = ("pico",)
+    ) -> HttpClient:
+        """Start an HTTP client; ``targets`` are names or addresses whose proxy port it uses in turn."""
+        number = 1_000_000 * (len(self.clients) + 1)
+        client = HttpClient(
+            self.world, self.entropy(), [(host, PROXY_PORT) for host in targets], endpoints, load, number
+        )
+        process = Process(self.network, self.network.new_host(), f"client-{len(self.clients)}", client)
+        self.clients.append(client)
+        process.start()
+        client.process = process
+        return client
+
+    def add_forwarder(self, endpoint: str, rate: float) -> TcpClient:
+        """Start a forwarder to a ``tcp`` endpoint, and a TCP client of it."""
+        host = self.network.new_host()
+        config = ForwardConfig(
+            ports=(PortConfig(addr=Address("", FORWARD_PORT), endpoint_id=endpoint),),
+            connect=ForwardConnectConfig(url=OriginAddress("pico", PROXY_PORT, "http")),
+        )
+        Process(self.network, host, "forwarder", ForwardNode(config, self.entropy())).start()
+        client = TcpClient(self.world, self.entropy(), (host.address, FORWARD_PORT), rate)
+        Process(self.network, self.network.new_host(), "tcp-client", client).start()
+        self.tcp_clients.append(client)
+        return client
+
+    # --- questions ---
+
+    def wanted_endpoints(self) -> dict[str, str]:
+        """Return the endpoints that some agent means to serve, with their protocols."""
+        return {
+            endpoint: protocol
+            for agent in self.agents.values()
+            if agent.serving
+            for endpoint, protocol in agent.endpoints.items()
+        }
+
+    def tunnels_of(self, server: Server) -> dict[str, int]:
+        """Return how many tunnels each endpoint has on a server."""
+        return server.node.registry.counts()
+
+    def is_running(self, server: Server) -> bool:
+        """Return whether a server calls itself ready."""
+        return server.alive and server.node.state is State.RUNNING
