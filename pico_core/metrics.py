@@ -1,7 +1,7 @@
 """Counters of a server: integers that are cheap to raise. Text is made only when somebody asks (``admin.metrics``).
 
 What clients send must not decide how much is counted: labels come from the fixed sets below, everything else is one
-more label, ``other``. A histogram is fifteen times as many series as a counter, so latency is kept more narrowly:
+more label, ``other``. A histogram is thirteen times as many series as a counter, so latency is kept more narrowly:
 requests with an ``other`` method share one histogram, and requests that were answered without being sent anywhere have
 none, whose time says nothing anyway. So 100,000 random methods, hosts and endpoints add fewer than 20 series.
 """

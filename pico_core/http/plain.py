@@ -40,6 +40,8 @@ class PlainConnection:
         """Take bytes from the client."""
         try:
             self._http.receive_data(bytes(data))
+            if self._answering:
+                self._channel.pause_reading()
             self._advance(now)
         except h11.RemoteProtocolError as error:
             self._refuse(error.error_status_hint, str(error))
@@ -66,7 +68,11 @@ class PlainConnection:
         self._answering = False
         self.deadline_at = now + REQUEST_TIMEOUT_S
         self._send(status, content_type, body)
-        self._next(now)
+        self._channel.resume_reading()
+        try:
+            self._next(now)
+        except h11.RemoteProtocolError as error:
+            self._refuse(error.error_status_hint, str(error))
 
     def _advance(self, now: float) -> None:
         while not self._answering:

@@ -1,6 +1,7 @@
 """Start, timers, Exit, failures of the machine, cancellation."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -15,6 +16,8 @@ import uvloop
 import pico_asyncio
 import pico_trio
 from pico_core.boundary import (
+    Abort,
+    Accepted,
     AccessLog,
     Command,
     Connect,
@@ -306,3 +309,28 @@ def test_a_machine_can_leave_at_once(runtime: str) -> None:
     machine._commands.append(Exit(7, "never mind"))
     assert drive(runtime, machine, ignore) == Exit(7, "never mind")
     assert ShutdownRequested() not in machine.events
+
+
+def test_exit_while_peers_keep_connecting(runtime: str) -> None:
+    """Whatever the loop had accepted but not announced is closed too: a forgotten socket would be a ResourceWarning."""
+    over = threading.Event()
+    with staged(runtime) as stage:
+        port = stage.listen()
+
+        def hammer() -> None:
+            while not over.is_set():
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), PATIENCE_S) as peer:
+                    peer.sendall(b"x")
+
+        threads = [threading.Thread(target=hammer) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            stage.wait_until(lambda: stage.count(Accepted) > 20, "peers")
+            stage.do(Connect(2, "127.0.0.1", port, 5.0), Abort(2), Connect(4, "localhost", port, 5.0), Exit(0, ""))
+            assert stage.ended() == Exit(0, "")
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+    gc.collect()

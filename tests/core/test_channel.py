@@ -174,15 +174,15 @@ def test_a_reset_is_a_loss() -> None:
 
 def test_a_full_window_is_not_writable_until_credit_comes() -> None:
     pair = Pair()
-    assert pair.channel.writable
+    writable = [pair.channel.writable]
     pair.channel.send(bytes(INITIAL_WINDOW_BYTES + 1))
-    assert not pair.channel.writable
-    events = pair.to_agent()
+    writable.append(pair.channel.writable)
+    assert pair.to_agent()
     pair.far.consume(INITIAL_WINDOW_BYTES)
     pair.from_agent()
-    assert events
+    writable.append(pair.channel.writable)
+    assert writable == [True, False, True]
     assert pair.user.heard == ["writable"]
-    assert pair.channel.writable
 
 
 def test_what_concerns_the_session_goes_to_its_owner() -> None:

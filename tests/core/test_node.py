@@ -87,9 +87,9 @@ def test_the_first_input_starts_the_node_once() -> None:
 def test_inputs_reach_the_user_of_their_connection() -> None:
     play, node = accepted()
     assert play >> Received(1, b"a") >> WritingPaused(1)
-    assert not node.channels[1].writable
+    paused = not node.channels[1].writable
     assert play >> WritingResumed(1) >> EofReceived(1) >> ConnectionLost(1, "")
-    assert node.channels[1].writable
+    assert (paused, node.channels[1].writable) == (True, True)
     assert node.users[1].heard == [b"a", "writable", "eof", "lost"]
     assert node.connection_count == 0
 
@@ -119,7 +119,7 @@ def test_a_connection_that_closes_is_reset_if_its_peer_does_not_take_the_rest() 
     play >> Accepted(3, "door", "192.0.2.1", 6) << Send(3, b"door")
     play >> Accepted(5, "door", "192.0.2.1", 7) << Send(5, b"door")
     node.channels[1].close()
-    assert play << Close(1) >> 4.0
+    assert play << Close(1) >> 4.0 >> Tick()
     node.channels[3].close()
     node.channels[5].close()
     assert play << Close(3) << Close(5) >> ConnectionLost(5, "")

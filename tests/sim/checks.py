@@ -65,11 +65,15 @@ class Checks:
     def _check_event(self, event: Observed, owner: Server) -> None:
         pair = (event.observer, owner.id)
         world = self._world
-        dead_for_s = event.time - owner.ended_at if owner.ended_at is not None else 0.0
-        if event.message in ("node unreachable", "node left"):
-            if event.message == "node left" and not owner.left:
+        dead_for_s = event.time - owner.ended_at if owner.ended_at is not None else -1.0
+        if event.message == "node left":
+            if not owner.left:
                 raise world.violation(f"I8: {event.observer} takes {owner.id} for left, which stays")
-            if owner.ended_at is None or dead_for_s < 0:
+            self._buried[pair] = None
+        elif event.message == "node forgotten":
+            self._versions.pop(pair, None)
+        elif event.message == "node unreachable":
+            if dead_for_s < 0:
                 self._live_called_dead(event, owner)
             else:
                 self._buried[pair] = None
@@ -79,8 +83,6 @@ class Checks:
             world.sometimes["dead node heard of for the first time"] += 1
 
     def _live_called_dead(self, event: Observed, owner: Server) -> None:
-        if event.message == "node left":
-            return
         self._world.sometimes["live node called unreachable"] += 1
         if self._mild:
             raise self._world.violation(f"I6: {event.observer} calls {owner.id} unreachable, which lives")

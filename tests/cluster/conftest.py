@@ -1,0 +1,30 @@
+"""Clusters of real processes cost seconds each: a test makes the one it needs, on the runtimes its name is about."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.harness import Cluster, loopback_cluster
+from tests.e2e.harness import limit_files
+
+
+@pytest.fixture(scope="session", autouse=True)
+def many_files() -> None:
+    limit_files()
+
+
+@pytest.fixture(params=["uvloop", "trio"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop")
+    return str(request.param)
+
+
+@pytest.fixture
+def three(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Three nodes on loopback, on the default runtime."""
+    cluster = loopback_cluster("uvloop", 3)
+    try:
+        yield cluster
+    finally:
+        cluster.close()

@@ -1,0 +1,194 @@
+"""Three and five nodes on loopback: any node reaches any tunnel, and nodes may go in any way they like."""
+
+import signal
+import time
+from collections.abc import Iterator
+from itertools import product
+
+import pytest
+
+from tests.cluster.harness import (
+    DETECTION_S,
+    FULL_VIEW_S,
+    Balancer,
+    Cluster,
+    Haproxy,
+    Load,
+    Place,
+    echo_origin,
+    loopback_cluster,
+)
+from tests.e2e.harness import LOCAL, request, wait_until
+
+LONG_ROUNDS = 5
+LONG_REQUESTS = 20_000
+
+
+@pytest.fixture
+def cluster(runtime: str, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    made = loopback_cluster(runtime, getattr(request, "param", 3))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def places(cluster: Cluster) -> list[Place]:
+    return [node.place for node in cluster.nodes]
+
+
+def reach_everything(cluster: Cluster, path: str) -> None:
+    """Ask every node for the endpoint of every node (``e`` and its number)."""
+    for node, number in product(cluster.nodes, range(len(cluster.nodes))):
+        head, body = request(node.place.proxy_port, f"e{number}", f"{path}?{number}")
+        assert (head.status, body) == (200, str(number).encode()), (node.place.name, number, body)
+
+
+def await_routes(cluster: Cluster, path: str) -> None:
+    """Wait until every node has a route to every node's endpoint; a route takes a gossip round or two."""
+
+    def routed() -> bool:
+        return all(
+            request(node.place.proxy_port, f"e{number}", f"{path}?x")[0].status == 200
+            for node, number in product(cluster.nodes, range(len(cluster.nodes)))
+        )
+
+    wait_until(routed, "routes to all endpoints on all nodes", FULL_VIEW_S)
+
+
+@pytest.mark.parametrize("cluster", [3, 5], indirect=True, ids=["three", "five"])
+def test_any_node_reaches_a_service_behind_any_other(cluster: Cluster) -> None:
+    with echo_origin() as (origin, path):
+        for number, node in enumerate(cluster.nodes):
+            cluster.agent(node.place.upstream, f"e{number}", (LOCAL, origin.port))
+        await_routes(cluster, path)
+        reach_everything(cluster, path)
+        # A node leaves: its agent has nowhere else to go here, so its endpoint goes, and no other.
+        leaver = cluster.nodes.pop()
+        leaver.end()
+        assert cluster.await_whole() < FULL_VIEW_S
+        reach_everything(cluster, path)
+        gone = f"e{len(cluster.nodes)}"
+        assert request(cluster.nodes[0].place.proxy_port, gone)[0].status == 502
+
+
+def roll(cluster: Cluster, balancer: Balancer | Haproxy, rounds: int, at_least: int, what: str) -> None:
+    """Restart every node ``rounds`` times under load that, like the agent, comes through the balancer."""
+    with echo_origin() as (origin, path):
+        cluster.agent(balancer.upstream, "e1", (LOCAL, origin.port))
+        for node in cluster.nodes:
+            wait_until(lambda node=node: request(node.place.proxy_port, "e1", path)[0].status == 200, "a route")
+        stops = []
+        with Load("e1", path, [balancer.proxy]) as load:
+            for _ in range(rounds):
+                for node in reversed(cluster.nodes):
+                    stops.append(node.restart())
+        load.report(f"{what}: {rounds} restarts of each node, stops took {min(stops):.1f} to {max(stops):.1f} s")
+        load.check(at_least)
+        assert max(stops) < 10
+        assert cluster.await_whole() < FULL_VIEW_S
+
+
+def test_rolling_restart(cluster: Cluster) -> None:
+    with Balancer(places(cluster)) as balancer:
+        roll(cluster, balancer, 1, 1_000, f"{cluster.runtime}, own balancer")
+
+
+@pytest.mark.debian
+def test_rolling_restart_behind_haproxy(three: Cluster, tmp_path: object) -> None:
+    with Haproxy(places(three), str(tmp_path)) as balancer:
+        balancer.await_servers(3)
+        roll(three, balancer, 1, 1_000, "uvloop, haproxy")
+
+
+@pytest.mark.debian
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_rolling_restarts_behind_haproxy_for_long(cluster: Cluster, tmp_path: object) -> None:
+    with Haproxy(places(cluster), str(tmp_path)) as balancer:
+        balancer.await_servers(3)
+        roll(cluster, balancer, LONG_ROUNDS, LONG_REQUESTS, f"{cluster.runtime}, haproxy")
+
+
+@pytest.mark.parametrize("rounds", [2, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+def test_an_agent_restarts_while_another_serves(three: Cluster, rounds: int) -> None:
+    nodes = places(three)
+    with echo_origin() as (origin, path), Balancer(nodes) as balancer:
+        agents = [three.agent(balancer.upstream, "e1", (LOCAL, origin.port)) for _ in range(2)]
+        for place in nodes:
+            wait_until(lambda place=place: request(place.proxy_port, "e1", path)[0].status == 200, "a route")
+        with Load("e1", path, [balancer.proxy]) as load:
+            for number in range(rounds):
+                agents[number % 2].stop()
+                agents[number % 2] = three.agent(balancer.upstream, "e1", (LOCAL, origin.port))
+                reached = len(load.outcomes) + 200
+                wait_until(lambda: len(load.outcomes) >= reached, "load with both agents")  # noqa: B023 - waited for
+        load.report(f"{rounds} restarts of agents")
+        load.check(rounds * 200)
+
+
+def test_the_node_with_the_only_tunnel_is_killed(three: Cluster) -> None:
+    holder, *others = three.nodes
+    alive = [node.place for node in others]
+    with echo_origin() as (origin, path), Balancer(places(three)) as balancer:
+        # The balancer begins with the first node.
+        three.agent(balancer.upstream, "e1", (LOCAL, origin.port))
+        assert holder.process.logged("tunnel opened")
+        for place in alive:
+            wait_until(lambda place=place: request(place.proxy_port, "e1", path)[0].status == 200, "a route")
+        with Load("e1", path, [place.proxy for place in alive]) as load:
+            wait_until(lambda: len(load.outcomes) >= 100, "load")
+            killed_at = time.monotonic()
+            holder.process.kill()
+            reached = len(load.outcomes) + 1_000
+            wait_until(lambda: len(load.outcomes) >= reached, "load afterwards")
+        failures = load.failures()
+        outage_s = max((each.began_at + each.took_s - killed_at for each in failures), default=0.0)
+        load.report(f"kill -9 of the only tunnel's node: last failure after {outage_s:.2f} s")
+        assert outage_s < 2.0
+        assert load.slowest_s(killed_at) < 2.0
+        wait_until(three.is_whole, "the dead node is unreachable", DETECTION_S)
+
+
+def test_a_node_is_killed_while_another_has_a_tunnel_too(three: Cluster) -> None:
+    entry, holder, other = three.nodes
+    with echo_origin() as (origin, path):
+        for node in (holder, other):
+            three.agent(node.place.upstream, "e1", (LOCAL, origin.port))
+        wait_until(lambda: request(entry.place.proxy_port, "e1", path)[0].status == 200, "a route")
+        with Load("e1", path, [entry.place.proxy], clients=8, pause_s=0.001, methods=["GET"]) as load:
+            wait_until(lambda: len(load.outcomes) >= 500, "load")
+            holder.process.kill()
+            reached = len(load.outcomes) + 2_000
+            wait_until(lambda: len(load.outcomes) >= reached, "load afterwards")
+        load.report("kill -9 of one of two tunnels' nodes")
+        load.check(2_500)
+        three.await_whole(DETECTION_S)
+
+
+def test_a_paused_node_comes_back(three: Cluster) -> None:
+    entry, paused, other = three.nodes
+    ids = [node.id for node in three.nodes]
+    with echo_origin() as (origin, path):
+        for node in (paused, other):
+            three.agent(node.place.upstream, "e1", (LOCAL, origin.port))
+        addresses = [entry.place.proxy, other.place.proxy]
+        for _, port in addresses:
+            wait_until(lambda port=port: request(port, "e1", path)[0].status == 200, "a route")
+        with Load("e1", path, addresses) as during:
+            wait_until(lambda: len(during.outcomes) >= 100, "load")
+            paused.process.signal(signal.SIGSTOP)
+            resume_at = time.monotonic() + 10
+            for node in (entry, other):
+                node.process.await_log("node unreachable", node=paused.id, timeout_s=DETECTION_S)
+            detected_s = time.monotonic() - resume_at + 10
+            with Load("e1", path, addresses) as afterwards:
+                wait_until(lambda: time.monotonic() >= resume_at, "ten seconds")
+            paused.process.signal(signal.SIGCONT)
+            healed_s = three.await_whole(DETECTION_S)
+        during.report("over a pause of 10 s")
+        afterwards.report(f"after detection ({detected_s:.1f} s), until it ended; one cluster {healed_s:.2f} s later")
+        during.check(100)
+        afterwards.check(300)
+        assert afterwards.slowest_s() < 1.0
+        assert [node.id for node in three.nodes] == ids

@@ -1,0 +1,361 @@
+"""The named scenarios: what a cluster must survive, each with its bound, and the figures that were measured.
+
+A scenario takes a ``World`` and returns its figures; a broken bound is a ``Violation``.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from tests.sim.checks import Checks
+from tests.sim.client import HttpClient, Load, Request
+from tests.sim.deployment import Deployment
+from tests.sim.network import Faults
+from tests.sim.world import World
+
+Figures: TypeAlias = dict[str, float]
+Stage: TypeAlias = Callable[[World], Figures]
+
+FULL_VIEW_S = 2.0
+RECOVERY_S = 2.0
+HEALED_S = 17.0
+"""The longest interval between two lookups of a name (12 s), and 5 s more."""
+
+
+def any_node_reaches_any_agent(world: World) -> Figures:
+    """Five nodes, each with one agent of its own endpoint: every node answers for every endpoint."""
+    deployment, checks = _boot(world, 5)
+    for slot, server in deployment.servers.items():
+        deployment.start_agent(f"agent-{slot}", {f"e{slot}": "http"}, server=server.host.address)
+    took_s = world.run_until("all routes", checks.rest_problem, 2.0)
+    asked = checks.check_every_route()
+    return {"requests": len(asked), "routes_s": took_s}
+
+
+def full_view_at_boot(world: World) -> Figures:
+    """Ten nodes start at once, with names that are right from the beginning."""
+    deployment = Deployment(world)
+    checks = Checks(deployment, mild=True)
+    deployment.start_servers(10)
+    return {"full_view_s": world.run_until("full view", checks.view_problem, FULL_VIEW_S)}
+
+
+def full_view_after_lying_names(world: World) -> Figures:
+    """Five nodes start while the name resolves to the one who asks only, or not at all; then it is right."""
+    deployment = Deployment(world)
+    checks = Checks(deployment, mild=True)
+    deployment.names.faults.only_self = 1.0
+    deployment.names.faults.failure = 0.3
+    deployment.start_servers(5)
+    world.run(5.0)
+    deployment.names.faults.only_self = deployment.names.faults.failure = 0.0
+    return {"full_view_s": world.run_until("full view", checks.view_problem, FULL_VIEW_S)}
+
+
+def rolling_restart(world: World) -> Figures:
+    """Three nodes are replaced one after the other under load, with one agent: no request fails."""
+    return _rolling_restart(world, agents=1)
+
+
+def rolling_restart_with_three_agents(world: World) -> Figures:
+    """The same with three agents behind the endpoint."""
+    return _rolling_restart(world, agents=3)
+
+
+def _rolling_restart(world: World, agents: int) -> Figures:
+    deployment, checks = _boot(world, 3, Faults(loss=0.001))
+    for number in range(agents):
+        deployment.start_agent(f"agent-{number}", {"e": "http"})
+    _settle(world, checks)
+    client = deployment.add_client(["e"], Load(rate=50.0, slow=0.1, slow_ms=1000, large=0.01))
+    world.run(3.0)
+    for slot in (2, 1, 0):
+        deployment.stop_server(slot)
+        world.run_until("exit", lambda s=slot: "still there" if deployment.servers[s].alive else "", 60.0)
+        world.run(world.random.random() * 2.0)
+        server = deployment.start_server(slot)
+        world.run_until(
+            "ready", lambda s=server: "" if s.host.address in deployment.balancer.ready else "not ready", 10.0
+        )
+    world.run(5.0)
+    return _no_failures(world, deployment, checks, client)
+
+
+def scale_down(world: World) -> Figures:
+    """Five nodes become two at once under load: no request fails."""
+    deployment, checks = _boot(world, 5, Faults(loss=0.001))
+    for number in range(3):
+        deployment.start_agent(f"agent-{number}", {"e": "http"})
+    _settle(world, checks)
+    client = deployment.add_client(["e"], Load(rate=50.0, slow=0.1, slow_ms=1000, large=0.01))
+    world.run(3.0)
+    for slot in (4, 3, 2):
+        deployment.stop_server(slot)
+    world.run(20.0)
+    for slot in (4, 3, 2):
+        if deployment.servers.pop(slot).alive:
+            raise world.violation(f"the server in slot {slot} did not stop")
+    return _no_failures(world, deployment, checks, client)
+
+
+def agent_restart(world: World) -> Figures:
+    """One of two agents of an endpoint is restarted five times under load: no request fails."""
+    deployment, checks = _boot(world, 3)
+    for name in ("agent-a", "agent-b"):
+        deployment.start_agent(name, {"e": "http"})
+    _settle(world, checks)
+    client = deployment.add_client(["e"], Load(rate=50.0, slow=0.1, slow_ms=1000, large=0.01))
+    for _ in range(5):
+        deployment.stop_agent("agent-a")
+        world.run_until("exit", lambda: "" if deployment.agents["agent-a"].ended_at is not None else "there", 40.0)
+        world.run(0.5)
+        deployment.restart_agent("agent-a")
+        world.run(2.0)
+    return _no_failures(world, deployment, checks, client)
+
+
+def kill_the_only_tunnel(world: World) -> Figures:
+    """Kill -9 of the node that holds the only tunnel: requests through the others succeed again within 2 s."""
+    deployment, checks = _boot(world, 3)
+    deployment.start_agent("agent", {"e": "http"})
+    _settle(world, checks)
+    client, slot = _client_of_survivors(deployment, "e")
+    world.run(3.0)
+    killed_at = world.now
+    deployment.kill_server(slot)
+    world.run(10.0)
+    _finish(world, client)
+    failed = [request for request in client.requests if request.outcome != "ok"]
+    recovery_s = max((request.ended_at for request in failed), default=killed_at) - killed_at
+    if recovery_s > RECOVERY_S:
+        raise world.violation(f"the last failure came {recovery_s:.2f} s after the kill: {failed[-1]}")
+    if any(request.began_at < killed_at - 1.0 for request in failed):
+        raise world.violation(f"a request failed long before the kill: {failed[0]}")
+    return {"requests": len(client.requests), "failed": len(failed), "recovery_s": recovery_s}
+
+
+def kill_one_of_two_tunnels(world: World) -> Figures:
+    """Kill -9 of a node while another one has a tunnel too: no request that could be sent again fails."""
+    return _kill_one_of_two(world, dark=False)
+
+
+def power_off_one_of_two_tunnels(world: World) -> Figures:
+    """The node's whole machine is gone, and nobody gets a sign of it: the same must hold."""
+    return _kill_one_of_two(world, dark=True)
+
+
+def _kill_one_of_two(world: World, *, dark: bool) -> Figures:
+    deployment, checks = _boot(world, 4)
+    for slot in (0, 1):
+        deployment.start_agent(f"agent-{slot}", {"e": "http"}, server=deployment.servers[slot].host.address)
+    _settle(world, checks)
+    client, slot = _client_of_survivors(deployment, "e")
+    world.run(3.0)
+    deployment.kill_server(slot, dark=dark)
+    killed_at = world.now
+    world.run(10.0)
+    _finish(world, client)
+    failed = [request for request in client.requests if request.outcome != "ok"]
+    for request in failed:
+        if request.method == "GET" and request.outcome != "cut":
+            raise world.violation(f"could have been retried: {request}")
+    slowest_s = max(each.ended_at - each.began_at for each in client.requests)
+    last_s = max((request.ended_at - killed_at for request in failed), default=0.0)
+    return {"requests": len(client.requests), "failed": len(failed), "slowest_s": slowest_s, "last_failure_s": last_s}
+
+
+def pause_and_resume(world: World) -> Figures:
+    """A node is paused for 10 s and resumed: one cluster again, and every route good, within 5 s."""
+    deployment, checks = _boot(world, 3)
+    deployment.start_agent("agent-a", {"e": "http"})
+    _settle(world, checks)
+    slot = next(slot for slot, server in deployment.servers.items() if deployment.tunnels_of(server))
+    deployment.pause_server(slot, 10.0)
+    world.run(10.0)
+    view_s = world.run_until("one cluster", checks.view_problem, 5.0)
+    rest_s = view_s + world.run_until("everything in order", checks.rest_problem, 17.0)
+    asked = checks.check_every_route()
+    return {"view_s": view_s, "rest_s": rest_s, "requests": len(asked)}
+
+
+def halves(world: World) -> Figures:
+    """Two halves are cut off from each other for 10 minutes, and healed: one cluster again."""
+    deployment, checks = _boot(world, 4)
+    for slot in (0, 3):
+        deployment.start_agent(f"agent-{slot}", {f"e{slot}": "http"}, server=deployment.servers[slot].host.address)
+    _settle(world, checks)
+    addresses = [server.host.address for server in deployment.servers.values()]
+    deployment.network.split(addresses[:2], addresses[2:])
+    world.run(600.0)
+    deployment.disturb()
+    deployment.network.heal()
+    healed_s = world.run_until("one cluster", checks.rest_problem, HEALED_S)
+    asked = checks.check_every_route()
+    return {"healed_s": healed_s, "requests": len(asked)}
+
+
+def restart_all_at_once(world: World) -> Figures:
+    """All nodes are killed at once and come back with new addresses: one cluster, and every agent registered again."""
+    deployment, checks = _boot(world, 3)
+    for name in ("agent-a", "agent-b"):
+        deployment.start_agent(name, {name: "http"})
+    _settle(world, checks)
+    for slot in range(3):
+        server = deployment.servers[slot]
+        deployment.kill_server(slot)
+        deployment.delete_pod(server)
+    world.run(2.0)
+    deployment.start_servers(3)
+    view_s = world.run_until("one cluster", checks.view_problem, FULL_VIEW_S)
+    rest_s = view_s + world.run_until("every agent back", checks.rest_problem, 15.0)
+    asked = checks.check_every_route()
+    return {"view_s": view_s, "rest_s": rest_s, "requests": len(asked)}
+
+
+def many_endpoints(world: World) -> Figures:
+    """25 nodes with 400 endpoints each, and 500 registrations or removals a second: traffic, and time to spread."""
+    return _many_endpoints(world, nodes=25, endpoints=400, changes_per_s=500, duration_s=4.0)
+
+
+def _many_endpoints(world: World, nodes: int, endpoints: int, changes_per_s: int, duration_s: float) -> Figures:
+    deployment = Deployment(world)
+    deployment.start_servers(nodes)
+    checks = Checks(deployment, mild=True)
+    world.run_until("full view", checks.view_problem, 5.0)
+    servers = list(deployment.servers.values())
+    for server in servers:
+        for number in range(endpoints):
+            _set_endpoint(deployment, server.slot, f"node-{server.slot}-endpoint-{number:05d}", 1)
+    loaded_s = world.run_until("all endpoints everywhere", lambda: _spread_problem(deployment, nodes * endpoints), 60.0)
+    sent_before = sum(server.process.sent_bytes for server in servers)
+    began_at = world.now
+    waiting: list[tuple[float, str, int]] = []
+    spread_s: list[float] = []
+    changes = 0
+    while world.now - began_at < duration_s:
+        slot = world.random.randrange(nodes)
+        endpoint = f"node-{slot}-new-{changes // 2:05d}"
+        _set_endpoint(deployment, slot, endpoint, 1)
+        if changes % 10 == 0:
+            waiting.append((world.now, endpoint, slot))
+        changes += 1
+        world.run(1.0 / changes_per_s)
+        waiting = _note_spread(deployment, waiting, spread_s, world.now)
+    sent = sum(server.process.sent_bytes for server in servers) - sent_before
+    world.run(2.0)
+    waiting = _note_spread(deployment, waiting, spread_s, world.now)
+    if waiting:
+        raise world.violation(f"{waiting[0][1]} is not known everywhere")
+    spread_s.sort()
+    return {
+        "changes": changes,
+        "kB_per_s_and_node": sent / nodes / duration_s / 1000,
+        "spread_median_s": spread_s[len(spread_s) // 2],
+        "spread_p99_s": spread_s[int(len(spread_s) * 0.99)],
+        "first_load_s": loaded_s,
+    }
+
+
+def _set_endpoint(deployment: Deployment, slot: int, endpoint: str, tunnels: int) -> None:
+    server = deployment.servers[slot]
+    cluster = server.node.cluster
+    assert cluster is not None
+    server.process.call(lambda now: cluster.set_endpoint(endpoint, tunnels, now))
+
+
+def _spread_problem(deployment: Deployment, total: int) -> str:
+    for server in deployment.alive():
+        cluster = server.node.cluster
+        assert cluster is not None
+        known = sum(len(node.endpoints) for node in cluster.view)
+        if known < total * (len(deployment.servers) - 1) // len(deployment.servers):
+            return f"{server.id} knows {known} of {total} endpoints"
+    return ""
+
+
+def _note_spread(
+    deployment: Deployment, waiting: list[tuple[float, str, int]], spread_s: list[float], now: float
+) -> list[tuple[float, str, int]]:
+    still = []
+    for at, endpoint, slot in waiting:
+        if all(_knows(deployment, server.slot, endpoint, slot) for server in deployment.alive()):
+            spread_s.append(now - at)
+        else:
+            still.append((at, endpoint, slot))
+    return still
+
+
+def _knows(deployment: Deployment, observer: int, endpoint: str, slot: int) -> bool:
+    cluster = deployment.servers[observer].node.cluster
+    assert cluster is not None
+    seen = cluster.view.get(deployment.servers[slot].id)
+    return observer == slot or (seen is not None and endpoint in seen.endpoints)
+
+
+# --- what scenarios share ---
+
+
+def _boot(world: World, servers: int, faults: Faults | None = None) -> tuple[Deployment, Checks]:
+    deployment = Deployment(world, faults)
+    checks = Checks(deployment)
+    deployment.start_servers(servers)
+    world.run_until(
+        "all nodes behind the balancer",
+        lambda: "" if len(deployment.balancer.ready) == servers else f"only {deployment.balancer.ready}",
+        10.0,
+    )
+    return deployment, checks
+
+
+def _settle(world: World, checks: Checks) -> None:
+    world.run_until("everything in order", checks.rest_problem, 5.0)
+
+
+def _client_of_survivors(deployment: Deployment, endpoint: str) -> tuple[HttpClient, int]:
+    """Start a client of all nodes but the first that holds a tunnel; return it and that node's slot."""
+    slot = next(slot for slot, server in deployment.servers.items() if deployment.tunnels_of(server))
+    others = [server.host.address for server in deployment.servers.values() if server.slot != slot]
+    client = deployment.add_client([endpoint], Load(rate=50.0, slow=0.3, slow_ms=300, large=0.01), others)
+    return client, slot
+
+
+def _finish(world: World, client: HttpClient) -> None:
+    """Begin no more requests and wait for those under way."""
+    client.stop()
+    world.run_until("all requests over", lambda: f"{client.in_flight} in flight" if client.in_flight else "", 60.0)
+
+
+def _no_failures(world: World, deployment: Deployment, checks: Checks, client: HttpClient) -> Figures:
+    _finish(world, client)
+    world.run(1.0)
+    checks.check_leaks()
+    failed = [request for request in client.requests if request.outcome != "ok"]
+    if failed:
+        raise world.violation(f"{len(failed)} of {len(client.requests)} requests failed, the first: {failed[0]}")
+    world.run_until("everything in order", checks.rest_problem, 20.0)
+    checks.check_every_route()
+    return {"requests": len(client.requests), "failed": 0, "slowest_s": _slowest_s(client.requests)}
+
+
+def _slowest_s(requests: list[Request]) -> float:
+    return max(request.ended_at - request.began_at for request in requests)
+
+
+STAGES: dict[str, Stage] = {
+    stage.__name__.replace("_", "-"): stage
+    for stage in (
+        any_node_reaches_any_agent,
+        full_view_at_boot,
+        full_view_after_lying_names,
+        rolling_restart,
+        rolling_restart_with_three_agents,
+        scale_down,
+        agent_restart,
+        kill_the_only_tunnel,
+        kill_one_of_two_tunnels,
+        power_off_one_of_two_tunnels,
+        pause_and_resume,
+        halves,
+        restart_all_at_once,
+        many_endpoints,
+    )
+}
