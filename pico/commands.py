@@ -9,11 +9,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from pico import __version__
 from pico.cli import complain
 from pico.flags import ConfigCommand, TeachingGroup, checked, groups
 from pico.start import read_config, run_agent, run_forward, run_server
+from pico.status import status
+from pico_core.config.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from pico.flags import Groups
@@ -75,9 +78,33 @@ def _server_keys() -> Groups:
     return groups(ServerConfig)
 
 
+class ServerCommand(ConfigCommand, click.Group):
+    """Runs a node, unless a command follows: then nothing of a node's is wanted."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; most words that are none stand behind a switch, which takes no value that way."""
+        hint = did_you_mean(args[0], self.commands)
+        if args[0] not in self.commands:
+            ctx.fail(f"there is no command {args[0]!r}{hint}" if hint else f"got unexpected extra argument ({args[0]})")
+        names = [param.name or "" for param in self.get_params(ctx)]
+        if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names):
+            ctx.fail(f"the flags of 'pico server' are of no use to {args[0]!r}; its own come after it")
+        return super().resolve_command(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, before many flags hide them."""
+        self.format_commands(ctx, formatter)
+        super().format_options(ctx, formatter)
+
+
 @pico.command(
-    cls=ConfigCommand,
+    cls=ServerCommand,
     keys=_server_keys,
+    commands=[status],
+    invoke_without_command=True,
+    subcommand_metavar="[status ...]",
     short_help="Run a node of the cluster.",
     examples="""\
 A cluster of one:
@@ -88,7 +115,9 @@ On Kubernetes, where the file says 'node_id_prefix: ${POD_NAME}-':
   pico server --config.path /config/server.yaml --config.expand-env
 A second node on the same machine:
   pico server --proxy.bind-addr :9000 --upstream.bind-addr :9001 --admin.bind-addr :9002 \\
-              --cluster.gossip.bind-addr :9003 --cluster.join 127.0.0.1:8003""",
+              --cluster.gossip.bind-addr :9003 --cluster.join 127.0.0.1:8003
+What a running server knows:
+  pico server status cluster nodes""",
 )
 @_runnable
 def server(flags: dict[str, str], config_path: str | None, expand_env: bool, runtime: str | None) -> int:
@@ -96,6 +125,8 @@ def server(flags: dict[str, str], config_path: str | None, expand_env: bool, run
 
     Every key of the configuration file is a flag as well; a flag wins over the file.
     """
+    if click.get_current_context().invoked_subcommand is not None:
+        return 0  # click runs a group before the command that follows
     from pico_core.config.server import ServerConfig
 
     return _finish(run_server(read_config(ServerConfig, flags, config_path, expand_env=expand_env), runtime))

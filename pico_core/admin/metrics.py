@@ -88,7 +88,7 @@ def _is_used(histogram: Histogram) -> bool:
 
 
 def _cluster(out: Exposition, cluster: Cluster) -> None:
-    counts = {status: 0 for status in Status}
+    counts = dict.fromkeys(Status, 0)
     counts[Status.LEFT if cluster.left else Status.ACTIVE] += 1
     for peer in cluster.view:
         counts[peer.status] += 1

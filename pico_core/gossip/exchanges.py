@@ -58,7 +58,7 @@ class Exchanges:
     def join(self, now: float) -> None:
         """Join the addresses whose turn it is."""
         for address in self._seeds.joins(now, self._members.is_address_known):
-            self._begin(Purpose.JOIN, address)
+            self._begin(Purpose.JOIN, address, now)
 
     def repair(self, now: float) -> None:
         """Fetch over TCP what datagrams do not bring."""
@@ -74,16 +74,16 @@ class Exchanges:
         if worst.who.status is Status.ACTIVE and worst.who.host:
             self._sync_at = now + EXCHANGE_TIMEOUT_S
             self._counters.syncs += 1
-            self._begin(Purpose.SYNC, (worst.who.host, worst.who.port))
+            self._begin(Purpose.SYNC, (worst.who.host, worst.who.port), now)
 
-    def leave(self, candidates: list[Member]) -> None:
+    def leave(self, candidates: list[Member], now: float) -> None:
         """Say goodbye to some of ``candidates``; others follow for those that do not answer."""
         self._leave_candidates = candidates
         for _ in range(LEAVES):
-            self._leave_next()
+            self._leave_next(now)
         self._finish_leaving()
 
-    def _begin(self, purpose: Purpose, address: tuple[str, int]) -> None:
+    def _begin(self, purpose: Purpose, address: tuple[str, int], now: float) -> None:
         local = self._local
         own = wire.pack_state(local.id, local.addr, [wire.pack_entry(each) for each in local.state.after(0)])
         asked: dict[str, int] = {}
@@ -93,7 +93,7 @@ class Exchanges:
             listed = self._members.listed()
             asked = {member.id: member.state.version for member in listed}
             data = wire.join_request(local.id, local.addr, own, [member.packed() for member in listed])
-        self._open[self._next_number] = OutboundExchange(purpose, address, asked)
+        self._open[self._next_number] = OutboundExchange(purpose, address, asked, now)
         self._counters.connections_outbound += 1
         self._counters.stream_bytes_outbound += len(data)
         self._emit(Exchange(self._next_number, *address, data, EXCHANGE_TIMEOUT_S))
@@ -135,26 +135,26 @@ class Exchanges:
             self._synced(now, is_news=False)
         else:
             self._leaves_in_flight -= 1
-            self._leave_next()
+            self._leave_next(now)
             self._finish_leaving()
 
     def _answered(self, exchange: OutboundExchange, reply: JoinReply, now: float) -> None:
         is_self = reply.node_id == self._local.id
         is_news = False
         if not is_self:
-            self._met(reply.node_id, reply.addr, exchange.address[0], now)
+            self._met(reply.node_id, reply.addr, exchange.address[0], now, exchange.began_at)
             is_news = self._knowledge.take_states(reply.states, exchange.asked, now)
         if exchange.purpose is Purpose.JOIN:
             self._seeds.joined(exchange.address, now, is_self=is_self)
         else:
             self._synced(now, is_news=is_news)
 
-    def _met(self, node_id: str, addr: str, host: str, now: float) -> Member | None:
+    def _met(self, node_id: str, addr: str, host: str, now: float, asked_at: float | None) -> Member | None:
         """Return the node at the other end of a connection, which lives and hears us."""
         knowledge = self._knowledge
         member = knowledge.sender(node_id, addr, host, None, now) or knowledge.risen(node_id, addr, host, now)
         if member is not None:
-            knowledge.answered(member, now)
+            knowledge.answered(member, now, asked_at)
         return member
 
     def _synced(self, now: float, *, is_news: bool) -> None:
@@ -162,11 +162,11 @@ class Exchanges:
         self._sync_pause_s = MIN_SYNC_PAUSE_S if is_news else min(2 * self._sync_pause_s, MAX_SYNC_PAUSE_S)
         self._sync_at = now + self._sync_pause_s * (0.5 + self._entropy.random())
 
-    def _leave_next(self) -> None:
+    def _leave_next(self, now: float) -> None:
         if self._leave_candidates:
             member = self._leave_candidates.pop()
             self._leaves_in_flight += 1
-            self._begin(Purpose.LEAVE, (member.host, member.port))
+            self._begin(Purpose.LEAVE, (member.host, member.port), now)
 
     def _finish_leaving(self) -> None:
         if not self._leaves_in_flight:
@@ -184,7 +184,7 @@ class Exchanges:
         if isinstance(request, Leave):
             self._knowledge.take_states(states, {}, now)
             return wire.leave_reply(local.id, local.addr)
-        sender = self._met(request.node_id, request.addr, host, now)
+        sender = self._met(request.node_id, request.addr, host, now, None)
         self._knowledge.take_states(states, {}, now)
         self._knowledge.compare(request.digest, sender, now)
         return self._join_reply(request)

@@ -100,8 +100,11 @@ class Knowledge:
         grave = self._members.graves.get(node_id)
         return grave is not None and grave.has_left
 
-    def answered(self, member: Member, now: float) -> None:
-        """A node answered us: it lives, and it hears us. Who had its address before is gone."""
+    def answered(self, member: Member, now: float, asked_at: float | None = None) -> None:
+        """A node answered us: it lives, and it hears us. Who had its address before is gone.
+
+        An answer that may be old, to a question of before it was found dead (``asked_at``), brings nobody back.
+        """
         member.answered_at = now
         if not member.verified:
             member.verified = True
@@ -109,7 +112,7 @@ class Knowledge:
             if older is not None and older.status is Status.ACTIVE:
                 self.unreachable(older, "another node answers at its address", now)
         self._failure.answered(member.id)
-        if member.status is Status.UNREACHABLE:
+        if member.status is Status.UNREACHABLE and (asked_at is None or asked_at > member.status_at):
             self._members.reachable(member, now)
             self._accused(member, unpack_accusations(member.state.value(SILENT_KEY) or ""), now)
 

@@ -141,7 +141,7 @@ class Gossip:
                 farewell = self._delta([(self._local, self._state.version - 1)], self._max_packet_bytes, to=member)
                 self._send(farewell, member.host, member.port)
             self._send_digest(member, now)
-        self._exchanges.leave(candidates)
+        self._exchanges.leave(candidates, now)
 
     def deadline(self) -> float | None:
         """Return when ``tick`` is due; ``None`` before ``start``."""
@@ -207,7 +207,8 @@ class Gossip:
         if self._round_at is None or now < self._round_at:
             return
         late_s = now - self._round_at
-        if late_s > STALL_ROUNDS * self._interval_s:
+        is_stalled = late_s > STALL_ROUNDS * self._interval_s
+        if is_stalled:
             self._failure.stalled(late_s)
             self._round_at = now
         self._round_at += self._interval_s
@@ -216,8 +217,9 @@ class Gossip:
             self._forwarding.forget(node_id)
         if self._rounds % JOIN_ROUNDS == 0:
             self._join(now)
-        self._judge(now)
-        self._accuse(now)
+        if not is_stalled:  # else answers wait in the socket
+            self._judge(now)
+            self._accuse(now)
         if self._rounds % DEAD_PING_ROUNDS == 0:
             self._ping_dead(now)
         self._exchanges.repair(now)
@@ -254,9 +256,13 @@ class Gossip:
             self._knowledge.unreachable(nodes[node_id], "does not answer", now)
 
     def _accuse(self, now: float) -> None:
-        """Publish whom we find silent, the longest silent first, then the dead, who others may not be sure of yet."""
+        """Publish whom we find silent, the longest silent first; then the dead, of whom others may not be sure yet.
+
+        Among the dead are the buried whom somebody still lists: it may need a second opinion, and we once had one.
+        """
         accused = self._failure.silent_for_long(now)
         accused += [member.id for member in self._members.unreachable_since()]
+        accused += self._members.haunting(now)
         if accused or self._state.value(SILENT_KEY):
             self.set_local(SILENT_KEY, pack_accusations(accused), now, internal=True)
 

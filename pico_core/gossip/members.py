@@ -312,6 +312,15 @@ class Members:
         member = self.by_address.get(address)
         return member is not None and member.status is not Status.UNREACHABLE
 
+    def haunting(self, now: float) -> list[str]:
+        """Return the buried nodes that somebody has listed as alive just now."""
+        found = []
+        for node_id, grave in reversed(self.graves.items()):
+            if grave.mentioned_at + RECENT_S < now:
+                break
+            found.append(node_id)
+        return found
+
     def unreachable_since(self) -> list[Member]:
         """Return the unreachable nodes, the latest first."""
         return [each for each in reversed(self._expiring.values()) if each.status is Status.UNREACHABLE]

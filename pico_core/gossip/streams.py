@@ -25,9 +25,10 @@ class Purpose(Enum):
 class OutboundExchange:
     """One exchange that we opened, until it is answered or failed. ``asked`` are the versions our digest told."""
 
-    __slots__ = ("address", "asked", "purpose", "reader")
+    __slots__ = ("address", "asked", "began_at", "purpose", "reader")
 
-    def __init__(self, purpose: Purpose, address: tuple[str, int], asked: dict[str, int]) -> None:
+    def __init__(self, purpose: Purpose, address: tuple[str, int], asked: dict[str, int], now: float) -> None:
+        self.began_at = now
         self.purpose = purpose
         self.address = address
         self.asked = asked

@@ -1,16 +1,30 @@
-"""A small HTTP/1.1 server on h11 for the admin port: GET and HEAD, no bodies, one answer at a time."""
+"""Small HTTP/1.1 on h11, where speed does not matter: the server of the admin port, and a client for one question.
+
+The server: GET and HEAD, no bodies, one answer at a time. The client: one GET on a connection of its own, no redirects.
+"""
 
 from typing import Protocol
 
 import h11
+import msgspec
 
 from pico_core.channel import Payload, TcpChannel
+from pico_core.config.values import Address
+from pico_core.node import Node
 from pico_core.timers import NEVER, Timers
 
 REQUEST_TIMEOUT_S = 10.0
 MAX_HEAD_BYTES = 16_384
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
+
+ANSWERS_PER_TURN = 16
+MAX_TURN_BYTES = 65_536
+PAUSE_S = 0.001
+"""How much of a pipeline is answered before others have their turn, and we see whether the client reads at all."""
+
+MAX_RESPONSE_BYTES = 16 << 20
+"""A node's whole status with 100,000 endpoints takes 4 MiB."""
 
 
 class PlainService(Protocol):
@@ -21,9 +35,24 @@ class PlainService(Protocol):
 
 
 class PlainConnection:
-    """One client's connection to the admin port."""
+    """One client's connection to the admin port.
 
-    __slots__ = ("_answering", "_channel", "_http", "_method", "_service", "_timers", "deadline_at")
+    What comes while an answer is being made, or not being read, waits in the driver and in one read's worth of buffer.
+    """
+
+    __slots__ = (
+        "_advancing",
+        "_answered",
+        "_answering",
+        "_channel",
+        "_http",
+        "_method",
+        "_service",
+        "_timers",
+        "_turn_bytes",
+        "_waiting",
+        "deadline_at",
+    )
 
     def __init__(self, channel: TcpChannel, service: PlainService, timers: Timers, now: float) -> None:
         self._channel = channel
@@ -32,19 +61,19 @@ class PlainConnection:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._method = b""
         self._answering = False
+        self._answered = False
+        self._advancing = False
+        self._waiting = False
+        self._turn_bytes = 0
         self.deadline_at = now + REQUEST_TIMEOUT_S
         channel.user = self
         timers.watch(self, now)
 
     def on_data(self, data: Payload, now: float) -> None:
         """Take bytes from the client."""
-        try:
-            self._http.receive_data(bytes(data))
-            if self._answering:
-                self._channel.pause_reading()
-            self._advance(now)
-        except h11.RemoteProtocolError as error:
-            self._refuse(error.error_status_hint, str(error))
+        self._turn_bytes = 0
+        self._http.receive_data(bytes(data))
+        self._advance(now)
 
     def on_eof(self, now: float) -> None:
         """The client leaves."""
@@ -55,7 +84,8 @@ class PlainConnection:
         self._end()
 
     def on_writable(self, now: float) -> None:
-        """Nothing waits: answers are written whole."""
+        """The client reads on: so do we."""
+        self._advance(now)
 
     def on_deadline(self, now: float) -> None:
         """Idle or slow for too long."""
@@ -66,26 +96,50 @@ class PlainConnection:
         if self.deadline_at == NEVER or not self._answering:
             return
         self._answering = False
+        self._answered = True
         self.deadline_at = now + REQUEST_TIMEOUT_S
+        self._turn_bytes += len(body)
         self._send(status, content_type, body)
-        self._channel.resume_reading()
-        try:
-            self._next(now)
-        except h11.RemoteProtocolError as error:
-            self._refuse(error.error_status_hint, str(error))
+        self._advance(now)
 
     def _advance(self, now: float) -> None:
-        while not self._answering:
+        """Answer what has come, unless that is going on already."""
+        if self._advancing or self._waiting:
+            return
+        self._advancing = True
+        try:
+            self._answer_requests(now)
+        except h11.RemoteProtocolError as error:
+            self._refuse(error.error_status_hint, str(error))
+        self._advancing = False
+        if self._answering or self._waiting or not self._channel.writable:
+            self._channel.pause_reading()
+        else:
+            self._channel.resume_reading()
+
+    def _answer_requests(self, now: float) -> None:
+        for _ in range(ANSWERS_PER_TURN):
+            if self._answering or (self._answered and not self._settle()) or not self._channel.writable:
+                return
+            if self._turn_bytes >= MAX_TURN_BYTES and self._http.trailing_data[0]:
+                break
             event = self._http.next_event()
-            if type(event) is h11.Request:
-                self._method = event.method
-                self._receive(event, now)
-            elif type(event) is not h11.EndOfMessage:
+            if type(event) is not h11.Request:
                 if self._http.their_state is h11.MUST_CLOSE or self._http.our_state is h11.MUST_CLOSE:
                     self._end()
                 return
+            self._receive(event, now)
+        self._waiting = True
+        self._timers.schedule(now + PAUSE_S, self._continue)
+
+    def _continue(self, now: float) -> None:
+        self._waiting = False
+        self._turn_bytes = 0
+        if self.deadline_at != NEVER:
+            self._advance(now)
 
     def _receive(self, request: h11.Request, now: float) -> None:
+        self._method = request.method
         path, _, query = request.target.decode("latin-1").partition("?")
         if request.method not in (b"GET", b"HEAD"):
             self._refuse(405, "only GET and HEAD are served here")
@@ -94,15 +148,17 @@ class PlainConnection:
         self.deadline_at = now + REQUEST_TIMEOUT_S
         self._service.answer(self, path, query, now)
 
-    def _next(self, now: float) -> None:
+    def _settle(self) -> bool:
+        """Make ready for the next request after an answer, or end the connection; return whether there may be one."""
+        self._answered = False
         while self._http.their_state is h11.SEND_BODY:
             if type(self._http.next_event()) in (h11.EndOfMessage, h11.NEED_DATA):
                 break
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
-            self._advance(now)
-        else:
-            self._end()
+            return True
+        self._end()
+        return False
 
     def _refuse(self, status: int, reason: str) -> None:
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
@@ -129,3 +185,144 @@ class PlainConnection:
         self.deadline_at = NEVER
         self._timers.unwatch(self)
         self._channel.close()
+
+
+# --- the client ------------------------------------------------------------------------------------------------------
+
+
+class PlainResponse(msgspec.Struct, frozen=True):
+    """A whole response; ``content_type`` is empty where it said none."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class PlainAsker(Protocol):
+    """Whoever makes a ``PlainRequest``: exactly one of these is called, once, and never by the constructor."""
+
+    def on_response(self, response: PlainResponse, now: float) -> None:
+        """The response has come whole."""
+
+    def on_no_response(self, reason: str, now: float) -> None:
+        """There will be none; ``reason`` is one readable clause."""
+
+
+class PlainRequest:
+    """One GET on a connection of its own, in ``timeout_s`` from connecting to the last byte.
+
+    ``target`` is the path and query, ready for the request line. A response above ``MAX_RESPONSE_BYTES`` is none.
+    Next: ``asker`` hears of the outcome.
+    """
+
+    __slots__ = (
+        "_address",
+        "_asker",
+        "_body",
+        "_body_bytes",
+        "_channel",
+        "_connection",
+        "_head",
+        "_http",
+        "_node",
+        "_target",
+        "deadline_at",
+    )
+
+    def __init__(
+        self, node: Node, address: Address, target: str, asker: PlainAsker, timeout_s: float, now: float
+    ) -> None:
+        self.deadline_at = now + timeout_s
+        self._node = node
+        self._address = address
+        self._target = target
+        self._asker = asker
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._head: h11.Response | None = None
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._channel: TcpChannel | None = None
+        node.timers.watch(self, now)
+        self._connection = node.connect(address.host, address.port, timeout_s, self)
+
+    # --- as a dialer ---
+
+    def on_connected(self, channel: TcpChannel, now: float) -> None:
+        """Ask."""
+        self._channel = channel
+        channel.user = self
+        fields = [("Host", str(self._address)), ("User-Agent", "pico"), ("Accept", "*/*"), ("Connection", "close")]
+        out = self._http.send(h11.Request(method="GET", target=self._target, headers=fields)) or b""
+        channel.send(out + (self._http.send(h11.EndOfMessage()) or b""))
+
+    def on_connect_failed(self, reason: str, now: float) -> None:
+        """Nobody is there."""
+        self._fail(reason, now)
+
+    # --- as the user of the connection ---
+
+    def on_data(self, data: Payload, now: float) -> None:
+        """Take more of the response."""
+        self._receive(bytes(data), now)
+
+    def on_eof(self, now: float) -> None:
+        """The response ends here, if it may."""
+        self._receive(b"", now)
+
+    def on_lost(self, now: float) -> None:
+        """The connection broke."""
+        self._fail("connection lost", now)
+
+    def on_writable(self, now: float) -> None:
+        """The request is on its way."""
+
+    def on_deadline(self, now: float) -> None:
+        """It takes too long."""
+        if self._channel is None:
+            self._node.cancel_connect(self._connection)
+        self._fail("timed out", now)
+
+    # --- inside ---
+
+    def _receive(self, data: bytes, now: float) -> None:
+        try:
+            self._http.receive_data(data)
+            while self._take(self._http.next_event(), now):
+                pass
+        except h11.RemoteProtocolError as error:
+            self._fail(f"no HTTP response: {error}" if data else "connection closed early", now)
+
+    def _take(self, event: h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED], now: float) -> bool:
+        """Take one event; return whether there may be more."""
+        if isinstance(event, h11.Response):
+            self._head = event
+        elif isinstance(event, h11.Data):
+            self._body.append(bytes(event.data))
+            self._body_bytes += len(event.data)
+            if self._body_bytes > MAX_RESPONSE_BYTES:
+                self._fail("the response is too long", now)
+                return False
+        elif isinstance(event, h11.EndOfMessage):
+            self._succeed(now)
+            return False
+        return isinstance(event, h11.Event)
+
+    def _succeed(self, now: float) -> None:
+        head = self._head
+        assert head is not None, "h11 gives the head first"
+        content_type = next((value for name, value in head.headers if name == b"content-type"), b"")
+        self._end()
+        if self._channel is not None:
+            self._channel.close()
+        response = PlainResponse(head.status_code, content_type.decode("latin-1"), b"".join(self._body))
+        self._asker.on_response(response, now)
+
+    def _fail(self, reason: str, now: float) -> None:
+        self._end()
+        if self._channel is not None:
+            self._channel.abort()
+        self._asker.on_no_response(reason, now)
+
+    def _end(self) -> None:
+        self.deadline_at = NEVER
+        self._node.timers.unwatch(self)

@@ -147,8 +147,9 @@ class DownstreamConnection:
                 self._keep_for_later(data)
                 break
             if self._backlog:
+                if len(self._backlog) < MAX_BACKLOG_BYTES:
+                    self.channel.resume_reading()
                 data = self.take_backlog() + data
-                self.channel.resume_reading()
             if not data:
                 break
             try:
@@ -164,6 +165,7 @@ class DownstreamConnection:
 
     def _wait_for_head(self, now: float) -> None:
         """A head has begun: it must be complete in time, however slowly it drips."""
+        self.channel.resume_reading()
         latest = now + self.service.header_timeout_s
         if self.deadline_at > latest:
             self.deadline_at = latest

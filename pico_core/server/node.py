@@ -12,6 +12,7 @@ time, and keep their tunnel here until they have another one.
 
 from enum import Enum
 
+from pico_core.admin.service import AdminService
 from pico_core.boundary import (
     DatagramReceived,
     Exit,
@@ -27,7 +28,7 @@ from pico_core.channel import TcpChannel
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
-from pico_core.http.plain import JSON, TEXT, PlainConnection
+from pico_core.http.plain import PlainConnection
 from pico_core.metrics import ServerMetrics
 from pico_core.node import Node
 from pico_core.server.cluster import Cluster
@@ -85,6 +86,7 @@ class ServerNode(Node):
         self._private_host = private_host
         self._addresses: dict[str, Address] = {}
         self._proxy = ProxyService(self, config)
+        self._admin = AdminService(self)
         self._listeners = {
             "admin": config.admin.bind_addr,
             "gossip": config.cluster.gossip.bind_addr,
@@ -100,6 +102,11 @@ class ServerNode(Node):
     def draining(self) -> bool:
         """Whether the node takes no new tunnels."""
         return self.state in (State.DRAINING, State.STOPPED)
+
+    @property
+    def ready(self) -> bool:
+        """Whether balancers may send requests here."""
+        return self.state is State.RUNNING
 
     # --- start ---
 
@@ -173,7 +180,7 @@ class ServerNode(Node):
             else:
                 self.cluster.accept(channel, now)
         else:
-            PlainConnection(channel, self, self.timers, now)
+            PlainConnection(channel, self._admin, self.timers, now)
 
     # --- tunnels ---
 
@@ -225,18 +232,6 @@ class ServerNode(Node):
         """Pass it to gossip, which asked."""
         if self.cluster is not None:
             self.cluster.resolved(event, now)
-
-    # --- admin ---
-
-    def answer(self, connection: PlainConnection, path: str, query: str, now: float) -> None:
-        """Answer on the admin port."""
-        if path == "/health":
-            connection.respond(200, TEXT, b"ok\n", now)
-        elif path == "/ready":
-            ready = self.state is State.RUNNING
-            connection.respond(200 if ready else 503, TEXT, f"{self.state.value}\n".encode(), now)
-        else:
-            connection.respond(404, JSON, b'{"error": "not found"}', now)
 
     # --- stop ---
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeAlias
 
 from tests.e2e.harness import (
@@ -56,6 +57,7 @@ class Command(Process):
 
     def __init__(self, *command: str, environment: dict[str, str] | None = None) -> None:
         self.arguments = command
+        self.stopping = False
         self.popen = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -67,10 +69,30 @@ class Command(Process):
         self.stdout = Lines(self.popen.stdout)
         self.stderr = Lines(self.popen.stderr)
 
+    def ask_to_stop(self) -> None:
+        """Next: ``await_stop``."""
+        if self.alive:
+            self.stopping = True
+            self.signal(signal.SIGCONT)  # a test may have paused it
+            self.signal()
+
+    def await_stop(self) -> None:
+        """Wait until a process that was asked to stop has left as well as ``stop`` demands it."""
+        if not self.stopping:
+            self.check()
+            return
+        try:
+            code = self.wait()
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.wait()
+            raise AssertionError(f"{self.arguments} does not stop:\n{self.errors()}") from None
+        self.check()
+        assert code == 0, f"{self.arguments} left with {code}:\n{self.errors()}"
+
     def cpu_s(self) -> float:
         """Return the CPU time the process has used."""
-        with open(f"/proc/{self.pid}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -147,12 +169,10 @@ class Node:
                 active.discard(record["node"])
         return active
 
-    def end(self) -> None:
-        """Stop it if it runs, and hold all it ever wrote against it."""
-        if self.process.alive:
-            self.process.signal(signal.SIGCONT)  # a test may have paused it
-            self.process.stop()
-        for process in (*self.former, self.process):
+    def await_stop(self) -> None:
+        """Wait for the end of a node that was asked to stop; hold all it ever wrote against it."""
+        self.process.await_stop()
+        for process in self.former:
             process.check()
 
 
@@ -205,13 +225,18 @@ class Cluster:
         with contextlib.ExitStack() as stack:
             stack.callback(self.resources.close)
             for node in self.nodes:
-                stack.callback(node.end)
+                stack.callback(node.await_stop)
+            for node in self.nodes:
+                stack.callback(node.process.ask_to_stop)
             for agent in self.agents:
-                stack.callback(agent.stop if agent.alive else agent.check)
+                stack.callback(agent.await_stop)
+            for agent in self.agents:
+                stack.callback(agent.ask_to_stop)
 
 
-def loopback_cluster(runtime: str, count: int, *flags: str) -> Cluster:
-    """Return a cluster of nodes with ports of their own on one address, each told the addresses of all."""
+@contextlib.contextmanager
+def loopback_cluster(runtime: str, count: int, *flags: str) -> Iterator[Cluster]:
+    """A whole cluster of nodes with ports of their own on one address, each told the addresses of all."""
     cluster = Cluster(runtime)
     try:
         ports = [[cluster.resources.enter_context(reserved_port()) for _ in range(4)] for _ in range(count)]
@@ -226,10 +251,9 @@ def loopback_cluster(runtime: str, count: int, *flags: str) -> Cluster:
             place = Place(f"n{index}", LOCAL, proxy, upstream, admin, gossip, arguments=arguments)
             cluster.nodes.append(Node(place))
         cluster.await_whole()
-    except BaseException:
+        yield cluster
+    finally:
         cluster.close()
-        raise
-    return cluster
 
 
 # --- load ------------------------------------------------------------------------------------------------------------
@@ -458,7 +482,12 @@ class Haproxy:
     """HAProxy before both ports, in HTTP mode, with health checks of ``/ready``."""
 
     def __init__(
-        self, places: Sequence[Place], folder: str, host: str = LOCAL, prefix: Sequence[str] = (), reach: Connect = connect
+        self,
+        places: Sequence[Place],
+        folder: Path,
+        host: str = LOCAL,
+        prefix: Sequence[str] = (),
+        reach: Connect = connect,
     ) -> None:
         with contextlib.ExitStack() as reservations:
             ports = [reservations.enter_context(reserved_port()) for _ in range(3)]
@@ -471,18 +500,17 @@ class Haproxy:
             )
             for port in ("proxy_port", "upstream_port")
         }
-        path = f"{folder}/haproxy.cfg"
-        with open(path, "w") as file:
-            file.write(
-                HAPROXY.format(
-                    host=host,
-                    **dict(zip(("proxy", "upstream", "stats"), ports, strict=True)),
-                    proxy_servers=servers["proxy_port"],
-                    upstream_servers=servers["upstream_port"],
-                )
+        path = folder / "haproxy.cfg"
+        path.write_text(
+            HAPROXY.format(
+                host=host,
+                **dict(zip(("proxy", "upstream", "stats"), ports, strict=True)),
+                proxy_servers=servers["proxy_port"],
+                upstream_servers=servers["upstream_port"],
             )
+        )
         self._popen = subprocess.Popen(
-            [*prefix, "haproxy", "-db", "-q", "-f", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*prefix, "haproxy", "-db", "-q", "-f", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
     def __enter__(self) -> "Haproxy":

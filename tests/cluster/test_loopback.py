@@ -2,8 +2,8 @@
 
 import signal
 import time
-from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 
 import pytest
 
@@ -22,15 +22,6 @@ from tests.e2e.harness import LOCAL, request, wait_until
 
 LONG_ROUNDS = 5
 LONG_REQUESTS = 20_000
-
-
-@pytest.fixture
-def cluster(runtime: str, request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    made = loopback_cluster(runtime, getattr(request, "param", 3))
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def places(cluster: Cluster) -> list[Place]:
@@ -56,16 +47,16 @@ def await_routes(cluster: Cluster, path: str) -> None:
     wait_until(routed, "routes to all endpoints on all nodes", FULL_VIEW_S)
 
 
-@pytest.mark.parametrize("cluster", [3, 5], indirect=True, ids=["three", "five"])
-def test_any_node_reaches_a_service_behind_any_other(cluster: Cluster) -> None:
-    with echo_origin() as (origin, path):
+@pytest.mark.parametrize("count", [3, 5])
+def test_any_node_reaches_a_service_behind_any_other(runtime: str, count: int) -> None:
+    with loopback_cluster(runtime, count, "--drain-delay", "0s") as cluster, echo_origin() as (origin, path):
         for number, node in enumerate(cluster.nodes):
             cluster.agent(node.place.upstream, f"e{number}", (LOCAL, origin.port))
         await_routes(cluster, path)
         reach_everything(cluster, path)
         # A node leaves: its agent has nowhere else to go here, so its endpoint goes, and no other.
         leaver = cluster.nodes.pop()
-        leaver.end()
+        leaver.process.stop()
         assert cluster.await_whole() < FULL_VIEW_S
         reach_everything(cluster, path)
         gone = f"e{len(cluster.nodes)}"
@@ -89,23 +80,23 @@ def roll(cluster: Cluster, balancer: Balancer | Haproxy, rounds: int, at_least: 
         assert cluster.await_whole() < FULL_VIEW_S
 
 
-def test_rolling_restart(cluster: Cluster) -> None:
-    with Balancer(places(cluster)) as balancer:
+def test_rolling_restart(runtime: str) -> None:
+    with loopback_cluster(runtime, 3) as cluster, Balancer(places(cluster)) as balancer:
         roll(cluster, balancer, 1, 1_000, f"{cluster.runtime}, own balancer")
 
 
 @pytest.mark.debian
-def test_rolling_restart_behind_haproxy(three: Cluster, tmp_path: object) -> None:
-    with Haproxy(places(three), str(tmp_path)) as balancer:
+def test_rolling_restart_behind_haproxy(tmp_path: Path) -> None:
+    with loopback_cluster("uvloop", 3) as cluster, Haproxy(places(cluster), tmp_path) as balancer:
         balancer.await_servers(3)
-        roll(three, balancer, 1, 1_000, "uvloop, haproxy")
+        roll(cluster, balancer, 1, 1_000, "uvloop, haproxy")
 
 
 @pytest.mark.debian
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_rolling_restarts_behind_haproxy_for_long(cluster: Cluster, tmp_path: object) -> None:
-    with Haproxy(places(cluster), str(tmp_path)) as balancer:
+def test_rolling_restarts_behind_haproxy_for_long(runtime: str, tmp_path: Path) -> None:
+    with loopback_cluster(runtime, 3) as cluster, Haproxy(places(cluster), tmp_path) as balancer:
         balancer.await_servers(3)
         roll(cluster, balancer, LONG_ROUNDS, LONG_REQUESTS, f"{cluster.runtime}, haproxy")
 

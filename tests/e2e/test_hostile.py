@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -198,6 +199,22 @@ def test_a_pipeline_that_nobody_reads(victim: Stack) -> None:
                 sent += wire.socket.send(requests)
         assert sent < 200 * MIB
         assert request(victim.port, "origin", "/describe")[0].status == 200
+
+
+def test_a_pipeline_far_longer_than_what_may_wait(victim: Stack) -> None:
+    """Every answer is read, so the requests are taken; but only as fast as they are served, and none is kept long."""
+    process = victim.server.process
+    before = process.resident_bytes()
+    process.reset_peak()
+    count = 3000
+    with dial(victim.port) as wire:
+        requests = request_bytes("origin", "/describe", "HEAD", f"X: {'x' * 8000}\r\n")
+        sender = threading.Thread(target=wire.send, args=(requests * count,))
+        sender.start()
+        for _ in range(count):
+            assert wire.receive_head().status == 200
+        sender.join()
+    assert process.peak_bytes() - before < GROWTH_BYTES
 
 
 # --- tunnels ---------------------------------------------------------------------------------------------------------

@@ -25,17 +25,17 @@ class Balancer(Node):
         self._pods: dict[str, _Pod] = {}
         self._turn = 0
 
-    def add(self, address: str) -> None:
+    def add(self, address: str, now: float) -> None:
         """Probe a pod from now on."""
         if address not in self._pods:
             self._pods[address] = pod = _Pod(self, address)
-            self.timers.schedule(self.now + PROBE_INTERVAL_S * self._world.random.random(), pod.probe)
+            self.timers.schedule(now + PROBE_INTERVAL_S * self._world.random.random(), pod.probe)
 
-    def remove(self, address: str) -> None:
+    def remove(self, address: str, now: float) -> None:
         """The pod is deleted for good."""
         pod = self._pods.pop(address, None)
         if pod is not None:
-            pod.seen(False, self.now)
+            pod.delete(now)
 
     def choose(self, port: int) -> str:
         """Return the address of the pod whose turn it is; empty if none is ready."""
@@ -69,22 +69,26 @@ class _Pod:
 
     def probe(self, now: float) -> None:
         """Ask for readiness; an answer that does not come in time is a no."""
-        if self._deleted:
-            return
         if self._channel is not None:
             self._channel.abort()
             self._channel = None
             self.seen(False, now)
         self._answer = b""
+        if self._deleted:
+            return
         self._balancer.timers.schedule(now + PROBE_INTERVAL_S, self.probe)
         self._balancer.connect(self._address, ADMIN_PORT, PROBE_TIMEOUT_S, self)
 
     def seen(self, ready: bool, now: float) -> None:
         """The pod has answered."""
-        if ready is not self.is_ready:
+        if ready is not self.is_ready and not (ready and self._deleted):
             self.is_ready = ready
             self._balancer.change(self._address, ready=ready)
-        self._deleted = self._deleted or self._address not in self._balancer._pods
+
+    def delete(self, now: float) -> None:
+        """There is nothing to ask any more."""
+        self._deleted = True
+        self.seen(False, now)
 
     def on_connected(self, channel: TcpChannel, now: float) -> None:
         if self._channel is not None:

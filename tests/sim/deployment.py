@@ -108,7 +108,8 @@ class Deployment:
         )
         self._runs = 0
         host = self.network.new_host()
-        Process(self.network, host, "balancer", self.balancer).start()
+        self._balancing = Process(self.network, host, "balancer", self.balancer)
+        self._balancing.start()
         self.network.virtual[VIRTUAL] = self.balancer
         self.names.set("pico", [VIRTUAL])
 
@@ -138,7 +139,7 @@ class Deployment:
         now = self.world.now
         server = Server(slot, node_id, host, node, process, now, disturbed_at=now)
         self.servers[slot] = self.history[node_id] = server
-        self.balancer.add(host.address)
+        self._balancing.call(lambda now: self.balancer.add(host.address, now))
         self._publish_names()
         process.start()
         return server
@@ -170,7 +171,7 @@ class Deployment:
 
     def delete_pod(self, server: Server) -> None:
         """Take the pod's address out of the balancer and the name."""
-        self.balancer.remove(server.host.address)
+        self._balancing.call(lambda now: self.balancer.remove(server.host.address, now))
         self._publish_names()
 
     def pause_server(self, slot: int, duration_s: float) -> None:

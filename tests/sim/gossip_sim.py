@@ -369,7 +369,7 @@ class Cluster:
 
     def _request(self, node: SimNode, exchange: Exchange) -> None:
         target = self.at.get(exchange.host)
-        if target is None or not target.is_alive or not self._passes(node.host, exchange.host):
+        if target is None or not node.is_alive or not self._passes(node.host, exchange.host):
             return
         if target.paused_until > self.now:
             self._schedule(target.paused_until - self.now + 0.001, self._request, node, exchange)

@@ -247,6 +247,7 @@ class Process:
 
     def _read(self, end: End) -> None:
         """Hand over what a connection has for us."""
+        end.queued = False
         number = end.number
         if self.ends.get(number) is not end:
             return
@@ -266,7 +267,7 @@ class Process:
             return
         if self._world.tracing:
             self._world.note(self.name, f"> {describe(event)}")
-        if isinstance(event, ConnectionLost):
+        if isinstance(event, (ConnectionLost, ConnectFailed)):
             self._known_gone[event.connection] = self._world.now
         try:
             self.machine.handle(event, self._local(self._world.now))

@@ -41,7 +41,6 @@ class End:
         "_last_arrival_at",
         "_network",
         "_pending",
-        "_queued",
         "_wire",
         "address",
         "closing",
@@ -54,6 +53,7 @@ class End:
         "peer",
         "pending_bytes",
         "process",
+        "queued",
         "reading",
         "unread",
         "writing_paused",
@@ -76,6 +76,8 @@ class End:
         self.error = ""
         """Why it was reset; its process may not have noticed yet."""
         self.writing_paused = False
+        self.queued = False
+        """Whether it is in its process's queue already."""
         self.pending_bytes = 0
         self._network = network
         self._pending: deque[memoryview] = deque()
@@ -86,7 +88,6 @@ class End:
         self._blocked_at = -1.0
         self._backoff_s = RETRANSMIT_S
         self._fin_put = False
-        self._queued = False
 
     def not_before(self, at: float) -> None:
         """Let nothing arrive before ``at``: the peer does not know of the connection yet."""
@@ -139,7 +140,6 @@ class End:
 
     def take(self) -> bytes:
         """Return what has arrived, all of it or a part."""
-        self._queued = False
         data = b"".join(self.unread)
         self.unread.clear()
         if len(data) > 1 and self._network.world.chance(self._network.faults.segment_cuts):
@@ -263,8 +263,8 @@ class End:
             self._pump()
 
     def _readable(self) -> None:
-        if self.reading and not self._queued:
-            self._queued = True
+        if self.reading and not self.queued:
+            self.queued = True
             self.process.enqueue(self)
 
     # --- ends ---
@@ -307,7 +307,7 @@ class End:
             return
         self.error = reason
         if self.reading or self.closing:
-            self._queued = True
+            self.queued = True
             self.process.enqueue(self)
 
 

@@ -1,0 +1,272 @@
+"""Random histories: a deployment, faults and operations, all drawn from the seed; then rest, and everything in order."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.sim.checks import Checks
+from tests.sim.client import Load
+from tests.sim.deployment import Deployment
+from tests.sim.network import Faults, NameFaults
+from tests.sim.world import World
+
+REST_S = 75.0
+"""How long after the last fault everything is in order: agents try again after at most 15 s, a tunnel to a node that is
+gone without a sign is noticed after at most 30 s, and a lookup of the nodes' name comes after at most 12 s."""
+
+STOP_S = 40.0
+"""How long a stop may take: the grace period of 30 s, and what is left of a pause."""
+
+LOAD = Load(rate=8.0, posts=0.3, large=0.05, large_bytes=300_000, slow=0.3, slow_ms=3000, dawdlers=0.05, quitters=0.05)
+TALKS_PER_S = 0.5
+
+
+@dataclass
+class Outcome:
+    """What a run has shown."""
+
+    seed: int
+    virtual_s: float
+    operations: Counter[str]
+    requests: Counter[str]
+    talks: Counter[str]
+    sometimes: Counter[str]
+    digest: str
+
+
+class Chaos:
+    """One history. ``run`` it; a broken invariant is a ``Violation``."""
+
+    def __init__(self, world: World, minutes: float = 1.0) -> None:
+        """``minutes`` of virtual time are full of operations; the time to come to rest follows."""
+        self.world = world
+        self.operations: Counter[str] = Counter()
+        self._until = minutes * 60.0
+        self._draw = world.random
+        self._deployment = Deployment(world, self._faults(), skew=self._draw.choice((0.0, 0.0, 0.001)))
+        self._checks = Checks(self._deployment)
+        self._slots = self._draw.randrange(2, 6)
+        self._agents = self._draw.randrange(1, 5)
+        self._operations: tuple[tuple[int, Callable[[], None]], ...] = (
+            (4, self.stop_and_start_server),
+            (3, self.kill_and_start_server),
+            (2, self.power_off_server),
+            (4, self.pause_server),
+            (3, self.split),
+            (2, self.cut_one_way),
+            (3, self.stop_and_start_agent),
+            (2, self.kill_and_start_agent),
+            (2, self.pause_agent),
+            (3, self.trouble_names),
+            (1, self.restart_all),
+            (1, self.roll),
+        )
+
+    def _faults(self) -> Faults:
+        """Draw how bad the network is; a third of all networks are clean."""
+        draw = self._draw
+        bad = draw.choice((0.0, 0.3, 1.0))
+        return Faults(
+            loss=0.08 * bad * draw.random(),
+            duplication=0.05 * bad * draw.random(),
+            corruption=0.02 * bad * draw.random(),
+            truncation=0.02 * bad * draw.random(),
+            latency_s=draw.choice((0.0003, 0.002, 0.02)),
+            jitter_s=draw.choice((0.0002, 0.002)),
+            tail=0.02 * bad,
+            segment_cuts=draw.choice((0.0, 0.05, 0.3)),
+        )
+
+    def run(self) -> Outcome:
+        """Live through it."""
+        world, deployment = self.world, self._deployment
+        deployment.start_servers(self._slots)
+        for number in range(self._agents):
+            deployment.start_agent(f"agent-{number}", {f"e{number // 2}": "http", f"e{number}-own": "http", "t": "tcp"})
+        world.run(self._draw.choice((0.5, 3.0)))
+        endpoints = [name for name, protocol in deployment.wanted_endpoints().items() if protocol == "http"]
+        for _ in range(2):
+            deployment.add_client(endpoints, LOAD)
+        deployment.add_forwarder("t", TALKS_PER_S)
+        while world.now < self._until:
+            world.run(self._draw.expovariate(1 / 4.0))
+            self._operate()
+        self._come_to_rest()
+        return self._outcome()
+
+    def _operate(self) -> None:
+        total = sum(weight for weight, _ in self._operations)
+        at = self._draw.randrange(total)
+        for weight, operation in self._operations:
+            at -= weight
+            if at < 0:
+                self.operations[operation.__name__.replace("_", " ")] += 1
+                if self.world.tracing:
+                    self.world.note("-", operation.__name__)
+                operation()
+                return
+
+    def _come_to_rest(self) -> None:
+        """End all faults, and see that everything is in order within the bound."""
+        world, deployment = self.world, self._deployment
+        deployment.disturb()
+        deployment.network.heal()
+        deployment.network.faults = Faults()
+        deployment.names.faults = NameFaults()
+        world.run(20.0)  # what was planned while faults lasted has happened by now
+        world.run_until("all processes back", self._missing, STOP_S, 1.0)
+        world.run_until("everything in order", self._checks.rest_problem, REST_S, 0.2)
+        for client in deployment.clients:
+            client.stop()
+        for talker in deployment.tcp_clients:
+            talker.stopped = True
+        world.run_until("all requests over", self._unfinished, 60.0, 0.5)
+        world.run(5.0)
+        self._checks.step()
+        self._checks.check_leaks()
+        self._checks.check_every_route()
+
+    def _missing(self) -> str:
+        """Start what does not run; return what is still about to end."""
+        for slot in range(self._slots):
+            self._ensure_server(slot)
+        for name in list(self._deployment.agents):
+            self._ensure_agent(name)
+        leaving = [server.id for server in self._deployment.alive() if server.left]
+        leaving += [name for name, agent in self._deployment.agents.items() if not agent.serving]
+        return f"{leaving[0]} has not ended" if leaving else ""
+
+    def _unfinished(self) -> str:
+        for client in self._deployment.clients:
+            if client.in_flight:
+                return f"{client.in_flight} requests in flight"
+        for talker in self._deployment.tcp_clients:
+            if any(not talk.outcome for talk in talker.talks):
+                return "a TCP connection is open"
+        return ""
+
+    def _outcome(self) -> Outcome:
+        world, deployment = self.world, self._deployment
+        for server in deployment.history.values():
+            world.sometimes["request tried again"] += server.node.metrics.retries
+        requests = Counter(request.outcome for client in deployment.clients for request in client.requests)
+        talks = Counter(talk.outcome for talker in deployment.tcp_clients for talk in talker.talks)
+        return Outcome(world.seed, world.now, self.operations, requests, talks, world.sometimes, world.digest)
+
+    # --- operations on servers ---
+
+    def _slot(self) -> int:
+        return self._draw.randrange(self._slots)
+
+    def _ensure_server(self, slot: int) -> None:
+        """Have a server in a slot, on a new host or, now and then, on the one it had."""
+        server = self._deployment.servers[slot]
+        if not server.alive:
+            again = not server.host.dark and self._draw.random() < 0.4
+            if again:
+                self.world.sometimes["restart with the same address"] += 1
+            else:
+                self._deployment.delete_pod(server)
+            self._deployment.start_server(slot, server.host if again else None)
+
+    def _later(self, longest_s: float, call: Callable[..., None], *arguments: object) -> None:
+        self.world.after(longest_s * self._draw.random(), call, *arguments)
+
+    def stop_and_start_server(self) -> None:
+        slot = self._slot()
+        if self._deployment.servers[slot].alive:
+            self._deployment.stop_server(slot)
+        self._later(15.0, self._ensure_server, slot)
+
+    def kill_and_start_server(self) -> None:
+        slot = self._slot()
+        self._deployment.kill_server(slot)
+        self._later(5.0, self._ensure_server, slot)
+
+    def power_off_server(self) -> None:
+        slot = self._slot()
+        self._deployment.kill_server(slot, dark=True)
+        self._later(20.0, self._ensure_server, slot)
+
+    def pause_server(self) -> None:
+        self._deployment.pause_server(self._slot(), 12.0 * self._draw.random() ** 2)
+
+    def restart_all(self) -> None:
+        for slot in range(self._slots):
+            self._deployment.kill_server(slot)
+            self._later(3.0, self._ensure_server, slot)
+
+    def roll(self) -> None:
+        """Replace all servers, one every few seconds."""
+        for slot in range(self._slots):
+            self.world.after(8.0 * slot, self._roll_one, slot)
+
+    def _roll_one(self, slot: int) -> None:
+        if self._deployment.servers[slot].alive:
+            self._deployment.stop_server(slot)
+        self.world.after(7.0, self._ensure_server, slot)
+
+    # --- operations on the network ---
+
+    def _addresses(self) -> list[str]:
+        servers = [server.host.address for server in self._deployment.alive()]
+        return servers + [agent.process.host.address for agent in self._deployment.agents.values()]
+
+    def split(self) -> None:
+        """Cut the hosts into two groups, in halves or one from the rest."""
+        addresses = self._addresses()
+        self._draw.shuffle(addresses)
+        if len(addresses) > 1:
+            at = self._draw.choice((1, len(addresses) // 2))
+            self._deployment.network.split(addresses[:at], addresses[at:])
+            self._later(self._draw.choice((5.0, 45.0)), self._heal)
+
+    def cut_one_way(self) -> None:
+        addresses = self._addresses()
+        if len(addresses) > 1:
+            source, target = self._draw.sample(addresses, 2)
+            self._deployment.network.cut(source, target)
+            self._later(20.0, self._heal)
+
+    def _heal(self) -> None:
+        self._deployment.disturb()
+        self._deployment.network.heal()
+
+    def trouble_names(self) -> None:
+        draw = self._draw
+        self._deployment.names.faults = draw.choice(
+            (
+                NameFaults(failure=0.7),
+                NameFaults(silence=0.5),
+                NameFaults(only_self=1.0),
+                NameFaults(lag_s=20.0),
+                NameFaults(failure=0.2, silence=0.2, only_self=0.2, lag_s=5.0, latency_s=0.5),
+            )
+        )
+        self._later(20.0, self._right_names)
+
+    def _right_names(self) -> None:
+        self._deployment.names.faults = NameFaults()
+
+    # --- operations on agents ---
+
+    def _agent(self) -> str:
+        return f"agent-{self._draw.randrange(self._agents)}"
+
+    def _ensure_agent(self, name: str) -> None:
+        if self._deployment.agents[name].ended_at is not None:
+            self._deployment.restart_agent(name)
+
+    def stop_and_start_agent(self) -> None:
+        name = self._agent()
+        if self._deployment.agents[name].serving:
+            self._deployment.stop_agent(name)
+        self._later(10.0, self._ensure_agent, name)
+
+    def kill_and_start_agent(self) -> None:
+        name = self._agent()
+        self._deployment.kill_agent(name, dark=self._draw.random() < 0.5)
+        self._later(5.0, self._ensure_agent, name)
+
+    def pause_agent(self) -> None:
+        self._deployment.agents[self._agent()].process.pause(25.0 * self._draw.random() ** 2)
