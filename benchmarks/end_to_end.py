@@ -38,12 +38,13 @@ def requests(runtime, seconds, rounds):
     floor, server, agent = map(statistics.median, (floors, servers, agents))
     core = machines_server.run(seconds / 2, access_log=False)
     core_logged = machines_server.run(seconds / 2, access_log=True)
+    core_new = machines_server.run(seconds / 2, access_log=False, new_heads=True)
     budget = BUDGET.get(runtime)
     verdict = f"budget {budget}" if budget else "no budget"
     print(f"{runtime:8} server {server:6.1f} us/request = {server / floor:4.2f} x floor ({verdict})")
     print(f"{'':8} floor  {floor:6.1f} us   agent {agent:6.1f} us = {agent / floor:4.2f} x floor")
     print(f"{'':8} breakdown: machine {core:.1f}, driver and kernel {server - core:.1f}")
-    print(f"{'':8} access log adds {core_logged - core:.1f} us in the machine")
+    print(f"{'':8} access log adds {core_logged - core:.1f} us in the machine, heads never seen {core_new - core:.1f}")
     return server / floor
 
 

@@ -288,7 +288,19 @@ Step: TypeAlias = tuple[str, int, int]
 
 
 def steps(*names: str) -> st.SearchStrategy[list[Step]]:
-    return st.lists(st.tuples(st.sampled_from(names), st.integers(0, 7), st.integers(0, 63)), max_size=80)
+    """Return scripts: short ones, which shrink well, and long walks, which get further."""
+    step = st.tuples(st.sampled_from(names), st.integers(0, 7), st.integers(0, 63))
+    return st.one_of(st.lists(step, max_size=60), st.integers(0, 2**32).map(lambda seed: walk(seed, names)))
+
+
+def walk(seed: int, names: tuple[str, ...]) -> list[Step]:
+    """Return a long script drawn from ``seed``, in which time passes slowly and hardly anybody stops the node."""
+    draw = random.Random(seed)
+    often = [name for name in names if name != "shutdown" or not draw.randrange(20)]
+    return [
+        (name, draw.randrange(8), draw.randrange(3 if name == "time" and draw.randrange(4) else 64))
+        for name in (draw.choice(often) for _ in range(200))
+    ]
 
 
 SENSIBLE = ("ask", "ask", "ask", "answer", "answer", "answer", "frame", "time", "writing")

@@ -20,8 +20,8 @@ DEFAULT_URL = "http://localhost:8002"
 STATUSES = ("active", "unreachable", "left")
 
 
-class Unanswered(Exception):  # noqa: N818 - not an error of ours
-    """There is no document to print. ``str()`` says why, in one line; ``code`` is the exit code."""
+class Unanswered(Exception):  # noqa: N818 - named after what happened
+    """No document was printed. ``str()`` says why, in one line; ``code`` is the exit code."""
 
     def __init__(self, message: str, code: int = EXIT_FAILURE) -> None:
         super().__init__(message)
@@ -71,25 +71,31 @@ def _document(response: PlainResponse, server: str, kind: Any) -> Any:
 
 
 def show(document: Any) -> None:
-    """Print a document as YAML in ASCII: nothing in it can reach a terminal as a control sequence."""
+    """Print a document as YAML in ASCII: nothing in it can reach a terminal as a control sequence.
+
+    Raises ``Unanswered`` if it cannot be written; a reader who leaves early has seen enough.
+    """
     import yaml
 
+    if sys.stdout is None:
+        return
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text = yaml.dump(document, Dumper=dumper, sort_keys=False)
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(yaml.dump(document, Dumper=dumper, sort_keys=False))
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has seen enough; what is left must not fail again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or what is left fails again at exit
+        if not isinstance(error, BrokenPipeError):
+            raise Unanswered(f"cannot write the answer: {error.strerror}") from None
 
 
 def _print(path: str, kind: Any, server_url: str, forward: str | None, status: str | None = None) -> int:
     try:
         document = ask(server_url, path, forward, kind)
+        show(document if status is None else [node for node in document if node.get("status") == status])
     except Unanswered as error:
         complain(str(error))
         return error.code
-    show(document if status is None else [node for node in document if node.get("status") == status])
     return 0
 
 
@@ -105,7 +111,8 @@ def _path(table: str, node_id: str) -> str:
 class StatusCommand(click.Command):
     """A command that asks a server: with the options that say whom, and with examples."""
 
-    def __init__(self, *arguments: Any, params: list[click.Parameter], examples: str, **settings: Any) -> None:
+    def __init__(self, name: str | None, examples: str, **settings: Any) -> None:
+        super().__init__(name, **settings)
         url = click.Option(
             ("--server.url", "server_url"),
             default=DEFAULT_URL,
@@ -114,7 +121,7 @@ class StatusCommand(click.Command):
             help="The admin port of the server to ask.",
         )
         forward = click.Option(("--forward",), metavar="NODE", help="Have the server ask the node with this ID.")
-        super().__init__(*arguments, params=[*params, url, forward], **settings)
+        self.params += [url, forward]
         self._examples = examples
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -11,12 +11,14 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 PREFIX = "pico_"
 
-_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-
 
 def labels(**values: str) -> str:
     """Return label names and values as they stand between the braces."""
-    return ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in values.items())
+    return ",".join([f'{name}="{_escaped(value)}"' for name, value in values.items()])
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 class Exposition:

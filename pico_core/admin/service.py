@@ -5,7 +5,7 @@ So a forwarded question cannot be forwarded again, only members of the cluster a
 """
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 import msgspec
 
@@ -55,7 +55,7 @@ class AdminService:
         else:
             document = status_document(self._node, path, now)
             if document is None:
-                _refuse(connection, 404, "unknown node", now)
+                _refuse(connection, 404, f"unknown node '{unquote(path.rpartition('/')[2])}'", now)
             else:
                 connection.respond(200, JSON, document, now)
 

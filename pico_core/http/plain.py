@@ -125,8 +125,6 @@ class PlainConnection:
                 break
             event = self._http.next_event()
             if type(event) is not h11.Request:
-                if self._http.their_state is h11.MUST_CLOSE or self._http.our_state is h11.MUST_CLOSE:
-                    self._end()
                 return
             self._receive(event, now)
         self._waiting = True
@@ -151,11 +149,11 @@ class PlainConnection:
     def _settle(self) -> bool:
         """Make ready for the next request after an answer, or end the connection; return whether there may be one."""
         self._answered = False
-        while self._http.their_state is h11.SEND_BODY:
-            if type(self._http.next_event()) in (h11.EndOfMessage, h11.NEED_DATA):
-                break
+        while type(self._http.next_event()) is h11.Data:
+            pass  # a body, which nobody wants
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
+            self._method = b""
             return True
         self._end()
         return False
@@ -251,7 +249,8 @@ class PlainRequest:
         """Ask."""
         self._channel = channel
         channel.user = self
-        fields = [("Host", str(self._address)), ("User-Agent", "pico"), ("Accept", "*/*"), ("Connection", "close")]
+        host = str(Address(self._address.host, self._address.port))
+        fields = [("Host", host), ("User-Agent", "pico"), ("Accept", "*/*"), ("Connection", "close")]
         out = self._http.send(h11.Request(method="GET", target=self._target, headers=fields)) or b""
         channel.send(out + (self._http.send(h11.EndOfMessage()) or b""))
 
@@ -308,12 +307,12 @@ class PlainRequest:
         return isinstance(event, h11.Event)
 
     def _succeed(self, now: float) -> None:
-        head = self._head
+        head, channel = self._head, self._channel
         assert head is not None, "h11 gives the head first"
+        assert channel is not None, "it came from there"
         content_type = next((value for name, value in head.headers if name == b"content-type"), b"")
         self._end()
-        if self._channel is not None:
-            self._channel.close()
+        channel.close()
         response = PlainResponse(head.status_code, content_type.decode("latin-1"), b"".join(self._body))
         self._asker.on_response(response, now)
 

@@ -84,7 +84,7 @@ class DownstreamConnection:
         if self.exchange is not None:
             self.exchange.response_writable(now)
         elif self._backlog:
-            self._advance(b"", now)
+            self._go_on(now)
 
     def on_deadline(self, now: float) -> None:
         """Idle, slow or stuck for too long."""
@@ -113,7 +113,7 @@ class DownstreamConnection:
         if not self._backlog:
             self.channel.resume_reading()
         elif not self._advancing:
-            self._advance(b"", now)
+            self._go_on(now)
 
     def cut(self, unframed: bool, now: float) -> None:
         """The response ends before its end: close so that the client can tell.
@@ -139,6 +139,12 @@ class DownstreamConnection:
 
     # --- inside ---
 
+    def _go_on(self, now: float) -> None:
+        """Serve what waits, and read more only when little of it is left: requests come faster than they are served."""
+        self._advance(b"", now)
+        if len(self._backlog) >= MAX_BACKLOG_BYTES:
+            self.channel.pause_reading()
+
     def _advance(self, data: bytes, now: float) -> None:
         """Read requests until one is in flight, the bytes run out, or the client does not read its answers."""
         self._advancing = True
@@ -147,9 +153,8 @@ class DownstreamConnection:
                 self._keep_for_later(data)
                 break
             if self._backlog:
-                if len(self._backlog) < MAX_BACKLOG_BYTES:
-                    self.channel.resume_reading()
                 data = self.take_backlog() + data
+                self.channel.resume_reading()
             if not data:
                 break
             try:
@@ -165,7 +170,6 @@ class DownstreamConnection:
 
     def _wait_for_head(self, now: float) -> None:
         """A head has begun: it must be complete in time, however slowly it drips."""
-        self.channel.resume_reading()
         latest = now + self.service.header_timeout_s
         if self.deadline_at > latest:
             self.deadline_at = latest

@@ -218,6 +218,7 @@ class _InboundStream:
         try:
             answer = self._stream.receive(bytes(data), now)
         except WireError as error:
+            self._cluster.gossip.counters.malformed += 1
             self._node.warn("gossip", "malformed stream", host=self._channel.host, reason=str(error))
             self._end()
             return

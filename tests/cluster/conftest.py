@@ -5,12 +5,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.harness import Cluster, loopback_cluster
-from tests.e2e.harness import limit_files
-
-
-@pytest.fixture(scope="session", autouse=True)
-def many_files() -> None:
-    limit_files()
 
 
 @pytest.fixture(params=["uvloop", "trio"])

@@ -147,7 +147,7 @@ class Node:
         self.process = self._start()
 
     def restart(self) -> float:
-        """Stop and start as a rolling update does: go on as soon as the node is ready. Return how long the stop took."""
+        """Stop and start as a rolling update does, until the node is ready; return how long the stop took."""
         began_at = time.monotonic()
         self.process.stop()
         took_s = time.monotonic() - began_at
@@ -207,6 +207,17 @@ class Cluster:
         self.agents.append(process)
         process.await_log("endpoint registered")
         return process
+
+    def holder(self) -> Node:
+        """Return the node that was the first to get a tunnel, once there is one."""
+        holders: list[Node] = []
+
+        def look() -> bool:
+            holders.extend(node for node in self.nodes if node.process.logged("tunnel opened"))
+            return bool(holders)
+
+        wait_until(look, "a tunnel")
+        return holders[0]
 
     def is_whole(self) -> bool:
         """Return whether each node counts exactly the others as active."""

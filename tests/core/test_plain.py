@@ -1,5 +1,7 @@
 """The small HTTP server of the admin port, with a service that answers at once and one that takes its time."""
 
+from collections.abc import Callable
+
 import pytest
 
 from pico_core.boundary import (
@@ -16,15 +18,16 @@ from pico_core.boundary import (
     WritingResumed,
 )
 from pico_core.channel import TcpChannel
-from pico_core.http.plain import TEXT, PlainConnection
+from pico_core.http.plain import ANSWERS_PER_TURN, MAX_TURN_BYTES, PAUSE_S, TEXT, PlainConnection
 from pico_core.node import Node
 from tests.play import Nothing, Play, joined
 
+LARGE = MAX_TURN_BYTES * 3 // 5
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: pico\r\n\r\n"
 
 
 class Echo(Node):
-    """Answers with the path and query; below ``/late``, only when told to."""
+    """Answers with the path and query, or with much; below ``/late`` only when told to."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,6 +39,8 @@ class Echo(Node):
     def answer(self, connection: PlainConnection, path: str, query: str, now: float) -> None:
         if path.startswith("/late"):
             self.late.append(connection)
+        elif path == "/large":
+            connection.respond(200, TEXT, b"x" * LARGE, now)
         else:
             connection.respond(200, TEXT, f"{path} {query}".encode(), now)
 
@@ -101,6 +106,16 @@ def test_garbage_is_refused() -> None:
     assert done[1] == Close(1)
 
 
+def test_garbage_behind_a_head_request_is_refused_with_a_body() -> None:
+    play, _ = accepted()
+    assert play >> Received(1, GET.replace(b"GET", b"HEAD")) << answer(b"/a b=c", shown=False)
+    done = (play >> Received(1, b"\x00\r\n\r\n")).take()
+    assert isinstance(done[0], Send)
+    assert joined(done[0].data).startswith(b"HTTP/1.1 400")
+    assert joined(done[0].data).endswith(b"\n")
+    assert done[1] == Close(1)
+
+
 def test_a_head_without_end_is_refused() -> None:
     play, _ = accepted()
     done = (play >> Received(1, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 3_000)).take()
@@ -128,44 +143,76 @@ def test_a_client_that_leaves() -> None:
 LATE = GET.replace(b"/a", b"/late")
 
 
-def test_the_next_request_waits_for_the_answer() -> None:
+def asked_late(request: bytes = LATE) -> tuple[Play, Callable[[], None]]:
+    """Return a play in which the service was asked, and what makes it answer."""
     play, node = accepted()
-    assert play >> Received(1, LATE) << Nothing() >> Received(1, GET) << PauseReading(1) >> 5.0
-    node.late[0].respond(200, TEXT, b"late", play.now)
-    assert play << answer(b"late") << ResumeReading(1) << answer(b"/a b=c")
+    assert play >> Received(1, request) << PauseReading(1)
+    return play, lambda: node.late[0].respond(200, TEXT, b"late", play.now)
+
+
+def test_the_next_request_waits_for_the_answer() -> None:
+    play, respond = asked_late()
+    assert play >> Received(1, GET) >> 5.0
+    respond()
+    assert play << answer(b"late") << answer(b"/a b=c") << ResumeReading(1)
 
 
 def test_an_answer_for_a_client_that_left_is_dropped() -> None:
-    play, node = accepted()
-    assert play >> Received(1, LATE) >> ConnectionLost(1, "")
-    node.late[0].respond(200, TEXT, b"late", play.now)
+    play, respond = asked_late()
+    assert play >> ConnectionLost(1, "")
+    respond()
     assert play >> 60.0
 
 
 def test_an_answer_that_never_comes_is_not_waited_for() -> None:
-    play, node = accepted()
-    assert play >> Received(1, LATE) >> 10.5 << Close(1)
-    node.late[0].respond(200, TEXT, b"late", play.now)
+    play, respond = asked_late()
+    assert play >> 10.5 << Close(1)
+    respond()
     assert play
 
 
 def test_only_the_first_answer_counts() -> None:
-    play, node = accepted()
-    assert play >> Received(1, LATE)
-    node.late[0].respond(200, TEXT, b"late", play.now)
-    node.late[0].respond(200, TEXT, b"later", play.now)
-    assert play << answer(b"late")
+    play, respond = asked_late()
+    respond()
+    respond()
+    assert play << answer(b"late") << ResumeReading(1)
 
 
 def test_a_broken_request_behind_one_that_waits() -> None:
-    play, node = accepted()
-    body = LATE[:-2] + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"
-    assert play >> Received(1, body) << Nothing()
-    node.late[0].respond(200, TEXT, b"late", play.now)
+    play, respond = asked_late(LATE[:-2] + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n")
+    respond()
     assert play << answer(b"late") << Close(1)
-    play, node = accepted()
-    assert play >> Received(1, LATE + b"\x00\r\n\r\n") << Nothing()
-    node.late[0].respond(200, TEXT, b"late", play.now)
+    play, respond = asked_late(LATE + b"\x00\r\n\r\n")
+    respond()
     done = play.take()
     assert done[0] == answer(b"late")
     assert done[-1] == Close(1)
+
+
+# --- clients that ask much or read little ---
+
+
+def test_a_client_that_reads_no_answers_gets_no_more_of_them() -> None:
+    play, _ = accepted()
+    assert play >> WritingPaused(1) >> Received(1, GET) << PauseReading(1)
+    assert play >> WritingResumed(1) << answer(b"/a b=c") << ResumeReading(1)
+
+
+def test_a_crowd_of_requests_is_answered_in_turns() -> None:
+    play, _ = accepted()
+    done = (play >> Received(1, GET * (ANSWERS_PER_TURN + 2))).take()
+    assert done == [answer(b"/a b=c")] * ANSWERS_PER_TURN + [PauseReading(1)]
+    assert play >> PAUSE_S << answer(b"/a b=c") << answer(b"/a b=c") << ResumeReading(1)
+
+
+def test_a_client_that_leaves_between_two_turns() -> None:
+    play, _ = accepted()
+    (play >> Received(1, GET * (ANSWERS_PER_TURN + 2))).take()
+    assert play >> ConnectionLost(1, "") >> 60.0
+
+
+def test_large_answers_are_fewer_in_a_turn() -> None:
+    play, _ = accepted()
+    large = answer(b"x" * LARGE)
+    assert play >> Received(1, GET.replace(b"/a", b"/large") * 3) << large << large << PauseReading(1)
+    assert play >> PAUSE_S << large << ResumeReading(1)

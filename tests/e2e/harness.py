@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import IO, Any, TypeAlias
 
 PATIENCE_S = 20.0
 """How long a test waits for something that must happen."""
@@ -40,7 +40,7 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float = PA
 class Lines:
     """What a process writes to one of its streams, line by line, as it comes."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: IO[bytes]) -> None:
         self.lines: list[str] = []
         self._stream = stream
         self._changed = threading.Condition()
@@ -116,9 +116,7 @@ class Process:
             record = json.loads(line) if line.startswith("{") else {}
             return str(record.get("message", "")).startswith(message) and fields.items() <= record.items()
 
-        return dict(
-            json.loads(self.stderr.await_line(wanted, f"'{message}' {fields} in the log", since, timeout_s))
-        )
+        return dict(json.loads(self.stderr.await_line(wanted, f"'{message}' {fields} in the log", since, timeout_s)))
 
     def mark(self) -> int:
         """Return a place in the log for ``since``."""
@@ -413,9 +411,7 @@ def request(
         return receive_response(wire, method)
 
 
-def request_bytes(
-    endpoint: str, target: str = "/", method: str = "GET", fields: str = "", body: bytes = b""
-) -> bytes:
+def request_bytes(endpoint: str, target: str = "/", method: str = "GET", fields: str = "", body: bytes = b"") -> bytes:
     """Return a request with the field lines ``fields`` (each with its line end)."""
     length = f"Content-Length: {len(body)}\r\n" if body else ""
     head = f"{method} {target} HTTP/1.1\r\nHost: {endpoint}.pico.test\r\n{fields}{length}\r\n"
@@ -438,11 +434,3 @@ def assert_error(response: tuple[Head, bytes], status: int, message: str) -> Non
     assert (head.status, json.loads(body)) == (status, {"error": message})
     assert head["content-type"] == "application/json"
     assert head["x-content-type-options"] == "nosniff"
-
-
-def limit_files() -> None:
-    """Let this process have as many files open as it may."""
-    import resource
-
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -98,7 +98,7 @@ class Visit:
         return b"FIN"
 
 
-class Hangup(ConnectionError):
+class HangUpError(ConnectionError):
     """Raised by a handler to end its connection."""
 
 

@@ -17,7 +17,7 @@ from tests.e2e.harness import (
     request_bytes,
     reserved_port,
 )
-from tests.e2e.origin import Hangup, Origin, Visit
+from tests.e2e.origin import HangUpError, Origin, Visit
 
 TIMEOUT_S = 1.0
 
@@ -66,7 +66,7 @@ def test_a_service_that_does_not_answer(impatient_stack: Stack, origin: Origin) 
 
     def silent(visit: Visit) -> None:
         seen.put(visit.await_end())
-        raise Hangup
+        raise HangUpError
 
     path = origin.handle(silent)
     with dial(impatient_stack.port) as wire:
@@ -126,7 +126,7 @@ def test_a_service_that_is_down(fleet: Fleet, stack: Stack) -> None:
 def test_a_service_that_speaks_no_http(stack: Stack, answer: bytes) -> None:
     def babble(visit: Visit) -> None:
         visit.wire.send(answer)
-        raise Hangup
+        raise HangUpError
 
     path = stack.origin.handle(babble)
     head, body = request(stack.port, "origin", path)
@@ -138,7 +138,9 @@ def test_a_service_that_speaks_no_http(stack: Stack, answer: bytes) -> None:
 
 def test_bytes_behind_a_response_answer_no_request(stack: Stack) -> None:
     def two_answers(visit: Visit) -> None:
-        visit.wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none" b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo")
+        visit.wire.send(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\noneHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo"
+        )
 
     path = stack.origin.handle(two_answers)
     with dial(stack.port) as wire:

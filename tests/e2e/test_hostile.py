@@ -80,7 +80,7 @@ GARBAGE = [
     b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"CONNECT origin:443 HTTP/1.1\r\nHost: origin:443\r\n\r\n",
-    random.Random(1).randbytes(100_000) + b"\r\n\r\n",  # noqa: S311 - noise, always the same
+    random.Random(1).randbytes(100_000) + b"\r\n\r\n",
 ]
 
 
@@ -234,7 +234,8 @@ class HostileAgent:
         self.wire = dial(port)
         self.wire.send(
             f"GET /piko/v1/upstream/{endpoint} HTTP/1.1\r\nHost: {LOCAL}\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
         )
         assert self.wire.receive_head().status == 101
         self._decoder = FrameDecoder(masked=False)
@@ -260,7 +261,9 @@ class HostileAgent:
                 return b""
             if not data:
                 return b""
-            payload = b"".join(bytes(item) for item in self._decoder.receive(data) if isinstance(item, bytes | memoryview))
+            payload = b"".join(
+                bytes(item) for item in self._decoder.receive(data) if isinstance(item, bytes | memoryview)
+            )
             if payload:
                 return payload
 
@@ -388,7 +391,7 @@ def test_broken_websocket_frames_end_the_tunnel(victim: Stack, frame: bytes) -> 
         with contextlib.suppress(ConnectionResetError):
             while data := agent.wire.receive():
                 rest += data
-        assert rest[-20:].find(b"\x88") >= 0 or b"\x03\xea" in rest or b"\x03\xeb" in rest  # a close frame: 1002 or 1003
+        assert b"\x03\xea" in rest or b"\x03\xeb" in rest  # the code of a close frame, 1002 or 1003
 
 
 @pytest.mark.parametrize(

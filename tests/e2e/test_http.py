@@ -19,7 +19,7 @@ from tests.e2e.harness import (
     request,
     request_bytes,
 )
-from tests.e2e.origin import Hangup, Visit
+from tests.e2e.origin import HangUpError, Visit
 
 AT_ONCE_S = 1.0
 """What happens at once happens within this, on a machine that has other work as well."""
@@ -141,7 +141,7 @@ def test_a_body_that_ends_with_the_connection(stack: Stack) -> None:
     def unframed(visit: Visit) -> None:
         visit.begin("")
         visit.wire.send(b"until the end")
-        raise Hangup
+        raise HangUpError
 
     path = stack.origin.handle(unframed)
     with dial(stack.port) as wire:
@@ -201,7 +201,7 @@ def test_http_1_0(stack: Stack) -> None:
 def test_an_early_answer_is_delivered(stack: Stack) -> None:
     def too_large(visit: Visit) -> None:
         visit.respond(b"too large", "Connection: close\r\n", "413 Content Too Large")
-        raise Hangup
+        raise HangUpError
 
     path = stack.origin.handle(too_large)
     with dial(stack.port) as wire:
@@ -329,7 +329,7 @@ def test_the_origin_sees_at_once_that_the_client_left(stack: Stack, how: str, bu
         else:
             visit.await_end()
         left_at.put(time.monotonic())
-        raise Hangup
+        raise HangUpError
 
     path = stack.origin.handle(endless)
     with dial(stack.port) as wire:
@@ -355,7 +355,7 @@ def test_a_truncated_response_is_visibly_truncated(stack: Stack, framing: str, h
         go_on.get(timeout=PATIENCE_S)
         if how == "RST":
             visit.wire.reset()
-        raise Hangup
+        raise HangUpError
 
     go_on: queue.Queue[None] = queue.Queue()
     path = stack.origin.handle(dying)
@@ -377,7 +377,7 @@ def test_a_reset_of_a_body_without_length_is_visible(stack: Stack, minor_version
         visit.wire.send(b"hello")
         go_on.get(timeout=PATIENCE_S)
         visit.wire.reset()
-        raise Hangup
+        raise HangUpError
 
     go_on: queue.Queue[None] = queue.Queue()
     path = stack.origin.handle(dying)

@@ -17,7 +17,6 @@ from tests.e2e.harness import (
     Fleet,
     Server,
     Wire,
-    assert_error,
     dial,
     receive_response,
     request,
@@ -251,9 +250,7 @@ def test_the_agent_finishes_a_slow_download(fleet: Fleet, origin: Origin) -> Non
         agent.signal()
         agent.await_log("draining")
         # Nothing new is sent to it, and what is in flight goes on.
-        wait_until(
-            lambda: request(server.proxy_port, "origin", "/describe")[0].status == 502, "the server knows of it"
-        )
+        wait_until(lambda: request(server.proxy_port, "origin", "/describe")[0].status == 502, "the server knows of it")
         assert agent.alive
         assert len(wire.receive_exactly(19 * MIB)) == 19 * MIB
         assert head.status == 200

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import Stack
 from tests.e2e.harness import LOCAL, MIB, PATIENCE_S, Fleet, dial, receive_response, request, request_bytes, wait_until
-from tests.e2e.origin import Hangup, Origin, Visit
+from tests.e2e.origin import HangUpError, Origin, Visit
 
 STALLED_BYTES = 50 * MIB
 
@@ -38,7 +38,7 @@ def test_a_client_that_does_not_read_slows_nobody(stack: Stack) -> None:
             for _ in range(STALLED_BYTES // MIB):
                 visit.wire.send(bytes(MIB))
                 sent.append(MIB)
-        raise Hangup
+        raise HangUpError
 
     path = stack.origin.handle(large)
     before = statistics.median(latencies(stack))
@@ -168,7 +168,7 @@ def test_a_post_in_flight_is_not_sent_twice(fleet: Fleet, stack: Stack) -> None:
         visit.body()
         arrived.put(visit)
         visit.await_end()
-        raise Hangup
+        raise HangUpError
 
     path = stack.origin.handle(pay)
     agents = [fleet.agent(stack.server, "payment", stack.origin.port) for _ in range(2)]

@@ -9,33 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from websockets.sync.client import connect
 
 from tests.e2e.conftest import Stack
-from tests.e2e.harness import MIB, Fleet, Process, Wire, dial, reserved_port
-from tests.e2e.origin import Service, service
+from tests.e2e.harness import LOCAL, MIB, PATIENCE_S, Fleet, Process, Wire, dial, reserved_port
+from tests.e2e.origin import service
 
 LARGE_BYTES = 50 * MIB
 
+GOODBYE = b"goodbye" * 100_000
 
-@dataclass
-class Line:
-    """A local port that leads to a service of the test process, however far that is."""
-
-    stack: Stack
-    agent: Process
-    forwarder: Process
-    port: int
-
-
-@contextlib.contextmanager
-def line_to(fleet: Fleet, stack: Stack, address: int) -> Iterator[Line]:
-    """A line for one test: an agent and a forwarder for an endpoint of their own."""
-    endpoint = f"tcp-{address}"
-    agent = fleet.agent(stack.server, endpoint, address, "--timeout", "2s", kind="tcp")
-    forwarder, port = fleet.forward(stack.server, endpoint)
-    yield Line(stack, agent, forwarder, port)
-    forwarder.stop()
-    agent.stop()
+seen: queue.Queue[bytes] = queue.Queue()
+"""What a service saw of its client at the end."""
 
 
 def echo(wire: Wire) -> None:
@@ -43,45 +28,119 @@ def echo(wire: Wire) -> None:
         wire.send(data)
 
 
-@pytest.fixture(scope="module")
-def echo_service() -> Iterator[Service]:
-    with service(echo) as running:
-        yield running
+def answer(wire: Wire) -> None:
+    """Speak only when the client has ended its side, as what waits for ``nc -N`` does."""
+    question = wire.receive_rest()
+    wire.send(hashlib.sha256(question).digest() + bytes(MIB))
+
+
+def greet(wire: Wire) -> None:
+    """Speak first, end first, and still listen."""
+    wire.send(GOODBYE)
+    wire.send_eof()
+    seen.put(wire.receive_rest())
+
+
+def fragile(wire: Wire) -> None:
+    """Reset the connection when asked to, else wait for the client to do so."""
+    if wire.receive_exactly(1) == b"!":
+        wire.reset()
+        return
+    wire.send(b"?")
+    try:
+        seen.put(b"end" + wire.receive_rest())
+    except ConnectionResetError:
+        seen.put(b"reset")
+
+
+def flood(wire: Wire) -> None:
+    """Send without end to those who ask for it; be an echo for others."""
+    if wire.receive_exactly(1) == b"f":
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            while True:
+                wire.send(bytes(65_536))
+    echo(wire)
+
+
+SERVICES = {"echo": echo, "answer": answer, "greet": greet, "fragile": fragile, "flood": flood}
+
+
+@dataclass
+class Lines:
+    """Local ports that lead to the services, however far that is. ``nobody`` is where none listens."""
+
+    stack: Stack
+    agent: Process
+    forwarder: Process
+    ports: dict[str, int]
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        return (self.stack.server.process, self.agent, self.forwarder)
 
 
 @pytest.fixture(scope="module")
-def shared_line(shared_fleet: Fleet, shared_stack: Stack, echo_service: Service) -> Iterator[Line]:
-    with line_to(shared_fleet, shared_stack, echo_service.port) as line:
-        yield line
+def shared_lines(shared_fleet: Fleet, shared_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lines]:
+    """One agent and one forwarder for all services, from configuration files."""
+    folder = tmp_path_factory.mktemp("tcp")
+    server = shared_stack.server
+    with contextlib.ExitStack() as opened:
+        addresses = {name: opened.enter_context(service(serve)).port for name, serve in SERVICES.items()}
+        addresses["nobody"] = opened.enter_context(reserved_port())
+        listeners, ports = ["listeners:"], ["ports:"]
+        for name, address in addresses.items():
+            listeners.append(f"- {{endpoint_id: tcp-{name}, addr: '{LOCAL}:{address}', protocol: tcp, timeout: 2s}}")
+            ports.append(f"- {{addr: '{LOCAL}:0', endpoint_id: tcp-{name}}}")
+        (folder / "agent.yaml").write_text("\n".join(listeners))
+        (folder / "forward.yaml").write_text("\n".join(ports))
+        agent = shared_fleet.start(
+            "agent",
+            "start",
+            f"--config.path={folder}/agent.yaml",
+            f"--connect.url=http://{LOCAL}:{server.upstream_port}",
+        )
+        forwarder = shared_fleet.start(
+            "forward",
+            "start",
+            f"--config.path={folder}/forward.yaml",
+            f"--connect.url=http://{LOCAL}:{server.proxy_port}",
+        )
+        listening = {}
+        for name in addresses:
+            agent.await_log("endpoint registered", endpoint=f"tcp-{name}")
+            record = forwarder.await_log("listening", endpoint=f"tcp-{name}")
+            listening[name] = int(record["addr"].rpartition(":")[2])
+        yield Lines(shared_stack, agent, forwarder, listening)
+        forwarder.stop()
+        agent.stop()
 
 
 @pytest.fixture
-def line(stack: Stack, shared_line: Line) -> Line:
-    return shared_line
+def lines(stack: Stack, shared_lines: Lines) -> Lines:
+    return shared_lines
 
 
-def test_a_conversation(line: Line) -> None:
-    with dial(line.port) as wire:
+def test_a_conversation(lines: Lines) -> None:
+    with dial(lines.ports["echo"]) as wire:
         for size in (1, 2, 1000, 65_536, 1):
             data = os.urandom(size)
             wire.send(data)
             assert wire.receive_exactly(size) == data
 
 
-def test_the_clients_end_passes_through(line: Line) -> None:
-    with dial(line.port) as wire:
+def test_the_clients_end_passes_through(lines: Lines) -> None:
+    with dial(lines.ports["echo"]) as wire:
         wire.send(b"question")
         wire.send_eof()
         assert wire.receive_rest() == b"question"
 
 
-def test_large_transfers_both_ways_at_once(line: Line) -> None:
+def test_large_transfers_both_ways_at_once(lines: Lines) -> None:
     """More goes out than fits into all buffers on the way, while as much comes back."""
-    processes = (line.stack.server.process, line.agent, line.forwarder)
-    for process in processes:
+    for process in lines.processes:
         process.reset_peak()
     piece = os.urandom(MIB)
-    with dial(line.port) as wire:
+    with dial(lines.ports["echo"]) as wire:
 
         def send() -> None:
             for _ in range(LARGE_BYTES // MIB):
@@ -95,86 +154,59 @@ def test_large_transfers_both_ways_at_once(line: Line) -> None:
             digest.update(data)
         sender.join()
     assert digest.digest() == hashlib.sha256(piece * (LARGE_BYTES // MIB)).digest()
-    for process in processes:
+    for process in lines.processes:
         assert process.peak_bytes() < 80 * MIB
 
 
-def test_fifty_connections_at_once(line: Line) -> None:
+def test_fifty_connections_at_once(lines: Lines) -> None:
     with contextlib.ExitStack() as stack:
-        wires = [stack.enter_context(dial(line.port)) for _ in range(50)]
+        wires = [stack.enter_context(dial(lines.ports["echo"])) for _ in range(50)]
         for number, wire in enumerate(wires):
             wire.send(b"%04d" % number * 5000)
         for number, wire in enumerate(wires):
             assert wire.receive_exactly(20_000) == b"%04d" % number * 5000
 
 
-def test_the_service_answers_after_the_clients_end(fleet: Fleet, stack: Stack) -> None:
-    """As with ``nc -N``: the question is known to be whole only when the client has ended its side."""
-
-    def answer(wire: Wire) -> None:
-        question = wire.receive_rest()
-        wire.send(hashlib.sha256(question).digest() + bytes(MIB))
-
-    with service(answer) as running, line_to(fleet, stack, running.port) as line, dial(line.port) as wire:
+def test_the_service_answers_after_the_clients_end(lines: Lines) -> None:
+    with dial(lines.ports["answer"]) as wire:
         question = os.urandom(MIB)
         wire.send(question)
         wire.send_eof()
         assert wire.receive_rest() == hashlib.sha256(question).digest() + bytes(MIB)
 
 
-def test_the_service_ends_first(fleet: Fleet, stack: Stack) -> None:
+def test_the_service_speaks_and_ends_first(lines: Lines) -> None:
     """The client sees the end of stream after all bytes, and can still send."""
-    received: queue.Queue[bytes] = queue.Queue()
-
-    def greet(wire: Wire) -> None:
-        wire.send(b"goodbye" * 100_000)
-        wire.send_eof()
-        received.put(wire.receive_rest())
-
-    with service(greet) as running, line_to(fleet, stack, running.port) as line, dial(line.port) as wire:
-        assert wire.receive_rest() == b"goodbye" * 100_000
+    with dial(lines.ports["greet"]) as wire:
+        assert wire.receive_rest() == GOODBYE
         wire.send(b"last words")
         wire.send_eof()
-        assert received.get(timeout=10) == b"last words"
+        assert seen.get(timeout=PATIENCE_S) == b"last words"
 
 
-@pytest.mark.parametrize("who", ["client", "service"])
-def test_a_reset_passes_through(fleet: Fleet, stack: Stack, who: str) -> None:
+def test_a_reset_by_the_client_passes_through(lines: Lines) -> None:
     """Nobody may take a connection that broke for one that ended."""
-    seen: queue.Queue[str] = queue.Queue()
+    with dial(lines.ports["fragile"]) as wire:
+        wire.send(b"?")
+        assert wire.receive_exactly(1) == b"?"
+        wire.reset()
+        assert seen.get(timeout=PATIENCE_S) == b"reset"
 
-    def serve(wire: Wire) -> None:
-        wire.send(wire.receive_exactly(5))
-        if who == "service":
-            wire.receive_exactly(1)
-            wire.reset()
-            return
-        try:
+
+def test_a_reset_by_the_service_passes_through(lines: Lines) -> None:
+    with dial(lines.ports["fragile"]) as wire:
+        wire.send(b"!")
+        with pytest.raises(ConnectionResetError):
             wire.receive_rest()
-            seen.put("end")
-        except ConnectionResetError:
-            seen.put("reset")
-
-    with service(serve) as running, line_to(fleet, stack, running.port) as line, dial(line.port) as wire:
-        wire.send(b"hello")
-        assert wire.receive_exactly(5) == b"hello"
-        if who == "client":
-            wire.reset()
-            assert seen.get(timeout=10) == "reset"
-        else:
-            wire.send(b"!")
-            with pytest.raises(ConnectionResetError):
-                wire.receive_rest()
 
 
-def test_a_refused_service(fleet: Fleet, stack: Stack) -> None:
-    with reserved_port() as nobody, line_to(fleet, stack, nobody) as line:
-        with dial(line.port) as wire:
-            wire.send(b"anybody there?")
-            with pytest.raises(ConnectionError):
-                assert wire.receive_rest() == b"something"
-        record = line.agent.await_log("cannot reach the service")
-        assert (record["reason"], record["addr"]) == ("connection refused", f"localhost:{nobody}")
+def test_a_refused_service(lines: Lines) -> None:
+    with dial(lines.ports["nobody"]) as wire:
+        wire.send(b"anybody there?")
+        with pytest.raises(ConnectionError):
+            wire.receive_exactly(1)
+    record = lines.agent.await_log("cannot reach the service", endpoint="tcp-nobody")
+    assert (record["level"], record["reason"]) == ("warning", "connection refused")
 
 
 def test_an_endpoint_without_an_agent(fleet: Fleet, stack: Stack) -> None:
@@ -187,47 +219,38 @@ def test_an_endpoint_without_an_agent(fleet: Fleet, stack: Stack) -> None:
 
 def test_a_server_that_is_not_there(fleet: Fleet) -> None:
     with reserved_port() as nobody:
-        url = f"http://127.0.0.1:{nobody}"
-        forwarder = fleet.start("forward", "tcp", "127.0.0.1:0", "e", "--connect.url", url)
+        url = f"http://{LOCAL}:{nobody}"
+        forwarder = fleet.start("forward", "tcp", f"{LOCAL}:0", "e", "--connect.url", url)
         with dial(forwarder.port("forward")) as wire, pytest.raises(ConnectionResetError):
             wire.receive_rest()
         record = forwarder.await_log("cannot reach the endpoint")
         assert record["reason"] == "cannot reach the server: connection refused"
 
 
-def test_a_client_that_reads_nothing_stalls_only_itself(fleet: Fleet, stack: Stack) -> None:
+def test_a_client_that_reads_nothing_stalls_only_itself(lines: Lines) -> None:
     """Its bytes wait at the service, and its neighbours in the same tunnel go on."""
-
-    def flood(wire: Wire) -> None:
-        if wire.receive_exactly(1) == b"f":
-            with contextlib.suppress(ConnectionError, TimeoutError):
-                while True:
-                    wire.send(bytes(65_536))
-        echo(wire)
-
-    with service(flood) as running, line_to(fleet, stack, running.port) as line:
-        with contextlib.ExitStack() as wires:
-            for _ in range(5):
-                wires.enter_context(dial(line.port)).send(b"f")
-            other = wires.enter_context(dial(line.port))
-            other.send(b"e")
-            for _ in range(200):
-                other.send(b"ping")
-                assert other.receive_exactly(4) == b"ping"
-            for process in (stack.server.process, line.agent, line.forwarder):
-                assert process.resident_bytes() < 80 * MIB
+    with contextlib.ExitStack() as wires:
+        for _ in range(5):
+            wires.enter_context(dial(lines.ports["flood"])).send(b"f")
+        other = wires.enter_context(dial(lines.ports["flood"]))
+        other.send(b"e")
+        for _ in range(200):
+            other.send(b"ping")
+            assert other.receive_exactly(4) == b"ping"
+        for process in lines.processes:
+            assert process.resident_bytes() < 80 * MIB
 
 
-def test_a_plain_websocket_client_on_the_tcp_route(stack: Stack, line: Line) -> None:
+def test_a_plain_websocket_client_on_the_tcp_route(lines: Lines) -> None:
     """Somebody else's WebSocket library is welcome on the TCP route."""
-    websockets = pytest.importorskip("websockets.sync.client")
-    endpoint = line.agent.arguments[2]
-    url = f"ws://127.0.0.1:{stack.port}/_pico/v1/tcp/{endpoint}"
-    with websockets.connect(url, compression=None) as connection:
+    url = f"ws://{LOCAL}:{lines.stack.port}/_pico/v1/tcp/tcp-echo"
+    with connect(url, compression=None) as connection:
         connection.send(b"hello")
         assert connection.recv() == b"hello"
         connection.send([b"in ", b"frag", b"ments"])
         received = b""
         while len(received) < 12:
-            received += connection.recv()
+            piece = connection.recv()
+            assert isinstance(piece, bytes)
+            received += piece
         assert received == b"in fragments"

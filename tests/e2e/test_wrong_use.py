@@ -19,7 +19,7 @@ def complaint(process: Process, code: int) -> str:
 
 @pytest.mark.parametrize("port", ["proxy", "upstream", "admin"])
 def test_a_port_in_use(fleet: Fleet, origin: Origin, port: str) -> None:
-    flags = {name: 0 for name in ("proxy", "upstream", "admin", "cluster.gossip")} | {port: origin.port}
+    flags = dict.fromkeys(("proxy", "upstream", "admin", "cluster.gossip"), 0) | {port: origin.port}
     process = fleet.start("server", *(f"--{name}.bind-addr={LOCAL}:{number}" for name, number in flags.items()))
     assert complaint(process, 1) == (
         f"cannot listen on {port} address '{LOCAL}:{origin.port}': address already in use; "

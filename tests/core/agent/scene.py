@@ -2,6 +2,7 @@
 
 from pico_core.boundary import Connect
 from pico_core.config.agent import AgentConfig, HttpClientConfig, ListenerConfig
+from pico_core.config.logs import AccessLogConfig
 from pico_core.config.values import Origin
 from tests.play import Data, Open, Play, agent_play
 
@@ -15,13 +16,14 @@ GET = b"GET / HTTP/1.1\r\nHost: e1.example.com\r\nX-Forwarded-For: 192.0.2.7\r\n
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-def agent_config(protocol: str = "http", max_idle_conns: int = 100) -> AgentConfig:
+def agent_config(protocol: str = "http", max_idle_conns: int = 100, log_access: bool = True) -> AgentConfig:
     """Return the configuration of an agent with one listener."""
     listener = ListenerConfig(
         endpoint_id="e1",
         addr=Origin("127.0.0.1", 3000),
         protocol=protocol,
         http_client=HttpClientConfig(max_idle_conns=max_idle_conns),
+        access_log=AccessLogConfig(disable=not log_access),
     )
     return AgentConfig(listeners=(listener,))
 

@@ -37,19 +37,8 @@ def dial(connection: int) -> Connect:
 
 def served(play: Play | None = None) -> Play:
     """Return a play in which the service answered a first request."""
-    return (
-        (
-            asked(play)
-            << Open(SERVER, 2)
-            << DIAL
-            >> CONNECTED
-            << Send(SERVICE, GET)
-            >> Received(SERVICE, OK)
-            << Data(SERVER, 2, OK)
-        )
-        if False
-        else asked(play) << DIAL >> CONNECTED << Send(SERVICE, GET) >> Received(SERVICE, OK) << Data(SERVER, 2, OK)
-    )
+    play = asked(play) << DIAL >> CONNECTED << Send(SERVICE, GET)
+    return play >> Received(SERVICE, OK) << Data(SERVER, 2, OK)
 
 
 def test_requests_share_a_stream_and_a_connection() -> None:
@@ -59,6 +48,12 @@ def test_requests_share_a_stream_and_a_connection() -> None:
     assert play
     assert b'"subsystem":"agent.access","method":"GET","path":"/","endpoint":"e1","status":200' in play.access_log[0]
     assert b'"client":"192.0.2.7"' in play.access_log[0]
+
+
+def test_no_access_log_where_none_is_wanted() -> None:
+    play = served(registered(agent_config(log_access=False)))
+    assert play
+    assert play.access_log == []
 
 
 def test_what_the_server_says_about_the_client_is_believed() -> None:

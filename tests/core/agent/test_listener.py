@@ -20,7 +20,7 @@ from pico_core.boundary import (
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.values import Origin
 from pico_core.mux.frame import HEADER
-from pico_core.websocket import encode_close, encode_frame
+from pico_core.websocket import accept_handshake, encode_close, encode_frame
 from tests.core.agent.scene import CONNECT, DIAL, GET, OK, SERVER, SERVICE, agent_config, asked, registered
 from tests.play import Data, End, GoAway, Nothing, Open, Play, agent_play, joined
 
@@ -374,3 +374,18 @@ def test_the_last_stream_may_end_from_either_side() -> None:
         << Close(SERVER)
         << Exit(0, "")
     )
+
+
+def test_frames_right_behind_the_registration_count() -> None:
+    play = agent_play(agent_config()) << CONNECT >> Connected(SERVER, "127.0.0.1", 8001)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    go_away = joined(encode_frame((HEADER.pack(3, 0, 0, 0),), 12, None))
+    assert play >> Received(SERVER, accept_handshake(joined(request.data)) + go_away) << server(NEXT)
+
+
+def test_an_old_tunnel_lost_before_it_was_left() -> None:
+    play = registered() >> GoAway(SERVER) << server(NEXT)
+    play.server_accepts(NEXT)
+    assert play >> 1.0 >> EofReceived(SERVER) << Close(SERVER) >> ConnectionLost(SERVER, "") >> 60.0
+    assert warnings(play) == []

@@ -38,7 +38,9 @@ def test_a_chunked_body_passes_in_chunks_of_our_own_with_its_trailers() -> None:
     request = b"POST / HTTP/1.1\r\nHost: e1.example.com\r\n" + CHUNKED
     assert (
         asked(request + b"\r\n3;x=y\r\nabc\r\n1\r\nd\r\n", request + FORWARDED + b"\r\n4\r\nabcd\r\n")
-        >> Received(CLIENT, b"2\r\ne")
+        >> Received(CLIENT, b"2")
+        << Nothing()
+        >> Received(CLIENT, b"\r\ne")
         << Data(AGENT, 2, b"1\r\ne\r\n")
         >> Received(CLIENT, b"f\r\n0\r\nChecksum: 1\r\nHo")
         << Data(AGENT, 2, b"1\r\nf\r\n")
@@ -287,6 +289,17 @@ def test_interim_responses_without_end_are_no_answer() -> None:
     play >> Data(AGENT, 2, hints * 16)
     assert play.take() == [Send(CLIENT, hints)] * 16
     assert play >> Data(AGENT, 2, hints) << error(502, "Bad Gateway", "upstream unreachable") << Reset(AGENT, 2)
+
+
+def test_an_early_response_without_a_body_says_that_it_closes() -> None:
+    response = b"HTTP/1.1 304 Not Modified\r\n"
+    assert (
+        asked(put(b"abc")[:-1], put_sent(b"abc")[:-1])
+        >> Data(AGENT, 2, response + b"\r\n")
+        << Send(CLIENT, response + b"Connection: close\r\n\r\n")
+        << SendEof(CLIENT)
+        << Reset(AGENT, 2)
+    )
 
 
 def test_an_early_response_is_delivered_and_the_rest_of_the_body_is_dropped() -> None:

@@ -8,17 +8,25 @@ import pytest
 from pico_core.boundary import (
     Accepted,
     Close,
+    ConnectionLost,
+    DatagramReceived,
+    EofReceived,
     Exit,
     Listen,
     ListenFailed,
     Listening,
     Received,
+    Resolve,
+    Resolved,
     Send,
     ShutdownRequested,
     StopListening,
     Tick,
+    WritingPaused,
+    WritingResumed,
 )
-from pico_core.config.server import ServerConfig
+from pico_core.config.server import ClusterConfig, ServerConfig
+from pico_core.config.values import Address
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
 from tests.play import Data, End, GoAway, Nothing, Open, Play, server_play
@@ -213,3 +221,112 @@ def test_the_grace_period_ends_what_does_not_end() -> None:
 
 def test_a_second_signal_ends_the_node_at_once() -> None:
     assert proxy_play() >> ShutdownRequested() >> ShutdownRequested() << Exit(1, "stopped at once by a second signal")
+
+
+# --- the cluster around it ---
+
+
+def test_a_tunnel_that_came_before_the_last_port_was_open_counts() -> None:
+    play = Play(ServerNode(ServerConfig(), "node-1", random.Random(1))) >> Tick()
+    for name in ("admin", "upstream", "proxy"):
+        play >> Listening(name, "0.0.0.0", 1)
+    play.take()
+    play.agent_registers(AGENT, "e1")
+    play >> Listening("gossip-streams", "0.0.0.0", 8003) >> Listening("gossip", "0.0.0.0", 8003)
+    play.take()
+    machine = play.machine
+    assert isinstance(machine, ServerNode)
+    assert machine.registry.counts() == {"e1": 1}
+    assert client_joins(play) >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+
+
+def joining(members: list[str]) -> Play:
+    """Return a node that has just opened its ports and has others to join."""
+    config = ServerConfig(cluster=ClusterConfig(join=tuple(Address(member, 8003) for member in members)))
+    play = Play(ServerNode(config, "node-1", random.Random(1), "192.0.2.10")) >> Tick()
+    for name in ("admin", "upstream", "proxy", "gossip-streams", "gossip"):
+        play >> Listening(name, "0.0.0.0", 8000)
+    return operator(play)
+
+
+def test_readiness_waits_a_moment_for_the_others_and_no_longer() -> None:
+    play = joining(["192.0.2.20"])
+    play.take()
+    (answer,) = (play >> ask(b"/ready")).take()
+    assert answer == text(b"503 ", b"starting\n")
+    play >> 2.1
+    play.take()
+    (answer,) = (play >> ask(b"/ready")).take()
+    assert answer == text(b"200 ", b"running\n")
+
+
+def test_a_name_without_addresses_is_no_other_node() -> None:
+    play = joining(["pico.example"])
+    (lookup,) = [each for each in play.take() if isinstance(each, Resolve)]
+    assert lookup.name == "pico.example"
+    play >> Resolved(lookup.query, (), "no such name") >> 0.2
+    play.take()
+    (answer,) = (play >> ask(b"/ready")).take()
+    assert answer == text(b"200 ", b"running\n")
+    play >> Resolved(77, ("192.0.2.20",), "") >> Resolved(lookup.query, ("192.0.2.20",), "")
+    assert play
+    done = (play >> 70.0).take()
+    assert not [each for each in done if isinstance(each, Exit)]
+
+
+def test_a_node_that_nobody_answers_gives_up_with_a_reason() -> None:
+    play = joining(["192.0.2.20"]) >> 61.0
+    (exit_,) = [each for each in play.take() if isinstance(each, Exit)]
+    assert exit_.code == 1
+    assert exit_.message.startswith("no node of '192.0.2.20:8003' answered within cluster.join_timeout (60 s)")
+
+
+def test_garbage_on_the_gossip_port_changes_nothing() -> None:
+    play = server_play() >> Accepted(31, "gossip-streams", "192.0.2.66", 9000)
+    play >> Received(31, b"GET / HTTP/1.1\r\n\r\n" * 10) << Close(31)
+    for data in (b"", b"x", b"GET / HTTP/1.1\r\n\r\n", bytes(1_400)):
+        play >> DatagramReceived("gossip", data, "192.0.2.66", 9000)
+    assert play
+    assert [log.message for log in play.logs if log.level == "warning"] == ["malformed stream"]
+
+
+def test_half_open_gossip_streams_are_closed() -> None:
+    play = server_play()
+    for connection in (31, 33, 35):
+        play >> Accepted(connection, "gossip-streams", "192.0.2.66", 9000)
+    assert play >> EofReceived(33) << Close(33) >> ConnectionLost(33, "") >> ConnectionLost(35, "reset")
+    assert play >> WritingPaused(31) >> WritingResumed(31)
+    assert play >> 9.5 << Nothing() >> 10.6 << Close(31)
+
+
+def test_gossip_before_the_node_knows_itself_is_not_heard() -> None:
+    play = Play(ServerNode(ServerConfig(), "node-1", random.Random(1))) >> Tick()
+    play.take()
+    assert play >> DatagramReceived("gossip", b"x", "192.0.2.66", 9000) >> Resolved(1, (), "")
+    assert play >> Accepted(31, "gossip-streams", "192.0.2.66", 9000) << Close(31)
+
+
+def test_a_node_told_to_stop_before_it_was_ready() -> None:
+    play = Play(ServerNode(ServerConfig(), "node-1", random.Random(1))) >> Tick()
+    play.take()
+    assert play >> ShutdownRequested() >> 6.0 << STOPPED[0] << STOPPED[1] << Exit(0, "")
+    late = joining(["192.0.2.20"])
+    late.take()
+    late >> ShutdownRequested() >> 3.0
+    late.take()
+    assert late >> ask(b"/ready") << text(b"503 ", b"draining\n")
+
+
+def test_shedding_asks_some_agents_to_go_elsewhere_once_each() -> None:
+    play = server_play()
+    for connection in (AGENT, 3, 5):
+        play.agent_registers(connection, "e1", (b"x-piko-instance", b"%d" % connection))
+    machine = play.machine
+    assert isinstance(machine, ServerNode)
+    machine.shed(2, play.now)
+    machine.shed(0, play.now)
+    assert play << GoAway(AGENT) << GoAway(3)
+    machine.shed(2, play.now)
+    assert play << GoAway(5)
+    assert [log.fields for log in play.logs if log.message == "shedding tunnels"] == [{"count": 2}, {"count": 2}]
+    assert play >> ShutdownRequested() >> 4.0

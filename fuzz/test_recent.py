@@ -1,0 +1,40 @@
+"""Whatever heads follow each other on a connection, remembering changes nothing."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pico_core.http.head import HeadLimits, MessageError, RequestHead, parse_request_head
+from pico_core.http.recent import RequestHeadParser
+
+LIMITS = HeadLimits()
+
+lines = st.one_of(
+    st.builds(
+        b"%b %b HTTP/1.%d\r\n".__mod__,
+        st.tuples(
+            st.sampled_from([b"GET", b"POST", b"CONNECT", b"TRACE", b"get", b"X" * 33]),
+            st.sampled_from([b"/", b"/a?b", b"*", b"http://h/", b"/ ", b"/\x7f", b"/ HTTP/1.1\r\nX: /"]),
+            st.integers(0, 1),
+        ),
+    ),
+    st.binary(max_size=20),
+)
+fields = st.lists(
+    st.sampled_from([b"Host: h\r\n", b"Connection: close\r\n", b"X: y HTTP/1.1\r\n", b"Content-Length: 3\r\n", b"bad\r\n"]),
+    max_size=4,
+).map(b"".join)
+heads = st.builds(lambda line, rest: line + rest + b"\r\n", lines, fields)
+
+
+def outcome(parse: object, head: bytes) -> RequestHead | tuple[int, str]:
+    try:
+        return parse(head)  # type: ignore[operator, no-any-return]  # one of two functions with the same shape
+    except MessageError as error:
+        return error.status, error.reason
+
+
+@given(st.lists(heads, min_size=2, max_size=6))
+def test_a_sequence_of_heads(sequence: list[bytes]) -> None:
+    parser = RequestHeadParser(LIMITS)
+    for head in sequence:
+        assert outcome(parser.parse, head) == outcome(lambda each: parse_request_head(each, LIMITS), head)

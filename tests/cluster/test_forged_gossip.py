@@ -1,0 +1,199 @@
+"""Datagrams from strangers to the gossip port of a live cluster: refused and counted, and nothing comes of them.
+
+Without a key, gossip believes whoever knows the names: what such a liar can do is set right by the node it lies about.
+"""
+
+import json
+import random
+import re
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from pico_core.gossip import wire
+from pico_core.gossip.state import LEFT_KEY
+from tests.cluster.harness import FULL_VIEW_S, Cluster, Load, Node, echo_origin
+from tests.e2e.harness import LOCAL, MIB, Wire, dial, receive_response, request, wait_until
+
+SEED = 20260101
+BATCH_BYTES = 100_000
+OVERHEAD_BYTES = 1_000
+"""What a datagram takes of a socket's buffer besides its bytes; the default buffer is twice as large."""
+
+STRANGER = "127.0.0.9"
+"""Where no node is."""
+
+LARGEST = 65_507
+"""The longest payload UDP has over IPv4."""
+
+
+def fetch(node: Node, path: str) -> bytes:
+    with dial(node.place.admin_port) as connection:
+        connection.send(f"GET {path} HTTP/1.1\r\nHost: {LOCAL}\r\nConnection: close\r\n\r\n".encode())
+        head, body = receive_response(connection)
+    assert head.status == 200, (path, body)
+    return body
+
+
+def counter(node: Node, name: str) -> int:
+    match = re.search(rf"^pico_gossip_{name}_total (\S+)$", fetch(node, "/metrics").decode(), re.MULTILINE)
+    assert match is not None, name
+    return int(float(match[1]))
+
+
+def table(node: Node) -> list[dict[str, Any]]:
+    """Return what the node knows about all nodes, but for what changes by itself."""
+    rows = json.loads(fetch(node, "/status/cluster/nodes"))
+    details = [json.loads(fetch(node, f"/status/gossip/nodes/{row['id']}")) for row in rows]
+    for detail in details:
+        del detail["silent_s"]
+    return [*rows, *details]
+
+
+def gossip_addr(node: Node) -> str:
+    return f"{LOCAL}:{node.place.gossip_port}"
+
+
+def send_all(node: Node, datagrams: Iterable[bytes], counted_as: str, source: str = STRANGER) -> int:
+    """Send datagrams, each of which raises the counter, and never more than fit the socket; return how many."""
+    count = 0
+    room_bytes = BATCH_BYTES
+    counted = counter(node, counted_as)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind((source, 0))
+        for datagram in datagrams:
+            room_bytes -= len(datagram) + OVERHEAD_BYTES
+            if room_bytes < 0:
+                wait_until(lambda: counter(node, counted_as) >= counted + count, counted_as)  # noqa: B023 - waited for
+                room_bytes = BATCH_BYTES
+            sender.sendto(datagram, (LOCAL, node.place.gossip_port))
+            count += 1
+    wait_until(lambda: counter(node, counted_as) >= counted + count, counted_as)
+    return count
+
+
+def garbage(entropy: random.Random) -> Iterator[bytes]:
+    """Bytes without a meaning, of all lengths, with and without a good beginning."""
+    for head in (b"", wire.DIGEST, wire.DELTA, wire.JOIN, b"\x01\x01", b"\xff\x00", wire.DIGEST + b"\x83\xa7node_id"):
+        for size in (1, 2, 3, 17, 100, 1400, 9000, LARGEST - len(head)):
+            yield head + b"\xc1" + entropy.randbytes(size - 1)
+    yield wire.DIGEST + b"\x91" * 60_000  # as deep as it gets
+    yield wire.DELTA + b"\xdf\xff\xff\xff\xff"
+    yield wire.DIGEST + b"\xdb\xff\xff\xff\xff"
+
+
+def torn() -> Iterator[bytes]:
+    """A real digest and a real delta, cut and spoilt at every place before their first entry ends."""
+    digest = wire.digest_head("n9", f"{STRANGER}:1", request=True)
+    delta = wire.delta_head("n9", f"{STRANGER}:1")
+    for message in (digest, delta):
+        yield from (message[:size] for size in range(1, len(message)))
+        yield from (
+            message[:at] + b"\xc1" + message[at + 1 :] for at in range(2, len(message), 3) if message[at] > 0x7F
+        )
+
+
+def strange() -> Iterator[bytes]:
+    """Well-formed deltas about nodes that nobody knows."""
+    entry = wire.Entry("endpoint:e1", "1000000", 1, False, False)
+    for number in range(200):
+        name, addr = f"ghost-{number}", f"10.9.9.{number}:8003"
+        yield wire.delta_head(name, addr) + wire.delta_node(name, addr, 1, 0) + wire.pack_entry(entry)
+
+
+def under_its_own_name(node: Node) -> Iterator[bytes]:
+    """Messages that claim to be from the node they go to."""
+    left = wire.Entry(LEFT_KEY, "", 1_000, True, False)
+    addr = gossip_addr(node)
+    for _ in range(100):
+        yield wire.delta_head(node.id, addr) + wire.delta_node(node.id, addr, 1, None) + wire.pack_entry(left)
+        yield wire.digest_head(node.id, addr, request=True) + wire.digest_entry(node.id, addr, 9_999, left=True)
+
+
+def gaps(other: Node) -> Iterator[bytes]:
+    """News of a node that follow on what nobody has."""
+    addr = gossip_addr(other)
+    far = wire.Entry("endpoint:e1", "7", 1 << 40, False, False)
+    for _ in range(50):
+        delta = wire.delta_node(other.id, addr, 1, (1 << 40) - 1) + wire.pack_entry(far)
+        yield wire.delta_head(other.id, addr) + delta
+
+
+def old_news(other: Node) -> Iterator[bytes]:
+    """What was overtaken by what the node wrote since."""
+    addr = gossip_addr(other)
+    old = wire.Entry("endpoint:e1", "7", 1, False, False)
+    for _ in range(50):
+        yield wire.delta_head(other.id, addr) + wire.delta_node(other.id, addr, 1, None) + wire.pack_entry(old)
+
+
+def left_in_digests(other: Node) -> Iterator[bytes]:
+    """Digests that call a node left, which only its own state can say."""
+    addr = gossip_addr(other)
+    for _ in range(50):
+        yield wire.digest_head(other.id, addr, request=False) + wire.digest_entry(other.id, addr, 0, left=True)
+
+
+def test_strangers_change_nothing(three: Cluster) -> None:
+    target, other, _ = three.nodes
+    with echo_origin() as (origin, path):
+        three.agent(other.place.upstream, "e1", (LOCAL, origin.port))
+        for node in three.nodes:
+            wait_until(lambda node=node: request(node.place.proxy_port, "e1", path)[0].status == 200, "a route")
+        wait_until(lambda: table(target) == table(target), "a quiet table")
+        before = [table(node)[: len(three.nodes)] for node in three.nodes]
+        memory_bytes = target.process.resident_bytes()
+        kinds = (
+            ("malformed", [*garbage(random.Random(SEED)), *torn()]),
+            ("strangers_refused", strange()),
+            ("own_name", under_its_own_name(target)),
+            ("gaps_refused", gaps(other)),
+            ("delta_entries_inbound", old_news(other)),
+            ("digest_entries_inbound", left_in_digests(other)),
+        )
+        with Load("e1", path, [node.place.proxy for node in three.nodes]) as load:
+            for name, datagrams in kinds:
+                print(f"\n{name}: {send_all(target, datagrams, name)}", end="")
+        load.check(1)
+        assert three.is_whole()
+        assert [table(node)[: len(three.nodes)] for node in three.nodes] == before
+        assert target.process.resident_bytes() - memory_bytes < 4 * MIB
+
+
+def test_garbage_over_tcp_changes_nothing(three: Cluster) -> None:
+    target = three.nodes[0]
+    before = counter(target, "malformed")
+    streams = list(garbage(random.Random(SEED)))
+    for data in streams:
+        with Wire(socket.create_connection((LOCAL, target.place.gossip_port))) as connection:
+            try:
+                connection.send(data)
+                connection.send_eof()
+                connection.receive_rest()
+            except ConnectionError:
+                pass  # refused before the end of what was sent
+    print(f"\n{len(streams)} streams, {counter(target, 'malformed') - before} counted")
+    assert three.is_whole()
+
+
+@pytest.mark.parametrize("source", [LOCAL, STRANGER])
+def test_a_lie_is_set_right_by_the_node_it_is_about(three: Cluster, source: str) -> None:
+    """Somebody who knows its name and version says that a node left. It goes on to say that it did not."""
+    target, victim, _ = three.nodes
+    version = next(row["version"] for row in table(target) if row.get("id") == victim.id and "version" in row)
+    left = wire.Entry(LEFT_KEY, "", version + 1, True, False)
+    addr = gossip_addr(victim)
+    lied_at = time.monotonic()
+    send_all(
+        target,
+        [wire.delta_head(victim.id, addr) + wire.delta_node(victim.id, addr, 1, version) + wire.pack_entry(left)],
+        "delta_entries_inbound",
+        source,
+    )
+    three.await_whole(FULL_VIEW_S)
+    victim_status = [row["status"] for node in three.nodes for row in table(node) if row["id"] == victim.id]
+    print(f"\nset right after {time.monotonic() - lied_at:.2f} s")
+    assert set(victim_status) == {"active"}

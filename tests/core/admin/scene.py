@@ -1,0 +1,58 @@
+"""Where the plays of the admin port take place: a server, an operator on connection 21, other nodes told by gossip."""
+
+import json
+from typing import Any
+
+from pico_core.boundary import Accepted, DatagramReceived, Received, Send
+from pico_core.gossip import wire
+from pico_core.gossip.wire import Entry
+from pico_core.server.node import ServerNode
+from tests.play import Play, server_play
+
+OPERATOR = 21
+
+
+def ask(target: str, connection: int = OPERATOR) -> Received:
+    return Received(connection, f"GET {target} HTTP/1.1\r\nHost: pico:8002\r\n\r\n".encode())
+
+
+def joins(play: Play, connection: int = OPERATOR) -> Play:
+    """Let an operator connect."""
+    return play >> Accepted(connection, "admin", "192.0.2.3", 6000)
+
+
+def admin_play() -> Play:
+    """Return a server with an operator."""
+    return joins(server_play())
+
+
+def node_of(play: Play) -> ServerNode:
+    assert isinstance(play.machine, ServerNode)
+    return play.machine
+
+
+def node_appears(play: Play, node_id: str, host: str, **values: str) -> None:
+    """Let a node tell about itself: first its addresses, then endpoints, as ``key=value``."""
+    entries = [Entry(key, value, version, False, False) for version, (key, value) in enumerate(values.items(), 1)]
+    addr = f"{host}:8003"
+    data = wire.delta_head(node_id, addr) + wire.delta_node(node_id, addr, len(entries), None)
+    play >> DatagramReceived("gossip", data + b"".join(map(wire.pack_entry, entries)), host, 8003)
+    play.take()
+
+
+def response(status: int, body: str, kind: str = "application/json", connection: int = OPERATOR) -> Send:
+    """Return an answer of the admin port."""
+    head = f"HTTP/1.1 {status} \r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n"
+    return Send(connection, f"{head}x-content-type-options: nosniff\r\n\r\n{body}".encode())
+
+
+def document(play: Play, target: str) -> Any:
+    """Ask, and return the document that is the answer."""
+    play >> ask(target)
+    (answer,) = play.take()
+    assert isinstance(answer, Send)
+    assert isinstance(answer.data, bytes)
+    head, _, body = answer.data.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 \r\n"), answer.data
+    assert b"\r\ncontent-type: application/json\r\n" in head
+    return json.loads(body)

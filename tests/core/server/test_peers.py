@@ -1,0 +1,231 @@
+"""Requests that leave through another node of the cluster, and those that come from one."""
+
+from pico_core.boundary import (
+    Abort,
+    Accepted,
+    Close,
+    Connect,
+    Connected,
+    ConnectFailed,
+    ConnectionLost,
+    EofReceived,
+    Received,
+    Send,
+)
+from pico_core.cluster.view import RemoteNode
+from pico_core.config.values import Address
+from pico_core.server.node import ServerNode
+from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, OK, client_joins, error
+from tests.core.server.test_tcp_route import ACCEPTED, ASKING
+from tests.play import Data, Nothing, Open, Play, joined, server_play
+
+FIRST = 2
+SECOND = 4
+HOP = b"x-piko-forward: true\r\nx-pico-forward: true\r\nx-piko-endpoint: e1\r\n"
+GET_FORWARDED = b"GET / HTTP/1.1\r\nHost: e1.example.com\r\n" + HOP + FORWARDED + b"\r\n"
+FROM_NODE = GET[:-2] + HOP + b"X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n\r\n"
+MISDIRECTED = b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\n\r\n"
+NO_UPSTREAM = error(502, "Bad Gateway", "no available upstreams")
+
+
+def dial(connection: int, node: int) -> Connect:
+    """Return the command that connects to a node's proxy port."""
+    return Connect(connection, f"192.0.2.{node}", 8000, 3.0)
+
+
+def know(play: Play, node: int, endpoint: str = "e1") -> RemoteNode:
+    """Let the server have heard of a node that serves an endpoint."""
+    machine = play.machine
+    assert isinstance(machine, ServerNode)
+    assert machine.cluster is not None
+    peer = machine.cluster.view.add(f"node-{node}", f"192.0.2.{node}")
+    peer.proxy_addr = Address(f"192.0.2.{node}", 8000)
+    machine.cluster.view.set_endpoint(peer, endpoint, 1)
+    return peer
+
+
+def clustered() -> Play:
+    """Return a server that knows node 20, which serves e1, and a client."""
+    play = server_play()
+    know(play, 20)
+    return client_joins(play)
+
+
+def asked() -> Play:
+    """Return a play in which a request was forwarded."""
+    return (
+        clustered()
+        >> Received(CLIENT, GET)
+        << dial(FIRST, 20)
+        >> Connected(FIRST, "192.0.2.20", 8000)
+        << Send(FIRST, GET_FORWARDED)
+    )
+
+
+def test_a_request_goes_to_the_node_that_has_the_tunnel_over_connections_that_are_kept() -> None:
+    assert (
+        asked()
+        >> Received(FIRST, OK)
+        << Send(CLIENT, OK)
+        >> Received(CLIENT, GET)
+        << Send(FIRST, GET_FORWARDED)
+        >> Received(FIRST, OK)
+        << Send(CLIENT, OK)
+        >> 62.0
+        << Close(FIRST)
+    )
+
+
+def test_an_agent_of_our_own_comes_first() -> None:
+    play = clustered()
+    play.agent_registers(AGENT, "e1")
+    assert play >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+
+
+def test_a_stale_route_leads_elsewhere() -> None:
+    play = asked()
+    know(play, 21)
+    assert (
+        play
+        >> Received(FIRST, MISDIRECTED)
+        << Abort(FIRST)
+        << dial(SECOND, 21)
+        >> Connected(SECOND, "192.0.2.21", 8000)
+        << Send(SECOND, GET_FORWARDED)
+    )
+    assert asked() >> Received(FIRST, MISDIRECTED) << Abort(FIRST) << NO_UPSTREAM
+
+
+def test_a_stale_route_of_a_post_leads_elsewhere_too() -> None:
+    play = clustered()
+    know(play, 21)
+    play >> Received(CLIENT, GET.replace(b"GET", b"POST"))
+    (first,) = play.take()
+    assert isinstance(first, Connect)
+    play >> Connected(FIRST, first.host, 8000)
+    play.take()
+    other = 41 - int(first.host[-2:])
+    assert play >> Received(FIRST, MISDIRECTED) << Abort(FIRST) << dial(SECOND, other)
+
+
+def test_a_misdirected_answer_of_a_service_is_an_answer() -> None:
+    play = server_play()
+    play.agent_registers(AGENT, "e1")
+    client_joins(play) >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    assert play >> Data(AGENT, 2, MISDIRECTED) << Send(CLIENT, MISDIRECTED)
+
+
+def test_a_body_that_cannot_be_repeated_ends_with_the_stale_route() -> None:
+    play = clustered()
+    know(play, 21)
+    body = bytes(100_000)
+    head = b"POST / HTTP/1.1\r\nHost: e1.example.com\r\nContent-Length: 100000\r\n\r\n"
+    play >> Received(CLIENT, head + body)
+    (first,) = play.take()
+    assert isinstance(first, Connect)
+    play >> Connected(FIRST, first.host, 8000)
+    play.take()
+    assert play >> Received(FIRST, MISDIRECTED) << Send(CLIENT, MISDIRECTED)
+
+
+def test_a_node_that_cannot_be_reached_is_passed_over() -> None:
+    play = clustered() >> Received(CLIENT, GET) << dial(FIRST, 20)
+    know(play, 21)
+    assert (
+        play
+        >> ConnectFailed(FIRST, "connection refused")
+        << dial(SECOND, 21)
+        >> ConnectFailed(SECOND, "connection refused")
+        << NO_UPSTREAM
+    )
+    assert [log.message for log in play.logs if log.level == "warning"] == ["cannot forward to a node"] * 2
+
+
+def test_a_node_lost_under_a_request_is_passed_over() -> None:
+    play = asked()
+    play.agent_registers(AGENT, "e1")
+    assert play >> ConnectionLost(FIRST, "reset") << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+
+
+def test_a_client_that_leaves_resets_the_connection_to_the_node() -> None:
+    assert asked() >> EofReceived(CLIENT) << Abort(FIRST) << Close(CLIENT)
+
+
+def test_a_node_that_moved_is_reached_at_its_new_address() -> None:
+    play = asked() >> Received(FIRST, OK) << Send(CLIENT, OK)
+    know(play, 20).proxy_addr = Address("192.0.2.30", 8000)
+    assert play >> Received(CLIENT, GET) << dial(SECOND, 30)
+
+
+def test_a_node_that_is_forgotten_loses_its_connections() -> None:
+    play = asked() >> Received(FIRST, OK) << Send(CLIENT, OK)
+    machine = play.machine
+    assert isinstance(machine, ServerNode)
+    assert machine.cluster is not None
+    machine.cluster.peers.forget(know(play, 20))
+    assert play << Close(FIRST)
+    machine.cluster.peers.forget(know(play, 21))
+
+
+# --- requests that another node forwards ---
+
+
+def from_node(play: Play, request: bytes = FROM_NODE) -> Play:
+    """Let node 20 connect and forward a request."""
+    return play >> Accepted(9, "proxy", "192.0.2.20", 7000) >> Received(9, request)
+
+
+def test_a_node_is_believed_what_it_says_about_the_client() -> None:
+    play = clustered()
+    play.agent_registers(AGENT, "e1")
+    expected = (
+        b"GET / HTTP/1.1\r\nHost: e1.example.com\r\nX-Forwarded-For: 203.0.113.9, 192.0.2.20\r\n"
+        b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: e1.example.com\r\n\r\n"
+    )
+    assert from_node(play) << Open(AGENT, 2) << Data(AGENT, 2, expected)
+
+
+def test_a_request_makes_one_hop_only() -> None:
+    assert from_node(clustered()) << error(421, "Misdirected Request", "no available upstreams", client=9)
+    piko = FROM_NODE.replace(b"x-pico-forward: true\r\n", b"")
+    assert from_node(clustered(), piko) << error(502, "Bad Gateway", "no available upstreams", client=9)
+
+
+def test_the_word_of_an_outsider_counts_for_nothing() -> None:
+    assert (
+        clustered()
+        >> Received(CLIENT, FROM_NODE)
+        << dial(FIRST, 20)
+        >> Connected(FIRST, "192.0.2.20", 8000)
+        << Send(FIRST, GET_FORWARDED)
+    )
+
+
+# --- TCP routes ---
+
+
+def test_a_tcp_route_is_forwarded_as_an_upgrade() -> None:
+    play = clustered() >> Received(CLIENT, ASKING) << dial(FIRST, 20) >> Connected(FIRST, "192.0.2.20", 8000)
+    (sent,) = play.take()
+    assert isinstance(sent, Send)
+    assert joined(sent.data).startswith(b"GET /_piko/v1/tcp/e1 HTTP/1.1\r\n")
+    (accepted,) = (play >> Received(FIRST, joined(ACCEPTED.data))).take()
+    assert isinstance(accepted, Send)
+    assert sorted(joined(accepted.data).splitlines()) == sorted(joined(ACCEPTED.data).splitlines())
+    assert play >> Received(CLIENT, b"raw") << Send(FIRST, b"raw") >> Received(FIRST, b"back") << Send(CLIENT, b"back")
+
+
+def test_a_tcp_route_that_comes_back_to_us_is_checked_like_any_other() -> None:
+    asking = ASKING.replace(b"Upgrade: websocket", b"Upgrade: foo")
+    play = clustered() >> Received(CLIENT, asking) << dial(FIRST, 20)
+    play.agent_registers(AGENT, "e1")
+    assert (
+        play
+        >> ConnectFailed(FIRST, "connection refused")
+        << error(400, "Bad Request", "not a WebSocket handshake of version 13")
+        >> 60.0
+    )
+
+
+def test_nobody_to_forward_to() -> None:
+    assert clustered() >> Received(CLIENT, GET.replace(b"e1", b"e2")) << NO_UPSTREAM << Nothing()
