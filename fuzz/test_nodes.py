@@ -550,14 +550,18 @@ def client_messages(output: bytes, requests: list[bytes]) -> list[tuple[bytes, b
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(WHOLE_REQUESTS), st.sampled_from(WHOLE_RESPONSES)), min_size=1, max_size=4),
-    st.lists(st.one_of(st.integers(1, 40), st.integers(1, 100_000)), min_size=1, max_size=6),
+    pairs=st.lists(
+        st.tuples(st.integers(0, len(WHOLE_REQUESTS) - 1), st.integers(0, len(WHOLE_RESPONSES) - 1)),
+        min_size=1,
+        max_size=4,
+    ),
+    sizes=st.lists(st.one_of(st.integers(1, 40), st.integers(1, 100_000)), min_size=1, max_size=6),
 )
-def test_cutting_the_bytes_anywhere_changes_nothing(pairs: list[tuple[bytes, bytes]], sizes: list[int]) -> None:
+def test_cutting_the_bytes_anywhere_changes_nothing(pairs: list[tuple[int, int]], sizes: list[int]) -> None:
     if sum(sizes) < 50 * len(sizes):
         sizes = [*sizes, 5_000]  # else a large body takes forever
-    requests = [request for request, _ in pairs]
-    responses = [response for _, response in pairs]
+    requests = [WHOLE_REQUESTS[number] for number, _ in pairs]
+    responses = [WHOLE_RESPONSES[number] for _, number in pairs]
     whole = exchange(requests, responses, [10**9])
     assert len(whole[0]) == 1 + len(requests)
     assert exchange(requests, responses, sizes) == whole

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 FORWARD_TIMEOUT_S = 5.0
 """Less than a client of the admin port waits, so that it hears which node did not answer."""
 
-MAX_FORWARDS = 64
-"""Questions on their way to other nodes at one time; their answers may be long."""
+MAX_FORWARDS = 16
+"""Questions on their way to other nodes at one time: no operator has more, and each answer may have 16 MiB."""
 
 
 class AdminService:

@@ -107,12 +107,12 @@ class ClusterView:
             for node in serving.values()
             if node.status is not Status.LEFT and node.proxy_addr is not None and node not in avoid
         ]
+        if len(candidates) <= 1:  # as it usually is, and then how good it is does not matter
+            return candidates[0] if candidates else None
         good = [node for node in candidates if not node.draining and self._can_forward(node.id, now)]
         return self._weighted(endpoint, good or candidates)
 
     def _weighted(self, endpoint: str, candidates: list[RemoteNode]) -> RemoteNode | None:
-        if len(candidates) <= 1:
-            return candidates[0] if candidates else None
         left = self._entropy.random() * sum(node.endpoints[endpoint] for node in candidates)
         for node in candidates:
             left -= node.endpoints[endpoint]

@@ -1,1 +1,1 @@
-"""Cluster membership and endpoints by gossip."""
+"""Cluster membership and endpoints by gossip. Start with ``machine``; ``docs/gossip.md`` has the protocol."""

@@ -197,7 +197,7 @@ class Exchanges:
         room_bytes = MAX_STREAM_BYTES - _LARGEST_HEAD_BYTES
         for member in self._members.listed():
             version = known.get(member.id)
-            if version is None and member.status is Status.LEFT:
+            if version is None and member.status is Status.LEFT and member is not self._local:
                 continue
             entries = member.state.after(version or 0)
             if entries or version is None:

@@ -179,6 +179,10 @@ class Knowledge:
         if grave is not None:
             self.hint(entry.id, grave, now)
             return None
+        if literal_address(entry.addr) is None:
+            # It could not be probed, and so would never be found dead. If it lives, it will speak to us itself.
+            self._counters.nodes_refused += 1
+            return None
         return self._add(entry.id, entry.addr, now)
 
     # --- what entries change ---

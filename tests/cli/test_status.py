@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -157,7 +156,7 @@ def test_wrong_use(capsys: pytest.CaptureFixture[str], arguments: str, reason: s
         ("", ["Commands:\n  status  Show what a running server knows.\n", "pico server status cluster nodes"]),
         ("status", ["  cluster   Nodes", "--forward pico-1-x7k2m9q"]),
         ("status upstream", ["  endpoints  Print"]),
-        ("status upstream endpoints", ["Examples:\n  pico server status", "[default: http://localhost:8002]"]),
+        ("status upstream endpoints", ["Examples:\n  pico server status", "http://localhost:8002]"]),
         ("status cluster", ["  node   Print", "  nodes  Print"]),
         ("status cluster nodes", ["--status [active|unreachable|left]", "--forward NODE"]),
         ("status cluster node", ["ID|local", "pico server status cluster node local"]),
@@ -198,21 +197,19 @@ def test_an_interrupt_while_it_waits() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         command = [sys.executable, "-m", "pico", "server", "status", "gossip", "nodes", "--server.url", url]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-            listener.accept()[0].recv(4096)
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process, listener.accept()[0] as silent:
+            silent.recv(4096)
             process.send_signal(signal.SIGINT)
             _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (130, "pico: interrupted\n")
 
 
-def test_a_running_server(tmp_path: Path) -> None:
+def test_a_running_server() -> None:
     flags = [f"--{name}.bind-addr=127.0.0.1:0" for name in ("proxy", "upstream", "admin", "cluster.gossip")]
     command = [sys.executable, "-m", "pico", "server", *flags, "--drain-delay", "0s", "--cluster.node-id", "me"]
-    log = tmp_path / "log"
-    with log.open("wb") as file, subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            file.write(line)
             if b'"admin"' in line and b'"listening"' in line:
                 port = line.partition(b"127.0.0.1:")[2].partition(b'"')[0].decode()
             if b'"ready"' in line:

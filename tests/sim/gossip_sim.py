@@ -29,6 +29,7 @@ from pico_core.gossip.events import (
 from pico_core.gossip.machine import Gossip
 from pico_core.gossip.members import Status
 from pico_core.gossip.wire import WireError
+from tests.sim.gossip_reference import Reference
 
 PORT = 8003
 SOCKET_BUFFER_DATAGRAMS = 256
@@ -76,7 +77,7 @@ class Seen:
 class SimNode:
     """One process: an engine, its address, its clock, and what its events have told so far."""
 
-    def __init__(self, name: str, host: str, engine: Gossip, skew: float) -> None:
+    def __init__(self, name: str, host: str, engine: Gossip | Reference, skew: float) -> None:
         self.name = name
         self.host = host
         self.engine = engine
@@ -173,6 +174,19 @@ class Cluster:
         self._drain(node)
         if self.faults.pause_every_s:
             self._schedule(self._pause_gap(), self._pause, node, None)
+        return node
+
+    def boot_reference(self, name: str, seed_hosts: tuple[str, ...], host: str | None = None) -> SimNode:
+        """Start a node that speaks the wire as Piko does."""
+        host = host or self.address()
+        seeds = tuple((each, PORT) for each in seed_hosts)
+        engine = Reference(name, f"{host}:{PORT}", seeds, random.Random(self.random.getrandbits(64)))
+        node = SimNode(name, host, engine, 0.0)
+        self.nodes[name] = node
+        self.at[host] = node
+        engine.set_local("proxy_addr", f"{host}:8000", self.now)
+        engine.start(self.now)
+        self._drain(node)
         return node
 
     def reboot(self, old: SimNode) -> SimNode:
@@ -519,6 +533,8 @@ class Cluster:
 
     def _check_node(self, node: SimNode) -> None:
         engine = node.engine
+        if isinstance(engine, Reference):
+            return
         members = engine._members.nodes
         for name, member in members.items():
             if name == node.name:
@@ -559,8 +575,12 @@ class Cluster:
     # --- looking ---
 
     def alive(self) -> list[SimNode]:
-        """Return the processes that run and have not left."""
-        return [node for node in self.nodes.values() if node.is_alive and not node.has_left]
+        """Return the engines of ours that run and have not left."""
+        return [
+            node
+            for node in self.nodes.values()
+            if node.is_alive and not node.has_left and not isinstance(node.engine, Reference)
+        ]
 
     def has_full_view(self) -> bool:
         """Whether every live node has every live node as active, with its address."""

@@ -1,6 +1,7 @@
 """``/metrics`` of a server: every name of the protocol page, with values that a parser reads back."""
 
 import random
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -51,6 +52,13 @@ def test_every_name_of_the_page() -> None:
     types = {family.name: family.type for family in families}
     assert {f"pico_{name}": kind for name, kind in PAGE.items()}.items() <= types.items()
     assert all(name.startswith("pico_") for name in types)
+
+
+def test_every_name_is_explained_to_operators() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operating.md").read_text()
+    text = metrics_text(node_of(admin_play())).decode()
+    names = [line.split(" ")[2] for line in text.splitlines() if line.startswith("# TYPE ")]
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 def test_every_counter_of_gossip_is_exposed() -> None:

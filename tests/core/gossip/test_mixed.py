@@ -1,0 +1,72 @@
+"""Clusters of Pico's and the reference's nodes."""
+
+from tests.sim.gossip_reference import Reference
+from tests.sim.gossip_sim import Cluster, Faults
+
+
+def mixed(seed: int, picos: int, references: int, faults: Faults) -> Cluster:
+    cluster = Cluster(seed, faults)
+    first = cluster.boot("pico-0", seeds=())
+    cluster.names["pico"] = (first.host,)
+    for number in range(1, picos):
+        cluster.boot(f"pico-{number}")
+    for number in range(references):
+        cluster.boot_reference(f"piko-{number}", (first.host,))
+    return cluster
+
+
+def known_by_references(cluster: Cluster, name: str) -> list[int]:
+    engines = [node.engine for node in cluster.nodes.values() if isinstance(node.engine, Reference)]
+    return [engine.known[name][1].version if name in engine.known else -1 for engine in engines]
+
+
+def test_both_kinds_learn_of_each_other():
+    cluster = mixed(1, 2, 3, Faults(loss=0.05))
+    cluster.run_checked(3)
+    for node in cluster.alive():
+        assert sorted(node.view) == sorted(name for name in cluster.nodes if name != node.name)
+        assert all("proxy_addr" in seen.keys for seen in node.view.values())
+    version = cluster.set_key("pico-1", "endpoint:e", "2")
+    cluster.run_checked(2)
+    assert known_by_references(cluster, "pico-1") == [version] * 3
+    cluster.set_key("piko-2", "endpoint:f", "1")
+    cluster.run_checked(2)
+    assert cluster.is_key_everywhere("piko-2", "endpoint:f", "1")
+    assert cluster.false_unreachable == []
+
+
+def test_a_dead_node_that_references_list_for_ever_stays_dead():
+    """The reference's most serious bug, seen from outside: its nodes go on listing the dead."""
+    cluster = mixed(2, 3, 3, Faults(loss=0.05))
+    cluster.run(3)
+    cluster.crash("pico-2")
+    cluster.crash("piko-2")
+    cluster.run_checked(6)
+    assert cluster.routes_to("pico-2") == cluster.routes_to("piko-2") == []
+    cluster.run_checked(150, 5)
+    assert [sorted(node.view) for node in cluster.alive()] == [
+        ["piko-0", "piko-1", name] for name in ("pico-1", "pico-0")
+    ] or [set(node.view) for node in cluster.alive()] == [{"pico-1", "piko-0", "piko-1"}, {"pico-0", "piko-0", "piko-1"}]
+    assert cluster.false_unreachable == []
+
+
+def test_one_pico_among_references_trusts_its_own_evidence():
+    cluster = mixed(3, 1, 4, Faults(loss=0.05))
+    cluster.run(3)
+    cluster.crash("piko-3")
+    cluster.run_checked(6)
+    assert cluster.routes_to("piko-3") == []
+    cluster.run_checked(60, 5)
+    assert cluster.false_unreachable == []
+
+
+def test_a_leave_reaches_references():
+    cluster = mixed(4, 2, 3, Faults())
+    cluster.run(2)
+    cluster.leave("pico-1")
+    cluster.run_checked(1)
+    assert cluster.nodes["pico-1"].leave_told == 3
+    assert cluster.routes_to("pico-1") == []
+    for node in cluster.nodes.values():
+        if isinstance(node.engine, Reference) and node.is_alive:
+            assert node.engine.known["pico-1"][1].value("_internal:left") == ""
