@@ -48,6 +48,7 @@ class ClusterView:
         self._can_forward = can_forward
         self._nodes: dict[str, RemoteNode] = {}
         self._serving: dict[str, dict[str, RemoteNode]] = {}
+        self._hosts: dict[str, None] | None = None  # made when it is asked for, thrown away when an address changes
 
     def __iter__(self) -> Iterator[RemoteNode]:
         """All nodes, in the order they became known."""
@@ -66,11 +67,18 @@ class ClusterView:
         node = self._nodes.get(node_id)
         if node is None:
             node = self._nodes[node_id] = RemoteNode(node_id, gossip_host)
+            self._hosts = None
         return node
+
+    def set_proxy_addr(self, node: RemoteNode, address: Address | None) -> None:
+        """Record where ``node`` takes forwarded requests."""
+        node.proxy_addr = address
+        self._hosts = None
 
     def forget(self, node_id: str) -> None:
         """Remove a node and all it served."""
         node = self._nodes.pop(node_id, None)
+        self._hosts = None
         if node is not None:
             for endpoint in list(node.endpoints):
                 self.set_endpoint(node, endpoint, 0)
@@ -88,10 +96,10 @@ class ClusterView:
 
     def is_member(self, host: str) -> bool:
         """Say whether ``host`` is the address of a node, so that its word about a client counts."""
-        return any(
-            host == node.gossip_host or (node.proxy_addr is not None and host == node.proxy_addr.host)
-            for node in self._nodes.values()
-        )
+        if self._hosts is None:
+            self._hosts = dict.fromkeys(node.gossip_host for node in self._nodes.values())
+            self._hosts |= dict.fromkeys(node.proxy_addr.host for node in self._nodes.values() if node.proxy_addr)
+        return host in self._hosts
 
     def choose(self, endpoint: str, avoid: Sequence[object], now: float) -> RemoteNode | None:
         """Return a node that serves ``endpoint``, by chance weighted with its number of upstreams.

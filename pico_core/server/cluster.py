@@ -182,7 +182,11 @@ class Cluster:
             self.view.set_endpoint(node, event.key[len(ENDPOINT_PREFIX) :].lower(), count)
         elif event.key in ("proxy_addr", "admin_addr"):
             parts = split_address(event.value or "")
-            setattr(node, event.key, Address(*parts) if parts else None)
+            address = Address(*parts) if parts else None
+            if event.key == "proxy_addr":
+                self.view.set_proxy_addr(node, address)
+            else:
+                node.admin_addr = address
 
     def _check_joined(self, now: float) -> None:
         if self.gossip.seeds.names_others and not self.view:
