@@ -154,7 +154,7 @@ class Exchanges:
         knowledge = self._knowledge
         member = knowledge.sender(node_id, addr, host, None, now) or knowledge.risen(node_id, addr, host, now)
         if member is not None:
-            knowledge.answered(member, now, asked_at)
+            knowledge.lives(member, now, asked_at)
         return member
 
     def _synced(self, now: float, *, is_news: bool) -> None:

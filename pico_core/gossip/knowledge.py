@@ -95,13 +95,14 @@ class Knowledge:
             return None
         return self._add(node_id, addr, now)
 
-    def has_left_for_good(self, node_id: str) -> bool:
-        """Return whether a node is buried after it left: then only a claim to be active brings it back."""
-        grave = self._members.graves.get(node_id)
-        return grave is not None and grave.has_left
+    def answered(self, member: Member, now: float) -> None:
+        """A node sent what can be an answer; it is one if we asked something."""
+        if member.owes:
+            member.owes = False
+            self.lives(member, now)
 
-    def answered(self, member: Member, now: float, asked_at: float | None = None) -> None:
-        """A node answered us: it lives, and it hears us. Who had its address before is gone.
+    def lives(self, member: Member, now: float, asked_at: float | None = None) -> None:
+        """A node has proved to live, and to hear us. Who had its address before is gone.
 
         An answer that may be old, to a question of before it was found dead (``asked_at``), brings nobody back.
         """
@@ -127,6 +128,7 @@ class Knowledge:
         address = literal_address(dead.addr)
         if now >= dead.hinted_at + pause_s and address is not None:
             dead.hinted_at = now
+            dead.owes = True
             self._ping(node_id, dead.addr, 0, *address)
 
     def _add(self, node_id: str, addr: str, now: float) -> Member | None:

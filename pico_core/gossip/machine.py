@@ -25,7 +25,7 @@ from pico_core.gossip.exchanges import Exchanges
 from pico_core.gossip.failure import FailureDetector, pack_accusations
 from pico_core.gossip.forwarding import ForwardHealth
 from pico_core.gossip.knowledge import DRAINING_KEY, PICO_KEY, SILENT_KEY, Knowledge
-from pico_core.gossip.members import Member, Members, Status
+from pico_core.gossip.members import Grave, Member, Members, Status
 from pico_core.gossip.seeds import LOOKUP_TIMEOUT_S, Seeds
 from pico_core.gossip.state import LEFT_KEY, Budget, LocalState
 from pico_core.gossip.streams import InboundStream
@@ -51,8 +51,9 @@ class Gossip:
     """One node's view of the cluster.
 
     Set the first keys with ``set_local`` (``proxy_addr``, ``admin_addr``), then call ``start``. ``seeds`` are the
-    addresses and names to join. ``max_packet_bytes`` must be at least ``MIN_PACKET_BYTES``. ``is_name_fixed`` says that
-    the node ID is configured, so that a former process may have had it. Raises ``LocalProtocolError`` for a node ID, address or packet size that cannot be used.
+    addresses and names to join. ``max_packet_bytes`` must be at least ``MIN_PACKET_BYTES``. ``is_name_fixed`` says
+    that the node ID is configured, so that a former process may have had it. Raises ``LocalProtocolError`` for a node
+    ID, address or packet size that cannot be used.
     """
 
     def __init__(
@@ -251,6 +252,7 @@ class Gossip:
         for node_id in findings.pings:
             member = nodes[node_id]
             if member.host:
+                member.owes = True
                 self._send_ping(member.id, member.addr, member.state.version, member.host, member.port)
         for node_id in findings.verdicts:
             self._knowledge.unreachable(nodes[node_id], "does not answer", now)
@@ -330,26 +332,33 @@ class Gossip:
             host = plain_host(host)
         knowledge = self._knowledge
         sender = knowledge.sender(message.node_id, message.addr, host, port, now)
-        if sender is None and self._proves_life(message):
+        grave = self._members.graves.get(message.node_id)
+        if grave is not None and self._proves_life(message, grave):
             sender = knowledge.risen(message.node_id, message.addr, host, now)
+            grave = None
         if isinstance(message, Digest):
-            self._take_digest(message, sender, len(data), host, port, now)
+            has_replied = self._take_digest(message, sender, len(data), host, port, now)
+            if has_replied and sender is not None:
+                sender.owes = True
+            elif has_replied and grave is not None:
+                grave.owes = True
             return
         if sender is not None:
             knowledge.answered(sender, now)
         for node in message.nodes:
             knowledge.take_entries(node.id, node.entries, node.after, now)
 
-    def _proves_life(self, message: Digest | Delta) -> bool:
+    def _proves_life(self, message: Digest | Delta, grave: Grave) -> bool:
         """Return whether a message from a buried node brings it back: an answer, and no afterthought of one that left.
 
         A request is no proof, since it does not show that the node hears us; our reply to it will be answered.
         """
-        has_left = self._knowledge.has_left_for_good(message.node_id)
+        if not grave.owes:
+            return False
         if isinstance(message, Delta):
-            return not has_left
+            return not grave.has_left
         says_active = any(each.id == message.node_id and not each.left for each in message.entries)
-        return not message.request and (says_active or not has_left)
+        return not message.request and (says_active or not grave.has_left)
 
     def _is_quiet(self, member: Member, data: bytes, now: float) -> bool:
         """Take a datagram that says nothing new, without reading it; return whether it was one.
@@ -367,6 +376,7 @@ class Gossip:
             return False
         if data.startswith(member.quiet_request):
             local = self._local
+            member.owes = True
             self._send(local.quiet_delta, member.host, member.port)
             self._send(local.quiet_reply + body, member.host, member.port)
             self.counters.digest_entries_outbound += self._members.listed_count
@@ -380,8 +390,8 @@ class Gossip:
 
     def _take_digest(
         self, digest: Digest, sender: Member | None, size_bytes: int, host: str, port: int, now: float
-    ) -> None:
-        """Answer a digest: what it lacks, and to a request our digest.
+    ) -> bool:
+        """Answer a digest: what it lacks, and to a request our digest. Return whether a digest was sent.
 
         Who has not answered us from this address yet gets no more bytes than it sent, since the address may be forged.
         """
@@ -393,15 +403,16 @@ class Gossip:
         budget_bytes = self._max_packet_bytes if is_trusted else min(size_bytes, self._max_packet_bytes)
         delta = self._delta(owed, budget_bytes, sender)
         if len(delta) > budget_bytes:
-            return
+            return False
         self._send(delta, host, port)
-        if wanted and not digest.request and is_trusted and sender is not None and sender.asked:
-            sender.asked = False
+        if wanted and not digest.request and is_trusted and sender is not None and sender.round_open:
+            sender.round_open = False
             self._ask(wanted, sender)
-        if digest.request:
-            room_bytes = budget_bytes if is_trusted else budget_bytes - len(delta)
-            is_ping = all(entry.id != digest.node_id for entry in digest.entries)
-            self._send_reply(wanted, room_bytes, host, port, is_ping=is_ping)
+        if not digest.request:
+            return False
+        room_bytes = budget_bytes if is_trusted else budget_bytes - len(delta)
+        is_ping = all(entry.id != digest.node_id for entry in digest.entries)
+        return self._send_reply(wanted, room_bytes, host, port, is_ping=is_ping)
 
     def _ask(self, wanted: list[Member], sender: Member) -> None:
         """Ask for what a digest showed beyond what ours had listed: once in each round that we began."""
@@ -416,17 +427,19 @@ class Gossip:
         self.counters.digest_entries_outbound += len(pieces) - 1
         self._send(b"".join(pieces), sender.host, sender.port)
 
-    def _send_reply(self, wanted: list[Member], room_bytes: int, host: str, port: int, *, is_ping: bool) -> None:
-        """Send the digest that answers a digest; to a ping, a short one."""
+    def _send_reply(self, wanted: list[Member], room_bytes: int, host: str, port: int, *, is_ping: bool) -> bool:
+        """Send the digest that answers a digest; to a ping, a short one. Return whether it found room."""
         local = self._local
         room_bytes -= len(local.quiet_reply)
         if is_ping:
             body, count = local.packed(), 1
         else:
             body, count = self._digest_body(wanted, room_bytes)
-        if 0 < len(body) <= room_bytes:
-            self.counters.digest_entries_outbound += count
-            self._send(local.quiet_reply + body, host, port)
+        if not 0 < len(body) <= room_bytes:
+            return False
+        self.counters.digest_entries_outbound += count
+        self._send(local.quiet_reply + body, host, port)
+        return True
 
     def _digest_body(self, first: list[Member], room_bytes: int) -> tuple[bytes, int]:
         body = self._members.whole_digest(self._digest_room_bytes)
@@ -445,7 +458,7 @@ class Gossip:
         body, count = self._digest_body([], self._digest_room_bytes)
         self.counters.digest_entries_outbound += count
         self._failure.probed(member.id, now)
-        member.asked = True
+        member.owes = member.round_open = True
         self._send(self._local.quiet_request + body, member.host, member.port)
 
     def _send_ping(self, node_id: str, addr: str, version: int, host: str, port: int) -> None:

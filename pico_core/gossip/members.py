@@ -49,12 +49,16 @@ class Status(Enum):
 
 
 class Member:
-    """One known node."""
+    """One known node.
+
+    ``owes`` says that a digest of ours awaits an answer: only then an answer proves anything. ``round_open`` says that
+    it was the beginning of a round. ``verified`` nodes have answered from their address. ``replaces`` is an older node
+    at the same address.
+    """
 
     __slots__ = (
         "addr",
         "answered_at",
-        "asked",
         "changed_at",
         "digest_entry",
         "draining",
@@ -62,11 +66,13 @@ class Member:
         "host",
         "id",
         "is_pico",
+        "owes",
         "port",
         "quiet_delta",
         "quiet_reply",
         "quiet_request",
         "replaces",
+        "round_open",
         "state",
         "status",
         "status_at",
@@ -81,7 +87,8 @@ class Member:
         self.changed_at = now
         self.answered_at = -FORGET_AFTER_S
         self.hinted_at = -FORGET_AFTER_S
-        self.asked = False
+        self.owes = False
+        self.round_open = False
         self.verified = False
         self.is_pico = False
         self.draining = False
@@ -108,13 +115,14 @@ class Member:
 class Grave:
     """The memory of a dead node."""
 
-    __slots__ = ("addr", "has_left", "hinted_at", "mentioned_at")
+    __slots__ = ("addr", "has_left", "hinted_at", "mentioned_at", "owes")
 
     def __init__(self, addr: str, now: float, *, has_left: bool) -> None:
         self.addr = addr
         self.has_left = has_left
         self.mentioned_at = now
         self.hinted_at = now
+        self.owes = False
 
 
 class Members:

@@ -310,6 +310,7 @@ class Load:
         clients: int = 4,
         pause_s: float = 0.008,
         methods: Sequence[str] = ("GET", "POST"),
+        patience_s: float = PATIENCE_S,
         reach: Connect = connect,
     ) -> None:
         self.outcomes: list[Outcome] = []
@@ -318,6 +319,7 @@ class Load:
         self._turns = itertools.cycle(addresses)
         self._pause_s = pause_s
         self._methods = methods
+        self._patience_s = patience_s
         self._reach = reach
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(each,), daemon=True) for each in range(clients)]
@@ -343,6 +345,7 @@ class Load:
             try:
                 if wire is None:
                     wire = Wire(self._reach(next(self._turns)))
+                    wire.socket.settimeout(self._patience_s)
                 keep = self._request(wire, method, f"{client}-{number}")
             except (OSError, AssertionError) as error:
                 failure, keep = repr(error)[:300], False
@@ -362,6 +365,11 @@ class Load:
         head, body = receive_response(wire, method)
         assert (head.status, body) == (200, token.encode()), f"{method} {token}: {head.status} {body[:200]!r}"
         return head["connection"].lower() != "close"
+
+    def go_on(self, requests: int) -> None:
+        """Wait until so many more are done."""
+        reached = len(self.outcomes) + requests
+        wait_until(lambda: len(self.outcomes) >= reached, f"{requests} requests")
 
     # --- what came of it ---
 

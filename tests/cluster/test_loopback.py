@@ -101,8 +101,11 @@ def test_rolling_restarts_behind_haproxy_for_long(runtime: str, tmp_path: Path) 
         roll(cluster, balancer, LONG_ROUNDS, LONG_REQUESTS, f"{cluster.runtime}, haproxy")
 
 
-@pytest.mark.parametrize("rounds", [2, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
-def test_an_agent_restarts_while_another_serves(three: Cluster, rounds: int) -> None:
+@pytest.mark.parametrize(
+    ("rounds", "each"),
+    [(2, 200), pytest.param(30, 700, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
+)
+def test_an_agent_restarts_while_another_serves(three: Cluster, rounds: int, each: int) -> None:
     nodes = places(three)
     with echo_origin() as (origin, path), Balancer(nodes) as balancer:
         agents = [three.agent(balancer.upstream, "e1", (LOCAL, origin.port)) for _ in range(2)]
@@ -112,10 +115,9 @@ def test_an_agent_restarts_while_another_serves(three: Cluster, rounds: int) -> 
             for number in range(rounds):
                 agents[number % 2].stop()
                 agents[number % 2] = three.agent(balancer.upstream, "e1", (LOCAL, origin.port))
-                reached = len(load.outcomes) + 200
-                wait_until(lambda: len(load.outcomes) >= reached, "load with both agents")  # noqa: B023 - waited for
+                load.go_on(each)
         load.report(f"{rounds} restarts of agents")
-        load.check(rounds * 200)
+        load.check(rounds * each)
 
 
 def test_the_node_with_the_only_tunnel_is_killed(three: Cluster) -> None:
@@ -126,11 +128,10 @@ def test_the_node_with_the_only_tunnel_is_killed(three: Cluster) -> None:
         for place in alive:
             wait_until(lambda place=place: request(place.proxy_port, "e1", path)[0].status == 200, "a route")
         with Load("e1", path, [place.proxy for place in alive]) as load:
-            wait_until(lambda: len(load.outcomes) >= 100, "load")
+            load.go_on(100)
             killed_at = time.monotonic()
             holder.process.kill()
-            reached = len(load.outcomes) + 1_000
-            wait_until(lambda: len(load.outcomes) >= reached, "load afterwards")
+            load.go_on(1_000)
         failures = load.failures()
         outage_s = max((each.began_at + each.took_s - killed_at for each in failures), default=0.0)
         load.report(f"kill -9 of the only tunnel's node: last failure after {outage_s:.2f} s")
@@ -146,10 +147,9 @@ def test_a_node_is_killed_while_another_has_a_tunnel_too(three: Cluster) -> None
             three.agent(node.place.upstream, "e1", (LOCAL, origin.port))
         wait_until(lambda: request(entry.place.proxy_port, "e1", path)[0].status == 200, "a route")
         with Load("e1", path, [entry.place.proxy], clients=8, pause_s=0.001, methods=["GET"]) as load:
-            wait_until(lambda: len(load.outcomes) >= 500, "load")
+            load.go_on(500)
             holder.process.kill()
-            reached = len(load.outcomes) + 2_000
-            wait_until(lambda: len(load.outcomes) >= reached, "load afterwards")
+            load.go_on(2_000)
         load.report("kill -9 of one of two tunnels' nodes")
         load.check(2_500)
         three.await_whole(DETECTION_S)
@@ -165,7 +165,7 @@ def test_a_paused_node_comes_back(three: Cluster) -> None:
         for _, port in addresses:
             wait_until(lambda port=port: request(port, "e1", path)[0].status == 200, "a route")
         with Load("e1", path, addresses) as during:
-            wait_until(lambda: len(during.outcomes) >= 100, "load")
+            during.go_on(100)
             paused.process.signal(signal.SIGSTOP)
             resume_at = time.monotonic() + 10
             for node in (entry, other):

@@ -22,7 +22,7 @@ from tests.cluster.harness import (
 )
 from tests.cluster.manifest import documents, pod_arguments
 from tests.cluster.network import SUBNET, Namespace, Network, limits, throttled, why_not
-from tests.e2e.harness import Wire, receive_response, request_bytes, wait_until
+from tests.e2e.harness import PATIENCE_S, Wire, receive_response, request_bytes, wait_until
 from tests.e2e.origin import Origin
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.debian]
@@ -111,8 +111,8 @@ class Pods:
         assert head.status != 200 or body == endpoint.encode()
         return head.status
 
-    def load(self, addresses: list[Address], **options: int) -> Load:
-        return Load("e1", self.path, addresses, reach=self.clients.connect, **options)
+    def load(self, addresses: list[Address], patience_s: float = PATIENCE_S) -> Load:
+        return Load("e1", self.path, addresses, patience_s=patience_s, reach=self.clients.connect)
 
     def balancer(self) -> contextlib.AbstractContextManager[Haproxy]:
         """HAProxy before all addresses the pods may ever have, of which it chooses those that are ready."""
@@ -160,8 +160,10 @@ def test_the_manifest_says_what_this_is_about() -> None:
 
 def test_pods_find_each_other_by_the_name_alone(pods: Pods) -> None:
     for index in range(REPLICAS):
+        began_at = time.monotonic()
         node = pods.start(index)
         assert node.id.startswith(f"{node.place.name}-")
+        print(f"\n{node.id}: ready {time.monotonic() - began_at:.1f} s after its start")
     for node in pods.nodes:  # there is no such name yet, and each serves all the same
         assert node.is_ready()
         assert not node.members()
@@ -232,7 +234,7 @@ def test_one_way_cut(running: Pods) -> None:
     wait_until(lambda: running.status(entry, "only-there") == 200, "a route", FULL_VIEW_S)
     with running.namespaces[0].deaf_to(cut_off.place.host):
         cut_at = time.monotonic()
-        with running.load([node.place.proxy for node in running.nodes]) as load:
+        with running.load([node.place.proxy for node in running.nodes], patience_s=DETECTION_S) as load:
             wait_until(lambda: time.monotonic() > cut_at + 12, "twelve seconds")
         detected_at = cut_at + DETECTION_S  # what was on its way before is lost with the link
         load.report(f"deaf to one of two tunnels' nodes; slowest after 5 s {load.slowest_s(detected_at):.2f} s")

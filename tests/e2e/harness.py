@@ -303,7 +303,8 @@ class Wire:
         self.socket.sendall(data)
 
     def send_eof(self) -> None:
-        self.socket.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # the other side has reset the connection
+            self.socket.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
         """Close so that the peer sees a reset."""

@@ -46,7 +46,9 @@ class Service:
                 self.faults.append(error)
 
     def check(self) -> None:
-        assert not self.faults, self.faults
+        """Raise what was found wrong since the last check."""
+        faults, self.faults = self.faults, []
+        assert not faults, faults
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # wakes ``accept``

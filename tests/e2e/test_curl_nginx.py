@@ -19,6 +19,7 @@ pytestmark = pytest.mark.debian
 HUGE_BYTES = 100 * MIB
 
 CONFIGURATION = """
+{user}
 daemon off;
 worker_processes 1;
 pid {root}/nginx.pid;
@@ -59,15 +60,14 @@ class Nginx:
             reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             reservation.bind((LOCAL, 0))
             self.port: int = reservation.getsockname()[1]
+            # Its workers would else be somebody whom the test's folder is closed to.
+            user = "user root;" if os.geteuid() == 0 else ""
             configuration = root / "nginx.conf"
-            configuration.write_text(CONFIGURATION.format(root=root, host=LOCAL, port=self.port))
+            configuration.write_text(CONFIGURATION.format(root=root, host=LOCAL, port=self.port, user=user))
             program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
             assert program is not None
             self.popen = subprocess.Popen([program, "-c", str(configuration), "-e", str(root / "error.log")])
             wait_until(lambda: (root / "nginx.pid").exists(), "nginx is up")
-        for path in (root, *root.iterdir()):  # its workers are another user when this is root
-            if path.is_dir():
-                path.chmod(0o777)
 
     def close(self) -> None:
         self.popen.terminate()
@@ -76,10 +76,7 @@ class Nginx:
 
 @pytest.fixture(scope="session")
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    root = tmp_path_factory.mktemp("nginx")
-    for parent in (root, *root.parents[:2]):
-        parent.chmod(0o755)
-    running = Nginx(root)
+    running = Nginx(tmp_path_factory.mktemp("nginx"))
     yield running
     running.close()
 

@@ -26,9 +26,6 @@ from tests.e2e.harness import (
 )
 from tests.e2e.origin import Origin, Visit, service
 
-BACKOFF_S = 3.0
-"""An agent that was alone for a moment is back within this: a few doublings of 100 ms, and a busy machine."""
-
 
 class Held:
     """A handler whose answer waits for ``let_go``; ``arrived`` says that the request is at the origin."""
@@ -60,13 +57,14 @@ def test_agents_survive_a_restart_of_the_server(fleet: Fleet, origin: Origin, en
     tcp = fleet.agent(server, "tcp", origin.port, kind="tcp")
     assert request(server.proxy_port, "origin", "/describe")[0].status == 200
     marks = agent.mark(), tcp.mark()
+    gone_at = time.monotonic()
     server.process.stop() if end == "stop" else server.process.kill()
     agent.await_log("cannot reach the server: connection refused", since=marks[0])
     again = fleet.server(proxy_port=server.proxy_port, upstream_port=server.upstream_port)
-    began_at = time.monotonic()
+    back_at = time.monotonic()
     agent.await_log("endpoint registered", since=marks[0])
     tcp.await_log("endpoint registered", since=marks[1])
-    assert time.monotonic() - began_at < BACKOFF_S
+    assert time.monotonic() - back_at < 1 + 2 * (back_at - gone_at)  # what the backoff may have grown to
     assert request(again.proxy_port, "origin", "/describe")[0].status == 200
 
 
@@ -103,7 +101,8 @@ def test_a_tunnel_that_is_cut_without_a_word(fleet: Fleet, origin: Origin) -> No
         assert request(server.proxy_port, "origin", "/describe")[0].status == 200
         mark = agent.mark()
         for wire in tunnels[:2]:
-            wire.reset()
+            with contextlib.suppress(OSError):  # the end of one may have ended the other already
+                wire.reset()
         agent.await_log("tunnel lost", since=mark)
         agent.await_log("endpoint registered", since=mark)
         for _ in range(10):

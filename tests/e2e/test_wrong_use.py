@@ -1,4 +1,4 @@
-"""Mistakes of operators: one clear line and an exit code, whatever the runtime."""
+"""Mistakes of operators: one clear line and an exit code. Those of files and flags come before there is a runtime."""
 
 from pathlib import Path
 
@@ -42,10 +42,10 @@ def test_a_forwarded_port_in_use(fleet: Fleet, origin: Origin) -> None:
         ("log:\n  level: loud\n", ("server.yaml:2", "log.level", "wants one of")),
     ],
 )
-def test_a_bad_file(fleet: Fleet, tmp_path: Path, text: str, parts: tuple[str, ...]) -> None:
+def test_a_bad_file(tmp_path: Path, text: str, parts: tuple[str, ...]) -> None:
     path = tmp_path / "server.yaml"
     path.write_text(text)
-    line = complaint(fleet.start("server", "--config.path", str(path)), 2)
+    line = complaint(Process("server", "--config.path", str(path)), 2)
     for part in parts:
         assert part in line
 
@@ -67,8 +67,8 @@ def test_a_bad_file(fleet: Fleet, tmp_path: Path, text: str, parts: tuple[str, .
         (("agent", "start"), "no listeners"),
     ],
 )
-def test_a_bad_command_line(fleet: Fleet, arguments: tuple[str, ...], part: str) -> None:
-    assert part.lower() in complaint(fleet.start(*arguments), 2).lower()
+def test_a_bad_command_line(arguments: tuple[str, ...], part: str) -> None:
+    assert part.lower() in complaint(Process(*arguments), 2).lower()
 
 
 def test_an_address_of_somebody_else(fleet: Fleet) -> None:

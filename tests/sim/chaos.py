@@ -89,7 +89,8 @@ class Chaos:
             deployment.add_client(endpoints, LOAD)
         deployment.add_forwarder("t", TALKS_PER_S)
         while world.now < self._until:
-            world.run(self._draw.expovariate(1 / 4.0))
+            world.run(self._draw.expovariate(1 / self._draw.choice((2.0, 4.0, 15.0))))
+            self._checks.check_requests()
             self._operate()
         self._come_to_rest()
         return self._outcome()
@@ -116,15 +117,14 @@ class Chaos:
         world.run(20.0)  # what was planned while faults lasted has happened by now
         world.run_until("all processes back", self._missing, STOP_S, 1.0)
         world.run_until("everything in order", self._checks.rest_problem, REST_S, 0.2)
-        world.run(1.0)  # the balancer may still send new connections to a node that is gone
-        in_order_at = world.now
-        world.run(3.0)
+        world.run_until("the balancer too", self._checks.everything_problem, 10.0, 0.2)
+        world.run(4.0)
         for client in deployment.clients:
             client.stop()
         for talker in deployment.tcp_clients:
             talker.stopped = True
         world.run_until("all requests over", self._unfinished, 60.0, 0.5)
-        self._checks.check_requests_since(in_order_at)
+        self._checks.check_requests()
         world.run(5.0)
         self._checks.step()
         self._checks.check_leaks()

@@ -4,6 +4,7 @@ from pico_core.cluster.view import RemoteNode, Status
 from pico_core.gossip.wire import Entry
 from tests.sim.client import Load, Request
 from tests.sim.deployment import Deployment, Observed, Server
+from tests.sim.network import NameFaults
 
 CHECK_INTERVAL_S = 1.0
 
@@ -29,10 +30,16 @@ class Checks:
         self._buried: dict[tuple[str, str], None] = {}
         self._versions: dict[tuple[str, str], int] = {}
         self._seen_dead_at: dict[tuple[str, str], float] = {}
+        self._in_order_since: float | None = None
+        self._requests_read: dict[int, int] = {}
         self._world.after(CHECK_INTERVAL_S, self._step)
 
     def _step(self) -> None:
         self.step()
+        if self.everything_problem():
+            self._in_order_since = None
+        elif self._in_order_since is None:
+            self._in_order_since = self._world.now
         self._world.after(CHECK_INTERVAL_S, self._step)
 
     def step(self) -> None:
@@ -198,12 +205,36 @@ class Checks:
                 return f"{server.id} is {server.node.state.value}"
         return self.tunnel_problem() or self.view_problem() or self.route_problem()
 
-    def check_requests_since(self, in_order_at: float) -> None:
-        """Every request begun when everything was in order must have succeeded."""
-        for client in self._deployment.clients:
-            for request in client.requests:
-                if request.began_at >= in_order_at and request.outcome not in ("ok", "quit"):
-                    raise self._world.violation(f"with everything in order since {in_order_at:.3f} s: {request}")
+    def everything_problem(self) -> str:
+        """Return the first problem of the deployment and everything around it; empty if there is none."""
+        deployment = self._deployment
+        if not deployment.network.is_whole or deployment.names.faults != NameFaults():
+            return "the network or its names are in trouble"
+        processes = [server.process for server in deployment.alive()]
+        processes += [agent.process for agent in deployment.agents.values()]
+        for process in processes:
+            if process.paused:
+                return f"{process.name} is paused"
+        serving = [server.host.address for server in deployment.serving()]
+        if sorted(serving) != sorted(deployment.balancer.ready):
+            return f"the balancer chooses from {deployment.balancer.ready}"
+        if any(not agent.serving for agent in deployment.agents.values()):
+            return "an agent is missing"
+        return self.rest_problem()
+
+    def check_requests(self) -> None:
+        """Every request begun and ended while everything was in order must have succeeded.
+
+        Next: the operation that brings disorder.
+        """
+        since = self._in_order_since
+        for index, client in enumerate(self._deployment.clients):
+            for request in client.requests[self._requests_read.get(index, 0) :]:
+                if since is not None and request.began_at > since and request.outcome not in ("", "ok", "quit"):
+                    raise self._world.violation(f"with everything in order since {since:.3f} s: {request}")
+                self._world.sometimes["request while everything was in order"] += since is not None
+            self._requests_read[index] = len(client.requests)
+        self._in_order_since = None
 
     def check_leaks(self) -> None:
         """Nothing may be left of requests when all clients have ended theirs.

@@ -179,6 +179,19 @@ def pause_and_resume(world: World) -> Figures:
     return {"view_s": view_s, "rest_s": rest_s, "requests": len(asked)}
 
 
+def no_false_alarms(world: World) -> Figures:
+    """Six nodes for three minutes, with 5 % loss and pauses of up to a second: nobody is ever called unreachable."""
+    deployment = Deployment(world, Faults(loss=0.05), skew=0.001)
+    Checks(deployment, mild=True)
+    deployment.start_servers(6)
+    pauses = 0
+    while world.now < 180.0:
+        world.run(world.random.expovariate(0.5))
+        deployment.pause_server(world.random.randrange(6), world.random.random())
+        pauses += 1
+    return {"pauses": pauses}
+
+
 def halves(world: World) -> Figures:
     """Two halves are cut off from each other for 10 minutes, and healed: one cluster again."""
     deployment, checks = _boot(world, 4)
@@ -356,6 +369,7 @@ STAGES: dict[str, Stage] = {
         kill_one_of_two_tunnels,
         power_off_one_of_two_tunnels,
         pause_and_resume,
+        no_false_alarms,
         halves,
         restart_all_at_once,
         many_endpoints,

@@ -13,6 +13,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
+from pico_core.proxy.downstream import MAX_BACKLOG_BYTES
 from tests.core.proxy.scene import (
     AGENT,
     CLIENT,
@@ -230,6 +231,19 @@ def test_a_client_that_pipelines_without_end_is_not_read_until_its_turn_comes() 
         << Send(CLIENT, OK)
         << Data(AGENT, 2, later_sent)
     )
+
+
+def test_a_long_backlog_is_served_before_more_is_read() -> None:
+    play = proxy_play() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    assert play >> Received(CLIENT, GET * 2_000) << PauseReading(CLIENT)
+    read_again_at = []
+    for number in range(2_000):
+        done = (play >> Data(AGENT, 2, OK)).take()
+        assert [each for each in done if isinstance(each, (Send, Data))] == [Send(CLIENT, OK), Data(AGENT, 2, GET_SENT)]
+        if ResumeReading(CLIENT) in done and PauseReading(CLIENT) not in done:
+            read_again_at.append(number)
+    assert len(read_again_at) == 1
+    assert (2_000 - read_again_at[0]) * len(GET) <= MAX_BACKLOG_BYTES + 2 * len(GET)
 
 
 def test_a_client_that_reads_no_answers_gets_no_more_of_them() -> None:

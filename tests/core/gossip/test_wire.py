@@ -1,0 +1,282 @@
+"""The codec: golden bytes, captures of Piko, what readers must tolerate, and what they must refuse."""
+
+import msgspec
+import pytest
+
+from pico_core.gossip import wire
+from pico_core.gossip.wire import (
+    Delta,
+    Digest,
+    DigestEntry,
+    Entry,
+    FullState,
+    Join,
+    JoinReply,
+    Leave,
+    NodeDelta,
+    StreamReader,
+    Walker,
+    WireError,
+    decode_datagram,
+)
+
+GOLDEN_DIGEST = bytes.fromhex(
+    "010083a76e6f64655f6964a26e31a461646472ad31302e302e302e313a38303033a772657175657374c384a26964a26e31a461646472ad3130"
+    "2e302e302e313a38303033a776657273696f6e03a46c656674c284a26964a26e32a461646472ad31302e302e302e323a38303033a776657273"
+    "696f6ecd012ca46c656674c3"
+)
+GOLDEN_DELTA = bytes.fromhex(
+    "020083a76e6f64655f6964a26e31a461646472ad31302e302e302e313a38303033a7656e74726965730083a76e6f64655f6964a26e31a46164"
+    "6472ad31302e302e302e313a38303033a7656e74726965730385a36b6579aa70726f78795f61646472a576616c7565ad31302e302e302e313a"
+    "38303030a776657273696f6e01a8696e7465726e616cc2a764656c65746564c285a36b6579aa656e64706f696e743a65a576616c7565a0a776"
+    "657273696f6eccc8a8696e7465726e616cc2a764656c65746564c385a36b6579ae5f696e7465726e616c3a6c656674a576616c7565a0a77665"
+    "7273696f6ece00011170a8696e7465726e616cc3a764656c65746564c2"
+)
+GOLDEN_EMPTY = bytes.fromhex("020083a76e6f64655f6964a26e31a461646472ad31302e302e302e313a38303033a7656e747269657300")
+CAPTURED_DIGEST = bytes.fromhex(
+    "010083a76e6f64655f6964a66e6f64652d61a461646472ae3132372e302e302e313a38303033a772657175657374c384a26964a66e6f64652d"
+    "61a461646472ae3132372e302e302e313a38303033a776657273696f6e02a46c656674c284a26964a66e6f64652d62a461646472ae3132372e"
+    "302e302e313a38303133a776657273696f6e02a46c656674c2"
+)
+CAPTURED_DELTA = bytes.fromhex(
+    "020083a76e6f64655f6964a66e6f64652d62a461646472ae3132372e302e302e313a38303133a7656e74726965730083a76e6f64655f6964a6"
+    "6e6f64652d62a461646472ae3132372e302e302e313a38303133a7656e74726965730185a36b6579b4656e64706f696e743a6d792d656e6470"
+    "6f696e74a576616c7565a131a776657273696f6e03a8696e7465726e616cc2a764656c65746564c2"
+)
+ADDR = "10.0.0.1:8003"
+ENTRIES = [
+    Entry("proxy_addr", "10.0.0.1:8000", 1, False, False),
+    Entry("endpoint:e", "", 200, False, True),
+    Entry("_internal:left", "", 70000, True, False),
+]
+
+
+def packed(*values: object) -> bytes:
+    return b"".join(map(msgspec.msgpack.encode, values))
+
+
+def test_golden_digest():
+    data = wire.digest_head("n1", ADDR, request=True)
+    data += wire.digest_entry("n1", ADDR, 3, left=False)
+    data += wire.digest_entry("n2", "10.0.0.2:8003", 300, left=True)
+    assert data == GOLDEN_DIGEST
+    assert decode_datagram(data) == Digest(
+        "n1", ADDR, True, [DigestEntry("n1", ADDR, 3, False), DigestEntry("n2", "10.0.0.2:8003", 300, True)]
+    )
+
+
+def test_golden_delta():
+    data = wire.delta_head("n1", ADDR) + wire.delta_node("n1", ADDR, 3, None)
+    data += b"".join(map(wire.pack_entry, ENTRIES))
+    assert data == GOLDEN_DELTA
+    assert decode_datagram(data) == Delta("n1", ADDR, [NodeDelta("n1", ADDR, ENTRIES)])
+    assert wire.delta_head("n1", ADDR) == GOLDEN_EMPTY
+    assert decode_datagram(GOLDEN_EMPTY) == Delta("n1", ADDR, [])
+
+
+def test_an_empty_digest_of_42_bytes():
+    data = wire.digest_head("n1", ADDR, request=True)
+    assert len(data) == 42
+    assert decode_datagram(data) == Digest("n1", ADDR, True, [])
+
+
+def test_captures_of_the_reference():
+    a, b = "127.0.0.1:8003", "127.0.0.1:8013"
+    data = wire.digest_head("node-a", a, request=True)
+    data += wire.digest_entry("node-a", a, 2, left=False) + wire.digest_entry("node-b", b, 2, left=False)
+    assert data == CAPTURED_DIGEST
+    data = wire.delta_head("node-b", b) + wire.delta_node("node-b", b, 1, None)
+    data += wire.pack_entry(Entry("endpoint:my-endpoint", "1", 3, False, False))
+    assert data == CAPTURED_DELTA
+    assert decode_datagram(CAPTURED_DIGEST).entries[1].id == "node-b"
+    assert decode_datagram(CAPTURED_DELTA).nodes[0].entries[0].value == "1"
+
+
+def test_where_the_entries_follow_on():
+    data = wire.delta_head("n1", ADDR) + wire.delta_node("n2", ADDR, 1, 300) + wire.pack_entry(ENTRIES[0])
+    assert decode_datagram(data) == Delta("n1", ADDR, [NodeDelta("n2", ADDR, [ENTRIES[0]], 300)])
+
+
+@pytest.mark.parametrize(
+    ("number", "data"),
+    [
+        (0, "00"),
+        (127, "7f"),
+        (128, "cc80"),
+        (255, "ccff"),
+        (256, "cd0100"),
+        (65535, "cdffff"),
+        (65536, "ce00010000"),
+        (2**32 - 1, "ceffffffff"),
+        (2**32, "cf0000000100000000"),
+    ],
+)
+def test_numbers_take_the_shortest_unsigned_form(number, data):
+    assert wire.pack_unsigned(number).hex() == data
+
+
+def test_text_never_uses_str8():
+    assert wire.pack_text("a" * 31)[0] == 0xBF
+    assert wire.pack_text("a" * 32)[:3] == b"\xda\x00\x20"
+    assert wire.pack_text("a" * 65536)[:5] == b"\xdb\x00\x01\x00\x00"
+
+
+def test_counts_as_go_writes_them():
+    """Above 127 a signed number of 16 bits, above 32767 one of 32."""
+    heads = [wire.delta_node("n", "a", count, None)[-3:].hex() for count in (127, 128, 32767)]
+    assert heads == ["65737f", "d10080", "d17fff"]
+    assert wire.delta_node("n", "a", 32768, None)[-5:].hex() == "d200008000"
+
+
+def test_a_datagram_may_be_cut_anywhere():
+    whole = decode_datagram(GOLDEN_DELTA)
+    for length in range(len(GOLDEN_DELTA)):
+        try:
+            cut = decode_datagram(GOLDEN_DELTA[:length])
+        except WireError:
+            assert length < len(GOLDEN_EMPTY)
+            continue
+        for node in cut.nodes:
+            assert node.entries == whole.nodes[0].entries[: len(node.entries)]
+
+
+def test_any_key_order_unknown_and_missing_keys_any_width_and_str8():
+    entry = {"left": True, "extra": {"nested": [1, None, 2.5, b"bin"]}, "version": 7, "id": "n" * 40}
+    data = b"\x01\x00" + packed({"request": False, "addr": ADDR, "node_id": "n1"}, entry, {"addr": "no id"})
+    assert decode_datagram(data) == Digest("n1", ADDR, False, [DigestEntry("n" * 40, "", 7, True)])
+    wide = GOLDEN_DIGEST.replace(b"version\x03", b"version\xcf\0\0\0\0\0\0\0\x03")
+    assert decode_datagram(wide).entries[0].version == 3
+    signed = GOLDEN_DELTA.replace(b"entries\x03", b"entries\xd1\x00\x03")
+    assert decode_datagram(signed) == decode_datagram(GOLDEN_DELTA)
+
+
+def test_names_of_keys_inside_texts_do_not_confuse_the_reader():
+    data = wire.digest_head("n1", ADDR, request=True) + wire.digest_entry("\u00a2id", "a:1", 1, left=False)
+    assert decode_datagram(data).entries == [DigestEntry("\u00a2id", "a:1", 1, False)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x01",
+        b"\x01\x01" + GOLDEN_DIGEST[2:],
+        b"\x05\x00" + GOLDEN_DIGEST[2:],
+        b"\x01\x00",
+        b"\x02\x00",
+        b"\x01\x00" + packed({"addr": "no sender"}),
+        b"\x02\x00" + packed({"addr": "no sender"}),
+        b"\x01\x00" + packed([1, 2]),
+        b"\x01\x00" + packed({"node_id": 7}),
+        b"\x01\x00" + packed({"node_id": "n" * 256}),
+        b"\x01\x00" + packed({"node_id": "n", "addr": "a" * 256}),
+        b"\x01\x00" + packed({"node_id": "n"}, {"id": "x", "version": -1}),
+        b"\x01\x00" + packed({"node_id": "n"}, {"id": "x", "version": 2**62 + 1}),
+        b"\x02\x00" + packed({"node_id": "n"}, {"node_id": "x", "entries": 1}, {"key": "k" * 513}),
+        b"\x02\x00" + packed({"node_id": "n"}, {"node_id": "x", "entries": 1}, {"value": "v" * 1025}),
+        b"\x02\x00" + packed({"node_id": "n"}, {"node_id": "x", "entries": -1}),
+        b"\x01\x00\xc1",
+        b"\x01\x00\x81\xa7node_id\xa2\xff\xfe",
+        b"\x01\x00" + b"\x91" * 5000 + b"\xc0",
+        b"\x01\x00\xdf\xff\xff\xff\xff\xa1",
+    ],
+)
+def test_what_is_no_gossip_is_refused(data):
+    with pytest.raises(WireError):
+        decode_datagram(data)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        0, 127, -1, -32, 200, 70000, 2**40, -200, -70000, -(2**40), 1.5, None, True, False, "", "a" * 31, "a" * 32,
+        "a" * 300, "a" * 70000, b"", b"a" * 300, b"a" * 70000, [], [1] * 15, [1] * 16, [[1] * 70000], {}, {"a": {"b": [{}]}},
+        {str(n): n for n in range(16)}, {str(n): n for n in range(70000)},
+        msgspec.msgpack.Ext(1, b"a"), msgspec.msgpack.Ext(1, b"ab"), msgspec.msgpack.Ext(1, b"abcd"),
+        msgspec.msgpack.Ext(1, b"a" * 8), msgspec.msgpack.Ext(1, b"a" * 16), msgspec.msgpack.Ext(1, b"a" * 17),
+        msgspec.msgpack.Ext(1, b"a" * 300), msgspec.msgpack.Ext(1, b"a" * 70000),
+    ],
+)  # fmt: skip
+def test_the_walker_finds_the_end_of_every_type(value):
+    one = msgspec.msgpack.encode(value)
+    walker = Walker(0)
+    walker.walk(one + one + b"\x93", 9)
+    assert (walker.whole, walker.whole_end) == (2, 2 * len(one))
+    for length in {0, 1, 2, 3, len(one) - 1} & set(range(len(one))):
+        walker = Walker(0)
+        walker.walk(one[:length], 9)
+        assert walker.whole == 0
+        walker.walk(one, 9)
+        assert walker.whole == 1
+
+
+def test_single_precision_floats_too():
+    walker = Walker(0)
+    walker.walk(b"\xca\x00\x00\x00\x00\x01", 9)
+    assert walker.whole == 2
+
+
+def read(data: bytes, step: int, *, is_request: bool = True, max_bytes: int = 1 << 20) -> StreamReader:
+    reader = StreamReader(is_request=is_request, max_bytes=max_bytes)
+    for at in range(0, len(data), step):
+        is_whole = reader.receive(data[at : at + step])
+        assert is_whole == (at + step >= len(data))
+    return reader
+
+
+STATE = wire.pack_state("n1", ADDR, [wire.pack_entry(each) for each in ENTRIES])
+
+
+@pytest.mark.parametrize("step", [1, 7, 10000])
+def test_streams_come_in_pieces(step):
+    join = wire.join_request("n1", ADDR, STATE, [wire.digest_entry("n1", ADDR, 3, left=False)])
+    state = FullState("n1", ADDR, ENTRIES)
+    assert read(join, step).request() == Join("n1", ADDR, [state], [DigestEntry("n1", ADDR, 3, False)])
+    leave = wire.leave_request("n1", ADDR, STATE)
+    assert read(leave, step).request() == Leave("n1", ADDR, [state])
+    reply = wire.join_reply("n2", ADDR, [STATE] * 20)
+    assert read(reply, step, is_request=False).join_reply() == JoinReply("n2", ADDR, [state] * 20)
+
+
+def test_the_reply_to_a_leave_is_one_value():
+    reader = StreamReader(is_request=False, max_bytes=100)
+    assert reader.receive(wire.leave_reply("n2", ADDR), 1)
+    assert reader.sender() == "n2"
+
+
+def test_nil_is_an_empty_list():
+    head = {"node_id": "n1", "addr": ADDR}
+    data = wire.JOIN + packed(head, None, None)
+    assert read(data, 5).request() == Join("n1", ADDR, [], [])
+    data = packed(head, [{"id": "n2", "addr": ADDR, "entries": None}])
+    assert read(data, 5, is_request=False).join_reply().states == [FullState("n2", ADDR, None)]
+    assert read(wire.LEAVE + packed(head, None), 5).request() == Leave("n1", ADDR, [])
+
+
+def test_many_states_in_one_stream():
+    data = wire.join_reply("n2", ADDR, [wire.pack_state(f"n{n}", ADDR, []) for n in range(70000)])
+    assert len(read(data, len(data), is_request=False, max_bytes=1 << 22).join_reply().states) == 70000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x07\x00",
+        wire.JOIN + packed({}, [], []),
+        wire.JOIN + packed({"node_id": "n"}, 1, 2),
+        wire.LEAVE + packed({"node_id": "n"}, "x"),
+        wire.JOIN + b"\xc1",
+    ],
+)
+def test_streams_that_are_no_gossip(data):
+    reader = StreamReader(is_request=True, max_bytes=1000)
+    with pytest.raises(WireError):
+        reader.receive(data)
+        reader.request()
+
+
+def test_streams_are_bounded():
+    reader = StreamReader(is_request=True, max_bytes=100)
+    assert not reader.receive(wire.JOIN + b"\xdd\xff\xff\xff\xff")
+    with pytest.raises(WireError, match="longer"):
+        reader.receive(b"\x00" * 100)

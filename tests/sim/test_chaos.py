@@ -1,0 +1,94 @@
+"""Random histories: a fixed list of seeds, and fresh ones at every run. A failure names the command that replays it."""
+
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.sim.__main__ import run_seed
+from tests.sim.chaos import Outcome
+
+FIXED = range(1, 25)
+FRESH = [random.SystemRandom().randrange(1 << 32) for _ in range(4)]
+
+MUST_HAPPEN = (
+    "agent asked to move",
+    "agent refused by a draining node",
+    "bytes for a closed connection",
+    "client tried a fresh connection",
+    "closed with bytes unread",
+    "connection outlived a cut",
+    "connection refused",
+    "connection timed out",
+    "datagram corrupted",
+    "datagram cut short",
+    "datagram doubled",
+    "dead node heard of for the first time",
+    "join while leaving",
+    "left the cluster",
+    "live node called unreachable",
+    "name answer stale",
+    "name lookup failed",
+    "name names only self",
+    "name server silent",
+    "node draining",
+    "node forgotten",
+    "node joined",
+    "node left",
+    "node reachable",
+    "node unreachable",
+    "reading paused",
+    "request sent to an origin twice",
+    "request tried again",
+    "request while everything was in order",
+    "restart with the same address",
+    "segment lost",
+    "server gave up joining",
+    "silent tunnel dropped",
+    "stale route answered with 421",
+    "tunnel lost",
+    "tunnel refused by a draining node",
+    "writing paused",
+)
+
+
+@cache
+def outcome(seed: int) -> Outcome:
+    return run_seed(seed)
+
+
+@pytest.mark.parametrize("seed", FIXED)
+def test_fixed_seed(seed: int) -> None:
+    assert outcome(seed).requests["ok"] > 0
+
+
+@pytest.mark.parametrize("seed", FRESH, ids=[f"fresh-{number}" for number in range(len(FRESH))])
+def test_fresh_seed(seed: int) -> None:
+    assert run_seed(seed).requests["ok"] > 0, f"python -m tests.sim --seed {seed}"
+
+
+def test_every_interesting_thing_happens() -> None:
+    sometimes: Counter[str] = Counter()
+    for seed in FIXED:
+        sometimes += outcome(seed).sometimes
+    assert [what for what in MUST_HAPPEN if not sometimes[what]] == []
+
+
+def test_the_same_seed_gives_the_same_trace_under_two_hash_seeds() -> None:
+    lines = []
+    for hash_seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.sim", "--seed", "7", "--minutes", "0.7", "--digest"],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        lines.append(done.stdout.splitlines()[0])
+    assert lines[0] == lines[1]
