@@ -161,9 +161,10 @@ class Exchange(msgspec.Struct, eq=False):
         elif self._replay_bytes >= MAX_REPLAY_BYTES:
             self.downstream.channel.pause_reading()
 
-    def request_writable(self) -> None:
-        """The upstream takes more."""
+    def request_writable(self, now: float) -> None:
+        """The upstream takes more: the request makes progress."""
         self.downstream.channel.resume_reading()
+        self.stamp(now)
 
     def forward(self, upstream: "UpstreamConnection", extra: bytes, now: float) -> None:
         """Send the request to ``upstream``, with the field lines ``extra`` added to its head."""
@@ -320,11 +321,6 @@ class Exchange(msgspec.Struct, eq=False):
             self.choose_again(now)
         else:
             self.fail(502, "upstream unreachable", now)
-
-    @property
-    def can_choose_again(self) -> bool:
-        """Whether the request could be sent elsewhere."""
-        return self.tries < MAX_TRIES and self._replay_possible()
 
     def choose_again(self, now: float) -> None:
         """Have the service choose another upstream, or give up after ``MAX_TRIES``."""

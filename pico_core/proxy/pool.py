@@ -19,9 +19,6 @@ class IdleConnections:
         self._limit = limit
         self._idle_timeout_s = idle_timeout_s
 
-    def __contains__(self, upstream: UpstreamConnection) -> bool:
-        return upstream in self._connections
-
     @property
     def deadline_at(self) -> float:
         """When the one unused for longest expires."""
@@ -71,7 +68,7 @@ class ConnectionPool:
         connect_timeout_s: float,
         retries_misdirected: bool = False,
     ) -> None:
-        """``retries_misdirected`` says that a 421 from there means: not processed, choose again."""
+        """``retries_misdirected`` says that a marked 421 from there means: not processed, choose again."""
         self.host = host
         self.port = port
         self.retries_misdirected = retries_misdirected

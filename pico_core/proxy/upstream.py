@@ -15,6 +15,8 @@ MAX_INTERIM_RESPONSES = 16
 """More 1xx heads than this before a final one is a broken upstream, not a slow one."""
 
 MISDIRECTED = 421
+MISDIRECTED_FIELD = b"x-pico-misdirected: true\r\n"
+"""A node's own 421 carries this; a service's 421 does not and belongs to the client."""
 
 RESPONSE_LIMITS = HeadLimits()
 
@@ -23,7 +25,7 @@ class UpstreamSource(Protocol):
     """Where an upstream connection came from and goes back to: a tunnel's streams, or a pool of TCP connections."""
 
     retries_misdirected: bool
-    """Whether a 421 means that the request was not processed and should be sent elsewhere."""
+    """Whether a marked 421 means that the request was not processed and should be sent elsewhere."""
 
     def release(self, upstream: "UpstreamConnection", now: float) -> None:
         """The exchange is over and the connection can serve another one."""
@@ -44,7 +46,6 @@ class UpstreamConnection:
         "channel",
         "deadline_at",
         "exchange",
-        "reused",
         "source",
     )
 
@@ -52,7 +53,6 @@ class UpstreamConnection:
         self.channel = channel
         self.source = source
         self.exchange: Exchange | None = None
-        self.reused = False
         self.deadline_at = NEVER
         self._reader = HeadReader(RESPONSE_LIMITS, response=True)
         self._parser = ResponseHeadParser(RESPONSE_LIMITS)
@@ -100,7 +100,7 @@ class UpstreamConnection:
             if head.status == 101:
                 exchange.switch_protocols(head, rest, now)
                 return
-            if head.status == MISDIRECTED and self.source.retries_misdirected and exchange.can_choose_again:
+            if self.source.retries_misdirected and head.status == MISDIRECTED and MISDIRECTED_FIELD in head.fields:
                 self.give_up(now)
                 exchange.refused(now)
                 return
@@ -154,7 +154,7 @@ class UpstreamConnection:
     def on_writable(self, now: float) -> None:
         """More of the request body can be sent."""
         if self.exchange is not None:
-            self.exchange.request_writable()
+            self.exchange.request_writable(now)
 
     def _fail(self, now: float) -> None:
         exchange = self.exchange
@@ -167,7 +167,6 @@ class UpstreamConnection:
         """The response is complete: give the connection back first, so that the next request finds it."""
         self._body = None
         self.exchange = None
-        self.reused = True
         if reusable and exchange.request_done:
             self.channel.resume_reading()  # a slow client may have stopped it, and is nothing to the next one
             self.source.release(self, now)

@@ -9,7 +9,7 @@ from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.downstream import DownstreamConnection
 from pico_core.proxy.endpoint import endpoint_of
 from pico_core.proxy.exchange import MAX_TRIES, Exchange
-from pico_core.proxy.upstream import MISDIRECTED, UpstreamConnection
+from pico_core.proxy.upstream import MISDIRECTED, MISDIRECTED_FIELD, UpstreamConnection
 from pico_core.server.tcp_route import RESERVED, accept_tcp_route, tcp_endpoint
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class ProxyService:
         if cluster is not None and peer is not None:
             cluster.peers.forward(exchange, peer, self._added_fields(exchange), now)
         elif from_node and head.forwarded_by_pico:
-            exchange.fail(MISDIRECTED, "no available upstreams", now)
+            exchange.fail(MISDIRECTED, "no available upstreams", now, MISDIRECTED_FIELD)
         else:
             exchange.fail(502, "no available upstreams", now)
 

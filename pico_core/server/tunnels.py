@@ -207,11 +207,6 @@ class TunnelConnection:
         self.channel.close()
         self._end("closed by the server", now)
 
-    @property
-    def open(self) -> bool:
-        """Whether the agent has registered and the tunnel is not lost."""
-        return self._open
-
     # --- inside ---
 
     def _receive_handshake(self, data: bytes, now: float) -> None:

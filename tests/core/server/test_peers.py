@@ -24,7 +24,8 @@ SECOND = 4
 HOP = b"x-piko-forward: true\r\nx-pico-forward: true\r\nx-piko-endpoint: e1\r\n"
 GET_FORWARDED = b"GET / HTTP/1.1\r\nHost: e1.example.com\r\n" + HOP + FORWARDED + b"\r\n"
 FROM_NODE = GET[:-2] + HOP + b"X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n\r\n"
-MISDIRECTED = b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\n\r\n"
+SERVICES_421 = b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\n\r\n"
+MISDIRECTED = SERVICES_421.replace(b"\r\n\r\n", b"\r\nx-pico-misdirected: true\r\n\r\n")
 NO_UPSTREAM = error(502, "Bad Gateway", "no available upstreams")
 
 
@@ -112,7 +113,8 @@ def test_a_misdirected_answer_of_a_service_is_an_answer() -> None:
     play = server_play()
     play.agent_registers(AGENT, "e1")
     client_joins(play) >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
-    assert play >> Data(AGENT, 2, MISDIRECTED) << Send(CLIENT, MISDIRECTED)
+    assert play >> Data(AGENT, 2, SERVICES_421) << Send(CLIENT, SERVICES_421)
+    assert asked() >> Received(FIRST, SERVICES_421) << Send(CLIENT, SERVICES_421)
 
 
 def test_a_body_that_cannot_be_repeated_ends_with_the_stale_route() -> None:
@@ -125,7 +127,7 @@ def test_a_body_that_cannot_be_repeated_ends_with_the_stale_route() -> None:
     assert isinstance(first, Connect)
     play >> Connected(FIRST, first.host, 8000)
     play.take()
-    assert play >> Received(FIRST, MISDIRECTED) << Send(CLIENT, MISDIRECTED)
+    assert play >> Received(FIRST, MISDIRECTED) << Abort(FIRST) << error(502, "Bad Gateway", "upstream unreachable")
 
 
 def test_a_node_that_cannot_be_reached_is_passed_over() -> None:
@@ -186,7 +188,9 @@ def test_a_node_is_believed_what_it_says_about_the_client() -> None:
 
 
 def test_a_request_makes_one_hop_only() -> None:
-    assert from_node(clustered()) << error(421, "Misdirected Request", "no available upstreams", client=9)
+    assert from_node(clustered()) << error(
+        421, "Misdirected Request", "no available upstreams", "x-pico-misdirected: true", client=9
+    )
     piko = FROM_NODE.replace(b"x-pico-forward: true\r\n", b"")
     assert from_node(clustered(), piko) << error(502, "Bad Gateway", "no available upstreams", client=9)
 
