@@ -21,7 +21,7 @@ MAX_ACCUSED = 32
 """What one node says of others fits into one packet; after a great failure, each survivor names other victims."""
 ROUNDS_PER_PING = 2
 ROUNDS_UNTIL_ACCUSED = 10
-"""Five pings: at 5 % loss one accusation in 100,000 rounds is false, at 25 % one in 200."""
+"""Five unanswered probes: at 5 % loss one round in two million leads to a false one, at 25 % one in 400."""
 ROUNDS_UNTIL_VERDICT = 28
 """Longer than the pauses of a process held by a CPU limit, and within 5 s of a crash together with the rest."""
 ROUNDS_BETWEEN_LATE_PINGS = 10

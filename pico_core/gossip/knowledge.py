@@ -82,9 +82,11 @@ class Knowledge:
             return member
         matches = source_matches(addr, host)
         if member is None:
-            return self._add(node_id, addr, now) if matches and node_id not in members.graves else None
-        if member.addr != addr and matches:
+            member = self._add(node_id, addr, now) if matches and node_id not in members.graves else None
+        elif member.addr != addr and matches:
             members.moved(member, addr, now)
+        if member is None:
+            return None
         if not member.host and port is not None:
             members.located(member, host, port)
         return member if member.host in ("", host) else None

@@ -360,7 +360,7 @@ def test_a_peer_that_never_reads(victim: Stack) -> None:
     with HostileAgent(victim.server.upstream_port) as agent, contextlib.ExitStack() as clients:
         for _ in range(20):
             client = clients.enter_context(dial(victim.port))
-            client.socket.settimeout(0.2)
+            client.socket.settimeout(0.1)
             with contextlib.suppress(TimeoutError):
                 client.send(request_bytes("hostile", "/", "POST", "Content-Length: 100000000\r\n") + bytes(20 * MIB))
         agent.wire.socket.settimeout(0.5)

@@ -1,8 +1,8 @@
 """Many gossip engines in one process, under virtual time, over a network that a seed makes faulty.
 
 Everything random comes from one seeded generator, so a seed is a whole history: the same seed gives the same trace.
-While it runs, the invariants of ``docs/gossip.md`` are checked; a broken one raises ``Violation``, whose text holds the
-command that replays it::
+While it runs, the invariants of ``docs/gossip.md`` are checked; a broken one raises ``ViolationError``, whose text
+holds the command that replays it::
 
     python -m tests.sim.gossip_storm --seed 1234
 """
@@ -11,7 +11,9 @@ import heapq
 import random
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from pico_core.boundary import SendDatagram
 from pico_core.gossip.events import (
@@ -31,12 +33,15 @@ from pico_core.gossip.members import Status
 from pico_core.gossip.wire import WireError
 from tests.sim.gossip_reference import Reference
 
+Call = Callable[[Any, Any], None]
+"""Something that happens later, with its two arguments."""
+
 PORT = 8003
 SOCKET_BUFFER_DATAGRAMS = 256
 """What a paused process's socket holds: 208 KiB, with the kernel's own overhead for each datagram."""
 
 
-class Violation(AssertionError):
+class ViolationError(AssertionError):
     """An invariant does not hold."""
 
 
@@ -129,7 +134,7 @@ class Cluster:
         self._is_traced = trace
         self._strict = strict
         self._replay = replay
-        self._heap: list[tuple[float, int, object, object, object]] = []
+        self._heap: list[tuple[float, int, Call, Any, Any]] = []
         self._count = 0
         self._next_host = 0
         self._faults_ended_at = 0.0
@@ -246,7 +251,7 @@ class Cluster:
 
     # --- running ---
 
-    def run(self, duration_s: float, until: object = None) -> bool:
+    def run(self, duration_s: float, until: Callable[[], bool] | None = None) -> bool:
         """Run for so long, or until ``until()`` is true; return whether it became true."""
         end = self.now + duration_s
         heap = self._heap
@@ -254,8 +259,8 @@ class Cluster:
         while heap and heap[0][0] <= end:
             at, _, call, first, second = pop(heap)
             self.now = at
-            call(first, second)  # type: ignore[operator]  # bound methods of two arguments
-            if until is not None and until():  # type: ignore[operator]  # a predicate
+            call(first, second)
+            if until is not None and until():
                 return True
         self.now = end
         return False
@@ -267,7 +272,7 @@ class Cluster:
             self.run(min(every_s, end - self.now))
             self.check()
 
-    def _schedule(self, delay_s: float, call: object, first: object, second: object) -> None:
+    def _schedule(self, delay_s: float, call: Call, first: Any, second: Any) -> None:
         self._count += 1
         heapq.heappush(self._heap, (self.now + delay_s, self._count, call, first, second))
 
@@ -331,10 +336,8 @@ class Cluster:
         target = self.at.get(output.host)
         if target is None or (self.cuts and (node.host, output.host) in self.cuts):
             return
-        sides = self.sides
-        if sides and sides.get(node.host, -1) != sides.get(output.host, -1):
-            if node.host in sides and output.host in sides:
-                return
+        if self.sides and self._are_apart(node.host, output.host):
+            return
         if faults.corruption and chance() < faults.corruption:
             self.sometimes["corrupt packet"] += 1
             data = self._corrupt(data)
@@ -359,10 +362,16 @@ class Cluster:
 
     # --- TCP and DNS ---
 
-    def _passes(self, source: str, target: str) -> bool:
+    def _are_apart(self, source: str, target: str) -> bool:
         sides = self.sides
-        apart = source in sides and target in sides and sides[source] != sides[target]
-        return not apart and (source, target) not in self.cuts and (target, source) not in self.cuts
+        return source in sides and target in sides and sides[source] != sides[target]
+
+    def _passes(self, source: str, target: str) -> bool:
+        return (
+            not self._are_apart(source, target)
+            and (source, target) not in self.cuts
+            and (target, source) not in self.cuts
+        )
 
     def _tcp_delay_s(self, size: int) -> float:
         """Return how long a message takes with retransmissions, the first after 200 ms."""
@@ -461,9 +470,9 @@ class Cluster:
 
     # --- invariants ---
 
-    def _violation(self, text: str) -> Violation:
+    def _violation(self, text: str) -> ViolationError:
         replay = self._replay or f"Cluster(seed={self.seed})"
-        return Violation(f"{text} at {self.now:.3f} s; replay with: {replay}")
+        return ViolationError(f"{text} at {self.now:.3f} s; replay with: {replay}")
 
     def _note_writes(self, node: SimNode) -> None:
         state = node.engine._state

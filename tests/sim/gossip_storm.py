@@ -1,7 +1,7 @@
 """A random history of a small cluster: everything that can go wrong does, then it must become whole again.
 
-``python -m tests.sim.gossip_storm --seed 1234`` replays one history and prints its trace; ``--first 0 --count 500`` runs
-many. The last line says how often the rare things happened that a run must see to prove something.
+``python -m tests.sim.gossip_storm --seed 1234`` replays one history and prints its trace; ``--first 0 --count 500``
+runs many. The last line says how often the rare things happened that a run must see to prove something.
 """
 
 import argparse
@@ -54,7 +54,7 @@ class Storm:
         self.was_cut = False
 
     def run(self) -> Counter[str]:
-        """Play the history; return how often rare things happened. Raises ``Violation``."""
+        """Play the history; return how often rare things happened. Raises ``ViolationError``."""
         cluster, chance = self.cluster, self.random
         for _ in range(chance.choice((2, 3, 5, 8))):
             self.boot()

@@ -309,7 +309,7 @@ def test_strangers_get_no_more_bytes_than_they_sent():
 
 
 def test_who_answered_gets_whole_packets():
-    first, second = joined()
+    first, _ = joined()
     first.receive_datagram(digest("b", B, DigestEntry("b", B, 2, False)), "10.0.0.2", 8003, 0.1)
     answers = sent(drain(first))
     assert [entry.id for entry in answers[1].entries] == ["a", "b"]
@@ -318,7 +318,7 @@ def test_who_answered_gets_whole_packets():
 
 
 def test_a_ping_is_answered_shortly():
-    first, second = joined()
+    first, _ = joined()
     for data in (wire.digest_head("b", B, request=True), digest("b", B, DigestEntry("a", A, 2, False))):
         first.receive_datagram(data, "10.0.0.2", 8003, 0.1)
         assert sent(drain(first)) == [Delta("a", A, []), Digest("a", A, False, [DigestEntry("a", A, 2, False)])]
@@ -335,7 +335,7 @@ def test_garbage_and_our_own_name_are_counted():
 
 
 def test_deltas_about_nodes_we_do_not_know_and_about_ourselves():
-    first, second = joined()
+    first, _ = joined()
     state = Entry("proxy_addr", "evil", 1, False, False)
     first.receive_datagram(delta("b", B, "c", C, state), "10.0.0.2", 8003, 0.1)
     first.receive_datagram(delta("b", B, "a", A, state), "10.0.0.2", 8003, 0.1)
@@ -345,7 +345,7 @@ def test_deltas_about_nodes_we_do_not_know_and_about_ourselves():
 
 
 def test_a_gap_is_refused():
-    first, second = joined()
+    first, _ = joined()
     later = Entry("endpoint:e", "1", 9, False, False)
     first.receive_datagram(delta("b", B, "b", B, later, after=8), "10.0.0.2", 8003, 0.1)
     assert first.counters.gaps_refused == 1
@@ -356,16 +356,32 @@ def test_a_gap_is_refused():
 
 
 def test_nodes_that_could_never_be_probed_are_not_taken_from_others():
-    first, second = joined()
+    first, _ = joined()
     listed = [DigestEntry("c", "pico-2:8003", 1, False), DigestEntry("d", "nonsense", 1, False)]
     first.receive_datagram(digest("b", B, *listed), "10.0.0.2", 8003, 0.1)
     assert events(drain(first)) == []
     assert first.counters.nodes_refused == 2
     first.receive_datagram(digest("c", "pico-2:8003"), "10.0.0.3", 8003, 0.1)
     assert events(drain(first)) == [NodeJoined("c", "pico-2:8003")]
-    first.receive_datagram(wire.delta_head("c", "pico-2:8003"), "10.0.0.3", 8003, 0.1)
     first.tick(0.2)
-    assert [each.host for each in drain(first)] == ["10.0.0.3"]
+    first.tick(0.3)
+    assert {each.host for each in drain(first)} == {"10.0.0.2", "10.0.0.3"}
+
+
+def test_a_name_met_over_tcp_is_found_once_it_sends_a_datagram():
+    first, _ = joined()
+    introduce_third(first)
+    named = Gossip("d", "pico-3:8003", entropy=Unmoved(), seeds=("10.0.0.1",))
+    named.start(0.2)
+    first.accept_stream("10.0.0.4").receive(exchange_of(drain(named)).data, 0.2)
+    assert NodeJoined("d", "pico-3:8003") in drain(first)
+    accusing = Entry("_internal:pico:silent", "d", 2, True, False)
+    first.receive_datagram(delta("c", C, "c", C, accusing), "10.0.0.3", 8003, 1.0)
+    first._knowledge.urgent["d"] = None
+    first.tick(0.3)
+    assert silence(first, 1.1, 2.2)
+    first.receive_datagram(digest("d", "pico-3:8003"), "10.0.0.4", 8003, 2.2)
+    assert "10.0.0.4" in {each.host for each in silence(first, 2.3, 3.0) if isinstance(each, SendDatagram)}
 
 
 def test_the_table_is_bounded():
@@ -382,7 +398,7 @@ def test_the_table_is_bounded():
 
 
 def test_left_nodes_that_we_never_knew_are_not_news():
-    first, second = joined()
+    first, _ = joined()
     first.receive_datagram(digest("b", B, DigestEntry("c", C, 7, True)), "10.0.0.2", 8003, 0.1)
     assert events(drain(first)) == []
     assert first.status("c") is None
@@ -403,7 +419,7 @@ def silence(gossip: Gossip, start: float, end: float) -> list[Output]:
 
 
 def test_a_silent_node_is_unreachable_then_forgotten_and_comes_back_only_by_itself():
-    first, second = joined()
+    first, _ = joined()
     assert first.can_forward("b", 0.2)
     outputs = silence(first, 0.2, 1.5)
     assert events(outputs) == []
@@ -439,7 +455,7 @@ def test_a_silent_node_is_unreachable_then_forgotten_and_comes_back_only_by_itse
 
 
 def test_graves_are_forgotten_too():
-    first, second = joined()
+    first, _ = joined()
     silence(first, 0.2, 70.0)
     assert list(first._members.graves) == ["b"]
     silence(first, 3700.0, 3700.2)
@@ -460,7 +476,7 @@ def test_an_old_answer_over_tcp_brings_nobody_back():
 
 
 def test_a_dead_node_that_joins_is_back():
-    first, second = joined()
+    first, _ = joined()
     silence(first, 0.2, 4.0)
     request = Gossip("b", B, entropy=Unmoved(), seeds=("10.0.0.1",))
     request.start(4.0)
@@ -478,7 +494,7 @@ def exchange_of_new(name: str, addr: str) -> Exchange:
 
 
 def test_another_name_at_the_same_address_ends_the_older_one():
-    first, second = joined()
+    first, _ = joined()
     first.receive_datagram(digest("b2", B, DigestEntry("b2", B, 1, False)), "10.0.0.2", 8003, 0.2)
     assert events(drain(first)) == [NodeJoined("b2", B)]
     first.receive_datagram(wire.delta_head("b2", B), "10.0.0.2", 8003, 0.2)
@@ -490,7 +506,7 @@ def test_another_name_at_the_same_address_ends_the_older_one():
 
 
 def test_the_same_name_at_another_address():
-    first, second = joined()
+    first, _ = joined()
     moved = "10.0.0.9:8003"
     first.receive_datagram(digest("b", moved, DigestEntry("b", moved, 2, False)), "10.0.0.9", 8003, 0.2)
     assert {row.id: row.addr for row in first.snapshot(0.2)}["b"] == moved
@@ -523,7 +539,7 @@ def test_a_configured_name_begins_at_random_with_all_before_void():
 
 
 def test_our_own_stall_is_not_the_silence_of_others():
-    first, second = joined()
+    first, _ = joined()
     first.tick(0.2)
     drain(first)
     first.tick(9.0)
@@ -532,7 +548,7 @@ def test_our_own_stall_is_not_the_silence_of_others():
 
 
 def test_forwarding():
-    first, second = joined()
+    first, _ = joined()
     first.report_forward_failure("b", 0.2)
     first.report_forward_failure("c", 0.2)
     first.report_forward_failure("a", 0.2)
@@ -550,6 +566,42 @@ def test_forwarding():
     assert not first.can_forward("c", 1.4)
 
 
+def test_a_dead_node_whose_goodbye_comes_late_has_left():
+    first, _ = joined()
+    silence(first, 0.2, 4.0)
+    goodbye = Entry(LEFT_KEY, "", 3, True, False)
+    first.receive_datagram(digest("c", C, DigestEntry("b", B, 3, True)), "10.0.0.3", 8003, 4.0)
+    drain(first)
+    first.receive_datagram(delta("c", C, "b", B, goodbye), "10.0.0.3", 8003, 4.0)
+    assert drain(first) == [NodeLeft("b")]
+    listed = digest("c", C, DigestEntry("c", C, 1, False), DigestEntry("b", B, 2, False), DigestEntry("a", A, 2, False))
+    first.receive_datagram(listed, "10.0.0.3", 8003, 4.1)
+    assert sent(drain(first))[0].nodes[0].entries == [goodbye]
+    reply = first.accept_stream("10.0.0.4").receive(exchange_of_new("d", "10.0.0.4:8003").data, 4.2)
+    assert b"10.0.0.3" in reply
+    assert b"10.0.0.2" not in reply
+
+
+def test_what_one_that_left_says_of_others_does_not_count():
+    first, _ = joined()
+    introduce_third(first)
+    entries = [Entry(LEFT_KEY, "", 2, True, False), Entry("_internal:pico:silent", "b", 3, True, False)]
+    first.receive_datagram(delta("c", C, "c", C, entries[0]), "10.0.0.3", 8003, 0.2)
+    first.receive_datagram(delta("c", C, "c", C, entries[1], after=2), "10.0.0.3", 8003, 0.2)
+    assert first._failure._accusers == {}
+
+
+def test_a_buried_node_that_asks_is_answered_and_its_answer_to_that_counts():
+    first, _ = joined()
+    silence(first, 0.2, 70.0)
+    own = DigestEntry("a", A, first._state.version, False)
+    listed = [DigestEntry("b", B, 2, False), own, DigestEntry("x", "a:1", 2, False)]
+    first.receive_datagram(digest("b", B, *listed), "10.0.0.2", 8003, 70.0)
+    assert [type(each) for each in sent(drain(first))] == [Digest, Delta, Digest]
+    first.receive_datagram(wire.delta_head("b", B), "10.0.0.2", 8003, 70.1)
+    assert events(drain(first)) == [NodeJoined("b", B)]
+
+
 # --- accusations ---
 
 
@@ -562,7 +614,7 @@ def introduce_third(first: Gossip) -> None:
 
 
 def test_who_is_accused_of_silence_speaks_up():
-    first, second = joined()
+    first, _ = joined()
     introduce_third(first)
     silent = Entry("_internal:pico:silent", "a\nx\nb", 2, True, False)
     first.tick(0.2)
@@ -584,7 +636,7 @@ def test_who_is_accused_of_silence_speaks_up():
 
 
 def test_a_verdict_waits_for_a_second_opinion():
-    first, second = joined()
+    first, _ = joined()
     introduce_third(first)
 
     def pass_time(start: float, end: float) -> list[Output]:
@@ -609,7 +661,7 @@ def test_a_verdict_waits_for_a_second_opinion():
 
 
 def test_the_buried_whom_others_list_are_accused():
-    first, second = joined()
+    first, _ = joined()
     silence(first, 0.2, 70.0)
     introduce_third(first)
     first.receive_datagram(digest("c", C, DigestEntry("b", B, 2, False)), "10.0.0.3", 8003, 72.0)
@@ -661,7 +713,7 @@ def test_leaving_alone_is_done_at_once():
 
 
 def test_a_leave_that_is_not_answered_goes_to_another_node():
-    first, second = joined()
+    first, _ = joined()
     introduce_third(first)
     first.leave(0.2)
     requests = [each for each in drain(first) if isinstance(each, Exchange)]
@@ -689,7 +741,7 @@ def test_of_many_nodes_three_are_told_and_failures_made_up_for():
 
 
 def test_who_joins_a_leaving_node_learns_that_it_leaves():
-    first, second = joined()
+    _, second = joined()
     second.leave(0.2)
     reply = second.accept_stream("10.0.0.3").receive(exchange_of_new("c", C).data, 0.3)
     third = Gossip("c", C, entropy=Unmoved(), seeds=("10.0.0.2",))
@@ -747,8 +799,30 @@ def test_an_entry_above_the_packet_comes_over_tcp():
     assert second.counters.syncs == 1
 
 
+def test_a_repair_needs_somebody_who_lives():
+    first, _ = joined()
+    introduce_third(first)
+    first.receive_datagram(digest("b", B, DigestEntry("c", C, 50, False)), "10.0.0.2", 8003, 0.3)
+    first._members.unreachable(first._members.nodes["b"], "for this test", 0.4)
+    first._failure.forget("b")
+    for tenth in range(4, 30):
+        first.tick(tenth / 10)
+        first.receive_datagram(wire.delta_head("c", C), "10.0.0.3", 8003, tenth / 10)
+    assert not [each for each in drain(first) if isinstance(each, Exchange)]
+    assert first._knowledge.behind == {}
+
+
+def test_an_answer_from_elsewhere_makes_no_member():
+    gossip = engine("a", "10.0.0.2")
+    gossip.start(0.0)
+    request = exchange_of(drain(gossip))
+    assert gossip.exchange_received(request.number, wire.join_reply("b", "10.0.0.77:8003", []), 0.1)
+    assert gossip.status("b") is None
+    assert gossip.seeds.has_answer
+
+
 def test_repairs_that_bring_nothing_become_rare():
-    first, second = joined()
+    first, _ = joined()
     syncs = []
     for tenth in range(2, 600):
         at = tenth / 10
@@ -763,7 +837,7 @@ def test_repairs_that_bring_nothing_become_rare():
 
 
 def test_being_far_behind_is_repaired_at_once():
-    first, second = joined()
+    first, _ = joined()
     listed = [DigestEntry(f"n{n}", f"10.1.0.{n}:80", 9, False) for n in range(1, 40)]
     first.receive_datagram(digest("b", B, *listed), "10.0.0.2", 8003, 0.2)
     first.tick(0.2)
@@ -773,7 +847,7 @@ def test_being_far_behind_is_repaired_at_once():
 
 
 def test_who_shows_more_than_it_can_give_is_dropped_with_its_claims():
-    first, second = joined()
+    first, _ = joined()
     first.receive_datagram(digest("b", B, DigestEntry("b", B, 50, False)), "10.0.0.2", 8003, 0.1)
     assert "b" in first._knowledge.behind
     silence(first, 0.2, 4.0)
@@ -781,7 +855,7 @@ def test_who_shows_more_than_it_can_give_is_dropped_with_its_claims():
 
 
 def test_what_a_digest_showed_beyond_ours_is_asked_for_once():
-    first, second = joined()
+    first, _ = joined()
     first.tick(0.2)
     drain(first)
     shown = digest("b", B, DigestEntry("b", B, 2, False), DigestEntry("c", C, 5, False), request=False)
@@ -794,7 +868,7 @@ def test_what_a_digest_showed_beyond_ours_is_asked_for_once():
 
 
 def test_asking_is_bounded_by_the_packet():
-    first, second = joined()
+    first, _ = joined()
     first.tick(0.2)
     drain(first)
     listed = [DigestEntry(f"n{n}" + "x" * 200, f"10.1.0.{n}:80", 9, False) for n in range(20)]
@@ -803,7 +877,7 @@ def test_asking_is_bounded_by_the_packet():
 
 
 def test_memory_for_the_states_of_others_is_bounded():
-    first, second = joined()
+    first, _ = joined()
     first._members._budget.limit_bytes = first._members._budget.used_bytes + 500
     for version in range(3, 6):
         entry = Entry(f"k{version}", "v", version, False, False)

@@ -59,7 +59,7 @@ def test_names_are_resolved_again_for_ever():
 
 
 def test_a_failed_lookup_is_no_news():
-    seeds = seeds_of("pico:9000")
+    seeds = seeds_of("pico:9000", "other")
     seeds.lookups(0.0)
     seeds.resolved("pico", ("10.0.0.2",), "", 0.0)
     seeds.lookups(2.0)
