@@ -322,6 +322,12 @@ class Exchange(msgspec.Struct, eq=False):
         else:
             self.fail(502, "upstream unreachable", now)
 
+    def abandon_upstream(self, now: float) -> None:
+        """Do not wait any longer for an upstream that seems dead, if the request may be sent to another one."""
+        if self.state is State.REQUESTED and self._replay_possible() and self.head.method in IDEMPOTENT:
+            self._give_up_upstream(now)
+            self.choose_again(now)
+
     def choose_again(self, now: float) -> None:
         """Have the service choose another upstream, or give up after ``MAX_TRIES``."""
         if self.tries >= MAX_TRIES:

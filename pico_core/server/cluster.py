@@ -133,7 +133,7 @@ class Cluster:
             elif isinstance(output, Exchange):
                 _OutboundExchange(self._node, self, output, now)
             else:
-                self._learn(output)
+                self._learn(output, now)
 
     # --- inside ---
 
@@ -144,7 +144,7 @@ class Cluster:
         if at is not None:
             self._node.timers.schedule(at, self._tick)
 
-    def _learn(self, event: Output) -> None:
+    def _learn(self, event: Output, now: float) -> None:
         """Keep the view and the operator up to date."""
         if isinstance(event, NodeUpdated):
             self._update(event)
@@ -156,8 +156,10 @@ class Cluster:
             self.view.add(event.node_id, "").draining = event.draining
             self._node.log("info", "cluster", "node draining", node=event.node_id, draining=event.draining)
         elif isinstance(event, NodeUnreachable):
-            self.view.add(event.node_id, "").status = Status.UNREACHABLE
+            peer = self.view.add(event.node_id, "")
+            peer.status = Status.UNREACHABLE
             self._node.log("warning", "cluster", "node unreachable", node=event.node_id, reason=event.reason)
+            self.peers.unreachable(peer, now)
         elif isinstance(event, NodeReachable):
             self.view.add(event.node_id, "").status = Status.ACTIVE
             self._node.log("info", "cluster", "node reachable", node=event.node_id)
@@ -165,9 +167,9 @@ class Cluster:
             self.view.add(event.node_id, "").status = Status.LEFT
             self._node.log("info", "cluster", "node left", node=event.node_id)
         elif isinstance(event, NodeForgotten):
-            peer = self.view.get(event.node_id)
-            if peer is not None:
-                self.peers.forget(peer)
+            forgotten = self.view.get(event.node_id)
+            if forgotten is not None:
+                self.peers.forget(forgotten)
             self.view.forget(event.node_id)
             self._node.log("info", "cluster", "node forgotten", node=event.node_id)
         elif isinstance(event, LeaveDone):

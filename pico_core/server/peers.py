@@ -60,6 +60,7 @@ class Peers:
         self._node = node
         self._gossip = gossip
         self._pools: dict[RemoteNode, PeerPool] = {}
+        self._exchanges: dict[Exchange, None] = {}
 
     def forward(self, exchange: Exchange, peer: RemoteNode, extra: bytes, now: float) -> None:
         """Send the request to ``peer``, or elsewhere if that fails."""
@@ -70,8 +71,18 @@ class Peers:
             pool = self._pools[peer] = PeerPool(self._node, self._gossip, peer, address.host, address.port)
         exchange.route = peer
         peer.requests += 1
+        self._exchanges[exchange] = None
         fields = FORWARD_FIELDS % exchange.endpoint.encode() + extra
         pool.send(exchange, fields, now, self._unreachable, fresh=bool(exchange.head.upgrade))
+
+    def finished(self, exchange: Exchange) -> None:
+        """An exchange that was forwarded is over."""
+        self._exchanges.pop(exchange, None)
+
+    def unreachable(self, peer: RemoteNode, now: float) -> None:
+        """The node seems dead: send elsewhere what waits for it and may be sent twice, instead of to its deadline."""
+        for exchange in [each for each in self._exchanges if each.route is peer]:
+            exchange.abandon_upstream(now)
 
     def forget(self, peer: RemoteNode) -> None:
         """The node is gone."""

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from pico_core.channel import TcpChannel
+from pico_core.cluster.view import RemoteNode
 from pico_core.config.server import ServerConfig
 from pico_core.http.head import HeadLimits, MessageError
 from pico_core.proxy.access_log import AccessLogger
@@ -138,6 +139,8 @@ class ProxyService:
     def finished(self, exchange: Exchange, now: float) -> None:
         """Count and log an exchange that is over."""
         self._metrics.requests_in_flight -= 1
+        if isinstance(exchange.route, RemoteNode) and self._node.cluster is not None:
+            self._node.cluster.peers.finished(exchange)
         self._metrics.request(exchange, now)
         if self._access_log is not None:
             self._access_log.add(exchange, exchange.downstream.client.encode(), now)

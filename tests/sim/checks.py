@@ -167,6 +167,15 @@ class Checks:
                     return f"{observer.id} sees {seen.id} as active, which is dead"
         return ""
 
+    def alive_for_somebody(self, gone: Server) -> str:
+        """Return who still takes a server for alive that is gone; empty if nobody."""
+        for observer in self._deployment.alive():
+            cluster = observer.node.cluster
+            seen = cluster.view.get(gone.id) if cluster is not None else None
+            if seen is not None and seen.status is Status.ACTIVE:
+                return f"{observer.id} takes {gone.id} for alive"
+        return ""
+
     def tunnel_problem(self) -> str:
         """Return which endpoint that should be served has no tunnel on any node, or too many; empty if none."""
         wanted: dict[str, int] = {}

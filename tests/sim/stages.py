@@ -98,6 +98,34 @@ def scale_down(world: World) -> Figures:
     return _no_failures(world, deployment, checks, client)
 
 
+def leave_under_loss(world: World) -> Figures:
+    """Three of ten nodes stop while a fifth of all packets is lost: 2 s after each left, nobody takes it for alive."""
+    deployment = Deployment(world, Faults(loss=0.2))
+    checks = Checks(deployment)
+    deployment.start_servers(10)
+    world.run_until("full view", checks.view_problem, 10.0)
+    slowest_s = 0.0
+    for slot in (2, 5, 8):
+        leaving = deployment.servers[slot]
+        deployment.stop_server(slot)
+        world.run_until("exit", lambda s=leaving: "still there" if s.alive else "", 60.0)
+        taken_s = world.run_until("its end known", lambda s=leaving: checks.alive_for_somebody(s), 2.0)
+        slowest_s = max(slowest_s, taken_s)
+    return {"known_s": slowest_s}
+
+
+def refusals_arrive(world: World) -> Figures:
+    """Large requests for an endpoint that nobody serves: each client reads the refusal, though it is still sending."""
+    deployment, _ = _boot(world, 2)
+    client = deployment.add_client(["nobody"], Load(rate=20.0, posts=1.0, large=0.5, large_bytes=1_000_000))
+    world.run(10.0)
+    _finish(world, client)
+    for request in client.requests:
+        if request.outcome != "status 502":
+            raise world.violation(f"the refusal did not arrive: {request}")
+    return {"requests": len(client.requests), "slowest_s": _slowest_s(client.requests)}
+
+
 def agent_restart(world: World) -> Figures:
     """One of two agents of an endpoint is restarted five times under load: no request fails."""
     deployment, checks = _boot(world, 3)
@@ -364,6 +392,8 @@ STAGES: dict[str, Stage] = {
         rolling_restart,
         rolling_restart_with_three_agents,
         scale_down,
+        leave_under_loss,
+        refusals_arrive,
         agent_restart,
         kill_the_only_tunnel,
         kill_one_of_two_tunnels,

@@ -11,6 +11,10 @@ from pico_core.boundary import EofReceived, Input, Received, WritingPaused, Writ
 from pico_core.errors import LocalProtocolError
 
 
+BULK_BYTES = 131_072
+"""uvloop reads up to 256,000 bytes at once, and after a full read again, up to 32 times, before our turn would end."""
+
+
 class Owner(Protocol):
     """What a connection needs of its driver."""
 
@@ -24,6 +28,9 @@ class Owner(Protocol):
 
     def hand_over(self, event: Input) -> None:
         """Give the machine one input."""
+
+    def end_turn(self) -> None:
+        """Carry out what the machine wants done by now."""
 
     def hand_over_safely(self, event: Input) -> None:
         """Give the machine one input that may come up while commands are carried out."""
@@ -138,8 +145,10 @@ class StreamConnection(Connection, asyncio.Protocol):
     __slots__ = ()
 
     def data_received(self, data: bytes) -> None:
-        """Take what was read."""
+        """Take what was read; after much of it, end the turn, since libuv reads on unless it is told to stop."""
         self.owner.hand_over(Received(self.number, data))
+        if len(data) >= BULK_BYTES:
+            self.owner.end_turn()
 
     def send_pieces(self, pieces: tuple[bytes | memoryview, ...]) -> None:
         """Send with one ``writev``, without joining."""

@@ -58,6 +58,9 @@ _SHORTEST_WAIT_S: Final = 0.001
 _TURNS_TO_OPEN: Final = 3
 """Turns from ``accept`` to ``connection_made``: one for the task, one for the loop's callback, one to be sure."""
 
+_TURNS_TO_CLOSE: Final = 100
+"""Turns until closed transports are lost: one or two, but uvloop forgets those that were cancelled while they opened."""
+
 _TICK: Final = Tick()
 _SHUTDOWN: Final = ShutdownRequested()
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -161,7 +164,9 @@ class _Driver:
         for connection in list(self._connections.values()):
             if connection.transport.get_write_buffer_size():
                 connection.reset()  # the peer shall see that its stream was cut
-        while self._connections or self._tasks:  # noqa: ASYNC110 - a turn or two: closed transports are lost in the next
+        for _ in range(_TURNS_TO_CLOSE):
+            if not self._connections and not self._tasks:
+                break
             await asyncio.sleep(0)
 
     # --- inputs ---
@@ -170,7 +175,7 @@ class _Driver:
         """Give the machine one input; its commands are fetched at the end of the turn."""
         if not self._flush_due:
             self._flush_due = True
-            self._call_soon(self._flush)
+            self._call_soon(self.end_turn)
         try:
             self._handle(event, self._time())
         except Exception as error:  # noqa: BLE001 - a bug in the machine: without this the loop would only log it
@@ -205,7 +210,8 @@ class _Driver:
 
     # --- the end of a turn ---
 
-    def _flush(self) -> None:
+    def end_turn(self) -> None:
+        """Carry out the machine's commands and set the timer."""
         self._draining = True
         try:
             self._drain()

@@ -12,7 +12,7 @@ from pico_core.boundary import (
     Received,
     Send,
 )
-from pico_core.cluster.view import RemoteNode
+from pico_core.cluster.view import RemoteNode, Status
 from pico_core.config.values import Address
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, OK, client_joins, error
@@ -233,3 +233,32 @@ def test_a_tcp_route_that_comes_back_to_us_is_checked_like_any_other() -> None:
 
 def test_nobody_to_forward_to() -> None:
     assert clustered() >> Received(CLIENT, GET.replace(b"e1", b"e2")) << NO_UPSTREAM << Nothing()
+
+
+def test_a_get_does_not_wait_for_a_node_that_seems_dead() -> None:
+    play = asked()
+    other = know(play, 21)
+    machine = play.machine
+    assert isinstance(machine, ServerNode)
+    assert machine.cluster is not None
+    dead = machine.cluster.view.get("node-20")
+    assert dead is not None
+    dead.status = Status.UNREACHABLE
+    machine.cluster.peers.unreachable(other, play.now)
+    assert play << Nothing()
+    machine.cluster.peers.unreachable(dead, play.now)
+    play = play << Abort(FIRST) << dial(SECOND, 21) >> Connected(SECOND, "192.0.2.21", 8000)
+    assert play << Send(SECOND, GET_FORWARDED)
+
+
+def test_a_post_waits_for_a_node_that_seems_dead() -> None:
+    play = clustered() >> Received(CLIENT, GET.replace(b"GET", b"POST")) << dial(FIRST, 20)
+    play >> Connected(FIRST, "192.0.2.20", 8000)
+    play.take()
+    machine = play.machine
+    assert isinstance(machine, ServerNode)
+    assert machine.cluster is not None
+    peer = machine.cluster.view.get("node-20")
+    assert peer is not None
+    machine.cluster.peers.unreachable(peer, play.now)
+    assert play << Nothing()
