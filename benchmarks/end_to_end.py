@@ -74,22 +74,23 @@ def throughput(runtime):
             )
 
 
+HELP_CPU = """
+import os, subprocess, sys
+subprocess.run([sys.executable, "-m", "pico", "--help"], stdout=subprocess.DEVNULL, check=True)
+print(sum(os.times()[2:4]))
+"""
+
+
 def start():
     """Print the CPU time until /health answers, and of ``pico --help``."""
     port = free_port()
-    address = "127.0.0.1:0"
-    server = Process(
-        sys.executable, "-m", "pico", "server", f"--admin.bind-addr=127.0.0.1:{port}", f"--proxy.bind-addr={address}",
-        f"--upstream.bind-addr={address}", f"--cluster.gossip.bind-addr={address}", stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    flags = [f"--{name}.bind-addr=127.0.0.1:0" for name in ("proxy", "upstream", "cluster.gossip")]
+    command = [sys.executable, "-m", "pico", "server", f"--admin.bind-addr=127.0.0.1:{port}", *flags]
+    server = Process(*command, stderr=subprocess.DEVNULL)
     wait_for_health(port)
     print(f"start    /health after {server.cpu_s():.2f} CPU s (budget 0.5)")
     server.stop()
-    help_cpu = subprocess.run(
-        [sys.executable, "-c", "import os, subprocess, sys;"
-         "subprocess.run([sys.executable, '-m', 'pico', '--help'], stdout=subprocess.DEVNULL, check=True);"
-         "print(sum(os.times()[2:4]))"], capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    help_cpu = subprocess.run([sys.executable, "-c", HELP_CPU], capture_output=True, text=True, check=True)
     print(f"start    pico --help {float(help_cpu.stdout):.2f} CPU s (budget 0.25)")
 
 

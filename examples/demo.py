@@ -17,7 +17,7 @@ ENDPOINT = "demo"
 class Service(http.server.BaseHTTPRequestHandler):
     """The service without a public address: it greets, and shows what it was sent."""
 
-    def do_GET(self):  # noqa: N802 - the name http.server wants
+    def do_GET(self):
         """Answer with what the request looked like here."""
         lines = [f"Hello from a service that only the agent can reach. You asked for {self.path}.", ""]
         body = "\n".join(lines + [f"{name}: {value}" for name, value in self.headers.items()] + [""]).encode()
@@ -68,7 +68,9 @@ def main():
     agent = None
     try:
         wait_for(server, "ready")
-        agent = pico("agent", "http", ENDPOINT, str(service.server_port), f"--connect.url=http://{ADDRESSES['upstream']}")
+        agent = pico(
+            "agent", "http", ENDPOINT, str(service.server_port), f"--connect.url=http://{ADDRESSES['upstream']}"
+        )
         wait_for(agent, "endpoint registered")
         url = f"http://{ADDRESSES['proxy']}/hello"
         request = urllib.request.Request(url, headers={"x-pico-endpoint": ENDPOINT})

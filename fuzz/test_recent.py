@@ -20,7 +20,9 @@ lines = st.one_of(
     st.binary(max_size=20),
 )
 fields = st.lists(
-    st.sampled_from([b"Host: h\r\n", b"Connection: close\r\n", b"X: y HTTP/1.1\r\n", b"Content-Length: 3\r\n", b"bad\r\n"]),
+    st.sampled_from(
+        [b"Host: h\r\n", b"Connection: close\r\n", b"X: y HTTP/1.1\r\n", b"Content-Length: 3\r\n", b"bad\r\n"]
+    ),
     max_size=4,
 ).map(b"".join)
 heads = st.builds(lambda line, rest: line + rest + b"\r\n", lines, fields)

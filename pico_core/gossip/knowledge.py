@@ -106,7 +106,8 @@ class Knowledge:
     def lives(self, member: Member, now: float, asked_at: float | None = None) -> None:
         """A node has proved to live, and to hear us. Who had its address before is gone.
 
-        An answer that may be old, to a question of before it was found dead (``asked_at``), brings nobody back.
+        An answer that may be old, to a question of before it was found dead (``asked_at``), brings nobody back, nor
+        does a late one from a process whose address an active node has by now.
         """
         member.answered_at = now
         if not member.verified:
@@ -115,13 +116,16 @@ class Knowledge:
             if older is not None and older.status is Status.ACTIVE:
                 self.unreachable(older, "another node answers at its address", now)
         self._failure.answered(member.id)
-        if member.status is Status.UNREACHABLE and (asked_at is None or asked_at > member.status_at):
+        if member.status is not Status.UNREACHABLE or self._members.is_replaced(member):
+            return
+        if asked_at is None or asked_at > member.status_at:
             self._members.reachable(member, now)
             self._accused(member, unpack_accusations(member.state.value(SILENT_KEY) or ""), now)
 
     def unreachable(self, member: Member, reason: str, now: float) -> None:
         """A node counts as dead from now on."""
         self._members.unreachable(member, reason, now)
+        member.owes = False
         self._gone(member)
 
     def hint(self, node_id: str, dead: Member | Grave, now: float) -> None:

@@ -320,6 +320,11 @@ class Members:
         member = self.by_address.get(address)
         return member is not None and member.status is not Status.UNREACHABLE
 
+    def is_replaced(self, member: Member) -> bool:
+        """Return whether another node, which is active, has this node's address."""
+        owner = self.by_address.get((member.host, member.port), member)
+        return owner is not member and owner.status is Status.ACTIVE
+
     def haunting(self, now: float) -> list[str]:
         """Return the buried nodes that somebody has listed as alive just now."""
         found = []

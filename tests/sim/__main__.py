@@ -24,9 +24,7 @@ def run_seed(seed: int, minutes: float = 1.0, *, trace: bool = False, digest: bo
 
 def run_stage(name: str, seed: int, *, trace: bool = False) -> dict[str, float]:
     """Play one named scenario."""
-    world = World(
-        seed, replay=f"python -m tests.sim --stage {name} --seed {seed}", show=print if trace else None
-    )
+    world = World(seed, replay=f"python -m tests.sim --stage {name} --seed {seed}", show=print if trace else None)
     return STAGES[name](world)
 
 

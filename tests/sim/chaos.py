@@ -1,4 +1,4 @@
-"""Random histories: a deployment, faults and operations, all drawn from the seed; then rest, and everything in order."""
+"""Random histories: a deployment, faults and operations, all drawn from the seed; then rest, and order again."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -117,7 +117,7 @@ class Chaos:
         world.run(20.0)  # what was planned while faults lasted has happened by now
         world.run_until("all processes back", self._missing, STOP_S, 1.0)
         world.run_until("everything in order", self._checks.rest_problem, REST_S, 0.2)
-        world.run_until("the balancer too", self._checks.everything_problem, 10.0, 0.2)
+        world.run_until("the balancer too", self._checks.order_problem, 10.0, 0.2)
         world.run(4.0)
         for client in deployment.clients:
             client.stop()

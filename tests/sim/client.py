@@ -1,4 +1,4 @@
-"""The people: HTTP clients that keep connections alive, and TCP clients of a forwarder. Each keeps a log of outcomes."""
+"""The people: HTTP clients that keep connections alive, and TCP clients of a forwarder. Both log every outcome."""
 
 import random
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ from pico_core.timers import Timer
 from tests.sim.origin import pattern
 from tests.sim.process import Process
 from tests.sim.world import World
+
+MISDIRECTED = 421
 
 IDLE_S = 20.0
 """A connection that was not used for this long is not used again."""
@@ -315,6 +317,8 @@ class _Connection:
     def _check(self, request: Request, response: h11.Response) -> None:
         """Everything about a good response must be that of this request."""
         world = self._client.world
+        if response.status_code == MISDIRECTED:
+            raise world.violation(f"{request} was answered with what only nodes may see")
         if response.status_code != 200:
             return
         fields = dict(response.headers)

@@ -9,7 +9,8 @@ from pico_core.boundary import Exit, Log
 from pico_core.config.agent import AgentConfig, AgentConnectConfig, ListenerConfig
 from pico_core.config.forward import ForwardConfig, ForwardConnectConfig, PortConfig
 from pico_core.config.server import ClusterConfig, ServerConfig
-from pico_core.config.values import Address, Origin as OriginAddress
+from pico_core.config.values import Address
+from pico_core.config.values import Origin as OriginAddress
 from pico_core.forward.node import ForwardNode
 from pico_core.server.node import ServerNode, State
 from tests.sim.balancer import Balancer
@@ -299,9 +300,7 @@ class Deployment:
 
     # --- clients ---
 
-    def add_client(
-        self, endpoints: Sequence[str], load: Load, targets: Sequence[str] = ("pico",)
-    ) -> HttpClient:
+    def add_client(self, endpoints: Sequence[str], load: Load, targets: Sequence[str] = ("pico",)) -> HttpClient:
         """Start an HTTP client; ``targets`` are names or addresses whose proxy port it uses in turn."""
         number = 1_000_000 * (len(self.clients) + 1)
         client = HttpClient(

@@ -181,9 +181,7 @@ class Names:
                 found = addresses
         return found
 
-    def look_up(
-        self, name: str, asker: str, timeout_s: float, answer: Callable[[tuple[str, ...], str], None]
-    ) -> None:
+    def look_up(self, name: str, asker: str, timeout_s: float, answer: Callable[[tuple[str, ...], str], None]) -> None:
         """Call ``answer(addresses, error)`` later; exactly one of the two is empty."""
         world, faults = self._world, self.faults
         if world.chance(faults.silence):

@@ -4,7 +4,7 @@ import random
 
 import h11
 
-from pico_core.boundary import Listen, ShutdownRequested, Exit
+from pico_core.boundary import Exit, Listen, ShutdownRequested
 from pico_core.channel import Payload, TcpChannel
 from pico_core.node import Node
 from tests.sim.world import World

@@ -1,4 +1,4 @@
-"""The third driver: runs a node machine under virtual time, and checks that the machine keeps its side of the contract."""
+"""The third driver: runs a node machine under virtual time, and checks that it keeps its side of the contract."""
 
 import itertools
 import traceback
@@ -43,6 +43,7 @@ from pico_core.boundary import (
 )
 from tests.sim.network import Host, Network
 from tests.sim.tcp import Dial, End
+from tests.sim.world import Violation
 
 SOCKET_BUFFER_DATAGRAMS = 256
 """What waits in the socket of a process that does not run: 208 KiB with the kernel's overhead for each datagram."""
@@ -271,7 +272,9 @@ class Process:
             self._known_gone[event.connection] = self._world.now
         try:
             self.machine.handle(event, self._local(self._world.now))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the machine must not raise it
+        except Violation:
+            raise
+        except Exception as error:  # whatever it is, the machine must not raise it
             raise self._violation(f"raised {error!r} on {describe(event)}\n{traceback.format_exc()}") from error
 
     def _finish_turn(self) -> None:
@@ -296,7 +299,7 @@ class Process:
     def _polled(self, poll: Callable[[], Command | None]) -> Command | None:
         try:
             return poll()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the machine must not raise it
+        except Exception as error:  # whatever it is, the machine must not raise it
             raise self._violation(f"raised {error!r} when polled\n{traceback.format_exc()}") from error
 
     def _arm(self) -> None:
@@ -321,7 +324,7 @@ class Process:
             raise self._violation(f"keeps its deadline at {at} in spite of ticks")
         self.enqueue(_TICK)
 
-    def _violation(self, text: str) -> AssertionError:
+    def _violation(self, text: str) -> Violation:
         return self._world.violation(f"{self.name} {text}")
 
     # --- commands ---
@@ -332,9 +335,7 @@ class Process:
     def _listen_datagram(self, command: ListenDatagram) -> None:
         self._bind(command.listener, command.port, self.host.datagrams, is_datagram=True)
 
-    def _bind(
-        self, listener: str, port: int, bound: dict[int, tuple["Process", str]], *, is_datagram: bool
-    ) -> None:
+    def _bind(self, listener: str, port: int, bound: dict[int, tuple["Process", str]], *, is_datagram: bool) -> None:
         if port in bound:
             self._late.append(ListenFailed(listener, "address already in use"))
             return
@@ -370,8 +371,9 @@ class Process:
         """A connection may be gone without the machine's knowledge, but it must have been there."""
         number = command.connection
         late = any(isinstance(each, ConnectionLost) and each.connection == number for each in self._late)
-        queued = any(isinstance(each, (ConnectionLost, ConnectFailed)) and each.connection == number
-                     for each in self._queue)
+        queued = any(
+            isinstance(each, (ConnectionLost, ConnectFailed)) and each.connection == number for each in self._queue
+        )
         if not late and not queued:
             raise self._violation(f"names a connection that never was: {describe(command)}")
 

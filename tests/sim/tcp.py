@@ -89,6 +89,11 @@ class End:
         self._backoff_s = RETRANSMIT_S
         self._fin_put = False
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether the other end is gone, or bytes wait for a retransmission: no good place for a request."""
+        return self.peer.gone or self._blocked_at >= 0 or self.peer._blocked_at >= 0
+
     def not_before(self, at: float) -> None:
         """Let nothing arrive before ``at``: the peer does not know of the connection yet."""
         self._last_arrival_at = at

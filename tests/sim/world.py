@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Violation(AssertionError):
+class Violation(AssertionError):  # noqa: N818 - it is no error, it is a finding
     """Something that must never happen has happened. The text ends with the command that replays it."""
 
 

@@ -10,7 +10,6 @@ from pico_asyncio.sockets import HIGH_WATER_BYTES, reset_on_close
 from pico_core.boundary import EofReceived, Input, Received, WritingPaused, WritingResumed
 from pico_core.errors import LocalProtocolError
 
-
 BULK_BYTES = 131_072
 """uvloop reads up to 256,000 bytes at once, and after a full read again, up to 32 times, before our turn would end."""
 

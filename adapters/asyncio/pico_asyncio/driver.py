@@ -59,7 +59,7 @@ _TURNS_TO_OPEN: Final = 3
 """Turns from ``accept`` to ``connection_made``: one for the task, one for the loop's callback, one to be sure."""
 
 _TURNS_TO_CLOSE: Final = 100
-"""Turns until closed transports are lost: one or two, but uvloop forgets those that were cancelled while they opened."""
+"""Turns until closed transports are lost: one or two, but uvloop forgets those cancelled while they opened."""
 
 _TICK: Final = Tick()
 _SHUTDOWN: Final = ShutdownRequested()

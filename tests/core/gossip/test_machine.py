@@ -503,6 +503,9 @@ def test_another_name_at_the_same_address_ends_the_older_one():
     assert events(drain(first)) == []
     first.receive_datagram(wire.delta_head("b2", B), "10.0.0.2", 8003, 0.4)
     assert events(drain(first)) == [NodeUnreachable("b", "another node answers at its address")]
+    first.receive_datagram(digest("b", B, DigestEntry("b", B, 2, False)), "10.0.0.2", 8003, 0.5)
+    first.receive_datagram(wire.delta_head("b", B), "10.0.0.2", 8003, 0.5)
+    assert events(drain(first)) == []
 
 
 def test_the_same_name_at_another_address():
@@ -655,7 +658,11 @@ def test_a_verdict_waits_for_a_second_opinion():
     agrees = Entry("_internal:pico:silent", "b", 2, True, False)
     first.receive_datagram(delta("c", C, "c", C, agrees), "10.0.0.3", 8003, 5.0)
     assert events(pass_time(5.0, 5.3)) == [NodeUnreachable("b", "does not answer")]
+    first.receive_datagram(wire.delta_head("b", B), "10.0.0.2", 8003, 5.4)  # a late one
+    assert events(drain(first)) == []
+    first.receive_datagram(digest("b", B, DigestEntry("b", B, 2, False)), "10.0.0.2", 8003, 5.4)
     first.receive_datagram(wire.delta_head("b", B), "10.0.0.2", 8003, 5.4)
+    assert events(drain(first)) == [NodeReachable("b")]
     pass_time(5.4, 5.6)
     assert {each.key: each.value for each in first.entries("a")}["_internal:pico:silent"] == ""
 
