@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 
 from pico_core.config.values import Address
-from pico_core.gossip.entropy import Entropy
+from pico_core.entropy import Entropy
 
 
 class Status(Enum):

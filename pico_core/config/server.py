@@ -1,6 +1,6 @@
 """The configuration of ``pico server``: every key, its default, and why."""
 
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from pico_core.config.declare import (
     ADVERTISED_ADDRESS,
@@ -19,6 +19,7 @@ from pico_core.config.declare import (
 )
 from pico_core.config.logs import AccessLogConfig, LogConfig
 from pico_core.config.values import Address
+from pico_core.entropy import Entropy
 from pico_core.errors import ConfigError
 
 _ADVERTISED_WHY = "Empty: the bind address if it names an IP address, else the private IP address of this machine."
@@ -239,15 +240,10 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     ] = 5.0
 
 
-class Entropy(Protocol):
-    """Where random choices come from; ``random.Random`` satisfies it."""
-
-    def choice(self, seq: str, /) -> str:
-        """Return one character of ``seq``."""
-
-
 def draw_node_id(cluster: ClusterConfig, entropy: Entropy) -> str:
     """Return the ID of this run of a node: the configured one, or the prefix and random characters."""
     if cluster.node_id:
         return cluster.node_id
-    return cluster.node_id_prefix + "".join(entropy.choice(_NODE_ID_CHARACTERS) for _ in range(RANDOM_LENGTH))
+    return cluster.node_id_prefix + "".join(
+        _NODE_ID_CHARACTERS[int(entropy.random() * len(_NODE_ID_CHARACTERS))] for _ in range(RANDOM_LENGTH)
+    )

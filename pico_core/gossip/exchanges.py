@@ -5,9 +5,9 @@ See ``streams`` for one exchange. Here is which to open when, and what to do wit
 
 from collections.abc import Callable
 
+from pico_core.entropy import Entropy
 from pico_core.gossip import wire
 from pico_core.gossip.counters import Counters
-from pico_core.gossip.entropy import Entropy
 from pico_core.gossip.events import Exchange, LeaveDone, Output
 from pico_core.gossip.knowledge import Knowledge
 from pico_core.gossip.members import Member, Members, Status

@@ -15,11 +15,11 @@ from collections import deque
 from collections.abc import Sequence
 
 from pico_core.boundary import SendDatagram
+from pico_core.entropy import Entropy
 from pico_core.errors import LocalProtocolError
 from pico_core.gossip import wire
 from pico_core.gossip.address import plain_host, split_address
 from pico_core.gossip.counters import Counters, NodeSnapshot
-from pico_core.gossip.entropy import Entropy
 from pico_core.gossip.events import LISTENER, Lookup, Output
 from pico_core.gossip.exchanges import Exchanges
 from pico_core.gossip.failure import FailureDetector, pack_accusations

@@ -21,9 +21,9 @@ them from learning of them. Graves are remembered for an hour after they were la
 from collections.abc import Callable, Iterable
 from enum import Enum
 
+from pico_core.entropy import Entropy
 from pico_core.gossip import wire
 from pico_core.gossip.address import is_literal, literal_address, plain_host, split_address
-from pico_core.gossip.entropy import Entropy
 from pico_core.gossip.events import Event, NodeForgotten, NodeJoined, NodeLeft, NodeReachable, NodeUnreachable
 from pico_core.gossip.state import Budget, NodeState
 

@@ -7,8 +7,8 @@ addresses never count, neither the advertised one nor those that turned out to b
 
 from collections.abc import Callable, Sequence
 
+from pico_core.entropy import Entropy
 from pico_core.gossip.address import is_literal, plain_host, split_address
-from pico_core.gossip.entropy import Entropy
 
 LOOKUP_INTERVAL_S = 10.0
 FIRST_LOOKUP_INTERVAL_S = 1.0

@@ -8,8 +8,8 @@ from pico_core.cluster.rebalance import tunnels_to_shed
 from pico_core.cluster.view import ClusterView, Status
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
+from pico_core.entropy import Entropy
 from pico_core.gossip.address import split_address
-from pico_core.gossip.entropy import Entropy
 from pico_core.gossip.events import (
     Exchange,
     LeaveDone,
