@@ -14,7 +14,7 @@ from tests.sim import gossip_targets
 from tests.sim.gossip_sim import Cluster, Faults, ViolationError
 from tests.sim.gossip_storm import SOMETIMES, Storm
 
-STORMS = range(50)
+STORMS = range(100)
 UNLUCKY = (162, 201, 400, 664, 842, 1117)
 """Histories that once broke an invariant: late answers brought the dead back, the buried were not found dead again."""
 
