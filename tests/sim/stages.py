@@ -183,7 +183,7 @@ def _kill_one_of_two(world: World, *, dark: bool) -> Figures:
     _finish(world, client)
     failed = [request for request in client.requests if request.outcome != "ok"]
     for request in failed:
-        if request.method == "GET" and request.outcome != "cut" or request.began_at > killed_at + UNREACHABLE_S:
+        if (request.method == "GET" and request.outcome != "cut") or request.began_at > killed_at + UNREACHABLE_S:
             raise world.violation(f"could have been retried: {request}")
     slowest_s = max(each.ended_at - each.began_at for each in client.requests)
     last_s = max((request.ended_at - killed_at for request in failed), default=0.0)
