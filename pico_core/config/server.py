@@ -156,7 +156,7 @@ class GossipConfig(Section, frozen=True, kw_only=True):
     max_packet_size: Annotated[
         int,
         Key(
-            whole_number(512, 65507),
+            whole_number(1200, 65507),
             "The longest gossip datagram, in bytes.",
             "1400 passes an Ethernet with room for tunnels' headers, without fragments.",
         ),

@@ -56,6 +56,7 @@ class Cluster:
             default_port=config.cluster.gossip.bind_addr.port or addresses["gossip"].port,
             interval_s=config.cluster.gossip.interval_s,
             max_packet_bytes=config.cluster.gossip.max_packet_size,
+            is_name_fixed=bool(config.cluster.node_id),
         )
         self.addresses = addresses
         self.view = ClusterView(entropy, self.gossip.can_forward)

@@ -105,9 +105,9 @@ def _bind(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not everywhere)
         if kind is socket.SOCK_STREAM:
-            # A restarted node takes its port back at once; accepted connections inherit TCP_NODELAY from here.
+            # A restarted node takes its port back at once; accepted connections inherit the other options from here.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _set_tcp_options(bound)
         bound.bind(address)
         if kind is socket.SOCK_STREAM:
             bound.listen(BACKLOG)
@@ -126,8 +126,17 @@ def start_connect(family: int) -> socket.socket:
     """Return a new non-blocking TCP socket to connect with. Raises ``OSError``."""
     connecting = socket.socket(family, socket.SOCK_STREAM)
     connecting.setblocking(False)
-    connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    _set_tcp_options(connecting)
     return connecting
+
+
+def _set_tcp_options(endpoint: socket.socket) -> None:
+    """Send small writes at once, and find out within a minute when the peer's machine is gone without a word."""
+    endpoint.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):  # not every system has all of them
+            endpoint.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def reset_on_close(connection: socket.socket) -> None:
