@@ -5,7 +5,7 @@ A scenario takes a ``World`` and returns its figures; a broken bound is a ``Viol
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from tests.sim.checks import Checks
 from tests.sim.client import HttpClient, Load, Request
@@ -252,7 +252,7 @@ def restart_all_at_once(world: World) -> Figures:
 
 
 def many_endpoints(world: World) -> Figures:
-    """25 nodes with 400 endpoints each, and 500 registrations or removals a second: traffic, and time to spread."""
+    """25 nodes with 400 endpoints each, and 500 registrations and removals a second: traffic, and time to spread."""
     return _many_endpoints(world, nodes=25, endpoints=400, changes_per_s=500, duration_s=4.0)
 
 
@@ -268,15 +268,21 @@ def _many_endpoints(world: World, nodes: int, endpoints: int, changes_per_s: int
     loaded_s = world.run_until("all endpoints everywhere", lambda: _spread_problem(deployment, nodes * endpoints), 60.0)
     sent_before = sum(server.process.sent_bytes for server in servers)
     began_at = world.now
-    waiting: list[tuple[float, str, int]] = []
+    waiting: list[Change] = []
     spread_s: list[float] = []
+    removed = dict.fromkeys(range(nodes), 0)
     changes = 0
     while world.now - began_at < duration_s:
         slot = world.random.randrange(nodes)
-        endpoint = f"node-{slot}-new-{changes // 2:05d}"
-        _set_endpoint(deployment, slot, endpoint, 1)
-        if changes % 10 == 0:
-            waiting.append((world.now, endpoint, slot))
+        is_new = changes % 2 == 0
+        if is_new:
+            endpoint = f"node-{slot}-new-{changes:05d}"
+        else:
+            endpoint = f"node-{slot}-endpoint-{removed[slot]:05d}"
+            removed[slot] += 1
+        _set_endpoint(deployment, slot, endpoint, 1 if is_new else 0)
+        if changes % 5 == 0:
+            waiting.append(Change(world.now, endpoint, slot, is_new))
         changes += 1
         world.run(1.0 / changes_per_s)
         waiting = _note_spread(deployment, waiting, spread_s, world.now)
@@ -284,7 +290,7 @@ def _many_endpoints(world: World, nodes: int, endpoints: int, changes_per_s: int
     world.run(2.0)
     waiting = _note_spread(deployment, waiting, spread_s, world.now)
     if waiting:
-        raise world.violation(f"{waiting[0][1]} is not known everywhere")
+        raise world.violation(f"what became of {waiting[0].endpoint} is not known everywhere")
     spread_s.sort()
     return {
         "changes": changes,
@@ -312,23 +318,30 @@ def _spread_problem(deployment: Deployment, total: int) -> str:
     return ""
 
 
-def _note_spread(
-    deployment: Deployment, waiting: list[tuple[float, str, int]], spread_s: list[float], now: float
-) -> list[tuple[float, str, int]]:
+class Change(NamedTuple):
+    """A registration or removal on its way to all nodes."""
+
+    at: float
+    endpoint: str
+    slot: int
+    is_new: bool
+
+
+def _note_spread(deployment: Deployment, waiting: list[Change], spread_s: list[float], now: float) -> list[Change]:
     still = []
-    for at, endpoint, slot in waiting:
-        if all(_knows(deployment, server.slot, endpoint, slot) for server in deployment.alive()):
-            spread_s.append(now - at)
+    for change in waiting:
+        if all(_knows(deployment, server.slot, change) for server in deployment.alive()):
+            spread_s.append(now - change.at)
         else:
-            still.append((at, endpoint, slot))
+            still.append(change)
     return still
 
 
-def _knows(deployment: Deployment, observer: int, endpoint: str, slot: int) -> bool:
+def _knows(deployment: Deployment, observer: int, change: Change) -> bool:
     cluster = deployment.servers[observer].node.cluster
     assert cluster is not None
-    seen = cluster.view.get(deployment.servers[slot].id)
-    return observer == slot or (seen is not None and endpoint in seen.endpoints)
+    seen = cluster.view.get(deployment.servers[change.slot].id)
+    return observer == change.slot or (seen is not None and (change.endpoint in seen.endpoints) is change.is_new)
 
 
 # --- what scenarios share ---
