@@ -1,0 +1,40 @@
+"""A node above its share asks agents to go elsewhere; dead and draining nodes are no elsewhere."""
+
+import pytest
+from msgspec.structs import replace
+
+from pico_core.cluster.view import Status
+from pico_core.config.server import RebalanceConfig, ServerConfig
+from pico_core.server.node import ServerNode
+from tests.play import GoAway, Play, server_play
+
+CONFIG = ServerConfig(upstream=replace(ServerConfig().upstream, rebalance=RebalanceConfig(threshold=0.2, min_conns=2)))
+
+
+def four_tunnels() -> Play:
+    play = server_play(CONFIG)
+    for connection in (1, 3, 5, 7):
+        play.agent_registers(connection, "e1", (b"x-pico-instance", b"%d" % connection))
+    machine = play.machine
+    assert isinstance(machine, ServerNode)
+    assert machine.cluster is not None
+    machine.cluster.view.add("other", "192.0.2.20")
+    return play
+
+
+def test_an_empty_node_gets_a_share() -> None:
+    play = four_tunnels() >> 1.5
+    assert [each for each in play.take() if isinstance(each, GoAway)] == [GoAway(1)]
+
+
+@pytest.mark.parametrize("status", [Status.UNREACHABLE, Status.LEFT])
+def test_a_node_that_is_gone_gets_none(status: Status) -> None:
+    play = four_tunnels()
+    machine = play.machine
+    assert isinstance(machine, ServerNode)
+    assert machine.cluster is not None
+    other = machine.cluster.view.get("other")
+    assert other is not None
+    other.status = status
+    play >> 5.0
+    assert not any(isinstance(each, GoAway) for each in play.take())
