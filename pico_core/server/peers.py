@@ -76,7 +76,7 @@ class Peers:
         pool.send(exchange, fields, now, self._unreachable, fresh=bool(exchange.head.upgrade))
 
     def finished(self, exchange: Exchange) -> None:
-        """An exchange that was forwarded is over."""
+        """An exchange is over, whether it was ever forwarded or not."""
         self._exchanges.pop(exchange, None)
 
     def unreachable(self, peer: RemoteNode, now: float) -> None:

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from pico_core.channel import TcpChannel
-from pico_core.cluster.view import RemoteNode
 from pico_core.config.server import ServerConfig
 from pico_core.http.head import HeadLimits, MessageError
 from pico_core.proxy.access_log import AccessLogger
@@ -64,10 +63,7 @@ class ProxyService:
             self._route(exchange, now)
 
     def _route(self, exchange: Exchange, now: float) -> None:
-        exchange.route = tunnel = self._registry.choose(exchange.endpoint, exchange.avoid)
-        upstream = tunnel.acquire() if tunnel is not None else None
-        if upstream is None:
-            upstream = self._acquire(exchange, fresh=False)
+        upstream = self._acquire(exchange, fresh=False)
         if upstream is None:
             self._route_to_node(exchange, now)
             return
@@ -139,7 +135,7 @@ class ProxyService:
     def finished(self, exchange: Exchange, now: float) -> None:
         """Count and log an exchange that is over."""
         self._metrics.requests_in_flight -= 1
-        if isinstance(exchange.route, RemoteNode) and self._node.cluster is not None:
+        if self._node.cluster is not None:  # it may have been forwarded before its last try, wherever that went
             self._node.cluster.peers.finished(exchange)
         self._metrics.request(exchange, now)
         if self._access_log is not None:

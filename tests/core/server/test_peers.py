@@ -262,3 +262,12 @@ def test_a_post_waits_for_a_node_that_seems_dead() -> None:
     assert peer is not None
     machine.cluster.peers.unreachable(peer, play.now)
     assert play << Nothing()
+
+
+def test_nothing_is_kept_of_a_request_that_was_forwarded_in_vain() -> None:
+    play = asked() >> Received(FIRST, MISDIRECTED) << Abort(FIRST) << NO_UPSTREAM
+    assert play
+    machine = play.machine
+    assert isinstance(machine, ServerNode)
+    assert machine.cluster is not None
+    assert not machine.cluster.peers._exchanges
