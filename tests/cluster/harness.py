@@ -169,6 +169,15 @@ class Node:
                 active.discard(record["node"])
         return active
 
+    def upstreams(self) -> int:
+        """Return how many upstreams this node knows of in the whole cluster."""
+        with Wire(self.reach(self.place.admin)) as wire:
+            fields = "Connection: close\r\n"
+            wire.send(f"GET /status/cluster/nodes HTTP/1.1\r\nHost: {self.place.host}\r\n{fields}\r\n".encode())
+            head, body = receive_response(wire)
+        assert head.status == 200
+        return sum(row["upstreams"] for row in json.loads(body))
+
     def await_stop(self) -> None:
         """Wait for the end of a node that was asked to stop; hold all it ever wrote against it."""
         self.process.await_stop()
@@ -230,6 +239,10 @@ class Cluster:
         views = [(node.id, node.members()) for node in self.nodes if node.process.alive]
         wait_until(self.is_whole, f"one cluster, of {views}", timeout_s)
         return time.monotonic() - began_at
+
+    def await_upstreams(self, count: int) -> None:
+        """Wait until every node knows of that many upstreams, as it must before one may go at no cost."""
+        wait_until(lambda: all(node.upstreams() == count for node in self.nodes), f"{count} upstreams on all nodes")
 
     def close(self) -> None:
         """Stop everything that runs; all of it must leave well. The resources go last, even if something does not."""

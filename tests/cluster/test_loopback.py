@@ -106,14 +106,13 @@ def test_rolling_restarts_behind_haproxy_for_long(runtime: str, tmp_path: Path) 
     [(2, 200), pytest.param(30, 700, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
 )
 def test_an_agent_restarts_while_another_serves(three: Cluster, rounds: int, each: int) -> None:
-    nodes = places(three)
-    with echo_origin() as (origin, path), Balancer(nodes) as balancer:
+    with echo_origin() as (origin, path), Balancer(places(three)) as balancer:
         agents = [three.agent(balancer.upstream, "e1", (LOCAL, origin.port)) for _ in range(2)]
-        for place in nodes:
-            wait_until(lambda place=place: request(place.proxy_port, "e1", path)[0].status == 200, "a route")
         with Load("e1", path, [balancer.proxy]) as load:
             for number in range(rounds):
+                three.await_upstreams(2)
                 agents[number % 2].stop()
+                three.await_upstreams(1)
                 agents[number % 2] = three.agent(balancer.upstream, "e1", (LOCAL, origin.port))
                 load.go_on(each)
         load.report(f"{rounds} restarts of agents")
@@ -145,7 +144,7 @@ def test_a_node_is_killed_while_another_has_a_tunnel_too(three: Cluster) -> None
     with echo_origin() as (origin, path):
         for node in (holder, other):
             three.agent(node.place.upstream, "e1", (LOCAL, origin.port))
-        wait_until(lambda: request(entry.place.proxy_port, "e1", path)[0].status == 200, "a route")
+        three.await_upstreams(2)
         with Load("e1", path, [entry.place.proxy], clients=8, pause_s=0.001, methods=["GET"]) as load:
             load.go_on(500)
             holder.process.kill()
@@ -162,8 +161,7 @@ def test_a_paused_node_comes_back(three: Cluster) -> None:
         for node in (paused, other):
             three.agent(node.place.upstream, "e1", (LOCAL, origin.port))
         addresses = [entry.place.proxy, other.place.proxy]
-        for _, port in addresses:
-            wait_until(lambda port=port: request(port, "e1", path)[0].status == 200, "a route")
+        three.await_upstreams(2)
         with Load("e1", path, addresses) as during:
             during.go_on(100)
             paused.process.signal(signal.SIGSTOP)
