@@ -10,14 +10,20 @@ from pico_asyncio.sockets import HIGH_WATER_BYTES, reset_on_close
 from pico_core.boundary import EofReceived, Input, Received, WritingPaused, WritingResumed
 from pico_core.errors import LocalProtocolError
 
-BULK_BYTES = 131_072
-"""uvloop reads up to 256,000 bytes at once, and after a full read again, up to 32 times, before our turn would end."""
+LARGE_BYTES = 16_384
+"""Only reads from this size on are counted: many small ones are little in all."""
+
+MAX_TURN_BYTES = 131_072
+"""What large reads may bring in a turn. uvloop reads up to 256,000 bytes at once, and after a full read again, up to 32
+times, from one connection; all that would wait for the end of the turn, and nobody could ask for a pause before."""
 
 
 class Owner(Protocol):
     """What a connection needs of its driver."""
 
     receive_buffer: memoryview
+    turn_bytes: int
+    """What large reads brought in this turn; zero again when it ends."""
 
     def opened(self, connection: "Connection") -> None:
         """Give a connection that was opened its number and tell the machine."""
@@ -26,13 +32,10 @@ class Owner(Protocol):
         """Tell the machine that a connection is gone."""
 
     def hand_over(self, event: Input) -> None:
-        """Give the machine one input."""
+        """Give the machine one input, at the end of the turn."""
 
     def end_turn(self) -> None:
-        """Carry out what the machine wants done by now."""
-
-    def hand_over_safely(self, event: Input) -> None:
-        """Give the machine one input that may come up while commands are carried out."""
+        """End the turn now."""
 
 
 class Connection(asyncio.BaseProtocol):
@@ -73,11 +76,11 @@ class Connection(asyncio.BaseProtocol):
 
     def pause_writing(self) -> None:
         """Note that the transport holds more than the high-water mark (called from within ``write``)."""
-        self.owner.hand_over_safely(WritingPaused(self.number))
+        self.owner.hand_over(WritingPaused(self.number))
 
     def resume_writing(self) -> None:
         """Note that the transport has drained below the low-water mark."""
-        self.owner.hand_over_safely(WritingResumed(self.number))
+        self.owner.hand_over(WritingResumed(self.number))
 
     # --- what the machine commands ---
 
@@ -145,9 +148,13 @@ class StreamConnection(Connection, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what was read; after much of it, end the turn, since libuv reads on unless it is told to stop."""
-        self.owner.hand_over(Received(self.number, data))
-        if len(data) >= BULK_BYTES:
-            self.owner.end_turn()
+        owner = self.owner
+        owner.hand_over(Received(self.number, data))
+        size = len(data)
+        if size >= LARGE_BYTES:
+            owner.turn_bytes += size
+            if owner.turn_bytes >= MAX_TURN_BYTES:
+                owner.end_turn()
 
     def send_pieces(self, pieces: tuple[bytes | memoryview, ...]) -> None:
         """Send with one ``writev``, without joining."""

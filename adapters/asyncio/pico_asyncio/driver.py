@@ -1,9 +1,10 @@
 """The asyncio driver: carries out the commands of a node machine and tells it what happened.
 
-One turn: the loop calls the protocol callbacks of everything that is ready, each hands its input to the machine at
-once, and the first of them schedules one ``_flush`` behind them. The flush drains ``poll()`` through a table from
-command type to method and looks at ``deadline()``. So the inputs of a turn are polled for once, however many they
-are, and no event makes a task, a future, a closure or a timer of its own.
+One turn: the loop calls the protocol callbacks of everything that is ready, each leaves its input in a list, and the
+first of them schedules one ``end_turn`` behind them. That gives all inputs to the machine, drains ``poll()`` through a
+table from command type to method, and looks at ``deadline()``. So the inputs of a turn are polled for once, however
+many they are; the kernel's code and ours take turns once and not for every input, which spares both the caches they
+share; and no event makes a task, a future, a closure or a timer of its own.
 """
 
 import asyncio
@@ -98,6 +99,7 @@ class _Driver:
     def __init__(self, loop: asyncio.AbstractEventLoop, machine: NodeMachine, sink: Sink) -> None:
         self.exit: asyncio.Future[Exit] = loop.create_future()
         self.receive_buffer = memoryview(bytearray(sockets.RECEIVE_BUFFER_BYTES))
+        self.turn_bytes = 0
         self._loop = loop
         self._time = loop.time
         self._call_soon = loop.call_soon
@@ -112,9 +114,8 @@ class _Driver:
         self._resolver = Resolver(loop)
         self._tasks: set[asyncio.Task[None]] = set()
         self._signals: tuple[signal.Signals, ...] = ()
-        self._flush_due = False
-        self._draining = False
-        self._late: list[Input] = []
+        self._inputs: list[Input] = []
+        self._turn_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._armed_at = math.inf
         self._perform: dict[type, Callable[[Any], None]] = {
@@ -146,7 +147,7 @@ class _Driver:
     async def stop(self) -> None:
         """Close everything and wait until it is closed; the machine hears nothing of it."""
         self._handle = _ignore
-        self._flush_due = True
+        self._turn_due = True
         for number in self._signals:
             self._loop.remove_signal_handler(number)
         if self._timer is not None:
@@ -172,21 +173,11 @@ class _Driver:
     # --- inputs ---
 
     def hand_over(self, event: Input) -> None:
-        """Give the machine one input; its commands are fetched at the end of the turn."""
-        if not self._flush_due:
-            self._flush_due = True
+        """Keep one input for the machine, which gets it at the end of the turn."""
+        self._inputs.append(event)
+        if not self._turn_due:
+            self._turn_due = True
             self._call_soon(self.end_turn)
-        try:
-            self._handle(event, self._time())
-        except Exception as error:  # noqa: BLE001 - a bug in the machine: without this the loop would only log it
-            self._fail(error)
-
-    def hand_over_safely(self, event: Input) -> None:
-        """Do as ``hand_over``, but while commands are carried out keep the input for when they all are."""
-        if self._draining:
-            self._late.append(event)
-        else:
-            self.hand_over(event)
 
     def opened(self, connection: Connection) -> None:
         """Announce a connection under its number, unless nobody wants it any more."""
@@ -211,27 +202,25 @@ class _Driver:
     # --- the end of a turn ---
 
     def end_turn(self) -> None:
-        """Carry out the machine's commands and set the timer."""
-        self._draining = True
+        """Give the machine its inputs, carry out its commands and set the timer."""
         try:
-            self._drain()
-            self._flush_due = False
+            self._take_turn()
+            self._turn_due = False
+            self.turn_bytes = 0
             self._arm()
         except Exception as error:  # noqa: BLE001 - a bug in the machine: without this the loop would only log it
             self._fail(error)
-        self._draining = False
 
-    def _drain(self) -> None:
+    def _take_turn(self) -> None:
         poll = self._machine.poll
         perform = self._perform
-        while True:
+        while self._inputs:  # carrying out commands brings more
+            inputs, self._inputs = self._inputs, []
+            now = self._time()
+            for event in inputs:
+                self._handle(event, now)
             while (command := poll()) is not None:
                 perform[type(command)](command)
-            if not self._late:
-                return
-            late, self._late = self._late, []
-            for event in late:
-                self._handle(event, self._time())
 
     def _arm(self) -> None:
         """Set the one timer, unless it goes off early enough as it is: a tick too many does no harm."""
@@ -290,7 +279,7 @@ class _Driver:
         connecting = self._connecting.pop(number, None)
         if connecting is not None:
             connecting.cancel()
-            self._late.append(ConnectFailed(number, "aborted"))
+            self._inputs.append(ConnectFailed(number, "aborted"))
 
     def _listen(
         self,
@@ -302,11 +291,11 @@ class _Driver:
         try:
             listening = bind(command.host, command.port)
         except sockets.UNUSABLE as error:
-            self._late.append(ListenFailed(name, sockets.describe(error)))
+            self._inputs.append(ListenFailed(name, sockets.describe(error)))
             return
         self._listeners[name] = listening
         self._loop.add_reader(listening, ready, name, listening)
-        self._late.append(Listening(name, *sockets.endpoint(listening.getsockname())))
+        self._inputs.append(Listening(name, *sockets.endpoint(listening.getsockname())))
 
     def _accept(self, name: str, listening: socket.socket) -> None:
         """Accept those who wait, or none for a while when there is no room for them."""

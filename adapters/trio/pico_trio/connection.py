@@ -23,16 +23,15 @@ class Owner(Protocol):
     """What a connection needs of its driver."""
 
     receive_buffer: memoryview
+    turn_bytes: int
+    """What was received in this turn."""
 
     @property
     def selector(self) -> selectors.BaseSelector:
         """What all sockets are registered with."""
 
     def hand_over(self, event: Input) -> None:
-        """Give the machine one input."""
-
-    def hand_over_safely(self, event: Input) -> None:
-        """Give the machine one input that may come up while commands are carried out."""
+        """Give the machine one input, at the end of the turn."""
 
     def lost(self, number: int) -> None:
         """Forget a connection."""
@@ -88,6 +87,7 @@ class Connection:
             self._lose(error)
             return
         if size:
+            owner.turn_bytes += size
             owner.hand_over(Received(self.number, bytes(owner.receive_buffer[:size])))
         else:
             self._ended = True
@@ -175,7 +175,7 @@ class Connection:
         self._buffered_bytes += sum(map(len, pieces))
         if self._buffered_bytes > HIGH_WATER_BYTES and not self._over_high_water:
             self._over_high_water = True
-            self._owner.hand_over_safely(WritingPaused(self.number))
+            self._owner.hand_over(WritingPaused(self.number))
 
     def send_eof(self) -> None:
         """Half-close, after what is buffered."""
@@ -240,4 +240,4 @@ class Connection:
         self._watch()
         self._socket.close()
         self._owner.lost(self.number)
-        self._owner.hand_over_safely(ConnectionLost(self.number, describe(error)))
+        self._owner.hand_over(ConnectionLost(self.number, describe(error)))
