@@ -99,6 +99,30 @@ def send_until_blocked(peer: socket.socket) -> int:
     return sent
 
 
+def test_a_turn_takes_only_so_much_and_leaves_nobody_out(stage: Stage) -> None:
+    """Twelve peers have more to give than one turn may take: no turn takes too much, and none waits for the others."""
+    port = stage.listen()
+    pairs = [stage.peer(port) for _ in range(12)]
+    stage.do(*(PauseReading(number) for _, number in pairs))
+    stage.wait(DatagramReceived, listener=CONTROL)
+    stage.wait_until(lambda: stage.machine.drains[-1] == len(stage.machine.events), "the turn to end")
+    sent = [send_until_blocked(peer) for peer, _ in pairs]
+    assert min(sent) > MEBIBYTE
+    stage.do(*(ResumeReading(number) for _, number in pairs))
+    stage.wait_until(lambda: [len(stage.received(number)) for _, number in pairs] == sent, "all that was sent")
+    turn_bytes = []
+    reads: dict[int, int] = {}
+    began = 0
+    for drain in stage.machine.drains:
+        received = [event for event in stage.machine.events[began:drain] if isinstance(event, Received)]
+        turn_bytes.append(sum(len(event.data) for event in received))
+        began = drain
+        for event in received:
+            reads[event.connection] = reads.get(event.connection, 0) + 1
+            assert len(reads) == len(pairs) or reads[event.connection] <= 64
+    assert max(turn_bytes) < 2 * MEBIBYTE
+
+
 def test_inputs_of_one_turn_are_polled_for_once(stage: Stage) -> None:
     """Five peers send while the machine is busy: their bytes come in one turn, and one drain follows."""
     port = stage.listen()

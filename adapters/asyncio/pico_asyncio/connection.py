@@ -14,7 +14,7 @@ LARGE_BYTES = 16_384
 """Only reads from this size on are counted: many small ones are little in all."""
 
 MAX_TURN_BYTES = 131_072
-"""What large reads may bring in a turn. uvloop reads up to 256,000 bytes at once, and after a full read again, up to 32
+"""What large reads may bring before the turn ends. uvloop reads up to 256,000 bytes at once, and after a full read again, up to 32
 times, from one connection; all that would wait for the end of the turn, and nobody could ask for a pause before."""
 
 
@@ -63,6 +63,16 @@ class Connection(asyncio.BaseProtocol):
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(HIGH_WATER_BYTES)  # uvloop's own low mark is 16 bytes, not KiB
         self.owner.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what was read; after much of it, end the turn, since libuv reads on unless it is told to stop."""
+        owner = self.owner
+        owner.hand_over(Received(self.number, data))
+        size = len(data)
+        if size >= LARGE_BYTES:
+            owner.turn_bytes += size
+            if owner.turn_bytes >= MAX_TURN_BYTES:
+                owner.end_turn()
 
     def eof_received(self) -> bool:
         """Take the peer's end of stream, once; true keeps our own direction open."""
@@ -138,23 +148,13 @@ class BufferedConnection(Connection, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read into the shared buffer."""
-        self.owner.hand_over(Received(self.number, bytes(self.owner.receive_buffer[:nbytes])))
+        self.data_received(bytes(self.owner.receive_buffer[:nbytes]))
 
 
 class StreamConnection(Connection, asyncio.Protocol):
     """For uvloop, which reads into a buffer of its own and writes pieces without joining them."""
 
     __slots__ = ()
-
-    def data_received(self, data: bytes) -> None:
-        """Take what was read; after much of it, end the turn, since libuv reads on unless it is told to stop."""
-        owner = self.owner
-        owner.hand_over(Received(self.number, data))
-        size = len(data)
-        if size >= LARGE_BYTES:
-            owner.turn_bytes += size
-            if owner.turn_bytes >= MAX_TURN_BYTES:
-                owner.end_turn()
 
     def send_pieces(self, pieces: tuple[bytes | memoryview, ...]) -> None:
         """Send with one ``writev``, without joining."""
