@@ -41,6 +41,9 @@ MAX_REASON_CHARACTERS = 200
 VIEW_BYTES = 4_096
 """Payloads from this size on are never copied for joining; below it, a copy costs less than another piece."""
 
+JOIN_BELOW_BYTES = 16_384
+"""Messages smaller than this are joined without a look at each of their pieces, of which there may be a hundred."""
+
 CONTINUATION = 0x0
 TEXT = 0x1
 BINARY = 0x2
@@ -422,16 +425,16 @@ class FrameDecoder:
 def encode_frame(pieces: Sequence[bytes | memoryview], size: int, entropy: Entropy | None) -> Data:
     """Return one binary message with the ``size`` bytes of ``pieces``; clients give ``entropy`` (RFC 6455, 5.3).
 
-    Small pieces are joined into one; those from 4 KiB on stay as they are, or are copied once by masking.
+    Small messages and small pieces are joined; pieces from 4 KiB on stay as they are, or are copied once by masking.
     """
     if entropy is None:
         head = encode_head(size, 0)
-        if size < VIEW_BYTES:
+        if size < JOIN_BELOW_BYTES:
             return head + b"".join(pieces)
         return tuple(joined((head, *pieces)))
     mask = entropy.getrandbits(32).to_bytes(4, "big")
     head = encode_head(size, MASKED) + mask
-    if size < VIEW_BYTES:
+    if size < JOIN_BELOW_BYTES:
         payload = b"".join(pieces)
         return head + (payload if mask == ZERO_MASK else apply_mask(payload, mask))
     if mask == ZERO_MASK:

@@ -43,7 +43,7 @@ class HeadLimits(msgspec.Struct, frozen=True, gc=False):
 
 
 class RequestHead(msgspec.Struct, gc=False):
-    """A request's head as the next hop must see it, and what routing needs to know.
+    """A request's head as the next hop must see it, and what routing needs to know. Not changed once it is parsed.
 
     ``target`` is in origin-form or ``*``. ``host`` is Host (or the authority of an absolute-form target) as sent, empty
     only in HTTP/1.0. ``fields`` are the end-to-end field lines, each with its CRLF: no framing, no hop-by-hop field, no
@@ -75,13 +75,14 @@ class RequestHead(msgspec.Struct, gc=False):
     """X-Pico-Authorization or X-Piko-Authorization. The usual Authorization stays in ``fields``."""
     tenant: bytes = b""
     """X-Pico-Tenant-Id or X-Piko-Tenant-Id."""
+    onward: bytes = b""
+    """What ``request_bytes`` writes between the target and its ``extra``, once it was written."""
 
 
 class ResponseHead(msgspec.Struct, gc=False):
     """A response's head as the next hop must see it. ``fields`` are the end-to-end field lines, each with its CRLF.
 
-    A caller that changes the framing (chunks for a body that ends with the connection) sets ``chunked`` and
-    ``content_length`` before ``response_bytes``.
+    Not changed once it is parsed, since several responses may share it; ``with_chunks`` returns another one.
     """
 
     status: int
@@ -93,6 +94,14 @@ class ResponseHead(msgspec.Struct, gc=False):
     chunked: bool = False
     upgrade: bytes = b""
     """The Upgrade field's value in a 101 or 426, else empty."""
+    onward: bytes = b""
+    """What ``response_bytes`` writes without ``extra``, once it was written."""
+
+    def with_chunks(self, *, chunked: bool) -> "ResponseHead":
+        """Return this head for a body whose framing is changed on its way: to chunks, or from them to the end."""
+        if chunked is self.chunked:
+            return self
+        return msgspec.structs.replace(self, chunked=chunked, onward=b"")
 
 
 # --- grammar ---------------------------------------------------------------------------------------------------------
@@ -623,21 +632,35 @@ def request_bytes(head: RequestHead, extra: bytes) -> bytes:
     ``extra`` are ready lines, each with its CRLF, such as ``X-Forwarded-For``. A request that came in HTTP/1.0 without
     a Host gets ``localhost``, because in HTTP/1.1 there must be one.
     """
+    return b"%b %b%b%b\r\n" % (head.method, head.target, head.onward or onward_fields(head), extra)
+
+
+def onward_fields(head: RequestHead) -> bytes:
+    """Write a request's head for the next hop from behind the target on, and keep it as ``head.onward``."""
     fields = head.fields if head.host else b"Host: localhost\r\n" + head.fields
     own = _framing_lines(head)
     if head.upgrade or head.te_trailers:
         own += _connection_lines(head.upgrade, te_trailers=head.te_trailers)
     if head.expects_continue:
         own += b"Expect: 100-continue\r\n"
-    return b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (head.method, head.target, fields, own, extra)
+    head.onward = b" HTTP/1.1\r\n%b%b" % (fields, own)
+    return head.onward
 
 
 def response_bytes(head: ResponseHead, extra: bytes) -> bytes:
     """Write a response's head for the next hop, always as HTTP/1.1; ``extra`` as in ``request_bytes``."""
+    if extra:
+        return response_bytes(head, b"")[:-2] + extra + b"\r\n"
+    if not head.onward:
+        head.onward = _written(head)
+    return head.onward
+
+
+def _written(head: ResponseHead) -> bytes:
     own = b"" if head.status < 200 or head.status == 204 else _framing_lines(head)
     if head.upgrade:
         own += _connection_lines(head.upgrade, te_trailers=False)
-    return b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (head.status, head.reason, head.fields, own, extra)
+    return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (head.status, head.reason, head.fields, own)
 
 
 def _framing_lines(head: RequestHead | ResponseHead) -> bytes:

@@ -305,6 +305,7 @@ class Session:
         """As ``receive``, appending to ``events``. Small data frames that came in one piece are handled right here."""
         size = len(data)
         at = 0
+        is_bytes = isinstance(data, bytes)
         while at < size and not self.failed:
             if self._body_bytes:
                 at = self._continue_body(data, at, now, events)
@@ -335,7 +336,8 @@ class Session:
                     stream.receive_window_bytes -= length
                     stream.unread_bytes += length
                     self.unread_bytes += length
-                    events.append(StreamData(stream, bytes(data[at:end])))
+                    piece = data[at:end]
+                    events.append(StreamData(stream, piece if is_bytes else bytes(piece)))
                     if self.unread_bytes > self._max_unread_bytes:
                         self._reset_greediest(events)
                     at = end

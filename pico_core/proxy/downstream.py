@@ -1,9 +1,9 @@
 """The server role of HTTP/1.1 on one channel: requests in, one exchange at a time, pipelined ones in order."""
 
 from pico_core.channel import Channel, Payload
-from pico_core.http.head import HeadReader, MessageError, error_response
-from pico_core.http.recent import RequestHeadParser
-from pico_core.proxy.exchange import CONNECTION_CLOSE, Exchange, Service, State
+from pico_core.http.head import MessageError, error_response
+from pico_core.http.recent import RequestReader
+from pico_core.proxy.exchange import CONNECTION_CLOSE, RESPONDING, Exchange, Service
 from pico_core.timers import NEVER, Timers
 
 MAX_BACKLOG_BYTES = 65_536
@@ -28,7 +28,6 @@ class DownstreamConnection:
         "_backlog",
         "_linger_until",
         "_lingering",
-        "_parser",
         "_reader",
         "_timers",
         "added_fields",
@@ -47,8 +46,7 @@ class DownstreamConnection:
         self.exchange: Exchange | None = None
         self.deadline_at = now + service.header_timeout_s
         self._timers = timers
-        self._reader = HeadReader(service.head_limits)
-        self._parser = RequestHeadParser(service.head_limits)
+        self._reader = RequestReader(service.head_limits)
         self._backlog = b""
         self._advancing = False
         self._lingering = False
@@ -64,7 +62,7 @@ class DownstreamConnection:
         if self._lingering:
             self.deadline_at = min(now + LINGER_S, self._linger_until)
         elif exchange is None:
-            self._advance(bytes(data), now)
+            self._advance(data if isinstance(data, bytes) else bytes(data), now)
         elif exchange.request_done:
             self._keep_for_later(bytes(data))
         else:
@@ -163,7 +161,12 @@ class DownstreamConnection:
                 if read is None:
                     self._wait_for_head(now)
                     break
-                self._begin(*read, now)
+                head, rest = read
+                exchange = Exchange.start(self, head, now)
+                if rest:
+                    self._backlog = exchange.receive(rest)
+                self.exchange = exchange
+                self.service.begin(exchange, now)
             except MessageError as error:
                 self._refuse(error, now)
         self._advancing = False
@@ -174,21 +177,13 @@ class DownstreamConnection:
         if self.deadline_at > latest:
             self.deadline_at = latest
 
-    def _begin(self, head_bytes: bytes, rest: bytes, now: float) -> None:
-        head = self._parser.parse(head_bytes)
-        exchange = Exchange.start(self, head, now)
-        if rest:
-            self._backlog = exchange.receive(rest)
-        self.exchange = exchange
-        self.service.begin(exchange, now)
-
     def _receive_body(self, exchange: Exchange, data: Payload, now: float) -> None:
         try:
             rest = exchange.receive(data)
         except MessageError as error:
             exchange.client_error(error, now)
             return
-        if exchange.state is not State.RESPONDING:
+        if exchange.state is not RESPONDING:
             exchange.stamp(now)
         if rest:
             self._keep_for_later(rest)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from pico_core.channel import TcpChannel
 from pico_core.node import Node
-from pico_core.proxy.exchange import Exchange, State
+from pico_core.proxy.exchange import OVER, Exchange
 from pico_core.proxy.upstream import UpstreamConnection
 from pico_core.timers import NEVER
 
@@ -145,12 +145,12 @@ class _Dial:
     def on_connected(self, channel: TcpChannel, now: float) -> None:
         """Use it, or keep it if the client did not wait for it."""
         upstream = UpstreamConnection(channel, self._pool)
-        if self._exchange.state is State.OVER:
+        if self._exchange.state is OVER:
             self._pool.release(upstream, now)
         else:
             self._exchange.forward(upstream, self._extra, now)
 
     def on_connect_failed(self, reason: str, now: float) -> None:
         """Say so to whoever still waits."""
-        if self._exchange.state is not State.OVER:
+        if self._exchange.state is not OVER:
             self._on_failure(self._exchange, reason, now)

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from pico_core.channel import Channel, Payload
 from pico_core.http.body import BodyReader, EofBody, is_bodiless, response_body
-from pico_core.http.head import HeadLimits, HeadReader, MessageError
-from pico_core.http.recent import ResponseHeadParser
+from pico_core.http.head import HeadLimits, MessageError
+from pico_core.http.recent import ResponseReader
 from pico_core.timers import NEVER
 
 if TYPE_CHECKING:
@@ -35,13 +35,15 @@ class UpstreamSource(Protocol):
 
 
 class UpstreamConnection:
-    """A keep-alive connection towards the service. ``exchange`` is the request it serves, ``None`` while it is idle."""
+    """A keep-alive connection towards the service. ``exchange`` is the request it serves, ``None`` while it is idle.
+
+    ``Exchange.forward`` sets it and sends the request through ``channel``.
+    """
 
     __slots__ = (
         "_body",
         "_interim",
         "_keep_alive",
-        "_parser",
         "_reader",
         "channel",
         "deadline_at",
@@ -54,17 +56,11 @@ class UpstreamConnection:
         self.source = source
         self.exchange: Exchange | None = None
         self.deadline_at = NEVER
-        self._reader = HeadReader(RESPONSE_LIMITS, response=True)
-        self._parser = ResponseHeadParser(RESPONSE_LIMITS)
+        self._reader = ResponseReader(RESPONSE_LIMITS)
         self._body: BodyReader | None = None
         self._interim = 0
         self._keep_alive = False
         channel.user = self
-
-    def begin(self, exchange: "Exchange") -> None:
-        """Serve ``exchange`` from now on. Next: send its head through ``channel``."""
-        self.exchange = exchange
-        self._interim = 0
 
     def give_up(self, now: float) -> None:
         """The exchange no longer wants an answer: reset the channel, so that the service sees it at once."""
@@ -87,7 +83,7 @@ class UpstreamConnection:
             if self._body is not None:
                 self._receive_body(exchange, self._body, data, now)
             else:
-                self._receive_head(exchange, bytes(data), now)
+                self._receive_head(exchange, data if isinstance(data, bytes) else bytes(data), now)
         except MessageError:
             self.channel.abort()
             self._fail(now)
@@ -95,8 +91,7 @@ class UpstreamConnection:
     def _receive_head(self, exchange: "Exchange", data: bytes, now: float) -> None:
         read = self._reader.receive(data)
         while read is not None:
-            head = self._parser.parse(read[0])
-            rest = read[1]
+            head, rest = read
             if head.status == 101:
                 exchange.switch_protocols(head, rest, now)
                 return
@@ -107,7 +102,7 @@ class UpstreamConnection:
             if head.status >= 200:
                 if head.content_length == len(rest) and not (rest and is_bodiless(head, exchange.head.method)):
                     exchange.respond_whole(head, rest, now)
-                    self._complete(exchange, head.keep_alive, now)
+                    self._hand_back(exchange, head.keep_alive, now)
                     return
                 body = response_body(head, exchange.head.method)
                 if body is None:
@@ -164,11 +159,16 @@ class UpstreamConnection:
             exchange.upstream_lost(now)
 
     def _complete(self, exchange: "Exchange", reusable: bool, now: float) -> None:
-        """The response is complete: give the connection back first, so that the next request finds it."""
+        """A response that came in pieces is complete."""
         self._body = None
+        self.channel.resume_reading()  # a slow client may have stopped it, and is nothing to the next one
+        self._hand_back(exchange, reusable, now)
+
+    def _hand_back(self, exchange: "Exchange", reusable: bool, now: float) -> None:
+        """The exchange is over: give the connection back first, so that the next request finds it."""
+        self._interim = 0
         self.exchange = None
         if reusable and exchange.request_done:
-            self.channel.resume_reading()  # a slow client may have stopped it, and is nothing to the next one
             self.source.release(self, now)
         else:
             self.channel.close() if exchange.request_done else self.channel.abort()

@@ -60,7 +60,8 @@ class Peers:
         self._node = node
         self._gossip = gossip
         self._pools: dict[RemoteNode, PeerPool] = {}
-        self._exchanges: dict[Exchange, None] = {}
+        self.exchanges: dict[Exchange, None] = {}
+        """Those that were forwarded and are not over."""
 
     def forward(self, exchange: Exchange, peer: RemoteNode, extra: bytes, now: float) -> None:
         """Send the request to ``peer``, or elsewhere if that fails."""
@@ -71,17 +72,17 @@ class Peers:
             pool = self._pools[peer] = PeerPool(self._node, self._gossip, peer, address.host, address.port)
         exchange.route = peer
         peer.requests += 1
-        self._exchanges[exchange] = None
+        self.exchanges[exchange] = None
         fields = FORWARD_FIELDS % exchange.endpoint.encode() + extra
         pool.send(exchange, fields, now, self._unreachable, fresh=bool(exchange.head.upgrade))
 
     def finished(self, exchange: Exchange) -> None:
         """An exchange is over, whether it was ever forwarded or not."""
-        self._exchanges.pop(exchange, None)
+        self.exchanges.pop(exchange, None)
 
     def unreachable(self, peer: RemoteNode, now: float) -> None:
         """The node seems dead: send elsewhere what waits for it and may be sent twice, instead of to its deadline."""
-        for exchange in [each for each in self._exchanges if each.route is peer]:
+        for exchange in [each for each in self.exchanges if each.route is peer]:
             exchange.abandon_upstream(now)
 
     def forget(self, peer: RemoteNode) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pico_core.server.node import ServerNode
 
 
+_TRIES = range(MAX_TRIES)
+
+
 class ProxyService:
     """See ``pico_core.proxy.exchange.Service``."""
 
@@ -119,7 +122,7 @@ class ProxyService:
 
     def _acquire(self, exchange: Exchange, *, fresh: bool) -> UpstreamConnection | None:
         """Return a connection to an upstream of the endpoint, if possible one that was not tried before."""
-        for _ in range(MAX_TRIES):
+        for _ in _TRIES:
             tunnel = self._registry.choose(exchange.endpoint, exchange.avoid)
             if tunnel is None and exchange.avoid:
                 tunnel = self._registry.choose(exchange.endpoint)
@@ -135,8 +138,9 @@ class ProxyService:
     def finished(self, exchange: Exchange, now: float) -> None:
         """Count and log an exchange that is over."""
         self._metrics.requests_in_flight -= 1
-        if self._node.cluster is not None:  # it may have been forwarded before its last try, wherever that went
-            self._node.cluster.peers.finished(exchange)
+        cluster = self._node.cluster
+        if cluster is not None and cluster.peers.exchanges:  # this one may be among them, wherever its last try went
+            cluster.peers.finished(exchange)
         self._metrics.request(exchange, now)
         if self._access_log is not None:
             self._access_log.add(exchange, exchange.downstream.client.encode(), now)

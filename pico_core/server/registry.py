@@ -41,7 +41,12 @@ class Registry(Generic[U]):
     def choose(self, endpoint: str, avoid: Sequence[object] = ()) -> U | None:
         """Return the upstream with the fewest requests in flight; ties take turns. ``avoid`` were tried already."""
         rotation = self._endpoints.get(endpoint)
-        return None if rotation is None else rotation.choose(avoid)
+        if rotation is None:
+            return None
+        members = rotation.members
+        if len(members) == 1 and not avoid:
+            return members[0]
+        return rotation.choose(avoid)
 
     def members(self, endpoint: str) -> Iterable[U]:
         """Return the upstreams of ``endpoint``."""
@@ -70,8 +75,6 @@ class _Rotation(Generic[U]):
     def choose(self, avoid: Sequence[object]) -> U | None:
         members = self.members
         count = len(members)
-        if count == 1:
-            return None if members[0] in avoid else members[0]
         best: U | None = None
         best_at = 0
         for step in range(count):

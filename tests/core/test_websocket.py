@@ -372,10 +372,14 @@ def test_small_pieces_leave_as_one() -> None:
     assert encode_frame([b"head", b"body"], 8, ZeroMask()) == b"\x82\x88\x00\x00\x00\x00headbody"
 
 
+def test_messages_below_16_kib_leave_as_one_even_with_a_large_piece() -> None:
+    assert encode_frame([b"head", bytes(16_379)], 16_383, None) == b"\x82\x7e\x3f\xffhead" + bytes(16_379)
+
+
 def test_large_pieces_stay_as_they_are() -> None:
-    large = bytes(4_096)
-    for entropy, head in ((None, b"\x82\x7e\x10\x08"), (ZeroMask(), b"\x82\xfe\x10\x08\x00\x00\x00\x00")):
-        message = encode_frame([b"h", b"ead", large, b"ta", b"il"], 4_104, entropy)
+    large = bytes(16_384)
+    for entropy, head in ((None, b"\x82\x7e\x40\x08"), (ZeroMask(), b"\x82\xfe\x40\x08\x00\x00\x00\x00")):
+        message = encode_frame([b"h", b"ead", large, b"ta", b"il"], 16_392, entropy)
         assert message == (head + b"head", large, b"tail")
         assert message[1] is large
 

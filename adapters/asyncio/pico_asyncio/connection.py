@@ -14,8 +14,8 @@ LARGE_BYTES = 16_384
 """Only reads from this size on are counted: many small ones are little in all."""
 
 MAX_TURN_BYTES = 131_072
-"""What large reads may bring before the turn ends. uvloop reads up to 256,000 bytes at once, and after a full read again, up to 32
-times, from one connection; all that would wait for the end of the turn, and nobody could ask for a pause before."""
+"""What large reads may bring before the turn ends. uvloop reads up to 256,000 bytes at once, and after a full read
+again, up to 32 times, from one connection; all that would wait, and nobody could ask for a pause before."""
 
 
 class Owner(Protocol):

@@ -1,19 +1,31 @@
-"""The remembering parsers say what the plain ones say, whatever came before."""
+"""The remembering readers say what the plain reader and parsers say, whatever came before and however it is cut."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
 import pytest
 
 from pico_core.http.head import (
     HeadLimits,
+    HeadReader,
     MessageError,
     RequestHead,
     ResponseHead,
     parse_request_head,
     parse_response_head,
+    request_bytes,
+    response_bytes,
 )
-from pico_core.http.recent import MAX_REMEMBERED_BYTES, RequestHeadParser, ResponseHeadParser
+from pico_core.http.recent import MAX_REMEMBERED_BYTES, RequestReader, ResponseReader
 
 LIMITS = HeadLimits()
 FIELDS = b"Host: e.example.com\r\nUser-Agent: test\r\nx-pico-endpoint: e\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
+REST = b"behind the head"
+
+Head: TypeAlias = RequestHead | ResponseHead
+Receive: TypeAlias = Callable[[bytes], tuple[Head, bytes] | None]
+Outcome: TypeAlias = tuple[Head, bytes, bytes] | tuple[int, str] | None
 
 REQUESTS = (
     b"GET / HTTP/1.1\r\n" + FIELDS,
@@ -36,19 +48,47 @@ REQUESTS = (
 )
 
 
-def outcome(parse: object, head: bytes) -> RequestHead | ResponseHead | tuple[int, str]:
+def plain(parse: Callable[[bytes, HeadLimits], Head], limits: HeadLimits = LIMITS) -> Receive:
+    """Return what a reader without a memory does."""
+    reader = HeadReader(limits, response=parse is parse_response_head)
+
+    def receive(data: bytes) -> tuple[Head, bytes] | None:
+        read = reader.receive(data)
+        return None if read is None else (parse(read[0], limits), read[1])
+
+    return receive
+
+
+def outcome(receive: Receive, *pieces: bytes) -> Outcome:
+    """Return what comes of one head: it, what is written for it, and what is left; or how it was refused."""
     try:
-        return parse(head)  # type: ignore[operator, no-any-return]  # one of two functions with the same shape
+        for piece in pieces:
+            read = receive(piece)
+            if read is not None:
+                head, rest = read
+                written = request_bytes(head, b"") if isinstance(head, RequestHead) else response_bytes(head, b"")
+                return msgspec.structs.replace(head, onward=b""), written, rest
     except MessageError as error:
         return error.status, error.reason
+    return None
 
 
 @pytest.mark.parametrize("before", REQUESTS)
 @pytest.mark.parametrize("head", REQUESTS)
 def test_requests_are_read_as_without_memory(before: bytes, head: bytes) -> None:
-    parser = RequestHeadParser(LIMITS)
-    outcome(parser.parse, before)
-    assert outcome(parser.parse, head) == outcome(lambda each: parse_request_head(each, LIMITS), head)
+    for pieces in ([head], [head + REST], [head[:9], head[9:]], [head[:-2], head[-2:] + REST]):
+        reader = RequestReader(LIMITS)
+        outcome(reader.receive, before)
+        assert outcome(reader.receive, *pieces) == outcome(plain(parse_request_head), *pieces)
+
+
+def test_a_remembered_head_does_not_widen_the_limits() -> None:
+    limits = HeadLimits(max_head_bytes=400, max_target_bytes=100)
+    for size in (50, 95, 96, 97, 100, 101, 102, 200, 300, 400):
+        reader = RequestReader(limits)
+        outcome(reader.receive, REQUESTS[0])
+        head = b"GET /%b HTTP/1.1\r\n%b" % (b"x" * (size - 1), FIELDS)
+        assert outcome(reader.receive, head) == outcome(plain(parse_request_head, limits), head)
 
 
 RESPONSES = (
@@ -64,20 +104,19 @@ RESPONSES = (
 @pytest.mark.parametrize("before", RESPONSES)
 @pytest.mark.parametrize("head", RESPONSES)
 def test_responses_are_read_as_without_memory(before: bytes, head: bytes) -> None:
-    parser = ResponseHeadParser(LIMITS)
-    outcome(parser.parse, before)
-    assert outcome(parser.parse, head) == outcome(lambda each: parse_response_head(each, LIMITS), head)
+    for pieces in ([head], [head + REST], [head[:9], head[9:]], [head[:-2], head[-2:] + REST]):
+        reader = ResponseReader(LIMITS)
+        outcome(reader.receive, before)
+        assert outcome(reader.receive, *pieces) == outcome(plain(parse_response_head), *pieces)
 
 
-def test_what_was_handed_out_can_be_changed() -> None:
-    parser = ResponseHeadParser(LIMITS)
+def test_a_head_given_new_framing_is_another_one() -> None:
+    reader = ResponseReader(LIMITS)
     for _ in range(3):
-        response = parser.parse(RESPONSES[0])
-        assert response.content_length == 5
-        response.content_length = -1
-        response.chunked = True
-    requests = RequestHeadParser(LIMITS)
-    for _ in range(3):
-        request = requests.parse(REQUESTS[0])
-        assert request.keep_alive
-        request.keep_alive = False
+        read = reader.receive(b"HTTP/1.1 200 OK\r\nServer: s\r\n\r\n")
+        assert read is not None
+        head = read[0]
+        assert response_bytes(head, b"") == b"HTTP/1.1 200 OK\r\nServer: s\r\n\r\n"
+        assert b"chunked" in response_bytes(head.with_chunks(chunked=True), b"")
+        assert b"chunked" not in response_bytes(head, b"Connection: close\r\n")
+        assert head.with_chunks(chunked=False) is head

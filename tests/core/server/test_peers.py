@@ -270,4 +270,4 @@ def test_nothing_is_kept_of_a_request_that_was_forwarded_in_vain() -> None:
     machine = play.machine
     assert isinstance(machine, ServerNode)
     assert machine.cluster is not None
-    assert not machine.cluster.peers._exchanges
+    assert not machine.cluster.peers.exchanges
