@@ -75,6 +75,8 @@ class RequestHead(msgspec.Struct, gc=False):
     """X-Pico-Authorization or X-Piko-Authorization. The usual Authorization stays in ``fields``."""
     tenant: bytes = b""
     """X-Pico-Tenant-Id or X-Piko-Tenant-Id."""
+    endpoint_id: str = ""
+    """The endpoint the request is for, once ``proxy.endpoint`` has decided it."""
     onward: bytes = b""
     """What ``request_bytes`` writes between the target and its ``extra``, once it was written."""
 

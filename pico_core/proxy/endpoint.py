@@ -31,10 +31,16 @@ def _normalised(name: bytes) -> str:
 
 
 def endpoint_of(head: RequestHead) -> str:
-    """Return the endpoint named by the header, else by the first label of the host name.
+    """Return the endpoint named by the header, else by the first label of the host name; keep it in the head.
 
     Raises ``MessageError`` (400) where neither names one.
     """
+    if not head.endpoint_id:
+        head.endpoint_id = _decided(head)
+    return head.endpoint_id
+
+
+def _decided(head: RequestHead) -> str:
     name = head.endpoint
     if not name:
         host = head.host

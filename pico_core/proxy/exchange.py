@@ -183,11 +183,13 @@ class Exchange(msgspec.Struct, eq=False):
         upstream.channel.send((head, *self._replay) if self._replay else head)
         if self._replay_bytes > MAX_REPLAY_BYTES:
             self._replay = None
-        if not self.request_done:
-            if upstream.channel.writable:
-                self.downstream.channel.resume_reading()
-            else:
-                self.downstream.channel.pause_reading()
+        if self.request_done:
+            self.downstream.deadline_at = now + self.downstream.service.response_timeout_s
+            return
+        if upstream.channel.writable:
+            self.downstream.channel.resume_reading()
+        else:
+            self.downstream.channel.pause_reading()
         self.stamp(now)
 
     def stamp(self, now: float) -> None:

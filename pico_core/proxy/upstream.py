@@ -100,7 +100,7 @@ class UpstreamConnection:
                 exchange.refused(now)
                 return
             if head.status >= 200:
-                if head.content_length == len(rest) and not (rest and is_bodiless(head, exchange.head.method)):
+                if head.content_length == len(rest) and (not rest or not is_bodiless(head, exchange.head.method)):
                     exchange.respond_whole(head, rest, now)
                     self._hand_back(exchange, head.keep_alive, now)
                     return
