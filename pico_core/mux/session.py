@@ -24,10 +24,13 @@ from pico_core.mux.frame import (
     WINDOW_UPDATE,
     GoAwayCode,
 )
-from pico_core.mux.stream import AFTER_PEER_END, CLOSED, TURN_BYTES, Stream
+from pico_core.mux.stream import AFTER_PEER_END, CLOSED, HELD_BELOW_BYTES, TURN_BYTES, Stream
 
 DEFAULT_WINDOW_BYTES = 262_144
 """What a peer may have on its way or unread here, per stream: 5 MB/s at 50 ms, and the least that yamux allows."""
+
+MIN_WINDOW_BYTES = 2 * HELD_BELOW_BYTES
+"""Below it, a sender that leaves a small rest of the window and a receiver that waits for half of it would be stuck."""
 
 MAX_OUTGOING_STREAMS = 1_024
 """One per request in flight. Beyond it another tunnel, or a clear refusal, serves better than a longer queue."""
@@ -165,7 +168,7 @@ class Session:
         window_bytes: int = DEFAULT_WINDOW_BYTES,
         max_unread_bytes: int = MAX_UNREAD_BYTES,
     ) -> None:
-        if not 0 < window_bytes <= MAX_UINT32:
+        if not MIN_WINDOW_BYTES <= window_bytes <= MAX_UINT32:
             raise LocalProtocolError(f"a window of {window_bytes} bytes is not possible")
         self.streams: dict[int, Stream] = {}
         self.ready: list[Stream] = []
@@ -270,7 +273,7 @@ class Session:
             size += stream.write_frames(pieces, min(room, TURN_BYTES) if ready else room)
             if stream.state is CLOSED:
                 self._forget(stream)
-            elif stream.pending_bytes and stream.send_window_bytes:
+            elif stream.sendable_bytes:
                 stream.schedule()
         return pieces, size
 
@@ -407,7 +410,7 @@ class Session:
         if stream.send_window_bytes > MAX_UINT32:
             self._break_off(f"stream {stream_id}: window beyond 32 bits", events)
             return
-        if stream.pending_bytes:
+        if stream.sendable_bytes:
             stream.schedule()
         if self.waiting and not self.paused and stream_id in self.waiting:
             self._report_writable(stream, events)

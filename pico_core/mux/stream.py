@@ -11,6 +11,11 @@ TURN_BYTES = 65_536
 """What one stream may send before the next gets its turn: a quarter of a message, so four bulk streams share each."""
 
 
+HELD_BELOW_BYTES = 16_384
+"""A window smaller than this, and than what waits, is left to grow, since a frame of little costs as much as one of
+much (the silly window of RFC 9293, section 3.8.6.2). Every peer grants more once it has consumed half a window."""
+
+
 class StreamState(Enum):
     """Which ends of a stream still send. ``CLOSED`` also stands for reset: nothing is sent or received any more."""
 
@@ -131,7 +136,7 @@ class Stream:
                 return
         self.queue += (data,) if isinstance(data, bytes) else data
         self.pending_bytes += size
-        if self.send_window_bytes:
+        if self.sendable_bytes:
             self.schedule()
 
     def send_eof(self) -> None:
@@ -166,6 +171,14 @@ class Stream:
 
     # --- for the session ---
 
+    @property
+    def sendable_bytes(self) -> int:
+        """How much of what is queued may leave now."""
+        window_bytes = self.send_window_bytes
+        if window_bytes >= self.pending_bytes:
+            return self.pending_bytes
+        return 0 if window_bytes < HELD_BELOW_BYTES else window_bytes
+
     def schedule(self) -> None:
         """Get a turn at the next ``take_output``."""
         if not self.scheduled and self.state is not CLOSED:
@@ -185,7 +198,7 @@ class Stream:
             self.receive_window_bytes += self.credit_bytes
             self.credit_bytes = 0
             size, flags = HEADER_BYTES, 0
-        data_bytes = min(self.pending_bytes, self.send_window_bytes, room_bytes)
+        data_bytes = min(self.sendable_bytes, room_bytes)
         if data_bytes:
             pieces.append(HEADER.pack(DATA, flags, self.id, data_bytes))
             if data_bytes == self.pending_bytes:

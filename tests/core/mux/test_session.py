@@ -8,6 +8,7 @@ import pytest
 from pico_core.errors import LocalProtocolError
 from pico_core.mux.frame import GoAwayCode
 from pico_core.mux.session import (
+    MIN_WINDOW_BYTES,
     GoAwayReceived,
     MuxEvent,
     PongReceived,
@@ -159,7 +160,7 @@ def test_a_window_of_our_own_size_is_granted_with_the_syn_or_ack() -> None:
     server.open_stream().send(b"x")
     assert output(server) == frame(WINDOW_UPDATE, SYN, 2, 786_432) + data(0, 2, b"x")
     with pytest.raises(LocalProtocolError):
-        Session(client=False, window_bytes=0)
+        Session(client=False, window_bytes=MIN_WINDOW_BYTES - 1)
     with pytest.raises(LocalProtocolError):
         Session(client=False, window_bytes=2**32)
 
@@ -280,12 +281,43 @@ def test_what_exceeds_the_window_waits() -> None:
     assert output(server) == data(SYN, 2, bytes(WINDOW - 1) + b"a")
     stream.send(b"d")
     assert (stream.pending_bytes, server.has_output) == (3, False)
-    assert server.receive(frame(WINDOW_UPDATE, 0, 2, 2), 0.0) == []
-    assert output(server) == data(0, 2, b"bc")
     assert server.receive(frame(WINDOW_UPDATE, 0, 2, 100), 0.0) == [StreamWritable(stream)]
-    assert output(server) == data(0, 2, b"d")
+    assert output(server) == data(0, 2, b"bcd")
     assert server.receive(frame(WINDOW_UPDATE, 0, 2, 100), 0.0) == []
     assert stream.writable
+
+
+def test_a_small_rest_of_the_window_is_left_to_grow() -> None:
+    server = new_server()
+    stream = server.open_stream()
+    stream.send(bytes(WINDOW - 16_383))
+    assert output(server) == data(SYN, 2, bytes(WINDOW - 16_383))
+    stream.send(bytes(16_384))
+    assert (stream.pending_bytes, server.has_output) == (16_384, False)
+    assert server.receive(frame(WINDOW_UPDATE, 0, 2, 1), 0.0) == []
+    assert output(server) == data(0, 2, bytes(16_384))
+    stream.send(b"more")
+    assert not server.has_output
+    assert server.receive(frame(WINDOW_UPDATE, 0, 2, 4), 0.0) == []
+    assert output(server) == data(0, 2, b"more")  # all that waits may always leave, however little
+
+
+def test_two_ends_that_leave_rests_never_wait_for_each_other() -> None:
+    for window in (MIN_WINDOW_BYTES, 65_536, WINDOW):
+        for piece in (16_385, 100_001, 256_000):
+            server, agent = new_server(), Session(client=True, max_incoming_streams=1, window_bytes=window)
+            stream = server.open_stream()
+            for _ in range(20):
+                stream.send(bytes(piece))
+            received = 0
+            while received < 20 * piece:
+                events = agent.receive(output(server), 0.0)
+                assert events, f"stuck with {received} of {20 * piece} bytes, window {window}"
+                for event in events:
+                    if isinstance(event, StreamData):
+                        received += len(event.data)
+                        event.stream.consume(len(event.data))
+                server.receive(output(agent), 0.0)
 
 
 def test_data_of_a_closed_stream_is_still_accounted_for() -> None:
