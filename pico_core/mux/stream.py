@@ -121,7 +121,7 @@ class Stream:
         if not size:
             return
         session = self.session
-        if not self.scheduled and size <= self.send_window_bytes and not session.paused:
+        if not (self.scheduled or self.pending_bytes or session.paused) and size <= self.send_window_bytes:
             # Nothing waits in front: frame it now, as long as streams that wait for a turn keep most of the message.
             framed_bytes = session.output_bytes + HEADER_BYTES + size
             if framed_bytes <= TURN_BYTES:

@@ -1,5 +1,6 @@
 """Plays for one end of a yamux session: literal frames in, events and literal frames out."""
 
+import itertools
 import sys
 import tracemalloc
 
@@ -302,22 +303,39 @@ def test_a_small_rest_of_the_window_is_left_to_grow() -> None:
     assert output(server) == data(0, 2, b"more")  # all that waits may always leave, however little
 
 
-def test_two_ends_that_leave_rests_never_wait_for_each_other() -> None:
+def test_what_is_small_enough_for_the_rest_does_not_overtake_what_waits() -> None:
+    server = new_server()
+    stream = server.open_stream()
+    stream.send(bytes(WINDOW - 100))
+    output(server)
+    stream.send(b"a" * 101)
+    stream.send(b"b")
+    assert not server.has_output
+    server.receive(frame(WINDOW_UPDATE, 0, 2, 2), 0.0)
+    assert output(server) == data(0, 2, b"a" * 101 + b"b")
+
+
+def test_two_ends_that_leave_rests_neither_wait_for_each_other_nor_change_the_order() -> None:
+    pattern = bytes(at % 251 for at in range(1 << 21))
     for window in (MIN_WINDOW_BYTES, 65_536, WINDOW):
-        for piece in (16_385, 100_001, 256_000):
+        for pieces in ((16_385, 1), (100_001, 7, 5_000), (256_000, 16_383, 2)):
             server, agent = new_server(), Session(client=True, max_incoming_streams=1, window_bytes=window)
             stream = server.open_stream()
-            for _ in range(20):
-                stream.send(bytes(piece))
-            received = 0
-            while received < 20 * piece:
-                events = agent.receive(output(server), 0.0)
-                assert events, f"stuck with {received} of {20 * piece} bytes, window {window}"
-                for event in events:
+            sizes = itertools.cycle(pieces)
+            sent = 0
+            received = b""
+            while len(received) < len(pattern):
+                for size in itertools.islice(sizes, 2 * stream.writable + 1):  # also what was on its way already
+                    stream.send(pattern[sent : sent + size])
+                    sent = min(sent + size, len(pattern))
+                for event in agent.receive(output(server), 0.0):
                     if isinstance(event, StreamData):
-                        received += len(event.data)
+                        received += event.data
                         event.stream.consume(len(event.data))
-                server.receive(output(agent), 0.0)
+                answer = output(agent)
+                assert answer or stream.writable or len(received) == len(pattern), f"stuck at {len(received)}"
+                server.receive(answer, 0.0)
+            assert received == pattern
 
 
 def test_data_of_a_closed_stream_is_still_accounted_for() -> None:
