@@ -55,6 +55,6 @@ def test_a_sequence_of_heads(sequence: list[bytes]) -> None:
     reader = RequestReader(LIMITS)
     for head in sequence:
         expected = outcome(plain, head)
-        assert outcome(reader.receive, head) == expected
+        assert outcome(reader.read, head) == expected
         if not expected or isinstance(expected[0], int):
             return

@@ -634,19 +634,19 @@ def request_bytes(head: RequestHead, extra: bytes) -> bytes:
     ``extra`` are ready lines, each with its CRLF, such as ``X-Forwarded-For``. A request that came in HTTP/1.0 without
     a Host gets ``localhost``, because in HTTP/1.1 there must be one.
     """
-    return b"%b %b%b%b\r\n" % (head.method, head.target, head.onward or onward_fields(head), extra)
+    if not head.onward:
+        head.onward = _request_onward(head)
+    return b"%b %b%b%b\r\n" % (head.method, head.target, head.onward, extra)
 
 
-def onward_fields(head: RequestHead) -> bytes:
-    """Write a request's head for the next hop from behind the target on, and keep it as ``head.onward``."""
+def _request_onward(head: RequestHead) -> bytes:
     fields = head.fields if head.host else b"Host: localhost\r\n" + head.fields
     own = _framing_lines(head)
     if head.upgrade or head.te_trailers:
         own += _connection_lines(head.upgrade, te_trailers=head.te_trailers)
     if head.expects_continue:
         own += b"Expect: 100-continue\r\n"
-    head.onward = b" HTTP/1.1\r\n%b%b" % (fields, own)
-    return head.onward
+    return b" HTTP/1.1\r\n%b%b" % (fields, own)
 
 
 def response_bytes(head: ResponseHead, extra: bytes) -> bytes:
@@ -654,11 +654,11 @@ def response_bytes(head: ResponseHead, extra: bytes) -> bytes:
     if extra:
         return response_bytes(head, b"")[:-2] + extra + b"\r\n"
     if not head.onward:
-        head.onward = _written(head)
+        head.onward = _response_onward(head)
     return head.onward
 
 
-def _written(head: ResponseHead) -> bytes:
+def _response_onward(head: ResponseHead) -> bytes:
     own = b"" if head.status < 200 or head.status == 204 else _framing_lines(head)
     if head.upgrade:
         own += _connection_lines(head.upgrade, te_trailers=False)

@@ -14,7 +14,6 @@ from pico_core.http.head import (
     HeadReader,
     RequestHead,
     ResponseHead,
-    onward_fields,
     parse_request_head,
     parse_response_head,
 )
@@ -26,38 +25,30 @@ _LINE_END = b" HTTP/1.1\r\n"
 _plain_line = re.compile(rb"(?!CONNECT |TRACE )([A-Z]{1,32}) (/[\x21\x22\x24-\x7e]*+)")
 
 
-class RequestReader:
-    """``HeadReader`` and ``parse_request_head`` for the requests of one connection."""
+class RequestReader(HeadReader):
+    """Reads the requests of one connection; ``read`` is ``receive`` and ``parse_request_head`` with a memory."""
 
-    __slots__ = ("_between", "_fields", "_last", "_limits", "_line_bytes", "_reader")
+    __slots__ = ("_fields", "_last", "_line_bytes")
 
     def __init__(self, limits: HeadLimits) -> None:
-        self._limits = limits
-        self._reader = HeadReader(limits)
-        self._between = True  # no head has begun
+        super().__init__(limits)
         self._fields = b""
         self._last: RequestHead | None = None
         self._line_bytes = 0  # how much of a request line the limits leave before those fields
 
-    @property
-    def pending_bytes(self) -> int:
-        """As ``HeadReader.pending_bytes``."""
-        return self._reader.pending_bytes
-
-    def receive(self, data: bytes) -> tuple[RequestHead, bytes] | None:
+    def read(self, data: bytes) -> tuple[RequestHead, bytes] | None:
         """Take bytes; return a request's head and the bytes after it, or ``None`` while it is unfinished.
 
         Raises ``MessageError``, after which the reader is of no more use. Next: ``body.request_body``.
         """
-        if self._between:
+        if not self._buffer:
             head = self._recall(data)
             if head is not None:
                 return head, b""
-        read = self._reader.receive(data)
-        self._between = read is not None
-        if read is None:
+        cut = self.receive(data)
+        if cut is None:
             return None
-        head_bytes, rest = read
+        head_bytes, rest = cut
         head = None if head_bytes is data else self._recall(head_bytes)
         if head is None:
             head = parse_request_head(head_bytes, self._limits)
@@ -76,36 +67,32 @@ class RequestReader:
         line_bytes = head_bytes.find(_LINE_END)
         fields = head_bytes[line_bytes:]
         if 0 < len(fields) <= MAX_REMEMBERED_BYTES and _plain_line.fullmatch(head_bytes, 0, line_bytes):
-            onward_fields(head)
             self._fields = fields
             self._last = head
             self._line_bytes = min(self._limits.max_target_bytes, self._limits.max_head_bytes - len(fields))
 
 
-class ResponseReader:
-    """``HeadReader`` and ``parse_response_head`` for the responses of one connection."""
+class ResponseReader(HeadReader):
+    """Reads the responses of one connection; ``read`` is ``receive`` and ``parse_response_head`` with a memory."""
 
-    __slots__ = ("_between", "_last", "_last_bytes", "_limits", "_reader")
+    __slots__ = ("_last", "_last_bytes")
 
     def __init__(self, limits: HeadLimits) -> None:
-        self._limits = limits
-        self._reader = HeadReader(limits, response=True)
-        self._between = True
+        super().__init__(limits, response=True)
         self._last_bytes = b""
         self._last: ResponseHead | None = None
 
-    def receive(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
+    def read(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
         """Take bytes; return a response's head and the bytes after it, or ``None`` while it is unfinished.
 
         Raises ``MessageError``, after which the reader is of no more use. Next: ``body.response_body``.
         """
-        if self._between and self._last is not None and data.startswith(self._last_bytes):
+        if self._last is not None and not self._buffer and data.startswith(self._last_bytes):
             return self._last, data[len(self._last_bytes) :]
-        read = self._reader.receive(data)
-        self._between = read is not None
-        if read is None:
+        cut = self.receive(data)
+        if cut is None:
             return None
-        head_bytes, rest = read
+        head_bytes, rest = cut
         head = parse_response_head(head_bytes, self._limits)
         if len(head_bytes) <= MAX_REMEMBERED_BYTES:
             self._last_bytes, self._last = head_bytes, head

@@ -156,7 +156,7 @@ class DownstreamConnection:
             if not data:
                 break
             try:
-                read = self._reader.receive(data)
+                read = self._reader.read(data)
                 data = b""
                 if read is None:
                     self._wait_for_head(now)

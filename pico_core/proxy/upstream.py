@@ -89,7 +89,7 @@ class UpstreamConnection:
             self._fail(now)
 
     def _receive_head(self, exchange: "Exchange", data: bytes, now: float) -> None:
-        read = self._reader.receive(data)
+        read = self._reader.read(data)
         while read is not None:
             head, rest = read
             if head.status == 101:
@@ -100,9 +100,9 @@ class UpstreamConnection:
                 exchange.refused(now)
                 return
             if head.status >= 200:
-                if head.content_length == len(rest) and (not rest or not is_bodiless(head, exchange.head.method)):
+                if head.content_length == len(rest) and not (rest and is_bodiless(head, exchange.head.method)):
                     exchange.respond_whole(head, rest, now)
-                    self._hand_back(exchange, head.keep_alive, now)
+                    self._complete(exchange, head.keep_alive, now)
                     return
                 body = response_body(head, exchange.head.method)
                 if body is None:
@@ -123,7 +123,7 @@ class UpstreamConnection:
             exchange.respond_interim(head)
             if not rest:
                 return
-            read = self._reader.receive(rest)
+            read = self._reader.read(rest)
 
     def _receive_body(self, exchange: "Exchange", body: BodyReader, data: Payload, now: float) -> None:
         pieces, rest = body.receive(data)
@@ -159,16 +159,12 @@ class UpstreamConnection:
             exchange.upstream_lost(now)
 
     def _complete(self, exchange: "Exchange", reusable: bool, now: float) -> None:
-        """A response that came in pieces is complete."""
+        """The response is complete: give the connection back first, so that the next request finds it."""
         self._body = None
-        self.channel.resume_reading()  # a slow client may have stopped it, and is nothing to the next one
-        self._hand_back(exchange, reusable, now)
-
-    def _hand_back(self, exchange: "Exchange", reusable: bool, now: float) -> None:
-        """The exchange is over: give the connection back first, so that the next request finds it."""
         self._interim = 0
         self.exchange = None
         if reusable and exchange.request_done:
+            self.channel.resume_reading()  # a slow client may have stopped it, and is nothing to the next one
             self.source.release(self, now)
         else:
             self.channel.close() if exchange.request_done else self.channel.abort()

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from pico_core.server.node import ServerNode
 
 
-_TRIES = range(MAX_TRIES)
-
-
 class ProxyService:
     """See ``pico_core.proxy.exchange.Service``."""
 
@@ -122,7 +119,7 @@ class ProxyService:
 
     def _acquire(self, exchange: Exchange, *, fresh: bool) -> UpstreamConnection | None:
         """Return a connection to an upstream of the endpoint, if possible one that was not tried before."""
-        for _ in _TRIES:
+        for _ in range(MAX_TRIES):
             tunnel = self._registry.choose(exchange.endpoint, exchange.avoid)
             if tunnel is None and exchange.avoid:
                 tunnel = self._registry.choose(exchange.endpoint)

@@ -10,11 +10,8 @@ from pico_asyncio.sockets import HIGH_WATER_BYTES, reset_on_close
 from pico_core.boundary import EofReceived, Input, Received, WritingPaused, WritingResumed
 from pico_core.errors import LocalProtocolError
 
-LARGE_BYTES = 16_384
-"""Only reads from this size on are counted: many small ones are little in all."""
-
 MAX_TURN_BYTES = 131_072
-"""What large reads may bring before the turn ends. uvloop reads up to 256,000 bytes at once, and after a full read
+"""What may be received before the turn ends. uvloop reads up to 256,000 bytes at once, and after a full read
 again, up to 32 times, from one connection; all that would wait, and nobody could ask for a pause before."""
 
 
@@ -23,7 +20,7 @@ class Owner(Protocol):
 
     receive_buffer: memoryview
     turn_bytes: int
-    """What large reads brought in this turn; zero again when it ends."""
+    """What was received in this turn; zero again when it ends."""
 
     def opened(self, connection: "Connection") -> None:
         """Give a connection that was opened its number and tell the machine."""
@@ -68,11 +65,9 @@ class Connection(asyncio.BaseProtocol):
         """Take what was read; after much of it, end the turn, since libuv reads on unless it is told to stop."""
         owner = self.owner
         owner.hand_over(Received(self.number, data))
-        size = len(data)
-        if size >= LARGE_BYTES:
-            owner.turn_bytes += size
-            if owner.turn_bytes >= MAX_TURN_BYTES:
-                owner.end_turn()
+        owner.turn_bytes += len(data)
+        if owner.turn_bytes >= MAX_TURN_BYTES:
+            owner.end_turn()
 
     def eof_received(self) -> bool:
         """Take the peer's end of stream, once; true keeps our own direction open."""

@@ -170,35 +170,38 @@ class _Driver:
                 self._turn(ready)
 
     def _turn(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
-        first, self._first = self._first % len(ready), 0
-        self.turn_bytes = 0
-        for number, (key, events) in enumerate(ready[first:] + ready[:first] if first else ready, first + 1):
-            key.data.ready(events)
-            if self.turn_bytes >= _MAX_TURN_BYTES:
-                self._first = number  # the selector names all of them again: begin with those that were left out
-                break
-        self._end_turn()
+        """Take what the sockets bring, give the machine its inputs, carry out its commands and set the timer."""
+        self._now = trio.current_time()
+        try:
+            self._receive(ready)
+            self._take_turn()
+            self._arm()
+        except Exception as error:  # noqa: BLE001 - a bug in the machine: kept, so that it leaves drive() as it is
+            self._end(error)
 
     def _small_turn(self, event: Input) -> None:
         """Hand over one input that no socket brought, and do what comes of it."""
         self.hand_over(event)
-        self._end_turn()
+        self._turn([])
 
-    def _end_turn(self) -> None:
-        """Give the machine its inputs, carry out its commands and set the timer."""
-        self._now = trio.current_time()
+    def _receive(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
+        first, self._first = min(self._first, len(ready)), 0
+        self.turn_bytes = 0
+        for number, (key, events) in enumerate(ready[first:] + ready[:first], first + 1):
+            key.data.ready(events)
+            if self.turn_bytes >= _MAX_TURN_BYTES:
+                self._first = number % len(ready)  # the selector names all of them again: begin with those left out
+                break
+
+    def _take_turn(self) -> None:
         poll = self._machine.poll
         perform = self._perform
-        try:
-            while self._inputs:  # carrying out commands brings more
-                inputs, self._inputs = self._inputs, []
-                for event in inputs:
-                    self._handle(event, self._now)
-                while (command := poll()) is not None:
-                    perform[type(command)](command)
-            self._arm()
-        except Exception as error:  # noqa: BLE001 - a bug in the machine: kept, so that it leaves drive() as it is
-            self._end(error)
+        while self._inputs:  # carrying out commands brings more
+            inputs, self._inputs = self._inputs, []
+            for event in inputs:
+                self._handle(event, self._now)
+            while (command := poll()) is not None:
+                perform[type(command)](command)
 
     def _arm(self) -> None:
         """Set the one timer, unless it goes off early enough as it is: a tick too many does no harm."""

@@ -78,17 +78,17 @@ def outcome(receive: Receive, *pieces: bytes) -> Outcome:
 def test_requests_are_read_as_without_memory(before: bytes, head: bytes) -> None:
     for pieces in ([head], [head + REST], [head[:9], head[9:]], [head[:-2], head[-2:] + REST]):
         reader = RequestReader(LIMITS)
-        outcome(reader.receive, before)
-        assert outcome(reader.receive, *pieces) == outcome(plain(parse_request_head), *pieces)
+        outcome(reader.read, before)
+        assert outcome(reader.read, *pieces) == outcome(plain(parse_request_head), *pieces)
 
 
 def test_a_remembered_head_does_not_widen_the_limits() -> None:
     limits = HeadLimits(max_head_bytes=400, max_target_bytes=100)
     for size in (50, 95, 96, 97, 100, 101, 102, 200, 300, 400):
         reader = RequestReader(limits)
-        outcome(reader.receive, REQUESTS[0])
+        outcome(reader.read, REQUESTS[0])
         head = b"GET /%b HTTP/1.1\r\n%b" % (b"x" * (size - 1), FIELDS)
-        assert outcome(reader.receive, head) == outcome(plain(parse_request_head, limits), head)
+        assert outcome(reader.read, head) == outcome(plain(parse_request_head, limits), head)
 
 
 RESPONSES = (
@@ -106,14 +106,14 @@ RESPONSES = (
 def test_responses_are_read_as_without_memory(before: bytes, head: bytes) -> None:
     for pieces in ([head], [head + REST], [head[:9], head[9:]], [head[:-2], head[-2:] + REST]):
         reader = ResponseReader(LIMITS)
-        outcome(reader.receive, before)
-        assert outcome(reader.receive, *pieces) == outcome(plain(parse_response_head), *pieces)
+        outcome(reader.read, before)
+        assert outcome(reader.read, *pieces) == outcome(plain(parse_response_head), *pieces)
 
 
 def test_a_head_given_new_framing_is_another_one() -> None:
     reader = ResponseReader(LIMITS)
     for _ in range(3):
-        read = reader.receive(b"HTTP/1.1 200 OK\r\nServer: s\r\n\r\n")
+        read = reader.read(b"HTTP/1.1 200 OK\r\nServer: s\r\n\r\n")
         assert read is not None
         head = read[0]
         assert response_bytes(head, b"") == b"HTTP/1.1 200 OK\r\nServer: s\r\n\r\n"
