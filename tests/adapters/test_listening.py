@@ -1,6 +1,7 @@
 """Listeners, datagrams and names."""
 
 import contextlib
+import queue
 import resource
 import socket
 import threading
@@ -11,6 +12,7 @@ import pytest
 from pico_asyncio.sockets import ACCEPT_RETRY_S
 from pico_core.boundary import (
     Accepted,
+    AccessLog,
     Connect,
     ConnectFailed,
     DatagramReceived,
@@ -25,7 +27,8 @@ from pico_core.boundary import (
     SendDatagram,
     StopListening,
 )
-from tests.adapters.stage import PATIENCE_S, Stage, eventually
+from tests.adapters.machines import Echo
+from tests.adapters.stage import PATIENCE_S, Stage, drive, eventually
 
 needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 
@@ -149,6 +152,33 @@ def test_a_listener_rests_while_there_is_no_room(stage: Stage) -> None:
         assert stage.records == [Log("error", "driver", "cannot accept connections", {"reason": "too many open files"})]
         stage.wait(Accepted, port=peer.getsockname()[1])
     assert len(stage.records) == 1
+
+
+def test_a_sink_that_fails_while_there_is_no_room_ends_the_driver(runtime: str) -> None:
+    listening: queue.Queue[int] = queue.Queue()
+    outcome: list[Exception] = []
+
+    def sink(record: Log | AccessLog) -> None:
+        assert isinstance(record, Log)
+        if record.message != "listening":
+            raise ZeroDivisionError
+        listening.put(int(record.fields["port"]))
+
+    def work() -> None:
+        try:
+            drive(runtime, Echo(), sink)
+        except Exception as error:  # noqa: BLE001 - it is the result
+            outcome.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    with socket.socket() as peer:
+        port = listening.get(timeout=PATIENCE_S)
+        with no_more_files():
+            peer.connect(("127.0.0.1", port))
+            eventually(lambda: bool(outcome))
+    thread.join(PATIENCE_S)
+    assert isinstance(outcome[0], ZeroDivisionError)
 
 
 def test_a_listener_that_rests_can_be_stopped(stage: Stage) -> None:

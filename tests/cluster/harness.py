@@ -171,12 +171,14 @@ class Node:
 
     def upstreams(self) -> int:
         """Return how many upstreams this node knows of in the whole cluster."""
-        with Wire(self.reach(self.place.admin)) as wire:
-            fields = "Connection: close\r\n"
-            wire.send(f"GET /status/cluster/nodes HTTP/1.1\r\nHost: {self.place.host}\r\n{fields}\r\n".encode())
+        return sum(row["upstreams"] for row in json.loads(self.fetch("/status/cluster/nodes")))
+
+    def fetch(self, path: str) -> bytes:
+        """Return what the admin port answers."""
+        with get(self.place.admin, path, self.reach) as wire:
             head, body = receive_response(wire)
-        assert head.status == 200
-        return sum(row["upstreams"] for row in json.loads(body))
+        assert head.status == 200, (path, body)
+        return body
 
     def await_stop(self) -> None:
         """Wait for the end of a node that was asked to stop; hold all it ever wrote against it."""
@@ -185,12 +187,18 @@ class Node:
             process.check()
 
 
+def get(address: Address, path: str, reach: Connect = connect) -> Wire:
+    """Send a GET on a connection of its own, which is returned."""
+    wire = Wire(reach(address))
+    wire.send(f"GET {path} HTTP/1.1\r\nHost: {address[0]}\r\nConnection: close\r\n\r\n".encode())
+    return wire
+
+
 def ask(address: Address, path: str, reach: Connect = connect) -> int:
     """Return the status of a GET; 0 if nobody answers."""
     try:
-        with Wire(reach(address)) as wire:
+        with get(address, path, reach) as wire:
             wire.socket.settimeout(2.0)
-            wire.send(f"GET {path} HTTP/1.1\r\nHost: {address[0]}\r\nConnection: close\r\n\r\n".encode())
             return wire.receive_head().status
     except (OSError, AssertionError):
         return 0

@@ -16,7 +16,7 @@ import pytest
 from pico_core.gossip import wire
 from pico_core.gossip.state import LEFT_KEY
 from tests.cluster.harness import FULL_VIEW_S, Cluster, Load, Node, echo_origin
-from tests.e2e.harness import LOCAL, MIB, Wire, dial, receive_response, request, wait_until
+from tests.e2e.harness import LOCAL, MIB, Wire, request, wait_until
 
 SEED = 20260101
 BATCH_BYTES = 100_000
@@ -30,24 +30,16 @@ LARGEST = 65_507
 """The longest payload UDP has over IPv4."""
 
 
-def fetch(node: Node, path: str) -> bytes:
-    with dial(node.place.admin_port) as connection:
-        connection.send(f"GET {path} HTTP/1.1\r\nHost: {LOCAL}\r\nConnection: close\r\n\r\n".encode())
-        head, body = receive_response(connection)
-    assert head.status == 200, (path, body)
-    return body
-
-
 def counter(node: Node, name: str) -> int:
-    match = re.search(rf"^pico_gossip_{name}_total (\S+)$", fetch(node, "/metrics").decode(), re.MULTILINE)
+    match = re.search(rf"^pico_gossip_{name}_total (\S+)$", node.fetch("/metrics").decode(), re.MULTILINE)
     assert match is not None, name
     return int(float(match[1]))
 
 
 def table(node: Node) -> list[dict[str, Any]]:
     """Return what the node knows about all nodes, but for what changes by itself."""
-    rows = json.loads(fetch(node, "/status/cluster/nodes"))
-    details = [json.loads(fetch(node, f"/status/gossip/nodes/{row['id']}")) for row in rows]
+    rows = json.loads(node.fetch("/status/cluster/nodes"))
+    details = [json.loads(node.fetch(f"/status/gossip/nodes/{row['id']}")) for row in rows]
     for detail in details:
         del detail["silent_s"]
     return [*rows, *details]

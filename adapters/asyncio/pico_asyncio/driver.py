@@ -303,8 +303,11 @@ class _Driver:
             for accepted, _, _ in sockets.accept(listening):
                 self._begin(self._take(name, accepted))
         except OSError as error:
-            self._sink(Log("error", "driver", "cannot accept connections", {"reason": sockets.describe(error)}))
             self._loop.remove_reader(listening)
+            try:
+                self._sink(Log("error", "driver", "cannot accept connections", {"reason": sockets.describe(error)}))
+            except Exception as failure:  # noqa: BLE001 - the sink's: without this the loop would only log it
+                self._fail(failure)
             self._loop.call_later(sockets.ACCEPT_RETRY_S, self._accept_again, name, listening)
 
     def _accept_again(self, name: str, listening: socket.socket) -> None:
