@@ -1,13 +1,11 @@
 """Whatever heads follow each other on a connection, remembering changes nothing."""
 
-from collections.abc import Callable
-
-import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pico_core.http.head import HeadLimits, HeadReader, MessageError, RequestHead, parse_request_head, request_bytes
+from pico_core.http.head import HeadLimits, parse_request_head
 from pico_core.http.recent import RequestReader
+from tests.core.http.reading import outcome, plain
 
 LIMITS = HeadLimits()
 
@@ -31,30 +29,11 @@ fields = st.lists(
 heads = st.builds(lambda line, rest: line + rest + b"\r\n", lines, fields)
 
 
-def plain(data: bytes) -> tuple[RequestHead, bytes] | None:
-    read = HeadReader(LIMITS).receive(data)
-    return None if read is None else (parse_request_head(read[0], LIMITS), read[1])
-
-
-def outcome(
-    receive: Callable[[bytes], tuple[RequestHead, bytes] | None], data: bytes
-) -> tuple[RequestHead, bytes, bytes] | tuple[int, str] | None:
-    try:
-        read = receive(data)
-    except MessageError as error:
-        return error.status, error.reason
-    if read is None:
-        return None
-    head, rest = read
-    written = request_bytes(head, b"")
-    return msgspec.structs.replace(head, onward=b""), written, rest
-
-
 @given(st.lists(heads, min_size=2, max_size=6))
 def test_a_sequence_of_heads(sequence: list[bytes]) -> None:
     reader = RequestReader(LIMITS)
     for head in sequence:
-        expected = outcome(plain, head)
+        expected = outcome(plain(parse_request_head, LIMITS), head)
         assert outcome(reader.read, head) == expected
         if not expected or isinstance(expected[0], int):
             return

@@ -1,31 +1,14 @@
 """The remembering readers say what the plain reader and parsers say, whatever came before and however it is cut."""
 
-from collections.abc import Callable
-from typing import TypeAlias
-
-import msgspec
 import pytest
 
-from pico_core.http.head import (
-    HeadLimits,
-    HeadReader,
-    MessageError,
-    RequestHead,
-    ResponseHead,
-    parse_request_head,
-    parse_response_head,
-    request_bytes,
-    response_bytes,
-)
+from pico_core.http.head import HeadLimits, parse_request_head, parse_response_head, response_bytes
 from pico_core.http.recent import MAX_REMEMBERED_BYTES, RequestReader, ResponseReader
+from tests.core.http.reading import outcome, plain
 
 LIMITS = HeadLimits()
 FIELDS = b"Host: e.example.com\r\nUser-Agent: test\r\nx-pico-endpoint: e\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
 REST = b"behind the head"
-
-Head: TypeAlias = RequestHead | ResponseHead
-Receive: TypeAlias = Callable[[bytes], tuple[Head, bytes] | None]
-Outcome: TypeAlias = tuple[Head, bytes, bytes] | tuple[int, str] | None
 
 REQUESTS = (
     b"GET / HTTP/1.1\r\n" + FIELDS,
@@ -48,38 +31,13 @@ REQUESTS = (
 )
 
 
-def plain(parse: Callable[[bytes, HeadLimits], Head], limits: HeadLimits = LIMITS) -> Receive:
-    """Return what a reader without a memory does."""
-    reader = HeadReader(limits, response=parse is parse_response_head)
-
-    def receive(data: bytes) -> tuple[Head, bytes] | None:
-        read = reader.receive(data)
-        return None if read is None else (parse(read[0], limits), read[1])
-
-    return receive
-
-
-def outcome(receive: Receive, *pieces: bytes) -> Outcome:
-    """Return what comes of one head: it, what is written for it, and what is left; or how it was refused."""
-    try:
-        for piece in pieces:
-            read = receive(piece)
-            if read is not None:
-                head, rest = read
-                written = request_bytes(head, b"") if isinstance(head, RequestHead) else response_bytes(head, b"")
-                return msgspec.structs.replace(head, onward=b""), written, rest
-    except MessageError as error:
-        return error.status, error.reason
-    return None
-
-
 @pytest.mark.parametrize("before", REQUESTS)
 @pytest.mark.parametrize("head", REQUESTS)
 def test_requests_are_read_as_without_memory(before: bytes, head: bytes) -> None:
     for pieces in ([head], [head + REST], [head[:9], head[9:]], [head[:-2], head[-2:] + REST]):
         reader = RequestReader(LIMITS)
         outcome(reader.read, before)
-        assert outcome(reader.read, *pieces) == outcome(plain(parse_request_head), *pieces)
+        assert outcome(reader.read, *pieces) == outcome(plain(parse_request_head, LIMITS), *pieces)
 
 
 def test_a_remembered_head_does_not_widen_the_limits() -> None:
@@ -107,7 +65,7 @@ def test_responses_are_read_as_without_memory(before: bytes, head: bytes) -> Non
     for pieces in ([head], [head + REST], [head[:9], head[9:]], [head[:-2], head[-2:] + REST]):
         reader = ResponseReader(LIMITS)
         outcome(reader.read, before)
-        assert outcome(reader.read, *pieces) == outcome(plain(parse_response_head), *pieces)
+        assert outcome(reader.read, *pieces) == outcome(plain(parse_response_head, LIMITS), *pieces)
 
 
 def test_a_head_given_new_framing_is_another_one() -> None:
