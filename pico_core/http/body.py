@@ -9,7 +9,8 @@ import re
 from enum import Enum
 from typing import TypeAlias
 
-from pico_core.http.head import FIELD_LINES, MessageError, RequestHead, ResponseHead
+from pico_core.http import grammar
+from pico_core.http.head import MessageError, RequestHead, ResponseHead
 
 BORROW_BYTES = 4096
 """From this size on a view is cheaper than a copy; below, it would keep a large received object alive for little."""
@@ -201,7 +202,7 @@ class ChunkedBody:
         self._trailer_bytes += len(line)
         if line == b"\r\n":
             self._state = ChunkedState.DONE
-        elif not FIELD_LINES.fullmatch(line):
+        elif not grammar.field_lines.fullmatch(line):
             raise MessageError(400, "malformed trailer field")
         else:
             self._keep_trailer(line)

@@ -14,6 +14,7 @@ from http import HTTPStatus
 import msgspec
 
 from pico_core.errors import RemoteProtocolError
+from pico_core.http import grammar
 
 
 class MessageError(RemoteProtocolError):
@@ -106,127 +107,6 @@ class ResponseHead(msgspec.Struct, gc=False):
         return msgspec.structs.replace(self, chunked=chunked, onward=b"")
 
 
-# --- grammar ---------------------------------------------------------------------------------------------------------
-#
-# Every repetition is possessive (``*+``) or in an atomic group (``(?>...)``): what one part of a pattern took, it never
-# gives back, so a match costs one pass however hostile the bytes are. Groups that capture or hold alternatives are
-# repeated in atomic groups only, because before Python 3.12.8 and 3.13.1 their possessive repetition can fail
-# (gh-101955, gh-106052).
-
-_TOKEN_CHARACTER = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_TEXT_CHARACTER = rb"[\t\x20-\x7e\x80-\xff]"
-_FIELD_LINES = rb"(?:" + _TOKEN_CHARACTER + rb"++:" + _TEXT_CHARACTER + rb"*+\r\n)*+"
-# Methods longer than any that exists (the longest registered has 17 letters) are not waited for. A target is visible
-# ASCII without '#': a fragment is never sent (RFC 9112 section 3.2), and readers differ on where it ends.
-_METHOD = _TOKEN_CHARACTER + rb"{1,32}+"
-_REQUEST_LINE = rb"(" + _METHOD + rb") ([\x21\x22\x24-\x7e]++) HTTP/1\.([01])\r\n"
-# The phrase and the space before it are often left out, which leaves no doubt.
-_STATUS_LINE = rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: (" + _TEXT_CHARACTER + rb"*+))?\r\n"
-
-_request_line = re.compile(_REQUEST_LINE)
-_status_line = re.compile(_STATUS_LINE)
-_request = re.compile(_REQUEST_LINE + _FIELD_LINES + rb"\r\n")
-_response = re.compile(_STATUS_LINE + _FIELD_LINES + rb"\r\n")
-FIELD_LINES = re.compile(_FIELD_LINES)
-"""Any number of whole field lines, each with its CRLF (RFC 9112 section 5); a trailer section has the same ones."""
-
-_method_begins = re.compile(_METHOD + rb"(?: |\Z)")
-_other_version = re.compile(_METHOD + rb" [\x21-\x7e]++ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
-_long_method = re.compile(_TOKEN_CHARACTER + rb"{33}")
-_blank_before_colon = re.compile(_TOKEN_CHARACTER + rb"++[ \t]++:")
-_never_in_head = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
-
-# Host is a name, an IPv4 address or a bracketed IPv6 address, with or without a port (RFC 9110 section 7.2). Percent
-# signs and commas are left out of the name: the first can spell a dot, the second a list. Nobody resolves either.
-_HOST = rb"((?:[A-Za-z0-9\-._~!$&'()*+;=]{1,255}+|\[[0-9A-Fa-f:.]{2,45}+\])(?::[0-9]{0,5}+)?)"
-_host = re.compile(_HOST)
-_absolute_form = re.compile(rb"(?i:(https?)://)" + _HOST + rb"([/?].*+)?")
-
-# Notable fields are those a proxy reads, removes or writes itself. They are recognised with '_' for '-' as well,
-# because gateways behind us (CGI and its heirs) cannot tell those apart.
-_NOTABLE_IN_BOTH = (
-    rb"connection|te|upgrade|content[-_]++length|transfer[-_]++encoding|keep[-_]alive"
-    rb"|proxy[-_](?:connection|authenticate|authorization)"
-)
-_NOTABLE_IN_REQUEST = (
-    _NOTABLE_IN_BOTH
-    + rb"|host|expect|x[-_]forwarded[-_](?:for|proto|host)|x[-_]pi[ck]o[-_]"
-    + _TOKEN_CHARACTER
-    + rb"*+"
-)
-_notable_in_request = re.compile(_NOTABLE_IN_REQUEST)
-_notable_in_response = re.compile(_NOTABLE_IN_BOTH)
-_framing_look_alike = re.compile(rb"content[-_]++length|transfer[-_]++encoding")
-_FRAMING = (b"content-length", b"transfer-encoding")
-
-# In nearly every head each notable field is there once at most and spelt as usual. Such a head, in lower case, is
-# checked and taken apart by a single match, in which each usual name has a group that holds the field's value. A second
-# field of a usual name makes the match fail (``(?(n)(?!))``: if group n is set, fail), and so does any other notable
-# field; those heads, and the malformed ones, are looked at line by line.
-_USUAL_IN_REQUEST = (
-    b"connection",
-    b"content-length",
-    b"transfer-encoding",
-    b"te",
-    b"x-forwarded-for",
-    b"x-forwarded-proto",
-    b"x-forwarded-host",
-    b"x-pico-endpoint",
-    b"x-piko-endpoint",
-    b"x-piko-forward",
-    b"upgrade",
-    b"expect",
-    b"keep-alive",
-)
-_USUAL_IN_RESPONSE = (b"connection", b"content-length", b"transfer-encoding", b"keep-alive", b"upgrade")
-
-
-class _UsualHead(msgspec.Struct, frozen=True):
-    """A pattern for usual heads in lower case, and what its groups hold: (group, name) pairs."""
-
-    pattern: re.Pattern[bytes]
-    common: tuple[tuple[int, bytes], ...]
-    all: tuple[tuple[int, bytes], ...]
-    not_only_common: int
-    """The group that is set where a name is present that is not among ``common``."""
-
-
-def _usual_head(start: bytes, first_group: int, names: tuple[bytes, ...], notable: bytes) -> _UsualHead:
-    """Build the pattern, of which ``start`` covers the first line and, within an open group, some field lines.
-
-    First come the lines whose initial no notable name has, then the two common names.
-    """
-    text = _TEXT_CHARACTER + rb"*+"
-    rest_of_line = _TOKEN_CHARACTER + rb"*+:" + text + rb"\r\n"
-    groups = tuple(enumerate(names, first_group))
-    usual = [rb"%b:(?(%d)(?!))(%b)\r\n" % (name, group, text) for group, name in groups]
-    lines = (
-        rb"[abdfgijlmnoqrsvwyz]" + rest_of_line,
-        *usual[:2],
-        rb"(?:" + rb"|".join(usual[2:]) + rb")()",
-        rb"(?!(?:" + notable + rb"):)" + _TOKEN_CHARACTER + rest_of_line,
-    )
-    pattern = re.compile(start + rb"|".join(lines) + rb")*)\r\n")
-    return _UsualHead(pattern, groups[:2], groups, first_group + len(names))
-
-
-_usual_request = _usual_head(
-    _REQUEST_LINE.replace(b"HTTP", b"http")
-    + rb"(?>(?:host:(?(4)(?!))(%b*+)\r\n|content-type:(?(5)(?!))()%b*+\r\n|" % (_TEXT_CHARACTER, _TEXT_CHARACTER),
-    6,
-    _USUAL_IN_REQUEST,
-    _NOTABLE_IN_REQUEST + rb"|content-type",
-)
-_usual_response = _usual_head(
-    _STATUS_LINE.replace(b"HTTP", b"http") + rb"(?>(?:", 4, _USUAL_IN_RESPONSE, _NOTABLE_IN_BOTH
-)
-
-# Connection may name any field as hop-by-hop, and it is then removed (RFC 9110 section 7.6.1). Not these: a client
-# must not be able to strip what a balancer in front of us wrote, nor what the message means to everybody.
-_never_hop_by_hop = re.compile(
-    rb"close|host|content-.*+|authorization|cookie|set-cookie|cache-control|date|forwarded|via|x-real-ip"
-)
-
 _USUAL_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b""))
 
 _MAX_LENGTH_DIGITS = 18  # fits 64 bits everywhere
@@ -293,7 +173,7 @@ class HeadReader:
         buffer, limits, searched = self._buffer, self._limits, self._searched_bytes
         if len(buffer) > limits.max_head_bytes:
             raise _too_large()
-        if _never_in_head.search(buffer, max(searched - 1, 0)):
+        if grammar.never_in_head.search(buffer, max(searched - 1, 0)):
             raise MessageError(400, "control character or bare line end in the head")
         line_at = buffer.rfind(b"\n", searched) + 1
         if line_at and not self._line_at:
@@ -309,41 +189,41 @@ class HeadReader:
             raise _start_line_too_long()
 
     def _refuse_start_line(self) -> None:
-        if not (_status_line if self._response else _request_line).match(self._buffer):
+        if not (grammar.status_line if self._response else grammar.request_line).match(self._buffer):
             raise _response_error(self._buffer) if self._response else _request_error(self._buffer)
 
     def _refuse_beginning(self) -> None:
         if self._response:
             if self._buffer[:7] != b"HTTP/1."[: len(self._buffer)]:
                 raise _response_error(self._buffer)
-        elif not _method_begins.match(self._buffer):
+        elif not grammar.method_begins.match(self._buffer):
             raise _request_error(self._buffer)
 
 
 def _request_error(head: bytes | bytearray) -> MessageError:
     """Say why a request's head (or its beginning) is refused."""
-    line = _request_line.match(head)
+    line = grammar.request_line.match(head)
     if line:
         return _field_error(head[line.end() :])
-    if _other_version.match(head):
+    if grammar.other_version.match(head):
         return MessageError(505, "HTTP version not supported")
-    if _long_method.match(head):
+    if grammar.long_method.match(head):
         return MessageError(501, "method not supported")
     return MessageError(400, "malformed request line")
 
 
 def _response_error(head: bytes | bytearray) -> MessageError:
     """Say why a response's head (or its beginning) is refused."""
-    line = _status_line.match(head)
+    line = grammar.status_line.match(head)
     return _field_error(head[line.end() :]) if line else MessageError(400, "malformed status line")
 
 
 def _field_error(lines: bytes | bytearray) -> MessageError:
     """Say what is wrong with the first bad one of some field lines."""
-    line = next(line for line in lines.split(b"\r\n") if not FIELD_LINES.fullmatch(line + b"\r\n"))
+    line = next(line for line in lines.split(b"\r\n") if not grammar.field_lines.fullmatch(line + b"\r\n"))
     if line[:1] == b" " or line[:1] == b"\t":
         return MessageError(400, "folded header field")
-    if _blank_before_colon.match(line):
+    if grammar.blank_before_colon.match(line):
         return MessageError(400, "blank before the colon of a header field")
     return MessageError(400, "malformed header field")
 
@@ -377,7 +257,7 @@ def _check_sizes(head: bytes, limits: HeadLimits) -> None:
 def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
     """Read a request's head, as ``HeadReader`` cut it. Raises ``MessageError``. Next: ``body.request_body``."""
     _check_sizes(head, limits)
-    match = _usual_request.pattern.fullmatch(head.lower())
+    match = grammar.usual_request.pattern.fullmatch(head.lower())
     if match is None:
         method, target, minor_version, host, fields, notes = _take_unusual_apart(head)
     else:
@@ -390,7 +270,7 @@ def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
         minor_version = head[line_end - 1] - 0x30
         host_at, host_end = match.span(4)
         host = head[host_at:host_end].strip(b" \t") if host_at > 0 else None
-        fields, notes = _cut_usual(head, line_end + 2, match, _usual_request)
+        fields, notes = _cut_usual(head, line_end + 2, match, grammar.usual_request)
     if len(target) > limits.max_target_bytes:
         raise _start_line_too_long()
     if method == b"CONNECT" or method == b"TRACE":
@@ -399,7 +279,7 @@ def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
         if minor_version:
             raise MessageError(400, "missing Host")
         host = b""
-    elif not _host.fullmatch(host):
+    elif not grammar.host.fullmatch(host):
         raise MessageError(400, "malformed or repeated Host")
     if target[0] != 0x2F:
         target, authority = _origin_form(method, target, host)
@@ -420,14 +300,14 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
     A status of 1xx other than 101 is interim: pass it on and read the next head.
     """
     _check_sizes(head, limits)
-    match = _usual_response.pattern.fullmatch(head.lower())
+    match = grammar.usual_response.pattern.fullmatch(head.lower())
     if match is None or head[:7] != b"HTTP/1.":
-        match = _response.fullmatch(head)
+        match = grammar.whole_response.fullmatch(head)
         if match is None:
             raise _response_error(head)
-        fields, notes = _cut_unusual(head, head.index(b"\r\n") + 2, _notable_in_response)
+        fields, notes = _cut_unusual(head, head.index(b"\r\n") + 2, grammar.notable_in_response)
     else:
-        fields, notes = _cut_usual(head, head.index(b"\r\n") + 2, match, _usual_response)
+        fields, notes = _cut_usual(head, head.index(b"\r\n") + 2, match, grammar.usual_response)
     reason_at, reason_end = match.span(3)
     if reason_end - reason_at > limits.max_target_bytes:
         raise _start_line_too_long()
@@ -459,7 +339,9 @@ def field_values(fields: bytes, name: bytes) -> list[bytes]:
     return [value for found, value in split_fields(fields) if found == name]
 
 
-def _cut_usual(head: bytes, cursor: int, match: re.Match[bytes], usual: _UsualHead) -> tuple[bytes, dict[bytes, bytes]]:
+def _cut_usual(
+    head: bytes, cursor: int, match: re.Match[bytes], usual: grammar.UsualHead
+) -> tuple[bytes, dict[bytes, bytes]]:
     """Cut the lines of usual names out of a head; return the other lines, and the cut values by name.
 
     ``cursor`` is where the first field line begins.
@@ -487,10 +369,10 @@ def _cut_usual(head: bytes, cursor: int, match: re.Match[bytes], usual: _UsualHe
 
 def _take_unusual_apart(head: bytes) -> tuple[bytes, bytes, int, bytes | None, bytes, dict[bytes, bytes]]:
     """Return method, target, minor version, Host, the lines to pass on and the notable values of an unusual request."""
-    match = _request.fullmatch(head)
+    match = grammar.whole_request.fullmatch(head)
     if match is None:
         raise _request_error(head)
-    fields, notes = _cut_unusual(head, match.end(3) + 2, _notable_in_request)
+    fields, notes = _cut_unusual(head, match.end(3) + 2, grammar.notable_in_request)
     _check_content_types(fields)
     return match[1], match[2], int(match[3]), notes.pop(b"host", None), fields, notes
 
@@ -508,7 +390,7 @@ def _cut_unusual(head: bytes, start: int, notable: re.Pattern[bytes]) -> tuple[b
         name = name.lower()
         if not notable.fullmatch(name):
             lines.append(line)
-        elif _framing_look_alike.fullmatch(name) and name not in _FRAMING:
+        elif grammar.framing_look_alike.fullmatch(name) and name not in grammar.FRAMING:
             raise MessageError(400, "ambiguous spelling of a framing field")
         elif b"_" not in name:  # a look-alike of what is ours to write goes
             values.setdefault(name, []).append(value.strip(b" \t\r\n"))
@@ -542,7 +424,7 @@ def _origin_form(method: bytes, target: bytes, host: bytes) -> tuple[bytes, byte
     """Return an absolute-form or asterisk-form target as origin-form or ``*``, and its authority (RFC 9112 3.2)."""
     if target == b"*" and method == b"OPTIONS":
         return target, b""
-    match = _absolute_form.fullmatch(target)
+    match = grammar.absolute_form.fullmatch(target)
     if match is None:
         raise MessageError(400, "malformed request target")
     scheme, authority, path = match.groups()
@@ -594,7 +476,7 @@ def _apply_connection(message: RequestHead | ResponseHead, notes: dict[bytes, by
         lines = []
         for line in message.fields.splitlines(keepends=True):
             name = line[: line.index(b":")].lower()
-            if name not in options or _never_hop_by_hop.fullmatch(name):
+            if name not in options or grammar.never_hop_by_hop.fullmatch(name):
                 lines.append(line)
         message.fields = b"".join(lines)
     return message.minor_version == 1 and b"upgrade" in options
