@@ -1,44 +1,14 @@
-"""Heads: what is read, what is refused and with which status, what is written."""
-
-import time
-from contextlib import suppress
+"""Heads: what is read, and what is refused with which status."""
 
 import pytest
 
 from pico_core.errors import RemoteProtocolError
 from pico_core.http.head import (
-    HeadLimits,
-    HeadReader,
     MessageError,
-    RequestHead,
-    ResponseHead,
-    error_response,
-    field_values,
-    parse_request_head,
-    parse_response_head,
-    request_bytes,
-    response_bytes,
-    simple_response,
-    split_fields,
 )
+from tests.core.http.heads import request, response, status_of
 
-LIMITS = HeadLimits()
-SMALL = HeadLimits(max_head_bytes=200, max_target_bytes=50, max_field_bytes=60, max_fields=5)
-
-
-def request(*lines: bytes, line: bytes = b"GET /a?b=c HTTP/1.1", host: bytes = b"Host: h.example") -> RequestHead:
-    return parse_request_head(b"\r\n".join((line, *([host] if host else []), *lines, b"", b"")), LIMITS)
-
-
-def response(*lines: bytes, line: bytes = b"HTTP/1.1 200 OK") -> ResponseHead:
-    return parse_response_head(b"\r\n".join((line, *lines, b"", b"")), LIMITS)
-
-
-def status_of(error: pytest.ExceptionInfo[MessageError]) -> int:
-    return error.value.status
-
-
-# --- what a request says ---------------------------------------------------------------------------------------------
+# --- what a request says ---
 
 
 def test_a_plain_request() -> None:
@@ -268,7 +238,7 @@ def test_repeated_equal_values_are_one() -> None:
     assert head.fields == b"Host: h.example\r\nContent-Type: a/b\r\ncontent-type: a/b\r\n"
 
 
-# --- what is refused in requests -------------------------------------------------------------------------------------
+# --- what is refused in requests ---
 
 
 @pytest.mark.parametrize(
@@ -509,144 +479,7 @@ def test_unknown_expectations(line: bytes) -> None:
     assert status_of(error) == 417
 
 
-# --- limits ----------------------------------------------------------------------------------------------------------
-
-
-def refusal_in_one_piece(data: bytes, limits: HeadLimits) -> int:
-    try:
-        read = HeadReader(limits).receive(data)
-        assert read is not None
-        parse_request_head(read[0], limits)
-    except MessageError as error:
-        return error.status
-    return 0
-
-
-def refusal_byte_by_byte(data: bytes, limits: HeadLimits) -> int:
-    reader = HeadReader(limits)
-    try:
-        for position in range(len(data)):
-            read = reader.receive(data[position : position + 1])
-        assert read is not None
-        parse_request_head(read[0], limits)
-    except MessageError as error:
-        return error.status
-    return 0
-
-
-@pytest.mark.parametrize(
-    ("head", "status"),
-    [
-        (b"GET /" + b"a" * 49 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 0),
-        (b"GET /" + b"a" * 50 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
-        (b"M" * 32 + b" /" + b"a" * 49 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 0),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"b" * 57 + b"\r\n\r\n", 0),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"b" * 58 + b"\r\n\r\n", 431),
-        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a:\r\n" * 4 + b"\r\n", 0),
-        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a:\r\n" * 5 + b"\r\n", 431),
-        (b"GET / HTTP/1.1\r\nHost: a\r\n" + (b"A: " + b"b" * 55 + b"\r\n") * 2 + b"A: " + b"b" * 48 + b"\r\n\r\n", 0),
-        (b"GET / HTTP/1.1\r\nHost: a\r\n" + (b"A: " + b"b" * 55 + b"\r\n") * 2 + b"A: " + b"b" * 49 + b"\r\n\r\n", 431),
-    ],
-)
-def test_limits_are_inclusive_and_do_not_depend_on_the_pieces(head: bytes, status: int) -> None:
-    assert refusal_in_one_piece(head, SMALL) == status
-    assert refusal_byte_by_byte(head, SMALL) == status
-
-
-def test_a_head_that_was_not_cut_by_the_reader_is_measured_too() -> None:
-    with pytest.raises(MessageError) as error:
-        parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: bbbbbbbbbbbbbbb\r\n" * 10 + b"\r\n", SMALL)
-    assert status_of(error) == 431
-
-
-def test_ten_thousand_fields_and_fields_of_100_kb_are_refused() -> None:
-    many = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X-H-%d: value\r\n" % n for n in range(10_000)) + b"\r\n"
-    assert refusal_in_one_piece(many, LIMITS) == 431
-    for line in (b"X-Big: " + b"B" * 100_000, b"A" * 100_000 + b": b"):
-        assert refusal_in_one_piece(b"GET / HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n\r\n", LIMITS) == 431
-    assert refusal_in_one_piece(b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", LIMITS) == 414
-
-
-def test_an_overlong_reason_phrase_is_refused() -> None:
-    with pytest.raises(MessageError):
-        parse_response_head(b"HTTP/1.1 200 " + b"a" * 51 + b"\r\n\r\n", SMALL)
-
-
-# --- the reader ------------------------------------------------------------------------------------------------------
-
-
-def test_a_whole_head_is_returned_as_it_is() -> None:
-    reader = HeadReader(LIMITS)
-    data = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-    read = reader.receive(data)
-    assert read == (data, b"")
-    assert read[0] is data
-    assert reader.receive(data + b"body") == (data, b"body")
-    assert reader.pending_bytes == 0
-
-
-def test_a_head_in_pieces_then_the_next_one() -> None:
-    reader = HeadReader(LIMITS)
-    assert reader.receive(b"GET / HT") is None
-    assert reader.receive(b"TP/1.1\r\nHost: a\r") is None
-    assert reader.pending_bytes == 24
-    assert reader.receive(b"\n\r\nGET /2") == (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /2")
-    assert reader.pending_bytes == 0
-    assert reader.receive(b"GET /2") is None
-    assert reader.receive(b" HTTP/1.1\r\n\r\n") == (b"GET /2 HTTP/1.1\r\n\r\n", b"")
-
-
-@pytest.mark.parametrize(
-    ("data", "status"),
-    [
-        (b"\x16\x03\x01\x02\x00\x01", 400),  # a TLS handshake
-        (b"\x89\x89\x1cod\xe2\xb3", 400),
-        (b"\r\n", 400),
-        (b" ", 400),
-        (b"GET / HTTP/1.1\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: a\n", 400),
-        (b"GET / HTTP/1.1\rH", 400),
-        (b"GET / HTTP/1.1\r\nHost: a\x00", 400),
-        (b"GET /\r\n", 400),  # HTTP/0.9
-        (b"GET / HTTP/2.0\r\n", 505),
-        (b"A" * 33, 501),
-        (b"SSH-2.0-x\r\n", 400),
-        (b"GET /" + b"a" * 65_579, 414),
-        (b"GET / HTTP/1.1\r\nA: " + b"b" * 65_536, 431),
-        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 174_761, 431),
-    ],
-)
-def test_hopeless_beginnings_are_refused_at_once(data: bytes, status: int) -> None:
-    with pytest.raises(MessageError) as error:
-        HeadReader(LIMITS).receive(data)
-    assert status_of(error) == status
-
-
-def test_a_complete_head_over_the_limit_is_refused_whole_or_in_pieces() -> None:
-    head = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"A: bbbbbbbbbbbbbbb\r\n" * 10 + b"\r\n"
-    with pytest.raises(MessageError):
-        HeadReader(SMALL).receive(head)
-    reader = HeadReader(SMALL)
-    assert reader.receive(head[:190]) is None
-    with pytest.raises(MessageError):
-        reader.receive(head[190:])
-
-
-def test_a_reader_of_responses() -> None:
-    reader = HeadReader(LIMITS, response=True)
-    for byte in b"HTTP/1.1 200 OK\r\nA: b\r\n\r":
-        assert reader.receive(bytes([byte])) is None
-    assert reader.receive(b"\nrest") == (b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n", b"rest")
-
-
-@pytest.mark.parametrize("data", [b"GET", b"HTTP/2", b"HTTP/1.1 20\r\n", b"HTTP/1.1 200 OK\r\nA: b\n"])
-def test_hopeless_beginnings_of_responses(data: bytes) -> None:
-    with pytest.raises(MessageError) as error:
-        HeadReader(LIMITS, response=True).receive(data)
-    assert status_of(error) == 400
-
-
-# --- responses -------------------------------------------------------------------------------------------------------
+# --- responses ---
 
 
 def test_a_plain_response() -> None:
@@ -725,141 +558,3 @@ def test_responses_without_body_announce_none(line: bytes) -> None:
 
 def test_a_304_may_say_how_long_the_body_would_be() -> None:
     assert response(b"Content-Length: 7", line=b"HTTP/1.1 304 Not Modified").content_length == 7
-
-
-# --- writing ---------------------------------------------------------------------------------------------------------
-
-
-def test_writing_a_request() -> None:
-    head = request(b"Connection: close", b"A: b", b"Content-Length: 07")
-    assert request_bytes(head, b"X-Forwarded-For: 192.0.2.1\r\n") == (
-        b"GET /a?b=c HTTP/1.1\r\nHost: h.example\r\nA: b\r\nContent-Length: 7\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
-    )
-
-
-def test_writing_a_chunked_upgrade_with_trailers() -> None:
-    head = request(
-        b"Transfer-Encoding: chunked",
-        b"Connection: upgrade, te",
-        b"Upgrade: x",
-        b"TE: trailers",
-        b"Expect: 100-continue",
-        line=b"POST / HTTP/1.1",
-    )
-    assert request_bytes(head, b"") == (
-        b"POST / HTTP/1.1\r\nHost: h.example\r\nTransfer-Encoding: chunked\r\nConnection: Upgrade, TE\r\nUpgrade: x\r\n"
-        b"TE: trailers\r\nExpect: 100-continue\r\n\r\n"
-    )
-
-
-def test_writing_te_and_upgrade_alone() -> None:
-    assert request_bytes(request(b"TE: trailers"), b"") == (
-        b"GET /a?b=c HTTP/1.1\r\nHost: h.example\r\nConnection: TE\r\nTE: trailers\r\n\r\n"
-    )
-    assert request_bytes(request(b"Connection: upgrade", b"Upgrade: x"), b"") == (
-        b"GET /a?b=c HTTP/1.1\r\nHost: h.example\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
-    )
-
-
-def test_a_request_without_host_gets_one() -> None:
-    head = request(b"A: b", line=b"GET / HTTP/1.0", host=b"")
-    assert request_bytes(head, b"") == b"GET / HTTP/1.1\r\nHost: localhost\r\nA: b\r\n\r\n"
-
-
-@pytest.mark.parametrize(
-    ("head", "written"),
-    [
-        (response(b"A: b"), b"HTTP/1.1 200 OK\r\nA: b\r\nX: y\r\n\r\n"),
-        (response(b"Content-Length: 0"), b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: y\r\n\r\n"),
-        (response(b"Transfer-Encoding: chunked"), b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n"),
-        (response(line=b"HTTP/1.0 200"), b"HTTP/1.1 200 \r\nX: y\r\n\r\n"),
-        (response(b"Content-Length: 0", line=b"HTTP/1.1 204 No"), b"HTTP/1.1 204 No\r\nX: y\r\n\r\n"),
-        (
-            response(b"Connection: upgrade", b"Upgrade: u", line=b"HTTP/1.1 101 S"),
-            b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: u\r\nX: y\r\n\r\n",
-        ),
-    ],
-)
-def test_writing_responses(head: ResponseHead, written: bytes) -> None:
-    assert response_bytes(head, b"X: y\r\n") == written
-
-
-def test_a_body_that_ends_with_the_connection_can_be_rechunked() -> None:
-    head = response(line=b"HTTP/1.0 200 OK")
-    head.chunked = True
-    assert response_bytes(head, b"") == b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def test_responses_of_our_own() -> None:
-    assert simple_response(200, b"hi", b"text/plain") == (
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi"
-    )
-    assert error_response(400, 'a "b"', b"Connection: close\r\n") == (
-        b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 19\r\n"
-        b'X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n{"error":"a \\"b\\""}'
-    )
-    assert error_response(502, "x", without_body=True).endswith(
-        b"Content-Length: 13\r\nX-Content-Type-Options: nosniff\r\n\r\n"
-    )
-    assert simple_response(499, b"", b"a/b").startswith(b"HTTP/1.1 499 \r\n")
-
-
-def test_fields_can_be_looked_up() -> None:
-    fields = request(b"A: 1 ", b"a:2", b"B:", b"C: x:y").fields
-    assert split_fields(fields) == [
-        (b"host", b"h.example"),
-        (b"a", b"1"),
-        (b"a", b"2"),
-        (b"b", b""),
-        (b"c", b"x:y"),
-    ]
-    assert field_values(fields, b"a") == [b"1", b"2"]
-    assert field_values(fields, b"d") == []
-
-
-# --- time ------------------------------------------------------------------------------------------------------------
-
-ADVERSARIES = {
-    "one long value": lambda size: b"A: " + b" \t" * (size // 2) + b"\x00",
-    "blanks everywhere": lambda size: b"Transfer-Encoding:" + b" " * size,
-    "a long name without colon": lambda size: b"a" * size,
-    "a notable prefix": lambda size: b"transfer" + b"-" * size,
-    "many short fields": lambda size: b"\r\n".join([b"Host: a"] * (size // 9)),
-    "many connection options": lambda size: b"Connection: " + b"a," * (size // 2),
-    "many forwarded addresses": lambda size: b"\r\n".join([b"X-Forwarded-For: 192.0.2.1"] * (size // 29)),
-    "many own fields": lambda size: b"\r\n".join([b"x-pico-a: b"] * (size // 13)),
-    "codings": lambda size: b"Transfer-Encoding: " + b"chunked," * (size // 8),
-    "expectations": lambda size: b"Expect: " + b"1" * size,
-    "host": lambda size: b"Host: " + b"a." * (size // 2),
-}
-GENEROUS = HeadLimits(max_head_bytes=1 << 24, max_target_bytes=1 << 24, max_field_bytes=1 << 24, max_fields=1 << 24)
-
-
-def seconds_to_parse(lines: bytes) -> float:
-    head = b"GET / HTTP/1.1\r\n" + lines + b"\r\n\r\n"
-    best = 1.0
-    for _ in range(5):
-        started = time.perf_counter()
-        with suppress(MessageError):
-            parse_request_head(head, GENEROUS)
-        best = min(best, time.perf_counter() - started)
-    return best
-
-
-@pytest.mark.parametrize("name", ADVERSARIES)
-def test_time_grows_no_faster_than_the_head(name: str) -> None:
-    # Four times the bytes: four times the time if it is linear, sixteen times if it is quadratic.
-    make = ADVERSARIES[name]
-    assert seconds_to_parse(make(262_144)) < 9 * seconds_to_parse(make(65_536)) + 0.001
-
-
-def test_a_dripping_head_costs_the_same_per_byte() -> None:
-    def seconds_to_drip(size: int) -> float:
-        reader = HeadReader(GENEROUS)
-        reader.receive(b"GET / HTTP/1.1\r\nA: ")
-        started = time.perf_counter()
-        for _ in range(size):
-            reader.receive(b"b")
-        return time.perf_counter() - started
-
-    assert min(seconds_to_drip(32_000) for _ in range(3)) < 9 * min(seconds_to_drip(8_000) for _ in range(5))

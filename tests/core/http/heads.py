@@ -1,0 +1,27 @@
+"""Requests and responses for tests of heads."""
+
+import pytest
+
+from pico_core.http.head import (
+    HeadLimits,
+    MessageError,
+    RequestHead,
+    ResponseHead,
+    parse_request_head,
+    parse_response_head,
+)
+
+LIMITS = HeadLimits()
+SMALL = HeadLimits(max_head_bytes=200, max_target_bytes=50, max_field_bytes=60, max_fields=5)
+
+
+def request(*lines: bytes, line: bytes = b"GET /a?b=c HTTP/1.1", host: bytes = b"Host: h.example") -> RequestHead:
+    return parse_request_head(b"\r\n".join((line, *([host] if host else []), *lines, b"", b"")), LIMITS)
+
+
+def response(*lines: bytes, line: bytes = b"HTTP/1.1 200 OK") -> ResponseHead:
+    return parse_response_head(b"\r\n".join((line, *lines, b"", b"")), LIMITS)
+
+
+def status_of(error: pytest.ExceptionInfo[MessageError]) -> int:
+    return error.value.status
