@@ -8,4 +8,4 @@ format:  ; scripts/setup && .venv/bin/ruff check --fix . && .venv/bin/ruff forma
 fuzz:    ; scripts/setup && HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest fuzz
 bench:   ; scripts/setup && .venv/bin/python benchmarks/end_to_end.py
 soak:    ; scripts/setup && .venv/bin/python -m tests.sim soak
-docs:    ; scripts/setup && .venv/bin/python -m pico.reference > docs/configuration.md
+docs:    ; scripts/setup && .venv/bin/python -m pico_tunnel.reference > docs/configuration.md

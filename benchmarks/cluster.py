@@ -39,7 +39,7 @@ class Node:
 
 
 def pico(*arguments):
-    return Process(sys.executable, "-m", "pico", *arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return Process(sys.executable, "-m", "pico_tunnel", *arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def start_agent(runtime, node, endpoint, port):

@@ -74,7 +74,7 @@ def throughput(runtime):
 
 HELP_CPU = """
 import os, subprocess, sys
-subprocess.run([sys.executable, "-m", "pico", "--help"], stdout=subprocess.DEVNULL, check=True)
+subprocess.run([sys.executable, "-m", "pico_tunnel", "--help"], stdout=subprocess.DEVNULL, check=True)
 print(sum(os.times()[2:4]))
 """
 
@@ -83,7 +83,7 @@ def start():
     """Print the CPU time until /health answers, and of ``pico --help``."""
     port = free_port()
     flags = [f"--{name}.bind-addr=127.0.0.1:0" for name in ("proxy", "upstream", "cluster.gossip")]
-    command = [sys.executable, "-m", "pico", "server", f"--admin.bind-addr=127.0.0.1:{port}", *flags]
+    command = [sys.executable, "-m", "pico_tunnel", "server", f"--admin.bind-addr=127.0.0.1:{port}", *flags]
     server = Process(*command, stderr=subprocess.DEVNULL)
     wait_for_health(port)
     print(f"start    /health after {server.cpu_s():.2f} CPU s (budget 0.5)")

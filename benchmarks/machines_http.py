@@ -10,14 +10,10 @@ from collections.abc import Callable
 import h11
 
 from pico_core.http.body import request_body
-from pico_core.http.head import (
-    HeadLimits,
-    HeadReader,
-    parse_request_head,
-    parse_response_head,
-    request_bytes,
-    response_bytes,
-)
+from pico_core.http.cutting import HeadReader
+from pico_core.http.message import HeadLimits
+from pico_core.http.parsing import parse_request_head, parse_response_head
+from pico_core.http.writing import request_bytes, response_bytes
 
 LIMITS = HeadLimits()
 FORWARDED = b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: app.example.com\r\n"

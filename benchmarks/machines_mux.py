@@ -7,11 +7,14 @@ import sys
 import timeit
 from collections.abc import Callable
 
+from pico_core.mux.events import StreamData
 from pico_core.mux.frame import DATA, HEADER, SYN, WINDOW_UPDATE
-from pico_core.mux.session import Session, StreamData
+from pico_core.mux.session import Session
 from pico_core.mux.stream import Stream
-from pico_core.tunnel import Tunnel
-from pico_core.websocket import FrameDecoder, ZeroMask, encode_frame
+from pico_core.tunnel.tunnel import Tunnel
+from pico_core.websocket.decoding import FrameDecoder
+from pico_core.websocket.encoding import encode_frame
+from pico_core.websocket.masking import ZeroMask
 
 BODY = bytes(200)
 

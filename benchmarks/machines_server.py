@@ -14,10 +14,10 @@ import time
 
 from pico_core.boundary import Accepted, Listening, Received, Send, Tick
 from pico_core.config.server import ServerConfig
-from pico_core.mux.session import StreamData, StreamOpened
+from pico_core.mux.events import StreamData, StreamOpened
 from pico_core.server.node import ServerNode
-from pico_core.tunnel import Tunnel
-from pico_core.websocket import ClientHandshake
+from pico_core.tunnel.tunnel import Tunnel
+from pico_core.websocket.handshake import ClientHandshake
 
 CLIENTS = 50
 REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nx-pico-endpoint: e1\r\n\r\n"

@@ -129,7 +129,7 @@ class Stack:
 
     def pico(self, *arguments):
         output = (self.folder / "access.log").open("w")
-        return self._start(sys.executable, "-m", "pico", *arguments, stdout=output, stderr=subprocess.PIPE)
+        return self._start(sys.executable, "-m", "pico_tunnel", *arguments, stdout=output, stderr=subprocess.PIPE)
 
     def _start(self, *command, **options):
         process = Process(*command, **options)

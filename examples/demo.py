@@ -33,7 +33,7 @@ class Service(http.server.BaseHTTPRequestHandler):
 
 def pico(*arguments):
     """Start ``pico`` with JSON logs that are read here."""
-    command = [sys.executable, "-m", "pico", *arguments]
+    command = [sys.executable, "-m", "pico_tunnel", *arguments]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 

@@ -8,17 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pico_core.http.body import LAST_CHUNK, BodyReader, ChunkedBody, encode_chunk, request_body, response_body
-from pico_core.http.head import (
-    HeadLimits,
-    HeadReader,
-    MessageError,
-    RequestHead,
-    parse_request_head,
-    parse_response_head,
-    request_bytes,
-    response_bytes,
-    split_fields,
-)
+from pico_core.http.cutting import HeadReader
+from pico_core.http.message import HeadLimits, MessageError, RequestHead, split_fields
+from pico_core.http.parsing import parse_request_head, parse_response_head
+from pico_core.http.writing import request_bytes, response_bytes
 
 REFUSED = b"(refused)"
 LIMITS = HeadLimits(max_head_bytes=600, max_target_bytes=100, max_field_bytes=100, max_fields=20)

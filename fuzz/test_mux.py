@@ -5,12 +5,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pico_core.boundary import Data
-from pico_core.mux.frame import HEADER
-from pico_core.mux.session import (
+from pico_core.mux.events import (
     GoAwayReceived,
     MuxEvent,
     PongReceived,
-    Session,
     SessionFailed,
     StreamData,
     StreamEnded,
@@ -18,9 +16,11 @@ from pico_core.mux.session import (
     StreamReset,
     StreamWritable,
 )
+from pico_core.mux.frame import HEADER
+from pico_core.mux.session import Session
 from pico_core.mux.stream import Stream, StreamState
-from pico_core.tunnel import Tunnel
-from pico_core.websocket import encode_frame, encode_ping
+from pico_core.tunnel.tunnel import Tunnel
+from pico_core.websocket.encoding import encode_frame, encode_ping
 
 CUTS = st.lists(st.integers(1, 60), max_size=60)
 

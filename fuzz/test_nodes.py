@@ -1,4 +1,4 @@
-"""Node machines under anything a driver may hand them: they never raise, keep the contract, and forget what is over."""
+"""Machines under anything a driver may hand them: they never raise, keep the contract, and forget what is over."""
 
 import random
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pico_core.agent.node import AgentNode
+from pico_core.agent.machine import AgentMachine
 from pico_core.boundary import (
     Abort,
     Accepted,
@@ -38,14 +38,17 @@ from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Origin
 from pico_core.http.body import ChunkedBody, request_body, response_body
-from pico_core.http.head import HeadLimits, HeadReader, parse_request_head, parse_response_head
-from pico_core.mux.session import StreamData, StreamOpened
+from pico_core.http.cutting import HeadReader
+from pico_core.http.message import HeadLimits
+from pico_core.http.parsing import parse_request_head, parse_response_head
+from pico_core.machine.base import BaseMachine
+from pico_core.mux.events import StreamData, StreamOpened
 from pico_core.mux.stream import Stream
-from pico_core.node import Node
-from pico_core.proxy.downstream import MAX_BACKLOG_BYTES, DownstreamConnection
+from pico_core.proxy.http1.downstream import MAX_BACKLOG_BYTES, DownstreamConnection
 from pico_core.server.node import ServerNode
-from pico_core.tunnel import Tunnel
-from pico_core.websocket import ClientHandshake, HandshakeError, accept_handshake, encode_close, encode_frame
+from pico_core.tunnel.tunnel import Tunnel
+from pico_core.websocket.encoding import encode_close, encode_frame
+from pico_core.websocket.handshake import ClientHandshake, HandshakeError, accept_handshake
 from tests.play import joined
 
 LARGE = 70_000
@@ -122,7 +125,7 @@ class Line:
 class World:
     """A driver that obeys ``boundary`` and checks that the machine does, too."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: BaseMachine) -> None:
         self.node = node
         self.now = 0.0
         self.lines: dict[int, Line] = {}
@@ -424,7 +427,7 @@ def stop(world: World) -> None:
 @given(script=steps("dialed", "dialed", *COMMON))
 def test_an_agent_survives_anything_and_forgets_it(protocol: str, script: list[Step]) -> None:
     listener = ListenerConfig(endpoint_id="e1", addr=Origin("127.0.0.1", 3000), protocol=protocol)
-    node = AgentNode(AgentConfig(listeners=(listener,)), random.Random(1))
+    node = AgentMachine(AgentConfig(listeners=(listener,)), random.Random(1))
     world = World(node)
     world.dialed(2, succeeds=True)
     world.accept_registration(2)

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pico_core.http.head import HeadLimits, parse_request_head
+from pico_core.http.message import HeadLimits
+from pico_core.http.parsing import parse_request_head
 from pico_core.http.recent import RequestReader
 from tests.core.http.reading import outcome, plain
 

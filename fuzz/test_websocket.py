@@ -9,22 +9,10 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection
 from wsproto.events import BytesMessage
 
-from pico_core.websocket import (
-    ClientHandshake,
-    CloseReceived,
-    FrameDecoder,
-    FrameError,
-    HandshakeError,
-    Item,
-    Ping,
-    Pong,
-    accept_handshake,
-    encode_close,
-    encode_frame,
-    encode_ping,
-    encode_pong,
-    rotated,
-)
+from pico_core.websocket.decoding import CloseReceived, FrameDecoder, FrameError, Item, Ping, Pong
+from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping, encode_pong
+from pico_core.websocket.handshake import ClientHandshake, HandshakeError, accept_handshake
+from pico_core.websocket.masking import rotated
 
 
 class Keys:

@@ -20,11 +20,14 @@ Rules both sides rely on:
 7. The end of a stream is ``EofReceived``, never empty bytes. After it the other direction still works (half-close).
 """
 
-from typing import Protocol, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 import msgspec
 
-Data: TypeAlias = bytes | tuple[bytes | memoryview, ...]
+from pico_core.pieces import Piece
+
+Data: TypeAlias = bytes | tuple[Piece, ...]
 """What ``Send`` carries: one piece, or several that the driver writes in order without joining them first."""
 
 
@@ -280,22 +283,18 @@ Command: TypeAlias = (
     | Exit
 )
 
-In_contra = TypeVar("In_contra", contravariant=True)
-Out_co = TypeVar("Out_co", covariant=True)
+Sink: TypeAlias = Callable[[Log | AccessLog], None]
+"""Where a driver hands log records; it is called on the loop's thread, so it must not block."""
 
 
-class Machine(Protocol[In_contra, Out_co]):
-    """Bytes, time and events in; bytes, commands and deadlines out. See the rules at the top of this module."""
+class Machine(Protocol):
+    """What a driver runs: a server, an agent or a forwarder. See the rules at the top of this module."""
 
-    def handle(self, event: In_contra, now: float) -> None:
+    def handle(self, event: Input, now: float) -> None:
         """Take one input; the only mutation from outside. Next: more inputs of this turn, then ``poll``."""
 
-    def poll(self) -> Out_co | None:
+    def poll(self) -> Command | None:
         """Return the next command, or ``None`` when there is nothing to do now. Next: ``deadline``."""
 
     def deadline(self) -> float | None:
         """Return when the next ``Tick`` is due, in seconds on the clock of ``now``; ``None`` for never."""
-
-
-NodeMachine: TypeAlias = Machine[Input, Command]
-"""What a driver runs: a server, an agent or a forwarder."""

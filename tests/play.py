@@ -24,7 +24,7 @@ import difflib
 import random
 from typing import TypeAlias
 
-from pico_core.agent.node import AgentNode
+from pico_core.agent.machine import AgentMachine
 from pico_core.boundary import (
     Accepted,
     AccessLog,
@@ -35,7 +35,7 @@ from pico_core.boundary import (
     ListenDatagram,
     Listening,
     Log,
-    NodeMachine,
+    Machine,
     Received,
     Record,
     Send,
@@ -43,11 +43,11 @@ from pico_core.boundary import (
 )
 from pico_core.config.agent import AgentConfig
 from pico_core.config.server import ServerConfig
-from pico_core.mux.session import GoAwayReceived, MuxEvent, StreamData, StreamEnded, StreamOpened, StreamReset
+from pico_core.mux.events import GoAwayReceived, MuxEvent, StreamData, StreamEnded, StreamOpened, StreamReset
 from pico_core.mux.stream import Stream
 from pico_core.server.node import ServerNode
-from pico_core.tunnel import Tunnel
-from pico_core.websocket import ClientHandshake, accept_handshake
+from pico_core.tunnel.tunnel import Tunnel
+from pico_core.websocket.handshake import ClientHandshake, accept_handshake
 
 
 class Open(Record, frozen=True):
@@ -145,7 +145,7 @@ class FarEnd:
 class Play:
     """See the module's text. ``machine`` is the one that plays; ``now`` is the time on its clock."""
 
-    def __init__(self, machine: NodeMachine, now: float = 0.0) -> None:
+    def __init__(self, machine: Machine, now: float = 0.0) -> None:
         self.machine = machine
         self.now = now
         self.logs: list[Log] = []
@@ -278,7 +278,7 @@ def server_play(config: ServerConfig | None = None) -> Play:
 
 def agent_play(config: AgentConfig) -> Play:
     """Return an agent that has just started, at 0 s: its first commands are still to come."""
-    return Play(AgentNode(config, random.Random(1))) >> Tick()
+    return Play(AgentMachine(config, random.Random(1))) >> Tick()
 
 
 def joined(data: bytes | tuple[bytes | memoryview, ...]) -> bytes:

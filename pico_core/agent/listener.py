@@ -16,11 +16,12 @@ from typing import Protocol
 from urllib.parse import quote
 
 from pico_core.agent.tunnel import AgentTunnel
-from pico_core.channel import StreamChannel
 from pico_core.config.agent import AgentConnectConfig, ListenerConfig
 from pico_core.config.values import Address
-from pico_core.node import Node
-from pico_core.websocket import ClientHandshake, Entropy
+from pico_core.entropy import Entropy
+from pico_core.machine.base import BaseMachine
+from pico_core.tunnel.channel import StreamChannel
+from pico_core.websocket.handshake import ClientHandshake
 
 FIRST_BACKOFF_S = 0.1
 LAST_BACKOFF_S = 15.0
@@ -34,7 +35,7 @@ RETRIED_STATUSES = (0, 408, 429)
 """Refusals that may pass, besides 5xx. 0 stands for an answer that was none."""
 
 
-class Service(Protocol):
+class StreamHandler(Protocol):
     """What streams are handed to."""
 
     closing: bool
@@ -43,7 +44,7 @@ class Service(Protocol):
         """Serve a stream."""
 
 
-class State(Enum):
+class ListenerState(Enum):
     """Where a listener stands; see the drawing at the top."""
 
     SEEKING = "seeking"
@@ -71,15 +72,15 @@ class Listener:
 
     def __init__(
         self,
-        node: Node,
+        node: BaseMachine,
         owner: ListenerOwner,
         config: ListenerConfig,
         connect: AgentConnectConfig,
-        service: Service,
+        service: StreamHandler,
         entropy: Entropy,
     ) -> None:
         self.config = config
-        self.state = State.SEEKING
+        self.state = ListenerState.SEEKING
         self._node = node
         self._owner = owner
         self._connect = connect
@@ -92,14 +93,14 @@ class Listener:
 
     def start(self, now: float) -> None:
         """Look for a server."""
-        if self.state is State.SEEKING or self.state is State.MOVING:
+        if self.state is ListenerState.SEEKING or self.state is ListenerState.MOVING:
             self._seek(now)
 
     def drain(self, now: float) -> None:
         """Ask the server to route nothing here any more; ``listener_done`` follows when nothing is in flight."""
-        if self.state is State.DONE:
+        if self.state is ListenerState.DONE:
             return
-        self.state = State.LEAVING
+        self.state = ListenerState.LEAVING
         self._service.closing = True
         if self._attempt is not None:
             self._attempt.close(now)
@@ -111,7 +112,7 @@ class Listener:
 
     def close(self, now: float) -> None:
         """End every tunnel now."""
-        self.state = State.DONE
+        self.state = ListenerState.DONE
         for tunnel in list(self._tunnels):
             tunnel.close(now)
         self._tunnels.clear()
@@ -124,7 +125,7 @@ class Listener:
         for older in self._tunnels:
             self._node.timers.schedule(now + OVERLAP_S, older.leave)
         self._tunnels[tunnel] = None
-        self.state = State.SERVING
+        self.state = ListenerState.SERVING
         self._owner.listener_opened(self, now)
 
     def stream_opened(self, channel: StreamChannel, now: float) -> None:
@@ -133,8 +134,8 @@ class Listener:
 
     def tunnel_going_away(self, tunnel: AgentTunnel, now: float) -> None:
         """The server drains: find another place first, leave this one after."""
-        if self.state is State.SERVING and tunnel in self._tunnels:
-            self.state = State.MOVING
+        if self.state is ListenerState.SERVING and tunnel in self._tunnels:
+            self.state = ListenerState.MOVING
             self._backoff_s = FIRST_BACKOFF_S
             self._log("info", "the server asks to go elsewhere, connecting again")
             self._seek(now)
@@ -145,12 +146,12 @@ class Listener:
         if tunnel is self._attempt:
             self._attempt = None
             self._retry(f"cannot reach the server: {reason}", now)
-        elif was_open and self.state is State.SERVING and not any(each.open for each in self._tunnels):
-            self.state = State.SEEKING
+        elif was_open and self.state is ListenerState.SERVING and not any(each.open for each in self._tunnels):
+            self.state = ListenerState.SEEKING
             if now - tunnel.opened_at >= STABLE_S:
                 self._backoff_s = FIRST_BACKOFF_S
             self._retry(f"tunnel lost: {reason}", now)
-        elif self.state is State.LEAVING and not self._tunnels:
+        elif self.state is ListenerState.LEAVING and not self._tunnels:
             self._done(now)
 
     def tunnel_refused(self, tunnel: AgentTunnel, status: int, reason: str, now: float) -> None:
@@ -159,13 +160,13 @@ class Listener:
         if status in RETRIED_STATUSES or status >= 500:
             self._retry(f"the server refused: {status} {reason}" if status else f"cannot register: {reason}", now)
         else:
-            self.state = State.DONE
+            self.state = ListenerState.DONE
             self._owner.listener_refused(self, status, reason, now)
 
     # --- inside ---
 
     def _seek(self, now: float) -> None:
-        if self._attempt is not None or self.state not in (State.SEEKING, State.MOVING):
+        if self._attempt is not None or self.state not in (ListenerState.SEEKING, ListenerState.MOVING):
             return
         url = self._connect.url
         handshake = ClientHandshake(
@@ -180,7 +181,7 @@ class Listener:
 
     def _retry(self, reason: str, now: float) -> None:
         """Try again after a jittered, growing pause."""
-        if self.state not in (State.SEEKING, State.MOVING):
+        if self.state not in (ListenerState.SEEKING, ListenerState.MOVING):
             return
         wait_s = self._backoff_s * (0.5 + self._entropy.getrandbits(16) / 131_072)
         self._backoff_s = min(self._backoff_s * 2, LAST_BACKOFF_S)
@@ -193,5 +194,5 @@ class Listener:
         )
 
     def _done(self, now: float) -> None:
-        self.state = State.DONE
+        self.state = ListenerState.DONE
         self._owner.listener_done(self, now)

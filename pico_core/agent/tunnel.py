@@ -3,18 +3,15 @@
 from functools import partial
 from typing import Protocol
 
-from pico_core.channel import Payload, StreamChannel, TcpChannel, dispatch, finish_tunnel, flush_tunnel
-from pico_core.mux.session import (
-    GoAwayReceived,
-    MuxEvent,
-    PongReceived,
-    SessionFailed,
-    StreamOpened,
-)
-from pico_core.node import Node
+from pico_core.entropy import Entropy
+from pico_core.machine.base import BaseMachine
+from pico_core.machine.channel import TcpChannel
+from pico_core.mux.events import GoAwayReceived, MuxEvent, PongReceived, SessionFailed, StreamOpened
+from pico_core.pieces import Piece
 from pico_core.timers import NEVER
-from pico_core.tunnel import Tunnel
-from pico_core.websocket import ClientHandshake, Entropy, HandshakeError
+from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
+from pico_core.tunnel.tunnel import Tunnel
+from pico_core.websocket.handshake import ClientHandshake, HandshakeError
 
 MAX_STREAMS = 1_024
 """Requests at once in one tunnel; the server opens no more either."""
@@ -60,7 +57,7 @@ class AgentTunnel:
 
     def __init__(
         self,
-        node: Node,
+        node: BaseMachine,
         owner: TunnelOwner,
         entropy: Entropy,
         handshake: ClientHandshake,
@@ -123,7 +120,7 @@ class AgentTunnel:
 
     # --- as the user of the TCP connection ---
 
-    def on_data(self, data: Payload, now: float) -> None:
+    def on_data(self, data: Piece, now: float) -> None:
         """Take bytes from the server."""
         if self._tunnel is not None:
             self._dispatch(self._tunnel, self._tunnel.receive(bytes(data), now), now)

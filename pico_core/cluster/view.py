@@ -7,7 +7,7 @@ from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 
 
-class Status(Enum):
+class NodeStatus(Enum):
     """A node's standing in the cluster, by the names operators see."""
 
     ACTIVE = "active"
@@ -23,7 +23,7 @@ class RemoteNode:
     def __init__(self, node_id: str, gossip_host: str) -> None:
         self.id = node_id
         self.gossip_host = gossip_host
-        self.status = Status.ACTIVE
+        self.status = NodeStatus.ACTIVE
         self.draining = False
         self.proxy_addr: Address | None = None
         self.admin_addr: Address | None = None
@@ -113,7 +113,7 @@ class ClusterView:
         candidates = [
             node
             for node in serving.values()
-            if node.status is not Status.LEFT and node.proxy_addr is not None and node not in avoid
+            if node.status is not NodeStatus.LEFT and node.proxy_addr is not None and node not in avoid
         ]
         if len(candidates) <= 1:  # as it usually is, and then how good it is does not matter
             return candidates[0] if candidates else None

@@ -10,7 +10,7 @@ from typing import cast
 
 import yaml
 
-from pico_core.config.tree import EMPTY, Items, Mapping, Node, Scalar
+from pico_core.config.tree import EMPTY, Items, Mapping, Scalar, TreeItem
 from pico_core.config.values import quote
 from pico_core.errors import ConfigError
 
@@ -49,7 +49,7 @@ class _Builder:
     def __init__(self, events: Iterator[yaml.Event], source_name: str) -> None:
         self._events = events
         self._source_name = source_name
-        self._anchors: dict[str, Node] = {}
+        self._anchors: dict[str, TreeItem] = {}
         self._aliases = 0
 
     def document(self) -> Mapping:
@@ -67,7 +67,7 @@ class _Builder:
             raise ConfigError(f"{self._source_name}:{root.line}: wants keys such as 'log:' at the top level")
         return root
 
-    def _node(self, event: yaml.Event, depth: int) -> Node:
+    def _node(self, event: yaml.Event, depth: int) -> TreeItem:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
         event = cast("yaml.ScalarEvent | yaml.CollectionStartEvent", event)  # the grammar of events leaves nothing else
@@ -76,7 +76,7 @@ class _Builder:
         if depth > MAX_DEPTH:
             raise self._error(event, "is nested too deeply")
         line = _line(event)
-        node: Node
+        node: TreeItem
         if isinstance(event, yaml.ScalarEvent):
             node = Scalar("" if event.style is None and event.value in _NULLS else event.value, line)
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -87,12 +87,12 @@ class _Builder:
             self._anchors[event.anchor] = node
         return node
 
-    def _items(self, depth: int) -> Iterator[Node]:
+    def _items(self, depth: int) -> Iterator[TreeItem]:
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             yield self._node(event, depth)
 
     def _mapping(self, line: int, depth: int) -> Mapping:
-        entries: dict[str, Node] = {}
+        entries: dict[str, TreeItem] = {}
         key_lines: dict[str, int] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._node(event, depth)
@@ -105,7 +105,7 @@ class _Builder:
             entries[key.text] = self._node(next(self._events), depth)
         return Mapping(entries, key_lines, line)
 
-    def _alias(self, event: yaml.AliasEvent) -> Node:
+    def _alias(self, event: yaml.AliasEvent) -> TreeItem:
         self._aliases += 1
         if self._aliases > MAX_ALIASES:
             raise self._error(event, f"more than {MAX_ALIASES} aliases")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pico_core.config.declare import Key, Kind, Member, Section, flag_name, leaves, members
 from pico_core.config.nearest import did_you_mean
-from pico_core.config.tree import EMPTY, Items, Node, Scalar
+from pico_core.config.tree import EMPTY, Items, Scalar, TreeItem
 from pico_core.config.tree import Mapping as Tree
 from pico_core.config.values import quote, wrong
 from pico_core.errors import ConfigError
@@ -65,7 +65,7 @@ class _Loader:
         except ConfigError as error:
             raise ConfigError(f"{self._place(path, tree)}{error}") from None
 
-    def _member(self, member: Member, node: Node | None, path: str) -> tuple[Any] | None:
+    def _member(self, member: Member, node: TreeItem | None, path: str) -> tuple[Any] | None:
         """Return the value of a member in a tuple, or ``None`` when the default holds."""
         if member.key is not None:
             return self._value(member.key, node, path)
@@ -75,12 +75,12 @@ class _Loader:
             return (tuple(self._list_of_sections(member.items, node, path)),)
         return None
 
-    def _list_of_sections(self, cls: type[Section], node: Node, path: str) -> Iterator[Section]:
+    def _list_of_sections(self, cls: type[Section], node: TreeItem, path: str) -> Iterator[Section]:
         for index, item in enumerate(self._items(node, path, "a list of mappings")):
             place = f"{path}[{index}]"
             yield self.section(cls, self._mapping(item, place), place)
 
-    def _value(self, key: Key, node: Node | None, path: str) -> tuple[Any] | None:
+    def _value(self, key: Key, node: TreeItem | None, path: str) -> tuple[Any] | None:
         """Read one value: the file's is checked even where a flag then wins."""
         value = self._from_file(key.kind, node, path) if node is not None else None
         if path not in self._flags:
@@ -90,13 +90,13 @@ class _Loader:
         except ConfigError as error:
             raise ConfigError(f"{flag_name(path)}: {error}") from None
 
-    def _from_file(self, kind: Kind, node: Node, path: str) -> tuple[Any]:
+    def _from_file(self, kind: Kind, node: TreeItem, path: str) -> tuple[Any]:
         if kind.many:
             nodes = self._items(node, path, f"a list, each item {kind.wanted}")
             return (tuple(self._scalar(kind, item, f"{path}[{index}]") for index, item in enumerate(nodes)),)
         return (self._scalar(kind, node, path),)
 
-    def _scalar(self, kind: Kind, node: Node, path: str) -> Any:
+    def _scalar(self, kind: Kind, node: TreeItem, path: str) -> Any:
         if not isinstance(node, Scalar):
             raise self._wrong(node, path, kind.wanted)
         try:
@@ -104,14 +104,14 @@ class _Loader:
         except ConfigError as error:
             raise ConfigError(f"{self._place(path, node)}{error}") from None
 
-    def _items(self, node: Node, path: str, wanted: str) -> tuple[Node, ...]:
+    def _items(self, node: TreeItem, path: str, wanted: str) -> tuple[TreeItem, ...]:
         if isinstance(node, Scalar) and not node.text:
             return ()
         if not isinstance(node, Items):
             raise self._wrong(node, path, wanted)
         return node.items
 
-    def _mapping(self, node: Node | None, path: str) -> Tree:
+    def _mapping(self, node: TreeItem | None, path: str) -> Tree:
         if node is None:
             return EMPTY
         if isinstance(node, Scalar) and not node.text:
@@ -120,13 +120,13 @@ class _Loader:
             raise self._wrong(node, path, "keys and values below it")
         return node
 
-    def _wrong(self, node: Node, path: str, wanted: str) -> ConfigError:
+    def _wrong(self, node: TreeItem, path: str, wanted: str) -> ConfigError:
         if isinstance(node, Scalar):
             return ConfigError(f"{self._place(path, node)}{wrong(wanted, node.text)}")
         found = "a list" if isinstance(node, Items) else "a mapping"
         return ConfigError(f"{self._place(path, node)}wants {wanted}, found {found}")
 
-    def _place(self, path: str, node: Node) -> str:
+    def _place(self, path: str, node: TreeItem) -> str:
         """Say where something wrong stands; a section that no file gave has a path only, and the root not even that."""
         line = "" if node is EMPTY else f"{self._source_name}:{node.line}: "
         return line + (f"{path}: " if path else "")

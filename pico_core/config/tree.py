@@ -15,18 +15,18 @@ class Scalar(msgspec.Struct, frozen=True):
 class Items(msgspec.Struct, frozen=True):
     """A list."""
 
-    items: "tuple[Node, ...]"
+    items: "tuple[TreeItem, ...]"
     line: int
 
 
 class Mapping(msgspec.Struct, frozen=True):
     """A mapping from keys to nodes; ``key_lines`` says where each key stands."""
 
-    entries: "dict[str, Node]"
+    entries: "dict[str, TreeItem]"
     key_lines: dict[str, int]
     line: int
 
 
-Node: TypeAlias = Scalar | Items | Mapping
+TreeItem: TypeAlias = Scalar | Items | Mapping
 
 EMPTY = Mapping({}, {}, 1)

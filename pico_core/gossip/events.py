@@ -15,7 +15,7 @@ class Lookup(Record, frozen=True, gc=False):
     timeout_s: float
 
 
-class Exchange(Record, frozen=True, gc=False):
+class StreamRequest(Record, frozen=True, gc=False):
     """Open a TCP connection, send ``data``, and read the answer, all within ``timeout_s``.
 
     Next: ``Gossip.exchange_received`` with what comes until it returns true, then close the connection; or
@@ -85,4 +85,4 @@ class LeaveDone(Record, frozen=True, gc=False):
 Event: TypeAlias = (
     NodeJoined | NodeUpdated | NodeDraining | NodeUnreachable | NodeReachable | NodeLeft | NodeForgotten | LeaveDone
 )
-Output: TypeAlias = SendDatagram | Lookup | Exchange | Event
+Output: TypeAlias = SendDatagram | Lookup | StreamRequest | Event

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pico_core.entropy import Entropy
 from pico_core.gossip import wire
 from pico_core.gossip.counters import Counters
-from pico_core.gossip.events import Exchange, LeaveDone, Output
+from pico_core.gossip.events import LeaveDone, Output, StreamRequest
 from pico_core.gossip.knowledge import Knowledge
-from pico_core.gossip.members import Member, Members, Status
+from pico_core.gossip.members import Member, Members, MemberStatus
 from pico_core.gossip.seeds import Seeds
 from pico_core.gossip.streams import EXCHANGE_TIMEOUT_S, MAX_STREAM_BYTES, OutboundExchange, Purpose
 from pico_core.gossip.wire import Join, JoinReply, Leave, WireError
@@ -71,7 +71,7 @@ class Exchanges:
         elif now < worst.since_at + PATIENCE_S:
             return
         behind.clear()
-        if worst.who.status is Status.ACTIVE and worst.who.host:
+        if worst.who.status is MemberStatus.ACTIVE and worst.who.host:
             self._sync_at = now + EXCHANGE_TIMEOUT_S
             self._counters.syncs += 1
             self._begin(Purpose.SYNC, (worst.who.host, worst.who.port), now)
@@ -96,7 +96,7 @@ class Exchanges:
         self._open[self._next_number] = OutboundExchange(purpose, address, asked, now)
         self._counters.connections_outbound += 1
         self._counters.stream_bytes_outbound += len(data)
-        self._emit(Exchange(self._next_number, *address, data, EXCHANGE_TIMEOUT_S))
+        self._emit(StreamRequest(self._next_number, *address, data, EXCHANGE_TIMEOUT_S))
         self._next_number += 1
 
     # --- outcomes ---
@@ -197,7 +197,7 @@ class Exchanges:
         room_bytes = MAX_STREAM_BYTES - _LARGEST_HEAD_BYTES
         for member in self._members.listed():
             version = known.get(member.id)
-            if version is None and member.status is Status.LEFT and member is not self._local:
+            if version is None and member.status is MemberStatus.LEFT and member is not self._local:
                 continue
             entries = member.state.after(version or 0)
             if entries or version is None:

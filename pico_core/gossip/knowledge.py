@@ -10,7 +10,7 @@ from pico_core.gossip.address import literal_address
 from pico_core.gossip.counters import Counters
 from pico_core.gossip.events import NodeDraining, NodeUpdated, Output
 from pico_core.gossip.failure import FailureDetector, unpack_accusations
-from pico_core.gossip.members import Grave, Member, Members, Status, source_matches
+from pico_core.gossip.members import Grave, Member, Members, MemberStatus, source_matches
 from pico_core.gossip.state import LEFT_KEY, LocalState
 from pico_core.gossip.wire import DigestEntry, Entry, FullState
 
@@ -113,10 +113,10 @@ class Knowledge:
         if not member.verified:
             member.verified = True
             older, member.replaces = member.replaces, None
-            if older is not None and older.status is Status.ACTIVE:
+            if older is not None and older.status is MemberStatus.ACTIVE:
                 self.unreachable(older, "another node answers at its address", now)
         self._failure.answered(member.id)
-        if member.status is not Status.UNREACHABLE or self._members.is_replaced(member):
+        if member.status is not MemberStatus.UNREACHABLE or self._members.is_replaced(member):
             return
         if asked_at is None or asked_at > member.status_at:
             self._members.reachable(member, now)
@@ -164,7 +164,7 @@ class Knowledge:
                 member = self._heard_of(entry, now)
                 if member is None:
                     continue
-            elif member.status is Status.UNREACHABLE and not entry.left:
+            elif member.status is MemberStatus.UNREACHABLE and not entry.left:
                 self.hint(member.id, member, now)
                 continue
             version = member.state.version
@@ -241,21 +241,23 @@ class Knowledge:
             elif entry.key == PICO_KEY:
                 self._members.is_pico(member, not entry.deleted)
         has_left = member.state.value(LEFT_KEY) is not None
-        if has_left and member.status is not Status.LEFT:
+        if has_left and member.status is not MemberStatus.LEFT:
             self._members.left(member, now)
             self._gone(member)
-        elif member.status is Status.LEFT and not has_left:
+        elif member.status is MemberStatus.LEFT and not has_left:
             self._members.reachable(member, now)
 
     def _accused(self, accuser: Member, accused: tuple[str, ...], now: float) -> None:
         """Somebody finds others silent: see for ourselves. If it is us, speak up."""
-        if accuser.status is not Status.ACTIVE:
+        if accuser.status is not MemberStatus.ACTIVE:
             return
         for node_id in self._failure.accusations(accuser.id, accused):
             member = self._members.nodes.get(node_id)
             if member is self._local:
                 self.urgent[accuser.id] = None
-            elif member is not None and member.status is Status.ACTIVE and now >= member.answered_at + HINT_PAUSE_S:
+            elif (
+                member is not None and member.status is MemberStatus.ACTIVE and now >= member.answered_at + HINT_PAUSE_S
+            ):
                 self._failure.suspected(node_id, now)
 
     def _outlive(self, version: int, now: float) -> None:

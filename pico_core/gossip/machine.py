@@ -25,7 +25,7 @@ from pico_core.gossip.exchanges import Exchanges
 from pico_core.gossip.failure import FailureDetector, pack_accusations
 from pico_core.gossip.forwarding import ForwardHealth
 from pico_core.gossip.knowledge import DRAINING_KEY, PICO_KEY, SILENT_KEY, Knowledge
-from pico_core.gossip.members import Grave, Member, Members, Status
+from pico_core.gossip.members import Grave, Member, Members, MemberStatus
 from pico_core.gossip.seeds import LOOKUP_TIMEOUT_S, Seeds
 from pico_core.gossip.state import LEFT_KEY, Budget, LocalState
 from pico_core.gossip.streams import InboundStream
@@ -131,10 +131,10 @@ class Gossip:
 
     def leave(self, now: float) -> None:
         """Say goodbye to the cluster. Next: go on as before until ``LeaveDone``."""
-        if self._local.status is Status.LEFT:
+        if self._local.status is MemberStatus.LEFT:
             return
         self._state.set(LEFT_KEY, "", internal=True)
-        self._local.status = Status.LEFT
+        self._local.status = MemberStatus.LEFT
         self._members.changed(self._local, now)
         candidates = self._members.active()
         for member in candidates[:LEAVE_DATAGRAMS]:
@@ -159,7 +159,7 @@ class Gossip:
         member = self._members.nodes.get(node_id)
         return (
             member is not None
-            and member.status is Status.ACTIVE
+            and member.status is MemberStatus.ACTIVE
             and not self._forwarding.is_avoided(node_id, now)
             and self._failure.silent_s(node_id, now) < self._failure.accuse_after_s
         )
@@ -167,7 +167,7 @@ class Gossip:
     def report_forward_failure(self, node_id: str, now: float) -> None:
         """Forwarding to a node failed in a way that blames the node: avoid it for a moment, and ping it at once."""
         member = self._members.nodes.get(node_id)
-        if member is not None and member.status is Status.ACTIVE and member is not self._local:
+        if member is not None and member.status is MemberStatus.ACTIVE and member is not self._local:
             self._forwarding.failed(node_id, now)
             self._failure.suspected(node_id, now)
 
@@ -196,7 +196,7 @@ class Gossip:
         member = self._members.nodes.get(node_id)
         return None if member is None else list(member.state.entries.values())
 
-    def status(self, node_id: str) -> Status | None:
+    def status(self, node_id: str) -> MemberStatus | None:
         """Return what counts about a node, or ``None`` if it is not known."""
         member = self._members.nodes.get(node_id)
         return None if member is None else member.status
@@ -278,7 +278,7 @@ class Gossip:
     # --- joining, and other streams ---
 
     def _join(self, now: float) -> None:
-        if self._local.status is Status.LEFT:
+        if self._local.status is MemberStatus.LEFT:
             return
         for name in self.seeds.lookups(now):
             self._outputs.append(Lookup(name, LOOKUP_TIMEOUT_S))

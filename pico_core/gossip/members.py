@@ -40,7 +40,7 @@ RECENT_SHARE = 0.7
 _SMALLEST_DIGEST_ENTRY_BYTES = 30
 
 
-class Status(Enum):
+class MemberStatus(Enum):
     """What counts about a node; see the table above."""
 
     ACTIVE = "active"
@@ -82,7 +82,7 @@ class Member:
     def __init__(self, node_id: str, addr: str, state: NodeState, now: float) -> None:
         self.id = node_id
         self.state = state
-        self.status = Status.ACTIVE
+        self.status = MemberStatus.ACTIVE
         self.status_at = now
         self.changed_at = now
         self.answered_at = -FORGET_AFTER_S
@@ -107,7 +107,7 @@ class Member:
     def packed(self) -> bytes:
         """Return the entry of this node in a digest."""
         if self.digest_entry is None:
-            left = self.status is Status.LEFT
+            left = self.status is MemberStatus.LEFT
             self.digest_entry = wire.digest_entry(self.id, self.addr, self.state.version, left=left)
         return self.digest_entry
 
@@ -189,7 +189,7 @@ class Members:
 
     def unreachable(self, member: Member, reason: str, now: float) -> None:
         """An active node counts as dead."""
-        self._set_status(member, Status.UNREACHABLE, now)
+        self._set_status(member, MemberStatus.UNREACHABLE, now)
         del self._listed[member.id]
         self._deactivate(member)
         self.changed(member, now)
@@ -197,7 +197,7 @@ class Members:
 
     def reachable(self, member: Member, now: float) -> None:
         """An unreachable node answered, or one that left lives again."""
-        self._set_status(member, Status.ACTIVE, now)
+        self._set_status(member, MemberStatus.ACTIVE, now)
         del self._expiring[member.id]
         self._activate(member)
         self.changed(member, now)
@@ -205,8 +205,8 @@ class Members:
 
     def left(self, member: Member, now: float) -> None:
         """A node's own state says that it left."""
-        was_active = member.status is Status.ACTIVE
-        self._set_status(member, Status.LEFT, now)
+        was_active = member.status is MemberStatus.ACTIVE
+        self._set_status(member, MemberStatus.LEFT, now)
         if was_active:
             self._deactivate(member)
         self._listed[member.id] = member
@@ -216,7 +216,7 @@ class Members:
     def is_pico(self, member: Member, value: bool) -> None:
         """A node's own state says whether it understands our additions."""
         member.is_pico = value
-        if value and member.status is Status.ACTIVE:
+        if value and member.status is MemberStatus.ACTIVE:
             self.voters[member.id] = None
         else:
             self.voters.pop(member.id, None)
@@ -250,7 +250,7 @@ class Members:
             self.graves[node_id] = grave
         return grave
 
-    def _set_status(self, member: Member, status: Status, now: float) -> None:
+    def _set_status(self, member: Member, status: MemberStatus, now: float) -> None:
         member.status = status
         member.status_at = now
         self._expiring.pop(member.id, None)
@@ -286,7 +286,7 @@ class Members:
         self._displace(member)
         member.state.release()
         self._body_room = -1
-        self.graves[node_id] = Grave(member.addr, now, has_left=member.status is Status.LEFT)
+        self.graves[node_id] = Grave(member.addr, now, has_left=member.status is MemberStatus.LEFT)
         self._emit(NodeForgotten(node_id))
 
     # --- choices ---
@@ -296,14 +296,14 @@ class Members:
         for _ in range(2):
             while self._targets:
                 member = self._targets.pop()
-                if member.status is Status.ACTIVE and member.host and self.nodes.get(member.id) is member:
+                if member.status is MemberStatus.ACTIVE and member.host and self.nodes.get(member.id) is member:
                     return member
             self._targets = self._shuffled([each for each in self._listed.values() if each is not self.local])
         return None
 
     def active(self) -> list[Member]:
         """Return the active nodes besides us that can be reached, in random order."""
-        members = (each for each in self._listed.values() if each.status is Status.ACTIVE and each.host)
+        members = (each for each in self._listed.values() if each.status is MemberStatus.ACTIVE and each.host)
         return self._shuffled([each for each in members if each is not self.local])
 
     def listed(self) -> list[Member]:
@@ -318,12 +318,12 @@ class Members:
     def is_address_known(self, address: tuple[str, int]) -> bool:
         """Return whether a node that is not unreachable has this address."""
         member = self.by_address.get(address)
-        return member is not None and member.status is not Status.UNREACHABLE
+        return member is not None and member.status is not MemberStatus.UNREACHABLE
 
     def is_replaced(self, member: Member) -> bool:
         """Return whether another node, which is active, has this node's address."""
         owner = self.by_address.get((member.host, member.port), member)
-        return owner is not member and owner.status is Status.ACTIVE
+        return owner is not member and owner.status is MemberStatus.ACTIVE
 
     def haunting(self, now: float) -> list[str]:
         """Return the buried nodes that somebody has listed as alive just now."""
@@ -336,7 +336,7 @@ class Members:
 
     def unreachable_since(self) -> list[Member]:
         """Return the unreachable nodes, the latest first."""
-        return [each for each in reversed(self._expiring.values()) if each.status is Status.UNREACHABLE]
+        return [each for each in reversed(self._expiring.values()) if each.status is MemberStatus.UNREACHABLE]
 
     def _shuffled(self, members: list[Member]) -> list[Member]:
         random = self._entropy.random

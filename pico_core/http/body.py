@@ -2,7 +2,7 @@
 
 ``request_body`` and ``response_body`` pick the reader that the head calls for, or ``None`` where there is no body. A
 reader takes the bytes that follow the head and returns the payload in pieces as it comes; nothing is held back except
-an unfinished line. A piece of ``BORROW_BYTES`` or more is the received object itself or a view into it.
+an unfinished line. A piece of ``VIEW_BYTES`` or more is the received object itself or a view into it.
 """
 
 import re
@@ -10,12 +10,8 @@ from enum import Enum
 from typing import TypeAlias
 
 from pico_core.http import grammar
-from pico_core.http.head import MessageError, RequestHead, ResponseHead
-
-BORROW_BYTES = 4096
-"""From this size on a view is cheaper than a copy; below, it would keep a large received object alive for little."""
-
-Piece: TypeAlias = bytes | memoryview
+from pico_core.http.message import MessageError, RequestHead, ResponseHead
+from pico_core.pieces import VIEW_BYTES, Piece, join_small
 
 MAX_CHUNK_LINE_BYTES = 4096
 """Size and extensions of one chunk. Extensions carry at most a signature (a few hundred bytes) where they are used."""
@@ -276,23 +272,9 @@ def _cut(data: Piece, start: int, end: int) -> Piece:
     size = end - start
     if size == len(data):
         return data
-    return memoryview(data)[start:end] if size >= BORROW_BYTES else bytes(data[start:end])
+    return memoryview(data)[start:end] if size >= VIEW_BYTES else bytes(data[start:end])
 
 
 def _coalesced(pieces: list[Piece]) -> list[Piece]:
     """Join neighbouring short pieces, so that a body in tiny chunks does not cost a write for each."""
-    if len(pieces) < 3:
-        return pieces
-    joined: list[Piece] = []
-    run: list[Piece] = []
-    for piece in pieces:
-        if len(piece) < BORROW_BYTES:
-            run.append(piece)
-            continue
-        if run:
-            joined.append(b"".join(run))
-            run = []
-        joined.append(piece)
-    if run:
-        joined.append(b"".join(run))
-    return joined
+    return pieces if len(pieces) < 3 else join_small(pieces)

@@ -9,14 +9,9 @@ import re
 
 from msgspec.structs import replace
 
-from pico_core.http.head import (
-    HeadLimits,
-    HeadReader,
-    RequestHead,
-    ResponseHead,
-    parse_request_head,
-    parse_response_head,
-)
+from pico_core.http.cutting import HeadReader
+from pico_core.http.message import HeadLimits, RequestHead, ResponseHead
+from pico_core.http.parsing import parse_request_head, parse_response_head
 
 MAX_REMEMBERED_BYTES = 2_048
 """Longer heads are not remembered: few are, and a connection must stay small."""

@@ -5,10 +5,20 @@ methods, and then fetches what has to be sent with ``take_output``. Nothing a pe
 do is end the session, which is the event ``SessionFailed``. Source: the yamux specification.
 """
 
-from typing import TypeAlias, cast
+from typing import cast
 
-from pico_core.boundary import Record
 from pico_core.errors import LocalProtocolError
+from pico_core.mux.events import (
+    GoAwayReceived,
+    MuxEvent,
+    PongReceived,
+    SessionFailed,
+    StreamData,
+    StreamEnded,
+    StreamOpened,
+    StreamReset,
+    StreamWritable,
+)
 from pico_core.mux.frame import (
     ACK,
     DATA,
@@ -25,6 +35,7 @@ from pico_core.mux.frame import (
     GoAwayCode,
 )
 from pico_core.mux.stream import AFTER_PEER_END, CLOSED, HELD_BELOW_BYTES, TURN_BYTES, Stream
+from pico_core.pieces import VIEW_BYTES
 
 DEFAULT_WINDOW_BYTES = 262_144
 """What a peer may have on its way or unread here, per stream: 5 MB/s at 50 ms, and the least that yamux allows."""
@@ -38,9 +49,6 @@ MAX_OUTGOING_STREAMS = 1_024
 MAX_UNREAD_BYTES = 16_777_216
 """All streams together. Sixty-four streams with a full window reach it; more means that somebody does not read."""
 
-VIEW_BYTES = 4_096
-"""Data from this size on is passed as a view; below it, a copy costs less than the view object."""
-
 MAX_PINGS_OWED = 32
 """Pings answered per output. Nobody needs more than one in flight; the rest of a flood is dropped."""
 
@@ -52,70 +60,6 @@ RESET_BURST = 4_096
 so, while the rapid-reset floods of the field count hundreds of thousands. Then ``RESETS_PER_SECOND``."""
 
 RESETS_PER_SECOND = 1_000.0
-
-SYN_RST = SYN | RST
-
-
-class StreamOpened(Record, frozen=True, gc=False):
-    """The peer opened a stream. Set its ``owner``; the acknowledgement is sent on its own."""
-
-    stream: Stream
-
-
-class StreamData(Record, frozen=True, gc=False):
-    """Bytes of a stream, as they came; below 4 KiB always ``bytes``. Next: ``Stream.consume`` when done with them."""
-
-    stream: Stream
-    data: bytes | memoryview
-
-
-class StreamEnded(Record, frozen=True, gc=False):
-    """The peer sent its end of the stream; we can still send."""
-
-    stream: Stream
-
-
-class StreamReset(Record, frozen=True, gc=False):
-    """The stream is gone in both directions: reset by the peer, or by us for hoarding unread bytes."""
-
-    stream: Stream
-
-
-class StreamWritable(Record, frozen=True, gc=False):
-    """``Stream.writable`` is True again after somebody saw it False."""
-
-    stream: Stream
-
-
-class GoAwayReceived(Record, frozen=True, gc=False):
-    """The peer takes no new streams; those that are open go on. Comes once."""
-
-    code: int
-
-
-class PongReceived(Record, frozen=True, gc=False):
-    """The answer to ``Session.ping``, with the number that it returned."""
-
-    number: int
-
-
-class SessionFailed(Record, frozen=True, gc=False):
-    """The session is over, ``reason`` in one clause; ``streams`` are those that were open and are gone now."""
-
-    reason: str
-    streams: tuple[Stream, ...]
-
-
-MuxEvent: TypeAlias = (
-    StreamOpened
-    | StreamData
-    | StreamEnded
-    | StreamReset
-    | StreamWritable
-    | GoAwayReceived
-    | PongReceived
-    | SessionFailed
-)
 
 
 class Session:

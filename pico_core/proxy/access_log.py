@@ -6,7 +6,7 @@ The query string is left out: it may hold secrets. So are all header fields.
 import re
 
 from pico_core.boundary import AccessLog
-from pico_core.node import Node
+from pico_core.machine.base import BaseMachine
 from pico_core.proxy.exchange import Exchange
 
 _PLAIN = re.compile(rb"[ !#-\[\]-~]*")
@@ -21,7 +21,7 @@ _LINE = (
 class AccessLogger:
     """Gathers the lines of a turn and emits them as one batch. ``subsystem`` is what the lines are filed under."""
 
-    def __init__(self, node: Node, subsystem: str) -> None:
+    def __init__(self, node: BaseMachine, subsystem: str) -> None:
         self._node = node
         self._subsystem = subsystem.encode()
         self._lines: list[bytes] = []

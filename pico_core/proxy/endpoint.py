@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from pico_core.config.values import identifier
 from pico_core.errors import ConfigError
-from pico_core.http.head import MessageError, RequestHead
+from pico_core.http.message import MessageError, RequestHead
 
 _NUMERIC_HOST = re.compile(rb"[0-9.]+")
 

@@ -21,23 +21,17 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from pico_core.channel import Channel, Payload
 from pico_core.http.body import LAST_CHUNK, BodyReader, EofBody, encode_chunk, last_chunk, request_body
-from pico_core.http.head import (
-    HeadLimits,
-    MessageError,
-    RequestHead,
-    ResponseHead,
-    error_response,
-    request_bytes,
-    response_bytes,
-)
+from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
+from pico_core.http.writing import error_response, request_bytes, response_bytes
+from pico_core.machine.channel import Channel
+from pico_core.pieces import Piece
 from pico_core.proxy.pipe import Pipe
 from pico_core.timers import NEVER
 
 if TYPE_CHECKING:
-    from pico_core.proxy.downstream import DownstreamConnection
-    from pico_core.proxy.upstream import UpstreamConnection
+    from pico_core.proxy.http1.downstream import DownstreamConnection
+    from pico_core.proxy.http1.upstream import UpstreamConnection
 
 MAX_REPLAY_BYTES = 65_536
 """How much of a request body is kept for another try: most form posts and API calls, one socket buffer."""
@@ -57,7 +51,7 @@ CONNECTION_CLOSE = b"Connection: close\r\n"
 CONNECTION_KEEP_ALIVE = b"Connection: keep-alive\r\n"
 
 
-class State(Enum):
+class ExchangeState(Enum):
     """Where an exchange stands; see the drawing at the top."""
 
     CHOOSING = "choosing"
@@ -68,13 +62,13 @@ class State(Enum):
 
 
 # As globals because they are needed for every request: on CPython 3.11 a member costs 110 ns to look up in its class.
-CHOOSING = State.CHOOSING
-REQUESTED = State.REQUESTED
-RESPONDING = State.RESPONDING
-OVER = State.OVER
+CHOOSING = ExchangeState.CHOOSING
+REQUESTED = ExchangeState.REQUESTED
+RESPONDING = ExchangeState.RESPONDING
+OVER = ExchangeState.OVER
 
 
-class Service(Protocol):
+class Router(Protocol):
     """What decides about requests: where they go, how long they may take, who hears of the outcome."""
 
     head_limits: HeadLimits
@@ -105,12 +99,12 @@ class Exchange(msgspec.Struct, eq=False):
     started_at: float
     _body: BodyReader | None
     request_done: bool
-    _replay: list[Payload] | None
+    _replay: list[Piece] | None
     endpoint: str = ""
     upstream: "UpstreamConnection | None" = None
     route: object | None = None
     avoid: tuple[object, ...] = ()
-    state: State = CHOOSING
+    state: ExchangeState = CHOOSING
     status: int = 0
     tries: int = 0
     received_bytes: int = 0
@@ -128,7 +122,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     # --- the request ---
 
-    def receive(self, data: Payload) -> bytes:
+    def receive(self, data: Piece) -> bytes:
         """Take bytes of the request body; return what belongs to the next request.
 
         Raises ``MessageError`` if the body's framing is broken.
@@ -141,7 +135,7 @@ class Exchange(msgspec.Struct, eq=False):
             self._pass_on(body, pieces)
         return rest
 
-    def _pass_on(self, body: BodyReader, pieces: list[Payload]) -> None:
+    def _pass_on(self, body: BodyReader, pieces: list[Piece]) -> None:
         size = sum(map(len, pieces))
         self.received_bytes += size
         out = _framed(pieces, size, body, self.head.chunked)
@@ -217,7 +211,7 @@ class Exchange(msgspec.Struct, eq=False):
             self._close_after = True  # the rest of the request will not be read: say so (RFC 9112 section 9.6)
         self.downstream.channel.send(response_bytes(head, self._connection_field()) + body)
 
-    def respond(self, head: ResponseHead, body: BodyReader | None, pieces: list[Payload], now: float) -> None:
+    def respond(self, head: ResponseHead, body: BodyReader | None, pieces: list[Piece], now: float) -> None:
         """Pass on the final head, and what of the body came with it, in one write."""
         self.state = RESPONDING
         self.status = head.status
@@ -229,14 +223,14 @@ class Exchange(msgspec.Struct, eq=False):
         self._chunked_response = chunked and body is not None
         if body is None and not self.request_done:
             self._close_after = True
-        out: list[Payload] = [response_bytes(head.with_chunks(chunked=chunked), self._connection_field())]
+        out: list[Piece] = [response_bytes(head.with_chunks(chunked=chunked), self._connection_field())]
         if body is not None and (pieces or body.done):
             size = sum(map(len, pieces))
             self.sent_bytes += size
             out += _framed(pieces, size, body, self._chunked_response)
         self._send(out, now)
 
-    def respond_more(self, body: BodyReader, pieces: list[Payload], now: float) -> None:
+    def respond_more(self, body: BodyReader, pieces: list[Piece], now: float) -> None:
         """Pass on more of the body."""
         size = sum(map(len, pieces))
         self.sent_bytes += size
@@ -250,7 +244,7 @@ class Exchange(msgspec.Struct, eq=False):
             return CONNECTION_CLOSE
         return b"" if self.head.minor_version else CONNECTION_KEEP_ALIVE
 
-    def _send(self, out: list[Payload], now: float) -> None:
+    def _send(self, out: list[Piece], now: float) -> None:
         channel = self.downstream.channel
         channel.send(b"".join(out) if sum(map(len, out)) <= JOIN_BELOW_BYTES else tuple(out))
         if not channel.writable and self.upstream is not None:
@@ -276,7 +270,7 @@ class Exchange(msgspec.Struct, eq=False):
         """
         upstream = self.upstream
         assert upstream is not None, "there is nothing to join with"
-        self.state = State.PIPED
+        self.state = ExchangeState.PIPED
         self.status = 101
         self.downstream.deadline_at = NEVER
         upstream.leave_to_pipe()
@@ -396,11 +390,11 @@ class Exchange(msgspec.Struct, eq=False):
         self.downstream.service.finished(self, now)
 
 
-def _framed(pieces: list[Payload], size: int, body: BodyReader, chunked: bool) -> list[Payload]:
+def _framed(pieces: list[Piece], size: int, body: BodyReader, chunked: bool) -> list[Piece]:
     """Return ``pieces`` as they go out: as they are, or as one chunk, with the last chunk when the body is done."""
     if not chunked:
         return pieces
-    out: list[Payload] = [*encode_chunk(pieces, size)] if size else []
+    out: list[Piece] = [*encode_chunk(pieces, size)] if size else []
     if body.done:
         out.append(last_chunk(body.trailers) if body.trailers else LAST_CHUNK)
     return out

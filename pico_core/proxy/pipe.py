@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from pico_core.channel import Channel, Payload
+from pico_core.machine.channel import Channel
+from pico_core.pieces import Piece
 
 
 class Pipe:
@@ -75,7 +76,7 @@ class PipeEnd:
         else:
             self.channel.pause_reading()
 
-    def on_data(self, data: Payload, now: float) -> None:
+    def on_data(self, data: Piece, now: float) -> None:
         """Pass bytes on."""
         self._pipe.count(self, len(data))
         self._other.send(data if type(data) is bytes else (data,))

@@ -1,6 +1,7 @@
 """A channel that waits for another one to be dialed, and is then joined with it: raw TCP in the agent and forwarder."""
 
-from pico_core.channel import Channel, Payload
+from pico_core.machine.channel import Channel
+from pico_core.pieces import Piece
 from pico_core.proxy.pipe import Pipe
 
 
@@ -12,7 +13,7 @@ class WaitingChannel:
     def __init__(self, channel: Channel) -> None:
         self.lost = False
         self._channel = channel
-        self._held: list[Payload] = []
+        self._held: list[Piece] = []
         self._eof = False
         channel.user = self
         channel.pause_reading()
@@ -36,7 +37,7 @@ class WaitingChannel:
             self.lost = True
             self._channel.abort()
 
-    def on_data(self, data: Payload, now: float) -> None:
+    def on_data(self, data: Piece, now: float) -> None:
         """Hold bytes that were on their way when reading was paused."""
         self._held.append(data)
 

@@ -6,19 +6,12 @@ ends the connection, as it does between two of them. A bare FIN without a Close 
 """
 
 from pico_core.boundary import Data
-from pico_core.channel import DISCARD, ChannelUser, Payload, TcpChannel
-from pico_core.websocket import (
-    NORMAL_CLOSURE,
-    CloseReceived,
-    Entropy,
-    FrameDecoder,
-    FrameError,
-    Item,
-    Ping,
-    encode_close,
-    encode_frame,
-    encode_pong,
-)
+from pico_core.entropy import Entropy
+from pico_core.machine.channel import DISCARD, ChannelUser, TcpChannel
+from pico_core.pieces import Piece
+from pico_core.websocket.decoding import CloseReceived, FrameDecoder, FrameError, Item, Ping
+from pico_core.websocket.encoding import encode_close, encode_frame, encode_pong
+from pico_core.websocket.frame import NORMAL_CLOSURE
 
 
 class WebSocketChannel:
@@ -74,7 +67,7 @@ class WebSocketChannel:
 
     # --- as the user of the TCP channel ---
 
-    def on_data(self, data: Payload, now: float) -> None:
+    def on_data(self, data: Piece, now: float) -> None:
         """Take frames."""
         try:
             events = self._decoder.receive(bytes(data))

@@ -3,15 +3,13 @@
 from typing import TYPE_CHECKING
 
 from pico_core.boundary import DatagramReceived, Resolve, Resolved, SendDatagram
-from pico_core.channel import Payload, TcpChannel
 from pico_core.cluster.rebalance import tunnels_to_shed
-from pico_core.cluster.view import ClusterView, Status
+from pico_core.cluster.view import ClusterView, NodeStatus
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.gossip.address import split_address
 from pico_core.gossip.events import (
-    Exchange,
     LeaveDone,
     Lookup,
     NodeDraining,
@@ -22,9 +20,12 @@ from pico_core.gossip.events import (
     NodeUnreachable,
     NodeUpdated,
     Output,
+    StreamRequest,
 )
 from pico_core.gossip.machine import ENDPOINT_PREFIX, Gossip
 from pico_core.gossip.wire import WireError
+from pico_core.machine.channel import TcpChannel
+from pico_core.pieces import Piece
 from pico_core.server.peers import Peers
 from pico_core.timers import NEVER
 
@@ -131,7 +132,7 @@ class Cluster:
                 self._queries += 1
                 self._lookups[self._queries] = output.name
                 self._node.emit(Resolve(self._queries, output.name, output.timeout_s))
-            elif isinstance(output, Exchange):
+            elif isinstance(output, StreamRequest):
                 _OutboundExchange(self._node, self, output, now)
             else:
                 self._learn(output, now)
@@ -158,14 +159,14 @@ class Cluster:
             self._node.log("info", "cluster", "node draining", node=event.node_id, draining=event.draining)
         elif isinstance(event, NodeUnreachable):
             peer = self.view.add(event.node_id, "")
-            peer.status = Status.UNREACHABLE
+            peer.status = NodeStatus.UNREACHABLE
             self._node.log("warning", "cluster", "node unreachable", node=event.node_id, reason=event.reason)
             self.peers.unreachable(peer, now)
         elif isinstance(event, NodeReachable):
-            self.view.add(event.node_id, "").status = Status.ACTIVE
+            self.view.add(event.node_id, "").status = NodeStatus.ACTIVE
             self._node.log("info", "cluster", "node reachable", node=event.node_id)
         elif isinstance(event, NodeLeft):
-            self.view.add(event.node_id, "").status = Status.LEFT
+            self.view.add(event.node_id, "").status = NodeStatus.LEFT
             self._node.log("info", "cluster", "node left", node=event.node_id)
         elif isinstance(event, NodeForgotten):
             forgotten = self.view.get(event.node_id)
@@ -204,7 +205,7 @@ class Cluster:
     def _rebalance(self, now: float) -> None:
         """Shed tunnels to nodes that have fewer."""
         self._node.timers.schedule(now + REBALANCE_INTERVAL_S, self._rebalance)
-        others = [node.upstreams for node in self.view if node.status is Status.ACTIVE and not node.draining]
+        others = [node.upstreams for node in self.view if node.status is NodeStatus.ACTIVE and not node.draining]
         self._node.shed(tunnels_to_shed(len(self._node.tunnels), others, self._config.upstream.rebalance), now)
 
 
@@ -220,7 +221,7 @@ class _InboundStream:
         channel.user = self
         node.timers.watch(self, now)
 
-    def on_data(self, data: Payload, now: float) -> None:
+    def on_data(self, data: Piece, now: float) -> None:
         """Take bytes; answer when the request is whole."""
         try:
             answer = self._stream.receive(bytes(data), now)
@@ -258,7 +259,7 @@ class _InboundStream:
 class _OutboundExchange:
     """A join, repair or leave of ours."""
 
-    def __init__(self, node: "ServerNode", cluster: Cluster, exchange: Exchange, now: float) -> None:
+    def __init__(self, node: "ServerNode", cluster: Cluster, exchange: StreamRequest, now: float) -> None:
         self.deadline_at = now + exchange.timeout_s
         self._node = node
         self._cluster = cluster
@@ -278,7 +279,7 @@ class _OutboundExchange:
         self._node.log("debug", "gossip", "no answer", addr=self._exchange.host, reason=reason)
         self._fail(now)
 
-    def on_data(self, data: Payload, now: float) -> None:
+    def on_data(self, data: Piece, now: float) -> None:
         """Take the answer."""
         over = self._cluster.gossip.exchange_received(self._exchange.number, bytes(data), now)
         if over:

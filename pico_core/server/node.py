@@ -10,9 +10,6 @@ While draining the node still serves: balancers and clients learn late. Agents a
 time, and keep their tunnel here until they have another one.
 """
 
-from enum import Enum
-
-from pico_core.admin.service import AdminService
 from pico_core.boundary import (
     DatagramReceived,
     Exit,
@@ -24,16 +21,18 @@ from pico_core.boundary import (
     ShutdownRequested,
     StopListening,
 )
-from pico_core.channel import TcpChannel
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
-from pico_core.http.plain import PlainConnection
-from pico_core.metrics import ServerMetrics
-from pico_core.node import Node
+from pico_core.machine.base import BaseMachine
+from pico_core.machine.channel import TcpChannel
+from pico_core.plain.server import PlainConnection
+from pico_core.server.admin.pages import AdminPages
 from pico_core.server.cluster import Cluster
-from pico_core.server.proxy import ProxyService
+from pico_core.server.facts import NodeState
+from pico_core.server.metrics import ServerMetrics
 from pico_core.server.registry import Registry
+from pico_core.server.router import ProxyRouter
 from pico_core.server.tunnels import TunnelConnection
 
 DRAIN_CHECK_S = 0.1
@@ -60,24 +59,15 @@ GOSSIP_STREAMS = "gossip-streams"
 UNSPECIFIED = ("", "0.0.0.0", "::")  # noqa: S104 - recognised, not bound
 
 
-class State(Enum):
-    """Where the node stands; see the drawing at the top."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    DRAINING = "draining"
-    STOPPED = "stopped"
-
-
-class ServerNode(Node):
-    """A ``NodeMachine``. ``node_id`` is new at every start; ``entropy`` drives every random choice."""
+class ServerNode(BaseMachine):
+    """A ``Machine``. ``node_id`` is new at every start; ``entropy`` drives every random choice."""
 
     def __init__(self, config: ServerConfig, node_id: str, entropy: Entropy, private_host: str = "127.0.0.1") -> None:
         """``private_host`` is this machine's address among the nodes, where no bind or advertised address says more."""
         super().__init__()
         self.config = config
         self.node_id = node_id
-        self.state = State.STARTING
+        self.state = NodeState.STARTING
         self.metrics = ServerMetrics()
         self.registry: Registry[TunnelConnection] = Registry(self._endpoint_changed)
         self.tunnels: dict[TunnelConnection, None] = {}
@@ -85,8 +75,8 @@ class ServerNode(Node):
         self._entropy = entropy
         self._private_host = private_host
         self._addresses: dict[str, Address] = {}
-        self._proxy = ProxyService(self, config)
-        self._admin = AdminService(self)
+        self._proxy = ProxyRouter(self, config)
+        self._admin = AdminPages(self)
         self._listeners = {
             "admin": config.admin.bind_addr,
             "gossip": config.cluster.gossip.bind_addr,
@@ -101,12 +91,12 @@ class ServerNode(Node):
     @property
     def draining(self) -> bool:
         """Whether the node takes no new tunnels."""
-        return self.state in (State.DRAINING, State.STOPPED)
+        return self.state in (NodeState.DRAINING, NodeState.STOPPED)
 
     @property
     def ready(self) -> bool:
         """Whether balancers may send requests here."""
-        return self.state is State.RUNNING
+        return self.state is NodeState.RUNNING
 
     # --- start ---
 
@@ -125,7 +115,7 @@ class ServerNode(Node):
         self._addresses[event.listener] = address
         self._opening.pop(event.listener, None)
         self.log("info", event.listener, "listening", addr=str(address))
-        if not self._opening and self.state is State.STARTING:
+        if not self._opening and self.state is NodeState.STARTING:
             self._join(now)
 
     def _join(self, now: float) -> None:
@@ -150,10 +140,10 @@ class ServerNode(Node):
 
     def _check_ready(self, now: float) -> None:
         """Become ready once the routes of the cluster are known, or soon, whether anybody answers or not."""
-        if self.state is not State.STARTING or self.cluster is None:
+        if self.state is not NodeState.STARTING or self.cluster is None:
             return
         if self.cluster.settled or now >= self._ready_by:
-            self.state = State.RUNNING
+            self.state = NodeState.RUNNING
             self.log("info", "server", "ready", node_id=self.node_id)
         else:
             self.timers.schedule(now + READY_CHECK_S, self._check_ready)
@@ -240,7 +230,7 @@ class ServerNode(Node):
         if self.draining:
             self.stop(1, "stopped at once by a second signal")
             return
-        self.state = State.DRAINING
+        self.state = NodeState.DRAINING
         self._drain_began_at = now
         self._proxy.closing = True
         self.log("info", "server", "draining", grace_period_s=self.config.grace_period_s)
@@ -278,5 +268,5 @@ class ServerNode(Node):
 
     def stop(self, code: int, message: str) -> None:
         """Leave the driver now; ``message`` says why, where ``code`` is not 0."""
-        self.state = State.STOPPED
+        self.state = NodeState.STOPPED
         self.emit(Exit(code, message))

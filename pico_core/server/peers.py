@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from pico_core.cluster.view import RemoteNode
 from pico_core.gossip.machine import Gossip
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.pool import ConnectionPool
-from pico_core.proxy.upstream import UpstreamConnection
+from pico_core.proxy.http1.pool import ConnectionPool
+from pico_core.proxy.http1.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
     from pico_core.server.node import ServerNode

@@ -2,14 +2,15 @@
 
 import re
 
-from pico_core.channel import TcpChannel
 from pico_core.errors import ConfigError
-from pico_core.http.head import MessageError, RequestHead, request_bytes
+from pico_core.http.message import MessageError, RequestHead
+from pico_core.http.writing import request_bytes
+from pico_core.machine.channel import TcpChannel
 from pico_core.proxy.endpoint import endpoint_in_path
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.upstream import UpstreamConnection
+from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.proxy.websocket_channel import WebSocketChannel
-from pico_core.websocket import HandshakeError, accept_handshake
+from pico_core.websocket.handshake import HandshakeError, accept_handshake
 
 RESERVED = (b"/_pico/", b"/_piko/")
 """Paths below these are the server's own and never reach a service."""

@@ -4,27 +4,21 @@ import re
 from functools import partial
 from typing import Protocol
 
-from pico_core.channel import Payload, StreamChannel, TcpChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.errors import ConfigError
-from pico_core.http.head import (
-    HeadLimits,
-    HeadReader,
-    MessageError,
-    error_response,
-    parse_request_head,
-)
-from pico_core.mux.session import (
-    GoAwayReceived,
-    MuxEvent,
-    SessionFailed,
-)
+from pico_core.http.cutting import HeadReader
+from pico_core.http.message import HeadLimits, MessageError
+from pico_core.http.parsing import parse_request_head
+from pico_core.http.writing import CONNECTION_CLOSE, error_response
+from pico_core.machine.channel import TcpChannel
+from pico_core.mux.events import GoAwayReceived, MuxEvent, SessionFailed
+from pico_core.pieces import Piece
 from pico_core.proxy.endpoint import endpoint_in_path
-from pico_core.proxy.exchange import CONNECTION_CLOSE
-from pico_core.proxy.pool import IdleConnections
-from pico_core.proxy.upstream import UpstreamConnection
+from pico_core.proxy.http1.pool import IdleConnections
+from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.timers import NEVER, Timers
-from pico_core.tunnel import Tunnel
-from pico_core.websocket import HandshakeError, accept_handshake
+from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
+from pico_core.tunnel.tunnel import Tunnel
+from pico_core.websocket.handshake import HandshakeError, accept_handshake
 
 HANDSHAKE_LIMITS = HeadLimits(max_head_bytes=16_384)
 HANDSHAKE_TIMEOUT_S = 10.0
@@ -138,7 +132,7 @@ class TunnelConnection:
 
     # --- what the TCP connection reports ---
 
-    def on_data(self, data: Payload, now: float) -> None:
+    def on_data(self, data: Piece, now: float) -> None:
         """Take bytes from the agent."""
         if self._tunnel is None:
             self._receive_handshake(bytes(data), now)

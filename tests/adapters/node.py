@@ -9,11 +9,11 @@ import sys
 
 import pico_asyncio
 import pico_trio
-from pico_core.boundary import AccessLog, Exit, Log, NodeMachine
+from pico_core.boundary import AccessLog, Exit, Log, Machine
 from tests.adapters import machines
 
 
-def run(runtime: str, machine: NodeMachine, sink: pico_asyncio.Sink) -> Exit:
+def run(runtime: str, machine: Machine, sink: pico_asyncio.Sink) -> Exit:
     if runtime == "trio":
         return pico_trio.run(machine, sink)
     return pico_asyncio.run(machine, sink, uvloop=runtime == "uvloop")

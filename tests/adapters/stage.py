@@ -26,7 +26,7 @@ from pico_core.boundary import (
     Listen,
     Listening,
     Log,
-    NodeMachine,
+    Machine,
     Received,
 )
 from tests.adapters.machines import Recorder
@@ -37,7 +37,7 @@ PATIENCE_S = 10.0
 Kind = TypeVar("Kind", bound=Input)
 
 
-def drive(runtime: str, machine: NodeMachine, sink: pico_asyncio.Sink) -> Exit:
+def drive(runtime: str, machine: Machine, sink: pico_asyncio.Sink) -> Exit:
     """Run ``drive`` in a loop of the runtime's own, without signals (they belong to the main thread)."""
     if runtime == "trio":
         return trio.run(pico_trio.drive, machine, sink)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from pico_asyncio.sockets import ACCEPT_RETRY_S
 from pico_core.boundary import (
     Accepted,
     AccessLog,
@@ -27,6 +26,7 @@ from pico_core.boundary import (
     SendDatagram,
     StopListening,
 )
+from pico_driver.sockets import ACCEPT_RETRY_S
 from tests.adapters.machines import Echo
 from tests.adapters.stage import PATIENCE_S, Stage, drive, eventually
 

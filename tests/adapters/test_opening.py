@@ -10,7 +10,7 @@ import trio
 
 import pico_asyncio.opening
 import pico_trio.opening
-from pico_asyncio.sockets import FALLBACK_DELAY_S, Address
+from pico_driver.sockets import FALLBACK_DELAY_S, Address
 
 Connect = Callable[[list[Address]], socket.socket]
 

@@ -1,18 +1,11 @@
 """The helpers both drivers have."""
 
 import errno
-import inspect
 import socket
 
 import pytest
 
-import pico_asyncio.sockets
-import pico_trio.sockets
-from pico_asyncio import sockets
-
-
-def test_the_two_copies_are_the_same() -> None:
-    assert inspect.getsource(pico_asyncio.sockets) == inspect.getsource(pico_trio.sockets)
+from pico_driver import sockets
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pico.cli import complain, main
+from pico_tunnel.cli import complain, main
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from pico.logs import Output, Sink, utc_time
 from pico_core.boundary import AccessLog, Log
 from pico_core.config.logs import LogConfig
+from pico_tunnel.logs import Output, Sink, utc_time
 
 NOON = 1_764_072_001.123
 
@@ -142,7 +142,7 @@ def test_a_stream_that_was_closed_at_the_start() -> None:
 
 
 SPEAK = """
-from pico.logs import standard_sink
+from pico_tunnel.logs import standard_sink
 from pico_core.boundary import AccessLog, Log
 from pico_core.config.logs import LogConfig
 sink = standard_sink(LogConfig())

@@ -12,7 +12,7 @@ import pytest
 
 def pico(*arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pico", *arguments],
+        [sys.executable, "-m", "pico_tunnel", *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -63,19 +63,19 @@ def test_an_environment_that_is_no_text(tmp_path: Path) -> None:
 
 
 def test_help_that_nobody_reads() -> None:
-    command = f"{sys.executable} -m pico server --help | head -c 1"
+    command = f"{sys.executable} -m pico_tunnel server --help | head -c 1"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == ""
 
 
 def test_closed_streams() -> None:
-    command = f"{sys.executable} -m pico server --log.level loud >&- 2>&-; echo $?"
+    command = f"{sys.executable} -m pico_tunnel server --log.level loud >&- 2>&-; echo $?"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "2\n"
 
 
 def test_a_full_disk_behind_standard_error() -> None:
-    command = f"{sys.executable} -m pico server --log.level loud 2>/dev/full; echo $?"
+    command = f"{sys.executable} -m pico_tunnel server --log.level loud 2>/dev/full; echo $?"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "2\n"
 
@@ -83,7 +83,7 @@ def test_a_full_disk_behind_standard_error() -> None:
 def test_an_interrupt_before_anything_runs(tmp_path: Path) -> None:
     path = tmp_path / "server.yaml"
     os.mkfifo(path)
-    command = [sys.executable, "-m", "pico", "server", "--config.path", str(path)]
+    command = [sys.executable, "-m", "pico_tunnel", "server", "--config.path", str(path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     with process, path.open("w"):  # opens when the process opens it to read, and holds it there
         process.send_signal(signal.SIGINT)
@@ -104,7 +104,7 @@ LOCAL = [f"--{name}.bind-addr=127.0.0.1:0" for name in ("proxy", "upstream", "ad
     ],
 )
 def test_a_node_runs_until_it_is_told_to_stop(arguments: list[str], first: str) -> None:
-    command = [sys.executable, "-m", "pico", *arguments, "--log.level", "debug"]
+    command = [sys.executable, "-m", "pico_tunnel", *arguments, "--log.level", "debug"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         record = json.loads(process.stderr.readline())
@@ -117,7 +117,7 @@ def test_a_node_runs_until_it_is_told_to_stop(arguments: list[str], first: str) 
 
 def test_help_imports_nothing_it_does_not_need() -> None:
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "pico", "--help"],
+        [sys.executable, "-X", "importtime", "-m", "pico_tunnel", "--help"],
         capture_output=True,
         text=True,
         timeout=60,

@@ -4,13 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pico.reference import text
+from pico_tunnel.reference import text
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text() == text(), "run: python -m pico.reference > docs/configuration.md"
+    assert PAGE.read_text() == text(), "run: python -m pico_tunnel.reference > docs/configuration.md"
 
 
 def test_rows() -> None:
@@ -20,5 +20,5 @@ def test_rows() -> None:
 
 
 def test_the_page_is_written_by_the_module() -> None:
-    done = subprocess.run([sys.executable, "-m", "pico.reference"], capture_output=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-m", "pico_tunnel.reference"], capture_output=True, timeout=60, check=True)
     assert done.stdout.decode() == text()

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pico.runtime import RUNTIMES, choose, installed, run
 from pico_core.boundary import AccessLog, Command, Exit, Input, Log
 from pico_core.errors import ConfigError
+from pico_tunnel.runtime import RUNTIMES, choose, installed, run
 
 
 class Ended:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from pico.cli import main
+from pico_tunnel.cli import main
 
 JSON = "application/json"
 
@@ -175,7 +175,7 @@ def test_help(capsys: pytest.CaptureFixture[str], command: str, words: list[str]
 
 
 def run(line: str, url: str) -> subprocess.CompletedProcess[str]:
-    pico = f"{sys.executable} -m pico server status cluster nodes --server.url {url}"
+    pico = f"{sys.executable} -m pico_tunnel server status cluster nodes --server.url {url}"
     return subprocess.run(["sh", "-c", f"{pico} {line}"], capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -196,7 +196,7 @@ def test_nobody_reads_the_answer(line: str, out: str, error: str) -> None:
 def test_an_interrupt_while_it_waits() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        command = [sys.executable, "-m", "pico", "server", "status", "gossip", "nodes", "--server.url", url]
+        command = [sys.executable, "-m", "pico_tunnel", "server", "status", "gossip", "nodes", "--server.url", url]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process, listener.accept()[0] as silent:
             silent.recv(4096)
             process.send_signal(signal.SIGINT)
@@ -206,7 +206,7 @@ def test_an_interrupt_while_it_waits() -> None:
 
 def test_a_running_server() -> None:
     flags = [f"--{name}.bind-addr=127.0.0.1:0" for name in ("proxy", "upstream", "admin", "cluster.gossip")]
-    command = [sys.executable, "-m", "pico", "server", *flags, "--drain-delay", "0s", "--cluster.node-id", "me"]
+    command = [sys.executable, "-m", "pico_tunnel", "server", *flags, "--drain-delay", "0s", "--cluster.node-id", "me"]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         for line in process.stderr:

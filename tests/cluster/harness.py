@@ -35,7 +35,7 @@ from tests.e2e.origin import Origin, Visit
 Address: TypeAlias = tuple[str, int]
 Connect: TypeAlias = Callable[[Address], socket.socket]
 
-PICO = (sys.executable, "-m", "pico")
+PICO = (sys.executable, "-m", "pico_tunnel")
 
 FULL_VIEW_S = 2.0
 """How long a cluster may take to know all its nodes, once they can find each other."""

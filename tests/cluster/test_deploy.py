@@ -51,7 +51,7 @@ def test_the_image_has_all_that_it_is_built_from() -> None:
     build = stages()[0]
     copied = {name for instruction, names in build if instruction == "COPY" for name in names.split()[:-1]}
     assert all((PROJECT / name).exists() for name in copied)
-    assert {"pico_core", "pico", "adapters", "pyproject.toml", "README.md", "LICENSE"} <= copied
+    assert {"pico_core", "pico_tunnel", "adapters", "pyproject.toml", "README.md", "LICENSE"} <= copied
     commands = [json.loads(arguments) for instruction, arguments in build if instruction == "RUN"]
     assert commands[0] == ["python", "-m", "venv", "/opt/pico"]
     assert commands[1] == ["/opt/pico/bin/pip", "install", "--no-cache-dir", "."]
@@ -88,7 +88,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_brings_all_packages_and_nothing_of_the_source_tree(installed: Path, tmp_path: Path) -> None:
-    packages = "pico_core, pico, pico_asyncio, pico_trio"
+    packages = "pico_core, pico_tunnel, pico_driver, pico_asyncio, pico_trio"
     code = f"import {packages}; print(*(each.__file__ for each in ({packages})))"
     python = installed.parent / "python"
     done = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)

@@ -85,7 +85,7 @@ class Process:
     def __init__(self, *arguments: str) -> None:
         self.arguments = arguments
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "pico", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "-m", "pico_tunnel", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         assert self.popen.stdout is not None
         assert self.popen.stderr is not None

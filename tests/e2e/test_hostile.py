@@ -13,7 +13,9 @@ import pytest
 
 from pico_core.boundary import Data
 from pico_core.mux.frame import ACK, DATA, FIN, GO_AWAY, HEADER, PING, RST, SYN, WINDOW_UPDATE
-from pico_core.websocket import FrameDecoder, accept_handshake, encode_frame
+from pico_core.websocket.decoding import FrameDecoder
+from pico_core.websocket.encoding import encode_frame
+from pico_core.websocket.handshake import accept_handshake
 from tests.e2e.conftest import Stack
 from tests.e2e.harness import (
     LOCAL,

@@ -4,8 +4,9 @@ It chooses a pod for each new connection and is out of the way afterwards. It as
 and acts on a change of the answer only after a lag, because that is how long the news takes to reach every machine.
 """
 
-from pico_core.channel import Payload, TcpChannel
-from pico_core.node import Node
+from pico_core.machine.base import BaseMachine
+from pico_core.machine.channel import TcpChannel
+from pico_core.pieces import Piece
 from tests.sim.world import World
 
 PROBE_INTERVAL_S = 0.5
@@ -13,7 +14,7 @@ PROBE_TIMEOUT_S = 1.0
 ADMIN_PORT = 8002
 
 
-class Balancer(Node):
+class Balancer(BaseMachine):
     """Behind one virtual address. ``add`` and ``remove`` pods; ``choose`` is what the network asks."""
 
     def __init__(self, world: World, lag_s: float = 1.0) -> None:
@@ -100,7 +101,7 @@ class _Pod:
     def on_connect_failed(self, reason: str, now: float) -> None:
         self.seen(False, now)
 
-    def on_data(self, data: Payload, now: float) -> None:
+    def on_data(self, data: Piece, now: float) -> None:
         self._answer += bytes(data)
         if len(self._answer) >= 12 and self._channel is not None:
             self._channel.close()

@@ -1,6 +1,6 @@
 """What must hold while a deployment runs, and what must hold a bounded time after the last fault."""
 
-from pico_core.cluster.view import RemoteNode, Status
+from pico_core.cluster.view import NodeStatus, RemoteNode
 from pico_core.gossip.wire import Entry
 from tests.sim.client import Load, Request
 from tests.sim.deployment import Deployment, Observed, Server
@@ -101,7 +101,7 @@ class Checks:
         now = self._world.now
         pair = (observer.id, owner.id)
         since = now - max(owner.ended_at, observer.disturbed_at)
-        if remote.status is Status.ACTIVE:
+        if remote.status is NodeStatus.ACTIVE:
             self._seen_dead_at.pop(pair, None)
             if since > DEAD_KNOWN_S:
                 raise self._world.violation(f"I7: {observer.id} takes {owner.id} for alive, dead since {since:.1f} s")
@@ -118,7 +118,7 @@ class Checks:
         """Return which node a lookup names, without drawing from the node's entropy."""
         cluster = observer.node.cluster
         assert cluster is not None
-        serving = [node for node in cluster.view if endpoint in node.endpoints and node.status is Status.ACTIVE]
+        serving = [node for node in cluster.view if endpoint in node.endpoints and node.status is NodeStatus.ACTIVE]
         return serving[0].id if len(serving) == 1 else ""
 
     # --- I1, I2, I3: what each node holds ---
@@ -156,14 +156,14 @@ class Checks:
                 if other is observer:
                     continue
                 seen = cluster.view.get(other.id)
-                if seen is None or seen.status is not Status.ACTIVE:
+                if seen is None or seen.status is not NodeStatus.ACTIVE:
                     return f"{observer.id} sees {other.id} as {seen.status.value if seen else 'unknown'}"
                 if seen.proxy_addr is None or seen.proxy_addr.host != other.host.address:
                     return f"{observer.id} knows {other.id} at {seen.proxy_addr}"
                 if seen.endpoints != self._deployment.tunnels_of(other):
                     return f"{observer.id} sees {seen.endpoints} at {other.id}"
             for seen in cluster.view:
-                if seen.status is Status.ACTIVE and not self._deployment.history[seen.id].alive:
+                if seen.status is NodeStatus.ACTIVE and not self._deployment.history[seen.id].alive:
                     return f"{observer.id} sees {seen.id} as active, which is dead"
         return ""
 
@@ -172,7 +172,7 @@ class Checks:
         for observer in self._deployment.alive():
             cluster = observer.node.cluster
             seen = cluster.view.get(gone.id) if cluster is not None else None
-            if seen is not None and seen.status is Status.ACTIVE:
+            if seen is not None and seen.status is NodeStatus.ACTIVE:
                 return f"{observer.id} takes {gone.id} for alive"
         return ""
 
@@ -205,7 +205,7 @@ class Checks:
     def _chosen_any(self, server: Server, endpoint: str) -> bool:
         cluster = server.node.cluster
         assert cluster is not None
-        return any(endpoint in node.endpoints and node.status is Status.ACTIVE for node in cluster.view)
+        return any(endpoint in node.endpoints and node.status is NodeStatus.ACTIVE for node in cluster.view)
 
     def rest_problem(self) -> str:
         """Return the first of all problems a healthy deployment does not have."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import h11
 
 from pico_core.boundary import Exit, ShutdownRequested
-from pico_core.channel import Payload, TcpChannel
-from pico_core.node import Node
+from pico_core.machine.base import BaseMachine
+from pico_core.machine.channel import TcpChannel
+from pico_core.pieces import Piece
 from pico_core.timers import Timer
 from tests.sim.origin import pattern
 from tests.sim.process import Process
@@ -68,7 +69,7 @@ class Request:
         )
 
 
-class HttpClient(Node):
+class HttpClient(BaseMachine):
     """Sends requests to its targets in turn, over connections that it keeps, until ``stop``."""
 
     process: Process
@@ -255,7 +256,7 @@ class _Connection:
 
     # --- as the user of the connection ---
 
-    def on_data(self, data: Payload, now: float) -> None:
+    def on_data(self, data: Piece, now: float) -> None:
         if self._request is None:
             self.close()
             self._client.drop(self)
@@ -383,7 +384,7 @@ class Talk:
     received: int = 0
 
 
-class TcpClient(Node):
+class TcpClient(BaseMachine):
     """Sends bytes to a forwarder's port, ends its side, and expects the same bytes and their end."""
 
     def __init__(self, world: World, entropy: random.Random, target: Target, rate: float) -> None:
@@ -444,7 +445,7 @@ class _Talker:
             self._sent = True
             channel.send_eof()
 
-    def on_data(self, data: Payload, now: float) -> None:
+    def on_data(self, data: Piece, now: float) -> None:
         self._talk.received += len(data)
         if self._talk.received > self._talk.size:
             raise self._client.world.violation(f"a TCP client got {self._talk.received} of {self._talk.size} bytes")

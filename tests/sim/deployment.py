@@ -4,15 +4,17 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pico_core.agent.node import AgentNode
+from pico_core.server.facts import NodeState
+
+from pico_core.agent.machine import AgentMachine
 from pico_core.boundary import Exit, Log
 from pico_core.config.agent import AgentConfig, AgentConnectConfig, ListenerConfig
 from pico_core.config.forward import ForwardConfig, ForwardConnectConfig, PortConfig
 from pico_core.config.server import ClusterConfig, ServerConfig
 from pico_core.config.values import Address
 from pico_core.config.values import Origin as OriginAddress
-from pico_core.forward.node import ForwardNode
-from pico_core.server.node import ServerNode, State
+from pico_core.forward.machine import ForwardMachine
+from pico_core.server.node import ServerNode
 from tests.sim.balancer import Balancer
 from tests.sim.client import HttpClient, Load, TcpClient
 from tests.sim.network import Faults, Host, Network
@@ -56,7 +58,7 @@ class Agent:
 
     name: str
     endpoints: dict[str, str]
-    node: AgentNode
+    node: AgentMachine
     process: Process
     origin: Process
     ended_at: float | None = None
@@ -250,7 +252,7 @@ class Deployment:
             connect=AgentConnectConfig(url=OriginAddress(server, UPSTREAM_PORT, "http")),
             grace_period_s=30.0,
         )
-        node = AgentNode(config, self.entropy())
+        node = AgentMachine(config, self.entropy())
         process = Process(
             self.network,
             self.network.new_host(),
@@ -319,7 +321,7 @@ class Deployment:
             ports=(PortConfig(addr=Address("", FORWARD_PORT), endpoint_id=endpoint),),
             connect=ForwardConnectConfig(url=OriginAddress("pico", PROXY_PORT, "http")),
         )
-        Process(self.network, host, "forwarder", ForwardNode(config, self.entropy())).start()
+        Process(self.network, host, "forwarder", ForwardMachine(config, self.entropy())).start()
         client = TcpClient(self.world, self.entropy(), (host.address, FORWARD_PORT), rate)
         Process(self.network, self.network.new_host(), "tcp-client", client).start()
         self.tcp_clients.append(client)
@@ -342,4 +344,4 @@ class Deployment:
 
     def is_running(self, server: Server) -> bool:
         """Return whether a server calls itself ready."""
-        return server.alive and server.node.state is State.RUNNING
+        return server.alive and server.node.state is NodeState.RUNNING

@@ -10,7 +10,7 @@ from collections import deque
 from pico_core.boundary import SendDatagram
 from pico_core.gossip import wire
 from pico_core.gossip.address import split_address
-from pico_core.gossip.events import LISTENER, Exchange, Output
+from pico_core.gossip.events import LISTENER, Output, StreamRequest
 from pico_core.gossip.state import LEFT_KEY, Budget, LocalState, NodeState
 from pico_core.gossip.streams import InboundStream, OutboundExchange, Purpose
 from pico_core.gossip.wire import Delta, Digest, DigestEntry, FullState, Join, Leave
@@ -39,7 +39,7 @@ class Reference:
             own = wire.pack_state(self.id, self.addr, [wire.pack_entry(each) for each in self._state.after(0)])
             data = wire.join_request(self.id, self.addr, own, self._digest_entries())
             self._exchanges[number] = OutboundExchange(Purpose.JOIN, address, {}, now)
-            self._outputs.append(Exchange(number, *address, data, 5.0))
+            self._outputs.append(StreamRequest(number, *address, data, 5.0))
 
     def deadline(self) -> float | None:
         return self._round_at

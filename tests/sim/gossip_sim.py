@@ -17,7 +17,6 @@ from typing import Any
 
 from pico_core.boundary import SendDatagram
 from pico_core.gossip.events import (
-    Exchange,
     LeaveDone,
     Lookup,
     NodeDraining,
@@ -27,9 +26,10 @@ from pico_core.gossip.events import (
     NodeReachable,
     NodeUnreachable,
     NodeUpdated,
+    StreamRequest,
 )
 from pico_core.gossip.machine import Gossip
-from pico_core.gossip.members import Status
+from pico_core.gossip.members import MemberStatus
 from pico_core.gossip.wire import WireError
 from tests.sim.gossip_reference import Reference
 
@@ -315,7 +315,7 @@ class Cluster:
             self._check_node(node)
 
     def _carry_out(self, node: SimNode, output: object) -> None:
-        if isinstance(output, Exchange):
+        if isinstance(output, StreamRequest):
             self._connect(node, output)
         elif isinstance(output, Lookup):
             self._schedule(self.dns_latency_s, self._resolve, node, output.name)
@@ -382,7 +382,7 @@ class Cluster:
             pause_s *= 2
         return delay_s
 
-    def _connect(self, node: SimNode, exchange: Exchange) -> None:
+    def _connect(self, node: SimNode, exchange: StreamRequest) -> None:
         if exchange.host not in self.at and self._passes(node.host, exchange.host):
             self._schedule(0.01, self._fail, node, exchange.number)
             return
@@ -390,7 +390,7 @@ class Cluster:
         delay_s = self._tcp_delay_s(100) + self._tcp_delay_s(len(exchange.data))
         self._schedule(delay_s, self._request, node, exchange)
 
-    def _request(self, node: SimNode, exchange: Exchange) -> None:
+    def _request(self, node: SimNode, exchange: StreamRequest) -> None:
         target = self.at.get(exchange.host)
         if target is None or not node.is_alive or not self._passes(node.host, exchange.host):
             return
@@ -555,8 +555,8 @@ class Cluster:
             if seen is None or seen.status != member.status.value:
                 raise self._violation(f"{node.name} told {seen} about {name}, which is {member.status}")
             self._check_entries(node, owner)
-        active = sum(member.status is Status.ACTIVE for member in members.values())
-        if engine._members.peers != active - (engine._local.status is Status.ACTIVE):
+        active = sum(member.status is MemberStatus.ACTIVE for member in members.values())
+        if engine._members.peers != active - (engine._local.status is MemberStatus.ACTIVE):
             raise self._violation(f"{node.name} counts {engine._members.peers} peers of {active}")
 
     def _check_entries(self, node: SimNode, owner: SimNode) -> None:
@@ -613,7 +613,7 @@ class Cluster:
         names = {node.name for node in alive}
         for node in alive:
             members = node.engine._members.nodes
-            active = {name for name, member in members.items() if member.status is Status.ACTIVE}
+            active = {name for name, member in members.items() if member.status is MemberStatus.ACTIVE}
             if active != names:
                 return False
             if any(members[other.name].state.version != other.engine._state.version for other in alive):

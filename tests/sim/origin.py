@@ -5,8 +5,9 @@ import random
 import h11
 
 from pico_core.boundary import Exit, Listen, ShutdownRequested
-from pico_core.channel import Payload, TcpChannel
-from pico_core.node import Node
+from pico_core.machine.base import BaseMachine
+from pico_core.machine.channel import TcpChannel
+from pico_core.pieces import Piece
 from tests.sim.world import World
 
 HTTP_PORT = 3000
@@ -36,7 +37,7 @@ def pattern(number: int, size: int) -> bytes:
     return (unit * (size // len(unit) + 1))[:size]
 
 
-class Origin(Node):
+class Origin(BaseMachine):
     """An HTTP and a TCP service in one machine."""
 
     def __init__(self, world: World, ledger: Ledger, entropy: random.Random) -> None:
@@ -73,7 +74,7 @@ class _HttpConnection:
         self._chunked = False
         self._lost = False
 
-    def on_data(self, data: Payload, now: float) -> None:
+    def on_data(self, data: Piece, now: float) -> None:
         try:
             self._http.receive_data(bytes(data))
             self._advance(now)
@@ -160,7 +161,7 @@ class _Echo:
         self._channel = channel
         self._ended = False
 
-    def on_data(self, data: Payload, now: float) -> None:
+    def on_data(self, data: Piece, now: float) -> None:
         self._channel.send(bytes(data))
         if not self._channel.writable:
             self._channel.pause_reading()

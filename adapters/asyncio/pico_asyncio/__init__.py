@@ -1,6 +1,7 @@
 """Runs Pico machines on asyncio and uvloop: ``run`` owns the process, ``drive`` lives inside a running loop."""
 
-from pico_asyncio.driver import Sink, drive
+from pico_asyncio.driver import drive
 from pico_asyncio.running import run
+from pico_core.boundary import Sink
 
 __all__ = ["Sink", "drive", "run"]

@@ -6,9 +6,9 @@ Protocol classes and not streams, because a stream costs a task and a future per
 import asyncio
 from typing import Protocol, cast
 
-from pico_asyncio.sockets import HIGH_WATER_BYTES, reset_on_close
 from pico_core.boundary import EofReceived, Input, Received, WritingPaused, WritingResumed
 from pico_core.errors import LocalProtocolError
+from pico_driver.sockets import HIGH_WATER_BYTES, reset_on_close
 
 MAX_TURN_BYTES = 131_072
 """What may be received before the turn ends. uvloop reads up to 256,000 bytes at once, and after a full read

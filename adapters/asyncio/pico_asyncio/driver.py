@@ -15,9 +15,8 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from pico_asyncio import sockets
 from pico_asyncio.connection import BufferedConnection, Connection, StreamConnection
 from pico_asyncio.opening import Resolver, connect
 from pico_core.boundary import (
@@ -37,7 +36,7 @@ from pico_core.boundary import (
     ListenFailed,
     Listening,
     Log,
-    NodeMachine,
+    Machine,
     PauseReading,
     Resolve,
     Resolved,
@@ -46,12 +45,11 @@ from pico_core.boundary import (
     SendDatagram,
     SendEof,
     ShutdownRequested,
+    Sink,
     StopListening,
     Tick,
 )
-
-Sink: TypeAlias = Callable[[Log | AccessLog], None]
-"""Where log records go; called on the loop's thread, so it must not block for long."""
+from pico_driver import sockets
 
 _SHORTEST_WAIT_S: Final = 0.001
 """A timer is never set shorter: uvloop counts milliseconds, and a deadline in the past must not spin the loop."""
@@ -67,7 +65,7 @@ _SHUTDOWN: Final = ShutdownRequested()
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-async def drive(machine: NodeMachine, sink: Sink, *, signals: bool = False) -> Exit:
+async def drive(machine: Machine, sink: Sink, *, signals: bool = False) -> Exit:
     """Run a machine inside the running loop until it says ``Exit``, and return that record.
 
     The first input is a ``Tick``, so that the machine can ask for its listeners and connections. When this returns,
@@ -96,7 +94,7 @@ def _forget(number: int) -> None:
 class _Driver:
     """Owner of the sockets, timers and lookups of one machine."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, machine: NodeMachine, sink: Sink) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, machine: Machine, sink: Sink) -> None:
         self.exit: asyncio.Future[Exit] = loop.create_future()
         self.receive_buffer = memoryview(bytearray(sockets.RECEIVE_BUFFER_BYTES))
         self.turn_bytes = 0

@@ -6,7 +6,7 @@ import socket
 import threading
 from typing import Final
 
-from pico_asyncio.sockets import FALLBACK_DELAY_S, UNUSABLE, Address, lookup, start_connect
+from pico_driver.sockets import FALLBACK_DELAY_S, UNUSABLE, Address, lookup, start_connect
 
 _LOOKUPS_AT_ONCE: Final = 16
 """Threads that may wait for DNS at the same time; further lookups wait for one of them within their own timeout."""

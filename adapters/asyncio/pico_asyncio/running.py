@@ -4,12 +4,12 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from pico_asyncio.driver import Sink, drive
-from pico_asyncio.sockets import describe
-from pico_core.boundary import Exit, Log, NodeMachine
+from pico_asyncio.driver import drive
+from pico_core.boundary import Exit, Log, Machine, Sink
+from pico_driver.sockets import describe
 
 
-def run(machine: NodeMachine, sink: Sink, *, uvloop: bool = False) -> Exit:
+def run(machine: Machine, sink: Sink, *, uvloop: bool = False) -> Exit:
     """Run a machine on a loop of its own until it says ``Exit``, and return that record.
 
     SIGTERM and SIGINT become ``ShutdownRequested``. What the loop itself complains of becomes a ``Log`` record.

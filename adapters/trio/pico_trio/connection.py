@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from pico_core.boundary import ConnectionLost, Data, EofReceived, Input, Received, WritingPaused, WritingResumed
 from pico_core.errors import LocalProtocolError
-from pico_trio.sockets import HIGH_WATER_BYTES, describe, reset_on_close
+from pico_driver.sockets import HIGH_WATER_BYTES, describe, reset_on_close
 
 _LOW_WATER_BYTES: Final = HIGH_WATER_BYTES // 4
 _PIECES_AT_ONCE: Final = 512

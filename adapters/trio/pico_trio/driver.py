@@ -14,7 +14,7 @@ import signal
 import socket
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import trio
 
@@ -33,7 +33,7 @@ from pico_core.boundary import (
     ListenFailed,
     Listening,
     Log,
-    NodeMachine,
+    Machine,
     PauseReading,
     Resolve,
     Resolved,
@@ -42,16 +42,14 @@ from pico_core.boundary import (
     SendDatagram,
     SendEof,
     ShutdownRequested,
+    Sink,
     StopListening,
     Tick,
 )
-from pico_trio import sockets
+from pico_driver import sockets
 from pico_trio.connection import Connection
 from pico_trio.listener import DatagramSocket, Listener
 from pico_trio.opening import Resolver, connect, peer
-
-Sink: TypeAlias = Callable[[Log | AccessLog], None]
-"""Where log records go; called on trio's thread, so it must not block for long."""
 
 _TURNS_AT_ONCE: Final = 16
 """Turns taken while sockets are ready before trio's other tasks get theirs: a wait costs 10 us, a look 1 us."""
@@ -66,7 +64,7 @@ _TICK: Final = Tick()
 _SHUTDOWN: Final = ShutdownRequested()
 
 
-def run(machine: NodeMachine, sink: Sink) -> Exit:
+def run(machine: Machine, sink: Sink) -> Exit:
     """Run a machine under ``trio.run`` until it says ``Exit``, and return that record.
 
     SIGTERM and SIGINT become ``ShutdownRequested``. Raises what ``drive`` raises. Next: end the process with
@@ -75,7 +73,7 @@ def run(machine: NodeMachine, sink: Sink) -> Exit:
     return trio.run(partial(drive, machine, sink, signals=True))
 
 
-async def drive(machine: NodeMachine, sink: Sink, *, signals: bool = False) -> Exit:
+async def drive(machine: Machine, sink: Sink, *, signals: bool = False) -> Exit:
     """Run a machine inside a running trio program until it says ``Exit``, and return that record.
 
     The first input is a ``Tick``, so that the machine can ask for its listeners and connections. When this returns,
@@ -110,7 +108,7 @@ def _forget(number: int) -> None:
 class _Driver:
     """Owner of the sockets, timers and lookups of one machine."""
 
-    def __init__(self, nursery: trio.Nursery, machine: NodeMachine, sink: Sink) -> None:
+    def __init__(self, nursery: trio.Nursery, machine: Machine, sink: Sink) -> None:
         self.receive_buffer = memoryview(bytearray(sockets.RECEIVE_BUFFER_BYTES))
         self.turn_bytes = 0
         self._first = 0

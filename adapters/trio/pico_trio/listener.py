@@ -5,7 +5,7 @@ import socket
 from typing import Protocol
 
 from pico_core.boundary import DatagramReceived, Input
-from pico_trio.sockets import ACCEPTS_PER_TURN, BACKLOG, accept, receive_datagrams
+from pico_driver.sockets import ACCEPTS_PER_TURN, BACKLOG, accept, receive_datagrams
 
 
 class Owner(Protocol):

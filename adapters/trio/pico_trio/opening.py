@@ -7,7 +7,7 @@ from typing import Final
 
 import trio
 
-from pico_trio.sockets import FALLBACK_DELAY_S, Address, endpoint, lookup, start_connect
+from pico_driver.sockets import FALLBACK_DELAY_S, Address, endpoint, lookup, start_connect
 
 _LOOKUPS_AT_ONCE: Final = 16
 """Threads that may wait for DNS at the same time; further lookups wait for one of them within their own timeout."""

@@ -21,7 +21,7 @@ from pico_core.boundary import (
     ListenDatagram,
     Listening,
     Log,
-    NodeMachine,
+    Machine,
     Received,
     Send,
     SendEof,
@@ -63,7 +63,7 @@ class Script:
             self.lost = True
 
 
-Owner = NodeMachine | Script
+Owner = Machine | Script
 
 
 class End:
@@ -82,21 +82,21 @@ class Network:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.exits: dict[NodeMachine, Exit] = {}
-        self.logs: dict[NodeMachine, list[Log]] = {}
-        self._machines: list[NodeMachine] = []
-        self._ports: dict[int, tuple[NodeMachine, str] | list[Script]] = {}
+        self.exits: dict[Machine, Exit] = {}
+        self.logs: dict[Machine, list[Log]] = {}
+        self._machines: list[Machine] = []
+        self._ports: dict[int, tuple[Machine, str] | list[Script]] = {}
         self._ends: dict[tuple[Owner, int], End] = {}
         self._accepted = 1
 
-    def add(self, machine: NodeMachine) -> None:
+    def add(self, machine: Machine) -> None:
         """Start a machine."""
         self._machines.append(machine)
         self.logs[machine] = []
         machine.handle(Tick(), self.now)
         self._settle()
 
-    def tell(self, machine: NodeMachine, event: Input) -> None:
+    def tell(self, machine: Machine, event: Input) -> None:
         """Give a machine an input of the operator's."""
         machine.handle(event, self.now)
         self._settle()
@@ -137,7 +137,7 @@ class Network:
                     busy = True
                     self._command(machine, command)
 
-    def _command(self, machine: NodeMachine, command: Command) -> None:
+    def _command(self, machine: Machine, command: Command) -> None:
         if isinstance(command, Log):
             self.logs[machine].append(command)
         elif isinstance(command, (Listen, ListenDatagram)):

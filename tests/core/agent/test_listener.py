@@ -20,7 +20,8 @@ from pico_core.boundary import (
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.values import Origin
 from pico_core.mux.frame import HEADER
-from pico_core.websocket import accept_handshake, encode_close, encode_frame
+from pico_core.websocket.encoding import encode_close, encode_frame
+from pico_core.websocket.handshake import accept_handshake
 from tests.core.agent.scene import CONNECT, DIAL, GET, OK, SERVER, SERVICE, agent_config, asked, registered
 from tests.play import Data, End, GoAway, Nothing, Open, Play, agent_play, joined
 

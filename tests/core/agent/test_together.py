@@ -2,13 +2,13 @@
 
 import random
 
-from pico_core.agent.node import AgentNode
+from pico_core.agent.machine import AgentMachine
 from pico_core.boundary import Exit, ShutdownRequested
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.forward import ForwardConfig, PortConfig
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address, Origin
-from pico_core.forward.node import ForwardNode
+from pico_core.forward.machine import ForwardMachine
 from pico_core.server.node import ServerNode
 from tests.core.agent.network import Network, Script
 
@@ -28,12 +28,12 @@ def server(name: str = "node-1") -> ServerNode:
     return ServerNode(ServerConfig(), name, random.Random(name))
 
 
-def agent(protocol: str = "http") -> AgentNode:
+def agent(protocol: str = "http") -> AgentMachine:
     listener = ListenerConfig(endpoint_id="e1", addr=Origin("127.0.0.1", SERVICE), protocol=protocol)
-    return AgentNode(AgentConfig(listeners=(listener,)), random.Random(2))
+    return AgentMachine(AgentConfig(listeners=(listener,)), random.Random(2))
 
 
-def staged(protocol: str = "http") -> tuple[Network, ServerNode, AgentNode, list[Script]]:
+def staged(protocol: str = "http") -> tuple[Network, ServerNode, AgentMachine, list[Script]]:
     """Return a network with a server, an agent and its service."""
     network = Network()
     service = network.serve(SERVICE)
@@ -100,7 +100,7 @@ def test_a_client_that_leaves_is_visible_to_the_service() -> None:
 def test_a_raw_connection_through_forwarder_server_and_agent() -> None:
     network, _, _, service = staged("tcp")
     ports = (PortConfig(addr=Address("127.0.0.1", LOCAL), endpoint_id="e1"),)
-    network.add(ForwardNode(ForwardConfig(ports=ports), random.Random(4)))
+    network.add(ForwardMachine(ForwardConfig(ports=ports), random.Random(4)))
     client = network.dial(LOCAL)
     (connection,) = service
     connection.send(b"220 hello\r\n")

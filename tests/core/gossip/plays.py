@@ -4,11 +4,7 @@ import random
 
 from pico_core.boundary import SendDatagram
 from pico_core.gossip import wire
-from pico_core.gossip.events import (
-    Exchange,
-    Lookup,
-    Output,
-)
+from pico_core.gossip.events import Lookup, Output, StreamRequest
 from pico_core.gossip.machine import Gossip
 from pico_core.gossip.wire import Delta, Digest, DigestEntry, Entry, decode_datagram
 
@@ -41,11 +37,11 @@ def sent(outputs: list[Output]) -> list[Digest | Delta]:
 
 
 def events(outputs: list[Output]) -> list[Output]:
-    return [each for each in outputs if not isinstance(each, SendDatagram | Exchange | Lookup)]
+    return [each for each in outputs if not isinstance(each, SendDatagram | StreamRequest | Lookup)]
 
 
-def exchange_of(outputs: list[Output]) -> Exchange:
-    (found,) = [each for each in outputs if isinstance(each, Exchange)]
+def exchange_of(outputs: list[Output]) -> StreamRequest:
+    (found,) = [each for each in outputs if isinstance(each, StreamRequest)]
     return found
 
 
@@ -92,7 +88,7 @@ def delta(node_id: str, addr: str, of: str, of_addr: str, *entries: Entry, after
     return data + b"".join(map(wire.pack_entry, entries))
 
 
-def exchange_of_new(name: str, addr: str) -> Exchange:
+def exchange_of_new(name: str, addr: str) -> StreamRequest:
     gossip = Gossip(name, addr, entropy=Unmoved(), seeds=("10.0.0.1",))
     gossip.start(0.0)
     return exchange_of(drain(gossip))

@@ -11,7 +11,7 @@ from pico_core.gossip.events import (
     Output,
 )
 from pico_core.gossip.machine import Gossip
-from pico_core.gossip.members import Status
+from pico_core.gossip.members import MemberStatus
 from pico_core.gossip.state import LEFT_KEY
 from pico_core.gossip.wire import Delta, Digest, DigestEntry, Entry, decode_datagram
 from tests.core.gossip.plays import (
@@ -43,7 +43,7 @@ def test_a_silent_node_is_unreachable_then_forgotten_and_comes_back_only_by_itse
     assert not first.can_forward("b", 1.5)
     assert [entry.id for entry in sent(outputs)[1].entries] == ["b"]
     assert events(silence(first, 1.5, 3.5)) == [NodeUnreachable("b", "does not answer")]
-    assert first.status("b") is Status.UNREACHABLE
+    assert first.status("b") is MemberStatus.UNREACHABLE
 
     listed = digest("c", C, DigestEntry("b", B, 2, False), DigestEntry("c", C, 1, False))
     first.receive_datagram(listed, "10.0.0.3", 8003, 4.0)
@@ -158,7 +158,7 @@ def test_our_own_stall_is_not_the_silence_of_others():
     drain(first)
     first.tick(9.0)
     assert events(drain(first)) == []
-    assert first.status("b") is Status.ACTIVE
+    assert first.status("b") is MemberStatus.ACTIVE
 
 
 def test_forwarding():

@@ -3,16 +3,9 @@
 import random
 
 from pico_core.gossip import wire
-from pico_core.gossip.events import (
-    Exchange,
-    LeaveDone,
-    NodeForgotten,
-    NodeJoined,
-    NodeLeft,
-    NodeReachable,
-)
+from pico_core.gossip.events import LeaveDone, NodeForgotten, NodeJoined, NodeLeft, NodeReachable, StreamRequest
 from pico_core.gossip.machine import Gossip
-from pico_core.gossip.members import Status
+from pico_core.gossip.members import MemberStatus
 from pico_core.gossip.state import LEFT_KEY
 from pico_core.gossip.wire import DigestEntry, Entry
 from tests.core.gossip.plays import (
@@ -45,7 +38,7 @@ def test_leaving_is_told_over_tcp_and_by_datagrams():
     assert drain(first) == [NodeLeft("b")]
     assert second.exchange_received(request.number, reply, 0.22)
     assert drain(second) == [LeaveDone(1)]
-    assert first.status("b") is Status.LEFT
+    assert first.status("b") is MemberStatus.LEFT
     assert not first.can_forward("b", 0.3)
     first.receive_datagram(wire.delta_head("b", B), "10.0.0.2", 8003, 0.3)
     assert events(drain(first)) == []
@@ -75,7 +68,7 @@ def test_a_leave_that_is_not_answered_goes_to_another_node():
     first, _ = joined()
     introduce_third(first)
     first.leave(0.2)
-    requests = [each for each in drain(first) if isinstance(each, Exchange)]
+    requests = [each for each in drain(first) if isinstance(each, StreamRequest)]
     assert sorted(each.host for each in requests) == ["10.0.0.2", "10.0.0.3"]
     first.exchange_failed(requests[0].number, 0.3)
     assert drain(first) == []
@@ -93,7 +86,7 @@ def test_of_many_nodes_three_are_told_and_failures_made_up_for():
         )
     drain(gossip)
     gossip.leave(0.2)
-    requests = [each for each in drain(gossip) if isinstance(each, Exchange)]
+    requests = [each for each in drain(gossip) if isinstance(each, StreamRequest)]
     assert len(requests) == 3
     gossip.exchange_failed(requests[0].number, 0.3)
     assert exchange_of(drain(gossip)).host not in {each.host for each in requests}
@@ -122,4 +115,4 @@ def test_a_new_process_under_a_name_that_left():
     drain(first)
     first.accept_stream("10.0.0.2").receive(exchange_of(drain(reborn)).data, 1.1)
     assert drain(first)[-1] == NodeReachable("b")
-    assert first.status("b") is Status.ACTIVE
+    assert first.status("b") is MemberStatus.ACTIVE

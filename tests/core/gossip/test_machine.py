@@ -12,7 +12,7 @@ from pico_core.gossip.events import (
     NodeUpdated,
 )
 from pico_core.gossip.machine import Gossip
-from pico_core.gossip.members import Status
+from pico_core.gossip.members import MemberStatus
 from pico_core.gossip.wire import Delta, DigestEntry, Entry, WireError, decode_datagram
 from tests.core.gossip.plays import (
     A,
@@ -54,7 +54,7 @@ def test_a_join_brings_both_states():
         NodeUpdated("a", "endpoint:e", "2"),
     ]
     assert second.seeds.has_answer
-    assert second.status("a") is Status.ACTIVE
+    assert second.status("a") is MemberStatus.ACTIVE
     assert second.status("c") is None
     assert [each.key for each in second.entries("a")] == ["proxy_addr", "endpoint:e", "_internal:pico:version"]
     assert second.entries("c") is None

@@ -2,10 +2,7 @@
 
 from pico_core.boundary import SendDatagram
 from pico_core.gossip import wire
-from pico_core.gossip.events import (
-    Exchange,
-    NodeUpdated,
-)
+from pico_core.gossip.events import NodeUpdated, StreamRequest
 from pico_core.gossip.wire import Delta, Digest, DigestEntry, Entry
 from tests.core.gossip.plays import (
     HOSTS,
@@ -43,7 +40,7 @@ def test_an_entry_above_the_packet_comes_over_tcp():
                 for each in drain(source):
                     if isinstance(each, SendDatagram):
                         target.receive_datagram(each.data, HOSTS[source.id], 8003, at)
-                    elif isinstance(each, Exchange):
+                    elif isinstance(each, StreamRequest):
                         syncs.append(each)
                     else:
                         told.append(each)
@@ -65,7 +62,7 @@ def test_a_repair_needs_somebody_who_lives():
     for tenth in range(4, 30):
         first.tick(tenth / 10)
         first.receive_datagram(wire.delta_head("c", C), "10.0.0.3", 8003, tenth / 10)
-    assert not [each for each in drain(first) if isinstance(each, Exchange)]
+    assert not [each for each in drain(first) if isinstance(each, StreamRequest)]
     assert first._knowledge.behind == {}
 
 
@@ -86,7 +83,7 @@ def test_repairs_that_bring_nothing_become_rare():
         first.receive_datagram(digest("b", B, DigestEntry("b", B, 50, False), request=False), "10.0.0.2", 8003, at)
         first.tick(at)
         for each in drain(first):
-            if isinstance(each, Exchange):
+            if isinstance(each, StreamRequest):
                 syncs.append(at)
                 first.exchange_failed(each.number, at)
     assert 3 <= len(syncs) <= 7
@@ -100,7 +97,7 @@ def test_being_far_behind_is_repaired_at_once():
     first.tick(0.2)
     assert exchange_of(drain(first)).host == "10.0.0.2"
     first.tick(0.3)
-    assert not [each for each in drain(first) if isinstance(each, Exchange)]
+    assert not [each for each in drain(first) if isinstance(each, StreamRequest)]
 
 
 def test_who_shows_more_than_it_can_give_is_dropped_with_its_claims():

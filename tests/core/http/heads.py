@@ -2,14 +2,8 @@
 
 import pytest
 
-from pico_core.http.head import (
-    HeadLimits,
-    MessageError,
-    RequestHead,
-    ResponseHead,
-    parse_request_head,
-    parse_response_head,
-)
+from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
+from pico_core.http.parsing import parse_request_head, parse_response_head
 
 LIMITS = HeadLimits()
 SMALL = HeadLimits(max_head_bytes=200, max_target_bytes=50, max_field_bytes=60, max_fields=5)

@@ -5,16 +5,10 @@ from typing import TypeAlias
 
 import msgspec
 
-from pico_core.http.head import (
-    HeadLimits,
-    HeadReader,
-    MessageError,
-    RequestHead,
-    ResponseHead,
-    parse_response_head,
-    request_bytes,
-    response_bytes,
-)
+from pico_core.http.cutting import HeadReader
+from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
+from pico_core.http.parsing import parse_response_head
+from pico_core.http.writing import request_bytes, response_bytes
 
 Head: TypeAlias = RequestHead | ResponseHead
 Read: TypeAlias = Callable[[bytes], tuple[Head, bytes] | None]

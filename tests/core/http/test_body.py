@@ -11,13 +11,14 @@ from pico_core.http.body import (
     ChunkedBody,
     EofBody,
     LengthBody,
-    Piece,
     encode_chunk,
     last_chunk,
     request_body,
     response_body,
 )
-from pico_core.http.head import HeadLimits, MessageError, parse_request_head, parse_response_head
+from pico_core.http.message import HeadLimits, MessageError
+from pico_core.http.parsing import parse_request_head, parse_response_head
+from pico_core.pieces import Piece
 
 LIMITS = HeadLimits()
 BIG = bytes(range(256)) * 32  # 8 KiB

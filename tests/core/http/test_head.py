@@ -3,9 +3,7 @@
 import pytest
 
 from pico_core.errors import RemoteProtocolError
-from pico_core.http.head import (
-    MessageError,
-)
+from pico_core.http.message import MessageError
 from tests.core.http.heads import request, response, status_of
 
 # --- what a request says ---

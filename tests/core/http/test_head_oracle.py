@@ -6,15 +6,8 @@ from collections.abc import Iterable
 import h11
 import pytest
 
-from pico_core.http.head import (
-    HeadLimits,
-    MessageError,
-    RequestHead,
-    ResponseHead,
-    parse_request_head,
-    parse_response_head,
-    split_fields,
-)
+from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead, split_fields
+from pico_core.http.parsing import parse_request_head, parse_response_head
 
 LIMITS = HeadLimits()
 

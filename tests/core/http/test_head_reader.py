@@ -5,13 +5,9 @@ from contextlib import suppress
 
 import pytest
 
-from pico_core.http.head import (
-    HeadLimits,
-    HeadReader,
-    MessageError,
-    parse_request_head,
-    parse_response_head,
-)
+from pico_core.http.cutting import HeadReader
+from pico_core.http.message import HeadLimits, MessageError
+from pico_core.http.parsing import parse_request_head, parse_response_head
 from tests.core.http.heads import LIMITS, SMALL, status_of
 
 # --- limits ---

@@ -2,15 +2,8 @@
 
 import pytest
 
-from pico_core.http.head import (
-    ResponseHead,
-    error_response,
-    field_values,
-    request_bytes,
-    response_bytes,
-    simple_response,
-    split_fields,
-)
+from pico_core.http.message import ResponseHead, field_values, split_fields
+from pico_core.http.writing import error_response, request_bytes, response_bytes, simple_response
 from tests.core.http.heads import request, response
 
 

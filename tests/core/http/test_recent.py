@@ -2,8 +2,10 @@
 
 import pytest
 
-from pico_core.http.head import HeadLimits, parse_request_head, parse_response_head, response_bytes
+from pico_core.http.message import HeadLimits
+from pico_core.http.parsing import parse_request_head, parse_response_head
 from pico_core.http.recent import MAX_REMEMBERED_BYTES, RequestReader, ResponseReader
+from pico_core.http.writing import response_bytes
 from tests.core.http.reading import outcome, plain
 
 LIMITS = HeadLimits()

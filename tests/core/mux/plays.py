@@ -1,10 +1,7 @@
 """Literal frames for plays of one end of a yamux session."""
 
-from pico_core.mux.session import (
-    MuxEvent,
-    Session,
-    SessionFailed,
-)
+from pico_core.mux.events import MuxEvent, SessionFailed
+from pico_core.mux.session import Session
 
 DATA, WINDOW_UPDATE, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8

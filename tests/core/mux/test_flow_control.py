@@ -5,17 +5,16 @@ import itertools
 import pytest
 
 from pico_core.errors import LocalProtocolError
-from pico_core.mux.session import (
-    MIN_WINDOW_BYTES,
+from pico_core.mux.events import (
     GoAwayReceived,
     MuxEvent,
     PongReceived,
-    Session,
     StreamData,
     StreamEnded,
     StreamOpened,
     StreamWritable,
 )
+from pico_core.mux.session import MIN_WINDOW_BYTES, Session
 from tests.core.mux.plays import (
     ACK,
     DATA,

@@ -5,13 +5,8 @@ import tracemalloc
 
 import pytest
 
-from pico_core.mux.session import (
-    Session,
-    SessionFailed,
-    StreamData,
-    StreamOpened,
-    StreamReset,
-)
+from pico_core.mux.events import SessionFailed, StreamData, StreamOpened, StreamReset
+from pico_core.mux.session import Session
 from tests.core.mux.plays import (
     ACK,
     DATA,

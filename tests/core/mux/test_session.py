@@ -3,18 +3,17 @@
 import pytest
 
 from pico_core.errors import LocalProtocolError
-from pico_core.mux.frame import GoAwayCode
-from pico_core.mux.session import (
-    MIN_WINDOW_BYTES,
+from pico_core.mux.events import (
     GoAwayReceived,
     PongReceived,
-    Session,
     SessionFailed,
     StreamData,
     StreamEnded,
     StreamOpened,
     StreamReset,
 )
+from pico_core.mux.frame import GoAwayCode
+from pico_core.mux.session import MIN_WINDOW_BYTES, Session
 from tests.core.mux.plays import (
     ACK,
     DATA,

@@ -3,7 +3,8 @@
 import pytest
 
 from pico_core.boundary import Received
-from pico_core.http.head import HeadLimits, MessageError, parse_request_head
+from pico_core.http.message import HeadLimits, MessageError
+from pico_core.http.parsing import parse_request_head
 from pico_core.proxy.endpoint import endpoint_in_path, endpoint_of, normalise_endpoint
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, client_joins, error, proxy_play
 from tests.play import Data, Open, server_play

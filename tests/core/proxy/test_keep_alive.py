@@ -13,7 +13,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.proxy.downstream import MAX_BACKLOG_BYTES
+from pico_core.proxy.http1.downstream import MAX_BACKLOG_BYTES
 from tests.core.proxy.scene import (
     AGENT,
     CLIENT,

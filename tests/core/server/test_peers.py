@@ -12,7 +12,7 @@ from pico_core.boundary import (
     Received,
     Send,
 )
-from pico_core.cluster.view import RemoteNode, Status
+from pico_core.cluster.view import NodeStatus, RemoteNode
 from pico_core.config.values import Address
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, OK, client_joins, error
@@ -243,7 +243,7 @@ def test_a_get_does_not_wait_for_a_node_that_seems_dead() -> None:
     assert machine.cluster is not None
     dead = machine.cluster.view.get("node-20")
     assert dead is not None
-    dead.status = Status.UNREACHABLE
+    dead.status = NodeStatus.UNREACHABLE
     machine.cluster.peers.unreachable(other, play.now)
     assert play << Nothing()
     machine.cluster.peers.unreachable(dead, play.now)

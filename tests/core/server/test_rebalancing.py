@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from pico_core.cluster.view import Status
+from pico_core.cluster.view import NodeStatus
 from pico_core.config.server import RebalanceConfig, ServerConfig
 from pico_core.server.node import ServerNode
 from tests.play import GoAway, Play, server_play
@@ -27,8 +27,8 @@ def test_an_empty_node_gets_a_share() -> None:
     assert [each for each in play.take() if isinstance(each, GoAway)] == [GoAway(1)]
 
 
-@pytest.mark.parametrize("status", [Status.UNREACHABLE, Status.LEFT])
-def test_a_node_that_is_gone_gets_none(status: Status) -> None:
+@pytest.mark.parametrize("status", [NodeStatus.UNREACHABLE, NodeStatus.LEFT])
+def test_a_node_that_is_gone_gets_none(status: NodeStatus) -> None:
     play = four_tunnels()
     machine = play.machine
     assert isinstance(machine, ServerNode)

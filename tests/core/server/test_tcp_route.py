@@ -16,7 +16,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.websocket import encode_close, encode_frame, encode_ping
+from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping
 from tests.core.proxy.scene import AGENT, CLIENT, error, proxy_play
 from tests.play import Data, End, Nothing, Open, Play, Reset, joined
 

@@ -17,7 +17,8 @@ from pico_core.boundary import (
     WritingResumed,
 )
 from pico_core.mux.frame import HEADER
-from pico_core.websocket import ClientHandshake, encode_close, encode_frame
+from pico_core.websocket.encoding import encode_close, encode_frame
+from pico_core.websocket.handshake import ClientHandshake
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
 from tests.play import Data, End, GoAway, Nothing, Open, Play, Reset, joined, server_play
 

@@ -1,0 +1,1 @@
+"""What the drivers of all runtimes share: everything that does not depend on the loop."""

@@ -1,7 +1,0 @@
-"""``python -m pico`` is the ``pico`` command."""
-
-import sys
-
-from pico.cli import main
-
-sys.exit(main())

@@ -1,0 +1,83 @@
+"""An ``http`` listener: requests that come through the tunnel go to the local service over pooled connections."""
+
+from pico_core.config.agent import ListenerConfig
+from pico_core.http.message import HeadLimits
+from pico_core.machine.base import BaseMachine
+from pico_core.proxy.access_log import AccessLogger
+from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.http1.downstream import DownstreamConnection
+from pico_core.proxy.http1.pool import ConnectionPool
+from pico_core.tunnel.channel import StreamChannel
+
+HEAD_TIMEOUT_S = 30.0
+"""For a request's head in a stream; the server has it complete before it opens one."""
+
+IDLE_STREAM_S = 300.0
+"""For a stream without a request; the server closes it long before."""
+
+
+class HttpStreams:
+    """See ``pico_core.proxy.exchange.Service``."""
+
+    def __init__(self, node: BaseMachine, config: ListenerConfig, access_log: AccessLogger | None) -> None:
+        self.head_limits = HeadLimits()
+        self.header_timeout_s = HEAD_TIMEOUT_S
+        self.idle_timeout_s = IDLE_STREAM_S
+        self.response_timeout_s = config.timeout_s
+        self.closing = False
+        self._node = node
+        self._config = config
+        self._access_log = access_log
+        self._pool = ConnectionPool(
+            node,
+            config.addr.host,
+            config.addr.port,
+            limit=config.http_client.max_idle_conns,
+            idle_timeout_s=config.http_client.idle_conn_timeout_s,
+            connect_timeout_s=config.timeout_s,
+        )
+
+    def accept(self, channel: StreamChannel, now: float) -> None:
+        """Serve the requests of a stream."""
+        DownstreamConnection(channel, self, self._node.timers, "", now)
+
+    def begin(self, exchange: Exchange, now: float) -> None:
+        """Send the request to the service."""
+        exchange.endpoint = self._config.endpoint_id
+        self._pool.send(exchange, _forwarded_fields(exchange), now, self._unreachable)
+
+    def retry(self, exchange: Exchange, now: float) -> None:
+        """Try once more over another connection."""
+        self._pool.send(exchange, _forwarded_fields(exchange), now, self._unreachable)
+
+    def _unreachable(self, exchange: Exchange, reason: str, now: float) -> None:
+        self._node.warn(
+            "agent",
+            "cannot reach the service",
+            endpoint=self._config.endpoint_id,
+            addr=str(self._config.addr),
+            reason=reason,
+        )
+        exchange.fail(502, "upstream unreachable", now)
+
+    def finished(self, exchange: Exchange, now: float) -> None:
+        """Log an exchange that is over."""
+        if self._access_log is not None:
+            self._access_log.add(exchange, exchange.head.forwarded_for, now)
+
+    def refused(self, status: int, client: str, now: float) -> None:
+        """Log what was no request at all: the server sent something odd."""
+        self._node.warn("agent", "refused what came through the tunnel", status=status)
+
+
+def _forwarded_fields(exchange: Exchange) -> bytes:
+    """Return the X-Forwarded lines as the server sent them: it is the one that knows the client."""
+    head = exchange.head
+    fields = b""
+    if head.forwarded_for:
+        fields = b"X-Forwarded-For: %b\r\n" % head.forwarded_for
+    if head.forwarded_proto:
+        fields += b"X-Forwarded-Proto: %b\r\n" % head.forwarded_proto
+    if head.forwarded_host:
+        fields += b"X-Forwarded-Host: %b\r\n" % head.forwarded_host
+    return fields

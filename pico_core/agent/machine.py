@@ -1,0 +1,70 @@
+"""The agent: registers endpoints through tunnels it opens, and passes what comes through them to local services."""
+
+from pico_core.agent.http_streams import HttpStreams
+from pico_core.agent.listener import Listener, StreamHandler
+from pico_core.agent.tcp_streams import TcpStreams
+from pico_core.boundary import Exit, ShutdownRequested
+from pico_core.config.agent import AgentConfig, ListenerConfig
+from pico_core.entropy import Entropy
+from pico_core.machine.base import BaseMachine
+from pico_core.proxy.access_log import AccessLogger
+
+
+class AgentMachine(BaseMachine):
+    """A ``Machine``. It ends by itself only when the server refuses an endpoint for good."""
+
+    def __init__(self, config: AgentConfig, entropy: Entropy) -> None:
+        super().__init__()
+        self.config = config
+        self._draining = False
+        self._listeners = {
+            Listener(self, self, listener, config.connect, self._service(listener), entropy): None
+            for listener in config.listeners
+        }
+
+    def _service(self, listener: ListenerConfig) -> StreamHandler:
+        if listener.protocol == "tcp":
+            return TcpStreams(self, listener)
+        log_access = listener.access_log.is_enabled(self.config.log, "agent.access")
+        return HttpStreams(self, listener, AccessLogger(self, "agent.access") if log_access else None)
+
+    def on_start(self, now: float) -> None:
+        """Look for the server with every listener."""
+        for listener in self._listeners:
+            listener.start(now)
+
+    def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
+        """The first request drains, a second one ends the agent at once."""
+        if self._draining:
+            self.emit(Exit(1, "stopped at once by a second signal"))
+            return
+        self._draining = True
+        self.log("info", "agent", "draining", grace_period_s=self.config.grace_period_s)
+        self.timers.schedule(now + self.config.grace_period_s, self._give_up)
+        for listener in list(self._listeners):
+            listener.drain(now)
+
+    def _give_up(self, now: float) -> None:
+        self.log("warning", "agent", "stopped with requests in flight: the grace period is over")
+        for listener in self._listeners:
+            listener.close(now)
+        self.emit(Exit(0, ""))
+
+    # --- what the listeners report ---
+
+    def listener_opened(self, listener: Listener, now: float) -> None:
+        """An endpoint is registered."""
+        config = listener.config
+        self.log("info", "agent", "endpoint registered", endpoint=config.endpoint_id, addr=str(config.addr))
+
+    def listener_refused(self, listener: Listener, status: int, reason: str, now: float) -> None:
+        """Trying again would change nothing: the operator has to."""
+        endpoint = listener.config.endpoint_id
+        self.emit(Exit(1, f"the server at {self.config.connect.url} refused endpoint '{endpoint}': {status} {reason}"))
+
+    def listener_done(self, listener: Listener, now: float) -> None:
+        """Leave with the last one."""
+        self._listeners.pop(listener, None)
+        if not self._listeners:
+            self.log("info", "agent", "stopped")
+            self.emit(Exit(0, ""))

@@ -1,0 +1,93 @@
+"""Cutting message heads out of a byte stream that arrives in pieces."""
+
+from pico_core.http import grammar
+from pico_core.http.message import HeadLimits, MessageError
+from pico_core.http.refusals import field_too_long, head_too_large, request_error, response_error, start_line_too_long
+
+_START_LINE_BYTES_WITHOUT_TARGET = 32 + len(" ") + len(" HTTP/1.1\r")
+
+
+# --- cutting ---------------------------------------------------------------------------------------------------------
+
+
+class HeadReader:
+    """Cuts heads out of a byte stream that arrives in pieces; one reader serves all messages of a connection.
+
+    It refuses as soon as a refusal is certain, so nobody waits for an end that will not come; it checks only as much as
+    that takes. A head it returns must still be parsed. A reader for responses is made with ``response=True``.
+    An empty line before a request is refused, as h11 does: RFC 9112 section 2.2 asks for it only for the sake of
+    clients that are gone.
+    """
+
+    __slots__ = ("_buffer", "_limits", "_line_at", "_response", "_searched_bytes")
+
+    def __init__(self, limits: HeadLimits, *, response: bool = False) -> None:
+        self._limits = limits
+        self._response = response
+        self._buffer = bytearray()
+        self._searched_bytes = 0
+        self._line_at = 0  # where the last, unfinished line begins; 0 is the start line
+
+    @property
+    def pending_bytes(self) -> int:
+        """How much of an unfinished head is buffered; after end of stream, more than 0 means it was truncated."""
+        return len(self._buffer)
+
+    def receive(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Take bytes; return the head (with its empty line) and the bytes after it, or ``None`` while it is unfinished.
+
+        Raises ``MessageError``, after which the reader is of no more use. Next: parse the head.
+        """
+        if not self._buffer:
+            end = data.find(b"\r\n\r\n") + 4
+            if end > 3:
+                if end > self._limits.max_head_bytes:
+                    raise head_too_large()
+                return (data, b"") if end == len(data) else (data[:end], data[end:])
+        return self._receive_piece(data)
+
+    def _receive_piece(self, data: bytes) -> tuple[bytes, bytes] | None:
+        buffer = self._buffer
+        buffer += data
+        end = buffer.find(b"\r\n\r\n", max(self._searched_bytes - 3, 0)) + 4
+        if end > 3:
+            if end > self._limits.max_head_bytes:
+                raise head_too_large()
+            head, rest = bytes(buffer[:end]), bytes(buffer[end:])
+            self._buffer = bytearray()
+            self._searched_bytes = self._line_at = 0
+            return head, rest
+        self._refuse_hopeless()
+        self._searched_bytes = len(buffer)
+        return None
+
+    def _refuse_hopeless(self) -> None:
+        """Raise if no continuation can make the buffered bytes a head. Costs one pass over the new bytes."""
+        buffer, limits, searched = self._buffer, self._limits, self._searched_bytes
+        if len(buffer) > limits.max_head_bytes:
+            raise head_too_large()
+        if grammar.never_in_head.search(buffer, max(searched - 1, 0)):
+            raise MessageError(400, "control character or bare line end in the head")
+        line_at = buffer.rfind(b"\n", searched) + 1
+        if line_at and not self._line_at:
+            self._refuse_start_line()
+        self._line_at = line_at or self._line_at
+        if self._line_at:
+            if len(buffer) - self._line_at > limits.max_field_bytes + len("\r"):
+                raise field_too_long()
+            return
+        if searched <= _START_LINE_BYTES_WITHOUT_TARGET:
+            self._refuse_beginning()
+        if len(buffer) > limits.max_target_bytes + _START_LINE_BYTES_WITHOUT_TARGET:
+            raise start_line_too_long()
+
+    def _refuse_start_line(self) -> None:
+        if not (grammar.status_line if self._response else grammar.request_line).match(self._buffer):
+            raise response_error(self._buffer) if self._response else request_error(self._buffer)
+
+    def _refuse_beginning(self) -> None:
+        if self._response:
+            if self._buffer[:7] != b"HTTP/1."[: len(self._buffer)]:
+                raise response_error(self._buffer)
+        elif not grammar.method_begins.match(self._buffer):
+            raise request_error(self._buffer)

@@ -1,0 +1,273 @@
+"""Reading message heads: strict, and only what a proxy must know.
+
+This is the hot path and the border. One regular expression accepts a whole head or nothing (RFC 9112, RFC 9110 section
+5). A second one finds the few fields that matter to a proxy; every other field line is passed on as the bytes it came
+in. What is refused is refused with a status, never repaired: two readers of a repaired message can differ.
+
+Order of use: ``cutting.HeadReader`` cuts, ``parse_request_head`` or ``parse_response_head`` reads, a reader of ``body``
+frames what follows, ``writing`` writes the head for the next hop.
+"""
+
+import re
+
+from pico_core.http import grammar
+from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead, field_values
+from pico_core.http.refusals import field_too_long, head_too_large, request_error, response_error, start_line_too_long
+
+_USUAL_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b""))
+
+_MAX_LENGTH_DIGITS = 18  # fits 64 bits everywhere
+_SHORTEST_FIELD_BYTES = 4  # "a:" and CRLF
+
+
+def _check_sizes(head: bytes, limits: HeadLimits) -> None:
+    """Raise if a head breaks a limit; before the patterns see it, because their memory grows with the lines."""
+    size = len(head)
+    if size > limits.max_head_bytes:
+        raise head_too_large()
+    if size > limits.max_fields * _SHORTEST_FIELD_BYTES and head.count(b"\r\n") - 2 > limits.max_fields:
+        raise MessageError(431, "too many header fields")
+    if size > limits.max_field_bytes and max(map(len, head.split(b"\r\n")[1:]), default=0) > limits.max_field_bytes:
+        raise field_too_long()
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
+    """Read a request's head, as ``HeadReader`` cut it. Raises ``MessageError``. Next: ``body.request_body``."""
+    _check_sizes(head, limits)
+    match = grammar.usual_request.pattern.fullmatch(head.lower())
+    if match is None:
+        method, target, minor_version, host, fields, notes = _take_unusual_apart(head)
+    else:
+        # What the groups hold is in lower case; the originals are cut from where they are.
+        line_end = match.end(3)
+        if head[line_end - 8 : line_end - 1] != b"HTTP/1.":
+            raise request_error(head)
+        method = head[: match.end(1)]
+        target = head[len(method) + 1 : line_end - 9]
+        minor_version = head[line_end - 1] - 0x30
+        host_at, host_end = match.span(4)
+        host = head[host_at:host_end].strip(b" \t") if host_at > 0 else None
+        fields, notes = _cut_usual(head, line_end + 2, match, grammar.usual_request)
+    if len(target) > limits.max_target_bytes:
+        raise start_line_too_long()
+    if method == b"CONNECT" or method == b"TRACE":
+        raise MessageError(501, "method not supported")
+    if host is None:
+        if minor_version:
+            raise MessageError(400, "missing Host")
+        host = b""
+    elif not grammar.host.fullmatch(host):
+        raise MessageError(400, "malformed or repeated Host")
+    if target[0] != 0x2F:
+        target, authority = _origin_form(method, target, host)
+        if not host and authority:
+            host, fields = authority, b"Host: " + authority + b"\r\n" + fields
+    request = RequestHead(method, target, minor_version, host, fields, minor_version == 1)
+    if notes:
+        _apply_framing(request, notes)
+        upgrades = _apply_connection(request, notes)
+        if notes:
+            _apply_request_notes(request, notes, upgrades=upgrades)
+    return request
+
+
+def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
+    """Read a response's head, as ``HeadReader`` cut it. Raises ``MessageError``. Next: ``body.response_body``.
+
+    A status of 1xx other than 101 is interim: pass it on and read the next head.
+    """
+    _check_sizes(head, limits)
+    match = grammar.usual_response.pattern.fullmatch(head.lower())
+    if match is None or head[:7] != b"HTTP/1.":
+        match = grammar.whole_response.fullmatch(head)
+        if match is None:
+            raise response_error(head)
+        fields, notes = _cut_unusual(head, head.index(b"\r\n") + 2, grammar.notable_in_response)
+    else:
+        fields, notes = _cut_usual(head, head.index(b"\r\n") + 2, match, grammar.usual_response)
+    reason_at, reason_end = match.span(3)
+    if reason_end - reason_at > limits.max_target_bytes:
+        raise start_line_too_long()
+    minor_version, status = head[7] - 0x30, int(match[2])
+    response = ResponseHead(status, minor_version, head[reason_at:reason_end], fields, minor_version == 1)
+    if notes:
+        _apply_framing(response, notes)
+        upgrades = _apply_connection(response, notes)
+        if upgrades and (status == 101 or status == 426):
+            response.upgrade = notes.get(b"upgrade", b"")
+    if status == 101 and not response.upgrade:
+        raise MessageError(400, "switching protocols without an Upgrade")
+    if (status < 200 or status == 204) and (response.chunked or response.content_length > 0):
+        raise MessageError(400, "body announced in a response that has none")  # RFC 9110 section 8.6, RFC 9112 6.1
+    return response
+
+
+def _cut_usual(
+    head: bytes, cursor: int, match: re.Match[bytes], usual: grammar.UsualHead
+) -> tuple[bytes, dict[bytes, bytes]]:
+    """Cut the lines of usual names out of a head; return the other lines, and the cut values by name.
+
+    ``cursor`` is where the first field line begins.
+    """
+    notes: dict[bytes, bytes] = {}
+    cuts = []
+    for group, name in usual.common if match.end(usual.not_only_common) < 0 else usual.all:
+        value_at, end = match.span(group)
+        if end > 0:
+            notes[name] = head[value_at:end].strip(b" \t")
+            cuts.append((value_at - len(name) - 1, end + 2))
+    if not cuts:
+        return head[cursor:-2], notes
+    if len(cuts) == 1:
+        line_at, line_end = cuts[0]
+        return head[cursor:line_at] + head[line_end:-2], notes
+    cuts.sort()
+    pieces = []
+    for line_at, line_end in cuts:
+        pieces.append(head[cursor:line_at])
+        cursor = line_end
+    pieces.append(head[cursor:-2])
+    return b"".join(pieces), notes
+
+
+def _take_unusual_apart(head: bytes) -> tuple[bytes, bytes, int, bytes | None, bytes, dict[bytes, bytes]]:
+    """Return method, target, minor version, Host, the lines to pass on and the notable values of an unusual request."""
+    match = grammar.whole_request.fullmatch(head)
+    if match is None:
+        raise request_error(head)
+    fields, notes = _cut_unusual(head, match.end(3) + 2, grammar.notable_in_request)
+    _check_content_types(fields)
+    return match[1], match[2], int(match[3]), notes.pop(b"host", None), fields, notes
+
+
+def _cut_unusual(head: bytes, start: int, notable: re.Pattern[bytes]) -> tuple[bytes, dict[bytes, bytes]]:
+    """Do line by line what ``_cut_usual`` does, for a valid head; Host stays among the lines, its value is noted.
+
+    Values of repeated fields are joined as a list, which makes a repeated Host or length as malformed as a list in one
+    line.
+    """
+    lines = []
+    values: dict[bytes, list[bytes]] = {}
+    for line in head[start:-2].splitlines(keepends=True):
+        name, _, value = line.partition(b":")
+        name = name.lower()
+        if not notable.fullmatch(name):
+            lines.append(line)
+        elif grammar.framing_look_alike.fullmatch(name) and name not in grammar.FRAMING:
+            raise MessageError(400, "ambiguous spelling of a framing field")
+        elif b"_" not in name:  # a look-alike of what is ours to write goes
+            values.setdefault(name, []).append(value.strip(b" \t\r\n"))
+            if name == b"host":
+                lines.append(line)
+    return b"".join(lines), {name: _joined(name, found) for name, found in values.items()}
+
+
+def _joined(name: bytes, values: list[bytes]) -> bytes:
+    if name[:5] != b"x-pic" and name[:5] != b"x-pik":
+        return b", ".join(values)
+    for value in values:
+        _agreed(values[0], value)
+    return values[0]
+
+
+def _agreed(one: bytes, other: bytes) -> bytes:
+    """Return the value of a field that may be given more than once but must not contradict itself."""
+    if one and other and one != other:
+        raise MessageError(400, "contradicting header fields")
+    return one or other
+
+
+def _check_content_types(fields: bytes) -> None:
+    types = field_values(fields, b"content-type")
+    if any(value != types[0] for value in types):
+        raise MessageError(400, "contradicting header fields")
+
+
+def _origin_form(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes]:
+    """Return an absolute-form or asterisk-form target as origin-form or ``*``, and its authority (RFC 9112 3.2)."""
+    if target == b"*" and method == b"OPTIONS":
+        return target, b""
+    match = grammar.absolute_form.fullmatch(target)
+    if match is None:
+        raise MessageError(400, "malformed request target")
+    scheme, authority, path = match.groups()
+    if host and _without_port(host, scheme) != _without_port(authority, scheme):
+        raise MessageError(400, "request target and Host disagree")
+    if not path:
+        return b"*" if method == b"OPTIONS" else b"/", authority
+    return path if path[0] == 0x2F else b"/" + path, authority
+
+
+def _without_port(authority: bytes, scheme: bytes) -> bytes:
+    """Return an authority in lower case, without a port that is its scheme's own."""
+    return authority.lower().removesuffix(b":443" if len(scheme) == 5 else b":80").removesuffix(b":")
+
+
+def _apply_framing(message: RequestHead | ResponseHead, notes: dict[bytes, bytes]) -> None:
+    """Set the body's framing (RFC 9112 section 6); anything two readers might understand differently is refused."""
+    length = notes.pop(b"content-length", None)
+    coding = notes.pop(b"transfer-encoding", None)
+    if length is not None:
+        if coding is not None:
+            raise MessageError(400, "both Content-Length and Transfer-Encoding")
+        if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:  # for bytes, only 0 to 9 are digits
+            raise MessageError(400, "malformed or repeated Content-Length")
+        message.content_length = int(length)
+    elif coding is not None:
+        if message.minor_version == 0:
+            raise MessageError(400, "Transfer-Encoding in HTTP/1.0")
+        codings = [item.strip(b" \t") for item in coding.lower().split(b",")]
+        if codings != [b"chunked"]:
+            if codings[-1] == b"chunked" and codings.count(b"chunked") == 1 and all(codings):
+                raise MessageError(501, "transfer coding not supported")
+            raise MessageError(400, "malformed or repeated Transfer-Encoding")
+        message.chunked = True
+
+
+def _apply_connection(message: RequestHead | ResponseHead, notes: dict[bytes, bytes]) -> bool:
+    """Set ``keep_alive``, remove the fields Connection names, and tell whether it lists ``upgrade`` in HTTP/1.1."""
+    value = notes.pop(b"connection", b"").lower()
+    if value == b"keep-alive" or not value:
+        message.keep_alive = message.minor_version == 1 or bool(value)
+        return False
+    options = frozenset([option.strip(b" \t") for option in value.split(b",")])
+    if b"close" in options:
+        message.keep_alive = False
+    elif b"keep-alive" in options:
+        message.keep_alive = True
+    if not options <= _USUAL_OPTIONS:
+        lines = []
+        for line in message.fields.splitlines(keepends=True):
+            name = line[: line.index(b":")].lower()
+            if name not in options or grammar.never_hop_by_hop.fullmatch(name):
+                lines.append(line)
+        message.fields = b"".join(lines)
+    return message.minor_version == 1 and b"upgrade" in options
+
+
+def _apply_request_notes(request: RequestHead, notes: dict[bytes, bytes], *, upgrades: bool) -> None:
+    """Set what the less usual fields say."""
+    get = notes.get
+    expect = get(b"expect")
+    if expect is not None:
+        if expect.lower() != b"100-continue":
+            raise MessageError(417, "unknown expectation")
+        request.expects_continue = request.minor_version == 1  # RFC 9110 section 10.1.1
+    if upgrades:
+        protocols = get(b"upgrade", b"")
+        # A client that switches to HTTP/2 in clear could send the service, behind our back, fields that we remove.
+        # RFC 9113 section 3.1 made that upgrade obsolete; to ignore an Upgrade is always allowed.
+        request.upgrade = b"" if b"h2c" in protocols.lower() else protocols
+    if b"te" in notes:
+        request.te_trailers = b"trailers" in [item.strip(b" \t") for item in notes[b"te"].lower().split(b",")]
+    request.endpoint = _agreed(get(b"x-pico-endpoint", b""), get(b"x-piko-endpoint", b""))
+    request.forwarded_by_pico = get(b"x-pico-forward") == b"true"
+    request.forwarded = request.forwarded_by_pico or get(b"x-piko-forward") == b"true"
+    request.forwarded_for = get(b"x-forwarded-for", b"")
+    request.forwarded_proto = get(b"x-forwarded-proto", b"")
+    request.forwarded_host = get(b"x-forwarded-host", b"")
+    request.authorization = _agreed(get(b"x-pico-authorization", b""), get(b"x-piko-authorization", b""))
+    request.tenant = _agreed(get(b"x-pico-tenant-id", b""), get(b"x-piko-tenant-id", b""))

@@ -1,0 +1,239 @@
+"""What every machine shares: the connection table, dispatch of inputs, the queue of commands, timers and logs.
+
+A subclass overrides the ``on_...`` hooks. Everything inside a machine is plain synchronous calls; only ``handle``,
+``poll`` and ``deadline`` are seen from outside (see ``pico_core.boundary``).
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from pico_core.boundary import (
+    Abort,
+    Accepted,
+    Command,
+    Connect,
+    Connected,
+    ConnectFailed,
+    ConnectionLost,
+    DatagramReceived,
+    EofReceived,
+    Input,
+    ListenFailed,
+    Listening,
+    Log,
+    Received,
+    Resolved,
+    ShutdownRequested,
+    Tick,
+    WritingPaused,
+    WritingResumed,
+)
+from pico_core.machine.channel import TcpChannel
+from pico_core.machine.parts import Dialer, Flushable, LogField
+from pico_core.timers import NEVER, Timers
+
+CLOSE_LINGER_S = 10.0
+"""How long a peer may take to receive what is left after ``Close`` before its connection is reset."""
+
+WARNINGS_PER_WINDOW = 10
+WARNING_WINDOW_S = 10.0
+
+
+class _Nobody:
+    """The dialer of a connection that nobody wants any more."""
+
+    def on_connected(self, channel: TcpChannel, now: float) -> None:
+        """It came too late."""
+        channel.abort()
+
+    def on_connect_failed(self, reason: str, now: float) -> None:
+        """Nobody cares."""
+
+
+_NOBODY = _Nobody()
+
+
+class BaseMachine:
+    """Base of the server, agent and forwarder machines."""
+
+    def __init__(self) -> None:
+        self._commands: deque[Command] = deque()
+        self.emit = self._commands.append
+        self.timers = Timers()
+        self.now = 0.0
+        self._started = False
+        self._connections: dict[int, TcpChannel] = {}
+        self._dialers: dict[int, Dialer] = {}
+        self._lingering: dict[int, float] = {}
+        self._next_connection = 2
+        self._dirty: dict[Flushable, None] = {}
+        self._warnings: dict[str, tuple[float, int]] = {}
+        self._handlers: dict[type, Callable[[Any, float], None]] = {
+            WritingPaused: self._writing_paused,
+            WritingResumed: self._writing_resumed,
+            EofReceived: self._eof_received,
+            ConnectionLost: self._connection_lost,
+            Accepted: self._accepted,
+            Connected: self._connected,
+            ConnectFailed: self._connect_failed,
+            Tick: self._tick,
+            Listening: self.on_listening,
+            ListenFailed: self.on_listen_failed,
+            DatagramReceived: self.on_datagram,
+            Resolved: self.on_resolved,
+            ShutdownRequested: self.on_shutdown_requested,
+        }
+
+    # --- the machine interface ---
+
+    def handle(self, event: Input, now: float) -> None:
+        """Take one input. The first one of any kind starts the node."""
+        self.now = now
+        if isinstance(event, Received):  # nearly all of them
+            channel = self._connections.get(event.connection)
+            if channel is not None:
+                channel.user.on_data(event.data, now)
+            return
+        if not self._started:
+            self._started = True
+            self.on_start(now)
+        self._handlers[type(event)](event, now)
+
+    def poll(self) -> Command | None:
+        """Return the next command; what was gathered during the turn comes last, one message per tunnel."""
+        commands = self._commands
+        if commands:
+            return commands.popleft()
+        while self._dirty:
+            dirty = self._dirty
+            self._dirty = {}
+            for each in dirty:
+                each.flush(self.now)
+            if commands:
+                return commands.popleft()
+        return None
+
+    def deadline(self) -> float | None:
+        """Return when the next ``Tick`` is due."""
+        at = self.timers.deadline()
+        return None if at == NEVER else at
+
+    # --- for the parts of a node ---
+
+    def connect(self, host: str, port: int, timeout_s: float, dialer: Dialer) -> int:
+        """Ask for an outbound connection; ``dialer`` hears of the outcome. Next: ``cancel_connect`` if unwanted."""
+        connection = self._next_connection
+        self._next_connection += 2
+        self._dialers[connection] = dialer
+        self.emit(Connect(connection, host, port, timeout_s))
+        return connection
+
+    def cancel_connect(self, connection: int) -> None:
+        """Nobody wants that connection any more; its dialer hears nothing."""
+        if connection in self._dialers:
+            self._dialers[connection] = _NOBODY
+            self.emit(Abort(connection))
+
+    def mark_dirty(self, part: Flushable) -> None:
+        """Have ``part.flush`` called once before this turn ends."""
+        self._dirty[part] = None
+
+    def log(self, level: str, subsystem: str, message: str, **fields: LogField) -> None:
+        """Emit one log event. ``message`` is a fixed text; what varies goes into ``fields``."""
+        self.emit(Log(level, subsystem, message, fields))
+
+    def warn(self, subsystem: str, message: str, **fields: LogField) -> None:
+        """Emit a warning, at most ``WARNINGS_PER_WINDOW`` of one kind in ``WARNING_WINDOW_S`` (a peer may cause it)."""
+        began_at, count = self._warnings.get(message, (self.now, 0))
+        if self.now - began_at >= WARNING_WINDOW_S:
+            if count > WARNINGS_PER_WINDOW:
+                self.log("warning", subsystem, message, suppressed=count - WARNINGS_PER_WINDOW)
+            began_at, count = self.now, 0
+        self._warnings[message] = (began_at, count + 1)
+        if count < WARNINGS_PER_WINDOW:
+            self.log("warning", subsystem, message, **fields)
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections are open, closing ones included."""
+        return len(self._connections)
+
+    # --- hooks for subclasses ---
+
+    def on_start(self, now: float) -> None:
+        """Called once, with the first input. Emit ``Listen`` and ``Connect`` commands here."""
+
+    def on_listening(self, event: Listening, now: float) -> None:
+        """A listener is open."""
+
+    def on_listen_failed(self, event: ListenFailed, now: float) -> None:
+        """A listener could not be opened."""
+
+    def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
+        """A peer connected. Set ``channel.user``, or close the channel."""
+
+    def on_datagram(self, event: DatagramReceived, now: float) -> None:
+        """A datagram arrived."""
+
+    def on_resolved(self, event: Resolved, now: float) -> None:
+        """A name was looked up."""
+
+    def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
+        """The operator wants the node to stop."""
+
+    # --- dispatch ---
+
+    def _eof_received(self, event: EofReceived, now: float) -> None:
+        channel = self._connections.get(event.connection)
+        if channel is not None:
+            channel.user.on_eof(now)
+
+    def _writing_paused(self, event: WritingPaused, now: float) -> None:
+        channel = self._connections.get(event.connection)
+        if channel is not None:
+            channel.writable = False
+
+    def _writing_resumed(self, event: WritingResumed, now: float) -> None:
+        channel = self._connections.get(event.connection)
+        if channel is not None:
+            channel.writable = True
+            channel.user.on_writable(now)
+
+    def _connection_lost(self, event: ConnectionLost, now: float) -> None:
+        channel = self._connections.pop(event.connection, None)
+        if channel is not None:
+            self._lingering.pop(event.connection, None)
+            channel.lost(now)
+
+    def _accepted(self, event: Accepted, now: float) -> None:
+        channel = self._connections[event.connection] = self._channel(event.connection, event.host)
+        self.on_accepted(channel, event.listener, now)
+
+    def _connected(self, event: Connected, now: float) -> None:
+        channel = self._connections[event.connection] = self._channel(event.connection, event.host)
+        dialer = self._dialers.pop(event.connection)
+        dialer.on_connected(channel, now)
+
+    def _connect_failed(self, event: ConnectFailed, now: float) -> None:
+        self._dialers.pop(event.connection).on_connect_failed(event.reason, now)
+
+    def _tick(self, event: Tick, now: float) -> None:
+        self.timers.fire(now)
+
+    def _channel(self, connection: int, host: str) -> TcpChannel:
+        return TcpChannel(connection, host, self.emit, self._closing)
+
+    def _closing(self, connection: int) -> None:
+        if not self._lingering:
+            self.timers.schedule(self.now + CLOSE_LINGER_S, self._reset_lingering)
+        self._lingering[connection] = self.now + CLOSE_LINGER_S
+
+    def _reset_lingering(self, now: float) -> None:
+        while self._lingering:
+            connection, reset_at = next(iter(self._lingering.items()))
+            if reset_at > now:
+                self.timers.schedule(reset_at, self._reset_lingering)
+                return
+            del self._lingering[connection]
+            self._connections[connection].abort()

@@ -1,0 +1,1 @@
+"""The admin port: health, readiness, metrics and status of a server."""

@@ -1,0 +1,70 @@
+"""The Prometheus text format, version 0.0.4: the few lines of it that are needed to write it.
+
+Why this is not left to prometheus-client: ``docs/decisions/metrics-text.md``. Its parser is the oracle in the tests.
+"""
+
+from collections.abc import Mapping
+
+from pico_core.server.metrics import Histogram
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+PREFIX = "pico_"
+
+
+def labels(**values: str) -> str:
+    """Return label names and values as they stand between the braces."""
+    return ",".join([f'{name}="{_escaped(value)}"' for name, value in values.items()])
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+class Exposition:
+    """Gathers families of samples, each by its ``labels``, empty for none. Next: ``text``.
+
+    Names come without ``PREFIX``; ``meaning`` is one line without backslashes.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def counter(self, name: str, meaning: str, samples: Mapping[str, int]) -> None:
+        """Add totals; ``name`` ends in ``_total``."""
+        self._family(name, meaning, "counter", samples)
+
+    def gauge(self, name: str, meaning: str, samples: Mapping[str, int]) -> None:
+        """Add values that go up and down."""
+        self._family(name, meaning, "gauge", samples)
+
+    def histogram(self, name: str, meaning: str, samples: Mapping[str, Histogram]) -> None:
+        """Add distributions."""
+        self._head(name, meaning, "histogram")
+        for label, histogram in samples.items():
+            self._buckets(PREFIX + name, label, histogram)
+
+    def text(self) -> bytes:
+        """Return what was gathered."""
+        return "".join(self._lines).encode()
+
+    def _head(self, name: str, meaning: str, kind: str) -> None:
+        self._lines.append(f"# HELP {PREFIX}{name} {meaning}\n# TYPE {PREFIX}{name} {kind}\n")
+
+    def _family(self, name: str, meaning: str, kind: str, samples: Mapping[str, int]) -> None:
+        self._head(name, meaning, kind)
+        for label, value in samples.items():
+            self._lines.append(f"{PREFIX}{name}{_braced(label)} {value}\n")
+
+    def _buckets(self, name: str, label: str, histogram: Histogram) -> None:
+        """Buckets hold what is at most their bound, so each one counts those before it too."""
+        before = f"{label}," if label else ""
+        count = 0
+        for bound, more in zip((*histogram.bounds, "+Inf"), histogram.counts, strict=True):
+            count += more
+            self._lines.append(f'{name}_bucket{{{before}le="{bound}"}} {count}\n')
+        self._lines.append(f"{name}_sum{_braced(label)} {histogram.total!r}\n{name}_count{_braced(label)} {count}\n")
+
+
+def _braced(label: str) -> str:
+    return f"{{{label}}}" if label else ""

@@ -1,0 +1,124 @@
+"""What a server's counters and tables are called in ``/metrics``. Names are Piko's, with the prefix ``pico_``.
+
+Nothing is kept for this: a scrape reads what the machine counts anyway.
+"""
+
+from typing import TYPE_CHECKING
+
+from pico_core.cluster.view import NodeStatus
+from pico_core.gossip.machine import Gossip
+from pico_core.server.admin.exposition import Exposition, labels
+from pico_core.server.cluster import Cluster
+from pico_core.server.metrics import OTHER, Histogram, ServerMetrics
+
+if TYPE_CHECKING:
+    from pico_core.server.node import ServerNode
+
+GOSSIP_COUNTERS = {
+    "packet_bytes_inbound": "Bytes of gossip datagrams received.",
+    "packet_bytes_outbound": "Bytes of gossip datagrams sent.",
+    "digest_entries_inbound": "Entries of digests received.",
+    "digest_entries_outbound": "Entries of digests sent.",
+    "delta_entries_inbound": "Entries of deltas received.",
+    "delta_entries_outbound": "Entries of deltas sent.",
+    "connections_inbound": "Gossip connections accepted.",
+    "connections_outbound": "Gossip connections opened.",
+    "stream_bytes_inbound": "Bytes received on gossip connections.",
+    "stream_bytes_outbound": "Bytes sent on gossip connections.",
+    "malformed": "Datagrams and streams that could not be read.",
+    "own_name": "Messages that came under the node ID of this node.",
+    "gaps_refused": "Deltas refused because they would have left a gap.",
+    "strangers_refused": "Deltas refused because they were about unknown nodes.",
+    "nodes_refused": "Nodes refused because the table is full or their name unusable.",
+    "entries_refused": "Deltas cut short by the memory bounds.",
+    "name_conflicts": "Times a former process of the name of this node was outlived.",
+    "syncs": "Repairs over TCP.",
+    "refutations": "Rounds moved forward because another node called this one silent.",
+}
+"""The fields of ``gossip.counters.Counters`` and what they mean."""
+
+_FLAGS = ("false", "true")
+_ENTRY_KINDS = [labels(internal=internal, deleted=deleted) for internal in _FLAGS for deleted in _FLAGS]
+
+
+def metrics_text(node: "ServerNode") -> bytes:
+    """Return all metrics of a server in the Prometheus text format."""
+    out = Exposition()
+    _proxy(out, node.metrics)
+    out.gauge("upstreams_connected_upstreams", "Tunnels from agents that are open here.", {"": len(node.tunnels)})
+    out.gauge("upstreams_registered_endpoints", "Endpoints with a tunnel here.", {"": len(node.registry.counts())})
+    out.counter(
+        "upstreams_upstream_requests_total",
+        "Requests sent to a tunnel of this node.",
+        {"": node.metrics.upstream_requests},
+    )
+    if node.cluster is not None:
+        _cluster(out, node.cluster)
+        _gossip(out, node.cluster.gossip, node.now)
+    return out.text()
+
+
+def _proxy(out: Exposition, metrics: ServerMetrics) -> None:
+    out.gauge(
+        "proxy_requests_in_flight", "Requests and upgraded connections in progress.", {"": metrics.requests_in_flight}
+    )
+    out.counter(
+        "proxy_requests_total",
+        "Requests answered.",
+        {_series(*key): each.count for key, each in metrics.requests.items()},
+    )
+    latencies = {_series(*key): each.latency_s for key, each in metrics.requests.items() if key[1] != OTHER}
+    latencies[_series(0, OTHER)] = metrics.other_latency_s
+    out.histogram(
+        "proxy_request_latency_seconds",
+        "Time from the request head to the end of the response, of requests sent to an upstream or a node.",
+        {label: latency for label, latency in latencies.items() if _is_used(latency)},
+    )
+    out.histogram("proxy_request_size_bytes", "Bytes of request bodies.", {"": metrics.request_bytes})
+    out.histogram("proxy_response_size_bytes", "Bytes of response bodies.", {"": metrics.response_bytes})
+    out.counter("proxy_retries_total", "Requests sent to another upstream or node again.", {"": metrics.retries})
+
+
+def _series(status: int, method: bytes) -> str:
+    return labels(status=str(status or "other"), method=method.decode("ascii"))
+
+
+def _is_used(histogram: Histogram) -> bool:
+    return any(histogram.counts)
+
+
+def _cluster(out: Exposition, cluster: Cluster) -> None:
+    counts = dict.fromkeys(NodeStatus, 0)
+    counts[NodeStatus.LEFT if cluster.left else NodeStatus.ACTIVE] += 1
+    for peer in cluster.view:
+        counts[peer.status] += 1
+    out.counter(
+        "upstreams_remote_requests_total",
+        "Requests forwarded to a node.",
+        {labels(node_id=peer.id): peer.requests for peer in cluster.view if peer.requests},
+    )
+    out.gauge(
+        "cluster_nodes",
+        "Known nodes, this one included.",
+        {labels(status=status.value): count for status, count in counts.items()},
+    )
+
+
+def _gossip(out: Exposition, gossip: Gossip, now: float) -> None:
+    for name, meaning in GOSSIP_COUNTERS.items():
+        out.counter(f"gossip_{name}_total", meaning, {"": getattr(gossip.counters, name)})
+    out.gauge("gossip_entries", "Entries of the states of all known nodes.", _entries(gossip, now))
+
+
+def _entries(gossip: Gossip, now: float) -> dict[str, int]:
+    """Count every node's entries by kind: a loop over all there are, 60 ns each, so it does nothing else."""
+    samples: dict[str, int] = {}
+    for row in gossip.snapshot(now):
+        label = labels(node_id=row.id)
+        counts = [0, 0, 0, 0]
+        for entry in gossip.entries(row.id) or ():
+            counts[2 * entry.internal + entry.deleted] += 1
+        for kind, count in zip(_ENTRY_KINDS, counts, strict=True):
+            if count:
+                samples[f"{label},{kind}"] = count
+    return samples

@@ -1,0 +1,114 @@
+"""The admin port: health, readiness, metrics and status, and status of other nodes by asking them.
+
+``?forward=<node id>`` on a status path sends the same question, without that parameter, to the node's admin address.
+So a forwarded question cannot be forwarded again, only members of the cluster are asked, and only these paths.
+"""
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+
+from pico_core.config.values import Origin, server_url
+from pico_core.errors import ConfigError
+from pico_core.plain.client import PlainRequest, PlainResponse
+from pico_core.plain.server import JSON, TEXT, PlainConnection
+from pico_core.server.admin.exposition import CONTENT_TYPE
+from pico_core.server.admin.metrics_text import metrics_text
+from pico_core.server.admin.status import STATUS_PATH, status_document
+
+if TYPE_CHECKING:
+    from pico_core.server.node import ServerNode
+
+FORWARD_TIMEOUT_S = 5.0
+"""Less than a client of the admin port waits, so that it hears which node did not answer."""
+
+MAX_FORWARDS = 16
+"""Questions on their way to other nodes at one time: no operator has more, and each answer may have 16 MiB."""
+
+
+class AdminPages:
+    """A ``PlainService`` for a server node."""
+
+    def __init__(self, node: "ServerNode") -> None:
+        self._node = node
+        self._forwards = 0
+
+    def answer(self, connection: PlainConnection, path: str, query: str, now: float) -> None:
+        """Answer one request."""
+        if path == "/health":
+            connection.respond(200, TEXT, b"ok\n", now)
+        elif path == "/ready":
+            state = f"{self._node.state.value}\n".encode()
+            connection.respond(200 if self._node.ready else 503, TEXT, state, now)
+        elif path == "/metrics":
+            connection.respond(200, CONTENT_TYPE, metrics_text(self._node), now)
+        elif STATUS_PATH.fullmatch(path):
+            self._answer_status(connection, path, parse_qs(query).get("forward", []), now)
+        else:
+            _refuse(connection, 404, "not found", now)
+
+    def _answer_status(self, connection: PlainConnection, path: str, wanted: list[str], now: float) -> None:
+        if len(wanted) > 1:
+            _refuse(connection, 400, "more than one node to forward to", now)
+        elif wanted and wanted[0] != self._node.node_id:
+            self._forward(connection, path, wanted[0], now)
+        else:
+            document = status_document(self._node, path, now)
+            if document is None:
+                _refuse(connection, 404, f"unknown node '{unquote(path.rpartition('/')[2])}'", now)
+            else:
+                connection.respond(200, JSON, document, now)
+
+    def _forward(self, connection: PlainConnection, path: str, node_id: str, now: float) -> None:
+        peer = None if self._node.cluster is None else self._node.cluster.view.get(node_id)
+        if peer is None:
+            _refuse(connection, 404, f"unknown node '{node_id}'", now)
+            return
+        if self._forwards >= MAX_FORWARDS:
+            _refuse(connection, 503, "too many questions are being forwarded", now)
+            return
+        try:
+            origin = server_url(f"http://{peer.admin_addr or ''}")
+        except ConfigError:  # it is what the node itself says, and may be anything
+            _refuse(connection, 502, f"node '{node_id}' has no usable admin address", now)
+            return
+        self._forwards += 1
+        _Forward(self, connection, node_id).ask(self._node, origin, path, now)
+
+    def forward_over(self) -> None:
+        """A forwarded question has its answer, or gets none."""
+        self._forwards -= 1
+
+
+class _Forward:
+    """One question to another node, for one client. The client may be gone when the answer comes."""
+
+    __slots__ = ("_connection", "_node_id", "_service")
+
+    def __init__(self, service: AdminPages, connection: PlainConnection, node_id: str) -> None:
+        self._service = service
+        self._connection = connection
+        self._node_id = node_id
+
+    def ask(self, node: "ServerNode", origin: Origin, path: str, now: float) -> None:
+        """Send the question."""
+        PlainRequest(node, origin, path, self, FORWARD_TIMEOUT_S, now)
+
+    def on_response(self, response: PlainResponse, now: float) -> None:
+        """Pass on what is an answer of a status path."""
+        self._service.forward_over()
+        if response.status in (200, 404) and response.content_type.startswith(JSON):
+            self._connection.respond(response.status, JSON, response.body, now)
+        else:
+            reason = f"node '{self._node_id}' gave no status: {response.status} {response.content_type}"
+            _refuse(self._connection, 502, reason, now)
+
+    def on_no_response(self, reason: str, now: float) -> None:
+        """Say why there is no answer."""
+        self._service.forward_over()
+        _refuse(self._connection, 502, f"node '{self._node_id}' does not answer: {reason}", now)
+
+
+def _refuse(connection: PlainConnection, status: int, reason: str, now: float) -> None:
+    connection.respond(status, JSON, b'{"error": %b}' % msgspec.json.encode(reason), now)

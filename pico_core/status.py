@@ -1,0 +1,41 @@
+"""One question to a server's admin port, as a machine of its own: what ``pico server status`` runs."""
+
+from pico_core.boundary import Exit, ShutdownRequested
+from pico_core.config.values import Origin
+from pico_core.machine.base import BaseMachine
+from pico_core.plain.client import PlainRequest, PlainResponse
+
+ANSWER_TIMEOUT_S = 10.0
+"""Longer than a node waits for another one it forwards to, so that its explanation comes through."""
+
+INTERRUPTED = 130
+
+
+class StatusMachine(BaseMachine):
+    """A ``Machine`` that ends with its answer. Next: ``response``, if it exits with 0."""
+
+    def __init__(self, server: Origin, target: str) -> None:
+        """``target`` is the path and query, ready for the request line."""
+        super().__init__()
+        self.response: PlainResponse | None = None
+        self._server = server
+        self._target = target
+
+    def on_start(self, now: float) -> None:
+        """Ask."""
+        PlainRequest(self, self._server, self._target, self, ANSWER_TIMEOUT_S, now)
+
+    def on_response(self, response: PlainResponse, now: float) -> None:
+        """Keep the answer."""
+        self.response = response
+        self.emit(Exit(0, ""))
+
+    def on_no_response(self, reason: str, now: float) -> None:
+        """Say where nobody answered."""
+        self.emit(
+            Exit(1, f"no answer from {self._server}: {reason}; give the admin address of a server with --server.url")
+        )
+
+    def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
+        """Nobody waits for the answer any more."""
+        self.emit(Exit(INTERRUPTED, "interrupted"))

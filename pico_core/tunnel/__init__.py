@@ -1,0 +1,1 @@
+"""A tunnel: yamux inside a WebSocket, both ends, and its streams as channels."""

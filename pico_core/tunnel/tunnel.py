@@ -1,0 +1,160 @@
+"""A tunnel: yamux inside WebSocket messages, and a watch over whether the peer is alive. Both ends."""
+
+import math
+
+from pico_core.boundary import Data
+from pico_core.entropy import Entropy
+from pico_core.mux.events import MuxEvent
+from pico_core.mux.frame import GoAwayCode
+from pico_core.mux.session import DEFAULT_WINDOW_BYTES, MAX_UNREAD_BYTES, Session
+from pico_core.mux.stream import Stream
+from pico_core.websocket.decoding import CloseReceived, FrameDecoder, FrameError, Item, Ping
+from pico_core.websocket.encoding import encode_close, encode_frame, encode_pong
+from pico_core.websocket.frame import NORMAL_CLOSURE, PROTOCOL_ERROR
+
+PING_INTERVAL_S = 10.0
+"""Between pings, and for the answer: well below the 60 s after which load balancers cut idle connections."""
+
+LATE_S = 5.0
+"""A tick that comes this much too late says that our own process stood still, which is no sign of a dead peer."""
+
+MESSAGE_BYTES = 262_144
+"""Frames in one WebSocket message, about: what one write should carry, and the full window of a bulk stream."""
+
+
+class Tunnel:
+    """What follows an accepted WebSocket handshake, on either end.
+
+    The end that connected (the agent, or an SDK) gives ``entropy`` for masking, ``ZeroMask()`` inside TLS, and is the
+    yamux client; the server gives None. ``max_incoming_streams`` is how many streams the peer may have open: 0 on the
+    server. An engine: after any call that may have queued output, call ``take_output`` until it returns None.
+
+    ``session`` is there to read (``streams``, ``paused``, ``going_away``, ``peer_going_away``, ``can_open_stream``).
+    """
+
+    __slots__ = ("_close_frame", "_deadline_at", "_decoder", "_entropy", "_heard", "_pong", "session")
+
+    def __init__(
+        self,
+        now: float,
+        *,
+        entropy: Entropy | None,
+        max_incoming_streams: int = 0,
+        window_bytes: int = DEFAULT_WINDOW_BYTES,
+        max_unread_bytes: int = MAX_UNREAD_BYTES,
+    ) -> None:
+        self.session = Session(
+            client=entropy is not None,
+            max_incoming_streams=max_incoming_streams,
+            window_bytes=window_bytes,
+            max_unread_bytes=max_unread_bytes,
+        )
+        self._entropy = entropy
+        self._decoder = FrameDecoder(masked=entropy is None)
+        self._deadline_at = now + PING_INTERVAL_S
+        self._heard = True
+        self._pong: bytes | None = None
+        self._close_frame = b""
+
+    @property
+    def failed(self) -> str:
+        """Why the tunnel is over; empty while it lives. Next: ``take_output`` until None, then close the connection."""
+        return self.session.failed
+
+    def receive(self, data: bytes, now: float) -> list[MuxEvent]:
+        """Take bytes from the connection and return what happened in the streams. Never raises."""
+        events: list[MuxEvent] = []
+        if self.session.failed:
+            return events
+        self._heard = True
+        try:
+            items = self._decoder.receive(data)
+        except FrameError as error:
+            self._take_items(error.items, now, events)
+            if not self.session.failed:
+                events += self.session.fail(f"WebSocket: {error}")
+                self._close_frame = encode_close(error.code, str(error), self._entropy)
+        else:
+            self._take_items(items, now, events)
+        return events
+
+    def open_stream(self) -> Stream:
+        """Open a stream. Raises ``LocalProtocolError`` where ``session.can_open_stream`` is False."""
+        return self.session.open_stream()
+
+    def go_away(self) -> None:
+        """Tell the peer to open no more streams. Those that are open go on; then ``close``."""
+        self.session.go_away(GoAwayCode.NORMAL)
+
+    def close(self) -> None:
+        """End the tunnel cleanly: what is queued and the windows allow, then GO_AWAY and a close frame.
+
+        Next: ``take_output`` until None, then close the connection.
+        """
+        if not self.session.failed:
+            self.session.go_away(GoAwayCode.NORMAL)
+            self.session.resume_output()
+            self._close_frame = encode_close(NORMAL_CLOSURE, "", self._entropy)
+
+    def fail(self, reason: str) -> list[MuxEvent]:
+        """Give the tunnel up, since the connection is lost: returns the ``SessionFailed`` with all its streams."""
+        return self.session.fail(reason)
+
+    def pause_output(self) -> None:
+        """Give no output until ``resume_output``: the connection's send buffer is full."""
+        self.session.pause_output()
+
+    def resume_output(self) -> list[MuxEvent]:
+        """Go on after ``pause_output``; returns the streams that became writable. Next: ``take_output``."""
+        return self.session.resume_output()
+
+    def take_output(self) -> Data | None:
+        """Return the next WebSocket message to send, with frames of all streams, or None when nothing is due."""
+        session = self.session
+        if session.has_output:
+            pieces, size = session.take_output(MESSAGE_BYTES)
+            if size:
+                return encode_frame(pieces, size, self._entropy)
+        if session.paused and not session.failed:
+            return None
+        if self._pong is not None:
+            pong, self._pong = encode_pong(self._pong, self._entropy), None
+            return pong
+        if self._close_frame:
+            frame, self._close_frame = self._close_frame, b""
+            session.fail("closed")
+            return frame
+        return None
+
+    def deadline(self) -> float:
+        """Return when ``tick`` is due, on the clock of ``now``."""
+        return math.inf if self.session.failed else self._deadline_at
+
+    def tick(self, now: float) -> list[MuxEvent]:
+        """Let time pass: sends pings, and ends the tunnel with ``SessionFailed`` if the peer is silent after one.
+
+        Every byte counts as a sign of life, since an answer may be stuck behind data. An early tick does nothing.
+        """
+        if now < self.deadline():
+            return []
+        if not self._heard and now < self._deadline_at + LATE_S:
+            return self.session.fail(f"silent for {PING_INTERVAL_S:.0f} s after a ping")
+        self._heard = False
+        self._deadline_at = now + PING_INTERVAL_S
+        self.session.ping()
+        return []
+
+    def _take_items(self, items: list[Item], now: float, events: list[MuxEvent]) -> None:
+        """Feed payload to the session and answer what is WebSocket's own."""
+        session = self.session
+        for item in items:
+            if isinstance(item, (bytes, memoryview)):
+                session.feed(item, now, events)
+                if session.failed:
+                    self._close_frame = encode_close(PROTOCOL_ERROR, session.failed, self._entropy)
+                    return
+            elif isinstance(item, Ping):
+                self._pong = item.payload
+            elif isinstance(item, CloseReceived):
+                events += session.fail(f"closed by the peer: {item.code} {item.reason}".rstrip())
+                self._close_frame = encode_close(item.code, "", self._entropy)

@@ -1,0 +1,167 @@
+"""The opening handshake, both sides (RFC 6455 section 4)."""
+
+import base64
+import json
+import re
+from collections.abc import Sequence
+from typing import NoReturn
+
+import h11
+from wsproto import ConnectionType
+from wsproto.events import AcceptConnection, Request
+from wsproto.handshake import H11Handshake
+from wsproto.utilities import RemoteProtocolError as HandshakeRefusal
+from wsproto.utilities import generate_accept_token
+
+from pico_core.entropy import Entropy
+from pico_core.errors import LocalProtocolError, RemoteProtocolError
+
+MAX_HEAD_BYTES = 16_384
+"""Of a handshake, either way. Browsers and proxies stay below 8 KiB; a token may take another 8."""
+
+MAX_REFUSAL_BYTES = 16_384
+"""Of the body of a refused handshake. Ours are one line."""
+
+MAX_RESPONSE_BYTES = 65_536
+"""Of everything before the client handshake is decided: interim responses, the head, the refusal with its framing."""
+
+MAX_REASON_CHARACTERS = 200
+
+REQUEST_LINE = re.compile(rb"GET [!-~]+ HTTP/1\.1\r\n")
+KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+
+
+class HandshakeError(RemoteProtocolError):
+    """The handshake failed.
+
+    On a server ``status`` is what to answer with, and 426 wants the header ``Sec-WebSocket-Version: 13``. On a client
+    it is the status of the answer, or 0 when there was no proper one. ``reason`` is one short line, fit for a log.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"WebSocket handshake failed: {status} {reason}")
+        self.status = status
+        self.reason = reason
+
+
+def accept_handshake(head: bytes) -> bytes:
+    """Return the 101 response to a request head (with its empty line, nothing behind). RFC 6455, section 4.2.
+
+    Raises ``HandshakeError``. Which target and which headers are welcome is for the caller to check before.
+    """
+    if len(head) > MAX_HEAD_BYTES:
+        raise HandshakeError(400, "request head too large")
+    if not REQUEST_LINE.match(head):
+        raise HandshakeError(400, "not a GET request in HTTP/1.1")
+    handshake = H11Handshake(ConnectionType.SERVER)
+    try:
+        handshake.receive_data(head)
+        request = next(handshake.events(), None)
+    except HandshakeRefusal as error:
+        status = 426 if getattr(error.event_hint, "status_code", 400) == 426 else 400
+        raise HandshakeError(status, "not a WebSocket handshake of version 13") from error
+    except UnicodeError as error:  # wsproto decodes some headers before it looks at them
+        raise HandshakeError(400, "not a WebSocket handshake of version 13") from error
+    if not isinstance(request, Request):
+        raise HandshakeError(400, "incomplete request head")
+    names = [name.lower() for name, _ in request.extra_headers]
+    if names.count(b"sec-websocket-key") != 1 or not KEY.fullmatch(dict(request.extra_headers)[b"sec-websocket-key"]):
+        raise HandshakeError(400, "invalid Sec-WebSocket-Key")
+    if b"content-length" in names or b"transfer-encoding" in names:
+        raise HandshakeError(400, "WebSocket handshake with a body")
+    return handshake.send(AcceptConnection())
+
+
+class ClientHandshake:
+    """The client's side of the opening handshake: ``request_bytes``, then ``receive`` until it is decided."""
+
+    def __init__(self, host: str, target: str, headers: Sequence[tuple[bytes, bytes]], entropy: Entropy) -> None:
+        """``host`` is what the Host header says. Raises ``LocalProtocolError`` if it cannot be put into a request."""
+        self._key = base64.b64encode(entropy.getrandbits(128).to_bytes(16, "big"))
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._received_bytes = 0
+        self._refusal: h11.Response | None = None
+        self._body = b""
+        fields = [
+            (b"Host", host.encode()),
+            (b"Upgrade", b"websocket"),
+            (b"Connection", b"Upgrade"),
+            (b"Sec-WebSocket-Key", self._key),
+            (b"Sec-WebSocket-Version", b"13"),
+            *headers,
+        ]
+        try:
+            request = h11.Request(method=b"GET", target=target.encode(), headers=fields)
+            self._request = self._http.send(request) or b""
+        except h11.LocalProtocolError as error:
+            raise LocalProtocolError(f"no WebSocket handshake for {host} {target}: {error}") from error
+
+    def request_bytes(self) -> bytes:
+        """Return the request to send first. Next: ``receive``."""
+        return self._request
+
+    def receive(self, data: bytes) -> bytes | None:
+        """Take bytes of the answer. ``None`` needs more; bytes are what came behind an accepted 101, maybe none.
+
+        Raises ``HandshakeError``: with the server's ``{"error": ...}`` where it gave one.
+        """
+        self._http.receive_data(data)
+        rest = self._progress()
+        self._received_bytes += len(data)
+        if rest is None and self._received_bytes > MAX_RESPONSE_BYTES:
+            self._give_up("the answer is too large")
+        return rest
+
+    def receive_eof(self) -> NoReturn:
+        """Take the end of the stream before the handshake was accepted; raises the ``HandshakeError`` it means."""
+        self._give_up("connection closed during the handshake")
+
+    def _progress(self) -> bytes | None:
+        while True:
+            try:
+                event = self._http.next_event()
+            except h11.RemoteProtocolError:
+                self._give_up("the answer is not HTTP/1.1")
+            if isinstance(event, h11.InformationalResponse):
+                if event.status_code == 101:
+                    self._check(event)
+                    return self._http.trailing_data[0]
+            elif isinstance(event, h11.Response):
+                self._refusal = event
+            elif isinstance(event, h11.Data):
+                self._body += event.data
+                if len(self._body) > MAX_REFUSAL_BYTES:
+                    self._give_up("refused")
+            elif isinstance(event, h11.EndOfMessage):
+                self._give_up("refused")
+            else:
+                return None
+
+    def _check(self, response: h11.InformationalResponse) -> None:
+        """Hold the 101 against RFC 6455, section 4.1; nothing was offered, so nothing may have been agreed on."""
+        fields: dict[bytes, list[bytes]] = {}
+        for name, value in response.headers:
+            fields.setdefault(name, []).append(value.strip())
+        connection = [token.strip().lower() for token in b",".join(fields.get(b"connection", ())).split(b",")]
+        if (
+            [value.lower() for value in fields.get(b"upgrade", ())] != [b"websocket"]
+            or b"upgrade" not in connection
+            or fields.get(b"sec-websocket-accept") != [generate_accept_token(self._key)]
+            or b"sec-websocket-extensions" in fields
+            or b"sec-websocket-protocol" in fields
+        ):
+            raise HandshakeError(101, "the answer does not complete the WebSocket handshake")
+
+    def _give_up(self, reason: str) -> NoReturn:
+        """Raise with what the server said, or with ``reason`` if it did not even give a status."""
+        if self._refusal is None:
+            raise HandshakeError(0, reason)
+        reason = self._refusal.reason.decode("latin-1")
+        try:
+            content = json.loads(self._body[:MAX_REFUSAL_BYTES])
+        except (ValueError, RecursionError):
+            content = None
+        if isinstance(content, dict) and isinstance(content.get("error"), str):
+            reason = content["error"]
+        printable = "".join(each for each in reason if each.isprintable())
+        raise HandshakeError(self._refusal.status_code, printable[:MAX_REASON_CHARACTERS] or "refused")

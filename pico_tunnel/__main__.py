@@ -1,0 +1,7 @@
+"""``python -m pico`` is the ``pico`` command."""
+
+import sys
+
+from pico_tunnel.cli import main
+
+sys.exit(main())

@@ -1,0 +1,85 @@
+"""The ``pico`` command's entry point, and the one place where everything that goes wrong ends.
+
+That is one line on standard error that says what and what to do, and an exit code: 2 for usage and configuration, 1
+for what fails later. This module imports next to nothing, so that an interrupt while a command is imported ends here
+too.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from click import ClickException
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+"""128 plus the number of SIGINT, as shells count it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (that of the process by default) and return the exit code; never raises."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - a bug of ours: an operator gets its kind and place, not a traceback
+        complain(f"internal error, please report it: {error!r} in {_place(error)}")
+        return EXIT_FAILURE
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    import click
+
+    from pico_core.errors import ConfigError
+    from pico_tunnel.commands import pico
+
+    try:
+        return int(pico.main(arguments, prog_name="pico", standalone_mode=False) or 0)
+    except click.Abort:  # what click makes of an interrupt
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        complain(_usage(error))
+        return EXIT_USAGE
+    except ConfigError as error:
+        complain(str(error))
+        return EXIT_USAGE
+
+
+def _usage(error: ClickException) -> str:
+    """Return click's error as one line, with the nearest flag and where to read on."""
+    import click
+
+    from pico_core.config.nearest import did_you_mean
+
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    message = error.format_message().rstrip(".")
+    message = message[:1].lower() + message[1:]
+    if context is None:
+        return message
+    if isinstance(error, click.NoSuchOption):
+        flags = [flag for param in context.command.get_params(context) for flag in param.opts if flag.startswith("--")]
+        message = f"there is no flag {error.option_name}{did_you_mean(error.option_name, flags)}"
+    return f"{message} (see '{context.command_path} --help')"
+
+
+def _place(error: Exception) -> str:
+    import traceback
+
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.name}, {frame.filename}:{frame.lineno}"
+
+
+def complain(message: str) -> None:
+    """Write one line to standard error, whatever ``message`` holds and whether or not anybody reads it."""
+    line = " ".join("".join(character if character.isprintable() else " " for character in message).split())
+    if sys.stderr is not None:
+        try:
+            sys.stderr.write(f"pico: {line}\n")
+            sys.stderr.flush()
+        except OSError:
+            return

@@ -1,0 +1,321 @@
+"""The commands of ``pico``: their arguments, and help that teaches by example.
+
+Imports wait until a command runs or explains itself: ``pico --help`` costs click and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from pico_core.config.nearest import did_you_mean
+from pico_tunnel import __version__
+from pico_tunnel.cli import complain
+from pico_tunnel.flags import ConfigCommand, TeachingGroup, checked, groups
+from pico_tunnel.start import read_config, run_agent, run_forward, run_server
+from pico_tunnel.status import status
+
+if TYPE_CHECKING:
+    from pico_core.boundary import Exit
+    from pico_tunnel.flags import Groups
+
+
+def _finish(end: Exit) -> int:
+    """Turn the end of a node into the end of the command."""
+    if end.message:
+        complain(end.message)
+    return end.code
+
+
+def _runnable(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of every command that runs a node: file, expansion, runtime."""
+    options = (
+        click.option("--config.path", "config_path", metavar="FILE", help="Read the configuration from a YAML file."),
+        click.option(
+            "--config.expand-env",
+            "expand_env",
+            is_flag=True,
+            help="Replace $NAME, ${NAME} and ${NAME:default} in the file from the environment.",
+        ),
+        click.option(
+            "--runtime",
+            type=click.Choice(("uvloop", "asyncio", "trio")),
+            help="What carries the connections.  [default: uvloop where installed, else asyncio]",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group(
+    cls=TeachingGroup,
+    context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]},
+    examples="""\
+On one machine, with a service on port 3000:
+  pico server
+  pico agent http my-endpoint 3000
+  curl -H 'x-pico-endpoint: my-endpoint' http://localhost:8000/""",
+)
+@click.version_option(__version__, message="pico %(version)s")
+def pico() -> None:
+    """Reach services that have no public address, through a cluster of equal nodes.
+
+    A server takes requests from clients and tunnels from agents; an agent runs next to your service and opens the
+    tunnel; the endpoint ID brings the two together.
+    """
+
+
+# --- pico server -----------------------------------------------------------------------------------------------------
+
+
+def _server_keys() -> Groups:
+    from pico_core.config.server import ServerConfig
+
+    return groups(ServerConfig)
+
+
+class ServerCommand(ConfigCommand, click.Group):
+    """Runs a node, unless a command follows: then nothing of a node's is wanted."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; most words that are none stand behind a switch, which takes no value that way."""
+        hint = did_you_mean(args[0], self.commands)
+        if args[0] not in self.commands:
+            ctx.fail(f"there is no command {args[0]!r}{hint}" if hint else f"got unexpected extra argument ({args[0]})")
+        names = [param.name or "" for param in self.get_params(ctx)]
+        if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names):
+            ctx.fail(f"the flags of 'pico server' are of no use to {args[0]!r}; its own come after it")
+        return super().resolve_command(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, before many flags hide them."""
+        self.format_commands(ctx, formatter)
+        super().format_options(ctx, formatter)
+
+
+@pico.command(
+    cls=ServerCommand,
+    keys=_server_keys,
+    commands=[status],
+    invoke_without_command=True,
+    subcommand_metavar="[status ...]",
+    short_help="Run a node of the cluster.",
+    examples="""\
+A cluster of one:
+  pico server
+A node that joins others through a name that resolves to all of them:
+  pico server --cluster.join pico
+On Kubernetes, where the file says 'node_id_prefix: ${POD_NAME}-':
+  pico server --config.path /config/server.yaml --config.expand-env
+A second node on the same machine:
+  pico server --proxy.bind-addr :9000 --upstream.bind-addr :9001 --admin.bind-addr :9002 \\
+              --cluster.gossip.bind-addr :9003 --cluster.join 127.0.0.1:8003
+What a running server knows:
+  pico server status cluster nodes""",
+)
+@_runnable
+def server(flags: dict[str, str], config_path: str | None, expand_env: bool, runtime: str | None) -> int:
+    """Run a node: clients on port 8000, agents on 8001, operators on 8002, other nodes on 8003.
+
+    Every key of the configuration file is a flag as well; a flag wins over the file.
+    """
+    if click.get_current_context().invoked_subcommand is not None:
+        return 0  # click runs a group before the command that follows
+    from pico_core.config.server import ServerConfig
+
+    return _finish(run_server(read_config(ServerConfig, flags, config_path, expand_env=expand_env), runtime))
+
+
+# --- pico agent ------------------------------------------------------------------------------------------------------
+
+
+def _agent_keys() -> Groups:
+    from pico_core.config.agent import AgentConfig
+
+    return groups(AgentConfig)
+
+
+def _listener_keys() -> Groups:
+    from pico_core.config.agent import ListenerConfig
+
+    given = ("endpoint_id", "addr", "protocol")
+    return [*groups(ListenerConfig, title="Listener", without=given), *_agent_keys()]
+
+
+@pico.group(
+    cls=TeachingGroup,
+    short_help="Connect services to the cluster.",
+    examples="""\
+One HTTP service:
+  pico agent http my-endpoint 3000
+One TCP service, on another machine:
+  pico agent tcp my-database 10.0.0.7:5432
+Many of them, from a file:
+  pico agent start --config.path agent.yaml""",
+)
+def agent() -> None:
+    """Register endpoints and forward their requests to services that this machine can reach."""
+
+
+@agent.command(
+    "http",
+    cls=ConfigCommand,
+    keys=_listener_keys,
+    short_help="Connect one HTTP service.",
+    examples="""\
+A service on this machine:
+  pico agent http my-endpoint 3000
+A service on another one, through a distant cluster:
+  pico agent http my-endpoint http://10.0.0.7:3000 --connect.url http://pico.example.com:8001""",
+)
+@click.argument("endpoint", callback=checked("identifier"))
+@click.argument("addr", callback=checked("origin"))
+@_runnable
+def agent_http(endpoint: str, addr: str, flags: dict[str, str], **common: Any) -> int:
+    """Forward the requests of ENDPOINT to the HTTP service at ADDR: a port, a host:port or a URL.
+
+    Of a configuration file, the listeners are left alone: this command runs the one it names.
+    """
+    return _run_listener({"endpoint_id": endpoint, "addr": addr, "protocol": "http"}, flags, **common)
+
+
+@agent.command(
+    "tcp",
+    cls=ConfigCommand,
+    keys=_listener_keys,
+    short_help="Connect one TCP service.",
+    examples="""\
+A service on this machine:
+  pico agent tcp my-database 5432
+A service on another one, through a distant cluster:
+  pico agent tcp my-database 10.0.0.7:5432 --connect.url http://pico.example.com:8001""",
+)
+@click.argument("endpoint", callback=checked("identifier"))
+@click.argument("addr", callback=checked("origin"))
+@_runnable
+def agent_tcp(endpoint: str, addr: str, flags: dict[str, str], **common: Any) -> int:
+    """Forward the connections of ENDPOINT to the TCP service at ADDR: a port or a host:port.
+
+    Of a configuration file, the listeners are left alone: this command runs the one it names.
+    """
+    return _run_listener({"endpoint_id": endpoint, "addr": addr, "protocol": "tcp"}, flags, **common)
+
+
+def _run_listener(
+    listener: dict[str, str], flags: dict[str, str], config_path: str | None, expand_env: bool, runtime: str | None
+) -> int:
+    """Run an agent with one listener: flags of the listener's own keys go to it, the others to the agent."""
+    from msgspec.structs import replace
+
+    from pico_core.config.agent import AgentConfig, ListenerConfig
+    from pico_core.config.declare import leaves
+
+    of_agent = {leaf.name for leaf in leaves(AgentConfig)}
+    own = {name: text for name, text in flags.items() if name not in of_agent}
+    rest = {name: text for name, text in flags.items() if name in of_agent}
+    one = read_config(ListenerConfig, {**own, **listener})
+    config = read_config(AgentConfig, rest, config_path, expand_env=expand_env)
+    return _finish(run_agent(replace(config, listeners=(one,)), runtime))
+
+
+@agent.command(
+    "start",
+    cls=ConfigCommand,
+    keys=_agent_keys,
+    short_help="Connect the services a file lists.",
+    examples="""\
+pico agent start --config.path agent.yaml
+
+where agent.yaml says:
+  listeners:
+    - endpoint_id: my-endpoint
+      addr: 3000
+    - endpoint_id: my-database
+      addr: 10.0.0.7:5432
+      protocol: tcp""",
+)
+@_runnable
+def agent_start(flags: dict[str, str], config_path: str | None, expand_env: bool, runtime: str | None) -> int:
+    """Forward the requests of every endpoint under 'listeners' of the configuration file."""
+    from pico_core.config.agent import AgentConfig
+
+    return _finish(run_agent(read_config(AgentConfig, flags, config_path, expand_env=expand_env), runtime))
+
+
+# --- pico forward ----------------------------------------------------------------------------------------------------
+
+
+def _forward_keys() -> Groups:
+    from pico_core.config.forward import ForwardConfig
+
+    return groups(ForwardConfig)
+
+
+@pico.group(
+    cls=TeachingGroup,
+    short_help="Reach tcp endpoints from this machine.",
+    examples="""\
+One endpoint:
+  pico forward tcp 5432 my-database
+Many of them, from a file:
+  pico forward start --config.path forward.yaml""",
+)
+def forward() -> None:
+    """Listen on this machine and forward connections to tcp endpoints, through the cluster."""
+
+
+@forward.command(
+    "tcp",
+    cls=ConfigCommand,
+    keys=_forward_keys,
+    short_help="Forward one port.",
+    examples="""\
+For programs on this machine:
+  pico forward tcp 5432 my-database
+For others too, through a distant cluster:
+  pico forward tcp :5432 my-database --connect.url http://pico.example.com:8000""",
+)
+@click.argument("addr", callback=checked("local_address"))
+@click.argument("endpoint", callback=checked("identifier"))
+@_runnable
+def forward_tcp(
+    addr: str, endpoint: str, flags: dict[str, str], config_path: str | None, expand_env: bool, runtime: str | None
+) -> int:
+    """Listen on ADDR and forward connections to ENDPOINT. A port alone listens for this machine only.
+
+    Of a configuration file, the ports are left alone: this command runs the one it names.
+    """
+    from msgspec.structs import replace
+
+    from pico_core.config.forward import ForwardConfig, PortConfig
+
+    port = read_config(PortConfig, {"addr": addr, "endpoint_id": endpoint})
+    config = read_config(ForwardConfig, flags, config_path, expand_env=expand_env)
+    return _finish(run_forward(replace(config, ports=(port,)), runtime))
+
+
+@forward.command(
+    "start",
+    cls=ConfigCommand,
+    keys=_forward_keys,
+    short_help="Forward the ports a file lists.",
+    examples="""\
+pico forward start --config.path forward.yaml
+
+where forward.yaml says:
+  ports:
+    - addr: 5432
+      endpoint_id: my-database""",
+)
+@_runnable
+def forward_start(flags: dict[str, str], config_path: str | None, expand_env: bool, runtime: str | None) -> int:
+    """Forward every port under 'ports' of the configuration file."""
+    from pico_core.config.forward import ForwardConfig
+
+    return _finish(run_forward(read_config(ForwardConfig, flags, config_path, expand_env=expand_env), runtime))

@@ -1,0 +1,120 @@
+"""From flags and files to a running node: reads the file, loads the configuration, makes the machine, runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from pico_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from pico_core.boundary import Exit, Machine
+    from pico_core.config.agent import AgentConfig
+    from pico_core.config.declare import Section
+    from pico_core.config.forward import ForwardConfig
+    from pico_core.config.logs import LogConfig
+    from pico_core.config.server import ServerConfig
+
+SectionType = TypeVar("SectionType", bound="Section")
+
+MAX_FILE_BYTES = 4 << 20
+"""The longest text that can pass ``load`` as UTF-8; what is longer (a device, say) is not read to its end."""
+
+
+def read_config(
+    cls: type[SectionType], flags: dict[str, str], path: str | None = None, *, expand_env: bool = False
+) -> SectionType:
+    """Return the configuration ``cls`` from a file and flags. Raises ``ConfigError``. Next: one of ``run_...``."""
+    from pico_core.config.load import load
+
+    text = None if path is None else _read(path)
+    if text is not None and expand_env:
+        from pico_core.config.expand import expand
+
+        text = expand(text, os.environ)
+    return load(cls, text, flags, path or "")
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_FILE_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text at byte {error.start}; is it the right file?") from None
+    except OSError as error:
+        raise ConfigError(f"--config.path: cannot read {path!r}: {error.strerror}") from None
+
+
+def run_server(config: ServerConfig, runtime: str | None) -> Exit:
+    """Run a server node to its end."""
+
+    def make() -> Machine:
+        from pico_core.config.server import draw_node_id
+        from pico_core.server.node import ServerNode
+
+        entropy = _entropy()
+        return ServerNode(config, draw_node_id(config.cluster, entropy), entropy, private_host())
+
+    return _run(make, config.log, runtime)
+
+
+def run_agent(config: AgentConfig, runtime: str | None) -> Exit:
+    """Run an agent to its end; without a listener that is a ``ConfigError``."""
+    if not config.listeners:
+        raise ConfigError("no listeners: list them in a file given with --config.path, or see 'pico agent http --help'")
+
+    def make() -> Machine:
+        from pico_core.agent.machine import AgentMachine
+
+        return AgentMachine(config, _entropy())
+
+    return _run(make, config.log, runtime)
+
+
+def run_forward(config: ForwardConfig, runtime: str | None) -> Exit:
+    """Run a forwarder to its end; without a port that is a ``ConfigError``."""
+    if not config.ports:
+        raise ConfigError("no ports: list them in a file given with --config.path, or see 'pico forward tcp --help'")
+
+    def make() -> Machine:
+        from pico_core.forward.machine import ForwardMachine
+
+        return ForwardMachine(config, _entropy())
+
+    return _run(make, config.log, runtime)
+
+
+def private_host() -> str:
+    """Return the address of this machine that packets to others come from; loopback where there is no network.
+
+    Connecting a datagram socket only chooses a route: nothing is sent.
+    """
+    import socket
+
+    for family, somewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((somewhere, 9))
+                return str(probe.getsockname()[0])
+        except OSError:  # no route, or no such family
+            continue
+    return "127.0.0.1"
+
+
+def _entropy() -> Random:
+    import random
+
+    # For jitter, IDs and masks; no secret is drawn from it. The seed is the operating system's.
+    return random.Random(random.SystemRandom().getrandbits(256))  # noqa: S311 - see above
+
+
+def _run(make: Callable[[], Machine], log: LogConfig, runtime: str | None) -> Exit:
+    """Choose the runtime first: a missing one is told before the machine's imports are paid for."""
+    from pico_tunnel.logs import standard_sink
+    from pico_tunnel.runtime import choose, installed, run
+
+    name = choose(runtime, installed())
+    return run(make(), standard_sink(log), name)

@@ -1,0 +1,221 @@
+"""``pico server status``: what a server knows, asked over its admin port and printed as YAML."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pico_tunnel.cli import EXIT_FAILURE, complain
+from pico_tunnel.flags import TeachingGroup, write_examples
+
+if TYPE_CHECKING:
+    from pico_core.boundary import AccessLog, Log
+    from pico_core.plain.client import PlainResponse
+
+DEFAULT_URL = "http://localhost:8002"
+
+STATUSES = ("active", "unreachable", "left")
+
+
+class Unanswered(Exception):  # noqa: N818 - named after what happened
+    """No document was printed. ``str()`` says why, in one line; ``code`` is the exit code."""
+
+    def __init__(self, message: str, code: int = EXIT_FAILURE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def ask(url: str, path: str, forward: str | None, kind: Any) -> Any:
+    """Return the document of type ``kind`` at ``path`` of a server's admin port, or of node ``forward`` through it.
+
+    Raises ``Unanswered``, and ``ConfigError`` for a wrong URL.
+    """
+    from urllib.parse import quote
+
+    from pico_core.config.values import server_url
+    from pico_core.errors import ConfigError
+    from pico_core.status import StatusMachine
+    from pico_tunnel.runtime import run
+
+    try:
+        server = server_url(url)
+    except ConfigError as error:
+        raise ConfigError(f"--server.url: {error}") from None
+    node = StatusMachine(server, path if forward is None else f"{path}?forward={quote(forward, safe='')}")
+    end = run(node, _drop, "asyncio")
+    if node.response is None:
+        raise Unanswered(end.message, end.code)
+    return _document(node.response, str(server), kind)
+
+
+def _drop(record: Log | AccessLog) -> None:
+    """Whatever the driver has to tell: the outcome is told by the answer."""
+
+
+def _document(response: PlainResponse, server: str, kind: Any) -> Any:
+    import msgspec
+
+    try:
+        if response.status == 200:
+            return msgspec.json.decode(response.body, type=kind)
+        error = msgspec.json.decode(response.body, type=dict[str, str])["error"]
+    except (msgspec.DecodeError, KeyError):  # that is no answer of ours
+        raise Unanswered(
+            f"{server} is not the admin port of a Pico server: it answered {response.status} "
+            f"{response.content_type or 'without a content type'}; give it with --server.url"
+        ) from None
+    raise Unanswered(f"{server} answered {response.status}: {error}")
+
+
+def show(document: Any) -> None:
+    """Print a document as YAML in ASCII: nothing in it can reach a terminal as a control sequence.
+
+    Raises ``Unanswered`` if it cannot be written; a reader who leaves early has seen enough.
+    """
+    import yaml
+
+    if sys.stdout is None:
+        return
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    try:
+        sys.stdout.write(yaml.dump(document, Dumper=dumper, sort_keys=False))
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or what is left fails again at exit
+        if not isinstance(error, BrokenPipeError):
+            raise Unanswered(f"cannot write the answer: {error.strerror}") from None
+
+
+def _print(path: str, kind: Any, server_url: str, forward: str | None, status: str | None = None) -> int:
+    try:
+        document = ask(server_url, path, forward, kind)
+        show(document if status is None else [node for node in document if node.get("status") == status])
+    except Unanswered as error:
+        complain(str(error))
+        return error.code
+    return 0
+
+
+def _path(table: str, node_id: str) -> str:
+    from urllib.parse import quote
+
+    return f"/status/{table}/nodes/{quote(node_id, safe='')}"
+
+
+# --- the commands ----------------------------------------------------------------------------------------------------
+
+
+class StatusCommand(click.Command):
+    """A command that asks a server: with the options that say whom, and with examples."""
+
+    def __init__(self, name: str | None, examples: str, **settings: Any) -> None:
+        super().__init__(name, **settings)
+        url = click.Option(
+            ("--server.url", "server_url"),
+            default=DEFAULT_URL,
+            show_default=True,
+            metavar="URL",
+            help="The admin port of the server to ask.",
+        )
+        forward = click.Option(("--forward",), metavar="NODE", help="Have the server ask the node with this ID.")
+        self.params += [url, forward]
+        self._examples = examples
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what the command is for, with examples."""
+        super().format_help_text(ctx, formatter)
+        write_examples(self._examples, formatter)
+
+
+@click.group(
+    "status",
+    cls=TeachingGroup,
+    short_help="Show what a running server knows.",
+    examples="""\
+The endpoints with a tunnel at the server on this machine:
+  pico server status upstream endpoints
+All nodes of the cluster, as a distant server sees them:
+  pico server status cluster nodes --server.url http://10.26.104.14:8002
+What another node, which only the server can reach, says of itself:
+  pico server status cluster node local --forward pico-1-x7k2m9q""",
+)
+def status() -> None:
+    """Ask a running server over its admin port and print its answer as YAML."""
+
+
+@status.group(
+    cls=TeachingGroup,
+    short_help="Tunnels of the server.",
+    examples="pico server status upstream endpoints",
+)
+def upstream() -> None:
+    """Show what is connected to the server's upstream port."""
+
+
+@upstream.command(cls=StatusCommand, examples="pico server status upstream endpoints")
+def endpoints(**common: Any) -> int:
+    """Print the endpoints that have a tunnel at the server, with the number of tunnels."""
+    return _print("/status/upstream/endpoints", dict[str, Any], **common)
+
+
+@status.group(
+    cls=TeachingGroup,
+    short_help="Nodes, and the endpoints they serve.",
+    examples="""\
+pico server status cluster nodes --status unreachable
+pico server status cluster node local""",
+)
+def cluster() -> None:
+    """Show the nodes of the cluster and what they serve, as the server routes requests by it."""
+
+
+@cluster.command(
+    cls=StatusCommand,
+    examples="""\
+pico server status cluster nodes
+pico server status cluster nodes --status active""",
+)
+@click.option("--status", type=click.Choice(STATUSES), help="Print only the nodes with this status.")
+def nodes(**common: Any) -> int:
+    """Print all nodes: addresses, and the numbers of their endpoints and upstreams."""
+    return _print("/status/cluster/nodes", list[dict[str, Any]], **common)
+
+
+@cluster.command(
+    "node",
+    cls=StatusCommand,
+    examples="""\
+pico server status cluster node local
+pico server status cluster node pico-1-x7k2m9q""",
+)
+@click.argument("node_id", metavar="ID|local")
+def cluster_node(node_id: str, **common: Any) -> int:
+    """Print one node with its endpoints; 'local' is the server that is asked."""
+    return _print(_path("cluster", node_id), dict[str, Any], **common)
+
+
+@status.group(
+    cls=TeachingGroup,
+    short_help="Membership underneath the cluster's view.",
+    examples="""\
+pico server status gossip nodes
+pico server status gossip node pico-1-x7k2m9q""",
+)
+def gossip() -> None:
+    """Show what the nodes tell each other, to find out why the cluster looks as it does."""
+
+
+@gossip.command("nodes", cls=StatusCommand, examples="pico server status gossip nodes")
+def gossip_nodes(**common: Any) -> int:
+    """Print all nodes that gossip knows: versions, and for how long they owe an answer."""
+    return _print("/status/gossip/nodes", list[dict[str, Any]], **common)
+
+
+@gossip.command("node", cls=StatusCommand, examples="pico server status gossip node pico-1-x7k2m9q")
+@click.argument("node_id", metavar="ID|local")
+def gossip_node(node_id: str, **common: Any) -> int:
+    """Print one node with all keys it has told."""
+    return _print(_path("gossip", node_id), dict[str, Any], **common)

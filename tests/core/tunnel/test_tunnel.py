@@ -1,0 +1,254 @@
+"""Plays for the tunnel: two ends back to back, and one end against literal bytes."""
+
+import math
+import sys
+
+from pico_core.boundary import Data
+from pico_core.mux.events import (
+    GoAwayReceived,
+    MuxEvent,
+    PongReceived,
+    SessionFailed,
+    StreamData,
+    StreamEnded,
+    StreamOpened,
+    StreamWritable,
+)
+from pico_core.tunnel.tunnel import Tunnel
+from pico_core.websocket.masking import ZeroMask
+
+
+class OneKey:
+    """Entropy that always gives the key ``01 02 03 04``."""
+
+    def getrandbits(self, k: int, /) -> int:
+        assert k == 32
+        return 0x01020304
+
+
+def flat(data: Data | None) -> bytes:
+    return data if isinstance(data, bytes) else b"".join(data or ())
+
+
+def new_pair() -> tuple[Tunnel, Tunnel]:
+    return Tunnel(0.0, entropy=None), Tunnel(0.0, entropy=OneKey(), max_incoming_streams=1_024)
+
+
+def pass_on(sender: Tunnel, receiver: Tunnel, now: float = 0.0) -> list[MuxEvent]:
+    events: list[MuxEvent] = []
+    while (message := sender.take_output()) is not None:
+        events += receiver.receive(flat(message), now)
+    return events
+
+
+def test_a_request_and_its_answer() -> None:
+    server, agent = new_pair()
+    stream = server.open_stream()
+    stream.send(b"question")
+    opened, question = pass_on(server, agent)
+    assert isinstance(opened, StreamOpened)
+    assert question == StreamData(opened.stream, b"question")
+    opened.stream.send(b"answer")
+    opened.stream.send_eof()
+    assert pass_on(agent, server) == [StreamData(stream, b"answer"), StreamEnded(stream)]
+
+
+def test_all_streams_share_one_message() -> None:
+    server, agent = new_pair()
+    for _ in range(3):
+        server.open_stream().send(b"x")
+    message = server.take_output()
+    assert message == b"\x82\x27" + b"".join(
+        bytes.fromhex(f"0000 0001 0000000{stream_id} 00000001") + b"x" for stream_id in (2, 4, 6)
+    )
+    assert server.take_output() is None
+    assert len(agent.receive(message, 0.0)) == 6
+
+
+def test_the_client_masks() -> None:
+    _, agent = new_pair()
+    agent.session.ping()
+    assert agent.take_output() == bytes.fromhex("828c 01020304 0100 0305 01020304 01020305")
+    quiet = Tunnel(0.0, entropy=ZeroMask())
+    quiet.session.ping()
+    assert quiet.take_output() == bytes.fromhex("828c 00000000 0002 0001 00000000 00000001")
+
+
+def test_bulk_data_arrives_in_bounded_messages() -> None:
+    server, agent = new_pair()
+    streams = [server.open_stream() for _ in range(4)]
+    for stream in streams:
+        stream.send(bytes(262_144))
+    sizes = []
+    received = 0
+    while (message := server.take_output()) is not None:
+        sizes.append(len(flat(message)))
+        for event in agent.receive(flat(message), 0.0):
+            if isinstance(event, StreamData):
+                received += len(event.data)
+    assert received == 4 * 262_144
+    assert max(sizes) < 262_144 + 1_024
+    assert len(sizes) == 5
+
+
+def test_frames_before_a_broken_one_still_count() -> None:
+    server, agent = new_pair()
+    stream = server.open_stream()
+    stream.send(b"x")
+    opened, data, failed = agent.receive(flat(server.take_output()) + b"\x81\x01t", 0.0)
+    assert isinstance(opened, StreamOpened)
+    assert data == StreamData(opened.stream, b"x")
+    assert failed == SessionFailed("WebSocket: text message", (opened.stream,))
+    assert agent.failed == "WebSocket: text message"
+    assert agent.deadline() == math.inf
+    assert agent.receive(b"\x82\x00", 0.0) == []
+    answers = b""
+    while (message := agent.take_output()) is not None:
+        answers += flat(message)
+    key = b"\x01\x02\x03\x04"
+    close = b"\x03\xebtext message"
+    assert answers.endswith(b"\x88\x8e" + key + bytes(byte ^ key[i % 4] for i, byte in enumerate(close)))
+
+
+def test_a_session_that_fails_before_a_broken_frame_fails_once() -> None:
+    server, _ = new_pair()
+    broken_mux = bytes.fromhex("828c 00000000 0009 0000 00000000 00000000")
+    events = server.receive(broken_mux + b"\x81\x80\x00\x00\x00\x00", 0.0)
+    assert events == [SessionFailed("unknown version or frame type 0x0009", ())]
+    assert server.take_output() == bytes.fromhex("820c 0003 0000 00000000 00000001")
+    assert server.take_output() == b"\x88\x26\x03\xeaunknown version or frame type 0x0009"
+    assert server.take_output() is None
+
+
+def test_answers_the_last_of_several_websocket_pings() -> None:
+    server, _ = new_pair()
+    assert server.receive(b"\x89\x81\x00\x00\x00\x00a\x89\x81\x00\x00\x00\x00b\x8a\x80\x00\x00\x00\x00", 0.0) == []
+    server.pause_output()
+    assert server.take_output() is None
+    assert server.resume_output() == []
+    assert server.take_output() == b"\x8a\x01b"
+    assert server.take_output() is None
+
+
+def test_the_peer_closes_the_websocket() -> None:
+    for close, reason, answer in (
+        (b"\x88\x85\x00\x00\x00\x00\x03\xe9bye", "closed by the peer: 1001 bye", b"\x88\x02\x03\xe9"),
+        (b"\x88\x80\x00\x00\x00\x00", "closed by the peer: 1005", b"\x88\x00"),
+    ):
+        server, _ = new_pair()
+        stream = server.open_stream()
+        assert server.receive(close, 0.0) == [SessionFailed(reason, (stream,))]
+        assert server.take_output() == answer
+        assert server.take_output() is None
+
+
+def test_a_clean_end_sends_what_is_left_first() -> None:
+    server, agent = new_pair()
+    stream = server.open_stream()
+    stream.send(b"x")
+    server.pause_output()
+    server.close()
+    events = pass_on(server, agent)
+    assert events[0] == GoAwayReceived(0)
+    assert events[2] == StreamData(events[2].stream, b"x") if isinstance(events[2], StreamData) else False
+    assert isinstance(events[3], SessionFailed)
+    assert events[3].reason == "closed by the peer: 1000"
+    assert server.failed == "closed"
+    server.close()
+    assert server.take_output() is None
+
+
+def test_going_away_lets_streams_finish() -> None:
+    server, agent = new_pair()
+    stream = server.open_stream()
+    stream.send(b"x")
+    pass_on(server, agent)
+    agent.go_away()
+    assert pass_on(agent, server) == [GoAwayReceived(0)]
+    assert not server.session.can_open_stream
+    agent.session.streams[2].send(b"y")
+    assert pass_on(agent, server) == [StreamData(stream, b"y")]
+
+
+def test_resuming_tells_who_can_write_again() -> None:
+    server, agent = new_pair()
+    stream = server.open_stream()
+    server.pause_output()
+    stream.send(b"x")
+    assert not stream.writable
+    assert server.take_output() is None
+    assert server.resume_output() == [StreamWritable(stream)]
+    assert len(pass_on(server, agent)) == 2
+
+
+def test_a_lost_connection() -> None:
+    server, _ = new_pair()
+    stream = server.open_stream()
+    assert server.fail("reset") == [SessionFailed("reset", (stream,))]
+    assert server.fail("reset") == []
+    assert server.deadline() == math.inf
+    assert server.tick(100.0) == []
+
+
+def test_a_turn_with_nothing_to_say_gives_no_message() -> None:
+    server, agent = new_pair()
+    stream = server.open_stream()
+    stream.send(bytes(131_072))
+    pass_on(server, agent)
+    pass_on(agent, server)
+    received = agent.session.streams[2]
+    received.consume(131_072)
+    stream.send_eof()
+    assert pass_on(server, agent) == [StreamEnded(received)]
+    assert agent.session.has_output
+    assert agent.take_output() is None
+
+
+# --- liveness ---
+
+
+def test_pings_every_ten_seconds_while_the_peer_answers() -> None:
+    server, agent = new_pair()
+    assert server.deadline() == 10.0
+    assert server.tick(9.9) == []
+    assert server.take_output() is None
+    for at in (10.0, 20.0, 30.0):
+        assert server.deadline() == at
+        assert server.tick(at) == []
+        assert pass_on(server, agent, at) == []
+        assert pass_on(agent, server, at) == [PongReceived(at / 10)]
+
+
+def test_a_peer_silent_after_a_ping_is_dead() -> None:
+    server, _ = new_pair()
+    stream = server.open_stream()
+    assert server.tick(10.0) == []
+    assert server.tick(19.9) == []
+    assert server.tick(20.0) == [SessionFailed("silent for 10 s after a ping", (stream,))]
+
+
+def test_any_byte_is_a_sign_of_life() -> None:
+    server, _ = new_pair()
+    assert server.tick(10.0) == []
+    assert server.receive(b"\x82", 19.0) == []
+    assert server.tick(20.0) == []
+    assert server.deadline() == 30.0
+    assert isinstance(server.tick(30.0)[0], SessionFailed)
+
+
+def test_a_stalled_process_does_not_blame_the_peer() -> None:
+    server, _ = new_pair()
+    assert server.tick(10.0) == []
+    assert server.tick(25.0) == []
+    assert server.deadline() == 35.0
+    assert isinstance(server.tick(35.0)[0], SessionFailed)
+
+
+def test_an_idle_tunnel_is_small() -> None:
+    server, agent = new_pair()
+    server.session.ping()
+    pass_on(server, agent)
+    pass_on(agent, server)
+    session = server.session
+    parts = [server, session, server._decoder, session.streams, session.ready, session.waiting, session.output]
+    assert sum(map(sys.getsizeof, parts)) < 1_024
