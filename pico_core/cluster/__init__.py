@@ -1,1 +1,1 @@
-"""What a node knows of the others, and where to route."""
+"""The other nodes as a node knows them, and where to route."""

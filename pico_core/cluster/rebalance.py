@@ -9,8 +9,8 @@ def tunnels_to_shed(own: int, others: Sequence[int], config: RebalanceConfig) ->
     """Return how many tunnels to shed this second.
 
     ``others`` are the tunnels of the other nodes that are alive. Nothing is shed at or below the threshold above the
-    average, so nodes that are level never push tunnels to and fro; and never more than would bring us to the average,
-    since shed tunnels may come back to us.
+    average, so nodes at the same level never shed. Nor is more shed than would bring us to the average, since shed
+    tunnels may come back to us.
     """
     if not config.threshold or not others or own < config.min_conns:
         return 0

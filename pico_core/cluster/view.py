@@ -1,18 +1,10 @@
-"""What a node knows of the others by endpoint, and which of them takes a request."""
+"""The other nodes by endpoint, as a node knows them, and which of them takes a request."""
 
 from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
 
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
-
-
-class NodeStatus(Enum):
-    """A node's standing in the cluster, by the names operators see."""
-
-    ACTIVE = "active"
-    UNREACHABLE = "unreachable"
-    LEFT = "left"
+from pico_core.gossip.status import NodeStatus
 
 
 class RemoteNode:
@@ -39,8 +31,8 @@ class RemoteNode:
 class ClusterView:
     """All other nodes by ID, and by endpoint those that serve it.
 
-    ``can_forward(node_id, now)`` says whether a node is a good choice right now, by this node's own experience; that
-    is another question than whether it is a member.
+    ``can_forward(node_id, now)`` says whether a node is a good choice right now, by this node's own experience. Whether
+    it is a member is another question.
     """
 
     def __init__(self, entropy: Entropy, can_forward: Callable[[str, float], bool]) -> None:
@@ -48,7 +40,7 @@ class ClusterView:
         self._can_forward = can_forward
         self._nodes: dict[str, RemoteNode] = {}
         self._serving: dict[str, dict[str, RemoteNode]] = {}
-        self._hosts: dict[str, None] | None = None  # made when it is asked for, thrown away when an address changes
+        self._hosts: dict[str, None] | None = None  # made when it is asked for, dropped when an address changes
 
     def __iter__(self) -> Iterator[RemoteNode]:
         """All nodes, in the order they became known."""
@@ -95,7 +87,7 @@ class ClusterView:
                 del self._serving[endpoint]
 
     def is_member(self, host: str) -> bool:
-        """Say whether ``host`` is the address of a node, so that its word about a client counts."""
+        """Return whether ``host`` is the address of a node, which is trusted to report its clients' addresses."""
         if self._hosts is None:
             self._hosts = dict.fromkeys(node.gossip_host for node in self._nodes.values())
             self._hosts |= dict.fromkeys(node.proxy_addr.host for node in self._nodes.values() if node.proxy_addr)
@@ -115,7 +107,7 @@ class ClusterView:
             for node in serving.values()
             if node.status is not NodeStatus.LEFT and node.proxy_addr is not None and node not in avoid
         ]
-        if len(candidates) <= 1:  # as it usually is, and then how good it is does not matter
+        if len(candidates) <= 1:  # the usual case, in which it does not matter how good a choice it is
             return candidates[0] if candidates else None
         good = [node for node in candidates if not node.draining and self._can_forward(node.id, now)]
         return self._weighted(endpoint, good or candidates)

@@ -1,1 +1,1 @@
-"""Cluster membership and endpoints by gossip. Start with ``machine``; ``docs/gossip.md`` has the protocol."""
+"""Cluster membership and endpoints by gossip. Start with ``engine``; ``docs/gossip.md`` has the protocol."""

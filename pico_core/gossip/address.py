@@ -1,14 +1,9 @@
 """Addresses as gossip writes them: ``10.0.0.1:8003``, ``[fd00::1]:8003``.
 
-Piko forgets the brackets around an IPv6 address; both ways are read, brackets are written.
+Piko writes an IPv6 address without brackets. Both ways are read.
 """
 
 from ipaddress import ip_address
-
-
-def format_address(host: str, port: int) -> str:
-    """Return ``host:port``, with brackets where ``host`` is an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def plain_host(host: str) -> str:
@@ -30,7 +25,7 @@ def is_literal(host: str) -> bool:
 
 
 def split_address(text: str, default_port: int | None = None) -> tuple[str, int] | None:
-    """Return host and port, or ``None`` if ``text`` is no address; the port may miss if there is a default."""
+    """Return host and port, or ``None`` if ``text`` is not an address; with a default, the port may be missing."""
     host, colon, port = text.rpartition(":")
     if text.startswith("[") and text.endswith("]") and default_port is not None:
         return plain_host(text[1:-1]), default_port
@@ -43,6 +38,12 @@ def split_address(text: str, default_port: int | None = None) -> tuple[str, int]
 
 
 def literal_address(text: str) -> tuple[str, int] | None:
-    """Return host and port if a datagram can be sent there: names would have to be resolved first."""
+    """Return host and port if a datagram can be sent there, ``None`` for a name: it would have to be resolved first."""
     address = split_address(text)
     return address if address is not None and is_literal(address[0]) else None
+
+
+def source_matches(addr: str, host: str) -> bool:
+    """Return whether ``addr``, which the sender gives as its own, is where its message came from."""
+    address = split_address(addr)
+    return address is not None and (address[0] == plain_host(host) or not is_literal(address[0]))

@@ -1,10 +1,10 @@
-"""What the engine counts for metrics, and what it shows of its tables."""
+"""The counters of the engine, for metrics."""
 
 import msgspec
 
 
 class Counters(msgspec.Struct):
-    """Totals since the start; names as the metrics have them, then what was refused or repaired."""
+    """Totals since the start, by the names that the metrics have."""
 
     packet_bytes_inbound: int = 0
     packet_bytes_outbound: int = 0
@@ -19,31 +19,18 @@ class Counters(msgspec.Struct):
     malformed: int = 0
     """Datagrams and streams that could not be read."""
     own_name: int = 0
-    """Messages that came under our own node ID: ourselves, or another process that should not have it."""
+    """Messages under our own node ID: from ourselves, or from another process with the same ID."""
     gaps_refused: int = 0
     """Deltas that would have left a gap."""
     strangers_refused: int = 0
-    """Deltas about nodes we do not know, such as late ones about forgotten nodes."""
+    """Deltas about nodes that we do not know, such as late ones about nodes that were removed."""
     nodes_refused: int = 0
-    """Nodes above the size of the table or with an unusable name."""
+    """Nodes above the size of the table, or with an unusable name or address."""
     entries_refused: int = 0
-    """Deltas cut short by the memory bounds, and own writes above them."""
+    """Deltas cut short by the memory bounds."""
     name_conflicts: int = 0
-    """How often a former process of our name was outlived."""
+    """Times that the writes of a former process under our node ID were superseded."""
     syncs: int = 0
     """Repairs over TCP."""
     refutations: int = 0
-    """Rounds moved forward because somebody called us silent."""
-
-
-class NodeSnapshot(msgspec.Struct, frozen=True):
-    """One row of ``/status/gossip/nodes``."""
-
-    id: str
-    addr: str
-    status: str
-    version: int
-    entries: int
-    draining: bool
-    silent_s: float
-    local: bool
+    """Rounds moved forward because another node reported us as silent."""

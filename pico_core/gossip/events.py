@@ -1,11 +1,11 @@
-"""What the gossip engine asks for and tells. Datagrams leave as ``boundary.SendDatagram`` for ``LISTENER``."""
+"""The outputs of the gossip engine: requests to the node that embeds it, and events. Datagrams are ``SendDatagram``."""
 
 from typing import TypeAlias
 
 from pico_core.boundary import Record, SendDatagram
 
 LISTENER = "gossip"
-"""The name of the datagram listener that the embedding node opens for gossip."""
+"""The name of the datagram listener that the embedding node opens for gossip; every ``SendDatagram`` has it."""
 
 
 class Lookup(Record, frozen=True, gc=False):
@@ -18,8 +18,8 @@ class Lookup(Record, frozen=True, gc=False):
 class StreamRequest(Record, frozen=True, gc=False):
     """Open a TCP connection, send ``data``, and read the answer, all within ``timeout_s``.
 
-    Next: ``Gossip.exchange_received`` with what comes until it returns true, then close the connection; or
-    ``Gossip.exchange_failed`` once, if it could not be opened, ended early or took too long.
+    Next: ``Gossip.stream_received`` with the bytes that come until it returns true, then close the connection; or
+    ``Gossip.stream_failed`` once, if it could not be opened, ended early or took too long.
     """
 
     number: int
@@ -37,7 +37,7 @@ class NodeJoined(Record, frozen=True, gc=False):
 
 
 class NodeUpdated(Record, frozen=True, gc=False):
-    """A node's key has a new value, or is gone (``None``): ``proxy_addr``, ``admin_addr``, ``endpoint:<id>``."""
+    """A node's key has a new value, or was deleted (``None``): ``proxy_addr``, ``admin_addr``, ``endpoint:<id>``."""
 
     node_id: str
     key: str
@@ -45,7 +45,7 @@ class NodeUpdated(Record, frozen=True, gc=False):
 
 
 class NodeDraining(Record, frozen=True, gc=False):
-    """A node began to drain, or stopped doing so: choose others as soon as they can serve."""
+    """A node began to drain, or ceased to: choose others as soon as they can serve."""
 
     node_id: str
     draining: bool
@@ -59,19 +59,19 @@ class NodeUnreachable(Record, frozen=True, gc=False):
 
 
 class NodeReachable(Record, frozen=True, gc=False):
-    """An unreachable node answered again, or a process of the same name came after one that left."""
+    """An unreachable node answered again, or a new process has the ID of one that left."""
 
     node_id: str
 
 
 class NodeLeft(Record, frozen=True, gc=False):
-    """A node said goodbye: do not route to it."""
+    """A node announced that it leaves: do not route to it."""
 
     node_id: str
 
 
 class NodeForgotten(Record, frozen=True, gc=False):
-    """An unreachable or left node is gone from the tables. If it comes back, it joins anew."""
+    """An unreachable or left node was removed from the tables. If it answers again, it joins anew."""
 
     node_id: str
 

@@ -1,12 +1,12 @@
-"""Can I forward to this node now? Local, direct and fast, and no statement about membership.
+"""Whether this node can forward to another one now: local, direct and fast. It says nothing about membership.
 
-A failed attempt makes us avoid the node for a moment that doubles with each failure in a row; a success ends that.
+After a failed attempt we avoid the node for a moment that doubles with each failure in a row; a success ends that.
 Avoided nodes are the last choice, not forbidden: if no other can serve, try them.
 """
 
 AVOID_S = 1.0
 MAX_AVOID_S = 10.0
-"""A node that is up again is tried after this at the latest; gossip tells about dead ones long before."""
+"""A node that is up again is tried after this at the latest; gossip finds dead nodes long before."""
 
 
 class _Failures:
@@ -18,13 +18,13 @@ class _Failures:
 
 
 class ForwardHealth:
-    """Outcomes of forwarding, by node ID. ``forget`` nodes that are gone."""
+    """Outcomes of forwarding, by node ID. Call ``forget`` for nodes that were removed."""
 
     def __init__(self) -> None:
         self._failures: dict[str, _Failures] = {}
 
     def failed(self, node_id: str, now: float) -> None:
-        """A connection or request to the node failed in a way that blames the node."""
+        """A connection or request to the node failed, and the node was the cause."""
         failures = self._failures.setdefault(node_id, _Failures())
         if now >= failures.avoid_until_at:
             failures.avoid_until_at = now + min(AVOID_S * 2.0 ** min(failures.count, 10), MAX_AVOID_S)
@@ -35,7 +35,7 @@ class ForwardHealth:
         self._failures.pop(node_id, None)
 
     def forget(self, node_id: str) -> None:
-        """The node is gone."""
+        """The node was removed."""
         self._failures.pop(node_id, None)
 
     def is_avoided(self, node_id: str, now: float) -> bool:

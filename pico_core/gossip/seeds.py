@@ -1,8 +1,8 @@
-"""Whom to join: configured addresses, and names that are resolved again for ever.
+"""The addresses to join: configured ones, and names that are resolved again and again.
 
-A name may resolve to nothing yet, to ourselves only, to nodes that are gone, or not at all; none of that is an error,
-and none of it is final. A failed lookup is no news. An address is joined whenever no node that we know has it. Our own
-addresses never count, neither the advertised one nor those that turned out to be ours when we joined them.
+A name may resolve to nothing yet, to ourselves only, to nodes that are dead, or not at all. None of that is an error,
+and none of it is final. A failed lookup changes nothing. An address is joined whenever no node that we know has it. Our
+own addresses are never joined: neither the advertised one, nor those at which we met ourselves.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,12 +12,12 @@ from pico_core.gossip.address import is_literal, plain_host, split_address
 
 LOOKUP_INTERVAL_S = 10.0
 FIRST_LOOKUP_INTERVAL_S = 1.0
-"""While nobody has answered yet: peers that boot with us appear in the name's records one after the other."""
+"""While no node has answered yet: peers that boot with us appear in the name's records one after the other."""
 LOOKUP_TIMEOUT_S = 5.0
 RETRY_S = 0.5
 MAX_RETRY_S = 10.0
 MAX_JOINS_IN_FLIGHT = 8
-"""Addresses of nodes that are gone may swallow packets until the timeout; this many do not hold up the others."""
+"""Addresses of dead nodes may drop packets until the timeout; fewer than this many do not delay the others."""
 MAX_ADDRESSES_PER_NAME = 4096
 
 Address = tuple[str, int]
@@ -42,16 +42,24 @@ class _Attempt:
 
 
 class Seeds:
-    """The joining policy. Call ``lookups`` and ``joins`` every round; tell the outcomes."""
+    """The joining policy. Call ``start`` once, ``lookups`` and ``joins`` every round, and report the outcomes.
 
-    def __init__(self, seeds: Sequence[str], default_port: int, own: Address, entropy: Entropy) -> None:
+    Before ``start`` there is nothing to look up or to join.
+    """
+
+    def __init__(self, seeds: Sequence[str], entropy: Entropy) -> None:
+        self._seeds = seeds
         self._entropy = entropy
-        self._own: dict[Address, None] = {own: None}
+        self._own: dict[Address, None] = {}
         self._names: dict[str, _Name] = {}
         self._literals: list[Address] = []
         self._attempts: dict[Address, _Attempt] = {}
         self.has_answer = False
-        for seed in seeds:
+
+    def start(self, own: Address, default_port: int) -> None:
+        """Begin, now that our ``own`` address is known. Seeds without a port have ``default_port``."""
+        self._own[own] = None
+        for seed in self._seeds:
             address = split_address(seed, default_port)
             if address is None:
                 continue
@@ -64,7 +72,7 @@ class Seeds:
 
     @property
     def names_others(self) -> bool:
-        """Whether anything configured names a node besides us, as far as we know."""
+        """Whether there is an address to join that is not our own, as far as we know."""
         return bool(self._attempts)
 
     def lookups(self, now: float) -> list[str]:
@@ -75,7 +83,7 @@ class Seeds:
         return [each.rpartition(":")[0] for each in due]
 
     def resolved(self, host: str, addresses: Sequence[str], error: str, now: float) -> None:
-        """Take the answer to a lookup; with ``error``, what was known stays."""
+        """Take the answer to a lookup; an ``error`` changes nothing."""
         interval_s = LOOKUP_INTERVAL_S if self.has_answer else FIRST_LOOKUP_INTERVAL_S
         for each, name in self._names.items():
             if each.rpartition(":")[0] == host:
@@ -113,7 +121,7 @@ class Seeds:
             attempt.retry_at = now + MAX_RETRY_S
 
     def failed(self, address: Address, now: float) -> None:
-        """Nobody answered at ``address``."""
+        """No node answered at ``address``."""
         attempt = self._attempts.get(address)
         if attempt is not None:
             attempt.in_flight = False

@@ -2,29 +2,26 @@
 
 Every write of the owner raises the node's version by one and stamps the entry with it, so "everything after version
 v" is all a peer at v lacks. A dictionary keeps that order by itself when each written key goes to its end. Deleted
-keys stay as tombstones; when there are too many, the owner writes its live entries anew and then a *compact* entry
-whose value is the highest version that this made void: whoever reads it drops everything up to there.
+keys stay as tombstones. When there are too many, the owner writes its live entries anew and then a *compact* entry
+whose value is the highest version that this made void: a reader drops everything up to there.
 
 A peer at version v holds every entry of the owner up to v that has not been overwritten since. That stays true only
-if nothing between is skipped, and the wire does not say where a delta begins. So ``apply`` takes entries that follow
-on a known version only if it has that version, and entries of unknown origin only where they cannot hide a gap.
+if no entry is skipped, and the wire does not say where a delta begins. So entries that follow on a known version are
+taken only if we have that version, and entries of unknown origin only where they cannot leave a gap (``follows``).
 """
 
 from collections.abc import Iterable
 
 from pico_core.errors import LocalProtocolError
-from pico_core.gossip import wire
-from pico_core.gossip.wire import Entry
-
-LEFT_KEY = "_internal:left"
-COMPACT_KEY = "_internal:compact"
+from pico_core.gossip.keys import COMPACT_KEY
+from pico_core.gossip.wire.records import MAX_KEY_CHARACTERS, MAX_VALUE_CHARACTERS, Entry
 
 MAX_TOMBSTONES = 100
 """As in the reference; above it the owner compacts."""
 MAX_ENTRIES = 20_000
 """Per node: twice the endpoints one node is meant to hold."""
 ENTRY_OVERHEAD_BYTES = 300
-"""What an entry takes besides its text: measured 270 with its dictionary slot."""
+"""The memory that an entry takes besides its text: measured 270 with its dictionary slot."""
 
 
 class Budget:
@@ -43,7 +40,7 @@ def entry_bytes(entry: Entry) -> int:
 
 
 class NodeState:
-    """What we know of one node, or of ourselves."""
+    """The entries of one node that we hold, and the version up to which we hold them."""
 
     __slots__ = ("_budget", "entries", "version")
 
@@ -70,9 +67,9 @@ class NodeState:
     def follows(self, entries: list[Entry], after: int | None) -> bool:
         """Return whether ``entries`` surely leave no gap behind our version.
 
-        Without ``after``, they are taken on trust once we have something: every digest we sent told at most our
-        version, since versions never go back. Before, a delta meant for our predecessor at this address could come,
-        so the first entry must be the owner's first.
+        Without ``after``, they are accepted once we have an entry: no digest of ours ever gave a version above our
+        own, since versions never go back. Before, a delta meant for a former process at our address could come, so
+        the first entry must be the owner's first.
         """
         if after is not None:
             return after <= self.version
@@ -81,7 +78,7 @@ class NodeState:
     def apply(self, entries: Iterable[Entry]) -> list[Entry]:
         """Take newer entries and return what changed; a dropped live entry comes back as deleted.
 
-        Stops at the first entry that is above a bound, so that no gap comes to be. Check ``follows`` before.
+        Stops at the first entry that is above a bound, so that no gap can form. Check ``follows`` before.
         """
         changes = []
         for entry in entries:
@@ -113,7 +110,7 @@ class NodeState:
         return True
 
     def _drop_until(self, value: str) -> list[Entry]:
-        """Drop what a compaction made void; return what was alive among it, as deleted."""
+        """Drop the entries that a compaction made void; return the live ones among them, as deleted."""
         if not (value.isascii() and value.isdigit() and len(value) < 20):
             return []
         limit = int(value)
@@ -129,7 +126,7 @@ class NodeState:
 
 
 class LocalState(NodeState):
-    """Our own state, which nobody else writes."""
+    """Our own state, which no other node writes."""
 
     __slots__ = ("_tombstones",)
 
@@ -139,7 +136,7 @@ class LocalState(NodeState):
 
     def set(self, key: str, value: str, *, internal: bool = False) -> bool:
         """Write a key; return whether anything changed. Raises ``LocalProtocolError`` above the bounds."""
-        if len(key) > wire.MAX_KEY_CHARACTERS or len(value) > wire.MAX_VALUE_CHARACTERS:
+        if len(key) > MAX_KEY_CHARACTERS or len(value) > MAX_VALUE_CHARACTERS:
             raise LocalProtocolError(f"gossip key {key[:40]!r} or its value is too long")
         if self.value(key) == value:
             return False
@@ -159,8 +156,8 @@ class LocalState(NodeState):
             self._write_anew(self.version)
         return True
 
-    def outlive(self, version: int) -> None:
-        """Void everything up to ``version``, which a former process of our name has written, and write ours anew."""
+    def supersede(self, version: int) -> None:
+        """Void everything up to ``version``, which a former process under our ID has written, and write ours anew."""
         self._write_anew(max(version, self.version))
 
     def _write_anew(self, void_until: int) -> None:

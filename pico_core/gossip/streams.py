@@ -1,29 +1,30 @@
-"""Gossip over TCP: one request and one answer per connection, to join, to repair, and to leave.
+"""One gossip stream over TCP: one request and one answer per connection, to join, to repair, and to leave.
 
 A join carries the sender's own state and a digest of all it knows; the answer is everything that digest lacks. The
-same exchange repairs what datagrams cannot: a gap, an entry above the packet size, or being far behind.
+same request repairs what datagrams cannot: a gap, an entry above the packet size, or being far behind.
 """
 
 from enum import Enum
 from typing import Protocol
 
-from pico_core.gossip.wire import Join, Leave, StreamReader
+from pico_core.gossip.wire.reading import StreamReader
+from pico_core.gossip.wire.records import Join, Leave
 
-EXCHANGE_TIMEOUT_S = 5.0
+REQUEST_TIMEOUT_S = 5.0
 MAX_STREAM_BYTES = 16 << 20
 """4096 nodes with ten endpoints each take 5 MiB."""
 
 
 class Purpose(Enum):
-    """Why we opened an exchange."""
+    """Why we opened a stream."""
 
     JOIN = "join"
     SYNC = "sync"
     LEAVE = "leave"
 
 
-class OutboundExchange:
-    """One exchange that we opened, until it is answered or failed. ``asked`` are the versions our digest told."""
+class OutboundStream:
+    """One request of ours, until it is answered or failed. ``asked`` are the versions that our digest gave."""
 
     __slots__ = ("address", "asked", "began_at", "purpose", "reader")
 
@@ -36,12 +37,12 @@ class OutboundExchange:
 
     @property
     def values(self) -> int:
-        """How many values the answer has."""
+        """The number of values in the answer."""
         return 1 if self.purpose is Purpose.LEAVE else 2
 
 
-class Answering(Protocol):
-    """What answers whole requests: the engine."""
+class RequestHandler(Protocol):
+    """The part of the engine that answers whole requests."""
 
     def answer_stream(self, request: Join | Leave, host: str, now: float) -> bytes:
         """Take the request and return the answer."""
@@ -53,10 +54,10 @@ class Answering(Protocol):
 class InboundStream:
     """One connection that a peer opened to our gossip port. Feed it with ``receive``."""
 
-    __slots__ = ("_engine", "_host", "_is_done", "_reader")
+    __slots__ = ("_handler", "_host", "_is_done", "_reader")
 
-    def __init__(self, engine: Answering, host: str) -> None:
-        self._engine = engine
+    def __init__(self, handler: RequestHandler, host: str) -> None:
+        self._handler = handler
         self._host = host
         self._is_done = False
         self._reader = StreamReader(is_request=True, max_bytes=MAX_STREAM_BYTES)
@@ -68,10 +69,10 @@ class InboundStream:
         """
         if self._is_done:
             return None
-        self._engine.count_stream(len(data), 0)
+        self._handler.count_stream(len(data), 0)
         if not self._reader.receive(data):
             return None
         self._is_done = True
-        answer = self._engine.answer_stream(self._reader.request(), self._host, now)
-        self._engine.count_stream(0, len(answer))
+        answer = self._handler.answer_stream(self._reader.request(), self._host, now)
+        self._handler.count_stream(0, len(answer))
         return answer

@@ -3,24 +3,41 @@
 import random
 
 from pico_core.boundary import SendDatagram
-from pico_core.gossip import wire
+from pico_core.gossip.engine import Gossip
 from pico_core.gossip.events import Lookup, Output, StreamRequest
-from pico_core.gossip.machine import Gossip
-from pico_core.gossip.wire import Delta, Digest, DigestEntry, Entry, decode_datagram
+from pico_core.gossip.keys import PICO_KEY, SILENT_KEY
+from pico_core.gossip.streams import InboundStream
+from pico_core.gossip.wire import writing
+from pico_core.gossip.wire.reading import decode_datagram
+from pico_core.gossip.wire.records import Delta, Digest, DigestEntry, Entry
 
-A, B, C = "10.0.0.1:8003", "10.0.0.2:8003", "10.0.0.3:8003"
-HOSTS = {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"}
+A, B, C, D = "10.0.0.1:8003", "10.0.0.2:8003", "10.0.0.3:8003", "10.0.0.4:8003"
+HOSTS = {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3", "d": "10.0.0.4"}
 
 
-class Unmoved(random.Random):
-    """Chance that always falls the same way."""
+class Steady(random.Random):
+    """Entropy whose numbers are all in the middle."""
 
     def random(self) -> float:
         return 0.5
 
 
-def engine(name: str, *seeds: str, **options: object) -> Gossip:
-    made = Gossip(name, f"{HOSTS[name]}:8003", entropy=Unmoved(), seeds=seeds, **options)
+def engine(
+    name: str,
+    *seeds: str,
+    default_port: int | None = None,
+    max_packet_bytes: int = 1400,
+    is_name_fixed: bool = False,
+) -> Gossip:
+    """Return an engine that is not started, with one key of its own."""
+    made = Gossip(
+        name,
+        entropy=Steady(),
+        seeds=seeds,
+        default_port=default_port,
+        max_packet_bytes=max_packet_bytes,
+        is_name_fixed=is_name_fixed,
+    )
     made.set_local("proxy_addr", f"{HOSTS[name]}:8000", 0.0)
     return made
 
@@ -32,6 +49,47 @@ def drain(gossip: Gossip) -> list[Output]:
     return outputs
 
 
+def status_of(gossip: Gossip, node_id: str) -> str | None:
+    """Return the status of a node in the table, ``None`` if it is not there."""
+    return {row.id: row.status for row in gossip.snapshot(0.0)}.get(node_id)
+
+
+def version_of(gossip: Gossip) -> int:
+    """Return the version of a node's own state."""
+    return gossip.snapshot(0.0)[0].version
+
+
+def entries_of(gossip: Gossip, node_id: str) -> list[Entry]:
+    """Return the entries that an engine holds of a node, which must be in its table."""
+    entries = gossip.entries(node_id)
+    assert entries is not None
+    return entries
+
+
+def report_of(gossip: Gossip) -> str | None:
+    """Return the report that a node publishes of the nodes it finds silent, one a line."""
+    return {each.key: each.value for each in entries_of(gossip, gossip.id)}.get(SILENT_KEY)
+
+
+def digest_of(message: Digest | Delta) -> Digest:
+    """Return a message that must be a digest."""
+    assert isinstance(message, Digest)
+    return message
+
+
+def delta_of(message: Digest | Delta) -> Delta:
+    """Return a message that must be a delta."""
+    assert isinstance(message, Delta)
+    return message
+
+
+def only_datagrams(outputs: list[Output]) -> list[SendDatagram]:
+    """Return the outputs, all of which must be datagrams."""
+    found = [each for each in outputs if isinstance(each, SendDatagram)]
+    assert found == outputs
+    return found
+
+
 def sent(outputs: list[Output]) -> list[Digest | Delta]:
     return [decode_datagram(each.data) for each in outputs if isinstance(each, SendDatagram)]
 
@@ -40,9 +98,23 @@ def events(outputs: list[Output]) -> list[Output]:
     return [each for each in outputs if not isinstance(each, SendDatagram | StreamRequest | Lookup)]
 
 
-def exchange_of(outputs: list[Output]) -> StreamRequest:
+def request_of(outputs: list[Output]) -> StreamRequest:
     (found,) = [each for each in outputs if isinstance(each, StreamRequest)]
     return found
+
+
+def accepted(gossip: Gossip, host: str) -> InboundStream:
+    """Return the stream for a connection from ``host``, which the engine must accept."""
+    stream = gossip.accept_stream(host)
+    assert stream is not None
+    return stream
+
+
+def answer_of(gossip: Gossip, host: str, request: bytes, now: float) -> bytes:
+    """Return the engine's answer to a whole request that comes over a new connection from ``host``."""
+    answer = accepted(gossip, host).receive(request, now)
+    assert answer is not None
+    return answer
 
 
 def pass_on(source: Gossip, target: Gossip, now: float) -> list[Output]:
@@ -55,7 +127,7 @@ def pass_on(source: Gossip, target: Gossip, now: float) -> list[Output]:
 
 
 def talk(first: Gossip, second: Gossip, now: float, turns: int = 6) -> list[Output]:
-    """Let two engines answer each other until they are silent; return what they told."""
+    """Let two engines answer each other until they are silent; return their events."""
     told = []
     for _ in range(turns):
         told += pass_on(first, second, now) + pass_on(second, first, now)
@@ -65,12 +137,11 @@ def talk(first: Gossip, second: Gossip, now: float, turns: int = 6) -> list[Outp
 def joined(*, started: bool = True) -> tuple[Gossip, Gossip]:
     """Two engines that know each other."""
     first, second = engine("a"), engine("b", "10.0.0.1")
-    first.start(0.0)
-    second.start(0.0)
-    request = exchange_of(drain(second))
-    reply = first.accept_stream("10.0.0.2").receive(request.data, 0.01)
-    assert reply is not None
-    assert second.exchange_received(request.number, reply, 0.02)
+    first.start(A, 0.0)
+    second.start(B, 0.0)
+    request = request_of(drain(second))
+    reply = answer_of(first, "10.0.0.2", request.data, 0.01)
+    assert second.stream_received(request.number, reply, 0.02)
     drain(first), drain(second)
     if started:
         first.tick(0.06)
@@ -79,35 +150,39 @@ def joined(*, started: bool = True) -> tuple[Gossip, Gossip]:
 
 
 def digest(node_id: str, addr: str, *entries: DigestEntry, request: bool = True) -> bytes:
-    data = wire.digest_head(node_id, addr, request=request)
-    return data + b"".join(wire.digest_entry(e.id, e.addr, e.version, left=e.left) for e in entries)
+    data = writing.digest_head(node_id, addr, request=request)
+    return data + b"".join(writing.digest_entry(e.id, e.addr, e.version, left=e.left) for e in entries)
 
 
 def delta(node_id: str, addr: str, of: str, of_addr: str, *entries: Entry, after: int | None = None) -> bytes:
-    data = wire.delta_head(node_id, addr) + wire.delta_node(of, of_addr, len(entries), after)
-    return data + b"".join(map(wire.pack_entry, entries))
+    data = writing.delta_head(node_id, addr) + writing.delta_node(of, of_addr, len(entries), after)
+    return data + b"".join(map(writing.pack_entry, entries))
 
 
-def exchange_of_new(name: str, addr: str) -> StreamRequest:
-    gossip = Gossip(name, addr, entropy=Unmoved(), seeds=("10.0.0.1",))
-    gossip.start(0.0)
-    return exchange_of(drain(gossip))
+def join_request_of(name: str, addr: str) -> StreamRequest:
+    gossip = Gossip(name, entropy=Steady(), seeds=("10.0.0.1",))
+    gossip.start(addr, 0.0)
+    return request_of(drain(gossip))
 
 
-def introduce_third(first: Gossip) -> None:
-    """Let ``a`` know ``c``, which answers, and is one of ours."""
-    first.receive_datagram(digest("c", C, DigestEntry("c", C, 1, False)), "10.0.0.3", 8003, 0.1)
-    pico = Entry("_internal:pico:version", "1", 1, True, False)
-    first.receive_datagram(delta("c", C, "c", C, pico), "10.0.0.3", 8003, 0.1)
+def introduce(first: Gossip, name: str) -> None:
+    """Let a node know ``name``, which answers, and is a Pico node."""
+    host, addr = HOSTS[name], f"{HOSTS[name]}:8003"
+    first.receive_datagram(digest(name, addr, DigestEntry(name, addr, 1, False)), host, 8003, 0.1)
+    pico = Entry(PICO_KEY, "1", 1, True, False)
+    first.receive_datagram(delta(name, addr, name, addr, pico), host, 8003, 0.1)
     drain(first)
 
 
-def silence(gossip: Gossip, start: float, end: float) -> list[Output]:
-    """Let time pass without an answer from anybody."""
+def pass_time(gossip: Gossip, start: float, end: float, *answering: str) -> list[Output]:
+    """Let time pass in which only the nodes in ``answering`` answer."""
     outputs = []
     at = start
     while at < end:
         gossip.tick(at)
         outputs += drain(gossip)
+        for name in answering:
+            data = writing.delta_head(name, f"{HOSTS[name]}:8003")
+            gossip.receive_datagram(data, HOSTS[name], 8003, at)
         at += 0.1
     return outputs

@@ -1,6 +1,6 @@
 import pytest
 
-from pico_core.gossip.address import format_address, is_literal, literal_address, plain_host, split_address
+from pico_core.gossip.address import is_literal, literal_address, plain_host, source_matches, split_address
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from pico_core.gossip.address import format_address, is_literal, literal_address
         ("", None),
     ],
 )
-def test_split(text, address):
+def test_split(text: str, address: tuple[str, int] | None) -> None:
     assert split_address(text) == address
 
 
@@ -38,16 +38,11 @@ def test_split(text, address):
         ("", None),
     ],
 )
-def test_split_with_a_default_port(text, address):
+def test_split_with_a_default_port(text: str, address: tuple[str, int] | None) -> None:
     assert split_address(text, 8003) == address
 
 
-def test_format():
-    assert format_address("10.0.0.1", 1) == "10.0.0.1:1"
-    assert format_address("::1", 1) == "[::1]:1"
-
-
-def test_literals():
+def test_literals() -> None:
     assert is_literal("10.0.0.1")
     assert is_literal("fe80::1%eth0")
     assert not is_literal("0.0.0.0")
@@ -57,7 +52,14 @@ def test_literals():
     assert literal_address("10.0.0.1:1") == ("10.0.0.1", 1)
 
 
-def test_plain_host():
+def test_plain_host() -> None:
     assert plain_host("FE80::1%eth0") == "fe80::1"
     assert plain_host("::ffff:192.0.2.1") == "192.0.2.1"
     assert plain_host("PICO") == "pico"
+
+
+def test_a_message_comes_from_the_address_it_gives_or_from_a_name() -> None:
+    assert source_matches("10.0.0.1:8003", "::ffff:10.0.0.1")
+    assert source_matches("pico-1:8003", "10.0.0.1")
+    assert not source_matches("10.0.0.2:8003", "10.0.0.1")
+    assert not source_matches("nothing", "10.0.0.1")

@@ -1,31 +1,32 @@
-"""Who is found silent, accused and dead, at which times. The interval is 100 ms: a ping every 0.2 s, 1 s, 2.8 s."""
+"""When nodes are pinged, reported and unreachable. The interval is 100 ms: every 0.2 s, after 1 s, after 2.8 s."""
 
 import pytest
 
 from pico_core.gossip.failure import (
-    LONE_FACTOR,
-    MAX_ACCUSED,
+    MAX_REPORTED,
+    UNCONFIRMED_FACTOR,
     FailureDetector,
-    pack_accusations,
-    unpack_accusations,
+    pack_report,
+    unpack_report,
 )
 
-NOBODY: dict[str, None] = {}
+Reporters = dict[str, None]
+NONE: Reporters = {}
 
 
 def detector() -> FailureDetector:
     return FailureDetector(0.1)
 
 
-def pings(failure: FailureDetector, now: float, peers: int = 5, voters: dict[str, None] = NOBODY) -> list[str]:
-    return failure.check(now, peers, voters).pings
+def pings(failure: FailureDetector, now: float, peers: int = 5, reporters: Reporters = NONE) -> list[str]:
+    return failure.check(now, peers, reporters).pings
 
 
-def verdicts(failure: FailureDetector, now: float, peers: int = 5, voters: dict[str, None] = NOBODY) -> list[str]:
-    return failure.check(now, peers, voters).verdicts
+def unreachable(failure: FailureDetector, now: float, peers: int = 5, reporters: Reporters = NONE) -> list[str]:
+    return failure.check(now, peers, reporters).unreachable
 
 
-def test_who_owes_an_answer_is_pinged_until_it_comes():
+def test_a_silent_node_is_pinged_until_it_answers() -> None:
     failure = detector()
     failure.probed("a", 10.0)
     failure.probed("a", 10.1)
@@ -40,17 +41,17 @@ def test_who_owes_an_answer_is_pinged_until_it_comes():
     assert failure.silent_s("a", 10.6) == 0.0
 
 
-def test_whom_others_accuse_is_pinged_at_once():
+def test_a_suspected_node_is_pinged_at_once_and_a_report_names_what_is_new() -> None:
     failure = detector()
-    assert failure.accusations("b", ("a", "c")) == ["a", "c"]
+    assert failure.reported("b", ("a", "c")) == ["a", "c"]
     failure.suspected("a", 10.0)
     failure.suspected("a", 10.1)
     assert pings(failure, 10.0) == ["a"]
-    assert failure.accusations("b", ("c", "d")) == ["d"]
-    assert failure.accusations("b", ()) == []
+    assert failure.reported("b", ("c", "d")) == ["d"]
+    assert failure.reported("b", ()) == []
 
 
-def test_the_longest_silent_is_accused_first():
+def test_the_longest_silent_is_reported_first() -> None:
     failure = detector()
     failure.probed("a", 10.5)
     failure.probed("b", 10.0)
@@ -59,84 +60,84 @@ def test_the_longest_silent_is_accused_first():
     assert failure.silent_for_long(11.6) == ["b", "a"]
 
 
-def test_a_verdict_takes_our_evidence_and_an_accuser():
+def test_unreachable_takes_our_evidence_and_a_report() -> None:
     failure = detector()
-    voters = {"b": None}
+    reporters = {"b": None}
     failure.probed("a", 10.0)
-    assert verdicts(failure, 12.9, voters=voters) == []
-    failure.accusations("b", ("a",))
-    assert verdicts(failure, 12.7, voters=voters) == []
-    assert verdicts(failure, 12.9, voters=voters) == ["a"]
+    assert unreachable(failure, 12.9, reporters=reporters) == []
+    failure.reported("b", ("a",))
+    assert unreachable(failure, 12.7, reporters=reporters) == []
+    assert unreachable(failure, 12.9, reporters=reporters) == ["a"]
     failure.forget("a")
-    assert verdicts(failure, 13.0, voters=voters) == []
+    assert unreachable(failure, 13.0, reporters=reporters) == []
 
 
-def test_an_accuser_that_is_gone_does_not_count():
+def test_the_report_of_a_node_that_is_not_active_does_not_count() -> None:
     failure = detector()
     failure.probed("a", 10.0)
-    failure.accusations("b", ("a",))
-    failure.accusations("c", ("a",))
+    failure.reported("b", ("a",))
+    failure.reported("c", ("a",))
     failure.forget("b")
-    assert verdicts(failure, 12.9, voters={"d": None}) == ["a"]
+    assert unreachable(failure, 12.9, reporters={"d": None}) == ["a"]
     failure.forget("c")
-    assert verdicts(failure, 12.9, voters={"d": None}) == []
+    assert unreachable(failure, 12.9, reporters={"d": None}) == []
 
 
-def test_where_nobody_else_could_accuse_our_evidence_is_enough():
+def test_where_no_other_node_could_report_our_evidence_is_enough() -> None:
     failure = detector()
     failure.probed("a", 10.0)
     failure.probed("b", 10.0)
-    assert verdicts(failure, 12.9, voters={"a": None}) == ["a", "b"]
-    assert verdicts(failure, 12.9, peers=2, voters={"a": None, "b": None}) == []
-    assert verdicts(failure, 12.9, voters={"a": None, "b": None}) == ["a", "b"]
+    assert unreachable(failure, 12.9, reporters={"a": None}) == ["a", "b"]
+    assert unreachable(failure, 12.9, peers=2, reporters={"a": None, "b": None}) == []
+    assert unreachable(failure, 12.9, reporters={"a": None, "b": None}) == ["a", "b"]
 
 
-def test_a_link_that_only_we_miss_is_given_more_time():
+def test_a_link_that_only_we_miss_is_given_more_time() -> None:
     failure = detector()
-    voters = {"b": None}
+    reporters = {"b": None}
     failure.probed("a", 10.0)
-    assert verdicts(failure, 10.0 + 2.8 * LONE_FACTOR - 0.1, voters=voters) == []
-    assert verdicts(failure, 10.0 + 2.8 * LONE_FACTOR + 0.1, voters=voters) == ["a"]
+    assert unreachable(failure, 10.0 + 2.8 * UNCONFIRMED_FACTOR - 0.1, reporters=reporters) == []
+    assert unreachable(failure, 10.0 + 2.8 * UNCONFIRMED_FACTOR + 0.1, reporters=reporters) == ["a"]
 
 
-def test_late_pings_are_rare():
+def test_late_pings_are_rare() -> None:
     failure = detector()
     failure.probed("a", 10.0)
-    voters = {"b": None}
-    times = [at / 4 for at in range(52, 64) if pings(failure, at / 4, voters=voters)]
+    reporters = {"b": None}
+    times = [at / 4 for at in range(52, 64) if pings(failure, at / 4, reporters=reporters)]
     assert times == [13.0, 14.0, 15.0]
 
 
-def test_when_nobody_answers_we_wait_longer():
+def test_when_no_node_answers_we_wait_longer() -> None:
     failure = detector()
     failure.probed("a", 10.0)
     failure.probed("b", 10.1)
-    assert verdicts(failure, 13.0, peers=2) == []
-    assert verdicts(failure, 15.8, peers=2) == ["a", "b"]
+    assert unreachable(failure, 13.0, peers=2) == []
+    assert unreachable(failure, 15.8, peers=2) == ["a", "b"]
 
 
-def test_the_only_peer_is_found_in_the_normal_time():
+def test_the_only_peer_is_found_in_the_normal_time() -> None:
     failure = detector()
     failure.probed("a", 10.0)
-    assert verdicts(failure, 12.9, peers=1) == ["a"]
+    assert unreachable(failure, 12.9, peers=1) == ["a"]
 
 
-def test_time_in_which_we_did_not_run_does_not_count():
+def test_time_in_which_we_did_not_run_does_not_count() -> None:
     failure = detector()
     failure.probed("a", 10.0)
     failure.stalled(5.0)
     assert failure.silent_s("a", 15.5) == pytest.approx(0.5)
-    assert verdicts(failure, 15.5) == []
-    assert verdicts(failure, 17.9) == ["a"]
+    assert unreachable(failure, 15.5) == []
+    assert unreachable(failure, 17.9) == ["a"]
 
 
-def test_accusations_as_text():
-    assert pack_accusations([]) == ""
-    assert pack_accusations(["a", "b"]) == "a\nb"
-    assert unpack_accusations("a\nb\n\na") == ("a", "b")
-    assert unpack_accusations("") == ()
+def test_reports_as_text() -> None:
+    assert pack_report([]) == ""
+    assert pack_report(["a", "b"]) == "a\nb"
+    assert unpack_report("a\nb\n\na") == ("a", "b")
+    assert unpack_report("") == ()
     many = [f"node-{number:03}" for number in range(100)]
-    assert unpack_accusations(pack_accusations(many)) == tuple(many[:MAX_ACCUSED])
-    assert unpack_accusations("\n".join(many)) == tuple(many[:MAX_ACCUSED])
+    assert unpack_report(pack_report(many)) == tuple(many[:MAX_REPORTED])
+    assert unpack_report("\n".join(many)) == tuple(many[:MAX_REPORTED])
     long = ["n" * 250, "m" * 250, "o" * 250]
-    assert unpack_accusations(pack_accusations(long)) == tuple(long[:2])
+    assert unpack_report(pack_report(long)) == tuple(long[:2])

@@ -1,7 +1,7 @@
 from pico_core.gossip.forwarding import ForwardHealth
 
 
-def test_failures_in_a_row_make_us_avoid_a_node_for_longer():
+def test_failures_in_a_row_make_us_avoid_a_node_for_longer() -> None:
     health = ForwardHealth()
     assert not health.is_avoided("a", 10.0)
     health.failed("a", 10.0)
@@ -16,7 +16,7 @@ def test_failures_in_a_row_make_us_avoid_a_node_for_longer():
     assert not health.is_avoided("a", 90.0)
 
 
-def test_a_success_or_its_end_clears_a_node():
+def test_a_success_or_its_end_clears_a_node() -> None:
     health = ForwardHealth()
     health.failed("a", 10.0)
     health.succeeded("a")

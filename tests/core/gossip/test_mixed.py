@@ -7,7 +7,7 @@ from tests.sim.gossip_sim import Cluster, Faults
 def mixed(seed: int, picos: int, references: int, faults: Faults) -> Cluster:
     cluster = Cluster(seed, faults)
     first = cluster.boot("pico-0", seeds=())
-    cluster.names["pico"] = (first.host,)
+    cluster.names.set("pico", [first.host])
     for number in range(1, picos):
         cluster.boot(f"pico-{number}")
     for number in range(references):
@@ -20,7 +20,7 @@ def known_by_references(cluster: Cluster, name: str) -> list[int]:
     return [engine.known[name][1].version if name in engine.known else -1 for engine in engines]
 
 
-def test_both_kinds_learn_of_each_other():
+def test_both_kinds_learn_of_each_other() -> None:
     cluster = mixed(1, 2, 3, Faults(loss=0.05))
     cluster.run_checked(3)
     for node in cluster.alive():
@@ -35,7 +35,7 @@ def test_both_kinds_learn_of_each_other():
     assert cluster.false_unreachable == []
 
 
-def test_a_dead_node_that_references_list_for_ever_stays_dead():
+def test_a_dead_node_that_references_continue_to_list_stays_dead() -> None:
     """The reference's most serious bug, seen from outside: its nodes go on listing the dead."""
     cluster = mixed(2, 3, 3, Faults(loss=0.05))
     cluster.run(3)
@@ -49,7 +49,7 @@ def test_a_dead_node_that_references_list_for_ever_stays_dead():
     assert cluster.false_unreachable == []
 
 
-def test_one_pico_among_references_trusts_its_own_evidence():
+def test_one_pico_among_references_trusts_its_own_evidence() -> None:
     cluster = mixed(3, 1, 4, Faults(loss=0.05))
     cluster.run(3)
     cluster.crash("piko-3")
@@ -59,7 +59,7 @@ def test_one_pico_among_references_trusts_its_own_evidence():
     assert cluster.false_unreachable == []
 
 
-def test_a_leave_reaches_references():
+def test_a_leave_reaches_references() -> None:
     cluster = mixed(4, 2, 3, Faults())
     cluster.run(2)
     cluster.leave("pico-1")

@@ -1,34 +1,39 @@
-"""Repair of what datagrams did not bring, in plays."""
+"""Repair over TCP of entries that datagrams did not bring, in plays."""
 
 from pico_core.boundary import SendDatagram
-from pico_core.gossip import wire
-from pico_core.gossip.events import NodeUpdated, StreamRequest
-from pico_core.gossip.wire import Delta, Digest, DigestEntry, Entry
+from pico_core.gossip.events import NodeUnreachable, NodeUpdated, StreamRequest
+from pico_core.gossip.keys import SILENT_KEY
+from pico_core.gossip.members import MAX_STATE_BYTES
+from pico_core.gossip.state import ENTRY_OVERHEAD_BYTES
+from pico_core.gossip.wire import writing
+from pico_core.gossip.wire.records import Delta, Digest, DigestEntry, Entry
 from tests.core.gossip.plays import (
     HOSTS,
     A,
     B,
     C,
+    answer_of,
     delta,
     digest,
     drain,
     engine,
     events,
-    exchange_of,
-    exchange_of_new,
-    introduce_third,
+    introduce,
+    join_request_of,
     joined,
+    pass_time,
+    request_of,
     sent,
-    silence,
+    status_of,
 )
 
 
-def test_an_entry_above_the_packet_comes_over_tcp():
+def test_an_entry_above_the_packet_comes_over_tcp() -> None:
     first, second = engine("a"), engine("b", "10.0.0.1")
-    first.start(0.0)
-    second.start(0.0)
-    request = exchange_of(drain(second))
-    second.exchange_received(request.number, first.accept_stream("10.0.0.2").receive(request.data, 0.0), 0.0)
+    first.start(A, 0.0)
+    second.start(B, 0.0)
+    request = request_of(drain(second))
+    second.stream_received(request.number, answer_of(first, "10.0.0.2", request.data, 0.0), 0.0)
     drain(first), drain(second)
     first.set_local("k" * 500, "v" * 1000, 0.1)
     at, told, syncs = 0.15, [], []
@@ -48,34 +53,34 @@ def test_an_entry_above_the_packet_comes_over_tcp():
     (sync,) = syncs
     assert sync.host == "10.0.0.1"
     assert told == []
-    assert second.exchange_received(sync.number, first.accept_stream("10.0.0.2").receive(sync.data, 2.5), 2.5)
+    assert second.stream_received(sync.number, answer_of(first, "10.0.0.2", sync.data, 2.5), 2.5)
     assert drain(second) == [NodeUpdated("a", "k" * 500, "v" * 1000)]
     assert second.counters.syncs == 1
 
 
-def test_a_repair_needs_somebody_who_lives():
+def test_a_repair_needs_a_node_that_lives() -> None:
     first, _ = joined()
-    introduce_third(first)
-    first.receive_datagram(digest("b", B, DigestEntry("c", C, 50, False)), "10.0.0.2", 8003, 0.3)
-    first._members.unreachable(first._members.nodes["b"], "for this test", 0.4)
-    first._failure.forget("b")
-    for tenth in range(4, 30):
-        first.tick(tenth / 10)
-        first.receive_datagram(wire.delta_head("c", C), "10.0.0.3", 8003, tenth / 10)
-    assert not [each for each in drain(first) if isinstance(each, StreamRequest)]
-    assert first._knowledge.behind == {}
+    introduce(first, "c")
+    reports = Entry(SILENT_KEY, "b", 2, True, False)
+    first.receive_datagram(delta("c", C, "c", C, reports), "10.0.0.3", 8003, 0.2)
+    pass_time(first, 0.2, 2.5, "c")
+    first.receive_datagram(digest("b", B, DigestEntry("c", C, 50, False)), "10.0.0.2", 8003, 2.5)
+    drain(first)
+    outputs = pass_time(first, 2.5, 6.0, "c")
+    assert events(outputs) == [NodeUnreachable("b", "does not answer")]
+    assert not [each for each in outputs if isinstance(each, StreamRequest)]
 
 
-def test_an_answer_from_elsewhere_makes_no_member():
+def test_an_answer_from_elsewhere_adds_no_node() -> None:
     gossip = engine("a", "10.0.0.2")
-    gossip.start(0.0)
-    request = exchange_of(drain(gossip))
-    assert gossip.exchange_received(request.number, wire.join_reply("b", "10.0.0.77:8003", []), 0.1)
-    assert gossip.status("b") is None
+    gossip.start(A, 0.0)
+    request = request_of(drain(gossip))
+    assert gossip.stream_received(request.number, writing.join_reply("b", "10.0.0.77:8003", []), 0.1)
+    assert status_of(gossip, "b") is None
     assert gossip.seeds.has_answer
 
 
-def test_repairs_that_bring_nothing_become_rare():
+def test_repairs_that_bring_nothing_become_rare() -> None:
     first, _ = joined()
     syncs = []
     for tenth in range(2, 600):
@@ -85,30 +90,35 @@ def test_repairs_that_bring_nothing_become_rare():
         for each in drain(first):
             if isinstance(each, StreamRequest):
                 syncs.append(at)
-                first.exchange_failed(each.number, at)
+                first.stream_failed(each.number, at)
     assert 3 <= len(syncs) <= 7
     assert syncs[-1] - syncs[-2] > 10
 
 
-def test_being_far_behind_is_repaired_at_once():
+def test_being_far_behind_is_repaired_at_once() -> None:
     first, _ = joined()
     listed = [DigestEntry(f"n{n}", f"10.1.0.{n}:80", 9, False) for n in range(1, 40)]
     first.receive_datagram(digest("b", B, *listed), "10.0.0.2", 8003, 0.2)
     first.tick(0.2)
-    assert exchange_of(drain(first)).host == "10.0.0.2"
+    assert request_of(drain(first)).host == "10.0.0.2"
     first.tick(0.3)
     assert not [each for each in drain(first) if isinstance(each, StreamRequest)]
 
 
-def test_who_shows_more_than_it_can_give_is_dropped_with_its_claims():
+def test_the_entries_of_a_dead_node_are_not_fetched() -> None:
     first, _ = joined()
-    first.receive_datagram(digest("b", B, DigestEntry("b", B, 50, False)), "10.0.0.2", 8003, 0.1)
-    assert "b" in first._knowledge.behind
-    silence(first, 0.2, 4.0)
-    assert first._knowledge.behind == {}
+    introduce(first, "c")
+    reports = Entry(SILENT_KEY, "b", 2, True, False)
+    first.receive_datagram(delta("c", C, "c", C, reports), "10.0.0.3", 8003, 0.2)
+    pass_time(first, 0.2, 2.5, "c")
+    first.receive_datagram(digest("c", C, DigestEntry("b", B, 50, False)), "10.0.0.3", 8003, 2.5)
+    drain(first)
+    outputs = pass_time(first, 2.5, 6.0, "c")
+    assert events(outputs) == [NodeUnreachable("b", "does not answer")]
+    assert not [each for each in outputs if isinstance(each, StreamRequest)]
 
 
-def test_what_a_digest_showed_beyond_ours_is_asked_for_once():
+def test_what_a_digest_showed_beyond_ours_is_asked_for_once() -> None:
     first, _ = joined()
     first.tick(0.2)
     drain(first)
@@ -121,7 +131,7 @@ def test_what_a_digest_showed_beyond_ours_is_asked_for_once():
     assert sent(drain(first)) == [Delta("a", A, [])]
 
 
-def test_asking_is_bounded_by_the_packet():
+def test_asking_is_bounded_by_the_packet() -> None:
     first, _ = joined()
     first.tick(0.2)
     drain(first)
@@ -130,25 +140,30 @@ def test_asking_is_bounded_by_the_packet():
     assert all(len(each.data) <= 1400 for each in drain(first) if isinstance(each, SendDatagram))
 
 
-def test_memory_for_the_states_of_others_is_bounded():
-    first, _ = joined()
-    first._members._budget.limit_bytes = first._members._budget.used_bytes + 500
-    for version in range(3, 6):
-        entry = Entry(f"k{version}", "v", version, False, False)
-        first.receive_datagram(delta("b", B, "b", B, entry, after=version - 1), "10.0.0.2", 8003, 0.2)
-    assert first.counters.entries_refused == 1
-    assert first.counters.gaps_refused == 1
-    assert events(drain(first)) == [NodeUpdated("b", "k3", "v")]
-
-
-def test_a_join_reply_is_bounded():
+def test_memory_for_the_states_of_others_is_bounded() -> None:
     gossip = engine("a")
-    gossip.start(0.0)
-    gossip._members._budget.limit_bytes = 1 << 40
+    gossip.start(A, 0.0)
+    entries = [Entry(f"{version:0500}", "v" * 1000, version, False, False) for version in range(1, 19_001)]
+    packed = b"".join(map(writing.pack_entry, entries))
+    for number in range(4):
+        name, addr = f"n{number}", f"10.1.0.{number}:80"
+        gossip.receive_datagram(digest(name, addr), f"10.1.0.{number}", 80, 0.0)
+        head = writing.delta_head(name, addr) + writing.delta_node(name, addr, len(entries), None)
+        gossip.receive_datagram(head + packed, f"10.1.0.{number}", 80, 0.0)
+    rows = gossip.snapshot(0.0)
+    assert [row.entries for row in rows] == [2, 19_000, 19_000, 19_000, 17_565]
+    assert sum(row.entries for row in rows[1:]) == MAX_STATE_BYTES // (500 + 1000 + ENTRY_OVERHEAD_BYTES)
+    assert rows[4].version == 17_565
+    assert gossip.counters.entries_refused == 1
+
+
+def test_a_join_reply_is_bounded() -> None:
+    gossip = engine("a")
+    gossip.start(A, 0.0)
+    entries = [Entry(f"{key}" * 100, "v" * 1000, key, False, False) for key in range(1, 400)]
     for number in range(40):
         addr = f"10.1.0.{number}:80"
         gossip.receive_datagram(digest(f"n{number}", addr), f"10.1.0.{number}", 80, 0.0)
-        entries = [Entry(f"{key}" * 100, "v" * 1000, key, False, False) for key in range(1, 400)]
-        gossip._members.nodes[f"n{number}"].state.apply(entries)
-    reply = gossip.accept_stream("10.0.0.3").receive(exchange_of_new("c", C).data, 0.1)
+        gossip.receive_datagram(delta(f"n{number}", addr, f"n{number}", addr, *entries), f"10.1.0.{number}", 80, 0.0)
+    reply = answer_of(gossip, "10.0.0.3", join_request_of("c", C).data, 0.1)
     assert (8 << 20) < len(reply) <= (16 << 20)

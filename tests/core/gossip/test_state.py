@@ -1,30 +1,30 @@
 import pytest
 
 from pico_core.errors import LocalProtocolError
+from pico_core.gossip.keys import COMPACT_KEY
 from pico_core.gossip.state import (
-    COMPACT_KEY,
     MAX_TOMBSTONES,
     Budget,
     LocalState,
     NodeState,
     entry_bytes,
 )
-from pico_core.gossip.wire import Entry
+from pico_core.gossip.wire.records import Entry
 
 
 def local() -> LocalState:
     return LocalState(Budget(1 << 20))
 
 
-def remote(limit_bytes: int = 1 << 20) -> NodeState:
-    return NodeState(Budget(limit_bytes))
+def remote() -> NodeState:
+    return NodeState(Budget(1 << 20))
 
 
 def entry(key: str, version: int, value: str = "v", *, deleted: bool = False, internal: bool = False) -> Entry:
     return Entry(key, value, version, internal, deleted)
 
 
-def test_every_write_raises_the_version_and_an_equal_value_writes_nothing():
+def test_every_write_raises_the_version_and_an_equal_value_writes_nothing() -> None:
     state = local()
     assert state.set("a", "1")
     assert state.set("b", "1", internal=True)
@@ -36,7 +36,7 @@ def test_every_write_raises_the_version_and_an_equal_value_writes_nothing():
     assert state.after(3) == []
 
 
-def test_a_deletion_leaves_a_tombstone():
+def test_a_deletion_leaves_a_tombstone() -> None:
     state = local()
     state.set("a", "1")
     assert state.delete("a")
@@ -48,7 +48,7 @@ def test_a_deletion_leaves_a_tombstone():
     assert state.value("a") == "1"
 
 
-def test_compaction_writes_the_living_anew_and_voids_the_rest():
+def test_compaction_writes_live_entries_anew_and_voids_the_rest() -> None:
     owner, peer = local(), remote()
     owner.set("proxy_addr", "x")
     owner.set("gone", "x")
@@ -65,16 +65,16 @@ def test_compaction_writes_the_living_anew_and_voids_the_rest():
     assert peer.entries == owner.entries
     assert [each.key for each in changes if each.deleted] == ["gone"]
     again = owner.version
-    owner.outlive(again)
+    owner.supersede(again)
     assert [each.key for each in owner.after(again)] == ["proxy_addr", COMPACT_KEY]
 
 
-def test_a_cut_compaction_is_completed_later():
+def test_a_cut_compaction_is_completed_later() -> None:
     owner, peer = local(), remote()
     owner.set("a", "1")
     owner.set("b", "1")
     peer.apply(owner.after(0))
-    owner.outlive(50)
+    owner.supersede(50)
     first, *rest = owner.after(0)
     peer.apply([first])
     assert peer.value("a") == peer.value("b") == "1"
@@ -82,15 +82,15 @@ def test_a_cut_compaction_is_completed_later():
     assert peer.entries == owner.entries
 
 
-def test_outliving_a_former_process():
+def test_superseding_a_former_process() -> None:
     state = local()
     state.set("a", "1")
-    state.outlive(70)
+    state.supersede(70)
     assert [each.version for each in state.after(0)] == [71, 72]
     assert state.value(COMPACT_KEY) == "70"
 
 
-def test_bounds_of_own_writes():
+def test_bounds_of_own_writes() -> None:
     state = LocalState(Budget(1000))
     with pytest.raises(LocalProtocolError, match="too long"):
         state.set("k" * 513, "")
@@ -104,7 +104,7 @@ def test_bounds_of_own_writes():
     assert state.value("c") is None
 
 
-def test_old_and_repeated_entries_change_nothing():
+def test_old_and_repeated_entries_change_nothing() -> None:
     peer = remote()
     assert peer.apply([entry("a", 1), entry("b", 3)]) == [entry("a", 1), entry("b", 3)]
     assert peer.apply([entry("a", 2, "late"), entry("b", 3)]) == []
@@ -112,16 +112,17 @@ def test_old_and_repeated_entries_change_nothing():
     assert peer.version == 3
 
 
-def test_memory_is_bounded_without_a_gap():
-    peer = remote(2 * entry_bytes(entry("a", 1)))
+def test_memory_is_bounded_without_a_gap() -> None:
+    budget = Budget(2 * entry_bytes(entry("a", 1)))
+    peer = NodeState(budget)
     assert peer.apply([entry("a", 1), entry("b", 2), entry("c", 3), entry("a", 4)]) == [entry("a", 1), entry("b", 2)]
     assert peer.version == 2
     assert peer.apply([entry("a", 4, "w")]) == [entry("a", 4, "w")]
     peer.release()
-    assert peer._budget.used_bytes == 0
+    assert budget.used_bytes == 0
 
 
-def test_entries_are_bounded_in_number():
+def test_entries_are_bounded_in_number() -> None:
     budget = Budget(1 << 30)
     peer = NodeState(budget)
     changes = peer.apply(entry(str(number), number) for number in range(1, 20_010))
@@ -129,7 +130,7 @@ def test_entries_are_bounded_in_number():
     assert peer.version == 20_000
 
 
-def test_where_entries_may_follow_on():
+def test_where_entries_may_follow_on() -> None:
     peer = remote()
     assert peer.follows([], None)
     assert peer.follows([entry("a", 1)], None)
@@ -144,20 +145,21 @@ def test_where_entries_may_follow_on():
 
 
 @pytest.mark.parametrize("value", ["", "x", "-1", "\u0663", "9" * 21])
-def test_a_compact_entry_that_says_nothing(value):
+def test_a_compact_entry_that_says_nothing(value: str) -> None:
     peer = remote()
     peer.apply([entry("a", 1), entry(COMPACT_KEY, 2, value, internal=True)])
     assert peer.value("a") == "v"
 
 
-def test_only_an_internal_entry_compacts():
+def test_only_an_internal_entry_compacts() -> None:
     peer = remote()
     peer.apply([entry("a", 1), entry(COMPACT_KEY, 2, "1")])
     assert peer.value("a") == "v"
 
 
-def test_a_compact_entry_may_void_itself():
-    peer = remote()
+def test_a_compact_entry_may_void_itself() -> None:
+    budget = Budget(1 << 20)
+    peer = NodeState(budget)
     peer.apply([entry("a", 1), entry(COMPACT_KEY, 2, "99", internal=True)])
     assert peer.entries == {}
-    assert peer._budget.used_bytes == 0
+    assert budget.used_bytes == 0

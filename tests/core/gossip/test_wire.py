@@ -1,10 +1,13 @@
-"""The codec: golden bytes, captures of Piko, what readers must tolerate, and what they must refuse."""
+"""The wire: golden bytes, captures of Piko, variants that readers must accept, and bytes that they must refuse."""
 
 import msgspec
 import pytest
 
-from pico_core.gossip import wire
-from pico_core.gossip.wire import (
+from pico_core.gossip.wire import writing
+from pico_core.gossip.wire.reading import StreamReader, decode_datagram
+from pico_core.gossip.wire.records import (
+    JOIN,
+    LEAVE,
     Delta,
     Digest,
     DigestEntry,
@@ -14,11 +17,10 @@ from pico_core.gossip.wire import (
     JoinReply,
     Leave,
     NodeDelta,
-    StreamReader,
-    Walker,
     WireError,
-    decode_datagram,
 )
+from pico_core.gossip.wire.walker import Walker
+from tests.core.gossip.plays import delta_of, digest_of
 
 GOLDEN_DIGEST = bytes.fromhex(
     "010083a76e6f64655f6964a26e31a461646472ad31302e302e302e313a38303033a772657175657374c384a26964a26e31a461646472ad3130"
@@ -55,45 +57,45 @@ def packed(*values: object) -> bytes:
     return b"".join(map(msgspec.msgpack.encode, values))
 
 
-def test_golden_digest():
-    data = wire.digest_head("n1", ADDR, request=True)
-    data += wire.digest_entry("n1", ADDR, 3, left=False)
-    data += wire.digest_entry("n2", "10.0.0.2:8003", 300, left=True)
+def test_golden_digest() -> None:
+    data = writing.digest_head("n1", ADDR, request=True)
+    data += writing.digest_entry("n1", ADDR, 3, left=False)
+    data += writing.digest_entry("n2", "10.0.0.2:8003", 300, left=True)
     assert data == GOLDEN_DIGEST
     assert decode_datagram(data) == Digest(
         "n1", ADDR, True, [DigestEntry("n1", ADDR, 3, False), DigestEntry("n2", "10.0.0.2:8003", 300, True)]
     )
 
 
-def test_golden_delta():
-    data = wire.delta_head("n1", ADDR) + wire.delta_node("n1", ADDR, 3, None)
-    data += b"".join(map(wire.pack_entry, ENTRIES))
+def test_golden_delta() -> None:
+    data = writing.delta_head("n1", ADDR) + writing.delta_node("n1", ADDR, 3, None)
+    data += b"".join(map(writing.pack_entry, ENTRIES))
     assert data == GOLDEN_DELTA
     assert decode_datagram(data) == Delta("n1", ADDR, [NodeDelta("n1", ADDR, ENTRIES)])
-    assert wire.delta_head("n1", ADDR) == GOLDEN_EMPTY
+    assert writing.delta_head("n1", ADDR) == GOLDEN_EMPTY
     assert decode_datagram(GOLDEN_EMPTY) == Delta("n1", ADDR, [])
 
 
-def test_an_empty_digest_of_42_bytes():
-    data = wire.digest_head("n1", ADDR, request=True)
+def test_an_empty_digest_of_42_bytes() -> None:
+    data = writing.digest_head("n1", ADDR, request=True)
     assert len(data) == 42
     assert decode_datagram(data) == Digest("n1", ADDR, True, [])
 
 
-def test_captures_of_the_reference():
+def test_captures_of_the_reference() -> None:
     a, b = "127.0.0.1:8003", "127.0.0.1:8013"
-    data = wire.digest_head("node-a", a, request=True)
-    data += wire.digest_entry("node-a", a, 2, left=False) + wire.digest_entry("node-b", b, 2, left=False)
+    data = writing.digest_head("node-a", a, request=True)
+    data += writing.digest_entry("node-a", a, 2, left=False) + writing.digest_entry("node-b", b, 2, left=False)
     assert data == CAPTURED_DIGEST
-    data = wire.delta_head("node-b", b) + wire.delta_node("node-b", b, 1, None)
-    data += wire.pack_entry(Entry("endpoint:my-endpoint", "1", 3, False, False))
+    data = writing.delta_head("node-b", b) + writing.delta_node("node-b", b, 1, None)
+    data += writing.pack_entry(Entry("endpoint:my-endpoint", "1", 3, False, False))
     assert data == CAPTURED_DELTA
-    assert decode_datagram(CAPTURED_DIGEST).entries[1].id == "node-b"
-    assert decode_datagram(CAPTURED_DELTA).nodes[0].entries[0].value == "1"
+    assert digest_of(decode_datagram(CAPTURED_DIGEST)).entries[1].id == "node-b"
+    assert delta_of(decode_datagram(CAPTURED_DELTA)).nodes[0].entries[0].value == "1"
 
 
-def test_where_the_entries_follow_on():
-    data = wire.delta_head("n1", ADDR) + wire.delta_node("n2", ADDR, 1, 300) + wire.pack_entry(ENTRIES[0])
+def test_where_the_entries_follow_on() -> None:
+    data = writing.delta_head("n1", ADDR) + writing.delta_node("n2", ADDR, 1, 300) + writing.pack_entry(ENTRIES[0])
     assert decode_datagram(data) == Delta("n1", ADDR, [NodeDelta("n2", ADDR, [ENTRIES[0]], 300)])
 
 
@@ -111,28 +113,28 @@ def test_where_the_entries_follow_on():
         (2**32, "cf0000000100000000"),
     ],
 )
-def test_numbers_take_the_shortest_unsigned_form(number, data):
-    assert wire.pack_unsigned(number).hex() == data
+def test_numbers_take_the_shortest_unsigned_form(number: int, data: str) -> None:
+    assert writing.pack_unsigned(number).hex() == data
 
 
-def test_text_never_uses_str8():
-    assert wire.pack_text("a" * 31)[0] == 0xBF
-    assert wire.pack_text("a" * 32)[:3] == b"\xda\x00\x20"
-    assert wire.pack_text("a" * 65536)[:5] == b"\xdb\x00\x01\x00\x00"
+def test_text_never_uses_str8() -> None:
+    assert writing.pack_text("a" * 31)[0] == 0xBF
+    assert writing.pack_text("a" * 32)[:3] == b"\xda\x00\x20"
+    assert writing.pack_text("a" * 65536)[:5] == b"\xdb\x00\x01\x00\x00"
 
 
-def test_counts_as_go_writes_them():
+def test_counts_as_go_writes_them() -> None:
     """Above 127 a signed number of 16 bits, above 32767 one of 32."""
-    heads = [wire.delta_node("n", "a", count, None)[-3:].hex() for count in (127, 128, 32767)]
+    heads = [writing.delta_node("n", "a", count, None)[-3:].hex() for count in (127, 128, 32767)]
     assert heads == ["65737f", "d10080", "d17fff"]
-    assert wire.delta_node("n", "a", 32768, None)[-5:].hex() == "d200008000"
+    assert writing.delta_node("n", "a", 32768, None)[-5:].hex() == "d200008000"
 
 
-def test_a_datagram_may_be_cut_anywhere():
-    whole = decode_datagram(GOLDEN_DELTA)
+def test_a_datagram_may_be_cut_anywhere() -> None:
+    whole = delta_of(decode_datagram(GOLDEN_DELTA))
     for length in range(len(GOLDEN_DELTA)):
         try:
-            cut = decode_datagram(GOLDEN_DELTA[:length])
+            cut = delta_of(decode_datagram(GOLDEN_DELTA[:length]))
         except WireError:
             assert length < len(GOLDEN_EMPTY)
             continue
@@ -140,19 +142,19 @@ def test_a_datagram_may_be_cut_anywhere():
             assert node.entries == whole.nodes[0].entries[: len(node.entries)]
 
 
-def test_any_key_order_unknown_and_missing_keys_any_width_and_str8():
+def test_any_key_order_unknown_and_missing_keys_any_width_and_str8() -> None:
     entry = {"left": True, "extra": {"nested": [1, None, 2.5, b"bin"]}, "version": 7, "id": "n" * 40}
     data = b"\x01\x00" + packed({"request": False, "addr": ADDR, "node_id": "n1"}, entry, {"addr": "no id"})
     assert decode_datagram(data) == Digest("n1", ADDR, False, [DigestEntry("n" * 40, "", 7, True)])
     wide = GOLDEN_DIGEST.replace(b"version\x03", b"version\xcf\0\0\0\0\0\0\0\x03")
-    assert decode_datagram(wide).entries[0].version == 3
+    assert digest_of(decode_datagram(wide)).entries[0].version == 3
     signed = GOLDEN_DELTA.replace(b"entries\x03", b"entries\xd1\x00\x03")
     assert decode_datagram(signed) == decode_datagram(GOLDEN_DELTA)
 
 
-def test_names_of_keys_inside_texts_do_not_confuse_the_reader():
-    data = wire.digest_head("n1", ADDR, request=True) + wire.digest_entry("\u00a2id", "a:1", 1, left=False)
-    assert decode_datagram(data).entries == [DigestEntry("\u00a2id", "a:1", 1, False)]
+def test_names_of_keys_inside_texts_do_not_confuse_the_reader() -> None:
+    data = writing.digest_head("n1", ADDR, request=True) + writing.digest_entry("\u00a2id", "a:1", 1, left=False)
+    assert digest_of(decode_datagram(data)).entries == [DigestEntry("\u00a2id", "a:1", 1, False)]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +183,7 @@ def test_names_of_keys_inside_texts_do_not_confuse_the_reader():
         b"\x01\x00\xdf\xff\xff\xff\xff\xa1",
     ],
 )
-def test_what_is_no_gossip_is_refused(data):
+def test_bytes_that_are_not_gossip_are_refused(data: bytes) -> None:
     with pytest.raises(WireError):
         decode_datagram(data)
 
@@ -197,7 +199,7 @@ def test_what_is_no_gossip_is_refused(data):
         msgspec.msgpack.Ext(1, b"a" * 300), msgspec.msgpack.Ext(1, b"a" * 70000),
     ],
 )  # fmt: skip
-def test_the_walker_finds_the_end_of_every_type(value):
+def test_the_walker_finds_the_end_of_every_type(value: object) -> None:
     one = msgspec.msgpack.encode(value)
     walker = Walker(0)
     walker.walk(one + one + b"\x93", 9)
@@ -210,7 +212,7 @@ def test_the_walker_finds_the_end_of_every_type(value):
         assert walker.whole == 1
 
 
-def test_single_precision_floats_too():
+def test_single_precision_floats_too() -> None:
     walker = Walker(0)
     walker.walk(b"\xca\x00\x00\x00\x00\x01", 9)
     assert walker.whole == 2
@@ -224,37 +226,36 @@ def read(data: bytes, step: int, *, is_request: bool = True, max_bytes: int = 1 
     return reader
 
 
-STATE = wire.pack_state("n1", ADDR, [wire.pack_entry(each) for each in ENTRIES])
+STATE = writing.pack_state("n1", ADDR, [writing.pack_entry(each) for each in ENTRIES])
 
 
 @pytest.mark.parametrize("step", [1, 7, 10000])
-def test_streams_come_in_pieces(step):
-    join = wire.join_request("n1", ADDR, STATE, [wire.digest_entry("n1", ADDR, 3, left=False)])
+def test_streams_come_in_pieces(step: int) -> None:
+    join = writing.join_request("n1", ADDR, STATE, [writing.digest_entry("n1", ADDR, 3, left=False)])
     state = FullState("n1", ADDR, ENTRIES)
     assert read(join, step).request() == Join("n1", ADDR, [state], [DigestEntry("n1", ADDR, 3, False)])
-    leave = wire.leave_request("n1", ADDR, STATE)
+    leave = writing.leave_request("n1", ADDR, STATE)
     assert read(leave, step).request() == Leave("n1", ADDR, [state])
-    reply = wire.join_reply("n2", ADDR, [STATE] * 20)
+    reply = writing.join_reply("n2", ADDR, [STATE] * 20)
     assert read(reply, step, is_request=False).join_reply() == JoinReply("n2", ADDR, [state] * 20)
 
 
-def test_the_reply_to_a_leave_is_one_value():
+def test_the_reply_to_a_leave_is_one_value() -> None:
     reader = StreamReader(is_request=False, max_bytes=100)
-    assert reader.receive(wire.leave_reply("n2", ADDR), 1)
-    assert reader.sender() == "n2"
+    assert reader.receive(writing.leave_reply("n2", ADDR), 1)
 
 
-def test_nil_is_an_empty_list():
+def test_nil_is_an_empty_list() -> None:
     head = {"node_id": "n1", "addr": ADDR}
-    data = wire.JOIN + packed(head, None, None)
+    data = JOIN + packed(head, None, None)
     assert read(data, 5).request() == Join("n1", ADDR, [], [])
     data = packed(head, [{"id": "n2", "addr": ADDR, "entries": None}])
     assert read(data, 5, is_request=False).join_reply().states == [FullState("n2", ADDR, None)]
-    assert read(wire.LEAVE + packed(head, None), 5).request() == Leave("n1", ADDR, [])
+    assert read(LEAVE + packed(head, None), 5).request() == Leave("n1", ADDR, [])
 
 
-def test_many_states_in_one_stream():
-    data = wire.join_reply("n2", ADDR, [wire.pack_state(f"n{n}", ADDR, []) for n in range(70000)])
+def test_many_states_in_one_stream() -> None:
+    data = writing.join_reply("n2", ADDR, [writing.pack_state(f"n{n}", ADDR, []) for n in range(70000)])
     assert len(read(data, len(data), is_request=False, max_bytes=1 << 22).join_reply().states) == 70000
 
 
@@ -262,19 +263,19 @@ def test_many_states_in_one_stream():
     "data",
     [
         b"\x07\x00",
-        wire.JOIN + packed({}, [], []),
-        wire.JOIN + packed({"node_id": "n"}, 1, 2),
-        wire.LEAVE + packed({"node_id": "n"}, "x"),
-        wire.JOIN + b"\xc1",
+        JOIN + packed({}, [], []),
+        JOIN + packed({"node_id": "n"}, 1, 2),
+        LEAVE + packed({"node_id": "n"}, "x"),
+        JOIN + b"\xc1",
     ],
 )
-def test_streams_that_are_no_gossip(data):
+def test_streams_that_are_not_gossip(data: bytes) -> None:
     with pytest.raises(WireError):
         read(data, len(data)).request()
 
 
-def test_streams_are_bounded():
+def test_streams_are_bounded() -> None:
     reader = StreamReader(is_request=True, max_bytes=100)
-    assert not reader.receive(wire.JOIN + b"\xdd\xff\xff\xff\xff")
+    assert not reader.receive(JOIN + b"\xdd\xff\xff\xff\xff")
     with pytest.raises(WireError, match="longer"):
         reader.receive(b"\x00" * 100)

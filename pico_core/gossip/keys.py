@@ -1,0 +1,14 @@
+"""The keys of a node's state that mean something to gossip itself. Peers see their text."""
+
+ENDPOINT_PREFIX = "endpoint:"
+"""An endpoint ID follows; the value is the number of listeners of that endpoint."""
+
+LEFT_KEY = "_internal:left"
+COMPACT_KEY = "_internal:compact"
+"""Piko has these two as well; see ``state`` for compaction."""
+
+PICO_KEY = "_internal:pico:version"
+"""Present on nodes that understand the additions of Pico: the two keys below, and ``after`` in deltas."""
+DRAINING_KEY = "_internal:pico:draining"
+SILENT_KEY = "_internal:pico:silent"
+"""The IDs of the nodes that the owner reports as silent, one a line."""

@@ -1,0 +1,91 @@
+"""The datagrams that we send: digests that begin a round, pings, and deltas."""
+
+from collections.abc import Callable
+
+from pico_core.boundary import SendDatagram
+from pico_core.gossip.counters import Counters
+from pico_core.gossip.events import LISTENER, Output
+from pico_core.gossip.failure import FailureDetector
+from pico_core.gossip.member import Member
+from pico_core.gossip.members import Members
+from pico_core.gossip.wire import writing
+
+
+class DatagramSender:
+    """Builds and emits datagrams of at most ``max_packet_bytes``. Call ``start`` before anything else.
+
+    ``digest_room_bytes`` is the room for entries in a digest of ours.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        failure: FailureDetector,
+        counters: Counters,
+        emit: Callable[[Output], None],
+        max_packet_bytes: int,
+    ) -> None:
+        self.max_packet_bytes = max_packet_bytes
+        self.digest_room_bytes = 0
+        self._local = members.local
+        self._listing = members.listing
+        self._failure = failure
+        self._counters = counters
+        self._emit = emit
+
+    def start(self) -> None:
+        """Begin, now that our own address is known."""
+        self.digest_room_bytes = self.max_packet_bytes - len(self._local.request_head)
+
+    def send(self, data: bytes, host: str, port: int) -> None:
+        """Send a datagram."""
+        self._counters.packet_bytes_outbound += len(data)
+        self._emit(SendDatagram(LISTENER, data, host, port))
+
+    def begin_round(self, member: Member, now: float) -> None:
+        """Send our digest to a node, which must answer."""
+        body, count = self.digest_body([], self.digest_room_bytes)
+        self._counters.digest_entries_outbound += count
+        self._failure.probed(member.id, now)
+        member.awaiting_answer = member.round_open = True
+        self.send(self._local.request_head + body, member.host, member.port)
+
+    def ping(self, node_id: str, addr: str, version: int, host: str, port: int) -> None:
+        """Send a short digest that must be answered. It lists the other node only, by which it is known as a ping."""
+        entry = writing.digest_entry(node_id, addr, version, left=False)
+        self.send(self._local.request_head + entry, host, port)
+
+    def digest_body(self, first: list[Member], room_bytes: int) -> tuple[bytes, int]:
+        """Return the packed entries of a digest, and their number: all if they fit, else ``first`` and others."""
+        body = self._listing.whole(self.digest_room_bytes)
+        if body is not None and len(body) <= room_bytes:
+            return body, len(self._listing.nodes)
+        return self._listing.partial(first, room_bytes)
+
+    def delta(self, lacked: list[tuple[Member, int]], budget_bytes: int, to: Member | None) -> bytes:
+        """Return a delta with the entries above each version in ``lacked``, as many as fit.
+
+        Each node's entries are in the order of their versions, so that a delta may end after any of them.
+        """
+        pieces = [self._local.empty_delta]
+        room_bytes = budget_bytes - len(pieces[0])
+        for member, version in lacked:
+            entries = member.state.after(version)
+            after = version if to is not None and to.is_pico else None
+            head = writing.delta_node(member.id, member.addr, len(entries), after)
+            used_bytes = len(head)
+            packed = []
+            for entry in entries:
+                piece = writing.pack_entry(entry)
+                if used_bytes + len(piece) > room_bytes:
+                    break
+                used_bytes += len(piece)
+                packed.append(piece)
+            if packed:
+                room_bytes -= used_bytes
+                pieces.append(head)
+                pieces += packed
+                self._counters.delta_entries_outbound += len(packed)
+                if len(packed) < len(entries):
+                    break
+        return b"".join(pieces)

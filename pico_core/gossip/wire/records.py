@@ -1,0 +1,108 @@
+"""The messages of the gossip wire as records, their type bytes, and the bounds of what they hold."""
+
+from typing import Annotated
+
+import msgspec
+
+from pico_core.errors import RemoteProtocolError
+
+DIGEST = b"\x01\x00"
+DELTA = b"\x02\x00"
+JOIN = b"\x03\x00"
+LEAVE = b"\x04\x00"
+
+MAX_ID_CHARACTERS = 255
+MAX_ADDR_CHARACTERS = 255
+MAX_KEY_CHARACTERS = 512
+"""An endpoint ID has at most 255 characters; with its prefix it stays well below."""
+MAX_VALUE_CHARACTERS = 1024
+MAX_VERSION = 1 << 62
+"""Versions count the writes of one process, which never come near."""
+
+Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)]
+Addr = Annotated[str, msgspec.Meta(max_length=MAX_ADDR_CHARACTERS)]
+Key = Annotated[str, msgspec.Meta(max_length=MAX_KEY_CHARACTERS)]
+Value = Annotated[str, msgspec.Meta(max_length=MAX_VALUE_CHARACTERS)]
+Version = Annotated[int, msgspec.Meta(ge=0, le=MAX_VERSION)]
+
+
+class WireError(RemoteProtocolError):
+    """Bytes that are not gossip, or are above the bounds of this module. Nothing was taken from them."""
+
+
+class DigestEntry(msgspec.Struct, frozen=True, gc=False):
+    """The sender's knowledge of one node: its address, the version that the sender holds, and whether it left."""
+
+    id: Id = ""
+    addr: Addr = ""
+    version: Version = 0
+    left: bool = False
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One key of one node's state, stamped by its owner with the version of the write."""
+
+    key: Key = ""
+    value: Value = ""
+    version: Version = 0
+    internal: bool = False
+    deleted: bool = False
+
+
+class NodeDelta(msgspec.Struct, frozen=True):
+    """Entries of one node in the order of their versions. ``after`` is the version they follow on, if it is known."""
+
+    id: str
+    addr: str
+    entries: list[Entry]
+    after: int | None = None
+
+
+class Digest(msgspec.Struct, frozen=True):
+    """A digest datagram."""
+
+    node_id: str
+    addr: str
+    request: bool
+    entries: list[DigestEntry]
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """A delta datagram."""
+
+    node_id: str
+    addr: str
+    nodes: list[NodeDelta]
+
+
+class FullState(msgspec.Struct, frozen=True):
+    """A node with its entries, as streams carry it."""
+
+    id: Id = ""
+    addr: Addr = ""
+    entries: list[Entry] | None = None
+
+
+class Join(msgspec.Struct, frozen=True):
+    """A join request: the node that asks, its own state, and a digest of all it knows."""
+
+    node_id: str
+    addr: str
+    states: list[FullState]
+    digest: list[DigestEntry]
+
+
+class Leave(msgspec.Struct, frozen=True):
+    """A node announces that it leaves, with its own state."""
+
+    node_id: str
+    addr: str
+    states: list[FullState]
+
+
+class JoinReply(msgspec.Struct, frozen=True):
+    """The answer to a join: everything that its digest lacked."""
+
+    node_id: str
+    addr: str
+    states: list[FullState]
