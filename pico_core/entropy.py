@@ -1,4 +1,7 @@
-"""Where randomness comes from: the constructor. ``random.Random`` fits, seeded in tests and simulations."""
+"""Where randomness comes from: the constructor. ``random.Random`` fits, seeded in tests and simulations.
+
+WebSocket clients need less of it for masking: ``websocket.masking.MaskSource``.
+"""
 
 from typing import Protocol
 

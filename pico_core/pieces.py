@@ -1,4 +1,4 @@
-"""Bytes on their way: pieces that are passed on as they came, and when copying costs less than another piece."""
+"""Runs of bytes that are passed on as they came, and the sizes from which that costs less than a copy."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -7,10 +7,11 @@ Piece: TypeAlias = bytes | memoryview
 """One run of bytes: a received object itself, or a view into it."""
 
 VIEW_BYTES = 4_096
-"""From this size on a view is cheaper than a copy; below, it would keep a large received object alive for little."""
+"""From this size on, a view is cheaper than a copy. Smaller parts are copied, because a view keeps the whole received
+object alive for them."""
 
 JOIN_BELOW_BYTES = 16_384
-"""Writes smaller than this in all are joined without a look at each piece; larger ones leave as several pieces."""
+"""Below this size in all, the pieces of one write are joined unseen. Above it, ``join_small`` decides."""
 
 
 def join_small(pieces: Sequence[Piece]) -> list[Piece]:

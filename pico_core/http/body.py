@@ -3,9 +3,12 @@
 ``request_body`` and ``response_body`` pick the reader that the head calls for, or ``None`` where there is no body. A
 reader takes the bytes that follow the head and returns the payload in pieces as it comes; nothing is held back except
 an unfinished line. A piece of ``VIEW_BYTES`` or more is the received object itself or a view into it.
+
+To write chunks: ``framed``.
 """
 
 import re
+from collections.abc import Sequence
 from enum import Enum
 from typing import TypeAlias
 
@@ -13,25 +16,25 @@ from pico_core.http import grammar
 from pico_core.http.message import MessageError, RequestHead, ResponseHead
 from pico_core.pieces import VIEW_BYTES, Piece, join_small
 
-MAX_CHUNK_LINE_BYTES = 4096
+MAX_CHUNK_LINE_BYTES = 4_096
 """Size and extensions of one chunk. Extensions carry at most a signature (a few hundred bytes) where they are used."""
 
 MAX_IDLE_EXTENSION_BYTES = 16_384
 """How far a body's chunk extensions may be ahead of its payload: they are dropped, so they must not be the bulk."""
 
-MAX_TRAILER_BYTES = 8192
+MAX_TRAILER_BYTES = 8_192
 """The trailer section as a whole; it holds checksums and a status."""
 
 # The grammar of RFC 9112 section 7.1.1, except that no blank may come before the first semicolon: h11 refuses it, and
-# nobody sends it. Repetitions are possessive or atomic, as in ``head``.
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+# no known client sends it. Repetitions are possessive or atomic, as in ``grammar``.
+_TOKEN = grammar.TOKEN_CHARACTER + rb"++"
 _QUOTED = rb"\"(?>(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*)\""
 _EXTENSION = rb";[\t ]*+" + _TOKEN + rb"(?>(?:[\t ]*+=[\t ]*+(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?)"
 _size_line = re.compile(rb"([0-9A-Fa-f]{1,15}+)(?>(?:" + _EXTENSION + rb"(?>(?:[\t ]*+" + _EXTENSION + rb")*))?)\r\n")
 _size_begins = re.compile(rb"[0-9A-Fa-f]{1,15}+(?:;|\r?\Z)")
 
-# RFC 9110 section 6.5.1 keeps fields out of trailers that steer a message. The first three would contradict the framing
-# and the route that were already taken; the others are dropped.
+# RFC 9110 section 6.5.1 keeps fields out of trailers on which the handling of a message depends. The first three would
+# contradict the framing and the route that were already chosen; the others are dropped.
 _refused_in_trailers = re.compile(rb"content-length|transfer-encoding|host")
 _dropped_in_trailers = re.compile(
     rb"content-.*+|trailer|te|connection|keep-alive|upgrade|proxy-.*+|expect|max-forwards|range|if-.*+|cache-control"
@@ -41,13 +44,13 @@ _dropped_in_trailers = re.compile(
 
 
 class LengthBody:
-    """A body of known length."""
+    """A body of known length (RFC 9112 section 6.3, rules 5 and 6)."""
 
     __slots__ = ("_remaining_bytes", "trailers")
 
     def __init__(self, length: int) -> None:
         self._remaining_bytes = length
-        self.trailers = b""
+        self.trailers = b""  # there are none; so that every reader can be asked
 
     @property
     def done(self) -> bool:
@@ -76,7 +79,7 @@ class EofBody:
 
     def __init__(self) -> None:
         self.done = False
-        self.trailers = b""
+        self.trailers = b""  # as in ``LengthBody``
 
     def receive(self, data: Piece) -> tuple[list[Piece], bytes]:
         """Take bytes; all of them are payload. Never raises. Next: ``eof`` when the stream ends."""
@@ -88,8 +91,27 @@ class EofBody:
         return True
 
 
+# How a chunked body goes on (RFC 9112 section 7.1).
+#
+# A body is a run of chunks, each a line with its size, as many bytes of data, and an empty line end. A chunk of size 0
+# has no data: it is the last one, and the trailer section follows in its place, which is field lines up to an empty
+# line. The next message begins behind it.
+#
+# Only DATA is passed on as it comes. In the other states an unfinished line waits for its rest, and it is refused as
+# soon as no continuation can make it valid. An end of the stream in any state but DONE means a truncated body. Small
+# chunks nearly always come whole: those are read in SIZE, data and all, and SIZE follows again.
+#
+#   state      the next byte belongs to        ends with        next state
+#   --------   -----------------------------   --------------   ---------------------------------
+#   SIZE       size and extensions             CRLF             DATA, or TRAILERS after a size of 0
+#   DATA       data                            its last byte    DATA_END
+#   DATA_END   the line end after data         CRLF             SIZE
+#   TRAILERS   a trailer field line            an empty line    DONE
+#   DONE       the next message                -                -
+
+
 class ChunkedState(Enum):
-    """What the next byte of a chunked body belongs to."""
+    """The part of a chunked body that the next byte belongs to. The table above has the transitions."""
 
     SIZE = "size line"
     DATA = "chunk data"
@@ -101,17 +123,15 @@ class ChunkedState(Enum):
 class ChunkedBody:
     """A body in chunks (RFC 9112 section 7.1), read as strictly as the grammar allows.
 
-    A chunk is SIZE, DATA, DATA_END and then SIZE again; the chunk of size 0 leads to TRAILERS instead, and the empty
-    line there to DONE. Only DATA is passed on as it comes; in the other states an unfinished line waits in ``_carry``
-    and is refused as soon as no continuation can make it valid. Line ends are CRLF everywhere, blanks around a size are
-    refused, and sizes have at most 15 digits, so nothing overflows anywhere behind us.
+    Line ends are CRLF everywhere, blanks around a size are refused, and sizes have at most 15 digits, so that they
+    overflow in no service behind us. ``ChunkedState`` says how one state follows another.
     """
 
     __slots__ = ("_carry", "_extension_bytes", "_remaining_bytes", "_state", "_trailer_bytes", "trailers")
 
     def __init__(self) -> None:
         self._state = ChunkedState.SIZE
-        self._carry = b""
+        self._carry = b""  # an unfinished line
         self._remaining_bytes = 0
         self._extension_bytes = 0
         self._trailer_bytes = 0
@@ -230,7 +250,7 @@ def request_body(head: RequestHead) -> BodyReader | None:
 
 
 def is_bodiless(head: ResponseHead, request_method: bytes) -> bool:
-    """Say whether a response has no body, whatever its framing fields say (RFC 9112 section 6.3, items 1 and 2)."""
+    """Say whether a response has no body, whatever its framing fields say (RFC 9112 section 6.3, rules 1 and 2)."""
     return request_method == b"HEAD" or head.status < 200 or head.status == 204 or head.status == 304
 
 
@@ -248,23 +268,20 @@ def response_body(head: ResponseHead, request_method: bytes) -> BodyReader | Non
     return LengthBody(head.content_length) if head.content_length else None
 
 
-# --- writing chunks --------------------------------------------------------------------------------------------------
-
 LAST_CHUNK = b"0\r\n\r\n"
-"""The end of a chunked body without trailers."""
+"""The end of a chunked body without trailers (RFC 9112 section 7.1)."""
 
 
-def encode_chunk(pieces: list[Piece], size: int) -> tuple[Piece, ...]:
-    """Return one chunk that carries ``pieces``, ``size`` bytes in all; at least 1, as an empty chunk ends the body."""
-    return (b"%x\r\n" % size, *pieces, b"\r\n")
+def framed(pieces: Sequence[Piece], *, last: bool, trailers: bytes) -> list[Piece]:
+    """Return ``pieces`` as one chunk, and with ``last`` the end of the body with its trailer field lines behind it.
 
-
-def last_chunk(trailers: bytes) -> bytes:
-    """Return the end of a chunked body with trailer field lines, each with its CRLF."""
-    return b"0\r\n%b\r\n" % trailers
-
-
-# --- pieces ----------------------------------------------------------------------------------------------------------
+    No bytes make no chunk: an empty one would end the body (RFC 9112 section 7.1).
+    """
+    size = sum(map(len, pieces))
+    out: list[Piece] = [b"%x\r\n" % size, *pieces, b"\r\n"] if size else []
+    if last:
+        out.append(b"0\r\n%b\r\n" % trailers if trailers else LAST_CHUNK)
+    return out
 
 
 def _cut(data: Piece, start: int, end: int) -> Piece:

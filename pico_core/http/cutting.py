@@ -1,22 +1,20 @@
-"""Cutting message heads out of a byte stream that arrives in pieces."""
+"""Cutting message heads out of a byte stream that arrives in pieces. Start at ``HeadReader``."""
 
-from pico_core.http import grammar
+from pico_core.http import grammar, refusals
 from pico_core.http.message import HeadLimits, MessageError
-from pico_core.http.refusals import field_too_long, head_too_large, request_error, response_error, start_line_too_long
 
 _START_LINE_BYTES_WITHOUT_TARGET = 32 + len(" ") + len(" HTTP/1.1\r")
-
-
-# --- cutting ---------------------------------------------------------------------------------------------------------
 
 
 class HeadReader:
     """Cuts heads out of a byte stream that arrives in pieces; one reader serves all messages of a connection.
 
-    It refuses as soon as a refusal is certain, so nobody waits for an end that will not come; it checks only as much as
-    that takes. A head it returns must still be parsed. A reader for responses is made with ``response=True``.
-    An empty line before a request is refused, as h11 does: RFC 9112 section 2.2 asks for it only for the sake of
-    clients that are gone.
+    A head is refused as soon as no continuation can make it valid, so that a peer that sends something else is not
+    waited for. Only as much is checked as that takes: a head that is returned must still be parsed. A reader for
+    responses is made with ``response=True``.
+
+    An empty line before a request is refused, as in h11. RFC 9112 section 2.2 asks servers to skip it for the sake of
+    old clients, none of which are in use.
     """
 
     __slots__ = ("_buffer", "_limits", "_line_at", "_response", "_searched_bytes")
@@ -36,13 +34,14 @@ class HeadReader:
     def receive(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Take bytes; return the head (with its empty line) and the bytes after it, or ``None`` while it is unfinished.
 
-        Raises ``MessageError``, after which the reader is of no more use. Next: parse the head.
+        Raises ``MessageError``, after which the reader cannot be used again. Next: ``parsing.parse_request_head`` or
+        ``parsing.parse_response_head``.
         """
         if not self._buffer:
             end = data.find(b"\r\n\r\n") + 4
             if end > 3:
                 if end > self._limits.max_head_bytes:
-                    raise head_too_large()
+                    raise refusals.head_too_large()
                 return (data, b"") if end == len(data) else (data[:end], data[end:])
         return self._receive_piece(data)
 
@@ -52,20 +51,20 @@ class HeadReader:
         end = buffer.find(b"\r\n\r\n", max(self._searched_bytes - 3, 0)) + 4
         if end > 3:
             if end > self._limits.max_head_bytes:
-                raise head_too_large()
+                raise refusals.head_too_large()
             head, rest = bytes(buffer[:end]), bytes(buffer[end:])
             self._buffer = bytearray()
             self._searched_bytes = self._line_at = 0
             return head, rest
-        self._refuse_hopeless()
+        self._refuse_early()
         self._searched_bytes = len(buffer)
         return None
 
-    def _refuse_hopeless(self) -> None:
+    def _refuse_early(self) -> None:
         """Raise if no continuation can make the buffered bytes a head. Costs one pass over the new bytes."""
         buffer, limits, searched = self._buffer, self._limits, self._searched_bytes
         if len(buffer) > limits.max_head_bytes:
-            raise head_too_large()
+            raise refusals.head_too_large()
         if grammar.never_in_head.search(buffer, max(searched - 1, 0)):
             raise MessageError(400, "control character or bare line end in the head")
         line_at = buffer.rfind(b"\n", searched) + 1
@@ -74,20 +73,27 @@ class HeadReader:
         self._line_at = line_at or self._line_at
         if self._line_at:
             if len(buffer) - self._line_at > limits.max_field_bytes + len("\r"):
-                raise field_too_long()
+                raise refusals.field_too_long()
             return
         if searched <= _START_LINE_BYTES_WITHOUT_TARGET:
             self._refuse_beginning()
         if len(buffer) > limits.max_target_bytes + _START_LINE_BYTES_WITHOUT_TARGET:
-            raise start_line_too_long()
+            raise refusals.start_line_too_long()
 
     def _refuse_start_line(self) -> None:
+        """Raise if the first line, which is complete, is not a start line."""
         if not (grammar.status_line if self._response else grammar.request_line).match(self._buffer):
-            raise response_error(self._buffer) if self._response else request_error(self._buffer)
+            raise self._invalid()
 
     def _refuse_beginning(self) -> None:
+        """Raise if the buffered bytes cannot begin a start line."""
         if self._response:
-            if self._buffer[:7] != b"HTTP/1."[: len(self._buffer)]:
-                raise response_error(self._buffer)
-        elif not grammar.method_begins.match(self._buffer):
-            raise request_error(self._buffer)
+            valid = self._buffer[:7] == b"HTTP/1."[: len(self._buffer)]
+        else:
+            valid = grammar.method_begins.match(self._buffer) is not None
+        if not valid:
+            raise self._invalid()
+
+    def _invalid(self) -> MessageError:
+        explain = refusals.invalid_response if self._response else refusals.invalid_request
+        return explain(self._buffer)

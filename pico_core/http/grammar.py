@@ -1,23 +1,26 @@
-"""The grammar of message heads as regular expressions (RFC 9112 sections 2 to 5, RFC 9110 section 5); ``head`` uses it.
+"""The grammar of message heads as regular expressions (RFC 9112 sections 2 to 5, RFC 9110 section 5).
 
-Every repetition is possessive (``*+``) or in an atomic group (``(?>...)``): what one part of a pattern took, it never
-gives back, so a match costs one pass however hostile the bytes are. Groups that capture or hold alternatives are
-repeated in atomic groups only, because before Python 3.12.8 and 3.13.1 their possessive repetition can fail
-(gh-101955, gh-106052).
+``whole_request`` and ``whole_response`` are the grammar; ``usual_request`` and ``usual_response`` are a faster way to
+the same result for nearly all heads. ``parsing`` reads with these; ``cutting`` and ``refusals`` use the smaller ones.
+
+Every repetition is possessive (``*+``) or in an atomic group (``(?>...)``): a part of a pattern never gives back the
+bytes it took, so a match costs one pass however hostile they are. Groups that capture or hold alternatives are repeated
+in atomic groups only, because before Python 3.12.8 and 3.13.1 their possessive repetition can fail (gh-101955,
+gh-106052).
 """
 
 import re
 
 import msgspec
 
-_TOKEN_CHARACTER = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+TOKEN_CHARACTER = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _TEXT_CHARACTER = rb"[\t\x20-\x7e\x80-\xff]"
-_FIELD_LINES = rb"(?:" + _TOKEN_CHARACTER + rb"++:" + _TEXT_CHARACTER + rb"*+\r\n)*+"
+_FIELD_LINES = rb"(?:" + TOKEN_CHARACTER + rb"++:" + _TEXT_CHARACTER + rb"*+\r\n)*+"
 # Methods longer than any that exists (the longest registered has 17 letters) are not waited for. A target is visible
 # ASCII without '#': a fragment is never sent (RFC 9112 section 3.2), and readers differ on where it ends.
-_METHOD = _TOKEN_CHARACTER + rb"{1,32}+"
+_METHOD = TOKEN_CHARACTER + rb"{1,32}+"
 _REQUEST_LINE = rb"(" + _METHOD + rb") ([\x21\x22\x24-\x7e]++) HTTP/1\.([01])\r\n"
-# The phrase and the space before it are often left out, which leaves no doubt.
+# The phrase and the space before it are often left out; the line is unambiguous without them.
 _STATUS_LINE = rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: (" + _TEXT_CHARACTER + rb"*+))?\r\n"
 
 request_line = re.compile(_REQUEST_LINE)
@@ -29,27 +32,24 @@ field_lines = re.compile(_FIELD_LINES)
 
 method_begins = re.compile(_METHOD + rb"(?: |\Z)")
 other_version = re.compile(_METHOD + rb" [\x21-\x7e]++ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
-long_method = re.compile(_TOKEN_CHARACTER + rb"{33}")
-blank_before_colon = re.compile(_TOKEN_CHARACTER + rb"++[ \t]++:")
+long_method = re.compile(TOKEN_CHARACTER + rb"{33}")
+blank_before_colon = re.compile(TOKEN_CHARACTER + rb"++[ \t]++:")
 never_in_head = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
 
 # Host is a name, an IPv4 address or a bracketed IPv6 address, with or without a port (RFC 9110 section 7.2). Percent
-# signs and commas are left out of the name: the first can spell a dot, the second a list. Nobody resolves either.
+# signs and commas are left out of the name: the first can spell a dot, the second a list. No resolver takes either.
 _HOST = rb"((?:[A-Za-z0-9\-._~!$&'()*+;=]{1,255}+|\[[0-9A-Fa-f:.]{2,45}+\])(?::[0-9]{0,5}+)?)"
 host = re.compile(_HOST)
 absolute_form = re.compile(rb"(?i:(https?)://)" + _HOST + rb"([/?].*+)?")
 
-# Notable fields are those a proxy reads, removes or writes itself. They are recognised with '_' for '-' as well,
-# because gateways behind us (CGI and its heirs) cannot tell those apart.
+# Notable fields are those that a proxy reads, removes or writes itself. They are recognised with '_' for '-' as well,
+# because gateways behind us (CGI, and others with its conventions) cannot tell those apart.
 _NOTABLE_IN_BOTH = (
     rb"connection|te|upgrade|content[-_]++length|transfer[-_]++encoding|keep[-_]alive"
     rb"|proxy[-_](?:connection|authenticate|authorization)"
 )
 _NOTABLE_IN_REQUEST = (
-    _NOTABLE_IN_BOTH
-    + rb"|host|expect|x[-_]forwarded[-_](?:for|proto|host)|x[-_]pi[ck]o[-_]"
-    + _TOKEN_CHARACTER
-    + rb"*+"
+    _NOTABLE_IN_BOTH + rb"|host|expect|x[-_]forwarded[-_](?:for|proto|host)|x[-_]pi[ck]o[-_]" + TOKEN_CHARACTER + rb"*+"
 )
 notable_in_request = re.compile(_NOTABLE_IN_REQUEST)
 notable_in_response = re.compile(_NOTABLE_IN_BOTH)
@@ -79,7 +79,7 @@ _USUAL_IN_RESPONSE = (b"connection", b"content-length", b"transfer-encoding", b"
 
 
 class UsualHead(msgspec.Struct, frozen=True):
-    """A pattern for usual heads in lower case, and what its groups hold: (group, name) pairs."""
+    """A pattern for usual heads in lower case, and the fields whose values its groups hold: (group, name) pairs."""
 
     pattern: re.Pattern[bytes]
     common: tuple[tuple[int, bytes], ...]
@@ -94,14 +94,14 @@ def _usual_head(start: bytes, first_group: int, names: tuple[bytes, ...], notabl
     First come the lines whose initial no notable name has, then the two common names.
     """
     text = _TEXT_CHARACTER + rb"*+"
-    rest_of_line = _TOKEN_CHARACTER + rb"*+:" + text + rb"\r\n"
+    rest_of_line = TOKEN_CHARACTER + rb"*+:" + text + rb"\r\n"
     groups = tuple(enumerate(names, first_group))
     usual = [rb"%b:(?(%d)(?!))(%b)\r\n" % (name, group, text) for group, name in groups]
     lines = (
         rb"[abdfgijlmnoqrsvwyz]" + rest_of_line,
         *usual[:2],
         rb"(?:" + rb"|".join(usual[2:]) + rb")()",
-        rb"(?!(?:" + notable + rb"):)" + _TOKEN_CHARACTER + rest_of_line,
+        rb"(?!(?:" + notable + rb"):)" + TOKEN_CHARACTER + rest_of_line,
     )
     pattern = re.compile(start + rb"|".join(lines) + rb")*)\r\n")
     return UsualHead(pattern, groups[:2], groups, first_group + len(names))
@@ -118,8 +118,8 @@ usual_response = _usual_head(
     _STATUS_LINE.replace(b"HTTP", b"http") + rb"(?>(?:", 4, _USUAL_IN_RESPONSE, _NOTABLE_IN_BOTH
 )
 
-# Connection may name any field as hop-by-hop, and it is then removed (RFC 9110 section 7.6.1). Not these: a client
-# must not be able to strip what a balancer in front of us wrote, nor what the message means to everybody.
+# Connection may name any field as hop-by-hop, and it is then removed (RFC 9110 section 7.6.1). Not these: a client must
+# not be able to remove fields that a balancer in front of us wrote, nor those that say what the message means.
 never_hop_by_hop = re.compile(
     rb"close|host|content-.*+|authorization|cookie|set-cookie|cache-control|date|forwarded|via|x-real-ip"
 )

@@ -1,13 +1,21 @@
-"""What a message head says, as records: the same for a parser, a writer and everything that routes by it."""
+"""Message heads as records: the same for a parser, a writer and everything that routes by them.
+
+Start at ``RequestHead`` and ``ResponseHead``; ``parsing`` makes them and ``writing`` writes them for the next hop.
+"""
 
 import msgspec
 
 from pico_core.errors import RemoteProtocolError
 
+MAX_OWN_HEAD_BYTES = 16_384
+"""Of a head that Pico reads for itself and does not forward: a handshake, a request to the admin port, the answer to
+either. Browsers and proxies stay below 8 KiB; a token may take another 8."""
+
 
 class MessageError(RemoteProtocolError):
-    """A message that must not be passed on. Next: answer with ``status`` (an upstream's fault is a 502) and close.
+    """A message that must not be passed on.
 
+    Next: answer with ``status`` and close. Where the message is an upstream's response, the client's answer is a 502.
     ``reason`` is one short clause for people; it never repeats bytes of the peer.
     """
 
@@ -20,9 +28,9 @@ class MessageError(RemoteProtocolError):
 class HeadLimits(msgspec.Struct, frozen=True, gc=False):
     """Bounds of one head, all inclusive.
 
-    ``max_head_bytes`` is what the operator sets as ``max_header_bytes``. A target or a single field line over 64 KiB is
-    eight times what common servers take, so nobody who works today is cut off; a thousand fields are ten times their
-    customary hundred, and keep every pass over the fields short.
+    ``max_head_bytes`` is the ``max_header_bytes`` of the configuration. A target or a field line of 64 KiB is eight
+    times what common servers take, so no client that works with them is refused here. A thousand fields are ten times
+    the customary bound of a hundred, and keep every pass over the fields short.
     """
 
     max_head_bytes: int = 1_048_576
@@ -32,11 +40,15 @@ class HeadLimits(msgspec.Struct, frozen=True, gc=False):
 
 
 class RequestHead(msgspec.Struct, gc=False):
-    """A request's head as the next hop must see it, and what routing needs to know. Not changed once it is parsed.
+    """A request's head as the next hop must see it, and what routing needs to know.
 
     ``target`` is in origin-form or ``*``. ``host`` is Host (or the authority of an absolute-form target) as sent, empty
     only in HTTP/1.0. ``fields`` are the end-to-end field lines, each with its CRLF: no framing, no hop-by-hop field, no
     Expect, nothing of Pico's own and nothing of the X-Forwarded family (for, proto, host).
+
+    A parsed head is completed twice: ``endpoint_id`` and ``onward`` are empty at first, and each is filled in on first
+    use. Nothing else changes once the head is parsed. Neither of the two depends on the method or the target, so
+    ``recent.RequestReader`` takes them over, together with all other fields, into the next request with equal fields.
     """
 
     method: bytes
@@ -54,26 +66,28 @@ class RequestHead(msgspec.Struct, gc=False):
     te_trailers: bool = False
     endpoint: bytes = b""
     forwarded: bool = False
-    """The message says that another node forwarded it; whether to believe it is the proxy's decision."""
+    """The message says that another node forwarded it; whether to trust that is the proxy's decision."""
     forwarded_by_pico: bool = False
     """That node is a Pico node, which understands 421."""
     forwarded_for: bytes = b""
     forwarded_proto: bytes = b""
     forwarded_host: bytes = b""
     authorization: bytes = b""
-    """X-Pico-Authorization or X-Piko-Authorization. The usual Authorization stays in ``fields``."""
+    """X-Pico-Authorization or X-Piko-Authorization. The usual Authorization stays in ``fields``. Like ``tenant``, it is
+    read so that contradicting values are refused; Pico does not check either yet."""
     tenant: bytes = b""
     """X-Pico-Tenant-Id or X-Piko-Tenant-Id."""
     endpoint_id: str = ""
-    """The endpoint the request is for, once ``proxy.endpoint`` has decided it."""
+    """The endpoint that the request is for: empty until ``proxy.endpoint`` decides it."""
     onward: bytes = b""
-    """What ``request_bytes`` writes between the target and its ``extra``, once it was written."""
+    """The bytes between the target and ``extra`` in ``writing.request_bytes``: empty until they are first written."""
 
 
 class ResponseHead(msgspec.Struct, gc=False):
     """A response's head as the next hop must see it. ``fields`` are the end-to-end field lines, each with its CRLF.
 
-    Not changed once it is parsed, since several responses may share it; ``with_chunks`` returns another one.
+    Several responses with equal heads share one object (``recent.ResponseReader``), so the parsed fields never change;
+    ``with_chunks`` returns another head. Only ``onward`` is filled in later, when the head is first written.
     """
 
     status: int
@@ -86,10 +100,14 @@ class ResponseHead(msgspec.Struct, gc=False):
     upgrade: bytes = b""
     """The Upgrade field's value in a 101 or 426, else empty."""
     onward: bytes = b""
-    """What ``response_bytes`` writes without ``extra``, once it was written."""
+    """The result of ``writing.response_bytes`` without ``extra``: empty until it is first written."""
 
     def with_chunks(self, *, chunked: bool) -> "ResponseHead":
-        """Return this head for a body whose framing is changed on its way: to chunks, or from them to the end."""
+        """Return this head for a body whose framing is changed on its way.
+
+        ``chunked`` is for one that comes until the end of the connection and leaves in chunks; its opposite is for one
+        that comes in chunks and leaves until the end of the connection.
+        """
         if chunked is self.chunked:
             return self
         return msgspec.structs.replace(self, chunked=chunked, onward=b"")

@@ -1,18 +1,18 @@
-"""Reading message heads: strict, and only what a proxy must know.
+"""Reading message heads: strictly, and only the parts that a proxy must know.
 
-This is the hot path and the border. One regular expression accepts a whole head or nothing (RFC 9112, RFC 9110 section
-5). A second one finds the few fields that matter to a proxy; every other field line is passed on as the bytes it came
-in. What is refused is refused with a status, never repaired: two readers of a repaired message can differ.
+Heads come from unknown clients, and one is read for every request. So one regular expression accepts a whole head or
+nothing and, by its groups, finds the few fields that matter to a proxy (RFC 9112, RFC 9110 section 5); every other
+field line is passed on as the bytes it came in. A malformed head is refused with a status and never repaired: two
+readers of a repaired message can differ.
 
 Order of use: ``cutting.HeadReader`` cuts, ``parse_request_head`` or ``parse_response_head`` reads, a reader of ``body``
-frames what follows, ``writing`` writes the head for the next hop.
+frames what follows, ``writing`` writes the head for the next hop. ``recent`` has the first two in one step.
 """
 
 import re
 
-from pico_core.http import grammar
+from pico_core.http import grammar, refusals
 from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead, field_values
-from pico_core.http.refusals import field_too_long, head_too_large, request_error, response_error, start_line_too_long
 
 _USUAL_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b""))
 
@@ -20,31 +20,20 @@ _MAX_LENGTH_DIGITS = 18  # fits 64 bits everywhere
 _SHORTEST_FIELD_BYTES = 4  # "a:" and CRLF
 
 
-def _check_sizes(head: bytes, limits: HeadLimits) -> None:
-    """Raise if a head breaks a limit; before the patterns see it, because their memory grows with the lines."""
-    size = len(head)
-    if size > limits.max_head_bytes:
-        raise head_too_large()
-    if size > limits.max_fields * _SHORTEST_FIELD_BYTES and head.count(b"\r\n") - 2 > limits.max_fields:
-        raise MessageError(431, "too many header fields")
-    if size > limits.max_field_bytes and max(map(len, head.split(b"\r\n")[1:]), default=0) > limits.max_field_bytes:
-        raise field_too_long()
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
 def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
-    """Read a request's head, as ``HeadReader`` cut it. Raises ``MessageError``. Next: ``body.request_body``."""
+    """Read a request's head, whole and with its empty line, as ``HeadReader`` cut it.
+
+    Raises ``MessageError`` with the status to answer: 400, 414, 417, 431, 501 or 505. Next: ``body.request_body``.
+    """
     _check_sizes(head, limits)
     match = grammar.usual_request.pattern.fullmatch(head.lower())
     if match is None:
         method, target, minor_version, host, fields, notes = _take_unusual_apart(head)
     else:
-        # What the groups hold is in lower case; the originals are cut from where they are.
+        # The groups hold lower case; the originals are cut from the same positions.
         line_end = match.end(3)
         if head[line_end - 8 : line_end - 1] != b"HTTP/1.":
-            raise request_error(head)
+            raise refusals.invalid_request(head)
         method = head[: match.end(1)]
         target = head[len(method) + 1 : line_end - 9]
         minor_version = head[line_end - 1] - 0x30
@@ -52,9 +41,9 @@ def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
         host = head[host_at:host_end].strip(b" \t") if host_at > 0 else None
         fields, notes = _cut_usual(head, line_end + 2, match, grammar.usual_request)
     if len(target) > limits.max_target_bytes:
-        raise start_line_too_long()
+        raise refusals.start_line_too_long()
     if method == b"CONNECT" or method == b"TRACE":
-        raise MessageError(501, "method not supported")
+        raise refusals.method_not_supported()
     if host is None:
         if minor_version:
             raise MessageError(400, "missing Host")
@@ -75,22 +64,23 @@ def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
 
 
 def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
-    """Read a response's head, as ``HeadReader`` cut it. Raises ``MessageError``. Next: ``body.response_body``.
+    """Read a response's head, whole and with its empty line, as ``HeadReader`` cut it.
 
-    A status of 1xx other than 101 is interim: pass it on and read the next head.
+    Raises ``MessageError``. Next: ``body.response_body``. A status of 1xx other than 101 is interim (RFC 9110 section
+    15.2): pass it on and read the next head.
     """
     _check_sizes(head, limits)
     match = grammar.usual_response.pattern.fullmatch(head.lower())
     if match is None or head[:7] != b"HTTP/1.":
         match = grammar.whole_response.fullmatch(head)
         if match is None:
-            raise response_error(head)
+            raise refusals.invalid_response(head)
         fields, notes = _cut_unusual(head, head.index(b"\r\n") + 2, grammar.notable_in_response)
     else:
         fields, notes = _cut_usual(head, head.index(b"\r\n") + 2, match, grammar.usual_response)
     reason_at, reason_end = match.span(3)
     if reason_end - reason_at > limits.max_target_bytes:
-        raise start_line_too_long()
+        raise refusals.start_line_too_long()
     minor_version, status = head[7] - 0x30, int(match[2])
     response = ResponseHead(status, minor_version, head[reason_at:reason_end], fields, minor_version == 1)
     if notes:
@@ -103,6 +93,17 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
     if (status < 200 or status == 204) and (response.chunked or response.content_length > 0):
         raise MessageError(400, "body announced in a response that has none")  # RFC 9110 section 8.6, RFC 9112 6.1
     return response
+
+
+def _check_sizes(head: bytes, limits: HeadLimits) -> None:
+    """Raise if a head breaks a limit. This comes before the patterns, because their memory grows with the lines."""
+    size = len(head)
+    if size > limits.max_head_bytes:
+        raise refusals.head_too_large()
+    if size > limits.max_fields * _SHORTEST_FIELD_BYTES and head.count(b"\r\n") - 2 > limits.max_fields:
+        raise MessageError(431, "too many header fields")
+    if size > limits.max_field_bytes and max(map(len, head.split(b"\r\n")[1:]), default=0) > limits.max_field_bytes:
+        raise refusals.field_too_long()
 
 
 def _cut_usual(
@@ -134,10 +135,13 @@ def _cut_usual(
 
 
 def _take_unusual_apart(head: bytes) -> tuple[bytes, bytes, int, bytes | None, bytes, dict[bytes, bytes]]:
-    """Return method, target, minor version, Host, the lines to pass on and the notable values of an unusual request."""
+    """Read an unusual request line by line.
+
+    Returns method, target, minor version, Host, the field lines to pass on, and the notable values by name.
+    """
     match = grammar.whole_request.fullmatch(head)
     if match is None:
-        raise request_error(head)
+        raise refusals.invalid_request(head)
     fields, notes = _cut_unusual(head, match.end(3) + 2, grammar.notable_in_request)
     _check_content_types(fields)
     return match[1], match[2], int(match[3]), notes.pop(b"host", None), fields, notes
@@ -158,7 +162,7 @@ def _cut_unusual(head: bytes, start: int, notable: re.Pattern[bytes]) -> tuple[b
             lines.append(line)
         elif grammar.framing_look_alike.fullmatch(name) and name not in grammar.FRAMING:
             raise MessageError(400, "ambiguous spelling of a framing field")
-        elif b"_" not in name:  # a look-alike of what is ours to write goes
+        elif b"_" not in name:  # a look-alike of a field that Pico writes is dropped unread
             values.setdefault(name, []).append(value.strip(b" \t\r\n"))
             if name == b"host":
                 lines.append(line)
@@ -166,6 +170,7 @@ def _cut_unusual(head: bytes, start: int, notable: re.Pattern[bytes]) -> tuple[b
 
 
 def _joined(name: bytes, values: list[bytes]) -> bytes:
+    """Return the values of a repeated field as one; those of Pico's own fields are no lists, so they must be equal."""
     if name[:5] != b"x-pic" and name[:5] != b"x-pik":
         return b", ".join(values)
     for value in values:
@@ -176,14 +181,15 @@ def _joined(name: bytes, values: list[bytes]) -> bytes:
 def _agreed(one: bytes, other: bytes) -> bytes:
     """Return the value of a field that may be given more than once but must not contradict itself."""
     if one and other and one != other:
-        raise MessageError(400, "contradicting header fields")
+        raise refusals.contradicting_fields()
     return one or other
 
 
 def _check_content_types(fields: bytes) -> None:
+    """Raise if a repeated Content-Type contradicts itself."""
     types = field_values(fields, b"content-type")
     if any(value != types[0] for value in types):
-        raise MessageError(400, "contradicting header fields")
+        raise refusals.contradicting_fields()
 
 
 def _origin_form(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes]:
@@ -202,12 +208,12 @@ def _origin_form(method: bytes, target: bytes, host: bytes) -> tuple[bytes, byte
 
 
 def _without_port(authority: bytes, scheme: bytes) -> bytes:
-    """Return an authority in lower case, without a port that is its scheme's own."""
+    """Return an authority in lower case, without the port if it is the default port of the scheme."""
     return authority.lower().removesuffix(b":443" if len(scheme) == 5 else b":80").removesuffix(b":")
 
 
 def _apply_framing(message: RequestHead | ResponseHead, notes: dict[bytes, bytes]) -> None:
-    """Set the body's framing (RFC 9112 section 6); anything two readers might understand differently is refused."""
+    """Set the body's framing (RFC 9112 section 6); anything that two readers might read differently is refused."""
     length = notes.pop(b"content-length", None)
     coding = notes.pop(b"transfer-encoding", None)
     if length is not None:
@@ -249,7 +255,7 @@ def _apply_connection(message: RequestHead | ResponseHead, notes: dict[bytes, by
 
 
 def _apply_request_notes(request: RequestHead, notes: dict[bytes, bytes], *, upgrades: bool) -> None:
-    """Set what the less usual fields say."""
+    """Set the attributes that the less usual fields of a request decide."""
     get = notes.get
     expect = get(b"expect")
     if expect is not None:
@@ -258,7 +264,7 @@ def _apply_request_notes(request: RequestHead, notes: dict[bytes, bytes], *, upg
         request.expects_continue = request.minor_version == 1  # RFC 9110 section 10.1.1
     if upgrades:
         protocols = get(b"upgrade", b"")
-        # A client that switches to HTTP/2 in clear could send the service, behind our back, fields that we remove.
+        # A client that switches to HTTP/2 in clear could then send the service fields that we remove, unseen by us.
         # RFC 9113 section 3.1 made that upgrade obsolete; to ignore an Upgrade is always allowed.
         request.upgrade = b"" if b"h2c" in protocols.lower() else protocols
     if b"te" in notes:

@@ -1,8 +1,9 @@
 """Readers of the heads on one connection: they cut, parse, and remember the last one.
 
-A client repeats its header fields from request to request: only the request line changes, and it is a short match
-(0.5 us instead of 4). An origin repeats whole response heads within a second. What is remembered is compared byte by
-byte, so an equal head means the same, and a different one costs a comparison that fails early.
+A client repeats its header fields from request to request: only the request line changes, and matching it is short
+(0.5 us instead of 4). An origin repeats whole response heads within a second. The remembered bytes are compared one by
+one, so equal bytes give the same result, and different ones cost a comparison that fails early. Why each connection
+has a memory of its own: ``docs/decisions/remembered-heads.md``.
 """
 
 import re
@@ -14,14 +15,17 @@ from pico_core.http.message import HeadLimits, RequestHead, ResponseHead
 from pico_core.http.parsing import parse_request_head, parse_response_head
 
 MAX_REMEMBERED_BYTES = 2_048
-"""Longer heads are not remembered: few are, and a connection must stay small."""
+"""Longer heads are not remembered: few heads are longer, and a connection must stay small."""
 
 _LINE_END = b" HTTP/1.1\r\n"
 _plain_line = re.compile(rb"(?!CONNECT |TRACE )([A-Z]{1,32}) (/[\x21\x22\x24-\x7e]*+)")
 
 
 class RequestReader(HeadReader):
-    """Reads the requests of one connection; ``read`` is ``receive`` and ``parse_request_head`` with a memory."""
+    """Reads the requests of one connection; ``read`` is ``receive`` and ``parse_request_head`` with a memory.
+
+    Between requests, ``pending_bytes`` says whether one has begun.
+    """
 
     __slots__ = ("_fields", "_last", "_line_bytes")
 
@@ -34,7 +38,7 @@ class RequestReader(HeadReader):
     def read(self, data: bytes) -> tuple[RequestHead, bytes] | None:
         """Take bytes; return a request's head and the bytes after it, or ``None`` while it is unfinished.
 
-        Raises ``MessageError``, after which the reader is of no more use. Next: ``body.request_body``.
+        Raises ``MessageError``, after which the reader cannot be used again. Next: ``body.request_body``.
         """
         if not self._buffer:
             head = self._recall(data)
@@ -51,7 +55,10 @@ class RequestReader(HeadReader):
         return head, rest
 
     def _recall(self, head_bytes: bytes) -> RequestHead | None:
-        """Return what a head says that has the remembered fields, and a request line about which there is no doubt."""
+        """Return the remembered head with a new request line, if ``head_bytes`` are a plain line and the same fields.
+
+        A line is plain if every parser reads it alike: a served method, a target in origin-form, and HTTP/1.1.
+        """
         line_bytes = len(head_bytes) - len(self._fields)
         if self._last is None or line_bytes > self._line_bytes or not head_bytes.endswith(self._fields):
             return None
@@ -80,7 +87,7 @@ class ResponseReader(HeadReader):
     def read(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
         """Take bytes; return a response's head and the bytes after it, or ``None`` while it is unfinished.
 
-        Raises ``MessageError``, after which the reader is of no more use. Next: ``body.response_body``.
+        Raises ``MessageError``, after which the reader cannot be used again. Next: ``body.response_body``.
         """
         if self._last is not None and not self._buffer and data.startswith(self._last_bytes):
             return self._last, data[len(self._last_bytes) :]

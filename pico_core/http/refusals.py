@@ -1,29 +1,31 @@
-"""Why a head is refused: the clause for people, and the status it is answered with."""
+"""Why a head is refused: every function returns the ``MessageError`` to raise, with a status and a clause for people.
+
+The grammar accepts a whole head or nothing. ``invalid_request`` and ``invalid_response`` read a refused head a second
+time, piece by piece, to find out which part of it is wrong.
+"""
 
 from pico_core.http import grammar
 from pico_core.http.message import MessageError
 
 
-def request_error(head: bytes | bytearray) -> MessageError:
-    """Say why a request's head (or its beginning) is refused."""
+def invalid_request(head: bytes | bytearray) -> MessageError:
+    """Explain a request's head, or its beginning, that the grammar does not match."""
     line = grammar.request_line.match(head)
     if line:
-        return field_error(head[line.end() :])
+        return _invalid_field(head[line.end() :])
     if grammar.other_version.match(head):
         return MessageError(505, "HTTP version not supported")
-    if grammar.long_method.match(head):
-        return MessageError(501, "method not supported")
-    return MessageError(400, "malformed request line")
+    return method_not_supported() if grammar.long_method.match(head) else MessageError(400, "malformed request line")
 
 
-def response_error(head: bytes | bytearray) -> MessageError:
-    """Say why a response's head (or its beginning) is refused."""
+def invalid_response(head: bytes | bytearray) -> MessageError:
+    """Explain a response's head, or its beginning, that the grammar does not match."""
     line = grammar.status_line.match(head)
-    return field_error(head[line.end() :]) if line else MessageError(400, "malformed status line")
+    return _invalid_field(head[line.end() :]) if line else MessageError(400, "malformed status line")
 
 
-def field_error(lines: bytes | bytearray) -> MessageError:
-    """Say what is wrong with the first bad one of some field lines."""
+def _invalid_field(lines: bytes | bytearray) -> MessageError:
+    """Explain the first bad one of some field lines."""
     line = next(line for line in lines.split(b"\r\n") if not grammar.field_lines.fullmatch(line + b"\r\n"))
     if line[:1] == b" " or line[:1] == b"\t":
         return MessageError(400, "folded header field")
@@ -32,16 +34,26 @@ def field_error(lines: bytes | bytearray) -> MessageError:
     return MessageError(400, "malformed header field")
 
 
+def method_not_supported() -> MessageError:
+    """Refuse a method that Pico does not serve, or one longer than any that exists (RFC 9110 section 15.6.2)."""
+    return MessageError(501, "method not supported")
+
+
+def contradicting_fields() -> MessageError:
+    """Refuse two values of a field where two readers may take different ones."""
+    return MessageError(400, "contradicting header fields")
+
+
 def head_too_large() -> MessageError:
-    """Refuse a head above ``HeadLimits.max_head_bytes``."""
+    """Refuse a head above ``HeadLimits.max_head_bytes`` (RFC 6585 section 5)."""
     return MessageError(431, "message head too large")
 
 
 def start_line_too_long() -> MessageError:
-    """Refuse a start line above ``HeadLimits.max_target_bytes``."""
+    """Refuse a start line above ``HeadLimits.max_target_bytes`` (RFC 9110 section 15.5.15)."""
     return MessageError(414, "start line too long")
 
 
 def field_too_long() -> MessageError:
-    """Refuse a field line above ``HeadLimits.max_field_bytes``."""
+    """Refuse a field line above ``HeadLimits.max_field_bytes`` (RFC 6585 section 5)."""
     return MessageError(431, "header field too long")

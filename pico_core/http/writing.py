@@ -1,4 +1,4 @@
-"""Writing message heads, and whole responses of our own."""
+"""Writing message heads for the next hop, and whole responses of Pico's own."""
 
 from http import HTTPStatus
 
@@ -6,28 +6,22 @@ import msgspec
 
 from pico_core.http.message import RequestHead, ResponseHead
 
-# --- writing ---------------------------------------------------------------------------------------------------------
+CONNECTION_CLOSE = b"Connection: close\r\n"
+CONNECTION_KEEP_ALIVE = b"Connection: keep-alive\r\n"
+"""What ``extra`` says about the connection to the next hop (RFC 9112 section 9.3)."""
+
+_PHRASES = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
 
 
 def request_bytes(head: RequestHead, extra: bytes) -> bytes:
-    """Write a request's head for the next hop, always as HTTP/1.1.
+    """Write a request's head for the next hop, always as HTTP/1.1. Next: its body, framed as ``head`` says.
 
     ``extra`` are ready lines, each with its CRLF, such as ``X-Forwarded-For``. A request that came in HTTP/1.0 without
-    a Host gets ``localhost``, because in HTTP/1.1 there must be one.
+    a Host gets ``localhost``, because in HTTP/1.1 there must be one (RFC 9112 section 3.2).
     """
     if not head.onward:
         head.onward = _request_onward(head)
     return b"%b %b%b%b\r\n" % (head.method, head.target, head.onward, extra)
-
-
-def _request_onward(head: RequestHead) -> bytes:
-    fields = head.fields if head.host else b"Host: localhost\r\n" + head.fields
-    own = _framing_lines(head)
-    if head.upgrade or head.te_trailers:
-        own += _connection_lines(head.upgrade, te_trailers=head.te_trailers)
-    if head.expects_continue:
-        own += b"Expect: 100-continue\r\n"
-    return b" HTTP/1.1\r\n%b%b" % (fields, own)
 
 
 def response_bytes(head: ResponseHead, extra: bytes) -> bytes:
@@ -37,6 +31,17 @@ def response_bytes(head: ResponseHead, extra: bytes) -> bytes:
     if not head.onward:
         head.onward = _response_onward(head)
     return head.onward
+
+
+def _request_onward(head: RequestHead) -> bytes:
+    """Write the bytes after the target of a request, except for ``extra`` and the empty line."""
+    fields = head.fields if head.host else b"Host: localhost\r\n" + head.fields
+    own = _framing_lines(head)
+    if head.upgrade or head.te_trailers:
+        own += _connection_lines(head.upgrade, te_trailers=head.te_trailers)
+    if head.expects_continue:
+        own += b"Expect: 100-continue\r\n"
+    return b" HTTP/1.1\r\n%b%b" % (fields, own)
 
 
 def _response_onward(head: ResponseHead) -> bytes:
@@ -60,31 +65,18 @@ def _connection_lines(upgrade: bytes, *, te_trailers: bool) -> bytes:
     return b"Connection: Upgrade, TE\r\nUpgrade: %b\r\nTE: trailers\r\n" % upgrade
 
 
-CONNECTION_CLOSE = b"Connection: close\r\n"
-CONNECTION_KEEP_ALIVE = b"Connection: keep-alive\r\n"
+def error_message(status: int, message: str, fields: bytes = b"") -> tuple[ResponseHead, bytes]:
+    """Return an error response of our own: its head, and ``{"error": message}`` as its body.
 
-_PHRASES = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
-
-
-def simple_response(
-    status: int, body: bytes, content_type: bytes, extra: bytes = b"", *, without_body: bool = False
-) -> bytes:
-    """Write a whole response with a body of our own; ``extra`` as in ``request_bytes``, such as ``Connection: close``.
-
-    ``without_body`` is for the answer to a HEAD request, whose head is that of the GET (RFC 9110 section 9.3.2).
+    ``fields`` are more field lines, each with its CRLF. The answer to a HEAD request has the head and no body
+    (RFC 9110 section 9.3.2).
     """
-    return b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b\r\n%b" % (
-        status,
-        _PHRASES.get(status, b""),
-        content_type,
-        len(body),
-        extra,
-        b"" if without_body else body,
-    )
-
-
-def error_response(status: int, message: str, extra: bytes = b"", *, without_body: bool = False) -> bytes:
-    """Write a whole error response, ``{"error": message}`` as JSON; the rest as in ``simple_response``."""
     body = msgspec.json.encode({"error": message})
-    extra = b"X-Content-Type-Options: nosniff\r\n" + extra
-    return simple_response(status, body, b"application/json", extra, without_body=without_body)
+    own = b"Content-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n" + fields
+    return ResponseHead(status, 1, _PHRASES.get(status, b""), own, True, len(body)), body
+
+
+def error_response(status: int, message: str, extra: bytes) -> bytes:
+    """Write an ``error_message`` as HTTP/1.1; ``extra`` as in ``request_bytes``, such as ``CONNECTION_CLOSE``."""
+    head, body = error_message(status, message)
+    return response_bytes(head, extra) + body

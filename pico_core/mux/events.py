@@ -1,44 +1,51 @@
-"""What a session reports: the events of its streams, and its own."""
+"""The events that a session reports: those of its streams, and its own."""
 
 from typing import TypeAlias
 
 from pico_core.boundary import Record
 from pico_core.mux.stream import Stream
+from pico_core.pieces import Piece
 
 
 class StreamOpened(Record, frozen=True, gc=False):
-    """The peer opened a stream. Set its ``owner``; the acknowledgement is sent on its own."""
+    """The peer opened a stream. Next: set its ``owner``. The session acknowledges it on its own."""
 
     stream: Stream
 
 
 class StreamData(Record, frozen=True, gc=False):
-    """Bytes of a stream, as they came; below 4 KiB always ``bytes``. Next: ``Stream.consume`` when done with them."""
+    """Bytes of a stream, as they came; below ``VIEW_BYTES`` always ``bytes``. Next: ``Stream.consume``, once used."""
 
     stream: Stream
-    data: bytes | memoryview
+    data: Piece
 
 
 class StreamEnded(Record, frozen=True, gc=False):
-    """The peer sent its end of the stream; we can still send."""
+    """The peer sent its end of the stream; we can still send. Next: ``Stream.send_eof``, after the last byte."""
 
     stream: Stream
 
 
 class StreamReset(Record, frozen=True, gc=False):
-    """The stream is gone in both directions: reset by the peer, or by us for hoarding unread bytes."""
+    """The stream is gone in both directions. The peer reset it; or we did, as it had most of too many unread bytes.
+
+    No event of this stream follows, and its unread bytes count as consumed.
+    """
 
     stream: Stream
 
 
 class StreamWritable(Record, frozen=True, gc=False):
-    """``Stream.writable`` is True again after somebody saw it False."""
+    """``Stream.writable`` is True again, after it was read as False. Next: ``Stream.send``."""
 
     stream: Stream
 
 
 class GoAwayReceived(Record, frozen=True, gc=False):
-    """The peer takes no new streams; those that are open go on. Comes once."""
+    """The peer takes no new streams; those that are open go on. Comes once.
+
+    ``code`` is a ``GoAwayCode``, or any other number.
+    """
 
     code: int
 
@@ -50,7 +57,10 @@ class PongReceived(Record, frozen=True, gc=False):
 
 
 class SessionFailed(Record, frozen=True, gc=False):
-    """The session is over, ``reason`` in one clause; ``streams`` are those that were open and are gone now."""
+    """The session is over, for ``reason`` in one clause; ``streams`` are those that were open and are gone now.
+
+    Always the last event. Next: ``Session.take_output``, for the frames that tell the peer.
+    """
 
     reason: str
     streams: tuple[Stream, ...]

@@ -5,7 +5,8 @@ from enum import IntEnum
 
 HEADER = struct.Struct(">HHII")
 """Version and type, flags, stream id, length. Version and type are read as one number: version 0 makes it the type,
-and any other version is refused together with the unknown types."""
+and any other version is refused together with the unknown types. Only data frames have a body of that length; the
+others hold a number in its place."""
 
 HEADER_BYTES = HEADER.size
 
@@ -23,11 +24,11 @@ KNOWN_FLAGS = SYN | ACK | FIN | RST
 MAX_UINT32 = 2**32 - 1
 
 INITIAL_WINDOW_BYTES = 262_144
-"""What either end may send on a new stream before the other granted anything; fixed by the specification."""
+"""How much either end may send on a new stream before the other granted anything; fixed by the specification."""
 
 
 class GoAwayCode(IntEnum):
-    """Why a session ends."""
+    """Why a session ends, in a GO_AWAY frame. We send the first two."""
 
     NORMAL = 0
     PROTOCOL_ERROR = 1

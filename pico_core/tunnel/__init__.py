@@ -1,1 +1,1 @@
-"""A tunnel: yamux inside a WebSocket, both ends, and its streams as channels."""
+"""A tunnel: yamux inside a WebSocket, both ends (``tunnel.Tunnel``), and its streams as channels (``channel``)."""

@@ -1,10 +1,12 @@
-"""A mux stream as a channel, and what either end of a tunnel does with the tunnel's events and output."""
+"""A mux stream as a channel, and the steps that both ends of a tunnel share: hand events over, and send output.
+
+The part of a node that has the connection makes a ``StreamChannel`` for every stream, gives the events of ``Tunnel`` to
+``dispatch``, and calls ``flush_tunnel`` once a turn.
+"""
 
 from collections.abc import Callable
 
-from pico_core.boundary import (
-    Data,
-)
+from pico_core.boundary import Data
 from pico_core.machine.channel import DISCARD, ChannelUser, TcpChannel
 from pico_core.mux.events import MuxEvent, SessionFailed, StreamData, StreamEnded, StreamReset, StreamWritable
 from pico_core.mux.stream import Stream
@@ -13,7 +15,11 @@ from pico_core.tunnel.tunnel import Tunnel
 
 
 class StreamChannel:
-    """A mux stream. Pausing withholds the credit the peer needs to send more (its window), and nothing else."""
+    """A mux stream as a ``Channel``; it becomes the ``owner`` of the stream, which is how ``dispatch`` finds it.
+
+    Reading is paused by withholding the credit that the peer needs to send more than its window, and by nothing else.
+    ``on_output`` is called whenever the stream has something to send. Next: set ``user``.
+    """
 
     __slots__ = ("_ended", "_on_output", "_reading", "_stream", "_withheld_bytes", "user")
 
@@ -38,13 +44,13 @@ class StreamChannel:
             self._on_output()
 
     def send_eof(self) -> None:
-        """Send FIN after what is queued."""
+        """Send FIN after all that is queued."""
         if not self._ended:
             self._stream.send_eof()
             self._on_output()
 
     def close(self) -> None:
-        """Send FIN after what is queued. A peer that still sends after that is told to stop by RST."""
+        """Send FIN after all that is queued. A peer that still sends after that gets a RST."""
         if not self._ended:
             self._ended = True
             self.user = DISCARD
@@ -52,11 +58,11 @@ class StreamChannel:
             self._on_output()
 
     def abort(self) -> None:
-        """Send RST and drop what is queued."""
+        """Send RST and drop all that is queued."""
         self._ended = True
         self.user = DISCARD
         self._stream.reset()
-        self._stream.owner = GONE
+        self._stream.owner = _GONE
         self._on_output()
 
     def pause_reading(self) -> None:
@@ -64,7 +70,7 @@ class StreamChannel:
         self._reading = False
 
     def resume_reading(self) -> None:
-        """Grant the credit that was withheld."""
+        """Grant the peer the credit that was withheld."""
         self._reading = True
         if self._withheld_bytes:
             self._stream.consume(self._withheld_bytes)
@@ -72,7 +78,7 @@ class StreamChannel:
             self._on_output()
 
     def receive(self, data: Piece, now: float) -> None:
-        """Hand over data of the stream (called by the tunnel's side) and settle its credit."""
+        """Hand data of the stream to the user, and return its credit unless reading is paused (for ``dispatch``)."""
         if self._ended:
             self.abort()
             return
@@ -83,32 +89,35 @@ class StreamChannel:
             self._withheld_bytes += len(data)
 
     def lost(self, now: float) -> None:
-        """The stream was reset by the peer, or its tunnel is gone (called by the tunnel's side)."""
+        """The stream was reset by the peer, or its tunnel is gone (for ``dispatch``)."""
         user, self.user = self.user, DISCARD
         self._ended = True
-        self._stream.owner = GONE
+        self._stream.owner = _GONE
         user.on_lost(now)
 
 
 class _Gone:
-    """The owner of a stream that is over, for events that were on their way. It also unties stream and channel."""
+    """The owner of a stream that is over: it takes events that were on their way, and does nothing with them.
+
+    It also ends the cycle of references between stream and channel, so that both are freed at once.
+    """
 
     user = DISCARD
 
     def receive(self, data: Piece, now: float) -> None:
-        """Drop the bytes: the stream was reset."""
+        pass
 
     def lost(self, now: float) -> None:
-        """Nothing to do: it is over."""
+        pass
 
 
-GONE = _Gone()
+_GONE = _Gone()
 
 
 def flush_tunnel(tunnel: Tunnel, channel: TcpChannel, on_more: Callable[[], None]) -> None:
     """Send the next message of ``tunnel``; ``on_more`` is called if another one may be due.
 
-    One message at a time: the driver has the chance to say that its buffer is full before the next is made.
+    One message at a time, so that the driver can say that its buffer is full before the next is made.
     """
     if not channel.writable:
         tunnel.pause_output()
@@ -119,13 +128,16 @@ def flush_tunnel(tunnel: Tunnel, channel: TcpChannel, on_more: Callable[[], None
 
 
 def finish_tunnel(tunnel: Tunnel, channel: TcpChannel) -> None:
-    """Send all that ``tunnel`` still has to say. Next: close ``channel``."""
+    """Send everything that ``tunnel`` still has to send and may send. Next: close ``channel``."""
     while (message := tunnel.take_output()) is not None:
         channel.send(message)
 
 
 def dispatch(events: list[MuxEvent], on_session_event: Callable[[MuxEvent, float], None], now: float) -> None:
-    """Hand events of streams to their channels, and all others to ``on_session_event``."""
+    """Hand events of streams to their channels, and all others to ``on_session_event``.
+
+    ``SessionFailed`` goes to both: first to ``on_session_event``, then to every channel as the loss of its stream.
+    """
     for event in events:
         if isinstance(event, StreamData):
             event.stream.owner.receive(event.data, now)

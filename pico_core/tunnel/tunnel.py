@@ -1,35 +1,39 @@
-"""A tunnel: yamux inside WebSocket messages, and a watch over whether the peer is alive. Both ends."""
+"""A tunnel, for both ends: yamux inside WebSocket messages, and a check of whether the peer is alive."""
 
 import math
 
 from pico_core.boundary import Data
-from pico_core.entropy import Entropy
 from pico_core.mux.events import MuxEvent
-from pico_core.mux.frame import GoAwayCode
-from pico_core.mux.session import DEFAULT_WINDOW_BYTES, MAX_UNREAD_BYTES, Session
+from pico_core.mux.session import DEFAULT_WINDOW_BYTES, Session
 from pico_core.mux.stream import Stream
 from pico_core.websocket.decoding import CloseReceived, FrameDecoder, FrameError, Item, Ping
 from pico_core.websocket.encoding import encode_close, encode_frame, encode_pong
-from pico_core.websocket.frame import NORMAL_CLOSURE, PROTOCOL_ERROR
+from pico_core.websocket.frame import PROTOCOL_ERROR
+from pico_core.websocket.masking import MaskSource
 
 PING_INTERVAL_S = 10.0
 """Between pings, and for the answer: well below the 60 s after which load balancers cut idle connections."""
 
 LATE_S = 5.0
-"""A tick that comes this much too late says that our own process stood still, which is no sign of a dead peer."""
+"""A tick that comes this much too late shows that our own process stood still; it says nothing about the peer."""
 
 MESSAGE_BYTES = 262_144
-"""Frames in one WebSocket message, about: what one write should carry, and the full window of a bulk stream."""
+"""Frames in one WebSocket message, about: as much as one write should carry, and the full window of a bulk stream."""
 
 
 class Tunnel:
-    """What follows an accepted WebSocket handshake, on either end.
+    """The protocol after an accepted WebSocket handshake, on either end.
 
     The end that connected (the agent, or an SDK) gives ``entropy`` for masking, ``ZeroMask()`` inside TLS, and is the
     yamux client; the server gives None. ``max_incoming_streams`` is how many streams the peer may have open: 0 on the
-    server. An engine: after any call that may have queued output, call ``take_output`` until it returns None.
+    server. ``window_bytes`` is how much the peer may have on its way or unread per stream.
 
-    ``session`` is there to read (``streams``, ``paused``, ``going_away``, ``peer_going_away``, ``can_open_stream``).
+    An engine: give it bytes with ``receive`` and time with ``tick``, and act on the events (``channel.dispatch`` hands
+    them to the streams' channels). After any call that may have queued output, fetch it with ``take_output`` until that
+    returns None. To leave: ``go_away``, then close the connection once ``session.streams`` is empty.
+
+    ``session`` is there to read (``streams``, ``paused``, ``going_away``, ``peer_going_away``, ``can_open_stream``) and
+    to ``ping``; all else goes through the tunnel.
     """
 
     __slots__ = ("_close_frame", "_deadline_at", "_decoder", "_entropy", "_heard", "_pong", "session")
@@ -38,16 +42,12 @@ class Tunnel:
         self,
         now: float,
         *,
-        entropy: Entropy | None,
+        entropy: MaskSource | None,
         max_incoming_streams: int = 0,
         window_bytes: int = DEFAULT_WINDOW_BYTES,
-        max_unread_bytes: int = MAX_UNREAD_BYTES,
     ) -> None:
         self.session = Session(
-            client=entropy is not None,
-            max_incoming_streams=max_incoming_streams,
-            window_bytes=window_bytes,
-            max_unread_bytes=max_unread_bytes,
+            client=entropy is not None, max_incoming_streams=max_incoming_streams, window_bytes=window_bytes
         )
         self._entropy = entropy
         self._decoder = FrameDecoder(masked=entropy is None)
@@ -62,7 +62,10 @@ class Tunnel:
         return self.session.failed
 
     def receive(self, data: bytes, now: float) -> list[MuxEvent]:
-        """Take bytes from the connection and return what happened in the streams. Never raises."""
+        """Take bytes from the connection and return what happened in the streams.
+
+        Never raises: a peer that breaks a protocol ends the tunnel with ``SessionFailed``. Next: ``take_output``.
+        """
         events: list[MuxEvent] = []
         if self.session.failed:
             return events
@@ -79,25 +82,21 @@ class Tunnel:
         return events
 
     def open_stream(self) -> Stream:
-        """Open a stream. Raises ``LocalProtocolError`` where ``session.can_open_stream`` is False."""
+        """Open a stream. Raises ``LocalProtocolError`` where ``session.can_open_stream`` is False.
+
+        Next: ``Stream.send`` or a ``StreamChannel`` for it, then ``take_output``.
+        """
         return self.session.open_stream()
 
     def go_away(self) -> None:
-        """Tell the peer to open no more streams. Those that are open go on; then ``close``."""
-        self.session.go_away(GoAwayCode.NORMAL)
+        """Tell the peer to open no more streams; those that are open go on.
 
-    def close(self) -> None:
-        """End the tunnel cleanly: what is queued and the windows allow, then GO_AWAY and a close frame.
-
-        Next: ``take_output`` until None, then close the connection.
+        Next: ``take_output``, and close the connection when the last stream has ended.
         """
-        if not self.session.failed:
-            self.session.go_away(GoAwayCode.NORMAL)
-            self.session.resume_output()
-            self._close_frame = encode_close(NORMAL_CLOSURE, "", self._entropy)
+        self.session.go_away()
 
     def fail(self, reason: str) -> list[MuxEvent]:
-        """Give the tunnel up, since the connection is lost: returns the ``SessionFailed`` with all its streams."""
+        """End the tunnel because its connection is lost; return the ``SessionFailed`` with all its streams."""
         return self.session.fail(reason)
 
     def pause_output(self) -> None:
@@ -105,11 +104,17 @@ class Tunnel:
         self.session.pause_output()
 
     def resume_output(self) -> list[MuxEvent]:
-        """Go on after ``pause_output``; returns the streams that became writable. Next: ``take_output``."""
+        """Go on after ``pause_output``; return a ``StreamWritable`` for each stream that can go on.
+
+        Next: ``take_output``.
+        """
         return self.session.resume_output()
 
     def take_output(self) -> Data | None:
-        """Return the next WebSocket message to send, with frames of all streams, or None when nothing is due."""
+        """Return the next WebSocket message to send, with frames of all streams, or None when nothing is due.
+
+        Once the tunnel has ``failed``, the last message is a close frame, if one is due (RFC 6455 section 7.1.2).
+        """
         session = self.session
         if session.has_output:
             pieces, size = session.take_output(MESSAGE_BYTES)
@@ -122,18 +127,18 @@ class Tunnel:
             return pong
         if self._close_frame:
             frame, self._close_frame = self._close_frame, b""
-            session.fail("closed")
             return frame
         return None
 
     def deadline(self) -> float:
-        """Return when ``tick`` is due, on the clock of ``now``."""
+        """Return when ``tick`` is due, in seconds on the clock of ``now``; never, once the tunnel has failed."""
         return math.inf if self.session.failed else self._deadline_at
 
     def tick(self, now: float) -> list[MuxEvent]:
-        """Let time pass: sends pings, and ends the tunnel with ``SessionFailed`` if the peer is silent after one.
+        """Let time pass: queue a ping, or end the tunnel with ``SessionFailed`` if the peer is silent after one.
 
-        Every byte counts as a sign of life, since an answer may be stuck behind data. An early tick does nothing.
+        Every byte counts as an answer, since the answer itself may be stuck behind data. An early tick does nothing.
+        Next: ``take_output``, and ``deadline`` again.
         """
         if now < self.deadline():
             return []
@@ -145,7 +150,7 @@ class Tunnel:
         return []
 
     def _take_items(self, items: list[Item], now: float, events: list[MuxEvent]) -> None:
-        """Feed payload to the session and answer what is WebSocket's own."""
+        """Feed payload to the session, and answer the control frames of WebSocket itself."""
         session = self.session
         for item in items:
             if isinstance(item, (bytes, memoryview)):

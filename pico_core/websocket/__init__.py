@@ -1,7 +1,9 @@
-"""WebSocket (RFC 6455): both handshakes, and the frames after them.
+"""WebSocket (RFC 6455): both opening handshakes, and the frames after them.
 
-Server: ``handshake.accept_handshake``, then ``decoding.FrameDecoder(masked=True)``, and ``encoding.encode_frame``
-without entropy. Client: ``handshake.ClientHandshake``, then ``FrameDecoder(masked=False)``, and ``encode_frame`` with
-entropy.
-Only binary messages carry data, and their borders mean nothing. There is never an extension or a subprotocol.
+A server calls ``handshake.accept_handshake``, then reads with ``decoding.FrameDecoder(masked=True)`` and writes with
+``encoding.encode_frame`` and its siblings, without masking. A client drives a ``handshake.ClientHandshake``, then reads
+with ``FrameDecoder(masked=False)`` and writes with the same functions, which it gives a ``masking.MaskSource``.
+
+Only binary messages carry data, and their borders mean nothing: payload is a stream of bytes. There is never an
+extension or a subprotocol.
 """

@@ -1,10 +1,10 @@
-"""Frames in, what they carry out (RFC 6455 section 5)."""
+"""Decoding of frames (RFC 6455 section 5). Start at ``FrameDecoder``."""
 
 from typing import TypeAlias
 
 from pico_core.boundary import Record
 from pico_core.errors import RemoteProtocolError
-from pico_core.pieces import VIEW_BYTES
+from pico_core.pieces import VIEW_BYTES, Piece
 from pico_core.websocket.frame import (
     BINARY,
     CLOSE,
@@ -31,7 +31,11 @@ from pico_core.websocket.masking import ZERO_MASK, apply_mask, rotated
 
 
 class FrameError(RemoteProtocolError):
-    """The peer broke the framing: close with ``code``. ``items`` are what it sent before that; they still count."""
+    """The peer broke the framing.
+
+    ``items`` came before that; they still count. Next: act on them, then send ``encoding.encode_close``
+    with ``code`` (RFC 6455 section 7.4) and close the connection.
+    """
 
     def __init__(self, code: int, reason: str, items: "list[Item]") -> None:
         super().__init__(reason)
@@ -40,31 +44,39 @@ class FrameError(RemoteProtocolError):
 
 
 class Ping(Record, frozen=True, gc=False):
-    """The peer wants a pong with the same payload; of several only the last needs one."""
+    """The peer wants a pong with the same payload; of several pings only the last needs one (RFC 6455 section 5.5.3).
+
+    Next: ``encoding.encode_pong``.
+    """
 
     payload: bytes
 
 
 class Pong(Record, frozen=True, gc=False):
-    """Answer to a ping, or a sign of life on its own."""
+    """The answer to a ping, or one that was not asked for (RFC 6455 section 5.5.3). No answer is due."""
 
     payload: bytes
 
 
 class CloseReceived(Record, frozen=True, gc=False):
-    """The peer sends nothing after this. ``code`` is 1005 when it gave none."""
+    """The peer sends nothing after this. ``code`` is 1005 when it gave none (RFC 6455 section 7.1.5).
+
+    Next: ``encoding.encode_close``, unless one was sent already.
+    """
 
     code: int
     reason: str
 
 
-Item: TypeAlias = bytes | memoryview | Ping | Pong | CloseReceived
+Item: TypeAlias = Piece | Ping | Pong | CloseReceived
+"""Payload of a binary message, or a control frame."""
 
 
 class FrameDecoder:
-    """Frames in, what they carry out. ``masked``: the peer is a client and has to mask, else it must not.
+    """Takes the bytes after the handshake and returns the payload and control frames in them.
 
-    Holds no byte while idle: at most a cut frame head or control frame, 138 bytes, waits for its rest.
+    ``masked`` says that the peer is a client, which has to mask; a server must not (RFC 6455 section 5.1). The decoder
+    keeps at most a cut frame head or control frame, 130 bytes, until its rest has come; payload is passed on at once.
     """
 
     __slots__ = ("_ended", "_in_message", "_mask", "_masked", "_partial", "_payload_bytes")
@@ -80,8 +92,8 @@ class FrameDecoder:
     def receive(self, data: bytes) -> list[Item]:
         """Take bytes, cut anywhere, and return payload of binary messages as it comes, and control frames.
 
-        Payload from 4 KiB on that need not be unmasked is a view of ``data``. Raises ``FrameError`` once, with what
-        came before it; after that, or after ``CloseReceived``, bytes are ignored.
+        Payload from ``VIEW_BYTES`` on that need not be unmasked is a view of ``data``. Raises ``FrameError`` once, with
+        the items before it; after that, or after ``CloseReceived``, bytes are ignored.
         """
         items: list[Item] = []
         if self._ended:
@@ -133,11 +145,11 @@ class FrameDecoder:
         return items
 
     def _receive_payload(self, data: bytes, at: int, items: list[Item]) -> int:
-        """Take what has come of a frame's payload and return where it ends."""
+        """Take the part of a frame's payload that has come, and return where it ends."""
         end = min(at + self._payload_bytes, len(data))
         size = end - at
         self._payload_bytes -= size
-        piece: bytes | memoryview = memoryview(data)[at:end] if size >= VIEW_BYTES else data[at:end]
+        piece: Piece = memoryview(data)[at:end] if size >= VIEW_BYTES else data[at:end]
         if self._mask != ZERO_MASK:
             piece = apply_mask(piece, self._mask)
             self._mask = rotated(self._mask, size)
@@ -145,7 +157,7 @@ class FrameDecoder:
         return end
 
     def _check_first(self, first: int, items: list[Item]) -> None:
-        """Hold the first byte of a frame against RFC 6455, section 5.2, and against the message it is a part of."""
+        """Check the first byte of a frame against RFC 6455 section 5.2, and against the message it is a part of."""
         opcode = first & OPCODE
         if first & RESERVED:
             raise self._error(PROTOCOL_ERROR, "reserved bits are set", items)
@@ -160,14 +172,17 @@ class FrameDecoder:
             raise self._error(PROTOCOL_ERROR, "fragment out of order", items)
 
     def _long_length(self, data: bytes, at: int, end: int, items: list[Item]) -> int:
-        """Read a length of 2 or 8 bytes, which must not fit into a shorter form (RFC 6455, section 5.2)."""
+        """Read a length of 2 or 8 bytes, which must not fit into a shorter form (RFC 6455 section 5.2)."""
         length = data[at] << 8 | data[at + 1] if end - at == 2 else int.from_bytes(data[at:end], "big")
         if length < LENGTH_16 or (end - at == 8 and not 0xFFFF < length <= MAX_FRAME_BYTES):
             raise self._error(PROTOCOL_ERROR, "invalid frame length", items)
         return length
 
     def _receive_control(self, data: bytes, at: int, first: int, length: int, items: list[Item]) -> int:
-        """Take a control frame, whole or not at all yet, and return where to go on: nowhere after a close frame."""
+        """Take a control frame, or wait for the rest of it; return where the next frame begins.
+
+        Nothing is read after a close frame: the end of ``data`` is returned then.
+        """
         if length > MAX_CONTROL_BYTES:
             raise self._error(PROTOCOL_ERROR, "control frame too large", items)
         start = at + 6 if self._masked else at + 2
@@ -189,7 +204,7 @@ class FrameDecoder:
         return end
 
     def _close(self, payload: bytes, items: list[Item]) -> CloseReceived:
-        """Read a close frame: nothing, or a code that may be sent (RFC 6455, section 7.4) and a reason."""
+        """Read a close frame: nothing, or a code that may be sent (RFC 6455 section 7.4) and a reason."""
         code = int.from_bytes(payload[:2], "big") if payload else NO_STATUS
         if payload and not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
             raise self._error(PROTOCOL_ERROR, "invalid close code", items)

@@ -1,12 +1,14 @@
-"""Frames out (RFC 6455 section 5)."""
+"""Encoding of frames (RFC 6455 section 5).
+
+Clients give ``entropy`` to every function, because they must mask (section 5.3); servers give ``None``.
+"""
 
 import struct
 from collections.abc import Sequence
 
 from pico_core.boundary import Data
-from pico_core.entropy import Entropy
 from pico_core.errors import LocalProtocolError
-from pico_core.pieces import JOIN_BELOW_BYTES, join_small
+from pico_core.pieces import JOIN_BELOW_BYTES, Piece, join_small
 from pico_core.websocket.frame import (
     CLOSE,
     FINAL,
@@ -19,58 +21,69 @@ from pico_core.websocket.frame import (
     PING,
     PONG,
 )
-from pico_core.websocket.masking import ZERO_MASK, apply_mask, rotated
+from pico_core.websocket.masking import ZERO_MASK, MaskSource, apply_mask, rotated
 
-HEAD_16 = struct.Struct(">BBH")
-HEAD_64 = struct.Struct(">BBQ")
+_HEAD_16 = struct.Struct(">BBH")
+_HEAD_64 = struct.Struct(">BBQ")
 
-SHORT_HEADS = tuple(bytes((FINAL_BINARY, size)) for size in range(LENGTH_16))
+_SHORT_HEADS = tuple(bytes((FINAL_BINARY, size)) for size in range(LENGTH_16))
 
 
-def encode_frame(pieces: Sequence[bytes | memoryview], size: int, entropy: Entropy | None) -> Data:
-    """Return one binary message with the ``size`` bytes of ``pieces``; clients give ``entropy`` (RFC 6455, 5.3).
+def encode_frame(pieces: Sequence[Piece], size: int, entropy: MaskSource | None) -> Data:
+    """Return one binary message with the ``size`` bytes of ``pieces``.
 
-    Small messages and small pieces are joined; pieces from 4 KiB on stay as they are, or are copied once by masking.
+    Small messages and small pieces are joined; pieces from ``VIEW_BYTES`` on stay as they are, or are copied once by
+    masking.
     """
     if entropy is None:
-        head = encode_head(size, 0)
+        head = _head(size, 0)
         if size < JOIN_BELOW_BYTES:
             return head + b"".join(pieces)
         return tuple(join_small((head, *pieces)))
     mask = entropy.getrandbits(32).to_bytes(4, "big")
-    head = encode_head(size, MASKED) + mask
+    head = _head(size, MASKED) + mask
     if size < JOIN_BELOW_BYTES:
         payload = b"".join(pieces)
         return head + (payload if mask == ZERO_MASK else apply_mask(payload, mask))
     if mask == ZERO_MASK:
         return tuple(join_small((head, *pieces)))
-    masked: list[bytes | memoryview] = [head]
+    masked: list[Piece] = [head]
     for piece in join_small(pieces):
         masked.append(apply_mask(piece, mask))
         mask = rotated(mask, len(piece))
     return tuple(masked)
 
 
-def encode_ping(payload: bytes, entropy: Entropy | None) -> bytes:
-    """Return a ping with at most 125 bytes of payload."""
+def encode_ping(payload: bytes, entropy: MaskSource | None) -> bytes:
+    """Return a ping; its answer is a ``decoding.Pong`` with the same payload.
+
+    Raises ``LocalProtocolError`` if the payload is over 125 bytes. Pico only answers pings: its tunnels send those of
+    yamux. This is for peers that do send them, such as the foreign ends in tests.
+    """
     return encode_control(PING, payload, entropy)
 
 
-def encode_pong(payload: bytes, entropy: Entropy | None) -> bytes:
-    """Return the answer to a ping: with the payload it had."""
+def encode_pong(payload: bytes, entropy: MaskSource | None) -> bytes:
+    """Return the answer to a ping, with the payload that the ping had."""
     return encode_control(PONG, payload, entropy)
 
 
-def encode_close(code: int, reason: str, entropy: Entropy | None) -> bytes:
-    """Return a close frame; nothing may be sent after it. ``reason`` is cut to what fits, 1005 gives no code."""
+def encode_close(code: int, reason: str, entropy: MaskSource | None) -> bytes:
+    """Return a close frame, after which nothing may be sent (RFC 6455 section 5.5.1).
+
+    ``reason`` is cut to the 123 bytes that fit; the code 1005 makes a frame without code and reason.
+    """
     if code == NO_STATUS:
         return encode_control(CLOSE, b"", entropy)
     text = reason.encode()[: MAX_CONTROL_BYTES - 2].decode(errors="ignore").encode()
     return encode_control(CLOSE, code.to_bytes(2, "big") + text, entropy)
 
 
-def encode_control(opcode: int, payload: bytes, entropy: Entropy | None) -> bytes:
-    """Return a control frame. Raises ``LocalProtocolError`` if the payload is over 125 bytes."""
+def encode_control(opcode: int, payload: bytes, entropy: MaskSource | None) -> bytes:
+    """Return a control frame (RFC 6455 section 5.5).
+
+    Raises ``LocalProtocolError`` if the payload is over 125 bytes.
+    """
     if len(payload) > MAX_CONTROL_BYTES:
         raise LocalProtocolError(f"control frame with {len(payload)} bytes")
     if entropy is None:
@@ -79,10 +92,10 @@ def encode_control(opcode: int, payload: bytes, entropy: Entropy | None) -> byte
     return bytes((FINAL | opcode, MASKED | len(payload))) + mask + apply_mask(payload, mask)
 
 
-def encode_head(size: int, masked: int) -> bytes:
+def _head(size: int, masked: int) -> bytes:
     """Return the head of a binary message up to the masking key; ``masked`` is 0 or ``MASKED``."""
     if size < LENGTH_16:
-        return bytes((FINAL_BINARY, masked | size)) if masked else SHORT_HEADS[size]
+        return bytes((FINAL_BINARY, masked | size)) if masked else _SHORT_HEADS[size]
     if size < 0x10000:
-        return HEAD_16.pack(FINAL_BINARY, masked | LENGTH_16, size)
-    return HEAD_64.pack(FINAL_BINARY, masked | LENGTH_64, size)
+        return _HEAD_16.pack(FINAL_BINARY, masked | LENGTH_16, size)
+    return _HEAD_64.pack(FINAL_BINARY, masked | LENGTH_64, size)

@@ -1,4 +1,8 @@
-"""The opening handshake, both sides (RFC 6455 section 4)."""
+"""The opening handshake, both sides (RFC 6455 section 4).
+
+A server calls ``accept_handshake`` with a request's head; a client drives a ``ClientHandshake``. wsproto does the
+server's half, h11 reads the answer for the client (``docs/decisions/websocket-handshake.md`` says why).
+"""
 
 import base64
 import json
@@ -15,27 +19,25 @@ from wsproto.utilities import generate_accept_token
 
 from pico_core.entropy import Entropy
 from pico_core.errors import LocalProtocolError, RemoteProtocolError
-
-MAX_HEAD_BYTES = 16_384
-"""Of a handshake, either way. Browsers and proxies stay below 8 KiB; a token may take another 8."""
+from pico_core.http.message import MAX_OWN_HEAD_BYTES
 
 MAX_REFUSAL_BYTES = 16_384
-"""Of the body of a refused handshake. Ours are one line."""
+"""Of the body of a refused handshake. Pico's own is one line."""
 
 MAX_RESPONSE_BYTES = 65_536
 """Of everything before the client handshake is decided: interim responses, the head, the refusal with its framing."""
 
 MAX_REASON_CHARACTERS = 200
 
-REQUEST_LINE = re.compile(rb"GET [!-~]+ HTTP/1\.1\r\n")
-KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+_REQUEST_LINE = re.compile(rb"GET [!-~]+ HTTP/1\.1\r\n")
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
 
 class HandshakeError(RemoteProtocolError):
-    """The handshake failed.
+    """The handshake failed. Next, on a server: answer with ``status``; on both sides: close the connection.
 
-    On a server ``status`` is what to answer with, and 426 wants the header ``Sec-WebSocket-Version: 13``. On a client
-    it is the status of the answer, or 0 when there was no proper one. ``reason`` is one short line, fit for a log.
+    An answer with 426 has to say ``Sec-WebSocket-Version: 13`` (RFC 6455 section 4.4). On a client ``status`` is that
+    of the answer, or 0 when there was no valid one. ``reason`` is one short line, fit for a log.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -45,13 +47,14 @@ class HandshakeError(RemoteProtocolError):
 
 
 def accept_handshake(head: bytes) -> bytes:
-    """Return the 101 response to a request head (with its empty line, nothing behind). RFC 6455, section 4.2.
+    """Return the 101 response to a request head, which ends with its empty line (RFC 6455 section 4.2).
 
-    Raises ``HandshakeError``. Which target and which headers are welcome is for the caller to check before.
+    Raises ``HandshakeError``. The caller checks before whether the target and the credentials are acceptable. Next:
+    send the response; ``decoding.FrameDecoder(masked=True)`` reads the bytes behind the head.
     """
-    if len(head) > MAX_HEAD_BYTES:
+    if len(head) > MAX_OWN_HEAD_BYTES:
         raise HandshakeError(400, "request head too large")
-    if not REQUEST_LINE.match(head):
+    if not _REQUEST_LINE.match(head):
         raise HandshakeError(400, "not a GET request in HTTP/1.1")
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
@@ -65,7 +68,7 @@ def accept_handshake(head: bytes) -> bytes:
     if not isinstance(request, Request):
         raise HandshakeError(400, "incomplete request head")
     names = [name.lower() for name, _ in request.extra_headers]
-    if names.count(b"sec-websocket-key") != 1 or not KEY.fullmatch(dict(request.extra_headers)[b"sec-websocket-key"]):
+    if names.count(b"sec-websocket-key") != 1 or not _KEY.fullmatch(dict(request.extra_headers)[b"sec-websocket-key"]):
         raise HandshakeError(400, "invalid Sec-WebSocket-Key")
     if b"content-length" in names or b"transfer-encoding" in names:
         raise HandshakeError(400, "WebSocket handshake with a body")
@@ -76,9 +79,13 @@ class ClientHandshake:
     """The client's side of the opening handshake: ``request_bytes``, then ``receive`` until it is decided."""
 
     def __init__(self, host: str, target: str, headers: Sequence[tuple[bytes, bytes]], entropy: Entropy) -> None:
-        """``host`` is what the Host header says. Raises ``LocalProtocolError`` if it cannot be put into a request."""
+        """``host`` is the value of the Host field; ``headers`` come after those of the handshake.
+
+        ``entropy`` makes the key, which must be random (RFC 6455 section 4.1). Raises ``LocalProtocolError`` if the
+        host, the target or a header cannot be put into a request.
+        """
         self._key = base64.b64encode(entropy.getrandbits(128).to_bytes(16, "big"))
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_OWN_HEAD_BYTES)
         self._received_bytes = 0
         self._refusal: h11.Response | None = None
         self._body = b""
@@ -101,9 +108,11 @@ class ClientHandshake:
         return self._request
 
     def receive(self, data: bytes) -> bytes | None:
-        """Take bytes of the answer. ``None`` needs more; bytes are what came behind an accepted 101, maybe none.
+        """Take bytes of the answer; return ``None`` while it is undecided.
 
-        Raises ``HandshakeError``: with the server's ``{"error": ...}`` where it gave one.
+        Once the server has accepted, returns the bytes behind the 101, which may be none. Next:
+        ``decoding.FrameDecoder(masked=False)`` reads them. Raises ``HandshakeError``, with the text of the server's
+        ``{"error": ...}`` as its reason where there is one.
         """
         self._http.receive_data(data)
         rest = self._progress()
@@ -113,7 +122,7 @@ class ClientHandshake:
         return rest
 
     def receive_eof(self) -> NoReturn:
-        """Take the end of the stream before the handshake was accepted; raises the ``HandshakeError`` it means."""
+        """Take the end of the stream before the handshake was accepted; always raises ``HandshakeError``."""
         self._give_up("connection closed during the handshake")
 
     def _progress(self) -> bytes | None:
@@ -138,7 +147,7 @@ class ClientHandshake:
                 return None
 
     def _check(self, response: h11.InformationalResponse) -> None:
-        """Hold the 101 against RFC 6455, section 4.1; nothing was offered, so nothing may have been agreed on."""
+        """Check the 101 against RFC 6455 section 4.1; no extension was offered, so none may have been agreed on."""
         fields: dict[bytes, list[bytes]] = {}
         for name, value in response.headers:
             fields.setdefault(name, []).append(value.strip())
@@ -153,7 +162,7 @@ class ClientHandshake:
             raise HandshakeError(101, "the answer does not complete the WebSocket handshake")
 
     def _give_up(self, reason: str) -> NoReturn:
-        """Raise with what the server said, or with ``reason`` if it did not even give a status."""
+        """Raise with the refusal of the server, or with ``reason`` if it gave no valid status."""
         if self._refusal is None:
             raise HandshakeError(0, reason)
         reason = self._refusal.reason.decode("latin-1")

@@ -1,4 +1,4 @@
-"""What reading one head comes to: the same for a reader with a memory and for one without, whatever came before."""
+"""The result of reading one head: the same for a reader with a memory and for one without, whatever came before."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -16,7 +16,7 @@ Outcome: TypeAlias = tuple[Head, bytes, bytes] | tuple[int, str] | None
 
 
 def plain(parse: Callable[[bytes, HeadLimits], Head], limits: HeadLimits) -> Read:
-    """Return what a reader without a memory does."""
+    """Return the ``read`` of a reader without a memory."""
     reader = HeadReader(limits, response=parse is parse_response_head)
 
     def read(data: bytes) -> tuple[Head, bytes] | None:
@@ -27,7 +27,7 @@ def plain(parse: Callable[[bytes, HeadLimits], Head], limits: HeadLimits) -> Rea
 
 
 def outcome(read: Read, *pieces: bytes) -> Outcome:
-    """Return what comes of one head: it, what is written for it, and what is left; or how it was refused."""
+    """Return a head, what is written for it and the bytes after it; or its refusal; or ``None`` if it is unfinished."""
     try:
         for piece in pieces:
             found = read(piece)

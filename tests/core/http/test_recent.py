@@ -1,11 +1,11 @@
-"""The remembering readers say what the plain reader and parsers say, whatever came before and however it is cut."""
+"""Readers with a memory give the same results as those without, whatever came before and however it is cut."""
 
 import pytest
 
 from pico_core.http.message import HeadLimits
 from pico_core.http.parsing import parse_request_head, parse_response_head
 from pico_core.http.recent import MAX_REMEMBERED_BYTES, RequestReader, ResponseReader
-from pico_core.http.writing import response_bytes
+from pico_core.http.writing import request_bytes, response_bytes
 from tests.core.http.reading import outcome, plain
 
 LIMITS = HeadLimits()
@@ -80,3 +80,18 @@ def test_a_head_given_new_framing_is_another_one() -> None:
         assert b"chunked" in response_bytes(head.with_chunks(chunked=True), b"")
         assert b"chunked" not in response_bytes(head, b"Connection: close\r\n")
         assert head.with_chunks(chunked=False) is head
+
+
+def test_what_is_filled_in_later_is_taken_over_with_the_fields() -> None:
+    reader = RequestReader(LIMITS)
+    first = reader.read(REQUESTS[0])
+    assert first is not None
+    head = first[0]
+    head.endpoint_id = "e"
+    assert request_bytes(head, b"") == b"GET / HTTP/1.1\r\nHost: e.example.com\r\nUser-Agent: test\r\n\r\n"
+    second = reader.read(REQUESTS[2])
+    assert second is not None
+    assert (second[0].endpoint_id, second[0].onward) == ("e", head.onward)
+    assert request_bytes(second[0], b"") == (
+        b"POST /other?q=1 HTTP/1.1\r\nHost: e.example.com\r\nUser-Agent: test\r\n\r\n"
+    )

@@ -1,4 +1,4 @@
-"""Plays for the windows of a yamux session: what may be sent, what waits, and who has the next turn."""
+"""Plays for the windows of a yamux session: what may be sent, what waits, and which stream has the next turn."""
 
 import itertools
 
@@ -14,7 +14,9 @@ from pico_core.mux.events import (
     StreamOpened,
     StreamWritable,
 )
-from pico_core.mux.session import MIN_WINDOW_BYTES, Session
+from pico_core.mux.session import Session
+from pico_core.mux.stream import MIN_WINDOW_BYTES
+from pico_core.pieces import Piece
 from tests.core.mux.plays import (
     ACK,
     DATA,
@@ -74,7 +76,7 @@ def test_a_part_of_a_frame_is_delivered_at_once() -> None:
     ]
 
 
-def piece_of(events: list[MuxEvent]) -> bytes | memoryview:
+def piece_of(events: list[MuxEvent]) -> Piece:
     event = events[-1]
     assert isinstance(event, StreamData)
     return event.data
@@ -142,9 +144,10 @@ def test_what_exceeds_the_window_waits() -> None:
     server = new_server()
     stream = server.open_stream()
     stream.send(bytes(WINDOW - 1))
-    assert stream.writable
+    writable = [stream.writable]
     stream.send(b"abc")
-    assert not stream.writable
+    writable.append(stream.writable)
+    assert writable == [True, False]
     assert output(server) == data(SYN, 2, bytes(WINDOW - 1) + b"a")
     stream.send(b"d")
     assert (stream.pending_bytes, server.has_output) == (3, False)

@@ -12,8 +12,8 @@ from pico_core.mux.events import (
     StreamOpened,
     StreamReset,
 )
-from pico_core.mux.frame import GoAwayCode
-from pico_core.mux.session import MIN_WINDOW_BYTES, Session
+from pico_core.mux.session import MAX_OUTGOING_STREAMS, Session
+from pico_core.mux.stream import MIN_WINDOW_BYTES
 from tests.core.mux.plays import (
     ACK,
     DATA,
@@ -99,13 +99,13 @@ def test_the_client_opens_odd_streams() -> None:
 
 
 def test_opens_no_more_streams_than_allowed() -> None:
-    server = Session(client=False, max_outgoing_streams=2)
-    first, _ = server.open_stream(), server.open_stream()
-    assert not server.can_open_stream
+    server = new_server()
+    first, *_ = [server.open_stream() for _ in range(MAX_OUTGOING_STREAMS)]
     with pytest.raises(LocalProtocolError):
         server.open_stream()
     first.reset()
-    assert server.open_stream().id == 6
+    assert server.open_stream().id == 2 * MAX_OUTGOING_STREAMS + 2
+    assert not server.can_open_stream
 
 
 def test_a_stream_reset_before_its_syn_was_sent_never_was() -> None:
@@ -240,7 +240,7 @@ def test_opens_nothing_after_the_peers_go_away() -> None:
     agent.receive(frame(WINDOW_UPDATE, SYN, 2, 0), 0.0)
     output(agent)
     agent.go_away()
-    agent.go_away(GoAwayCode.INTERNAL_ERROR)
+    agent.go_away()
     assert output(agent) == frame(GO_AWAY, 0, 0, 0)
     assert agent.can_open_stream
     events = agent.receive(frame(WINDOW_UPDATE, SYN, 4, 0) + data(0, 2, b"x"), 0.0)

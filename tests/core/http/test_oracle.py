@@ -1,4 +1,4 @@
-"""h11 as the oracle: what it refuses we refuse, what both accept we read alike; where we are stricter, we say why."""
+"""h11 as the oracle: we refuse what it refuses, and read alike what both accept. Each stricter rule has its reason."""
 
 import random
 from collections.abc import Iterable
@@ -55,7 +55,7 @@ STRICTER_REQUESTS = {
         b"GET / HTTP/1.1\r\nHost: a\nA: b\r\n\r\n",
     ],
     "folding is obsolete, and readers disagree on what it means": [b"GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n"],
-    "control characters are no text (RFC 9110 section 5.5)": [
+    "control characters are not text (RFC 9110 section 5.5)": [
         b"GET / HTTP/1.1\r\nHost: a\r\nA: b\x01c\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nA: b\x7fc\r\n\r\n",
     ],
@@ -88,7 +88,7 @@ STRICTER_REQUESTS = {
     ],
     "a fragment is never sent (RFC 9112 section 3.2)": [b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n"],
     "we speak 1.0 and 1.1 only": [b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\n"],
-    "we are no forward proxy and mirror nothing": [
+    "we are not a forward proxy, and mirror nothing": [
         b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
         b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n",
     ],
@@ -119,7 +119,7 @@ STRICTER_RESPONSES = {
         b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\nContent-Length: 1\r\n\r\n",
     ],
-    "a switch must say to what": [b"HTTP/1.1 101 Switching Protocols\r\n\r\n"],
+    "a switch must name the new protocol": [b"HTTP/1.1 101 Switching Protocols\r\n\r\n"],
     "we speak 1.0 and 1.1 only": [b"HTTP/1.2 200 OK\r\n\r\n"],
 }
 

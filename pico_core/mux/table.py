@@ -1,0 +1,108 @@
+"""The streams of a session and all that they share: turns, frames to send, the bound on unread bytes, and the end."""
+
+from pico_core.errors import LocalProtocolError
+from pico_core.mux.events import MuxEvent, SessionFailed, StreamReset, StreamWritable
+from pico_core.mux.frame import GO_AWAY, HEADER, HEADER_BYTES, MAX_UINT32, RST, WINDOW_UPDATE, GoAwayCode
+from pico_core.mux.stream import MIN_WINDOW_BYTES, Stream
+from pico_core.pieces import Piece
+
+
+class StreamTable:
+    """The lowest of the three layers of a session; ``session.Session`` lists the attributes that are there to read.
+
+    It implements ``stream.StreamHost``. For the layers above, ``ready`` holds the streams that want a turn at the next
+    output, in order; ``waiting`` those whose user found them not writable, by id; and ``output`` the frames made since
+    the last output, ``output_bytes`` in all.
+    """
+
+    __slots__ = (
+        "_client",
+        "_incoming",
+        "_max_unread_bytes",
+        "credit_due_bytes",
+        "failed",
+        "output",
+        "output_bytes",
+        "paused",
+        "ready",
+        "streams",
+        "unread_bytes",
+        "waiting",
+        "window_bytes",
+    )
+
+    def __init__(self, *, client: bool, window_bytes: int, max_unread_bytes: int) -> None:
+        if not MIN_WINDOW_BYTES <= window_bytes <= MAX_UINT32:
+            raise LocalProtocolError(f"a window of {window_bytes} bytes is not possible")
+        self.streams: dict[int, Stream] = {}
+        self.ready: list[Stream] = []
+        self.waiting: dict[int, Stream] = {}
+        self.output: list[Piece] = []
+        self.output_bytes = 0
+        self.paused = False
+        self.failed = ""
+        self.unread_bytes = 0
+        self.window_bytes = window_bytes
+        self.credit_due_bytes = (window_bytes + 1) // 2
+        self._client = client
+        self._incoming = 0  # how many of the streams the peer opened
+        self._max_unread_bytes = max_unread_bytes
+
+    def end_by_reset(self, stream: Stream) -> None:
+        """Carry out ``Stream.reset``."""
+        if not stream.unknown_to_peer:
+            self._queue_frame(WINDOW_UPDATE, RST, stream.id, 0)
+        self._forget(stream)
+
+    def _queue_frame(self, kind: int, flags: int, stream_id: int, value: int) -> None:
+        self.output.append(HEADER.pack(kind, flags, stream_id, value))
+        self.output_bytes += HEADER_BYTES
+
+    def _report_writable(self, stream: Stream, events: list[MuxEvent]) -> None:
+        if stream.pending_bytes < stream.send_window_bytes:
+            del self.waiting[stream.id]
+            events.append(StreamWritable(stream))
+
+    def _reset_most_unread(self, events: list[MuxEvent]) -> None:
+        """Reset the stream with most unread bytes, so that the others can go on."""
+        stream = max(self.streams.values(), key=lambda each: each.unread_bytes)
+        self._queue_frame(WINDOW_UPDATE, RST, stream.id, 0)
+        self._drop(stream, events)
+
+    def _is_incoming(self, stream: Stream) -> bool:
+        """Say whether the peer opened the stream: the client has the odd ids, the server the even ones."""
+        return stream.id % 2 != self._client
+
+    def _drop(self, stream: Stream, events: list[MuxEvent]) -> None:
+        """End a stream in both directions for a reason its user has not given, and tell the user."""
+        self._forget(stream)
+        self.unread_bytes -= stream.unread_bytes
+        stream.unread_bytes = 0
+        events.append(StreamReset(stream))
+
+    def _forget(self, stream: Stream) -> None:
+        """Keep nothing of a stream that is over. Its unread bytes stay counted until they are consumed."""
+        del self.streams[stream.id]
+        self._incoming -= self._is_incoming(stream)
+        self.waiting.pop(stream.id, None)
+        if stream.scheduled:
+            self.ready.remove(stream)
+        stream.silence()
+
+    def _break_off(self, reason: str, events: list[MuxEvent]) -> None:
+        """End the session because the peer broke a rule, and tell the peer."""
+        self._queue_frame(GO_AWAY, 0, 0, GoAwayCode.PROTOCOL_ERROR)
+        self._end(reason, events)
+
+    def _end(self, reason: str, events: list[MuxEvent]) -> None:
+        self.failed = reason
+        streams = tuple(self.streams.values())
+        for stream in streams:
+            stream.silence()
+            stream.unread_bytes = 0
+        self.streams.clear()
+        self.waiting.clear()
+        self.ready.clear()
+        self.unread_bytes = 0
+        self._incoming = 0
+        events.append(SessionFailed(reason, streams))
