@@ -1,16 +1,17 @@
 """The whole contract between a Pico machine and the world, on one page.
 
 A *machine* is a protocol engine without I/O. A *driver* (``pico_asyncio``, ``pico_trio``, or the simulator) owns
-sockets, timers and DNS. The driver turns what happened into an input record and hands it to ``Machine.handle``; the
-machine answers with command records, which the driver fetches with ``Machine.poll`` and carries out. Nothing else
-crosses: no callback, no future, no clock, no random number.
+sockets, TLS, timers, DNS and signals. The driver turns what happened into an input record and hands it to
+``Machine.handle``; the machine answers with command records, which the driver fetches with ``Machine.poll`` and carries
+out. A program that embeds a driver gives it further inputs through an ``Inbox``. Nothing else crosses: no callback, no
+future, no clock, no random number, no key.
 
 Rules both sides rely on:
 
 1. Handle one or more inputs, drain ``poll()`` to ``None``, then read ``deadline()``. A driver that has several inputs
    ready hands over all of them before it polls: whatever goes to one connection then leaves in one write.
-2. ``now`` is a monotonic clock in seconds, the same one ``deadline()`` speaks of. It never goes back. ``Tick`` only
-   says that time passed: an early or spurious tick does nothing.
+2. ``now`` is a monotonic clock in seconds, the same one ``deadline()`` speaks of. It never goes back. ``Tick`` says
+   that time passed, and what the wall clock shows: an early or spurious tick does nothing. The first input is a tick.
 3. The peer can never make ``handle`` raise. Misuse by our own code raises ``LocalProtocolError``.
 4. Connections are numbered. The driver numbers those it accepted (odd), the machine those it asks for (even).
 5. Every connection that was ``Accepted`` or ``Connected`` ends with exactly one ``ConnectionLost``, even after
@@ -18,6 +19,8 @@ Rules both sides rely on:
    Commands for a connection that is already gone are ignored by the driver.
 6. ``PauseReading`` is advisory: what is already on its way may still arrive and the machine must take it.
 7. The end of a stream is ``EofReceived``, never empty bytes. After it the other direction still works (half-close).
+8. TLS is the driver's work. The machine names one of the driver's profiles (keys, trust, protocols) when it listens or
+   connects. It learns the peer's verified identity when the connection opens; bytes and ends are the same as over TCP.
 """
 
 from collections.abc import Callable
@@ -53,25 +56,49 @@ class ListenFailed(Record, frozen=True, gc=False):
     reason: str
 
 
+class PeerIdentity(Record, frozen=True, gc=False):
+    """The content of a peer's certificate that was verified: ``name`` is the subject's common name, or empty.
+
+    ``names`` are its DNS names and IP addresses (subjectAltName, RFC 5280, section 4.2.1.6), in their order.
+    """
+
+    name: str
+    names: tuple[str, ...]
+
+
 class Accepted(Record, frozen=True, gc=False):
-    """A peer connected to ``listener``. ``host`` and ``port`` are the peer's address."""
+    """A peer connected to ``listener``. ``host`` and ``port`` are the peer's address.
+
+    ``peer`` is ``None`` unless the peer proved its identity by a certificate that the listener's TLS profile trusts.
+    ``alpn`` is the protocol agreed on during the TLS handshake (RFC 7301), or empty.
+    """
 
     connection: int
     listener: str
     host: str
     port: int
+    peer: PeerIdentity | None = None
+    alpn: str = ""
 
 
 class Connected(Record, frozen=True, gc=False):
-    """The connection asked for with ``Connect`` is open; ``host`` is the IP address that answered."""
+    """The connection asked for with ``Connect`` is open; ``host`` is the IP address that answered.
+
+    ``peer`` and ``alpn`` are as in ``Accepted``.
+    """
 
     connection: int
     host: str
     port: int
+    peer: PeerIdentity | None = None
+    alpn: str = ""
 
 
 class ConnectFailed(Record, frozen=True, gc=False):
-    """The connection asked for with ``Connect`` could not be opened (refused, unreachable, unknown name, timed out)."""
+    """The connection asked for with ``Connect`` could not be opened.
+
+    It was refused, its name or address is unknown or unreachable, it timed out, or TLS could not be agreed on.
+    """
 
     connection: int
     reason: str
@@ -85,13 +112,21 @@ class Received(Record, frozen=True, gc=False):
 
 
 class EofReceived(Record, frozen=True, gc=False):
-    """The peer sent its end of stream; it can still receive."""
+    """The peer sent its end of stream; it can still receive.
+
+    Over TLS this is the peer's ``close_notify`` alert and nothing else: a TCP stream that ends without one may have
+    been cut by an attacker, and is reported as ``ConnectionLost`` with a reason.
+    """
 
     connection: int
 
 
 class ConnectionLost(Record, frozen=True, gc=False):
-    """The connection is gone in both directions. ``reason`` is empty after an orderly end."""
+    """The connection is gone in both directions. ``reason`` is empty after an orderly end.
+
+    A TLS stream that was truncated (it ended without ``close_notify``) is lost with a reason, and no ``EofReceived``
+    comes before it: what was received may be incomplete (RFC 8446, section 6.1).
+    """
 
     connection: int
     reason: str
@@ -127,11 +162,23 @@ class Resolved(Record, frozen=True, gc=False):
 
 
 class Tick(Record, frozen=True, gc=False):
-    """Time passed: at least until the last ``deadline()``, or earlier."""
+    """Time passed: at least until the last ``deadline()``, or earlier.
+
+    ``wall_s`` is the host's wall clock at this tick, in seconds since the epoch; 0.0 means the driver does not know.
+    Unlike ``now`` it can jump in both directions: take it for dates and expiry, never for intervals.
+    """
+
+    wall_s: float = 0.0
 
 
 class ShutdownRequested(Record, frozen=True, gc=False):
     """The operator asks for an orderly stop (SIGTERM, SIGINT). A second one asks for a stop at once."""
+
+
+class ConfigReloaded(Record, frozen=True, gc=False):
+    """The operator's configuration was read again and is valid: take over the changes that need no restart."""
+
+    config: msgspec.Struct
 
 
 Input: TypeAlias = (
@@ -149,6 +196,7 @@ Input: TypeAlias = (
     | Resolved
     | Tick
     | ShutdownRequested
+    | ConfigReloaded
 )
 
 
@@ -156,11 +204,16 @@ Input: TypeAlias = (
 
 
 class Listen(Record, frozen=True, gc=False):
-    """Open a TCP listener. ``host`` empty means every address. Answered by ``Listening`` or ``ListenFailed``."""
+    """Open a TCP listener. ``host`` empty means every address. Answered by ``Listening`` or ``ListenFailed``.
+
+    ``tls`` names a TLS profile that the driver holds; empty means plain TCP. A connection is ``Accepted`` when its
+    handshake is done. A driver that does not hold the profile answers ``no TLS profile named '...'``.
+    """
 
     listener: str
     host: str
     port: int
+    tls: str = ""
 
 
 class ListenDatagram(Record, frozen=True, gc=False):
@@ -178,12 +231,16 @@ class StopListening(Record, frozen=True, gc=False):
 
 
 class Connect(Record, frozen=True, gc=False):
-    """Open a TCP connection to a name or address, trying every address of a name, within ``timeout_s`` in all."""
+    """Open a TCP connection to a name or address, trying every address of a name, within ``timeout_s`` in all.
+
+    ``tls`` is as in ``Listen``; ``timeout_s`` includes the handshake.
+    """
 
     connection: int
     host: str
     port: int
     timeout_s: float
+    tls: str = ""
 
 
 class Send(Record, frozen=True, gc=False):
@@ -194,7 +251,11 @@ class Send(Record, frozen=True, gc=False):
 
 
 class SendEof(Record, frozen=True, gc=False):
-    """Send our end of stream once everything before it is sent; keep receiving."""
+    """Send our end of stream once everything before it is sent; keep receiving.
+
+    Over TLS this is a ``close_notify`` alert, after which the peer may still send (RFC 8446, section 6.1). A TLS 1.2
+    peer that follows RFC 5246, section 7.2.1 to the letter discards what it has not sent yet and answers with its own.
+    """
 
     connection: int
 

@@ -12,6 +12,7 @@ from pico_core.boundary import (
     Abort,
     Accepted,
     Command,
+    ConfigReloaded,
     Connect,
     Connected,
     ConnectFailed,
@@ -23,6 +24,7 @@ from pico_core.boundary import (
     Listening,
     Log,
     Received,
+    Resolve,
     Resolved,
     ShutdownRequested,
     Tick,
@@ -30,7 +32,7 @@ from pico_core.boundary import (
     WritingResumed,
 )
 from pico_core.machine.channel import TcpChannel
-from pico_core.machine.parts import Dialer, Flushable, LogField
+from pico_core.machine.parts import ConnectUser, Flushable, LogField, ResolveUser
 from pico_core.timers import NEVER, Timers
 
 CLOSE_LINGER_S = 10.0
@@ -40,18 +42,18 @@ WARNINGS_PER_WINDOW = 10
 WARNING_WINDOW_S = 10.0
 
 
-class _Nobody:
-    """The dialer of a connection that nobody wants any more."""
+class _Unwanted:
+    """The user of a connection that is not wanted any more."""
 
     def on_connected(self, channel: TcpChannel, now: float) -> None:
-        """It came too late."""
+        """Reset the connection: it came too late."""
         channel.abort()
 
     def on_connect_failed(self, reason: str, now: float) -> None:
-        """Nobody cares."""
+        pass
 
 
-_NOBODY = _Nobody()
+_UNWANTED = _Unwanted()
 
 
 class BaseMachine:
@@ -63,10 +65,13 @@ class BaseMachine:
         self.timers = Timers()
         self.now = 0.0
         self._started = False
+        self._wall_offset_s: float | None = None
         self._connections: dict[int, TcpChannel] = {}
-        self._dialers: dict[int, Dialer] = {}
+        self._connecting: dict[int, ConnectUser] = {}
         self._lingering: dict[int, float] = {}
         self._next_connection = 2
+        self._resolving: dict[int, ResolveUser] = {}
+        self._queries = 0
         self._dirty: dict[Flushable, None] = {}
         self._warnings: dict[str, tuple[float, int]] = {}
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -81,8 +86,9 @@ class BaseMachine:
             Listening: self.on_listening,
             ListenFailed: self.on_listen_failed,
             DatagramReceived: self.on_datagram,
-            Resolved: self.on_resolved,
+            Resolved: self._resolved,
             ShutdownRequested: self.on_shutdown_requested,
+            ConfigReloaded: self.on_config_reloaded,
         }
 
     # --- the machine interface ---
@@ -97,6 +103,8 @@ class BaseMachine:
             return
         if not self._started:
             self._started = True
+            if isinstance(event, Tick):
+                self._read_wall_clock(event, now)  # ``on_start`` may ask for it
             self.on_start(now)
         self._handlers[type(event)](event, now)
 
@@ -119,20 +127,26 @@ class BaseMachine:
         at = self.timers.deadline()
         return None if at == NEVER else at
 
-    # --- for the parts of a node ---
+    # --- for the parts of a machine ---
 
-    def connect(self, host: str, port: int, timeout_s: float, dialer: Dialer) -> int:
-        """Ask for an outbound connection; ``dialer`` hears of the outcome. Next: ``cancel_connect`` if unwanted."""
+    def connect(self, host: str, port: int, timeout_s: float, user: ConnectUser) -> int:
+        """Ask for an outbound connection; ``user`` hears of the outcome. Next: ``cancel_connect`` if unwanted."""
         connection = self._next_connection
         self._next_connection += 2
-        self._dialers[connection] = dialer
+        self._connecting[connection] = user
         self.emit(Connect(connection, host, port, timeout_s))
         return connection
 
+    def resolve(self, name: str, timeout_s: float, user: ResolveUser) -> None:
+        """Ask for the addresses of a name; ``user`` hears of the outcome."""
+        self._queries += 1
+        self._resolving[self._queries] = user
+        self.emit(Resolve(self._queries, name, timeout_s))
+
     def cancel_connect(self, connection: int) -> None:
-        """Nobody wants that connection any more; its dialer hears nothing."""
-        if connection in self._dialers:
-            self._dialers[connection] = _NOBODY
+        """Drop a connection that is still being opened; its user hears nothing."""
+        if connection in self._connecting:
+            self._connecting[connection] = _UNWANTED
             self.emit(Abort(connection))
 
     def mark_dirty(self, part: Flushable) -> None:
@@ -153,6 +167,20 @@ class BaseMachine:
         self._warnings[message] = (began_at, count + 1)
         if count < WARNINGS_PER_WINDOW:
             self.log("warning", subsystem, message, **fields)
+
+    def wall_s(self, now: float) -> float:
+        """Return the wall clock's time at ``now``, in seconds since the epoch; 0.0 while the driver has not told it.
+
+        The clock is read at every ``Tick`` and advanced by ``now`` in between. So when the clock of the host is set,
+        the answer is wrong until the next tick and no longer. Two answers may be in the wrong order for that reason:
+        take ``now`` for intervals.
+        """
+        return 0.0 if self._wall_offset_s is None else now + self._wall_offset_s
+
+    @property
+    def connecting_count(self) -> int:
+        """How many outbound connections are still being opened."""
+        return len(self._connecting)
 
     @property
     def connection_count(self) -> int:
@@ -176,11 +204,12 @@ class BaseMachine:
     def on_datagram(self, event: DatagramReceived, now: float) -> None:
         """A datagram arrived."""
 
-    def on_resolved(self, event: Resolved, now: float) -> None:
-        """A name was looked up."""
-
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """The operator wants the node to stop."""
+
+    def on_config_reloaded(self, event: ConfigReloaded, now: float) -> None:
+        """The operator's configuration was read again. Override it to take over what can change while running."""
+        self.log("warning", "config", "this configuration cannot be changed while running")
 
     # --- dispatch ---
 
@@ -212,14 +241,23 @@ class BaseMachine:
 
     def _connected(self, event: Connected, now: float) -> None:
         channel = self._connections[event.connection] = self._channel(event.connection, event.host)
-        dialer = self._dialers.pop(event.connection)
-        dialer.on_connected(channel, now)
+        self._connecting.pop(event.connection).on_connected(channel, now)
 
     def _connect_failed(self, event: ConnectFailed, now: float) -> None:
-        self._dialers.pop(event.connection).on_connect_failed(event.reason, now)
+        self._connecting.pop(event.connection).on_connect_failed(event.reason, now)
+
+    def _resolved(self, event: Resolved, now: float) -> None:
+        user = self._resolving.pop(event.query, None)
+        if user is not None:
+            user.on_resolved(event.addresses, event.error, now)
 
     def _tick(self, event: Tick, now: float) -> None:
+        self._read_wall_clock(event, now)
         self.timers.fire(now)
+
+    def _read_wall_clock(self, event: Tick, now: float) -> None:
+        if event.wall_s:
+            self._wall_offset_s = event.wall_s - now
 
     def _channel(self, connection: int, host: str) -> TcpChannel:
         return TcpChannel(connection, host, self.emit, self._closing)

@@ -21,7 +21,7 @@ from pico_core.pieces import Piece
 
 
 class ChannelUser(Protocol):
-    """Whoever a channel reports to. Exactly one ``on_lost`` comes last, unless the user itself ended the channel."""
+    """The part a channel reports to. Exactly one ``on_lost`` comes last, unless the user itself ended the channel."""
 
     def on_data(self, data: Piece, now: float) -> None:
         """Bytes arrived."""
@@ -65,7 +65,7 @@ class Channel(Protocol):
 
 
 class Discard:
-    """The user of a channel nobody listens to any more."""
+    """The user of a channel that was ended: it ignores every report."""
 
     __slots__ = ()
 
@@ -76,7 +76,7 @@ class Discard:
         """Nothing to do: both directions are ending already."""
 
     def on_lost(self, now: float) -> None:
-        """Nothing to do: nobody waits for it."""
+        """Nothing to do: it is gone as it was asked to be."""
 
     def on_writable(self, now: float) -> None:
         """Nothing to do: nothing is left to send."""
@@ -143,7 +143,7 @@ class TcpChannel:
             self._emit(ResumeReading(self.id))
 
     def lost(self, now: float) -> None:
-        """The connection is gone (called by the node): whatever its user still asks for comes to nothing."""
+        """The connection is gone (called by the machine): its user may still call this channel, without effect."""
         user, self.user = self.user, DISCARD
         self._ended = self._gone = True
         user.on_lost(now)

@@ -1,24 +1,68 @@
 """What the parts of a machine may ask of it, as narrow protocols: none of them knows the whole machine."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
+from pico_core.boundary import Command
 from pico_core.machine.channel import TcpChannel
+from pico_core.timers import Timers
 
-LogField = str | int | float | bool
+LogField: TypeAlias = str | int | float | bool
 
 
-class Dialer(Protocol):
-    """Whoever asked for an outbound connection."""
+class ConnectUser(Protocol):
+    """The part that asked for an outbound connection. Exactly one of these is called, and never by ``connect``."""
 
     def on_connected(self, channel: TcpChannel, now: float) -> None:
         """The connection is open. Set ``channel.user``."""
 
     def on_connect_failed(self, reason: str, now: float) -> None:
-        """It could not be opened."""
+        """It could not be opened; ``reason`` is one readable clause."""
+
+
+class ResolveUser(Protocol):
+    """The part that asked for the addresses of a name."""
+
+    def on_resolved(self, addresses: tuple[str, ...], error: str, now: float) -> None:
+        """The answer: IP address literals, or none and the reason ``error``. Called once, and never by ``resolve``."""
+
+
+class Connector(Protocol):
+    """Looks names up and opens outbound connections, and watches what they wait for."""
+
+    timers: Timers
+
+    def resolve(self, name: str, timeout_s: float, user: ResolveUser) -> None:
+        """Ask for the addresses of a name. Next: ``user.on_resolved``."""
+
+    def connect(self, host: str, port: int, timeout_s: float, user: ConnectUser) -> int:
+        """Ask for an outbound connection; return its number. Next: ``cancel_connect``, if it is not wanted any more."""
+
+    def cancel_connect(self, connection: int) -> None:
+        """Drop a connection that is still being opened; its user hears nothing."""
+
+
+class Logger(Protocol):
+    """Takes log events. ``message`` is a fixed text; what varies goes into ``fields``."""
+
+    def log(self, level: str, subsystem: str, message: str, **fields: LogField) -> None:
+        """Emit one log event: ``level`` is ``debug``, ``info``, ``warning`` or ``error``."""
+
+    def warn(self, subsystem: str, message: str, **fields: LogField) -> None:
+        """Emit a warning that a peer may cause: of one kind, only some in a while."""
 
 
 class Flushable(Protocol):
-    """Something that gathers output during a turn and emits it once, when the node is polled."""
+    """Something that gathers output during a turn and emits it once, when the machine is polled."""
 
     def flush(self, now: float) -> None:
         """Emit what was gathered."""
+
+
+class Emitter(Protocol):
+    """Takes commands, and calls the parts that gathered output at the end of a turn."""
+
+    emit: Callable[[Command], None]
+
+    def mark_dirty(self, part: Flushable) -> None:
+        """Have ``part.flush`` called once before this turn ends."""

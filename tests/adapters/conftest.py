@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.adapters.stage import Stage, staged
+from tests.ports import reserved_port
 
 
 @pytest.fixture(params=["asyncio", "uvloop", "trio"])
@@ -16,3 +17,10 @@ def runtime(request: pytest.FixtureRequest) -> str:
 def stage(runtime: str) -> Iterator[Stage]:
     with staged(runtime) as opened:
         yield opened
+
+
+@pytest.fixture
+def reserved() -> Iterator[int]:
+    """A port that nothing but the test's own listener can get."""
+    with reserved_port() as port:
+        yield port

@@ -10,6 +10,7 @@ from pico_core.boundary import (
     Accepted,
     Close,
     Command,
+    ConfigReloaded,
     Connect,
     Connected,
     ConnectFailed,
@@ -97,7 +98,7 @@ class Contract:
                 assert bool(addresses) != bool(error)
             case Listening(listener=name) | ListenFailed(listener=name):
                 self.opening.remove(name)
-            case DatagramReceived() | Tick() | ShutdownRequested():
+            case DatagramReceived() | Tick() | ShutdownRequested() | ConfigReloaded():
                 pass
 
     def _begin(self, number: int) -> None:

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from pico_core.boundary import (
     Machine,
     Received,
 )
+from pico_driver.inbox import Inbox
 from tests.adapters.machines import Recorder
 
 PATIENCE_S = 10.0
@@ -37,12 +39,12 @@ PATIENCE_S = 10.0
 Kind = TypeVar("Kind", bound=Input)
 
 
-def drive(runtime: str, machine: Machine, sink: pico_asyncio.Sink) -> Exit:
+def drive(runtime: str, machine: Machine, sink: pico_asyncio.Sink, inbox: Inbox | None = None) -> Exit:
     """Run ``drive`` in a loop of the runtime's own, without signals (they belong to the main thread)."""
     if runtime == "trio":
-        return trio.run(pico_trio.drive, machine, sink)
+        return trio.run(partial(pico_trio.drive, machine, sink, inbox=inbox))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if runtime == "uvloop" else None) as runner:
-        return runner.run(pico_asyncio.drive(machine, sink))
+        return runner.run(pico_asyncio.drive(machine, sink, inbox=inbox))
 
 
 def package(runtime: str) -> ModuleType:
@@ -52,9 +54,10 @@ def package(runtime: str) -> ModuleType:
 class Stage:
     """One machine at work, and what a test needs to direct it."""
 
-    def __init__(self, runtime: str, machine: Recorder) -> None:
+    def __init__(self, runtime: str, machine: Recorder, inbox: Inbox) -> None:
         self.runtime = runtime
         self.machine = machine
+        self.inbox = inbox
         self.records: list[Log | AccessLog] = []
         self.outcome: Exit | BaseException | None = None
         self._seen = 0
@@ -66,7 +69,7 @@ class Stage:
 
     def _run(self) -> None:
         try:
-            self.outcome = drive(self.runtime, self.machine, self.records.append)
+            self.outcome = drive(self.runtime, self.machine, self.records.append, self.inbox)
         except BaseException as error:  # noqa: BLE001 - the test asks for it, see ``ended``
             self.outcome = error
         with self.machine.changed:
@@ -118,8 +121,8 @@ class Stage:
 
     # --- its peers ---
 
-    def listen(self, host: str = "127.0.0.1", name: str = "tcp") -> int:
-        self.do(Listen(name, host, 0))
+    def listen(self, host: str = "127.0.0.1", name: str = "tcp", port: int = 0) -> int:
+        self.do(Listen(name, host, port))
         return self.wait(Listening, listener=name).port
 
     def peer(self, port: int, host: str = "127.0.0.1") -> tuple[socket.socket, int]:
@@ -175,8 +178,8 @@ class Stage:
 
 
 @contextlib.contextmanager
-def staged(runtime: str, machine: Recorder | None = None) -> Iterator[Stage]:
-    stage = Stage(runtime, machine or Recorder())
+def staged(runtime: str, machine: Recorder | None = None, inbox: Inbox | None = None) -> Iterator[Stage]:
+    stage = Stage(runtime, machine or Recorder(), inbox or Inbox())
     try:
         yield stage
         stage.finish()

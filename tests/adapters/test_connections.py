@@ -22,6 +22,7 @@ from pico_core.boundary import (
     StopListening,
 )
 from tests.adapters.stage import PATIENCE_S, Stage, read_all, read_exactly
+from tests.ports import reserved_port
 
 
 def test_accepted_connection_carries_bytes_both_ways(stage: Stage) -> None:
@@ -225,10 +226,9 @@ def test_commands_for_a_connection_that_is_gone_are_ignored(stage: Stage) -> Non
 
 
 def test_connect_refused(stage: Stage) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    stage.do(Connect(2, "127.0.0.1", port, 5.0))
-    assert stage.wait(ConnectFailed) == ConnectFailed(2, "connection refused")
+    with reserved_port() as port:
+        stage.do(Connect(2, "127.0.0.1", port, 5.0))
+        assert stage.wait(ConnectFailed) == ConnectFailed(2, "connection refused")
 
 
 def test_connect_times_out(stage: Stage) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterable
 
 import pytest
@@ -37,8 +38,16 @@ from tests.adapters.node import run
 from tests.adapters.stage import PATIENCE_S, Stage, drive, read_all, staged
 
 
-def test_first_input_is_a_tick(stage: Stage) -> None:
-    assert stage.machine.events[0] == Tick()
+def test_every_tick_and_the_first_input_tell_the_wall_time(runtime: str) -> None:
+    began_at = time.time()
+    with staged(runtime) as stage:
+        stage.do(lambda: setattr(stage.machine, "due_at", 0.0))
+        stage.wait_until(lambda: stage.count(Tick) > 2, "ticks")
+        stage.do(lambda: setattr(stage.machine, "due_at", None))
+    assert isinstance(stage.machine.events[0], Tick)
+    told = [event.wall_s for event in stage.machine.events if isinstance(event, Tick)]
+    instants = [began_at, *told, time.time()]
+    assert instants == sorted(instants)
 
 
 def test_logs_reach_the_sink_in_order(stage: Stage) -> None:

@@ -86,8 +86,8 @@ def test_no_host_means_every_address(stage: Stage) -> None:
         assert stage.machine.events[-1].host == "::1"  # type: ignore[union-attr]  # as above
 
 
-def test_stopped_listener_keeps_what_it_accepted(stage: Stage) -> None:
-    port = stage.listen()
+def test_stopped_listener_keeps_what_it_accepted(stage: Stage, reserved: int) -> None:
+    port = stage.listen(port=reserved)
     peer, number = stage.peer(port)
     stage.do(StopListening("tcp"))
     eventually(lambda: refused(port))
@@ -98,22 +98,22 @@ def test_stopped_listener_keeps_what_it_accepted(stage: Stage) -> None:
     stage.peer(port)
 
 
-def test_listener_stopped_in_the_turn_it_is_opened(stage: Stage) -> None:
-    stage.do(Listen("tcp", "127.0.0.1", 0), StopListening("tcp"))
-    port = stage.wait(Listening, listener="tcp").port
-    eventually(lambda: refused(port))
+def test_listener_stopped_in_the_turn_it_is_opened(stage: Stage, reserved: int) -> None:
+    stage.do(Listen("tcp", "127.0.0.1", reserved), StopListening("tcp"))
+    assert stage.wait(Listening, listener="tcp").port == reserved
+    eventually(lambda: refused(reserved))
 
 
-def test_listener_stopped_in_the_turn_after_it_is_opened(stage: Stage) -> None:
-    stage.do(Listen("tcp", "127.0.0.1", 0))
+def test_listener_stopped_in_the_turn_after_it_is_opened(stage: Stage, reserved: int) -> None:
+    stage.do(Listen("tcp", "127.0.0.1", reserved))
     stage.do(StopListening("tcp"))
-    port = stage.wait(Listening, listener="tcp").port
-    eventually(lambda: refused(port))
+    assert stage.wait(Listening, listener="tcp").port == reserved
+    eventually(lambda: refused(reserved))
 
 
-def test_those_who_wait_when_a_listener_stops_are_accepted(stage: Stage) -> None:
+def test_those_who_wait_when_a_listener_stops_are_accepted(stage: Stage, reserved: int) -> None:
     """Their connection is open as far as they can tell: a reset would fail their first request for nothing."""
-    port = stage.listen()
+    port = stage.listen(port=reserved)
     busy, gate = threading.Event(), threading.Event()
 
     def wait_at_the_gate() -> None:

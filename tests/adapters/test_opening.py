@@ -11,6 +11,7 @@ import trio
 import pico_asyncio.opening
 import pico_trio.opening
 from pico_driver.sockets import FALLBACK_DELAY_S, Address
+from tests.ports import reserved_port
 
 Connect = Callable[[list[Address]], socket.socket]
 
@@ -29,9 +30,9 @@ def good() -> Iterator[Address]:
 
 
 @pytest.fixture
-def refusing() -> Address:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return socket.AF_INET, listener.getsockname()
+def refusing() -> Iterator[Address]:
+    with reserved_port() as port:
+        yield socket.AF_INET, ("127.0.0.1", port)
 
 
 @pytest.fixture

@@ -6,30 +6,20 @@ Protocol classes and not streams, because a stream costs a task and a future per
 import asyncio
 from typing import Protocol, cast
 
-from pico_core.boundary import EofReceived, Input, Received, WritingPaused, WritingResumed
-from pico_core.errors import LocalProtocolError
-from pico_driver.sockets import HIGH_WATER_BYTES, reset_on_close
+from pico_core.boundary import EofReceived, Received, WritingPaused, WritingResumed
+from pico_driver.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, ConnectionOwner
+from pico_driver.sockets import reset_on_close
 
 MAX_TURN_BYTES = 131_072
 """What may be received before the turn ends. uvloop reads up to 256,000 bytes at once, and after a full read
 again, up to 32 times, from one connection; all that would wait, and nobody could ask for a pause before."""
 
 
-class Owner(Protocol):
-    """What a connection needs of its driver."""
-
-    receive_buffer: memoryview
-    turn_bytes: int
-    """What was received in this turn; zero again when it ends."""
+class TransportOwner(ConnectionOwner, Protocol):
+    """What a connection that is a loop's protocol needs of its driver."""
 
     def opened(self, connection: "Connection") -> None:
         """Give a connection that was opened its number and tell the machine."""
-
-    def lost(self, connection: "Connection", error: Exception | None) -> None:
-        """Tell the machine that a connection is gone."""
-
-    def hand_over(self, event: Input) -> None:
-        """Give the machine one input, at the end of the turn."""
 
     def end_turn(self) -> None:
         """End the turn now."""
@@ -45,7 +35,7 @@ class Connection(asyncio.BaseProtocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, owner: Owner, listener: str, number: int) -> None:
+    def __init__(self, owner: TransportOwner, listener: str, number: int) -> None:
         self.owner = owner
         self.listener = listener
         self.number = number
@@ -58,7 +48,7 @@ class Connection(asyncio.BaseProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: the loop opened the connection."""
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(HIGH_WATER_BYTES)  # uvloop's own low mark is 16 bytes, not KiB
+        self.transport.set_write_buffer_limits(HIGH_WATER_BYTES, LOW_WATER_BYTES)
         self.owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -77,7 +67,7 @@ class Connection(asyncio.BaseProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """End: nothing is called after this."""
-        self.owner.lost(self, error)
+        self.owner.lost(self.number, error)
 
     def pause_writing(self) -> None:
         """Note that the transport holds more than the high-water mark (called from within ``write``)."""
@@ -92,11 +82,6 @@ class Connection(asyncio.BaseProtocol):
     def send_pieces(self, pieces: tuple[bytes | memoryview, ...]) -> None:
         """Send several pieces in order, as one: ``writelines`` joins too on 3.11, and on 3.12 forgets the high mark."""
         self.transport.write(b"".join(pieces))
-
-    def refuse_to_send(self) -> None:
-        """Answer a ``Send`` when no longer ``sendable``: ignored after ``Close``, else a mistake."""
-        if not self.closing:
-            raise LocalProtocolError(f"connection {self.number}: Send after SendEof")
 
     def send_eof(self) -> None:
         """Half-close, after what is buffered."""

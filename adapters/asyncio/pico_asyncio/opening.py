@@ -4,12 +4,8 @@ import asyncio
 import contextlib
 import socket
 import threading
-from typing import Final
 
-from pico_driver.sockets import FALLBACK_DELAY_S, UNUSABLE, Address, lookup, start_connect
-
-_LOOKUPS_AT_ONCE: Final = 16
-"""Threads that may wait for DNS at the same time; further lookups wait for one of them within their own timeout."""
+from pico_driver.sockets import FALLBACK_DELAY_S, LOOKUPS_AT_ONCE, UNUSABLE, Address, lookup, start_connect
 
 
 class Resolver:
@@ -20,12 +16,10 @@ class Resolver:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._slots = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
+        self._slots = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
     async def lookup(self, host: str, port: int) -> list[Address]:
-        """Return the addresses of a name or IP address; raises one of ``UNUSABLE``. The caller sets the timeout."""
-        with contextlib.suppress(socket.gaierror):
-            return lookup(host, port, socket.AI_NUMERICHOST)
+        """Return the addresses of a name; raises one of ``UNUSABLE``. The caller sets the timeout."""
         await self._slots.acquire()
         answer: asyncio.Future[list[Address]] = self._loop.create_future()
         threading.Thread(target=self._work, args=(host, port, answer), name="pico-dns", daemon=True).start()

@@ -1,9 +1,4 @@
-"""Plain socket helpers that both drivers need.
-
-The same file, byte for byte, is in ``pico_asyncio`` and ``pico_trio`` (a test holds them together): a driver may not
-import the other one, and the core may not import ``socket``. Everything here either returns at once or, for
-``lookup``, belongs in a thread.
-"""
+"""Plain socket calls. Everything here returns at once, except ``lookup``, which belongs in a thread."""
 
 import contextlib
 import errno
@@ -22,11 +17,8 @@ BACKLOG: Final = 4096
 FALLBACK_DELAY_S: Final = 0.25
 """How long one address of a name may take before the next one is tried beside it (RFC 8305, section 5)."""
 
-RECEIVE_BUFFER_BYTES: Final = 256 * 1024
-"""The most one read takes from a connection; one buffer of this size serves all of them."""
-
-HIGH_WATER_BYTES: Final = 64 * 1024
-"""``WritingPaused`` when a connection has more than this buffered; ``WritingResumed`` at a quarter of it."""
+LOOKUPS_AT_ONCE: Final = 16
+"""Threads that may wait for DNS at the same time; further lookups wait for one of them within their own timeout."""
 
 ACCEPTS_PER_TURN: Final = 64
 """Connections accepted from one listener before the others get their turn."""
@@ -59,9 +51,9 @@ def describe(error: BaseException | None) -> str:
     return str(error) or type(error).__name__
 
 
-def timed_out(timeout_s: float) -> str:
-    """Say that something took longer than it was given."""
-    return f"timed out after {timeout_s:g} s"
+def timed_out(timeout_s: float) -> TimeoutError:
+    """Return the error of something that took longer than it was given; ``describe`` says just that of it."""
+    return TimeoutError(f"timed out after {timeout_s:g} s")
 
 
 def lookup(host: str, port: int, flags: int = 0) -> list[Address]:
@@ -71,6 +63,14 @@ def lookup(host: str, port: int, flags: int = 0) -> list[Address]:
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     return [(family, address) for family, _, _, _, address in found]
+
+
+def lookup_literal(host: str, port: int) -> list[Address]:
+    """Return the address that ``host`` is, or none if it is a name. Raises one of ``UNUSABLE``. Next: ``lookup``."""
+    try:
+        return lookup(host, port, socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return []
 
 
 def hosts(addresses: list[Address]) -> tuple[str, ...]:
@@ -84,6 +84,14 @@ def endpoint(address: tuple[Any, ...]) -> tuple[str, int]:
     if host.startswith(_MAPPED_PREFIX) and "." in host:
         host = host[len(_MAPPED_PREFIX) :]
     return host, port
+
+
+def peer(connected: socket.socket) -> tuple[str, int]:
+    """Return host and port of the other side, or an empty host when it is gone already."""
+    try:
+        return endpoint(connected.getpeername())
+    except OSError:
+        return "", 0
 
 
 def open_listener(host: str, port: int) -> socket.socket:
@@ -137,6 +145,13 @@ def _set_tcp_options(endpoint: socket.socket) -> None:
     for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, option):  # not every system has all of them
             endpoint.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def raise_error_of(connecting: socket.socket) -> None:
+    """Raise the ``OSError`` for which ``connect`` on a non-blocking socket failed, if it did."""
+    error = connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
 
 
 def reset_on_close(connection: socket.socket) -> None:

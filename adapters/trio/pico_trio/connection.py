@@ -10,31 +10,20 @@ from collections import deque
 from itertools import islice
 from typing import Final, Protocol
 
-from pico_core.boundary import ConnectionLost, Data, EofReceived, Input, Received, WritingPaused, WritingResumed
-from pico_core.errors import LocalProtocolError
-from pico_driver.sockets import HIGH_WATER_BYTES, describe, reset_on_close
+from pico_core.boundary import Data, EofReceived, Received, WritingPaused, WritingResumed
+from pico_driver.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, ConnectionOwner, refuse_send
+from pico_driver.sockets import reset_on_close
 
-_LOW_WATER_BYTES: Final = HIGH_WATER_BYTES // 4
 _PIECES_AT_ONCE: Final = 512
 """Pieces given to one ``sendmsg``; Linux and macOS take 1,024."""
 
 
-class Owner(Protocol):
-    """What a connection needs of its driver."""
-
-    receive_buffer: memoryview
-    turn_bytes: int
-    """What was received in this turn."""
+class SelectorOwner(ConnectionOwner, Protocol):
+    """What a connection in a selector needs of its driver."""
 
     @property
     def selector(self) -> selectors.BaseSelector:
-        """What all sockets are registered with."""
-
-    def hand_over(self, event: Input) -> None:
-        """Give the machine one input, at the end of the turn."""
-
-    def lost(self, number: int) -> None:
-        """Forget a connection."""
+        """The selector that all sockets are registered with."""
 
 
 class Connection:
@@ -54,7 +43,7 @@ class Connection:
         "number",
     )
 
-    def __init__(self, owner: Owner, number: int, connected: socket.socket) -> None:
+    def __init__(self, owner: SelectorOwner, number: int, connected: socket.socket) -> None:
         self.number = number
         self._owner = owner
         self._socket = connected
@@ -113,7 +102,7 @@ class Connection:
                 buffered.appendleft(memoryview(piece)[sent:])
                 break
             sent -= len(piece)
-        if self._over_high_water and self._buffered_bytes <= _LOW_WATER_BYTES:
+        if self._over_high_water and self._buffered_bytes <= LOW_WATER_BYTES:
             self._over_high_water = False
             self._owner.hand_over(WritingResumed(self.number))
         if not buffered:
@@ -137,8 +126,7 @@ class Connection:
     def send(self, data: Data) -> None:
         """Send, or buffer what the kernel does not take now. Ignored after ``close``."""
         if self._finishing or self._closing:
-            if not self._closing:
-                raise LocalProtocolError(f"connection {self.number}: Send after SendEof")
+            refuse_send(self.number, closing=self._closing)
             return
         if self._buffered is not None:
             self._keep(data, 0)
@@ -239,5 +227,4 @@ class Connection:
         self._buffered = None
         self._watch()
         self._socket.close()
-        self._owner.lost(self.number)
-        self._owner.hand_over(ConnectionLost(self.number, describe(error)))
+        self._owner.lost(self.number, error)

@@ -1,11 +1,13 @@
 """What every node shares: connections, dialing, lingering, warnings, the end of a turn."""
 
+import msgspec
 import pytest
 
 from pico_core.boundary import (
     Abort,
     Accepted,
     Close,
+    ConfigReloaded,
     Connect,
     Connected,
     ConnectFailed,
@@ -25,7 +27,7 @@ from pico_core.boundary import (
 )
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
-from tests.core.machine.test_channel import User
+from tests.core.machine.channels import User
 from tests.play import Nothing, Play
 
 
@@ -82,6 +84,41 @@ def test_the_first_input_starts_the_node_once() -> None:
     assert Play(node, 5.0) >> Tick() >> Tick()
     assert node.started_at == [5.0]
     assert node.deadline() is None
+
+
+def test_wall_time_is_told_by_ticks() -> None:
+    class Dated(Recorder):
+        def on_start(self, now: float) -> None:
+            self.started_at.append(self.wall_s(now))
+
+    node = Dated()
+    assert Play(node, 5.0) >> Tick(1_700_000_000.0)
+    assert node.started_at == [1_700_000_000.0], "known from the start"
+    assert node.wall_s(8.5) == 1_700_000_003.5
+
+
+def test_a_clock_that_is_set_is_followed_at_the_next_tick() -> None:
+    node = Recorder()
+    play = Play(node, 5.0) >> Tick(1_700_000_000.0) >> 6.0
+    heard: list[float] = []
+    node.timers.schedule(6.0, lambda now: heard.append(node.wall_s(now)))
+    assert play >> Tick(1_600_000_000.0) >> 7.0 >> Tick()
+    assert heard == [1_600_000_000.0]
+    assert node.wall_s(7.0) == 1_600_000_001.0, "a tick without the time changes nothing"
+
+
+def test_wall_time_is_unknown_until_a_tick_tells_it() -> None:
+    play, node = accepted()
+    assert node.wall_s(3.0) == 0.0
+    assert play
+
+
+def test_a_configuration_that_cannot_be_changed_is_refused_with_a_warning() -> None:
+    play, _ = accepted()
+    assert play >> ConfigReloaded(msgspec.defstruct("Config", [])())
+    (log,) = play.logs
+    assert (log.level, log.subsystem) == ("warning", "config")
+    assert log.message == "this configuration cannot be changed while running"
 
 
 def test_inputs_reach_the_user_of_their_connection() -> None:

@@ -1,0 +1,289 @@
+"""A driver without its loop: carries out the commands of a machine and tells it what happened.
+
+A runtime's driver subclasses ``Driver`` and fills in how its loop waits: for sockets, for a time, for a lookup, for a
+connection to open. Nothing here awaits anything but those methods, so it runs under every loop.
+"""
+
+import itertools
+import signal
+import socket
+from abc import abstractmethod
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+
+from pico_core.boundary import (
+    Abort,
+    Accepted,
+    Close,
+    Connect,
+    Connected,
+    ConnectFailed,
+    ConnectionLost,
+    Listen,
+    ListenDatagram,
+    ListenFailed,
+    Listening,
+    Log,
+    Machine,
+    PauseReading,
+    Resolve,
+    Resolved,
+    ResumeReading,
+    Send,
+    SendDatagram,
+    SendEof,
+    ShutdownRequested,
+    Sink,
+    StopListening,
+)
+from pico_driver import sockets
+from pico_driver.connection import RECEIVE_BUFFER_BYTES, Connection
+from pico_driver.listeners import DatagramSocket, ListenerOwner, ListeningSocket
+from pico_driver.turn import Conversation
+
+ConnectionT = TypeVar("ConnectionT", bound=Connection)
+Result = TypeVar("Result")
+WatchedSocket: TypeAlias = ListeningSocket | DatagramSocket
+
+SHUTDOWN: Final = ShutdownRequested()
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+"""The signals that become ``SHUTDOWN``, where ``drive`` was asked for that."""
+
+
+class Cancellable(Protocol):
+    """Something that was begun and can be given up."""
+
+    def cancel(self) -> object:
+        """End it at its next wait."""
+
+
+class Driver(Conversation, Generic[ConnectionT]):
+    """Owner of the sockets, timers and lookups of one machine. Next: ``tick``, which begins the conversation."""
+
+    def __init__(self, machine: Machine, sink: Sink, clock: Callable[[], float]) -> None:
+        super().__init__(machine, sink, clock)
+        self.receive_buffer = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
+        self.turn_bytes = 0
+        self._sink = sink
+        self._numbers = itertools.count(1, 2)
+        self._connections: dict[int, ConnectionT] = {}
+        self._connecting: dict[int, Cancellable] = {}
+        self._listeners: dict[str, WatchedSocket] = {}
+        self.perform |= {
+            Listen: self._listen,
+            ListenDatagram: self._listen_datagram,
+            StopListening: self._stop_listening,
+            Connect: self._connect,
+            Send: self._send,
+            SendEof: self._send_eof,
+            Close: self._close,
+            Abort: self._abort,
+            PauseReading: self._pause_reading,
+            ResumeReading: self._resume_reading,
+            SendDatagram: self._send_datagram,
+            Resolve: self._resolve,
+        }
+
+    def close(self) -> None:
+        """End the conversation and close the listeners. Next: the runtime closes the connections."""
+        super().close()
+        for listener in self._listeners.values():
+            self._unwatch(listener)
+            listener.socket.close()
+
+    # --- what the loop fills in ---
+
+    @abstractmethod
+    def _watch(self, listener: WatchedSocket) -> None:
+        """Have ``listener.ready`` called whenever its socket is readable."""
+
+    @abstractmethod
+    def _unwatch(self, listener: WatchedSocket) -> None:
+        """Undo ``_watch``, if that was called and not undone before."""
+
+    @abstractmethod
+    def _begin(self, work: Coroutine[Any, Any, None]) -> Cancellable:
+        """Start one of the rare things that wait: lookups, outgoing connections, new listeners."""
+
+    @abstractmethod
+    async def _within(self, timeout_s: float, work: Coroutine[Any, Any, Result]) -> Result:
+        """Return what ``work`` returns; raises ``sockets.timed_out`` when that takes longer."""
+
+    @abstractmethod
+    async def _sleep(self, duration_s: float) -> None:
+        """Wait so long."""
+
+    @abstractmethod
+    async def _look_up_name(self, host: str, port: int) -> list[sockets.Address]:
+        """Call ``sockets.lookup`` in one of ``LOOKUPS_AT_ONCE`` threads, which are left to themselves if cancelled."""
+
+    @abstractmethod
+    async def _dial(self, addresses: list[sockets.Address]) -> socket.socket:
+        """Return a socket connected to one of these addresses; raises ``OSError``."""
+
+    @abstractmethod
+    async def _adopt(self, number: int, connected: socket.socket) -> None:
+        """Make a connection of a socket that was asked for. Next: ``connected`` or ``connect_failed``."""
+
+    @abstractmethod
+    def _send(self, command: Send) -> None:
+        """Send, in as few calls as possible."""
+
+    # --- connections that open and end ---
+
+    def accepted(self, connection: ConnectionT, listener: str, host: str, port: int) -> None:
+        """Announce, under a new number, a connection that a peer opened."""
+        connection.number = number = next(self._numbers)
+        self._connections[number] = connection
+        self.hand_over(Accepted(number, listener, host, port))
+
+    def connected(self, connection: ConnectionT, host: str, port: int) -> None:
+        """Announce a connection that the machine asked for, unless the machine has given it up meanwhile."""
+        number = connection.number
+        if self._connecting.pop(number, None) is None:
+            connection.reset()
+            return
+        self._connections[number] = connection
+        self.announce(Connected(number, host, port))
+
+    def connect_failed(self, number: int, error: Exception) -> None:
+        """Announce that a connection could not be opened, unless the machine has given it up meanwhile."""
+        if self._connecting.pop(number, None) is not None:
+            self.announce(ConnectFailed(number, sockets.describe(error)))
+
+    def lost(self, number: int, error: Exception | None) -> None:
+        """Announce the end of a connection that was announced."""
+        if self._connections.pop(number, None) is not None:
+            self.hand_over(ConnectionLost(number, sockets.describe(error)))
+
+    def rest(self, listener: ListeningSocket, error: OSError) -> None:
+        """Stop accepting for a while, since trying again at once would fail again at once."""
+        self._unwatch(listener)
+        self._begin(self._watch_again(listener))
+        try:
+            self._sink(Log("error", "driver", "cannot accept connections", {"reason": sockets.describe(error)}))
+        except Exception as failure:  # noqa: BLE001 - the sink's: kept, for ``drive`` to raise it
+            self.end(failure)
+
+    async def _watch_again(self, listener: ListeningSocket) -> None:
+        await self._sleep(sockets.ACCEPT_RETRY_S)
+        if self._listeners.get(listener.name) is listener:
+            self._watch(listener)
+
+    # --- commands for a connection ---
+
+    def _send_eof(self, command: SendEof) -> None:
+        connection = self._connections.get(command.connection)
+        if connection is not None:
+            connection.send_eof()
+
+    def _close(self, command: Close) -> None:
+        connection = self._connections.get(command.connection)
+        if connection is not None:
+            connection.close()
+        else:
+            self._give_up(command.connection)
+
+    def _abort(self, command: Abort) -> None:
+        connection = self._connections.get(command.connection)
+        if connection is not None:
+            connection.reset()
+        else:
+            self._give_up(command.connection)
+
+    def _pause_reading(self, command: PauseReading) -> None:
+        connection = self._connections.get(command.connection)
+        if connection is not None:
+            connection.pause_reading()
+
+    def _resume_reading(self, command: ResumeReading) -> None:
+        connection = self._connections.get(command.connection)
+        if connection is not None:
+            connection.resume_reading()
+
+    # --- commands that open connections ---
+
+    def _connect(self, command: Connect) -> None:
+        if command.tls:
+            self._inputs.append(ConnectFailed(command.connection, _no_profile(command.tls)))
+        else:
+            self._connecting[command.connection] = self._begin(self._open(command))
+
+    def _give_up(self, number: int) -> None:
+        connecting = self._connecting.pop(number, None)
+        if connecting is not None:
+            connecting.cancel()
+            self._inputs.append(ConnectFailed(number, "aborted"))
+
+    async def _open(self, command: Connect) -> None:
+        try:
+            connected = await self._within(command.timeout_s, self._reach(command.host, command.port))
+        except sockets.UNUSABLE as error:
+            self.connect_failed(command.connection, error)
+        else:
+            await self._adopt(command.connection, connected)
+
+    async def _reach(self, host: str, port: int) -> socket.socket:
+        return await self._dial(await self._addresses(host, port))
+
+    # --- names ---
+
+    def _resolve(self, command: Resolve) -> None:
+        self._begin(self._look_up(command))
+
+    async def _look_up(self, command: Resolve) -> None:
+        try:
+            addresses = await self._within(command.timeout_s, self._addresses(command.name, 0))
+        except sockets.UNUSABLE as error:
+            self.announce(Resolved(command.query, (), sockets.describe(error)))
+        else:
+            self.announce(Resolved(command.query, sockets.hosts(addresses), ""))
+
+    async def _addresses(self, host: str, port: int) -> list[sockets.Address]:
+        return sockets.lookup_literal(host, port) or await self._look_up_name(host, port)
+
+    # --- listeners ---
+
+    def _listen(self, command: Listen) -> None:
+        if command.tls:
+            self._inputs.append(ListenFailed(command.listener, _no_profile(command.tls)))
+        else:
+            self._bind(sockets.open_listener, ListeningSocket, command)
+
+    def _listen_datagram(self, command: ListenDatagram) -> None:
+        self._bind(sockets.open_datagram, DatagramSocket, command)
+
+    def _bind(
+        self,
+        bind: Callable[[str, int], socket.socket],
+        listener_type: Callable[[ListenerOwner, str, socket.socket], WatchedSocket],
+        command: Listen | ListenDatagram,
+    ) -> None:
+        name = command.listener
+        try:
+            bound = bind(command.host, command.port)
+        except sockets.UNUSABLE as error:
+            self._inputs.append(ListenFailed(name, sockets.describe(error)))
+            return
+        self._listeners[name] = listener_type(self, name, bound)
+        self._watch(self._listeners[name])
+        self._inputs.append(Listening(name, *sockets.endpoint(bound.getsockname())))
+
+    @abstractmethod
+    def take_over(self, listener: str, accepted: socket.socket, host: str, port: int) -> None:
+        """Make a connection of an accepted socket. Next: ``accepted``."""
+
+    def _stop_listening(self, command: StopListening) -> None:
+        listener = self._listeners.pop(command.listener, None)
+        if listener is not None:
+            self._unwatch(listener)
+            listener.close()
+
+    def _send_datagram(self, command: SendDatagram) -> None:
+        listener = self._listeners.get(command.listener)
+        if listener is not None:
+            sockets.send_datagram(listener.socket, command.data, command.host, command.port)
+
+
+def _no_profile(name: str) -> str:
+    return f"no TLS profile named '{name}'"

@@ -1,0 +1,125 @@
+"""The conversation between a driver and its machine, turn by turn.
+
+A driver gathers inputs with ``hand_over`` until it has looked at everything that is ready, then calls ``take_turn``.
+That gives all of them to the machine, drains ``poll()`` through a table from command type to method, and looks at
+``deadline()``. So the inputs of a turn are polled for once, however many they are; the kernel's code and ours take
+turns once and not for every input, which spares both the caches they share; and no event makes a task, a future, a
+closure or a timer of its own.
+"""
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Final
+
+from pico_core.boundary import AccessLog, Exit, Input, Log, Machine, Sink, Tick
+from pico_core.errors import LocalProtocolError
+from pico_driver.inbox import Inbox
+
+SHORTEST_WAIT_S: Final = 0.001
+"""A timer is never set shorter: uvloop counts milliseconds, and a deadline in the past must not spin the loop."""
+
+
+class Conversation(ABC):
+    """Gives one machine its inputs until it says ``Exit``. ``clock`` is the loop's monotonic clock.
+
+    A subclass adds its commands to ``perform``.
+    """
+
+    def __init__(self, machine: Machine, sink: Sink, clock: Callable[[], float]) -> None:
+        self.outcome: Exit | BaseException | None = None
+        """What ended the conversation; ``None`` while it lasts."""
+        self.perform: dict[type, Callable[[Any], None]] = {Log: sink, AccessLog: sink, Exit: self.end}
+        self._machine = machine
+        self._clock = clock
+        self._inputs: list[Input] = []
+        self._over = False
+        self._armed_at = math.inf
+        self._inbox: Inbox | None = None
+
+    # --- inputs ---
+
+    def hand_over(self, event: Input) -> None:
+        """Keep one input for the machine, which gets it at the end of the turn."""
+        self._inputs.append(event)
+
+    def announce(self, *events: Input) -> None:
+        """Give the machine inputs that came outside of a turn, and take a turn for them."""
+        self._inputs += events
+        self.take_turn()
+
+    def tick(self) -> None:
+        """Tell the machine that time passed: the conversation begins, or the timer went off."""
+        self._armed_at = math.inf
+        self.announce(Tick(time.time()))
+
+    def open_inbox(self, inbox: Inbox, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        """Take inputs from an inbox too. ``call_soon`` makes the loop call a function soon; any thread may call it."""
+        try:
+            inbox.open(lambda: call_soon(self._empty_inbox))
+        except LocalProtocolError as error:
+            self.end(error)  # the inbox belongs to another driver, which goes on
+        else:
+            self._inbox = inbox
+
+    def _empty_inbox(self) -> None:
+        if self._inbox is not None:
+            self.announce(*self._inbox.take())
+
+    # --- the turn ---
+
+    def take_turn(self) -> None:
+        """Give the machine its inputs, carry out its commands and set the timer."""
+        poll = self._machine.poll
+        perform = self.perform
+        try:
+            while self._inputs and not self._over:  # carrying out commands brings more
+                inputs, self._inputs = self._inputs, []
+                handle = self._machine.handle
+                now = self._clock()
+                for event in inputs:
+                    handle(event, now)
+                while (command := poll()) is not None:
+                    perform[type(command)](command)
+            if not self._over:
+                self._arm()
+        except Exception as error:  # noqa: BLE001 - a bug in the machine or the sink: kept, for ``drive`` to raise it
+            self.end(error)
+
+    def _arm(self) -> None:
+        """Set the one timer, unless it goes off early enough as it is: a tick too many does no harm."""
+        deadline = self._machine.deadline()
+        if deadline is not None and deadline < self._armed_at:
+            self._armed_at = deadline
+            self._set_timer(max(deadline, self._clock() + SHORTEST_WAIT_S))
+
+    @abstractmethod
+    def _set_timer(self, at: float) -> None:
+        """Have ``tick`` called at ``at`` and at no earlier time that was asked for before."""
+
+    # --- the end ---
+
+    def end(self, outcome: Exit | BaseException) -> None:
+        """End the conversation, unless it has ended: the machine hears nothing any more. Next: ``result``."""
+        self._over = True
+        if self.outcome is None:
+            self.outcome = outcome
+            self._wake()
+
+    @abstractmethod
+    def _wake(self) -> None:
+        """Wake ``drive``, which waits for ``outcome``."""
+
+    def close(self) -> None:
+        """End the conversation without an outcome if it has none, and refuse what an inbox brings."""
+        self._over = True
+        if self._inbox is not None:
+            self._inbox.close()
+
+    def result(self) -> Exit:
+        """Return the ``Exit`` of the machine; raises what ended the conversation instead, such as a bug in it."""
+        if isinstance(self.outcome, Exit):
+            return self.outcome
+        assert self.outcome is not None, "the conversation goes on"
+        raise self.outcome
