@@ -31,11 +31,11 @@ class StatusMachine(BaseMachine):
         self.emit(Exit(0, ""))
 
     def on_no_response(self, reason: str, now: float) -> None:
-        """Say where nobody answered."""
+        """Say which server did not answer."""
         self.emit(
             Exit(1, f"no answer from {self._server}: {reason}; give the admin address of a server with --server.url")
         )
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
-        """Nobody waits for the answer any more."""
+        """End without an answer."""
         self.emit(Exit(INTERRUPTED, "interrupted"))

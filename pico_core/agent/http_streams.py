@@ -1,9 +1,12 @@
 """An ``http`` listener: requests that come through the tunnel go to the local service over pooled connections."""
 
+from typing import Protocol
+
 from pico_core.config.agent import ListenerConfig
 from pico_core.http.message import HeadLimits
-from pico_core.machine.base import BaseMachine
+from pico_core.machine.parts import Connector, Logger
 from pico_core.proxy.access_log import AccessLogger
+from pico_core.proxy.downstream import Client
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.pool import ConnectionPool
@@ -15,21 +18,28 @@ HEAD_TIMEOUT_S = 30.0
 IDLE_STREAM_S = 300.0
 """For a stream without a request; the server closes it long before."""
 
+SERVER = Client("")
+"""The client of all requests: the server, which says in the X-Forwarded fields on whose behalf."""
+
+
+class HttpHost(Connector, Logger, Protocol):
+    """What the streams of a listener need of the machine."""
+
 
 class HttpStreams:
-    """See ``pico_core.proxy.exchange.Service``."""
+    """A ``StreamHandler``, and the ``Router`` of the requests in the streams: there is one service to go to."""
 
-    def __init__(self, node: BaseMachine, config: ListenerConfig, access_log: AccessLogger | None) -> None:
+    def __init__(self, host: HttpHost, config: ListenerConfig, access_log: AccessLogger | None) -> None:
         self.head_limits = HeadLimits()
         self.header_timeout_s = HEAD_TIMEOUT_S
         self.idle_timeout_s = IDLE_STREAM_S
         self.response_timeout_s = config.timeout_s
         self.closing = False
-        self._node = node
+        self._host = host
         self._config = config
         self._access_log = access_log
         self._pool = ConnectionPool(
-            node,
+            host,
             config.addr.host,
             config.addr.port,
             limit=config.http_client.max_idle_conns,
@@ -39,7 +49,7 @@ class HttpStreams:
 
     def accept(self, channel: StreamChannel, now: float) -> None:
         """Serve the requests of a stream."""
-        DownstreamConnection(channel, self, self._node.timers, "", now)
+        DownstreamConnection(channel, self, self._host.timers, SERVER, now)
 
     def begin(self, exchange: Exchange, now: float) -> None:
         """Send the request to the service."""
@@ -51,7 +61,7 @@ class HttpStreams:
         self._pool.send(exchange, _forwarded_fields(exchange), now, self._unreachable)
 
     def _unreachable(self, exchange: Exchange, reason: str, now: float) -> None:
-        self._node.warn(
+        self._host.warn(
             "agent",
             "cannot reach the service",
             endpoint=self._config.endpoint_id,
@@ -65,9 +75,9 @@ class HttpStreams:
         if self._access_log is not None:
             self._access_log.add(exchange, exchange.head.forwarded_for, now)
 
-    def refused(self, status: int, client: str, now: float) -> None:
-        """Log what was no request at all: the server sent something odd."""
-        self._node.warn("agent", "refused what came through the tunnel", status=status)
+    def refused(self, status: int, client: Client, now: float) -> None:
+        """Log that the server sent bytes that are not a request."""
+        self._host.warn("agent", "refused what came through the tunnel", status=status)
 
 
 def _forwarded_fields(exchange: Exchange) -> bytes:

@@ -17,11 +17,11 @@ from urllib.parse import quote
 
 from pico_core.agent.tunnel import AgentTunnel
 from pico_core.config.agent import AgentConnectConfig, ListenerConfig
-from pico_core.config.values import Address
+from pico_core.dial import Backoff, Server, WebSocketDial
 from pico_core.entropy import Entropy
-from pico_core.machine.base import BaseMachine
+from pico_core.machine.channel import TcpChannel
+from pico_core.machine.parts import Connector, Flushable, Logger
 from pico_core.tunnel.channel import StreamChannel
-from pico_core.websocket.handshake import ClientHandshake
 
 FIRST_BACKOFF_S = 0.1
 LAST_BACKOFF_S = 15.0
@@ -31,14 +31,15 @@ OVERLAP_S = 2.0
 STABLE_S = 5.0
 """A tunnel that lived this long was a success: the next attempt comes at once, with a fresh backoff."""
 
-RETRIED_STATUSES = (0, 408, 429)
-"""Refusals that may pass, besides 5xx. 0 stands for an answer that was none."""
+RETRIED_STATUSES = (408, 429)
+"""Refusals that may pass, besides 5xx."""
 
 
 class StreamHandler(Protocol):
-    """What streams are handed to."""
+    """Serves the streams that come through the tunnels of one listener."""
 
     closing: bool
+    """Whether the agent is about to stop."""
 
     def accept(self, channel: StreamChannel, now: float) -> None:
         """Serve a stream."""
@@ -54,8 +55,11 @@ class ListenerState(Enum):
     DONE = "done"
 
 
-class ListenerOwner(Protocol):
-    """Who runs the listener."""
+class ListenerHost(Connector, Logger, Protocol):
+    """What a listener needs of its machine."""
+
+    def mark_dirty(self, part: Flushable) -> None:
+        """Have ``part.flush`` called once before this turn ends."""
 
     def listener_opened(self, listener: "Listener", now: float) -> None:
         """The endpoint is registered."""
@@ -72,38 +76,36 @@ class Listener:
 
     def __init__(
         self,
-        node: BaseMachine,
-        owner: ListenerOwner,
+        host: ListenerHost,
         config: ListenerConfig,
         connect: AgentConnectConfig,
-        service: StreamHandler,
+        handler: StreamHandler,
         entropy: Entropy,
     ) -> None:
         self.config = config
         self.state = ListenerState.SEEKING
-        self._node = node
-        self._owner = owner
+        self._host = host
         self._connect = connect
-        self._service = service
+        self._handler = handler
         self._entropy = entropy
         self._instance = b"%016x" % entropy.getrandbits(64)
         self._tunnels: dict[AgentTunnel, None] = {}
-        self._attempt: AgentTunnel | None = None
-        self._backoff_s = FIRST_BACKOFF_S
+        self._attempt: WebSocketDial | None = None
+        self._server = Server(connect.url, entropy)
+        self._backoff = Backoff(FIRST_BACKOFF_S, LAST_BACKOFF_S, entropy)
 
     def start(self, now: float) -> None:
         """Look for a server."""
-        if self.state is ListenerState.SEEKING or self.state is ListenerState.MOVING:
-            self._seek(now)
+        self._seek(now)
 
     def drain(self, now: float) -> None:
         """Ask the server to route nothing here any more; ``listener_done`` follows when nothing is in flight."""
         if self.state is ListenerState.DONE:
             return
         self.state = ListenerState.LEAVING
-        self._service.closing = True
+        self._handler.closing = True
         if self._attempt is not None:
-            self._attempt.close(now)
+            self._attempt.cancel()
             self._attempt = None
         for tunnel in self._tunnels:
             tunnel.leave(now)
@@ -117,82 +119,88 @@ class Listener:
             tunnel.close(now)
         self._tunnels.clear()
 
-    # --- what the tunnels report ---
+    # --- as the user of a dial ---
 
-    def tunnel_opened(self, tunnel: AgentTunnel, now: float) -> None:
+    def on_dialed(self, channel: TcpChannel, rest: bytes, now: float) -> None:
         """Registered: leave the older tunnels, whose work this one takes over."""
         self._attempt = None
         for older in self._tunnels:
-            self._node.timers.schedule(now + OVERLAP_S, older.leave)
+            self._host.timers.schedule(now + OVERLAP_S, older.leave)
+        tunnel = AgentTunnel(self._host, self, channel, self._entropy, now)
         self._tunnels[tunnel] = None
         self.state = ListenerState.SERVING
-        self._owner.listener_opened(self, now)
+        self._host.listener_opened(self, now)
+        if rest:
+            tunnel.on_data(rest, now)
+
+    def on_dial_refused(self, status: int, reason: str, now: float) -> None:
+        """Try again where the refusal may pass."""
+        self._attempt = None
+        if status in RETRIED_STATUSES or status >= 500:
+            self._retry(f"the server refused: {status} {reason}", now)
+        else:
+            self.state = ListenerState.DONE
+            self._host.listener_refused(self, status, reason, now)
+
+    def on_dial_failed(self, reason: str, now: float) -> None:
+        """Try again."""
+        self._attempt = None
+        self._retry(f"cannot reach the server: {reason}", now)
+
+    # --- as the user of the tunnels ---
 
     def stream_opened(self, channel: StreamChannel, now: float) -> None:
         """A stream came in through any of the tunnels."""
-        self._service.accept(channel, now)
+        self._handler.accept(channel, now)
 
     def tunnel_going_away(self, tunnel: AgentTunnel, now: float) -> None:
         """The server drains: find another place first, leave this one after."""
         if self.state is ListenerState.SERVING and tunnel in self._tunnels:
             self.state = ListenerState.MOVING
-            self._backoff_s = FIRST_BACKOFF_S
+            self._backoff.reset()
             self._log("info", "the server asks to go elsewhere, connecting again")
             self._seek(now)
 
     def tunnel_lost(self, tunnel: AgentTunnel, reason: str, now: float) -> None:
-        """A tunnel is gone, or an attempt failed."""
-        was_open = self._tunnels.pop(tunnel, self) is None
-        if tunnel is self._attempt:
-            self._attempt = None
-            self._retry(f"cannot reach the server: {reason}", now)
-        elif was_open and self.state is ListenerState.SERVING and not any(each.open for each in self._tunnels):
+        """A tunnel is gone."""
+        self._tunnels.pop(tunnel, None)
+        if self._tunnels:
+            return
+        if self.state is ListenerState.SERVING:
             self.state = ListenerState.SEEKING
             if now - tunnel.opened_at >= STABLE_S:
-                self._backoff_s = FIRST_BACKOFF_S
+                self._backoff.reset()
             self._retry(f"tunnel lost: {reason}", now)
-        elif self.state is ListenerState.LEAVING and not self._tunnels:
+        elif self.state is ListenerState.LEAVING:
             self._done(now)
-
-    def tunnel_refused(self, tunnel: AgentTunnel, status: int, reason: str, now: float) -> None:
-        """The server said no."""
-        self._attempt = None
-        if status in RETRIED_STATUSES or status >= 500:
-            self._retry(f"the server refused: {status} {reason}" if status else f"cannot register: {reason}", now)
-        else:
-            self.state = ListenerState.DONE
-            self._owner.listener_refused(self, status, reason, now)
 
     # --- inside ---
 
     def _seek(self, now: float) -> None:
-        if self._attempt is not None or self.state not in (ListenerState.SEEKING, ListenerState.MOVING):
-            return
-        url = self._connect.url
-        handshake = ClientHandshake(
-            str(Address(url.host, url.port)),
-            "/piko/v1/upstream/" + quote(self.config.endpoint_id, safe=""),
-            ((b"x-piko-instance", self._instance),),
-            self._entropy,
-        )
-        self._attempt = AgentTunnel(
-            self._node, self, self._entropy, handshake, (url.host, url.port), self._connect.timeout_s
-        )
+        if self._attempt is None and self.state in (ListenerState.SEEKING, ListenerState.MOVING):
+            self._attempt = WebSocketDial(
+                self._host,
+                self,
+                self._server,
+                "/piko/v1/upstream/" + quote(self.config.endpoint_id, safe=""),
+                ((b"x-piko-instance", self._instance),),
+                self._entropy,
+                self._connect.timeout_s,
+                now,
+            )
 
     def _retry(self, reason: str, now: float) -> None:
         """Try again after a jittered, growing pause."""
-        if self.state not in (ListenerState.SEEKING, ListenerState.MOVING):
-            return
-        wait_s = self._backoff_s * (0.5 + self._entropy.getrandbits(16) / 131_072)
-        self._backoff_s = min(self._backoff_s * 2, LAST_BACKOFF_S)
-        self._log("warning", reason, retry_in_s=round(wait_s, 2))
-        self._node.timers.schedule(now + wait_s, self._seek)
+        if self.state in (ListenerState.SEEKING, ListenerState.MOVING):
+            wait_s = self._backoff.next_s()
+            self._log("warning", reason, retry_in_s=round(wait_s, 2))
+            self._host.timers.schedule(now + wait_s, self._seek)
 
     def _log(self, level: str, message: str, **fields: float) -> None:
-        self._node.log(
+        self._host.log(
             level, "agent", message, endpoint=self.config.endpoint_id, server=str(self._connect.url), **fields
         )
 
     def _done(self, now: float) -> None:
         self.state = ListenerState.DONE
-        self._owner.listener_done(self, now)
+        self._host.listener_done(self, now)

@@ -18,11 +18,11 @@ class AgentMachine(BaseMachine):
         self.config = config
         self._draining = False
         self._listeners = {
-            Listener(self, self, listener, config.connect, self._service(listener), entropy): None
+            Listener(self, listener, config.connect, self._handler(listener), entropy): None
             for listener in config.listeners
         }
 
-    def _service(self, listener: ListenerConfig) -> StreamHandler:
+    def _handler(self, listener: ListenerConfig) -> StreamHandler:
         if listener.protocol == "tcp":
             return TcpStreams(self, listener)
         log_access = listener.access_log.is_enabled(self.config.log, "agent.access")

@@ -1,35 +1,41 @@
 """A ``tcp`` listener: every stream of the tunnel becomes one connection to the local service."""
 
+from typing import Protocol
+
 from pico_core.config.agent import ListenerConfig
-from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.parts import Connector, Logger
 from pico_core.proxy.waiting import WaitingChannel
 from pico_core.tunnel.channel import StreamChannel
 
 
-class TcpStreams:
-    """See ``pico_core.agent.listener.Service``."""
+class TcpHost(Connector, Logger, Protocol):
+    """What the streams of a listener need of the machine."""
 
-    def __init__(self, node: BaseMachine, config: ListenerConfig) -> None:
+
+class TcpStreams:
+    """A ``StreamHandler`` that joins each stream with a connection of its own."""
+
+    def __init__(self, host: TcpHost, config: ListenerConfig) -> None:
         self.closing = False
-        self._node = node
+        self._host = host
         self._config = config
 
     def accept(self, channel: StreamChannel, now: float) -> None:
         """Connect to the service and join both."""
-        _Dial(self._node, self._config, WaitingChannel(channel))
+        _ServiceConnection(self._host, self._config, channel)
 
 
-class _Dial:
-    """A connection to the service being opened for a stream."""
+class _ServiceConnection:
+    """A connection to the service that is being opened for a stream."""
 
-    __slots__ = ("_config", "_node", "_waiting")
+    __slots__ = ("_config", "_connection", "_host", "_waiting")
 
-    def __init__(self, node: BaseMachine, config: ListenerConfig, waiting: WaitingChannel) -> None:
-        self._node = node
+    def __init__(self, host: TcpHost, config: ListenerConfig, channel: StreamChannel) -> None:
+        self._host = host
         self._config = config
-        self._waiting = waiting
-        node.connect(config.addr.host, config.addr.port, config.timeout_s, self)
+        self._waiting = WaitingChannel(channel, self._cancel)
+        self._connection = host.connect(config.addr.host, config.addr.port, config.timeout_s, self)
 
     def on_connected(self, channel: TcpChannel, now: float) -> None:
         """Join."""
@@ -37,7 +43,7 @@ class _Dial:
 
     def on_connect_failed(self, reason: str, now: float) -> None:
         """Reset the stream, which tells the client."""
-        self._node.warn(
+        self._host.warn(
             "agent",
             "cannot reach the service",
             endpoint=self._config.endpoint_id,
@@ -45,3 +51,6 @@ class _Dial:
             reason=reason,
         )
         self._waiting.refuse()
+
+    def _cancel(self) -> None:
+        self._host.cancel_connect(self._connection)

@@ -47,7 +47,7 @@ class AccessLogConfig(Section, frozen=True, kw_only=True):
         Key(
             LEVEL,
             "The level of access log lines: they are written when log.level lets it through.",
-            "info writes them unless somebody asks for warnings only.",
+            "info writes them unless the operator asks for warnings only.",
         ),
     ] = "info"
     disable: Annotated[

@@ -164,7 +164,7 @@ class GossipConfig(Section, frozen=True, kw_only=True):
 
 
 class ClusterConfig(Section, frozen=True, kw_only=True):
-    """Cluster: who this node is and which nodes it joins."""
+    """Cluster: the name of this node, and the nodes it joins."""
 
     node_id: Annotated[
         str,

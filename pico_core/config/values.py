@@ -12,7 +12,7 @@ import msgspec
 from pico_core.errors import ConfigError
 
 YEAR_S = 365 * 24 * 3600.0
-"""Longest duration accepted: beyond it, event loops and selectors overflow, and nobody means it."""
+"""Longest duration accepted: beyond it, event loops and selectors overflow."""
 
 HTTP_PORT = 80
 HIGHEST_PORT = 65535
@@ -87,7 +87,7 @@ def duration_or_zero(text: str) -> float:
     for part in parts:
         number, unit = part.groups()
         if unit not in _UNIT_S:
-            raise wrong(DURATION, text, f"{quote(unit)} is no unit; the units are h, m, s, ms, us and ns")
+            raise wrong(DURATION, text, f"{quote(unit)} is not a unit; the units are h, m, s, ms, us and ns")
         seconds += float(number) * _UNIT_S[unit]
     if seconds > YEAR_S:
         raise wrong(DURATION, text, "it must not be longer than a year (8760h)")
@@ -137,7 +137,7 @@ def advertised_address(text: str) -> Address | None:
 
 def member(text: str) -> Address:
     """Parse a cluster member to join. Without a port, ``port`` is 0 and means the gossip port of this node."""
-    if _is_ip(text):
+    if is_ip(text):
         return Address(text, 0)
     if text.startswith("[") and text.endswith("]"):
         return Address(_host(text[1:-1], MEMBER, text, in_brackets=True), 0)
@@ -208,13 +208,13 @@ def _host_and_port(text: str, wanted: str, found: str) -> Address:
 
 def _host(host: str, wanted: str, found: str, *, in_brackets: bool = False) -> str:
     if in_brackets:
-        if not (_IPV6_LOOK.fullmatch(host) and ":" in host and _is_ip(host)):
+        if not (_IPV6_LOOK.fullmatch(host) and ":" in host and is_ip(host)):
             raise wrong(wanted, found, "in the brackets goes an IPv6 address")
     elif _IPV4_LOOK.fullmatch(host):
-        if not _is_ip(host):
-            raise wrong(wanted, found, f"{quote(host)} is no IPv4 address")
+        if not is_ip(host):
+            raise wrong(wanted, found, f"{quote(host)} is not a valid IPv4 address")
     elif not _NAME.fullmatch(host):
-        raise wrong(wanted, found, f"{quote(host)} is no host name")
+        raise wrong(wanted, found, f"{quote(host)} is not a valid host name")
     return host
 
 
@@ -224,7 +224,8 @@ def _with_real_port(address: Address, wanted: str, found: str) -> Address:
     return address
 
 
-def _is_ip(host: str) -> bool:
+def is_ip(host: str) -> bool:
+    """Say whether ``host`` is an IP address literal."""
     if not (_IPV4_LOOK.fullmatch(host) or _IPV6_LOOK.fullmatch(host)):
         return False
     try:
@@ -235,7 +236,7 @@ def _is_ip(host: str) -> bool:
 
 
 def _is_unspecified(host: str) -> bool:
-    return _is_ip(host) and ipaddress.ip_address(host).is_unspecified
+    return is_ip(host) and ipaddress.ip_address(host).is_unspecified
 
 
 # --- names, switches, numbers ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client on h11, for one question: one GET on a connection of its own, no redirects."""
+"""A small HTTP/1.1 client on h11: one GET on a connection of its own, no redirects. Start at ``PlainRequest``."""
 
 from typing import Protocol
 
@@ -6,22 +6,18 @@ import h11
 import msgspec
 
 from pico_core.config.values import Address
-from pico_core.machine.base import BaseMachine
+from pico_core.http.message import MAX_OWN_HEAD_BYTES
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.parts import Connector
 from pico_core.pieces import Piece
 from pico_core.timers import NEVER
 
-MAX_HEAD_BYTES = 16_384
-
 MAX_RESPONSE_BYTES = 16 << 20
-"""Eight times what gossip says of a node with 20,000 endpoints, the most it keeps."""
-
-
-# --- the client ------------------------------------------------------------------------------------------------------
+"""Eight times the gossip about a node with 20,000 endpoints, the most that is kept of one node."""
 
 
 class PlainResponse(msgspec.Struct, frozen=True):
-    """A whole response; ``content_type`` is empty where it said none."""
+    """A whole response; ``content_type`` is empty where the response has none."""
 
     status: int
     content_type: str
@@ -29,20 +25,20 @@ class PlainResponse(msgspec.Struct, frozen=True):
 
 
 class PlainAsker(Protocol):
-    """Whoever makes a ``PlainRequest``: exactly one of these is called, once, and never by the constructor."""
+    """The part that makes a ``PlainRequest``. One of these is called, once, and never by the constructor."""
 
     def on_response(self, response: PlainResponse, now: float) -> None:
-        """The response has come whole."""
+        """The response has come whole, with whatever status."""
 
     def on_no_response(self, reason: str, now: float) -> None:
-        """There will be none; ``reason`` is one readable clause."""
+        """There will be no response; ``reason`` is one readable clause."""
 
 
 class PlainRequest:
-    """One GET on a connection of its own, in ``timeout_s`` from connecting to the last byte.
+    """One GET on a connection of its own, within ``timeout_s`` from connecting to the last byte.
 
-    ``target`` is the path and query, ready for the request line. A response above ``MAX_RESPONSE_BYTES`` is none.
-    Next: ``asker`` hears of the outcome.
+    ``target`` is the path and query, ready for the request line. A response above ``MAX_RESPONSE_BYTES`` counts as
+    none. Next: the asker is told of the outcome.
     """
 
     __slots__ = (
@@ -52,33 +48,33 @@ class PlainRequest:
         "_body_bytes",
         "_channel",
         "_connection",
+        "_connector",
         "_head",
         "_http",
-        "_node",
         "_target",
         "deadline_at",
     )
 
     def __init__(
-        self, node: BaseMachine, address: Address, target: str, asker: PlainAsker, timeout_s: float, now: float
+        self, connector: Connector, address: Address, target: str, asker: PlainAsker, timeout_s: float, now: float
     ) -> None:
         self.deadline_at = now + timeout_s
-        self._node = node
+        self._connector = connector
         self._address = address
         self._target = target
         self._asker = asker
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_OWN_HEAD_BYTES)
         self._head: h11.Response | None = None
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._channel: TcpChannel | None = None
-        node.timers.watch(self, now)
-        self._connection = node.connect(address.host, address.port, timeout_s, self)
+        connector.timers.watch(self, now)
+        self._connection = connector.connect(address.host, address.port, timeout_s, self)
 
-    # --- as a dialer ---
+    # --- as the user of the connection that is being opened ---
 
     def on_connected(self, channel: TcpChannel, now: float) -> None:
-        """Ask."""
+        """Send the request."""
         self._channel = channel
         channel.user = self
         host = str(Address(self._address.host, self._address.port))
@@ -87,7 +83,7 @@ class PlainRequest:
         channel.send(out + (self._http.send(h11.EndOfMessage()) or b""))
 
     def on_connect_failed(self, reason: str, now: float) -> None:
-        """Nobody is there."""
+        """Report that there is no server to ask."""
         self._fail(reason, now)
 
     # --- as the user of the connection ---
@@ -97,20 +93,20 @@ class PlainRequest:
         self._receive(bytes(data), now)
 
     def on_eof(self, now: float) -> None:
-        """The response ends here, if it may."""
+        """Take the end of the response, if it may end here."""
         self._receive(b"", now)
 
     def on_lost(self, now: float) -> None:
-        """The connection broke."""
+        """Report that the connection broke."""
         self._fail("connection lost", now)
 
-    def on_writable(self, now: float) -> None:
-        """The request is on its way."""
+    def on_writable(self, now: float) -> None:  # noqa: D102 - the whole request was sent already
+        pass
 
     def on_deadline(self, now: float) -> None:
-        """It takes too long."""
+        """Give up: the response takes too long."""
         if self._channel is None:
-            self._node.cancel_connect(self._connection)
+            self._connector.cancel_connect(self._connection)
         self._fail("timed out", now)
 
     # --- inside ---
@@ -141,7 +137,7 @@ class PlainRequest:
     def _succeed(self, now: float) -> None:
         head, channel = self._head, self._channel
         assert head is not None, "h11 gives the head first"
-        assert channel is not None, "it came from there"
+        assert channel is not None, "the response came through it"
         content_type = next((value for name, value in head.headers if name == b"content-type"), b"")
         self._end()
         channel.close()
@@ -156,4 +152,4 @@ class PlainRequest:
 
     def _end(self) -> None:
         self.deadline_at = NEVER
-        self._node.timers.unwatch(self)
+        self._connector.timers.unwatch(self)

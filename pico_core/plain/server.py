@@ -1,35 +1,51 @@
-"""A small HTTP/1.1 server on h11, where speed does not matter: GET and HEAD, no bodies, one answer at a time."""
+"""A small HTTP/1.1 server on h11: GET and HEAD, one answer at a time. Start at ``PlainConnection``."""
 
 from typing import Protocol
 
 import h11
+import msgspec
 
+from pico_core.http.message import MAX_OWN_HEAD_BYTES
 from pico_core.machine.channel import TcpChannel
 from pico_core.pieces import Piece
 from pico_core.timers import NEVER, Timers
 
 REQUEST_TIMEOUT_S = 10.0
-MAX_HEAD_BYTES = 16_384
+"""For a client to send its next request whole, and again for the handler to answer it."""
+
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 
 ANSWERS_PER_TURN = 16
 MAX_TURN_BYTES = 65_536
+"""How many answers, or about how many bytes of them, a pipeline gets at once: then other connections have their turn,
+and the driver can say whether the client reads at all."""
+
 PAUSE_S = 0.001
-"""How much of a pipeline is answered before others have their turn, and we see whether the client reads at all."""
+"""Until the pipeline goes on."""
+
+
+class Question(msgspec.Struct, frozen=True):
+    """One request: ``path`` and ``query`` as sent, ``fields`` the header fields, names in lower case."""
+
+    path: str
+    query: str
+    fields: tuple[tuple[bytes, bytes], ...]
 
 
 class PlainHandler(Protocol):
-    """Answers requests of a ``PlainConnection``."""
+    """Answers the requests of a ``PlainConnection``."""
 
-    def answer(self, connection: "PlainConnection", path: str, query: str, now: float) -> None:
+    def answer(self, connection: "PlainConnection", question: Question, now: float) -> None:
         """Call ``connection.respond`` once, now or later."""
 
 
 class PlainConnection:
-    """One client's connection to the admin port.
+    """One client's connection. ``handler`` is asked for every request, and its answer is sent with ``respond``.
 
-    What comes while an answer is being made, or not being read, waits in the driver and in one read's worth of buffer.
+    Requests that come while an answer is being made, or is not read by the client, wait: in the driver, and in a buffer
+    of one read. The connection ends by itself: when the client leaves, after a request that cannot be served, or when
+    the next request or its answer takes longer than ``REQUEST_TIMEOUT_S``.
     """
 
     __slots__ = (
@@ -37,20 +53,20 @@ class PlainConnection:
         "_answered",
         "_answering",
         "_channel",
+        "_handler",
         "_http",
         "_method",
-        "_service",
         "_timers",
         "_turn_bytes",
         "_waiting",
         "deadline_at",
     )
 
-    def __init__(self, channel: TcpChannel, service: PlainHandler, timers: Timers, now: float) -> None:
+    def __init__(self, channel: TcpChannel, handler: PlainHandler, timers: Timers, now: float) -> None:
         self._channel = channel
-        self._service = service
+        self._handler = handler
         self._timers = timers
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_OWN_HEAD_BYTES)
         self._method = b""
         self._answering = False
         self._answered = False
@@ -68,23 +84,23 @@ class PlainConnection:
         self._advance(now)
 
     def on_eof(self, now: float) -> None:
-        """The client leaves."""
+        """End the connection: the client leaves."""
         self._end()
 
     def on_lost(self, now: float) -> None:
-        """The client is gone."""
+        """End the connection: the client is gone."""
         self._end()
 
     def on_writable(self, now: float) -> None:
-        """The client reads on: so do we."""
+        """Answer further requests: the client reads again."""
         self._advance(now)
 
     def on_deadline(self, now: float) -> None:
-        """Idle or slow for too long."""
+        """End the connection: it was idle or slow for too long."""
         self._end()
 
     def respond(self, status: int, content_type: str, body: bytes, now: float) -> None:
-        """Answer the request in hand. A client that is gone by now is fine."""
+        """Answer the request that the handler was asked for. Does nothing if the client is gone, or has its answer."""
         if self.deadline_at == NEVER or not self._answering:
             return
         self._answering = False
@@ -95,7 +111,7 @@ class PlainConnection:
         self._advance(now)
 
     def _advance(self, now: float) -> None:
-        """Answer what has come, unless that is going on already."""
+        """Answer the requests that have come, unless that is going on already."""
         if self._advancing or self._waiting:
             return
         self._advancing = True
@@ -136,13 +152,13 @@ class PlainConnection:
             return
         self._answering = True
         self.deadline_at = now + REQUEST_TIMEOUT_S
-        self._service.answer(self, path, query, now)
+        self._handler.answer(self, Question(path, query, tuple(request.headers)), now)
 
     def _settle(self) -> bool:
-        """Make ready for the next request after an answer, or end the connection; return whether there may be one."""
+        """Prepare for the next request after an answer, or end the connection; return whether there may be one."""
         self._answered = False
         while type(self._http.next_event()) is h11.Data:
-            pass  # a body, which nobody wants
+            pass  # a body, which is dropped
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
             self._method = b""

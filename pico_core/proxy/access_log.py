@@ -6,7 +6,7 @@ The query string is left out: it may hold secrets. So are all header fields.
 import re
 
 from pico_core.boundary import AccessLog
-from pico_core.machine.base import BaseMachine
+from pico_core.machine.parts import Emitter
 from pico_core.proxy.exchange import Exchange
 
 _PLAIN = re.compile(rb"[ !#-\[\]-~]*")
@@ -21,8 +21,8 @@ _LINE = (
 class AccessLogger:
     """Gathers the lines of a turn and emits them as one batch. ``subsystem`` is what the lines are filed under."""
 
-    def __init__(self, node: BaseMachine, subsystem: str) -> None:
-        self._node = node
+    def __init__(self, emitter: Emitter, subsystem: str) -> None:
+        self._emitter = emitter
         self._subsystem = subsystem.encode()
         self._lines: list[bytes] = []
 
@@ -45,18 +45,18 @@ class AccessLogger:
         )
 
     def add_refused(self, status: int, client: bytes) -> None:
-        """Log what was no request at all."""
+        """Log bytes that were not a request."""
         self._append(b'"subsystem":"%b","status":%d,"client":"%b"' % (self._subsystem, status, _escaped(client)))
 
     def flush(self, now: float) -> None:
         """Emit what was gathered."""
         if self._lines:
-            self._node.emit(AccessLog(tuple(self._lines)))
+            self._emitter.emit(AccessLog(tuple(self._lines)))
             self._lines.clear()
 
     def _append(self, line: bytes) -> None:
         if not self._lines:
-            self._node.mark_dirty(self)
+            self._emitter.mark_dirty(self)
         self._lines.append(line)
 
 

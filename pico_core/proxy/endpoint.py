@@ -14,7 +14,7 @@ _NUMERIC_HOST = re.compile(rb"[0-9.]+")
 def normalise_endpoint(text: str) -> str:
     """Return the endpoint ID in its one spelling. Host names have no case, so endpoints have none either.
 
-    Raises ``ConfigError`` if it is no endpoint ID.
+    Raises ``ConfigError`` if it is not an endpoint ID.
     """
     return identifier(text).lower()
 

@@ -1,5 +1,7 @@
 """A channel that waits for another one to be dialed, and is then joined with it: raw TCP in the agent and forwarder."""
 
+from collections.abc import Callable
+
 from pico_core.machine.channel import Channel
 from pico_core.pieces import Piece
 from pico_core.proxy.pipe import Pipe
@@ -8,10 +10,12 @@ from pico_core.proxy.pipe import Pipe
 class WaitingChannel:
     """Holds what a channel receives until ``join``. What is held is bounded: the channel is paused at once."""
 
-    __slots__ = ("_channel", "_eof", "_held", "lost")
+    __slots__ = ("_channel", "_eof", "_held", "_on_lost", "lost")
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, on_lost: Callable[[], None]) -> None:
+        """``on_lost`` is called if the channel is gone before ``join``: the other one is not wanted any more."""
         self.lost = False
+        self._on_lost = on_lost
         self._channel = channel
         self._held: list[Piece] = []
         self._eof = False
@@ -48,10 +52,11 @@ class WaitingChannel:
     def on_lost(self, now: float) -> None:
         """The client did not wait."""
         self.lost = True
+        self._on_lost()
 
     def on_writable(self, now: float) -> None:
         """Nothing to send yet."""
 
 
 def _ignore_end(now: float) -> None:
-    """Nobody counts these pipes."""
+    """Take the end of a pipe; raw TCP is not counted here."""

@@ -1,13 +1,13 @@
 """Raw bytes inside the binary messages of a WebSocket, as a channel: the TCP route on either end.
 
-Half-close is a WebSocket Close frame: who sent one sends no more data, as RFC 6455 section 5.5.1 demands, but still
+Half-close is a WebSocket Close frame: its sender sends no more data, as RFC 6455 section 5.5.1 demands, but still
 receives until the peer's own Close. Piko's ends answer a Close by closing both directions, so towards them a half-close
 ends the connection, as it does between two of them. A bare FIN without a Close ends both directions.
 """
 
 from pico_core.boundary import Data
 from pico_core.entropy import Entropy
-from pico_core.machine.channel import DISCARD, ChannelUser, TcpChannel
+from pico_core.machine.channel import DISCARD, Channel, ChannelUser
 from pico_core.pieces import Piece
 from pico_core.websocket.decoding import CloseReceived, FrameDecoder, FrameError, Item, Ping
 from pico_core.websocket.encoding import encode_close, encode_frame, encode_pong
@@ -15,11 +15,11 @@ from pico_core.websocket.frame import NORMAL_CLOSURE
 
 
 class WebSocketChannel:
-    """Wraps a TCP channel whose handshake is done. ``entropy`` masks what a client sends; ``None`` on the server."""
+    """Wraps a channel whose handshake is done. ``entropy`` masks what a client sends; ``None`` on the server."""
 
     __slots__ = ("_close_sent", "_decoder", "_entropy", "_inner", "user")
 
-    def __init__(self, inner: TcpChannel, entropy: Entropy | None) -> None:
+    def __init__(self, inner: Channel, entropy: Entropy | None) -> None:
         self.user: ChannelUser = DISCARD
         self._inner = inner
         self._entropy = entropy
@@ -65,7 +65,7 @@ class WebSocketChannel:
         """Receive again."""
         self._inner.resume_reading()
 
-    # --- as the user of the TCP channel ---
+    # --- as the user of the inner channel ---
 
     def on_data(self, data: Piece, now: float) -> None:
         """Take frames."""
@@ -84,7 +84,7 @@ class WebSocketChannel:
             if isinstance(event, (bytes, memoryview)):
                 self.user.on_data(event, now)
             elif isinstance(event, Ping):
-                if self._inner.writable:  # who reads no answers gets no more of them
+                if self._inner.writable:  # a peer that does not read gets no more pongs
                     self._inner.send(encode_pong(event.payload, self._entropy))
             elif isinstance(event, CloseReceived):
                 self.user.on_eof(now)

@@ -1,6 +1,20 @@
-"""What the parts of a server know of the node, in one record."""
+"""What the parts of a server know of the node, in one record that the node keeps up to date.
+
+The parts read it and each other's public methods; what they may do to the node are the narrow protocols of
+``machine.parts``.
+"""
 
 from enum import Enum
+
+import msgspec
+
+from pico_core.cluster.view import ClusterView
+from pico_core.config.server import ServerConfig
+from pico_core.config.values import Address
+from pico_core.gossip.engine import Gossip
+from pico_core.server.metrics import ServerMetrics
+from pico_core.server.registry import Registry
+from pico_core.server.tunnels import TunnelConnection
 
 
 class NodeState(Enum):
@@ -10,3 +24,34 @@ class NodeState(Enum):
     RUNNING = "running"
     DRAINING = "draining"
     STOPPED = "stopped"
+
+
+class Facts(msgspec.Struct, eq=False):
+    """The state of one server node.
+
+    ``addresses`` are what the node tells others, by port: ``gossip``, ``proxy``, ``admin``; empty until its ports are
+    open. ``tunnels`` are all open tunnels in the order they came, ``registry`` those that take requests. ``view`` is
+    what the node knows of the others, ``gossip`` how it came to know it. ``left`` says that the others were told of the
+    node's leave.
+    """
+
+    node_id: str
+    config: ServerConfig
+    gossip: Gossip
+    view: ClusterView
+    registry: Registry[TunnelConnection]
+    metrics: ServerMetrics
+    tunnels: dict[TunnelConnection, None]
+    addresses: dict[str, Address]
+    state: NodeState = NodeState.STARTING
+    left: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether balancers may send requests here."""
+        return self.state is NodeState.RUNNING
+
+    @property
+    def draining(self) -> bool:
+        """Whether the node takes no new tunnels."""
+        return self.state is NodeState.DRAINING or self.state is NodeState.STOPPED

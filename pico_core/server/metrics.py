@@ -1,4 +1,4 @@
-"""Counters of a server: integers that are cheap to raise. Text is made only when somebody asks (``admin.metrics``).
+"""Counters of a server: integers that are cheap to raise. Text is made only for a scrape (``admin.metrics_text``).
 
 What clients send must not decide how much is counted: labels come from the fixed sets below, everything else is one
 more label, ``other``. A histogram is thirteen times as many series as a counter, so latency is kept more narrowly:
@@ -22,7 +22,7 @@ STATUSES = frozenset(
 """Final statuses in use (IANA's registry, and 499 for a client that left): the rest, from an odd service, is 0."""
 
 SWITCHED = 101
-"""An upgraded connection lives as long as its users want, which is no latency."""
+"""An upgraded connection lives as long as its users want, so its time is not a latency."""
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0)
 SIZE_BUCKETS_BYTES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
@@ -82,7 +82,7 @@ class ServerMetrics:
             self.request_bytes.counts[0] += 1
 
     def refused(self, status: int) -> None:
-        """Count something that was no request."""
+        """Count bytes that were not a request."""
         self._series(status, OTHER).count += 1
 
     def _series(self, status: int, method: bytes) -> RequestMetrics:

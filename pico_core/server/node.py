@@ -13,24 +13,26 @@ time, and keep their tunnel here until they have another one.
 from pico_core.boundary import (
     DatagramReceived,
     Exit,
-    Listen,
     ListenDatagram,
     ListenFailed,
     Listening,
-    Resolved,
     ShutdownRequested,
     StopListening,
 )
+from pico_core.cluster.view import ClusterView
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
+from pico_core.gossip.engine import Gossip
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.plain.server import PlainConnection
 from pico_core.server.admin.pages import AdminPages
 from pico_core.server.cluster import Cluster
-from pico_core.server.facts import NodeState
+from pico_core.server.facts import Facts, NodeState
 from pico_core.server.metrics import ServerMetrics
+from pico_core.server.peers import Peers
+from pico_core.server.ports import Port
 from pico_core.server.registry import Registry
 from pico_core.server.router import ProxyRouter
 from pico_core.server.tunnels import TunnelConnection
@@ -53,9 +55,6 @@ STOP_RESERVE_S = 2.0
 """How long before the grace period ends a node gives up on what is still in flight."""
 
 
-GOSSIP_STREAMS = "gossip-streams"
-"""The listener for gossip over TCP; ``gossip`` is the one for datagrams."""
-
 UNSPECIFIED = ("", "0.0.0.0", "::")  # noqa: S104 - recognised, not bound
 
 
@@ -65,72 +64,89 @@ class ServerNode(BaseMachine):
     def __init__(self, config: ServerConfig, node_id: str, entropy: Entropy, private_host: str = "127.0.0.1") -> None:
         """``private_host`` is this machine's address among the nodes, where no bind or advertised address says more."""
         super().__init__()
-        self.config = config
-        self.node_id = node_id
-        self.state = NodeState.STARTING
-        self.metrics = ServerMetrics()
-        self.registry: Registry[TunnelConnection] = Registry(self._endpoint_changed)
-        self.tunnels: dict[TunnelConnection, None] = {}
-        self.cluster: Cluster | None = None
-        self._entropy = entropy
+        gossip = Gossip(
+            node_id,
+            entropy=entropy,
+            seeds=[str(member) if member.port else member.host for member in config.cluster.join],
+            default_port=config.cluster.gossip.bind_addr.port or None,
+            interval_s=config.cluster.gossip.interval_s,
+            max_packet_bytes=config.cluster.gossip.max_packet_size,
+            is_name_fixed=bool(config.cluster.node_id),
+        )
+        self.facts = Facts(
+            node_id=node_id,
+            config=config,
+            gossip=gossip,
+            view=ClusterView(entropy, gossip.can_forward),
+            registry=Registry(self._endpoint_changed),
+            metrics=ServerMetrics(),
+            tunnels={},
+            addresses={},
+        )
+        self.peers = Peers(self, gossip)
+        self.cluster = Cluster(self, self.facts, self.peers)
+        self._router = ProxyRouter(self, self.facts, self.peers)
+        self._admin = AdminPages(self, self.facts)
         self._private_host = private_host
-        self._addresses: dict[str, Address] = {}
-        self._proxy = ProxyRouter(self, config)
-        self._admin = AdminPages(self)
-        self._listeners = {
-            "admin": config.admin.bind_addr,
-            "gossip": config.cluster.gossip.bind_addr,
-            "upstream": config.upstream.bind_addr,
-            "proxy": config.proxy.bind_addr,
-        }
-        self._opening: dict[str, None] = {}
+        self._ports = {port.listener: port for port in self._table(config)}
+        self._bound: dict[str, Address] = {}
         self._drain_began_at = 0.0
         self._ready_by = 0.0
         self._leave_by = 0.0
 
+    def _table(self, config: ServerConfig) -> tuple[Port, ...]:
+        """Return the ports in the order in which they open: admin first, so that an operator sees the node come up."""
+        gossip = config.cluster.gossip.bind_addr
+        return (
+            Port("admin", "admin", "admin", config.admin.bind_addr, self._accept_admin, until_exit=True),
+            Port(
+                "gossip",
+                "gossip-streams",
+                "cluster.gossip",
+                gossip,
+                self.cluster.accept,
+                datagrams="gossip",
+                until_exit=True,
+            ),
+            Port("upstream", "upstream", "upstream", config.upstream.bind_addr, self._accept_agent),
+            Port("proxy", "proxy", "proxy", config.proxy.bind_addr, self._router.accept),
+        )
+
     @property
     def draining(self) -> bool:
         """Whether the node takes no new tunnels."""
-        return self.state in (NodeState.DRAINING, NodeState.STOPPED)
-
-    @property
-    def ready(self) -> bool:
-        """Whether balancers may send requests here."""
-        return self.state is NodeState.RUNNING
+        return self.facts.draining
 
     # --- start ---
 
     def on_start(self, now: float) -> None:
-        """Open the ports, admin first, so that whoever watches sees the node come up."""
-        for name, address in self._listeners.items():
-            self._opening[name] = None
-            self.emit(Listen(GOSSIP_STREAMS if name == "gossip" else name, address.host, address.port))
+        """Open the ports."""
+        for port in self._ports.values():
+            self.emit(port.listen())
 
     def on_listening(self, event: Listening, now: float) -> None:
-        """Ready once every port is open; readiness never waits for peers."""
-        if event.listener == GOSSIP_STREAMS:  # gossip has the same port on TCP and UDP
-            self.emit(ListenDatagram("gossip", event.host, event.port))
+        """Join the cluster once every port is open."""
+        port = self._ports.get(event.listener)
+        if port is not None and port.datagrams:
+            self.emit(ListenDatagram(port.datagrams, event.host, event.port))
             return
-        address = Address(event.host, event.port)
-        self._addresses[event.listener] = address
-        self._opening.pop(event.listener, None)
-        self.log("info", event.listener, "listening", addr=str(address))
-        if not self._opening and self.state is NodeState.STARTING:
+        name = event.listener
+        address = self._bound[name] = Address(event.host, event.port)
+        self.log("info", name, "listening", addr=str(address))
+        if len(self._bound) == len(self._ports) and self.facts.state is NodeState.STARTING:
             self._join(now)
 
     def _join(self, now: float) -> None:
         """Join the cluster, now that our own addresses are known."""
-        config = self.config
+        config = self.facts.config
         given = {
             "gossip": config.cluster.gossip.advertise_addr,
             "proxy": config.proxy.advertise_addr,
             "admin": config.admin.advertise_addr,
         }
-        addresses = {name: advertised or self._reachable(self._addresses[name]) for name, advertised in given.items()}
-        self.cluster = Cluster(self, config, addresses, self._entropy)
+        for name, advertised in given.items():
+            self.facts.addresses[name] = advertised or self._reachable(self._bound[name])
         self.cluster.start(now)
-        for endpoint, tunnels in self.registry.counts().items():
-            self.cluster.set_endpoint(endpoint, tunnels, now)
         self._ready_by = now + SETTLE_S
         self._check_ready(now)
 
@@ -139,73 +155,69 @@ class ServerNode(BaseMachine):
         return Address(self._private_host, bound.port) if bound.host in UNSPECIFIED else bound
 
     def _check_ready(self, now: float) -> None:
-        """Become ready once the routes of the cluster are known, or soon, whether anybody answers or not."""
-        if self.state is not NodeState.STARTING or self.cluster is None:
+        """Become ready once the routes of the cluster are known, or soon, whether any node answers or not."""
+        if self.facts.state is not NodeState.STARTING:
             return
         if self.cluster.settled or now >= self._ready_by:
-            self.state = NodeState.RUNNING
-            self.log("info", "server", "ready", node_id=self.node_id)
+            self.facts.state = NodeState.RUNNING
+            self.log("info", "server", "ready", node_id=self.facts.node_id)
         else:
             self.timers.schedule(now + READY_CHECK_S, self._check_ready)
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
-        """A node without one of its ports is of no use."""
-        name = event.listener.removesuffix("-streams")
-        key = "cluster.gossip" if name == "gossip" else name
+        """Stop: a node without one of its ports is of no use."""
+        port = next(each for each in self._ports.values() if event.listener in (each.listener, each.datagrams))
         self.stop(
             1,
-            f"cannot listen on {name} address '{self._listeners[name]}': {event.reason}; "
-            f"choose another one with --{key}.bind-addr",
+            f"cannot listen on {port.name} address '{port.bind_addr}': {event.reason}; "
+            f"choose another one with --{port.key}.bind-addr",
         )
+
+    # --- connections ---
 
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
         """Hand the connection to its port."""
-        if listener == "proxy":
-            self._proxy.accept(channel, now)
-        elif listener == "upstream":
-            TunnelConnection(channel, self, now)
-        elif listener == GOSSIP_STREAMS:
-            if self.cluster is None:
-                channel.close()
-            else:
-                self.cluster.accept(channel, now)
-        else:
-            PlainConnection(channel, self._admin, self.timers, now)
+        self._ports[listener].accept(channel, now)
+
+    def _accept_admin(self, channel: TcpChannel, now: float) -> None:
+        PlainConnection(channel, self._admin, self.timers, now)
+
+    def _accept_agent(self, channel: TcpChannel, now: float) -> None:
+        TunnelConnection(channel, self, now)
 
     # --- tunnels ---
 
     def tunnel_opened(self, tunnel: TunnelConnection, now: float) -> None:
         """Route requests to the agent; an older tunnel of the same agent gets no more of them."""
-        for older in self.registry.members(tunnel.endpoint):
+        for older in self.facts.registry.members(tunnel.endpoint):
             if tunnel.instance and older.instance == tunnel.instance:
                 older.supersede(now)
-        self.tunnels[tunnel] = None
-        self.registry.add(tunnel)
+        self.facts.tunnels[tunnel] = None
+        self.facts.registry.add(tunnel)
         self.log("info", "upstream", "tunnel opened", endpoint=tunnel.endpoint, client=tunnel.channel.host)
 
     def tunnel_leaving(self, tunnel: TunnelConnection, now: float) -> None:
         """The agent takes no further requests."""
-        self.registry.remove(tunnel)
+        self.facts.registry.remove(tunnel)
 
     def tunnel_lost(self, tunnel: TunnelConnection, reason: str, now: float) -> None:
         """The tunnel is gone."""
-        self.tunnels.pop(tunnel, None)
-        self.registry.remove(tunnel)
+        self.facts.tunnels.pop(tunnel, None)
+        self.facts.registry.remove(tunnel)
         self.log(
             "info", "upstream", "tunnel closed", endpoint=tunnel.endpoint, client=tunnel.channel.host, reason=reason
         )
 
     def tunnel_refused(self, client: str, status: int, reason: str) -> None:
-        """Somebody on the upstream port did not get a tunnel."""
+        """A peer on the upstream port did not get a tunnel."""
         self.warn("upstream", "tunnel refused", client=client, status=status, reason=reason)
 
     def _endpoint_changed(self, endpoint: str, count: int) -> None:
-        if self.cluster is not None:
-            self.cluster.set_endpoint(endpoint, count, self.now)
+        self.cluster.set_endpoint(endpoint, count, self.now)
 
     def shed(self, count: int, now: float) -> None:
         """Ask ``count`` agents to go elsewhere."""
-        staying = [tunnel for tunnel in self.tunnels if not tunnel.asked_to_leave]
+        staying = [tunnel for tunnel in self.facts.tunnels if not tunnel.asked_to_leave]
         for tunnel in staying[:count]:
             tunnel.drain(now)
         if count:
@@ -215,13 +227,7 @@ class ServerNode(BaseMachine):
 
     def on_datagram(self, event: DatagramReceived, now: float) -> None:
         """Pass it to gossip."""
-        if self.cluster is not None:
-            self.cluster.datagram(event, now)
-
-    def on_resolved(self, event: Resolved, now: float) -> None:
-        """Pass it to gossip, which asked."""
-        if self.cluster is not None:
-            self.cluster.resolved(event, now)
+        self.cluster.datagram(event, now)
 
     # --- stop ---
 
@@ -230,13 +236,12 @@ class ServerNode(BaseMachine):
         if self.draining:
             self.stop(1, "stopped at once by a second signal")
             return
-        self.state = NodeState.DRAINING
+        self.facts.state = NodeState.DRAINING
         self._drain_began_at = now
-        self._proxy.closing = True
-        self.log("info", "server", "draining", grace_period_s=self.config.grace_period_s)
-        if self.cluster is not None:
-            self.cluster.drain(now)
-        tunnels = list(self.tunnels)
+        self._router.closing = True
+        self.log("info", "server", "draining", grace_period_s=self.facts.config.grace_period_s)
+        self.cluster.drain(now)
+        tunnels = list(self.facts.tunnels)
         for index, tunnel in enumerate(tunnels):
             self.timers.schedule(now + DRAIN_SPREAD_S * index / len(tunnels), tunnel.drain)
         self.timers.schedule(now + DRAIN_CHECK_S, self._check_drained)
@@ -244,29 +249,29 @@ class ServerNode(BaseMachine):
     def _check_drained(self, now: float) -> None:
         """Leave when nothing is in flight and balancers had their time, or when the grace period is nearly over."""
         since = now - self._drain_began_at
-        idle = not self.metrics.requests_in_flight and since >= self.config.drain_delay_s
-        out_of_time = since >= max(self.config.grace_period_s - STOP_RESERVE_S, 0.0)
+        idle = not self.facts.metrics.requests_in_flight and since >= self.facts.config.drain_delay_s
+        out_of_time = since >= max(self.facts.config.grace_period_s - STOP_RESERVE_S, 0.0)
         if not idle and not out_of_time:
             self.timers.schedule(now + DRAIN_CHECK_S, self._check_drained)
             return
-        for name in ("proxy", "upstream"):
-            self.emit(StopListening(name))
-        for tunnel in list(self.tunnels):
+        for port in self._ports.values():
+            if not port.until_exit:
+                self.emit(StopListening(port.listener))
+        for tunnel in list(self.facts.tunnels):
             tunnel.close(now)
-        if self.cluster is not None:
-            self.cluster.leave(now)
+        self.cluster.leave(now)
         self._leave_by = now + LEAVE_S
         self._check_left(now)
 
     def _check_left(self, now: float) -> None:
         """Exit once the others know."""
-        if self.cluster is not None and not self.cluster.left and now < self._leave_by:
+        if not self.facts.left and now < self._leave_by:
             self.timers.schedule(now + READY_CHECK_S, self._check_left)
             return
-        self.log("info", "server", "stopped", in_flight=self.metrics.requests_in_flight)
+        self.log("info", "server", "stopped", in_flight=self.facts.metrics.requests_in_flight)
         self.stop(0, "")
 
     def stop(self, code: int, message: str) -> None:
         """Leave the driver now; ``message`` says why, where ``code`` is not 0."""
-        self.state = NodeState.STOPPED
+        self.facts.state = NodeState.STOPPED
         self.emit(Exit(code, message))

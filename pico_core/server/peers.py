@@ -2,19 +2,18 @@
 
 A node never forwards what was forwarded to it. If it has no upstream for such a request, it answers 421 (Misdirected
 Request, RFC 9110 section 15.5.20), which says that nothing was processed, and the entry node chooses again: its route
-was stale, which is no error of anybody's. Piko nodes neither send nor expect 421, so they get the 502 they know.
+was stale, which is not an error. Piko nodes neither send nor expect 421, so they get the 502 they know.
 """
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pico_core.cluster.view import RemoteNode
-from pico_core.gossip.machine import Gossip
+from pico_core.config.values import Address
+from pico_core.gossip.engine import Gossip
+from pico_core.machine.parts import Connector, Logger
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.http1.pool import ConnectionPool
 from pico_core.proxy.http1.upstream import UpstreamConnection
-
-if TYPE_CHECKING:
-    from pico_core.server.node import ServerNode
 
 MAX_IDLE_CONNECTIONS = 256
 IDLE_TIMEOUT_S = 60.0
@@ -25,14 +24,18 @@ FORWARD_FIELDS = b"x-piko-forward: true\r\nx-pico-forward: true\r\nx-piko-endpoi
 """The first is what Piko's nodes read, the second tells a Pico node that we understand 421."""
 
 
+class PeersHost(Connector, Logger, Protocol):
+    """What forwarding needs of the machine."""
+
+
 class PeerPool(ConnectionPool):
     """Connections to one node's proxy port."""
 
-    def __init__(self, node: "ServerNode", gossip: Gossip, peer: RemoteNode, host: str, port: int) -> None:
+    def __init__(self, host: PeersHost, gossip: Gossip, peer: RemoteNode, address: Address) -> None:
         super().__init__(
-            node,
             host,
-            port,
+            address.host,
+            address.port,
             limit=MAX_IDLE_CONNECTIONS,
             idle_timeout_s=IDLE_TIMEOUT_S,
             connect_timeout_s=CONNECT_TIMEOUT_S,
@@ -56,8 +59,8 @@ class PeerPool(ConnectionPool):
 class Peers:
     """The pools, one for each node that requests were forwarded to."""
 
-    def __init__(self, node: "ServerNode", gossip: Gossip) -> None:
-        self._node = node
+    def __init__(self, host: PeersHost, gossip: Gossip) -> None:
+        self._host = host
         self._gossip = gossip
         self._pools: dict[RemoteNode, PeerPool] = {}
         self.exchanges: dict[Exchange, None] = {}
@@ -69,7 +72,7 @@ class Peers:
         assert address is not None, "only nodes with an address are chosen"
         pool = self._pools.get(peer)
         if pool is None or (pool.host, pool.port) != (address.host, address.port):
-            pool = self._pools[peer] = PeerPool(self._node, self._gossip, peer, address.host, address.port)
+            pool = self._pools[peer] = PeerPool(self._host, self._gossip, peer, address)
         exchange.route = peer
         peer.requests += 1
         self.exchanges[exchange] = None
@@ -95,6 +98,5 @@ class Peers:
         peer = exchange.route
         assert isinstance(peer, RemoteNode), "set by forward"
         self._gossip.report_forward_failure(peer.id, now)
-        self._node.warn("cluster", "cannot forward to a node", node=peer.id, reason=reason)
-        exchange.tries += 1
+        self._host.warn("cluster", "cannot forward to a node", node=peer.id, reason=reason)
         exchange.choose_again(now)

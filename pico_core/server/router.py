@@ -1,30 +1,40 @@
-"""The proxy port's service: which upstream takes a request, what is added to it, what is counted and logged."""
+"""The router of the proxy port: which upstream takes a request, what is added to it, what is counted and logged."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from pico_core.config.server import ServerConfig
 from pico_core.http.message import HeadLimits, MessageError
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.parts import Emitter
 from pico_core.proxy.access_log import AccessLogger
+from pico_core.proxy.downstream import Client
 from pico_core.proxy.endpoint import endpoint_of
 from pico_core.proxy.exchange import MAX_TRIES, Exchange
 from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.upstream import MISDIRECTED, MISDIRECTED_FIELD, UpstreamConnection
+from pico_core.server.facts import Facts
+from pico_core.server.peers import Peers
 from pico_core.server.tcp_route import RESERVED, accept_tcp_route, tcp_endpoint
+from pico_core.timers import Timers
 
-if TYPE_CHECKING:
-    from pico_core.server.node import ServerNode
+
+class RouterHost(Emitter, Protocol):
+    """What the router needs of the machine."""
+
+    timers: Timers
 
 
 class ProxyRouter:
-    """See ``pico_core.proxy.exchange.Service``."""
+    """A ``Router`` for clients and for other nodes."""
 
-    def __init__(self, node: "ServerNode", config: ServerConfig) -> None:
-        self._node = node
-        self._registry = node.registry
-        self._metrics = node.metrics
+    def __init__(self, host: RouterHost, facts: Facts, peers: Peers) -> None:
+        config = facts.config
+        self._host = host
+        self._peers = peers
+        self._view = facts.view
+        self._registry = facts.registry
+        self._metrics = facts.metrics
         log_access = config.proxy.access_log.is_enabled(config.log, "proxy.access")
-        self._access_log = AccessLogger(node, "proxy.access") if log_access else None
+        self._access_log = AccessLogger(host, "proxy.access") if log_access else None
         self.head_limits = HeadLimits(max_head_bytes=config.proxy.http.max_header_bytes)
         self.header_timeout_s = config.proxy.http.read_header_timeout_s
         self.idle_timeout_s = config.proxy.http.idle_timeout_s
@@ -33,10 +43,9 @@ class ProxyRouter:
 
     def accept(self, channel: TcpChannel, now: float) -> None:
         """Serve a client's connection."""
-        downstream = DownstreamConnection(channel, self, self._node.timers, channel.host, now)
-        downstream.added_fields = (
-            b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: " % channel.host.encode()
-        )
+        host = channel.host
+        fields = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: " % host.encode()
+        DownstreamConnection(channel, self, self._host.timers, Client(host, fields), now)
 
     def begin(self, exchange: Exchange, now: float) -> None:
         """Find the endpoint and send the request on."""
@@ -73,31 +82,28 @@ class ProxyRouter:
     def _route_to_node(self, exchange: Exchange, now: float) -> None:
         """Forward to a node that has an upstream, unless the request has made its one hop already."""
         head = exchange.head
-        cluster = self._node.cluster
-        from_node = head.forwarded and cluster is not None and cluster.view.is_member(exchange.downstream.client)
-        peer = None
-        if cluster is not None and not from_node:
-            peer = cluster.view.choose(exchange.endpoint, exchange.avoid, now)
-        if cluster is not None and peer is not None:
-            cluster.peers.forward(exchange, peer, self._added_fields(exchange), now)
+        from_node = head.forwarded and self._view.is_member(exchange.downstream.client.host)
+        peer = None if from_node else self._view.choose(exchange.endpoint, exchange.avoid, now)
+        if peer is not None:
+            self._peers.forward(exchange, peer, self._added_fields(exchange), now)
         elif from_node and head.forwarded_by_pico:
             exchange.fail(MISDIRECTED, "no available upstreams", now, MISDIRECTED_FIELD)
         else:
             exchange.fail(502, "no available upstreams", now)
 
     def _added_fields(self, exchange: Exchange) -> bytes:
-        """Return what the service is told about the client. Only nodes are believed what they say about it."""
+        """Return the field lines that tell the service about the client. Only other nodes are trusted to report it."""
         head = exchange.head
-        downstream = exchange.downstream
-        if head.forwarded and self._node.cluster is not None and self._node.cluster.view.is_member(downstream.client):
+        client = exchange.downstream.client
+        if head.forwarded and self._view.is_member(client.host):
             chain = head.forwarded_for + b", " if head.forwarded_for else b""
             return b"X-Forwarded-For: %b%b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
                 chain,
-                downstream.client.encode(),
+                client.host.encode(),
                 head.forwarded_proto or b"http",
                 head.forwarded_host or head.host,
             )
-        return b"%b%b\r\n" % (downstream.added_fields, head.host)
+        return b"%b%b\r\n" % (client.fields, head.host)
 
     def _route_tcp(self, exchange: Exchange, now: float) -> None:
         upstream = self._acquire(exchange, fresh=True)
@@ -107,10 +113,8 @@ class ProxyRouter:
             else:
                 self._route_to_node(exchange, now)
             return
-        channel = exchange.downstream.channel
-        assert isinstance(channel, TcpChannel), "the proxy port has no other channels"
         try:
-            accept_tcp_route(exchange, channel, upstream, now)
+            accept_tcp_route(exchange, upstream, now)
         except MessageError as error:
             upstream.give_up(now)
             exchange.fail(error.status, error.reason, now)
@@ -135,15 +139,14 @@ class ProxyRouter:
     def finished(self, exchange: Exchange, now: float) -> None:
         """Count and log an exchange that is over."""
         self._metrics.requests_in_flight -= 1
-        cluster = self._node.cluster
-        if cluster is not None and cluster.peers.exchanges:  # this one may be among them, wherever its last try went
-            cluster.peers.finished(exchange)
+        if self._peers.exchanges:  # this one may be among them, wherever its last try went
+            self._peers.finished(exchange)
         self._metrics.request(exchange, now)
         if self._access_log is not None:
-            self._access_log.add(exchange, exchange.downstream.client.encode(), now)
+            self._access_log.add(exchange, exchange.downstream.client.host.encode(), now)
 
-    def refused(self, status: int, client: str, now: float) -> None:
-        """Count what was no request at all."""
+    def refused(self, status: int, client: Client, now: float) -> None:
+        """Count and log bytes that were not a request."""
         self._metrics.refused(status)
         if self._access_log is not None:
-            self._access_log.add_refused(status, client.encode())
+            self._access_log.add_refused(status, client.host.encode())

@@ -6,10 +6,11 @@ from typing import Protocol
 
 from pico_core.errors import ConfigError
 from pico_core.http.cutting import HeadReader
-from pico_core.http.message import HeadLimits, MessageError
+from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits, MessageError
 from pico_core.http.parsing import parse_request_head
 from pico_core.http.writing import CONNECTION_CLOSE, error_response
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.parts import Flushable
 from pico_core.mux.events import GoAwayReceived, MuxEvent, SessionFailed
 from pico_core.pieces import Piece
 from pico_core.proxy.endpoint import endpoint_in_path
@@ -20,7 +21,7 @@ from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flu
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import HandshakeError, accept_handshake
 
-HANDSHAKE_LIMITS = HeadLimits(max_head_bytes=16_384)
+HANDSHAKE_LIMITS = HeadLimits(max_head_bytes=MAX_OWN_HEAD_BYTES)
 HANDSHAKE_TIMEOUT_S = 10.0
 
 IDLE_STREAM_S = 60.0
@@ -44,8 +45,8 @@ class TunnelHost(Protocol):
     def draining(self) -> bool:
         """Whether the node takes no new tunnels."""
 
-    def mark_dirty(self, part: "TunnelConnection") -> None:
-        """Have ``flush`` called at the end of this turn."""
+    def mark_dirty(self, part: Flushable) -> None:
+        """Have ``part.flush`` called once before this turn ends."""
 
     def tunnel_opened(self, tunnel: "TunnelConnection", now: float) -> None:
         """The agent registered: route requests to it."""
@@ -57,7 +58,7 @@ class TunnelHost(Protocol):
         """The tunnel is gone."""
 
     def tunnel_refused(self, client: str, status: int, reason: str) -> None:
-        """Somebody on the upstream port did not get a tunnel."""
+        """A peer on the upstream port did not get a tunnel."""
 
 
 class TunnelConnection:

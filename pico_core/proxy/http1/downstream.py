@@ -1,11 +1,15 @@
 """The server role of HTTP/1.1 on one channel: requests in, one exchange at a time, pipelined ones in order."""
 
-from pico_core.http.message import MessageError
+from collections.abc import Sequence
+
+from pico_core.http.body import BodyReader, framed, is_bodiless, request_body
+from pico_core.http.message import MessageError, RequestHead, ResponseHead
 from pico_core.http.recent import RequestReader
-from pico_core.http.writing import CONNECTION_CLOSE, error_response
+from pico_core.http.writing import CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, error_response, response_bytes
 from pico_core.machine.channel import Channel
-from pico_core.pieces import Piece
-from pico_core.proxy.exchange import RESPONDING, Exchange, Router
+from pico_core.pieces import JOIN_BELOW_BYTES, Piece
+from pico_core.proxy.downstream import Client
+from pico_core.proxy.exchange import Exchange, Router
 from pico_core.timers import NEVER, Timers
 
 MAX_BACKLOG_BYTES = 65_536
@@ -20,55 +24,69 @@ Closing while the client sends would reset the connection and destroy the answer
 
 
 class DownstreamConnection:
-    """A client's connection. ``service`` decides about its requests; ``client`` is the peer's address.
+    """A client's connection, and the ``Downstream`` of the exchange in flight. ``router`` decides about its requests.
 
-    ``added_fields`` are ready field lines about the connection that the service adds to every request of it.
+    What belongs to one request begins anew with each: its head, the reader of its body (``None`` once the request is
+    whole), whether the connection ends after the response, and whether the response is sent in chunks.
     """
 
     __slots__ = (
         "_advancing",
         "_backlog",
+        "_body",
+        "_chunked",
+        "_close_after",
+        "_idle_until",
         "_linger_until",
         "_lingering",
         "_reader",
+        "_request",
         "_timers",
-        "added_fields",
         "channel",
         "client",
-        "deadline_at",
         "exchange",
-        "service",
+        "router",
     )
 
-    def __init__(self, channel: Channel, service: Router, timers: Timers, client: str, now: float) -> None:
+    _request: RequestHead
+    _body: BodyReader | None
+
+    def __init__(self, channel: Channel, router: Router, timers: Timers, client: Client, now: float) -> None:
         self.channel = channel
-        self.service = service
+        self.router = router
         self.client = client
-        self.added_fields = b""
         self.exchange: Exchange | None = None
-        self.deadline_at = now + service.header_timeout_s
         self._timers = timers
-        self._reader = RequestReader(service.head_limits)
+        self._reader = RequestReader(router.head_limits)
+        self._body = None
+        self._close_after = False
+        self._chunked = False
         self._backlog = b""
         self._advancing = False
         self._lingering = False
         self._linger_until = NEVER
+        self._idle_until = now + router.header_timeout_s
         channel.user = self
         timers.watch(self, now)
+
+    @property
+    def deadline_at(self) -> float:
+        """When something must have happened: the exchange's own deadline, or the end of what the client may idle."""
+        exchange = self.exchange
+        return self._idle_until if exchange is None else exchange.deadline_at
 
     # --- what the channel reports ---
 
     def on_data(self, data: Piece, now: float) -> None:
         """Take bytes from the client."""
-        exchange = self.exchange
         if self._lingering:
-            self.deadline_at = min(now + LINGER_S, self._linger_until)
-        elif exchange is None:
+            self._idle_until = min(now + LINGER_S, self._linger_until)
+        elif self.exchange is None:
             self._advance(data if isinstance(data, bytes) else bytes(data), now)
-        elif exchange.request_done:
+        elif self._body is None:
             self._keep_for_later(bytes(data))
         else:
-            self._receive_body(exchange, data, now)
+            self._receive_body(self.exchange, self._body, data, now)
 
     def on_eof(self, now: float) -> None:
         """The client ended its side. In HTTP that is taken as leaving: the service must see it at once."""
@@ -82,62 +100,124 @@ class DownstreamConnection:
     def on_writable(self, now: float) -> None:
         """The client takes more of the response."""
         if self.exchange is not None:
-            self.exchange.response_writable(now)
+            if self.exchange.upstream is not None:
+                self.exchange.response_writable(now)
         elif self._backlog:
             self._go_on(now)
 
     def on_deadline(self, now: float) -> None:
         """Idle, slow or stuck for too long."""
         if self.exchange is not None:
-            self.exchange.deadline(now)
+            self.exchange.on_deadline(now)
         elif self._lingering or not self._reader.pending_bytes:
             self._end()
             self.channel.close()
         else:
             self._refuse(MessageError(408, "request timeout"), now)
 
-    # --- what the exchange reports ---
+    # --- as the downstream of an exchange ---
 
-    def exchange_over(self, keep: bool, now: float) -> None:
-        """The exchange has sent its last byte. Go on with the next request, or end the connection."""
-        done = self.exchange
+    @property
+    def writable(self) -> bool:
+        """Whether the connection takes more."""
+        return self.channel.writable
+
+    def pause_request(self) -> None:
+        """Read no more from the connection."""
+        self.channel.pause_reading()
+
+    def resume_request(self) -> None:
+        """Read from the connection again."""
+        self.channel.resume_reading()
+
+    def respond_interim(self, head: ResponseHead, now: float) -> None:
+        """Send a 1xx head; a client of HTTP/1.0 must not see one (RFC 9110 section 15.2)."""
+        if self._request.minor_version:
+            self.channel.send(response_bytes(head, b""))
+
+    def respond_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
+        """Send a whole response in one write, and go on."""
+        if self._body is not None:
+            self._close_after = True  # the rest of the request will not be read: say so (RFC 9112 section 9.6)
+        self.channel.send(response_bytes(head, self._connection_field()) + body)
+        self._exchange_over(now)
+
+    def respond(
+        self, head: ResponseHead, pieces: Sequence[Piece], now: float, *, last: bool, trailers: bytes = b""
+    ) -> None:
+        """Send the head, and what came with it of the body, in one write."""
+        request = self._request
+        if head.chunked and not request.minor_version:  # HTTP/1.0 knows no chunks: the connection's end ends the body
+            head = head.with_chunks(chunked=False)
+            self._close_after = True
+        if last and self._body is not None:
+            self._close_after = True
+        self._chunked = head.chunked and not is_bodiless(head, request.method)
+        out = [response_bytes(head, self._connection_field())]
+        self._send([*out, *framed(pieces, last=last, trailers=trailers)] if self._chunked else [*out, *pieces])
+        if last:
+            self._exchange_over(now)
+
+    def respond_more(self, pieces: Sequence[Piece], now: float, *, last: bool, trailers: bytes = b"") -> None:
+        """Send more of the body."""
+        out = framed(pieces, last=last, trailers=trailers) if self._chunked else pieces
+        if out:
+            self._send(out)
+        if last:
+            self._exchange_over(now)
+
+    def cut(self, now: float) -> None:
+        """Close without the end of the body; where only the connection's end would be the end, reset it instead."""
         self.exchange = None
-        if not keep:
-            if done is not None and done.request_done:
+        self._end()
+        if self._close_after:
+            self.channel.abort()
+        else:
+            self.channel.close()
+
+    def abort(self, now: float) -> None:
+        """Reset the connection."""
+        self.exchange = None
+        self._end()
+        self.channel.abort()
+
+    def upgrade(self, head: ResponseHead, rest: bytes, now: float) -> tuple[Channel, bytes]:
+        """Send the 101; what came behind the upgrade request belongs to the new protocol."""
+        self.channel.send(response_bytes(head, b"") + rest)
+        backlog, self._backlog = self._backlog, b""
+        return self.channel, backlog
+
+    def upgrade_over(self, now: float) -> None:
+        """Forget the exchange; the channel is closed already."""
+        self.exchange = None
+        self._end()
+
+    # --- inside ---
+
+    def _connection_field(self) -> bytes:
+        if self._close_after or self.router.closing:
+            self._close_after = True
+            return CONNECTION_CLOSE
+        return b"" if self._request.minor_version else CONNECTION_KEEP_ALIVE
+
+    def _send(self, out: Sequence[Piece]) -> None:
+        self.channel.send(b"".join(out) if sum(map(len, out)) <= JOIN_BELOW_BYTES else tuple(out))
+
+    def _exchange_over(self, now: float) -> None:
+        """The last byte of a response is sent. Go on with the next request, or end the connection."""
+        self.exchange = None
+        if self._close_after or self._body is not None:
+            if self._body is None:
                 self._end()
                 self.channel.close()
             else:
                 self._linger(now)
             return
-        self.deadline_at = now + self.service.idle_timeout_s
+        self._idle_until = now + self.router.idle_timeout_s
         if not self._backlog:
             self.channel.resume_reading()
         elif not self._advancing:
             self._go_on(now)
-
-    def cut(self, unframed: bool, now: float) -> None:
-        """The response ends before its end: close so that the client can tell.
-
-        Where only the end of the connection ends the body (``unframed``), nothing but a reset says so.
-        """
-        self.exchange = None
-        self._end()
-        if unframed:
-            self.channel.abort()
-        else:
-            self.channel.close()
-
-    def take_backlog(self) -> bytes:
-        """Hand over what came behind an upgrade request: it belongs to the new protocol."""
-        backlog, self._backlog = self._backlog, b""
-        return backlog
-
-    def pipe_over(self, now: float) -> None:
-        """The raw bytes after an upgrade have ended on both sides; the channel is closed already."""
-        self.exchange = None
-        self._end()
-
-    # --- inside ---
 
     def _go_on(self, now: float) -> None:
         """Serve what waits, and read more only when little of it is left: requests come faster than they are served."""
@@ -153,7 +233,7 @@ class DownstreamConnection:
                 self._keep_for_later(data)
                 break
             if self._backlog:
-                data = self.take_backlog() + data
+                data, self._backlog = self._backlog + data, b""
                 self.channel.resume_reading()
             if not data:
                 break
@@ -164,29 +244,43 @@ class DownstreamConnection:
                     self._wait_for_head(now)
                     break
                 head, rest = read
-                exchange = Exchange.start(self, head, now)
-                if rest:
-                    self._backlog = exchange.receive(rest)
+                self._request = head
+                self._close_after = not head.keep_alive
+                body = self._body = request_body(head)
+                exchange = Exchange.start(self.router, self, head, now, body is None)
+                if body is None:
+                    self._backlog = rest
+                elif rest:
+                    self._begin_body(exchange, body, rest, now)
                 self.exchange = exchange
-                self.service.begin(exchange, now)
+                self.router.begin(exchange, now)
             except MessageError as error:
                 self._refuse(error, now)
         self._advancing = False
 
+    def _begin_body(self, exchange: Exchange, body: BodyReader, data: bytes, now: float) -> None:
+        """Take the bytes that came behind the head of a request with a body."""
+        pieces, self._backlog = body.receive(data)
+        if body.done:
+            self._body = None
+        exchange.receive(pieces, now, last=body.done, trailers=body.trailers)
+
     def _wait_for_head(self, now: float) -> None:
         """A head has begun: it must be complete in time, however slowly it drips."""
-        latest = now + self.service.header_timeout_s
-        if self.deadline_at > latest:
-            self.deadline_at = latest
+        latest = now + self.router.header_timeout_s
+        if self._idle_until > latest:
+            self._idle_until = latest
 
-    def _receive_body(self, exchange: Exchange, data: Piece, now: float) -> None:
+    def _receive_body(self, exchange: Exchange, body: BodyReader, data: Piece, now: float) -> None:
         try:
-            rest = exchange.receive(data)
+            pieces, rest = body.receive(data)
         except MessageError as error:
+            self._close_after = True
             exchange.client_error(error, now)
             return
-        if exchange.state is not RESPONDING:
-            exchange.stamp(now)
+        if body.done:
+            self._body = None
+        exchange.receive(pieces, now, last=body.done, trailers=body.trailers)
         if rest:
             self._keep_for_later(rest)
 
@@ -196,9 +290,9 @@ class DownstreamConnection:
             self.channel.pause_reading()
 
     def _refuse(self, error: MessageError, now: float) -> None:
-        """Answer what is no request at all, and close."""
+        """Answer bytes that are not a request, and close."""
         self.channel.send(error_response(error.status, error.reason, CONNECTION_CLOSE))
-        self.service.refused(error.status, self.client, now)
+        self.router.refused(error.status, self.client, now)
         self._linger(now)
 
     def _linger(self, now: float) -> None:
@@ -206,7 +300,7 @@ class DownstreamConnection:
         self._backlog = b""
         self._lingering = True
         self._linger_until = now + LINGER_MOST_S
-        self.deadline_at = now + LINGER_S
+        self._idle_until = now + LINGER_S
         self.channel.resume_reading()
         self.channel.send_eof()
 
@@ -218,5 +312,5 @@ class DownstreamConnection:
 
     def _end(self) -> None:
         self._backlog = b""
-        self.deadline_at = NEVER
+        self._idle_until = NEVER
         self._timers.unwatch(self)

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
-from pico_core.proxy.exchange import OVER, Exchange
+from pico_core.machine.parts import Connector
+from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.states import OVER
 from pico_core.timers import NEVER
 
 
@@ -59,7 +60,7 @@ class ConnectionPool:
 
     def __init__(
         self,
-        node: BaseMachine,
+        connector: Connector,
         host: str,
         port: int,
         *,
@@ -72,7 +73,7 @@ class ConnectionPool:
         self.host = host
         self.port = port
         self.retries_misdirected = retries_misdirected
-        self._node = node
+        self._connector = connector
         self._idle = IdleConnections(limit, idle_timeout_s)
         self._connect_timeout_s = connect_timeout_s
         self._watched = False
@@ -101,9 +102,9 @@ class ConnectionPool:
         """
         upstream = None if fresh else self._idle.take()
         if upstream is None:
-            dial = _Dial(self, exchange, extra, on_failure)
+            opening = _Opening(self, exchange, extra, on_failure)
             exchange.stamp(now)
-            self._node.connect(self.host, self.port, self._connect_timeout_s, dial)
+            self._connector.connect(self.host, self.port, self._connect_timeout_s, opening)
         else:
             exchange.forward(upstream, extra, now)
 
@@ -112,7 +113,7 @@ class ConnectionPool:
         self._idle.put(upstream, now)
         if not self._watched:
             self._watched = True
-            self._node.timers.watch(self, now)
+            self._connector.timers.watch(self, now)
 
     def discard(self, upstream: UpstreamConnection, now: float) -> None:
         """The connection is gone."""
@@ -121,11 +122,11 @@ class ConnectionPool:
     def close(self) -> None:
         """Close the idle connections."""
         self._idle.close()
-        self._node.timers.unwatch(self)
+        self._connector.timers.unwatch(self)
         self._watched = False
 
 
-class _Dial:
+class _Opening:
     """A connection being opened for an exchange."""
 
     __slots__ = ("_exchange", "_extra", "_on_failure", "_pool")
@@ -151,6 +152,6 @@ class _Dial:
             self._exchange.forward(upstream, self._extra, now)
 
     def on_connect_failed(self, reason: str, now: float) -> None:
-        """Say so to whoever still waits."""
+        """Tell the exchange, if it still waits."""
         if self._exchange.state is not OVER:
             self._on_failure(self._exchange, reason, now)

@@ -1,16 +1,16 @@
 """The client role of HTTP/1.1 on one channel: requests out, responses in, one at a time, kept alive in between."""
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-from pico_core.http.body import BodyReader, EofBody, is_bodiless, response_body
-from pico_core.http.message import HeadLimits, MessageError
+from pico_core.http.body import BodyReader, EofBody, framed, is_bodiless, response_body
+from pico_core.http.message import HeadLimits, MessageError, ResponseHead
 from pico_core.http.recent import ResponseReader
+from pico_core.http.writing import request_bytes
 from pico_core.machine.channel import Channel
 from pico_core.pieces import Piece
+from pico_core.proxy.exchange import Exchange
 from pico_core.timers import NEVER
-
-if TYPE_CHECKING:
-    from pico_core.proxy.exchange import Exchange
 
 MAX_INTERIM_RESPONSES = 16
 """More 1xx heads than this before a final one is a broken upstream, not a slow one."""
@@ -36,9 +36,9 @@ class UpstreamSource(Protocol):
 
 
 class UpstreamConnection:
-    """A keep-alive connection towards the service. ``exchange`` is the request it serves, ``None`` while it is idle.
+    """A keep-alive connection towards the service, and the ``Upstream`` of the exchange that it serves.
 
-    ``Exchange.forward`` sets it and sends the request through ``channel``.
+    ``exchange`` is ``None`` while the connection is idle.
     """
 
     __slots__ = (
@@ -63,22 +63,68 @@ class UpstreamConnection:
         self._keep_alive = False
         channel.user = self
 
+    # --- as the upstream of an exchange ---
+
+    @property
+    def writable(self) -> bool:
+        """Whether the channel takes more."""
+        return self.channel.writable
+
+    def request(
+        self,
+        exchange: Exchange,
+        fields: bytes,
+        pieces: Sequence[Piece] = (),
+        *,
+        last: bool = True,
+        trailers: bytes = b"",
+    ) -> None:
+        """Send the head, and what has come of the body, in one write."""
+        self.exchange = exchange
+        head = request_bytes(exchange.head, fields)
+        if exchange.head.chunked:
+            pieces = framed(pieces, last=last, trailers=trailers)
+        self.channel.send((head, *pieces) if pieces else head)
+
+    def request_more(self, pieces: Sequence[Piece], *, last: bool, trailers: bytes) -> None:
+        """Send more of the body."""
+        exchange = self.exchange
+        if exchange is not None and exchange.head.chunked:
+            pieces = framed(pieces, last=last, trailers=trailers)
+        if pieces:
+            self.channel.send(pieces[0] if len(pieces) == 1 and type(pieces[0]) is bytes else tuple(pieces))
+
+    def pause_response(self) -> None:
+        """Read no more from the channel."""
+        self.channel.pause_reading()
+
+    def resume_response(self) -> None:
+        """Read from the channel again."""
+        self.channel.resume_reading()
+
+    def upgrade(self) -> Channel:
+        """Give the channel to a pipe: it carries raw bytes from now on and never comes back here."""
+        self.exchange = None
+        self._body = None
+        return self.channel
+
+    def upgrade_over(self, now: float) -> None:
+        """Leave the source."""
+        self.source.discard(self, now)
+
     def give_up(self, now: float) -> None:
-        """The exchange no longer wants an answer: reset the channel, so that the service sees it at once."""
+        """Reset the channel, so that the service sees at once that its answer is not wanted any more."""
         self.channel.abort()
         self.exchange = None
         self.source.discard(self, now)
 
-    def leave_to_pipe(self) -> None:
-        """The channel carries raw bytes from now on and never comes back here."""
-        self.exchange = None
-        self._body = None
+    # --- what the channel reports ---
 
     def on_data(self, data: Piece, now: float) -> None:
         """Take response bytes."""
         exchange = self.exchange
         if exchange is None:
-            self.give_up(now)  # nobody asked for anything: whatever this is must never answer the next request
+            self.give_up(now)  # not an answer to any request: it must never become the answer to the next one
             return
         try:
             if self._body is not None:
@@ -89,56 +135,64 @@ class UpstreamConnection:
             self.channel.abort()
             self._fail(now)
 
-    def _receive_head(self, exchange: "Exchange", data: bytes, now: float) -> None:
+    def _receive_head(self, exchange: Exchange, data: bytes, now: float) -> None:
         read = self._reader.read(data)
         while read is not None:
             head, rest = read
-            if head.status == 101:
+            status = head.status
+            if status == 101:
                 exchange.switch_protocols(head, rest, now)
                 return
-            if self.source.retries_misdirected and head.status == MISDIRECTED and MISDIRECTED_FIELD in head.fields:
+            if self.source.retries_misdirected and status == MISDIRECTED and MISDIRECTED_FIELD in head.fields:
                 self.give_up(now)
                 exchange.refused(now)
                 return
-            if head.status >= 200:
+            if status >= 200:
                 if head.content_length == len(rest) and not (rest and is_bodiless(head, exchange.head.method)):
+                    self._settle(exchange, head.keep_alive, now)
                     exchange.respond_whole(head, rest, now)
-                    self._complete(exchange, head.keep_alive, now)
-                    return
-                body = response_body(head, exchange.head.method)
-                if body is None:
-                    exchange.respond(head, None, [], now)
-                    self._complete(exchange, head.keep_alive and not rest, now)
-                    return
-                pieces, rest = body.receive(rest) if rest else ([], rest)
-                self._body = body
-                exchange.respond(head, body, pieces, now)
-                if body.done:
-                    self._complete(exchange, head.keep_alive and not rest, now)
                 else:
-                    self._keep_alive = head.keep_alive
+                    self._begin_response(exchange, head, rest, now)
                 return
             self._interim += 1
             if self._interim > MAX_INTERIM_RESPONSES:
                 raise MessageError(502, "too many interim responses")
-            exchange.respond_interim(head)
+            exchange.respond_interim(head, now)
             if not rest:
                 return
             read = self._reader.read(rest)
 
-    def _receive_body(self, exchange: "Exchange", body: BodyReader, data: Piece, now: float) -> None:
-        pieces, rest = body.receive(data)
-        exchange.respond_more(body, pieces, now)
+    def _begin_response(self, exchange: Exchange, head: ResponseHead, rest: bytes, now: float) -> None:
+        """Pass on a final head, and what came behind it of the body."""
+        body = response_body(head, exchange.head.method)
+        if body is None:
+            self._settle(exchange, head.keep_alive and not rest, now)
+            exchange.respond(head, [], now, last=True)
+            return
+        pieces, rest = body.receive(rest) if rest else ([], rest)
         if body.done:
-            self._complete(exchange, self._keep_alive and not rest, now)
+            self._settle(exchange, head.keep_alive and not rest, now)
+        else:
+            self._body = body
+            self._keep_alive = head.keep_alive
+            if isinstance(body, EofBody):  # the next hop gets chunks, since only this connection's end ends the body
+                head = head.with_chunks(chunked=True)
+        exchange.respond(head, pieces, now, last=body.done, trailers=body.trailers)
+
+    def _receive_body(self, exchange: Exchange, body: BodyReader, data: Piece, now: float) -> None:
+        pieces, rest = body.receive(data)
+        if body.done:
+            self._settle(exchange, self._keep_alive and not rest, now)
+        if pieces or body.done:
+            exchange.respond_more(pieces, now, last=body.done, trailers=body.trailers)
 
     def on_eof(self, now: float) -> None:
         """The upstream ends its side: the end of a body without length, or a loss."""
         exchange = self.exchange
         body = self._body
         if exchange is not None and isinstance(body, EofBody) and body.eof():
-            exchange.respond_more(body, [], now)
-            self._complete(exchange, False, now)
+            self._settle(exchange, False, now)
+            exchange.respond_more([], now, last=True)
             return
         self.channel.close()
         self.on_lost(now)
@@ -159,8 +213,8 @@ class UpstreamConnection:
         if exchange is not None:
             exchange.upstream_lost(now)
 
-    def _complete(self, exchange: "Exchange", reusable: bool, now: float) -> None:
-        """The response is complete: give the connection back first, so that the next request finds it."""
+    def _settle(self, exchange: Exchange, reusable: bool, now: float) -> None:
+        """The response has come whole: give the connection back first, so that the next request finds it."""
         self._body = None
         self._interim = 0
         self.exchange = None
@@ -170,4 +224,3 @@ class UpstreamConnection:
         else:
             self.channel.close() if exchange.request_done else self.channel.abort()
             self.source.discard(self, now)
-        exchange.complete(now)

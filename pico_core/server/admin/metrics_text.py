@@ -3,16 +3,11 @@
 Nothing is kept for this: a scrape reads what the machine counts anyway.
 """
 
-from typing import TYPE_CHECKING
-
-from pico_core.cluster.view import NodeStatus
-from pico_core.gossip.machine import Gossip
+from pico_core.gossip.engine import Gossip
+from pico_core.gossip.status import NodeStatus
 from pico_core.server.admin.exposition import Exposition, labels
-from pico_core.server.cluster import Cluster
+from pico_core.server.facts import Facts
 from pico_core.server.metrics import OTHER, Histogram, ServerMetrics
-
-if TYPE_CHECKING:
-    from pico_core.server.node import ServerNode
 
 GOSSIP_COUNTERS = {
     "packet_bytes_inbound": "Bytes of gossip datagrams received.",
@@ -41,20 +36,19 @@ _FLAGS = ("false", "true")
 _ENTRY_KINDS = [labels(internal=internal, deleted=deleted) for internal in _FLAGS for deleted in _FLAGS]
 
 
-def metrics_text(node: "ServerNode") -> bytes:
+def metrics_text(facts: Facts, now: float) -> bytes:
     """Return all metrics of a server in the Prometheus text format."""
     out = Exposition()
-    _proxy(out, node.metrics)
-    out.gauge("upstreams_connected_upstreams", "Tunnels from agents that are open here.", {"": len(node.tunnels)})
-    out.gauge("upstreams_registered_endpoints", "Endpoints with a tunnel here.", {"": len(node.registry.counts())})
+    _proxy(out, facts.metrics)
+    out.gauge("upstreams_connected_upstreams", "Tunnels from agents that are open here.", {"": len(facts.tunnels)})
+    out.gauge("upstreams_registered_endpoints", "Endpoints with a tunnel here.", {"": len(facts.registry.counts())})
     out.counter(
         "upstreams_upstream_requests_total",
         "Requests sent to a tunnel of this node.",
-        {"": node.metrics.upstream_requests},
+        {"": facts.metrics.upstream_requests},
     )
-    if node.cluster is not None:
-        _cluster(out, node.cluster)
-        _gossip(out, node.cluster.gossip, node.now)
+    _cluster(out, facts)
+    _gossip(out, facts.gossip, now)
     return out.text()
 
 
@@ -87,15 +81,15 @@ def _is_used(histogram: Histogram) -> bool:
     return any(histogram.counts)
 
 
-def _cluster(out: Exposition, cluster: Cluster) -> None:
+def _cluster(out: Exposition, facts: Facts) -> None:
     counts = dict.fromkeys(NodeStatus, 0)
-    counts[NodeStatus.LEFT if cluster.left else NodeStatus.ACTIVE] += 1
-    for peer in cluster.view:
+    counts[NodeStatus.LEFT if facts.left else NodeStatus.ACTIVE] += 1
+    for peer in facts.view:
         counts[peer.status] += 1
     out.counter(
         "upstreams_remote_requests_total",
         "Requests forwarded to a node.",
-        {labels(node_id=peer.id): peer.requests for peer in cluster.view if peer.requests},
+        {labels(node_id=peer.id): peer.requests for peer in facts.view if peer.requests},
     )
     out.gauge(
         "cluster_nodes",

@@ -1,24 +1,23 @@
-"""The admin port: health, readiness, metrics and status, and status of other nodes by asking them.
+"""The pages of the admin port: health, readiness, metrics and status, and status of other nodes by asking them.
 
-``?forward=<node id>`` on a status path sends the same question, without that parameter, to the node's admin address.
-So a forwarded question cannot be forwarded again, only members of the cluster are asked, and only these paths.
+``PATHS`` names the method that answers each path; the status documents share a pattern. ``?forward=<node id>`` on a
+status path sends the same question, without that parameter, to the node's admin address. So a forwarded question cannot
+be forwarded again, only members of the cluster are asked, and only these paths.
 """
 
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from pico_core.config.values import Origin, server_url
+from pico_core.config.values import server_url
 from pico_core.errors import ConfigError
+from pico_core.machine.parts import Connector
 from pico_core.plain.client import PlainRequest, PlainResponse
-from pico_core.plain.server import JSON, TEXT, PlainConnection
+from pico_core.plain.server import JSON, TEXT, PlainConnection, Question
 from pico_core.server.admin.exposition import CONTENT_TYPE
 from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.admin.status import STATUS_PATH, status_document
-
-if TYPE_CHECKING:
-    from pico_core.server.node import ServerNode
+from pico_core.server.facts import Facts
 
 FORWARD_TIMEOUT_S = 5.0
 """Less than a client of the admin port waits, so that it hears which node did not answer."""
@@ -28,40 +27,47 @@ MAX_FORWARDS = 16
 
 
 class AdminPages:
-    """A ``PlainService`` for a server node."""
+    """A ``PlainHandler`` that answers from the facts of a server node."""
 
-    def __init__(self, node: "ServerNode") -> None:
-        self._node = node
+    def __init__(self, connector: Connector, facts: Facts) -> None:
+        self._connector = connector
+        self._facts = facts
         self._forwards = 0
 
-    def answer(self, connection: PlainConnection, path: str, query: str, now: float) -> None:
+    def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
         """Answer one request."""
-        if path == "/health":
-            connection.respond(200, TEXT, b"ok\n", now)
-        elif path == "/ready":
-            state = f"{self._node.state.value}\n".encode()
-            connection.respond(200 if self._node.ready else 503, TEXT, state, now)
-        elif path == "/metrics":
-            connection.respond(200, CONTENT_TYPE, metrics_text(self._node), now)
-        elif STATUS_PATH.fullmatch(path):
-            self._answer_status(connection, path, parse_qs(query).get("forward", []), now)
+        page = PATHS.get(question.path)
+        if page is not None:
+            page(self, connection, now)
+        elif STATUS_PATH.fullmatch(question.path):
+            self._status(connection, question.path, parse_qs(question.query).get("forward", []), now)
         else:
             _refuse(connection, 404, "not found", now)
 
-    def _answer_status(self, connection: PlainConnection, path: str, wanted: list[str], now: float) -> None:
+    def _health(self, connection: PlainConnection, now: float) -> None:
+        connection.respond(200, TEXT, b"ok\n", now)
+
+    def _ready(self, connection: PlainConnection, now: float) -> None:
+        state = f"{self._facts.state.value}\n".encode()
+        connection.respond(200 if self._facts.ready else 503, TEXT, state, now)
+
+    def _metrics(self, connection: PlainConnection, now: float) -> None:
+        connection.respond(200, CONTENT_TYPE, metrics_text(self._facts, now), now)
+
+    def _status(self, connection: PlainConnection, path: str, wanted: list[str], now: float) -> None:
         if len(wanted) > 1:
             _refuse(connection, 400, "more than one node to forward to", now)
-        elif wanted and wanted[0] != self._node.node_id:
+        elif wanted and wanted[0] != self._facts.node_id:
             self._forward(connection, path, wanted[0], now)
         else:
-            document = status_document(self._node, path, now)
+            document = status_document(self._facts, path, now)
             if document is None:
                 _refuse(connection, 404, f"unknown node '{unquote(path.rpartition('/')[2])}'", now)
             else:
                 connection.respond(200, JSON, document, now)
 
     def _forward(self, connection: PlainConnection, path: str, node_id: str, now: float) -> None:
-        peer = None if self._node.cluster is None else self._node.cluster.view.get(node_id)
+        peer = self._facts.view.get(node_id)
         if peer is None:
             _refuse(connection, 404, f"unknown node '{node_id}'", now)
             return
@@ -74,30 +80,29 @@ class AdminPages:
             _refuse(connection, 502, f"node '{node_id}' has no usable admin address", now)
             return
         self._forwards += 1
-        _Forward(self, connection, node_id).ask(self._node, origin, path, now)
+        PlainRequest(self._connector, origin, path, _Forward(self, connection, node_id), FORWARD_TIMEOUT_S, now)
 
     def forward_over(self) -> None:
-        """A forwarded question has its answer, or gets none."""
+        """Count a forwarded question that has its answer, or gets none."""
         self._forwards -= 1
+
+
+PATHS = {"/health": AdminPages._health, "/ready": AdminPages._ready, "/metrics": AdminPages._metrics}  # noqa: SLF001 - our own
 
 
 class _Forward:
     """One question to another node, for one client. The client may be gone when the answer comes."""
 
-    __slots__ = ("_connection", "_node_id", "_service")
+    __slots__ = ("_connection", "_node_id", "_pages")
 
-    def __init__(self, service: AdminPages, connection: PlainConnection, node_id: str) -> None:
-        self._service = service
+    def __init__(self, pages: AdminPages, connection: PlainConnection, node_id: str) -> None:
+        self._pages = pages
         self._connection = connection
         self._node_id = node_id
 
-    def ask(self, node: "ServerNode", origin: Origin, path: str, now: float) -> None:
-        """Send the question."""
-        PlainRequest(node, origin, path, self, FORWARD_TIMEOUT_S, now)
-
     def on_response(self, response: PlainResponse, now: float) -> None:
         """Pass on what is an answer of a status path."""
-        self._service.forward_over()
+        self._pages.forward_over()
         if response.status in (200, 404) and response.content_type.startswith(JSON):
             self._connection.respond(response.status, JSON, response.body, now)
         else:
@@ -105,8 +110,8 @@ class _Forward:
             _refuse(self._connection, 502, reason, now)
 
     def on_no_response(self, reason: str, now: float) -> None:
-        """Say why there is no answer."""
-        self._service.forward_over()
+        """Tell the client why the node gave no answer."""
+        self._pages.forward_over()
         _refuse(self._connection, 502, f"node '{self._node_id}' does not answer: {reason}", now)
 
 

@@ -4,17 +4,14 @@ Lists of nodes and maps of endpoints are in the order of their IDs, so that two 
 """
 
 import re
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import msgspec
 
-from pico_core.cluster.view import NodeStatus, RemoteNode
-from pico_core.gossip.counters import NodeSnapshot
-from pico_core.gossip.wire import Entry
-
-if TYPE_CHECKING:
-    from pico_core.server.node import ServerNode
+from pico_core.cluster.view import RemoteNode
+from pico_core.gossip.status import NodeSnapshot, NodeStatus
+from pico_core.gossip.wire.records import Entry
+from pico_core.server.facts import Facts
 
 STATUS_PATH = re.compile(r"/status/(?:upstream/endpoints|(cluster|gossip)/nodes(?:/([^/]+))?)")
 
@@ -56,29 +53,29 @@ class GossipDetail(msgspec.Struct, frozen=True):
     entries: list[Entry]
 
 
-def status_document(node: "ServerNode", path: str, now: float) -> bytes | None:
+def status_document(facts: Facts, path: str, now: float) -> bytes | None:
     """Return the JSON for a path that ``STATUS_PATH`` matches, or ``None`` if it names a node that is not known."""
     match = STATUS_PATH.fullmatch(path)
     assert match is not None, "checked before it is asked for, here or elsewhere"
     table, node_id = match[1], unquote(match[2] or "")
     document: object
     if table is None:
-        document = _own_endpoints(node)
+        document = _own_endpoints(facts)
     elif table == "cluster":
-        document = _cluster_node(node, node_id) if node_id else _cluster_nodes(node)
+        document = _cluster_node(facts, node_id) if node_id else _cluster_nodes(facts)
     else:
-        document = _gossip_node(node, node_id, now) if node_id else _gossip_nodes(node, now)
+        document = _gossip_node(facts, node_id, now) if node_id else _gossip_nodes(facts, now)
     return None if document is None else msgspec.json.encode(document)
 
 
-def _own_endpoints(node: "ServerNode") -> dict[str, int]:
-    return dict(sorted(node.registry.counts().items()))
+def _own_endpoints(facts: Facts) -> dict[str, int]:
+    return dict(sorted(facts.registry.counts().items()))
 
 
-def _cluster_nodes(node: "ServerNode") -> list[NodeRow]:
-    own = _own_detail(node)
+def _cluster_nodes(facts: Facts) -> list[NodeRow]:
+    own = _own_detail(facts)
     rows = [_row(own, len(own.endpoints), sum(own.endpoints.values()))]
-    for peer in node.cluster.view if node.cluster is not None else ():
+    for peer in facts.view:
         rows.append(_row(_detail(peer, {}), len(peer.endpoints), peer.upstreams))
     return sorted(rows, key=lambda row: row.id)
 
@@ -87,18 +84,18 @@ def _row(node: NodeDetail, endpoints: int, upstreams: int) -> NodeRow:
     return NodeRow(node.id, node.status, node.proxy_addr, node.admin_addr, endpoints, upstreams)
 
 
-def _cluster_node(node: "ServerNode", node_id: str) -> NodeDetail | None:
-    if node_id in (LOCAL, node.node_id):
-        return _own_detail(node)
-    peer = None if node.cluster is None else node.cluster.view.get(node_id)
+def _cluster_node(facts: Facts, node_id: str) -> NodeDetail | None:
+    if node_id in (LOCAL, facts.node_id):
+        return _own_detail(facts)
+    peer = facts.view.get(node_id)
     return None if peer is None else _detail(peer, peer.endpoints)
 
 
-def _own_detail(node: "ServerNode") -> NodeDetail:
-    addresses = {} if node.cluster is None else node.cluster.addresses
-    status = NodeStatus.LEFT if node.cluster is not None and node.cluster.left else NodeStatus.ACTIVE
+def _own_detail(facts: Facts) -> NodeDetail:
+    addresses = facts.addresses
+    status = NodeStatus.LEFT if facts.left else NodeStatus.ACTIVE
     proxy_addr, admin_addr = str(addresses.get("proxy", "")), str(addresses.get("admin", ""))
-    return NodeDetail(node.node_id, status.value, proxy_addr, admin_addr, _own_endpoints(node))
+    return NodeDetail(facts.node_id, status.value, proxy_addr, admin_addr, _own_endpoints(facts))
 
 
 def _detail(peer: RemoteNode, endpoints: dict[str, int]) -> NodeDetail:
@@ -106,15 +103,15 @@ def _detail(peer: RemoteNode, endpoints: dict[str, int]) -> NodeDetail:
     return NodeDetail(peer.id, peer.status.value, proxy_addr, admin_addr, dict(sorted(endpoints.items())))
 
 
-def _gossip_nodes(node: "ServerNode", now: float) -> list[NodeSnapshot]:
-    return [] if node.cluster is None else sorted(node.cluster.gossip.snapshot(now), key=lambda row: row.id)
+def _gossip_nodes(facts: Facts, now: float) -> list[NodeSnapshot]:
+    return sorted(facts.gossip.snapshot(now), key=lambda row: row.id)
 
 
-def _gossip_node(node: "ServerNode", node_id: str, now: float) -> GossipDetail | None:
-    wanted = node.node_id if node_id == LOCAL else node_id
-    for row in _gossip_nodes(node, now):
-        if row.id == wanted and node.cluster is not None:
-            entries = node.cluster.gossip.entries(wanted) or []
+def _gossip_node(facts: Facts, node_id: str, now: float) -> GossipDetail | None:
+    wanted = facts.node_id if node_id == LOCAL else node_id
+    for row in _gossip_nodes(facts, now):
+        if row.id == wanted:
+            entries = facts.gossip.entries(wanted) or []
             return GossipDetail(
                 row.id, row.addr, row.status, row.version, row.draining, row.silent_s, row.local, entries
             )

@@ -24,8 +24,8 @@ from tests.play import Data, End, Nothing, Open, Play, Reset
 SECOND = 6
 CONNECTED = Connected(SERVICE, "127.0.0.1", 3000)
 UNREACHABLE = (
-    b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/json\r\nContent-Length: 32\r\n"
-    b'X-Content-Type-Options: nosniff\r\n\r\n{"error":"upstream unreachable"}'
+    b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
+    b'Content-Length: 32\r\n\r\n{"error":"upstream unreachable"}'
 )
 POST = GET.replace(b"GET", b"POST")
 
@@ -56,7 +56,7 @@ def test_no_access_log_where_none_is_wanted() -> None:
     assert play.access_log == []
 
 
-def test_what_the_server_says_about_the_client_is_believed() -> None:
+def test_the_client_address_from_the_server_is_trusted() -> None:
     head = b"GET / HTTP/1.1\r\nHost: e1\r\n"
     fields = b"X-Forwarded-For: 1.2.3.4, 192.0.2.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: a.b\r\n"
     assert asked(request=head + fields + b"\r\n") << DIAL >> CONNECTED << Send(SERVICE, head + fields + b"\r\n")
@@ -84,7 +84,7 @@ def test_idle_connections_are_closed_in_the_end() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 1])
-def test_not_more_connections_are_kept_than_allowed(limit: int) -> None:
+def test_no_more_connections_are_kept_than_allowed(limit: int) -> None:
     play = registered(agent_config(max_idle_conns=limit))
     asked(play) << DIAL >> CONNECTED << Send(SERVICE, GET)
     asked(play, 4) << dial(SECOND) >> Connected(SECOND, "127.0.0.1", 3000) << Send(SECOND, GET)
@@ -173,7 +173,7 @@ def test_a_connection_that_comes_too_late_serves_the_next_request() -> None:
     )
 
 
-def test_a_failure_that_comes_too_late_concerns_nobody() -> None:
+def test_a_dial_that_fails_after_its_request_ended_changes_nothing() -> None:
     play = asked() << DIAL >> Reset(SERVER, 2) << Nothing() >> ConnectFailed(SERVICE, "timed out")
     assert play
     assert [log for log in play.logs if log.level == "warning"] == []
@@ -288,7 +288,7 @@ def test_pings_of_the_server_do_not_disturb() -> None:
     assert play >> Received(SERVER, play.tunnels[SERVER].output()) << Nothing()
 
 
-def test_what_is_no_request_is_refused_and_logged() -> None:
+def test_bytes_that_are_not_a_request_are_refused_and_logged() -> None:
     play = registered() >> Open(SERVER, 2) >> Data(SERVER, 2, b"\x00")
     (refusal, end) = play.take()
     assert isinstance(refusal, Data)

@@ -1,4 +1,4 @@
-"""An endpoint stays registered: through lost tunnels, refusals that pass, servers that drain, and its own end."""
+"""An endpoint stays registered: through lost tunnels, temporary refusals, servers that drain, and its own end."""
 
 import pytest
 
@@ -31,7 +31,7 @@ CLOSING_OK = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 
 def server(connection: int) -> Connect:
     """Return the command that connects to the server."""
-    return Connect(connection, "localhost", 8001, 30.0)
+    return Connect(connection, "127.0.0.1", 8001, 30.0)
 
 
 def connecting() -> Play:
@@ -39,18 +39,18 @@ def connecting() -> Play:
     play = agent_play(agent_config()) << CONNECT >> Connected(SERVER, "127.0.0.1", 8001)
     (request,) = play.take()
     assert isinstance(request, Send)
-    assert joined(request.data).startswith(b"GET /piko/v1/upstream/e1 HTTP/1.1\r\nHost: localhost:8001\r\n")
+    assert joined(request.data).startswith(b"GET /piko/v1/upstream/e1 HTTP/1.1\r\nHost: 127.0.0.1:8001\r\n")
     assert b"\r\nx-piko-instance: " in joined(request.data)
     return play
 
 
 def refusal(status: bytes) -> bytes:
-    """Return the answer of a server that does not want the agent."""
+    """Return the answer of a server that refuses the agent."""
     return b'HTTP/1.1 %b\r\nContent-Length: 15\r\nConnection: close\r\n\r\n{"error":"why"}' % status
 
 
 def waits_s(play: Play) -> float:
-    """Let the agent wait until it does something, and return for how long it did nothing."""
+    """Let time pass until the agent's next command, and return how long that took."""
     began_at = play.now
     while play.idle:
         due_at = play.machine.deadline()
@@ -103,7 +103,7 @@ def test_any_other_refusal_is_final(status: bytes) -> None:
         connecting()
         >> Received(SERVER, refusal(status))
         << Close(SERVER)
-        << Exit(1, f"the server at http://localhost:8001 refused endpoint 'e1': {number} why")
+        << Exit(1, f"the server at http://127.0.0.1:8001 refused endpoint 'e1': {number} why")
         >> ConnectionLost(SERVER, "")
         >> 60.0
     )
@@ -112,12 +112,12 @@ def test_any_other_refusal_is_final(status: bytes) -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (Received(SERVER, b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "cannot register: the answer is not HTTP/1.1"),
-        (EofReceived(SERVER), "cannot register: connection closed during the handshake"),
+        (Received(SERVER, b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "cannot reach the server: the answer is not HTTP/1.1"),
+        (EofReceived(SERVER), "cannot reach the server: connection closed during the handshake"),
         (ConnectionLost(SERVER, "reset"), "cannot reach the server: connection closed by the server"),
     ],
 )
-def test_an_answer_that_is_none_is_retried(answer: Received | EofReceived | ConnectionLost, reason: str) -> None:
+def test_an_invalid_answer_is_retried(answer: Received | EofReceived | ConnectionLost, reason: str) -> None:
     play = connecting() >> answer
     if not isinstance(answer, ConnectionLost):
         play << Close(SERVER)
@@ -128,7 +128,7 @@ def test_an_answer_that_is_none_is_retried(answer: Received | EofReceived | Conn
 def test_a_server_that_does_not_answer_is_given_up() -> None:
     play = connecting() >> 29.0 << Nothing() >> 30.9 << Close(SERVER) << server(NEXT)
     assert play
-    assert warnings(play) == ["cannot reach the server: registration timed out"]
+    assert warnings(play) == ["cannot reach the server: the server did not answer within 30 s"]
 
 
 # --- losing a tunnel ---
@@ -188,7 +188,7 @@ def test_a_close_frame_ends_the_tunnel() -> None:
     assert closed == Close(SERVER)
 
 
-def test_a_tunnel_that_does_not_drain_keeps_what_there_is_to_send() -> None:
+def test_a_tunnel_that_does_not_drain_keeps_its_output() -> None:
     play = asked() << DIAL >> Connected(SERVICE, "127.0.0.1", 3000) << Send(SERVICE, GET)
     assert (
         play
@@ -233,7 +233,7 @@ def test_on_go_away_the_next_tunnel_comes_first() -> None:
     ]
 
 
-def test_an_idle_old_tunnel_is_closed_once_it_is_sure_that_nothing_is_on_its_way() -> None:
+def test_an_idle_old_tunnel_is_closed_once_no_request_can_be_on_its_way() -> None:
     play = registered() >> GoAway(SERVER) << server(NEXT)
     play.server_accepts(NEXT)
     assert play >> 2.1 << GoAway(SERVER) << Close(SERVER) >> ConnectionLost(SERVER, "") >> 100.0
@@ -285,7 +285,7 @@ def test_a_request_in_flight_is_finished_first() -> None:
     )
 
 
-def test_the_grace_period_ends_what_does_not_end() -> None:
+def test_requests_that_do_not_end_are_cut_after_the_grace_period() -> None:
     play = asked() << DIAL >> Connected(SERVICE, "127.0.0.1", 3000) << Send(SERVICE, GET) >> ShutdownRequested()
     assert play << GoAway(SERVER) >> 5.0 >> Received(SERVICE, OK[:-1]) << Data(SERVER, 2, CLOSING_OK[:-1])
     assert play >> 59.5 << Nothing() >> 60.5 << Close(SERVER) << Exit(0, "")
@@ -321,7 +321,7 @@ def test_an_agent_without_a_tunnel_leaves_at_once() -> None:
     assert pausing >> ShutdownRequested() << Exit(0, "") >> 10.0
 
 
-def test_a_tunnel_lost_while_leaving_is_the_end() -> None:
+def test_a_tunnel_lost_while_leaving_ends_the_agent() -> None:
     play = asked() << DIAL >> ShutdownRequested() << GoAway(SERVER) >> ConnectionLost(SERVER, "reset")
     assert play << Exit(0, "")
 
@@ -337,7 +337,7 @@ def test_leaving_while_moving_leaves_both() -> None:
 
 def two_listeners() -> Play:
     listeners = tuple(ListenerConfig(endpoint_id=name, addr=Origin("127.0.0.1", 3000)) for name in ("e1", "e2"))
-    return agent_play(AgentConfig(listeners=listeners)) << server(2) << server(4)
+    return agent_play(AgentConfig(listeners=listeners, connect=agent_config().connect)) << server(2) << server(4)
 
 
 def test_every_listener_has_its_own_tunnel_and_the_last_one_ends_the_agent() -> None:
@@ -357,7 +357,7 @@ def test_one_endpoint_refused_for_good_ends_the_agent() -> None:
     done = (play >> Received(4, refusal(b"403 Forbidden"))).take()
     assert done == [
         Close(4),
-        Exit(1, "the server at http://localhost:8001 refused endpoint 'e2': 403 why"),
+        Exit(1, "the server at http://127.0.0.1:8001 refused endpoint 'e2': 403 why"),
     ]
     assert play >> ShutdownRequested() << GoAway(2) << Close(2)
 

@@ -1,4 +1,4 @@
-"""Shedding brings a cluster to level and then stops; who is level never sheds."""
+"""Shedding brings a cluster to level and then stops; a node at the average never sheds."""
 
 import random
 
@@ -19,7 +19,7 @@ CONFIG = RebalanceConfig(threshold=0.2, shed_rate=0.005, min_conns=50)
         (121, [90, 89], 1),
         (60, [40, 40], 1),  # never more than what is above the average, and at least one
         (49, [0, 0], 0),  # too few to say anything
-        (1000, [], 0),  # nobody to shed to
+        (1000, [], 0),  # no other node to shed to
         (10_000, [0, 0, 0], 50),
     ],
 )

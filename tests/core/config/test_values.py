@@ -51,12 +51,12 @@ def test_only_some_durations_may_be_zero() -> None:
         ("0", "found '0': a number alone has no unit, write '0s'"),
         ("-1s", "found '-1s'"),
         ("s", "found 's'"),
-        ("1s ", "found '1s ': 's ' is no unit; the units are h, m, s, ms, us and ns"),
-        ("1d", "found '1d': 'd' is no unit; the units are h, m, s, ms, us and ns"),
+        ("1s ", "found '1s ': 's ' is not a unit; the units are h, m, s, ms, us and ns"),
+        ("1d", "found '1d': 'd' is not a unit; the units are h, m, s, ms, us and ns"),
         ("1s2", "found '1s2'"),
         ("8761h", "found '8761h': it must not be longer than a year (8760h)"),
         ("9" * 400 + "s", f"found '{'9' * 60}'...: it must not be longer than a year (8760h)"),
-        ("\x1b[31m", "found '\\x1b[31m': '[' is no unit; the units are h, m, s, ms, us and ns"),
+        ("\x1b[31m", "found '\\x1b[31m': '[' is not a unit; the units are h, m, s, ms, us and ns"),
     ],
 )
 def test_no_duration(text: str, end: str) -> None:
@@ -118,12 +118,12 @@ def test_bind_address(text: str, address: Address) -> None:
         (":80x", "found ':80x': a port is a number up to 65535"),
         (":-1", "found ':-1': a port is a number up to 65535"),
         (":٣", "found ':٣': a port is a number up to 65535"),
-        ("1.2.3:80", "found '1.2.3:80': '1.2.3' is no IPv4 address"),
-        ("256.0.0.1:80", "found '256.0.0.1:80': '256.0.0.1' is no IPv4 address"),
-        ("a b:80", "found 'a b:80': 'a b' is no host name"),
-        ("é:80", "found 'é:80': 'é' is no host name"),
-        ("a..b:80", "found 'a..b:80': 'a..b' is no host name"),
-        (f"{'a' * 64}:80", f"found '{'a' * 60}'...: '{'a' * 60}'... is no host name"),
+        ("1.2.3:80", "found '1.2.3:80': '1.2.3' is not a valid IPv4 address"),
+        ("256.0.0.1:80", "found '256.0.0.1:80': '256.0.0.1' is not a valid IPv4 address"),
+        ("a b:80", "found 'a b:80': 'a b' is not a valid host name"),
+        ("é:80", "found 'é:80': 'é' is not a valid host name"),
+        ("a..b:80", "found 'a..b:80': 'a..b' is not a valid host name"),
+        (f"{'a' * 64}:80", f"found '{'a' * 60}'...: '{'a' * 60}'... is not a valid host name"),
     ],
 )
 def test_no_bind_address(text: str, end: str) -> None:
@@ -169,8 +169,8 @@ def test_member(text: str, address: Address) -> None:
         ("", "found nothing"),
         (":8003", "the host is missing"),
         ("pico:0", "the port must be from 1 to 65535"),
-        ("a b", "'a b' is no host name"),
-        ("1.2.3", "'1.2.3' is no IPv4 address"),
+        ("a b", "'a b' is not a valid host name"),
+        ("1.2.3", "'1.2.3' is not a valid IPv4 address"),
         ("[pico]", "in the brackets goes an IPv6 address"),
     ],
 )
@@ -213,7 +213,7 @@ def test_origin(text: str, origin: Origin, shown: str) -> None:
         ("http://host#x", "a path is not supported"),
         ("http://user@host", "a user name is not supported"),
         ("http://[::1", "found 'http://[::1': the closing bracket is missing"),
-        ("http://a b", "'a b' is no host name"),
+        ("http://a b", "'a b' is not a valid host name"),
     ],
 )
 def test_no_origin(text: str, end: str) -> None:

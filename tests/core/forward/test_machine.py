@@ -27,8 +27,8 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.config.forward import ForwardConfig, PortConfig
-from pico_core.config.values import Address
+from pico_core.config.forward import ForwardConfig, ForwardConnectConfig, PortConfig
+from pico_core.config.values import Address, Origin
 from pico_core.forward.machine import ForwardMachine
 from pico_core.websocket.decoding import FrameDecoder, Item
 from pico_core.websocket.encoding import encode_close, encode_frame
@@ -36,8 +36,9 @@ from pico_core.websocket.handshake import accept_handshake
 from tests.play import Nothing, Play, joined
 
 LOCAL = 1
+SERVER_URL = ForwardConnectConfig(url=Origin("127.0.0.1", 8000, "http"))
 SERVER = 2
-CONNECT = Connect(SERVER, "localhost", 8000, 30.0)
+CONNECT = Connect(SERVER, "127.0.0.1", 8000, 30.0)
 CONNECTED = Connected(SERVER, "127.0.0.1", 8000)
 
 
@@ -48,7 +49,7 @@ def forward_play() -> Play:
         PortConfig(addr=Address("127.0.0.1", 5432), endpoint_id="a:b"),
     )
     return (
-        Play(ForwardMachine(ForwardConfig(ports=ports), random.Random(1)))
+        Play(ForwardMachine(ForwardConfig(ports=ports, connect=SERVER_URL), random.Random(1)))
         >> Tick()
         << Listen("0", "127.0.0.1", 6379)
         << Listen("1", "127.0.0.1", 5432)
@@ -67,7 +68,7 @@ def asked() -> tuple[Play, bytes]:
     play = accepted() >> CONNECTED
     (request,) = play.take()
     assert isinstance(request, Send)
-    assert joined(request.data).startswith(b"GET /_piko/v1/tcp/redis HTTP/1.1\r\nHost: localhost:8000\r\n")
+    assert joined(request.data).startswith(b"GET /_piko/v1/tcp/redis HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n")
     return play, accept_handshake(joined(request.data))
 
 
@@ -97,7 +98,7 @@ def told(data: bytes) -> Received:
 def warning(play: Play) -> str:
     (log,) = [log for log in play.logs if log.level == "warning"]
     assert log.fields["endpoint"] == "redis"
-    assert log.fields["server"] == "http://localhost:8000"
+    assert log.fields["server"] == "http://127.0.0.1:8000"
     return str(log.fields["reason"])
 
 
@@ -186,8 +187,8 @@ def test_a_server_that_cannot_be_reached_resets_the_local_connection() -> None:
             ),
             "the server refused: 502 no available upstreams",
         ),
-        (Received(SERVER, b"220 smtp\r\n\r\n"), "the answer is not HTTP/1.1"),
-        (EofReceived(SERVER), "connection closed during the handshake"),
+        (Received(SERVER, b"220 smtp\r\n\r\n"), "cannot reach the server: the answer is not HTTP/1.1"),
+        (EofReceived(SERVER), "cannot reach the server: connection closed during the handshake"),
     ],
 )
 def test_a_refusal_resets_the_local_connection(answer: Received | EofReceived, reason: str) -> None:
@@ -199,21 +200,22 @@ def test_a_refusal_resets_the_local_connection(answer: Received | EofReceived, r
 def test_a_connection_lost_before_the_answer() -> None:
     play, _ = asked()
     assert play >> ConnectionLost(SERVER, "reset") << Abort(LOCAL) >> 60.0
-    assert warning(play) == "connection closed by the server"
+    assert warning(play) == "cannot reach the server: connection closed by the server"
 
 
 def test_a_server_that_does_not_answer() -> None:
     play, _ = asked()
     assert play >> WritingPaused(SERVER) >> WritingResumed(SERVER) >> 29.0 << Nothing()
     assert play >> 30.9 << Close(SERVER) << Abort(LOCAL)
-    assert warning(play) == "the server did not answer in time"
+    assert warning(play) == "cannot reach the server: the server did not answer within 30 s"
 
 
 def test_a_local_connection_that_does_not_wait() -> None:
-    assert accepted() >> ConnectionLost(LOCAL, "") << Nothing() >> CONNECTED << Abort(SERVER)
+    assert accepted() >> ConnectionLost(LOCAL, "") << Abort(SERVER) >> CONNECTED << Abort(SERVER)
     play, answer = asked()
-    assert play >> ConnectionLost(LOCAL, "") << Nothing() >> Received(SERVER, answer) << Abort(SERVER)
-    play = accepted() >> ConnectionLost(LOCAL, "") >> ConnectFailed(SERVER, "refused")
+    assert play >> ConnectionLost(LOCAL, "") << Close(SERVER) >> Received(SERVER, answer)
+    play = accepted() >> ConnectionLost(LOCAL, "") << Abort(SERVER) >> ConnectFailed(SERVER, "aborted")
     assert play
+    assert not play.logs[2:]
     play, answer = asked()
     assert play >> WritingPaused(LOCAL) >> WritingResumed(LOCAL)

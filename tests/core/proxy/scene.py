@@ -47,9 +47,10 @@ def error(status: int, phrase: str, message: str, *fields: str, client: int = CL
     lines = [
         f"HTTP/1.1 {status} {phrase}",
         "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
         "X-Content-Type-Options: nosniff",
-        *fields,
+        *(field for field in fields if not field.startswith("Connection")),
+        f"Content-Length: {len(body)}",
+        *(field for field in fields if field.startswith("Connection")),
         "",
         body,
     ]

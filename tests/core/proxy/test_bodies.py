@@ -222,7 +222,7 @@ def test_our_own_answer_to_head_has_no_body() -> None:
     play = proxy_play() >> Received(CLIENT, b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
     (answer,) = play.take()
     assert isinstance(answer, Send)
-    assert joined(answer.data).endswith(b"Content-Length: 31\r\nX-Content-Type-Options: nosniff\r\n\r\n")
+    assert joined(answer.data).endswith(b"X-Content-Type-Options: nosniff\r\nContent-Length: 31\r\n\r\n")
 
 
 def test_an_empty_response_keeps_the_connection() -> None:

@@ -6,7 +6,7 @@ from pico_core.boundary import Abort, Close, Command, PauseReading, ResumeReadin
 from pico_core.machine.channel import TcpChannel
 from pico_core.proxy.websocket_channel import WebSocketChannel
 from pico_core.websocket.encoding import encode_close, encode_control, encode_frame
-from tests.core.machine.test_channel import User
+from tests.core.machine.channels import User
 from tests.play import joined
 
 PONG = 0xA

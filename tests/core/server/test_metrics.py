@@ -20,7 +20,7 @@ def node_of(play: Play) -> ServerNode:
 def series(play: Play) -> set[bytes]:
     """Return the names and labels of all samples."""
     play.take()
-    lines = metrics_text(node_of(play)).splitlines()
+    lines = metrics_text(node_of(play).facts, play.now).splitlines()
     return {line.rpartition(b" ")[0] for line in lines if not line.startswith(b"#")}
 
 
@@ -43,7 +43,7 @@ def test_a_value_on_a_bound_belongs_to_the_bucket_below() -> None:
 def test_an_answered_request() -> None:
     play = proxy_play(QUIET) >> Received(CLIENT, put(b"four"))
     play.take()
-    metrics = node_of(play).metrics
+    metrics = node_of(play).facts.metrics
     assert metrics.requests_in_flight == 1
     play >> 0.2 >> Data(AGENT, 2, OK)
     play.take()
@@ -59,7 +59,7 @@ def test_an_answered_request() -> None:
 def test_what_is_answered_without_an_upstream_has_no_latency() -> None:
     play = proxy_play(QUIET) >> Received(CLIENT, GET.replace(b"e1", b"e2")) >> 0.2
     play.take()
-    counted = node_of(play).metrics.requests[502, b"GET"]
+    counted = node_of(play).facts.metrics.requests[502, b"GET"]
     assert counted.count == 1
     assert not any(counted.latency_s.counts)
 
@@ -68,7 +68,7 @@ def test_an_upgraded_connection_has_no_latency() -> None:
     play = proxy_play(QUIET)
     head = b"GET / HTTP/1.1\r\nHost: e1.example.com\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
     answered(play, head, b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
-    metrics = node_of(play).metrics
+    metrics = node_of(play).facts.metrics
     assert metrics.requests_in_flight == 1
     play >> 3600.0 >> Reset(AGENT, 2)
     play.take()
@@ -81,7 +81,7 @@ def test_odd_statuses_share_a_label() -> None:
     play = proxy_play(QUIET)
     for status in (299, 418, 599):
         answered(play, GET, b"HTTP/1.1 %d Odd\r\nContent-Length: 0\r\n\r\n" % status)
-    assert {key: each.count for key, each in node_of(play).metrics.requests.items()} == {
+    assert {key: each.count for key, each in node_of(play).facts.metrics.requests.items()} == {
         (0, b"GET"): 2,
         (418, b"GET"): 1,
     }
@@ -92,7 +92,7 @@ def test_methods_without_a_label_share_one_histogram() -> None:
     for method in (b"BREW", b"PROPFIND", b"get"):
         answered(play, GET.replace(b"GET", method), OK)
     answered(play, GET.replace(b"GET", b"BREW"), b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-    metrics = node_of(play).metrics
+    metrics = node_of(play).facts.metrics
     assert {key: each.count for key, each in metrics.requests.items()} == {(200, OTHER): 3, (404, OTHER): 1}
     assert sum(metrics.other_latency_s.counts) == 4
 
@@ -100,7 +100,7 @@ def test_methods_without_a_label_share_one_histogram() -> None:
 def test_what_is_no_request_is_counted() -> None:
     play = proxy_play(QUIET) >> Received(CLIENT, b"nonsense\r\n\r\n")
     play.take()
-    assert node_of(play).metrics.requests[400, OTHER].count == 1
+    assert node_of(play).facts.metrics.requests[400, OTHER].count == 1
 
 
 def test_random_methods_hosts_and_endpoints_add_few_series() -> None:
@@ -127,16 +127,16 @@ def test_random_methods_hosts_and_endpoints_add_few_series() -> None:
             play.take()
     after = series(play)
     assert len(after - before) <= 20, sorted(after - before)
-    assert sum(each.count for each in node_of(play).metrics.requests.values()) == 100_001
+    assert sum(each.count for each in node_of(play).facts.metrics.requests.values()) == 100_001
 
 
 def test_a_hostile_service_cannot_add_more_than_the_fixed_sets() -> None:
     play = proxy_play(QUIET)
     for status in range(200, 600):
         for method in (*METHODS, b"x", b"y"):
-            node_of(play).metrics._series(status, method).latency_s.observe(0.1)
+            node_of(play).facts.metrics._series(status, method).latency_s.observe(0.1)
     per_histogram = len(LATENCY_BUCKETS_S) + 3
-    assert len(node_of(play).metrics.requests) <= (len(STATUSES) + 1) * (len(METHODS) + 1)
+    assert len(node_of(play).facts.metrics.requests) <= (len(STATUSES) + 1) * (len(METHODS) + 1)
     assert len(series(play)) < (len(STATUSES) + 1) * (len(METHODS) * (per_histogram + 1) + 1) + 100
 
 
@@ -149,4 +149,4 @@ def test_secrets_never_appear() -> None:
     play >> Accepted(7, "upstream", "192.0.2.1", 9)
     play >> Received(7, b"GET /pico/v1/upstream/a%%20b HTTP/1.1\r\nHost: p\r\nAuthorization: %b\r\n\r\n" % canary)
     play.take()
-    assert canary not in metrics_text(node_of(play))
+    assert canary not in metrics_text(node_of(play).facts, play.now)

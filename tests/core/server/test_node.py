@@ -33,7 +33,7 @@ from tests.play import Data, End, GoAway, Nothing, Open, Play, server_play
 
 ADMIN = 21
 CLOSING_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
-STOPPED = (StopListening("proxy"), StopListening("upstream"))
+STOPPED = (StopListening("upstream"), StopListening("proxy"))
 
 
 def text(status: bytes, body: bytes, kind: bytes = b"text/plain; charset=utf-8") -> Send:
@@ -158,9 +158,9 @@ def test_an_agent_that_does_not_understand_is_let_go_when_its_requests_end() -> 
         >> 0.1
         << GoAway(AGENT)
         >> Data(AGENT, 2, OK)
-        << Send(CLIENT, CLOSING_OK)
         << End(AGENT, 2)
         << Close(AGENT)
+        << Send(CLIENT, CLOSING_OK)
         << Close(CLIENT)
     )
 
@@ -236,7 +236,7 @@ def test_a_tunnel_that_came_before_the_last_port_was_open_counts() -> None:
     play.take()
     machine = play.machine
     assert isinstance(machine, ServerNode)
-    assert machine.registry.counts() == {"e1": 1}
+    assert machine.facts.registry.counts() == {"e1": 1}
     assert client_joins(play) >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
 
 

@@ -12,8 +12,9 @@ from pico_core.boundary import (
     Received,
     Send,
 )
-from pico_core.cluster.view import NodeStatus, RemoteNode
+from pico_core.cluster.view import RemoteNode
 from pico_core.config.values import Address
+from pico_core.gossip.status import NodeStatus
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, OK, client_joins, error
 from tests.core.server.test_tcp_route import ACCEPTED, ASKING
@@ -38,10 +39,9 @@ def know(play: Play, node: int, endpoint: str = "e1") -> RemoteNode:
     """Let the server have heard of a node that serves an endpoint."""
     machine = play.machine
     assert isinstance(machine, ServerNode)
-    assert machine.cluster is not None
-    peer = machine.cluster.view.add(f"node-{node}", f"192.0.2.{node}")
+    peer = machine.facts.view.add(f"node-{node}", f"192.0.2.{node}")
     peer.proxy_addr = Address(f"192.0.2.{node}", 8000)
-    machine.cluster.view.set_endpoint(peer, endpoint, 1)
+    machine.facts.view.set_endpoint(peer, endpoint, 1)
     return peer
 
 
@@ -163,10 +163,9 @@ def test_a_node_that_is_forgotten_loses_its_connections() -> None:
     play = asked() >> Received(FIRST, OK) << Send(CLIENT, OK)
     machine = play.machine
     assert isinstance(machine, ServerNode)
-    assert machine.cluster is not None
-    machine.cluster.peers.forget(know(play, 20))
+    machine.peers.forget(know(play, 20))
     assert play << Close(FIRST)
-    machine.cluster.peers.forget(know(play, 21))
+    machine.peers.forget(know(play, 21))
 
 
 # --- requests that another node forwards ---
@@ -240,13 +239,12 @@ def test_a_get_does_not_wait_for_a_node_that_seems_dead() -> None:
     other = know(play, 21)
     machine = play.machine
     assert isinstance(machine, ServerNode)
-    assert machine.cluster is not None
-    dead = machine.cluster.view.get("node-20")
+    dead = machine.facts.view.get("node-20")
     assert dead is not None
     dead.status = NodeStatus.UNREACHABLE
-    machine.cluster.peers.unreachable(other, play.now)
+    machine.peers.unreachable(other, play.now)
     assert play << Nothing()
-    machine.cluster.peers.unreachable(dead, play.now)
+    machine.peers.unreachable(dead, play.now)
     play = play << Abort(FIRST) << dial(SECOND, 21) >> Connected(SECOND, "192.0.2.21", 8000)
     assert play << Send(SECOND, GET_FORWARDED)
 
@@ -257,10 +255,9 @@ def test_a_post_waits_for_a_node_that_seems_dead() -> None:
     play.take()
     machine = play.machine
     assert isinstance(machine, ServerNode)
-    assert machine.cluster is not None
-    peer = machine.cluster.view.get("node-20")
+    peer = machine.facts.view.get("node-20")
     assert peer is not None
-    machine.cluster.peers.unreachable(peer, play.now)
+    machine.peers.unreachable(peer, play.now)
     assert play << Nothing()
 
 
@@ -269,5 +266,4 @@ def test_nothing_is_kept_of_a_request_that_was_forwarded_in_vain() -> None:
     assert play
     machine = play.machine
     assert isinstance(machine, ServerNode)
-    assert machine.cluster is not None
-    assert not machine.cluster.peers.exchanges
+    assert not machine.peers.exchanges

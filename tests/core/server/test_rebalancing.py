@@ -3,8 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
-from pico_core.cluster.view import NodeStatus
 from pico_core.config.server import RebalanceConfig, ServerConfig
+from pico_core.gossip.status import NodeStatus
 from pico_core.server.node import ServerNode
 from tests.play import GoAway, Play, server_play
 
@@ -17,8 +17,7 @@ def four_tunnels() -> Play:
         play.agent_registers(connection, "e1", (b"x-pico-instance", b"%d" % connection))
     machine = play.machine
     assert isinstance(machine, ServerNode)
-    assert machine.cluster is not None
-    machine.cluster.view.add("other", "192.0.2.20")
+    machine.facts.view.add("other", "192.0.2.20")
     return play
 
 
@@ -32,8 +31,7 @@ def test_a_node_that_is_gone_gets_none(status: NodeStatus) -> None:
     play = four_tunnels()
     machine = play.machine
     assert isinstance(machine, ServerNode)
-    assert machine.cluster is not None
-    other = machine.cluster.view.get("other")
+    other = machine.facts.view.get("other")
     assert other is not None
     other.status = status
     play >> 5.0

@@ -32,9 +32,9 @@ ASKING = (
 ACCEPTED = Send(
     CLIENT,
     b"HTTP/1.1 101 Switching Protocols\r\n"
-    b"Upgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: kfb3RadByaMbJLjcTX+sU9BwCa8=\r\n"
     b"Connection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: kfb3RadByaMbJLjcTX+sU9BwCa8=\r\n\r\n",
+    b"Upgrade: websocket\r\n\r\n",
 )
 CLOSE = Send(CLIENT, encode_close(1000, "", None))
 

@@ -205,7 +205,7 @@ def test_a_newer_tunnel_of_the_same_agent_supersedes_the_older_one() -> None:
         play.take()
         play >> Data(SECOND, 2, OK) << Send(5, OK)
     # What is in flight ends well; then the older tunnel does.
-    assert play >> Data(AGENT, 2, OK) << Send(CLIENT, OK) << GoAway(AGENT) << End(AGENT, 2) << Close(AGENT)
+    assert play >> Data(AGENT, 2, OK) << GoAway(AGENT) << End(AGENT, 2) << Close(AGENT) << Send(CLIENT, OK)
 
 
 def test_an_idle_older_tunnel_ends_at_once() -> None:
@@ -234,10 +234,10 @@ def test_an_agent_that_says_goodbye_finishes_what_is_in_flight() -> None:
         >> Received(5, GET)
         << error(502, "Bad Gateway", "no available upstreams", client=5)
         >> Data(AGENT, 2, OK)
-        << Send(CLIENT, OK)
         << GoAway(AGENT)
         << End(AGENT, 2)
         << Close(AGENT)
+        << Send(CLIENT, OK)
     )
 
 

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from pico_core.boundary import Accepted, DatagramReceived, Received, Send
-from pico_core.gossip import wire
-from pico_core.gossip.wire import Entry
+from pico_core.gossip.wire import writing
+from pico_core.gossip.wire.records import Entry
 from pico_core.server.node import ServerNode
 from tests.play import Play, server_play
 
@@ -35,15 +35,20 @@ def node_appears(play: Play, node_id: str, host: str, **values: str) -> None:
     """Let a node tell about itself: first its addresses, then endpoints, as ``key=value``."""
     entries = [Entry(key, value, version, False, False) for version, (key, value) in enumerate(values.items(), 1)]
     addr = f"{host}:8003"
-    data = wire.delta_head(node_id, addr) + wire.delta_node(node_id, addr, len(entries), None)
-    play >> DatagramReceived("gossip", data + b"".join(map(wire.pack_entry, entries)), host, 8003)
+    data = writing.delta_head(node_id, addr) + writing.delta_node(node_id, addr, len(entries), None)
+    play >> DatagramReceived("gossip", data + b"".join(map(writing.pack_entry, entries)), host, 8003)
     play.take()
 
 
-def response(status: int, body: str, kind: str = "application/json", connection: int = OPERATOR) -> Send:
+def response_bytes(status: int, body: str, kind: str = "application/json") -> bytes:
     """Return an answer of the admin port."""
     head = f"HTTP/1.1 {status} \r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n"
-    return Send(connection, f"{head}x-content-type-options: nosniff\r\n\r\n{body}".encode())
+    return f"{head}x-content-type-options: nosniff\r\n\r\n{body}".encode()
+
+
+def response(status: int, body: str, kind: str = "application/json", connection: int = OPERATOR) -> Send:
+    """Return the command that sends an answer of the admin port."""
+    return Send(connection, response_bytes(status, body, kind))
 
 
 def document(play: Play, target: str) -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from pico_core.boundary import ConnectFailed, DatagramReceived, Received, Send, ShutdownRequested, Tick
+from pico_core.boundary import Connect, ConnectFailed, DatagramReceived, Received, Send, ShutdownRequested, Tick
 from pico_core.config.server import ServerConfig
 from pico_core.gossip.counters import Counters
 from pico_core.server.admin.metrics_text import GOSSIP_COUNTERS, metrics_text
@@ -42,13 +42,13 @@ PAGE = {
 
 def samples(play: Play) -> dict[str, float]:
     """Return all samples, by name and labels as they are written."""
-    lines = metrics_text(node_of(play)).decode().splitlines()
+    lines = metrics_text(node_of(play).facts, play.now).decode().splitlines()
     pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
     return {name: float(value) for name, _, value in pairs}
 
 
 def test_every_name_of_the_page() -> None:
-    families = text_string_to_metric_families(metrics_text(node_of(admin_play())).decode())
+    families = text_string_to_metric_families(metrics_text(node_of(admin_play()).facts, 0.0).decode())
     types = {family.name: family.type for family in families}
     assert {f"pico_{name}": kind for name, kind in PAGE.items()}.items() <= types.items()
     assert all(name.startswith("pico_") for name in types)
@@ -56,7 +56,7 @@ def test_every_name_of_the_page() -> None:
 
 def test_every_name_is_explained_to_operators() -> None:
     page = (Path(__file__).parents[4] / "docs" / "operating.md").read_text()
-    text = metrics_text(node_of(admin_play())).decode()
+    text = metrics_text(node_of(admin_play()).facts, 0.0).decode()
     names = [line.split(" ")[2] for line in text.splitlines() if line.startswith("# TYPE ")]
     assert [name for name in names if f"`{name}`" not in page] == []
 
@@ -68,7 +68,7 @@ def test_every_counter_of_gossip_is_exposed() -> None:
 def test_an_answer_of_the_admin_port() -> None:
     play = admin_play() >> ask("/metrics")
     (answer,) = play.take()
-    text = metrics_text(node_of(play))
+    text = metrics_text(node_of(play).facts, play.now)
     assert answer == Send(
         OPERATOR,
         b"HTTP/1.1 200 \r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"
@@ -79,7 +79,7 @@ def test_an_answer_of_the_admin_port() -> None:
 def test_before_the_ports_are_open() -> None:
     play = Play(ServerNode(ServerConfig(), "node-1", random.Random(1))) >> Tick()
     assert samples(play)["pico_proxy_requests_in_flight"] == 0
-    assert not any(name.startswith("pico_gossip") for name in samples(play))
+    assert samples(play)["pico_gossip_packet_bytes_inbound_total"] == 0
 
 
 def test_a_request_to_a_tunnel() -> None:
@@ -117,6 +117,7 @@ def test_a_request_forwarded_to_a_node() -> None:
     assert 'pico_upstreams_remote_requests_total{node_id="node-2"}' not in samples(play)
     play >> Received(CLIENT, GET.replace(b"e1", b"e2"))
     (connect,) = play.take()
+    assert isinstance(connect, Connect)
     play >> ConnectFailed(connect.connection, "refused")
     play.take()
     found = samples(play)

@@ -11,10 +11,11 @@ from pico_core.boundary import (
     WritingResumed,
 )
 from pico_core.plain.server import ANSWERS_PER_TURN
-from tests.core.server.admin.scene import OPERATOR, admin_play, ask, response
+from tests.core.server.admin.scene import OPERATOR, admin_play, ask, response_bytes
 
 HEALTH = ask("/health").data
-OK = response(200, "ok\n", "text/plain; charset=utf-8")
+HEALTHY = response_bytes(200, "ok\n", "text/plain; charset=utf-8")
+OK = Send(OPERATOR, HEALTHY)
 
 
 def test_a_long_pipeline_is_answered_in_turns() -> None:
@@ -47,7 +48,7 @@ def test_a_client_that_never_reads_is_let_go() -> None:
 def test_a_client_that_leaves_in_its_pipeline() -> None:
     play = admin_play() >> Received(OPERATOR, HEALTH * 20 + b"GET /health HTTP/1.0\r\n\r\n" + HEALTH)
     done = (play.take() + (play >> 0.1).take())[-3:]
-    last = Send(OPERATOR, OK.data.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    last = Send(OPERATOR, HEALTHY.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     assert done == [OK, last, Close(OPERATOR)]
 
 
@@ -77,4 +78,4 @@ def test_a_client_that_is_gone_before_its_next_turn() -> None:
 
 def test_a_head_request_has_no_body() -> None:
     play = admin_play() >> Received(OPERATOR, HEALTH.replace(b"GET", b"HEAD"))
-    assert play << Send(OPERATOR, OK.data.removesuffix(b"ok\n")) >> Received(OPERATOR, HEALTH) << OK
+    assert play << Send(OPERATOR, HEALTHY.removesuffix(b"ok\n")) >> Received(OPERATOR, HEALTH) << OK

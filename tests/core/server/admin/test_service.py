@@ -182,6 +182,7 @@ def test_garbage_behind_a_forwarded_question_is_refused_after_the_answer() -> No
     done = (asked() >> Received(OPERATOR, b"\x00 nonsense\r\n\r\n") >> reply(200, b"{}")).take()
     assert done[:2] == [Close(OUT), response(200, "{}")]
     assert isinstance(done[2], Send)
+    assert isinstance(done[2].data, bytes)
     assert done[2].data.startswith(b"HTTP/1.1 400 ")
     assert done[3:] == [Close(OPERATOR)]
 

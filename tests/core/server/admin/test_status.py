@@ -143,7 +143,8 @@ def test_before_the_ports_are_open() -> None:
     play.take()
     joins(play >> Listening("admin", "0.0.0.0", 8002))
     assert document(play, "/status/cluster/nodes") == [{**OWN_ROW, "proxy_addr": "", "admin_addr": ""}]
-    assert document(play, "/status/gossip/nodes") == []
+    (row,) = document(play, "/status/gossip/nodes")
+    assert (row["id"], row["addr"], row["local"]) == ("node-1", "", True)
     assert play >> ask("/status/cluster/nodes/x") << response(404, '{"error": "unknown node \'x\'"}')
     assert play >> ask("/status/gossip/nodes/x") << response(404, '{"error": "unknown node \'x\'"}')
 
@@ -152,4 +153,4 @@ def test_a_node_that_has_left() -> None:
     play = server_play() >> ShutdownRequested() >> 10.0
     play.take()
     assert document(joins(play), "/status/cluster/nodes") == [{**OWN_ROW, "status": "left"}]
-    assert node_of(play).ready is False
+    assert node_of(play).facts.ready is False

@@ -19,7 +19,7 @@ from pico_core.boundary import (
 )
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
-from pico_core.plain.server import ANSWERS_PER_TURN, MAX_TURN_BYTES, PAUSE_S, TEXT, PlainConnection
+from pico_core.plain.server import ANSWERS_PER_TURN, MAX_TURN_BYTES, PAUSE_S, TEXT, PlainConnection, Question
 from tests.play import Nothing, Play, joined
 
 LARGE = MAX_TURN_BYTES * 3 // 5
@@ -36,13 +36,14 @@ class Echo(BaseMachine):
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
         PlainConnection(channel, self, self.timers, now)
 
-    def answer(self, connection: PlainConnection, path: str, query: str, now: float) -> None:
+    def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
+        path = question.path
         if path.startswith("/late"):
             self.late.append(connection)
         elif path == "/large":
             connection.respond(200, TEXT, b"x" * LARGE, now)
         else:
-            connection.respond(200, TEXT, f"{path} {query}".encode(), now)
+            connection.respond(200, TEXT, f"{path} {question.query}".encode(), now)
 
 
 def accepted() -> tuple[Play, Echo]:
