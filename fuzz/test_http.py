@@ -7,7 +7,7 @@ import h11
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pico_core.http.body import LAST_CHUNK, BodyReader, ChunkedBody, encode_chunk, request_body, response_body
+from pico_core.http.body import LAST_CHUNK, BodyReader, ChunkedBody, framed, request_body, response_body
 from pico_core.http.cutting import HeadReader
 from pico_core.http.message import HeadLimits, MessageError, RequestHead, split_fields
 from pico_core.http.parsing import parse_request_head, parse_response_head
@@ -265,7 +265,7 @@ def test_what_we_write_of_responses_is_read_the_same_again(data: bytes) -> None:
 
 @given(st.lists(st.binary(min_size=1, max_size=5000), max_size=5), st.integers(0, 40_000))
 def test_chunks_we_write_are_read_back(pieces: list[bytes], cut: int) -> None:
-    data = b"".join(b"".join(encode_chunk([piece], len(piece))) for piece in pieces) + LAST_CHUNK
+    data = b"".join(b"".join(framed([piece], last=False, trailers=b"")) for piece in pieces) + LAST_CHUNK
     body = ChunkedBody()
     first, _ = body.receive(data[:cut])
     second, rest = body.receive(data[cut:] + b"next") if not body.done else ([], b"next")
@@ -275,7 +275,7 @@ def test_chunks_we_write_are_read_back(pieces: list[bytes], cut: int) -> None:
 
 @given(heads(REQUEST_LINES))
 def test_both_ways_to_take_a_head_apart_agree(data: bytes) -> None:
-    """A field that makes a head unusual, and says nothing, changes nothing."""
+    """A field that makes a head unusual, and has no meaning, changes nothing."""
     unusual = data.replace(b"\r\n", b"\r\nProxy-Connection: x\r\n", 1)
     assert parsed(unusual) == parsed(data)
 

@@ -14,10 +14,10 @@
         << Send(3, b"HTTP/1.1 504 Gateway Timeout\r\n...")
     )
 
-``>>`` is what happens: an input; or a cue, which is what the far end of a tunnel does; or a number, the time until
-which nothing else happens (the machine gets the ticks it asks for on the way). Inputs in a row belong to one turn.
-``<<`` is what the machine then does, one command after the other: all of them but logs, which gather in ``logs`` and
-``access_log``, and the bytes of tunnels, which appear as cues. The ``assert`` checks that nothing was left unexpected.
+``>>`` is followed by an input; or by a cue, an act of the far end of a tunnel; or by a number, the time until which
+there is no other input (the machine gets the ticks that it asks for on the way). Inputs in a row belong to one turn.
+``<<`` is followed by the machine's next command. Two kinds of commands appear elsewhere: logs gather in ``logs`` and
+``access_log``, and the bytes of tunnels appear as cues. The ``assert`` checks that there is no further command.
 """
 
 import difflib
@@ -51,7 +51,7 @@ from pico_core.websocket.handshake import ClientHandshake, accept_handshake
 
 
 class Open(Record, frozen=True):
-    """A stream is opened in the tunnel that connection ``tunnel`` carries. Cues are the same in both directions."""
+    """A stream is opened in the tunnel on connection ``tunnel``. Cues are the same in both directions."""
 
     tunnel: int
     stream: int
@@ -86,14 +86,14 @@ class GoAway(Record, frozen=True):
 
 
 class Nothing(Record, frozen=True):
-    """``<< Nothing()``: the machine does nothing now. Needed only between inputs that are not of one turn."""
+    """``<< Nothing()``: there is no command now. Needed only between inputs that are not of one turn."""
 
 
 Cue: TypeAlias = Open | Data | End | Reset | GoAway
 
 
 class FarEnd:
-    """The other end of a tunnel: a real ``Tunnel`` that the play directs. ``reading``: whether it grants credit."""
+    """The far end of a tunnel: a real ``Tunnel`` that the play directs. ``reading``: whether it grants credit."""
 
     def __init__(self, tunnel: Tunnel) -> None:
         self.tunnel = tunnel
@@ -143,7 +143,7 @@ class FarEnd:
 
 
 class Play:
-    """See the module's text. ``machine`` is the one that plays; ``now`` is the time on its clock."""
+    """See the module's docstring. ``now`` is the time on the clock of ``machine``."""
 
     def __init__(self, machine: Machine, now: float = 0.0) -> None:
         self.machine = machine
@@ -187,12 +187,12 @@ class Play:
 
     @property
     def idle(self) -> bool:
-        """Whether the machine has done nothing that was not expected yet."""
+        """Whether every command of the machine was expected already."""
         self._drain()
         return not self._done
 
     def take(self) -> list[Record]:
-        """Return what the machine did and was not yet expected: for what no literal can say."""
+        """Return the commands that were not expected yet, for those that no literal can describe."""
         self._drain()
         done, self._done = self._done, []
         return done
@@ -282,7 +282,7 @@ def agent_play(config: AgentConfig) -> Play:
 
 
 def joined(data: bytes | tuple[bytes | memoryview, ...]) -> bytes:
-    """Return what a ``Send`` carries as one piece."""
+    """Return the data of a ``Send`` as one piece."""
     return data if isinstance(data, bytes) else b"".join(data)
 
 

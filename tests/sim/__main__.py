@@ -14,7 +14,7 @@ SOAK_VIRTUAL_MINUTES = 3.0
 
 
 def run_seed(seed: int, minutes: float = 1.0, *, trace: bool = False, digest: bool = False) -> Outcome:
-    """Live through one random history, with that many virtual minutes of disorder."""
+    """Play one random history, with so many virtual minutes of operations and faults."""
     span = "" if minutes == 1.0 else f" --minutes {minutes:g}"
     world = World(seed, replay=f"python -m tests.sim --seed {seed}{span}", show=print if trace else None)
     if digest:
@@ -29,7 +29,7 @@ def run_stage(name: str, seed: int, *, trace: bool = False) -> dict[str, float]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run what the arguments ask for; the exit code is 1 if anything was violated."""
+    """Run the mode that the arguments choose; the exit code is 1 after a violation."""
     options = _parse(arguments)
     try:
         if options.stage:
@@ -52,7 +52,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=None, help="the history to run (soak: the first one)")
     parser.add_argument("--seeds", type=_span, help="several, such as 1-50")
     parser.add_argument("--stage", choices=["all", *STAGES], help="play a named scenario instead of a random history")
-    parser.add_argument("--minutes", type=float, help="virtual minutes of disorder (1); for soak, real minutes (10)")
+    parser.add_argument(
+        "--minutes", type=float, help="virtual minutes of operations and faults (1); for soak, real minutes (10)"
+    )
     parser.add_argument("--trace", action="store_true", help="show every input and command")
     parser.add_argument("--digest", action="store_true", help="show the digest of the trace")
     options = parser.parse_args(arguments)
@@ -106,8 +108,8 @@ def _report(outcome: Outcome, *, digest: bool) -> None:
 
 
 def _summary(sometimes: Counter[str], virtual_s: float, cpu_s: float) -> None:
-    for what, count in sometimes.most_common():
-        print(f"{count:10} {what}")
+    for name, count in sometimes.most_common():
+        print(f"{count:10} {name}")
     print(f"{virtual_s:.0f} virtual seconds in {cpu_s:.0f} CPU seconds")
 
 

@@ -1,7 +1,7 @@
 """A load balancer as Kubernetes has it: an address whose connections go to the pods whose readiness probe succeeds.
 
-It chooses a pod for each new connection and is out of the way afterwards. It asks every pod's admin port for ``/ready``
-and acts on a change of the answer only after a lag, because that is how long the news takes to reach every machine.
+It chooses a pod for each new connection and takes no part in it afterwards. It asks every pod's admin port for
+``/ready``, and acts on a change of the answer only after a lag: so long it takes until every host knows of it.
 """
 
 from pico_core.machine.base import BaseMachine
@@ -15,12 +15,12 @@ ADMIN_PORT = 8002
 
 
 class Balancer(BaseMachine):
-    """Behind one virtual address. ``add`` and ``remove`` pods; ``choose`` is what the network asks."""
+    """The machine behind one virtual address. ``add`` and ``remove`` pods; the network calls ``choose``."""
 
     def __init__(self, world: World, lag_s: float = 1.0) -> None:
         super().__init__()
         self.ready: list[str] = []
-        """Where connections go now, in the order in which they became ready."""
+        """The addresses of the pods that connections go to, in the order in which they became ready."""
         self._world = world
         self._lag_s = lag_s
         self._pods: dict[str, _Pod] = {}
@@ -46,7 +46,7 @@ class Balancer(BaseMachine):
         return self.ready[self._turn % len(self.ready)]
 
     def change(self, address: str, *, ready: bool) -> None:
-        """Act on an answer a while later."""
+        """Act on the answer of a probe a while later."""
         self._world.after(self._lag_s * (0.7 + 0.6 * self._world.random.random()), self._publish, address, ready)
 
     def _publish(self, address: str, ready: bool) -> None:
@@ -58,7 +58,7 @@ class Balancer(BaseMachine):
 
 
 class _Pod:
-    """One pod as the balancer sees it, and the probe of it that is under way."""
+    """One pod as the balancer sees it, and the probe that is under way."""
 
     def __init__(self, balancer: Balancer, address: str) -> None:
         self.is_ready = False
@@ -69,7 +69,7 @@ class _Pod:
         self._deleted = False
 
     def probe(self, now: float) -> None:
-        """Ask for readiness; an answer that does not come in time is a no."""
+        """Ask for readiness; a pod that does not answer in time is not ready."""
         if self._channel is not None:
             self._channel.abort()
             self._channel = None
@@ -81,13 +81,13 @@ class _Pod:
         self._balancer.connect(self._address, ADMIN_PORT, PROBE_TIMEOUT_S, self)
 
     def seen(self, ready: bool, now: float) -> None:
-        """The pod has answered."""
+        """The pod has answered, or failed to."""
         if ready is not self.is_ready and not (ready and self._deleted):
             self.is_ready = ready
             self._balancer.change(self._address, ready=ready)
 
     def delete(self, now: float) -> None:
-        """There is nothing to ask any more."""
+        """End the probes."""
         self._deleted = True
         self.seen(False, now)
 

@@ -1,4 +1,4 @@
-"""Random histories: a deployment, faults and operations, all drawn from the seed; then rest, and order again."""
+"""Random histories: a deployment, faults and operations, all drawn from the seed; then all faults end."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from tests.sim.network import Faults, NameFaults
 from tests.sim.world import World
 
 REST_S = 75.0
-"""How long after the last fault everything is in order: agents try again after at most 15 s, a tunnel to a node that is
-gone without a sign is noticed after at most 30 s, and a lookup of the nodes' name comes after at most 12 s."""
+"""The longest time from the last fault until everything is in order: agents try again after at most 15 s, a tunnel to
+a node that lost its power is dropped after at most 30 s, and the nodes' name is looked up after at most 12 s."""
 
 STOP_S = 40.0
-"""How long a stop may take: the grace period of 30 s, and what is left of a pause."""
+"""The longest time that a stop may take: the grace period of 30 s, and the rest of a pause."""
 
 LOAD = Load(rate=8.0, posts=0.3, large=0.05, large_bytes=300_000, slow=0.3, slow_ms=3000, dawdlers=0.05, quitters=0.05)
 TALKS_PER_S = 0.5
@@ -23,7 +23,7 @@ TALKS_PER_S = 0.5
 
 @dataclass
 class Outcome:
-    """What a run has shown."""
+    """The figures of one history."""
 
     seed: int
     virtual_s: float
@@ -35,10 +35,10 @@ class Outcome:
 
 
 class Chaos:
-    """One history. ``run`` it; a broken invariant is a ``Violation``."""
+    """One history. Next: ``run``; a broken invariant is a ``Violation``."""
 
     def __init__(self, world: World, minutes: float = 1.0) -> None:
-        """``minutes`` of virtual time are full of operations; the time to come to rest follows."""
+        """For ``minutes`` of virtual time there are operations; the time to come to rest follows."""
         self.world = world
         self.operations: Counter[str] = Counter()
         self._until = minutes * 60.0
@@ -78,7 +78,7 @@ class Chaos:
         )
 
     def run(self) -> Outcome:
-        """Live through it."""
+        """Play the history and return its figures."""
         world, deployment = self.world, self._deployment
         deployment.start_servers(self._slots)
         for number in range(self._agents):
@@ -108,13 +108,13 @@ class Chaos:
                 return
 
     def _come_to_rest(self) -> None:
-        """End all faults, and see that everything is in order within the bound."""
+        """End all faults, and check that everything is in order within the bound."""
         world, deployment = self.world, self._deployment
         deployment.disturb()
         deployment.network.heal()
         deployment.network.faults = Faults()
         deployment.names.faults = NameFaults()
-        world.run(20.0)  # what was planned while faults lasted has happened by now
+        world.run(20.0)  # all operations that were planned while faults lasted have happened by now
         world.run_until("all processes back", self._missing, STOP_S, 1.0)
         world.run_until("everything in order", self._checks.rest_problem, REST_S, 0.2)
         world.run_until("the balancer too", self._checks.order_problem, 10.0, 0.2)
@@ -131,7 +131,7 @@ class Chaos:
         self._checks.check_every_route()
 
     def _missing(self) -> str:
-        """Start what does not run; return what is still about to end."""
+        """Start every process that does not run; return one that is still about to end."""
         for slot in range(self._slots):
             self._ensure_server(slot)
         for name in list(self._deployment.agents):
@@ -152,7 +152,7 @@ class Chaos:
     def _outcome(self) -> Outcome:
         world, deployment = self.world, self._deployment
         for server in deployment.history.values():
-            world.sometimes["request tried again"] += server.node.metrics.retries
+            world.sometimes["request tried again"] += server.node.facts.metrics.retries
         requests = Counter(request.outcome for client in deployment.clients for request in client.requests)
         talks = Counter(talk.outcome for talker in deployment.tcp_clients for talk in talker.talks)
         return Outcome(world.seed, world.now, self.operations, requests, talks, world.sometimes, world.digest)

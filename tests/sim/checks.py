@@ -1,7 +1,8 @@
-"""What must hold while a deployment runs, and what must hold a bounded time after the last fault."""
+"""The conditions that hold while a deployment runs, and those that hold a bounded time after the last fault."""
 
-from pico_core.cluster.view import NodeStatus, RemoteNode
-from pico_core.gossip.wire import Entry
+from pico_core.cluster.view import RemoteNode
+from pico_core.gossip.status import NodeStatus
+from pico_core.gossip.wire.records import Entry
 from tests.sim.client import Load, Request
 from tests.sim.deployment import Deployment, Observed, Server
 from tests.sim.network import NameFaults
@@ -9,25 +10,25 @@ from tests.sim.network import NameFaults
 CHECK_INTERVAL_S = 1.0
 
 DEAD_KNOWN_S = 15.0
-"""A node that died must not count as alive anywhere this long after it died and after the observer was disturbed."""
+"""So long after a node died, and after the observer was last disturbed, the observer must not take it for alive."""
 
 FORGOTTEN_S = 90.0
-"""60 s after it was found dead or left, a node is forgotten; no table may hold it for much longer."""
+"""A node is forgotten 60 s after it was found dead or left; no table may hold it for much longer."""
 
 GRACE_AFTER_DEATH_S = 1.0
-"""What a process sent just before it died may still arrive."""
+"""For so long after a process died, bytes that it sent before may still arrive."""
 
 
 class Checks:
-    """Watches a deployment: ``step`` every second of virtual time, ``problem_at_rest`` when faults have ended."""
+    """Watches a deployment: ``step`` every second of virtual time, ``rest_problem`` when all faults have ended."""
 
     def __init__(self, deployment: Deployment, *, mild: bool = False) -> None:
-        """``mild`` says that the faults are so small that no live node may be called unreachable."""
+        """``mild``: the faults are so small that no live node may be called unreachable."""
         self._deployment = deployment
         self._world = deployment.world
         self._mild = mild
         self._read = 0
-        self._buried: dict[tuple[str, str], None] = {}
+        self._found_dead: dict[tuple[str, str], None] = {}
         self._versions: dict[tuple[str, str], int] = {}
         self._seen_dead_at: dict[tuple[str, str], float] = {}
         self._in_order_since: float | None = None
@@ -43,22 +44,21 @@ class Checks:
         self._world.after(CHECK_INTERVAL_S, self._step)
 
     def step(self) -> None:
-        """Look at everything."""
+        """Check the events since the last step, and all tables of all servers."""
         if not self._deployment.network.is_whole:
             self._deployment.disturb()
         self._read_events()
         for observer in self._deployment.alive():
-            cluster = observer.node.cluster
-            if cluster is None or observer.process.paused:
+            if observer.process.paused:
                 continue
-            for remote in cluster.view:
+            for remote in observer.node.facts.view:
                 owner = self._deployment.history.get(remote.id)
                 if owner is None:
-                    raise self._world.violation(f"{observer.id} knows {remote.id}, which never was")
+                    raise self._world.violation(f"{observer.id} knows {remote.id}, which never existed")
                 self._check_status(observer, remote, owner)
                 self._check_entries(observer, owner)
 
-    # --- I4, I6, I8: what each node was told and when ---
+    # --- I4, I6, I8: the events of each node ---
 
     def _read_events(self) -> None:
         observed = self._deployment.observed
@@ -74,26 +74,26 @@ class Checks:
         dead_for_s = event.time - owner.ended_at if owner.ended_at is not None else -1.0
         if event.message == "node left":
             if not owner.left:
-                raise world.violation(f"I8: {event.observer} takes {owner.id} for left, which stays")
-            self._buried[pair] = None
+                raise world.violation(f"I8: {event.observer} takes {owner.id} for left, which was not asked to stop")
+            self._found_dead[pair] = None
         elif event.message == "node forgotten":
             self._versions.pop(pair, None)
         elif event.message == "node unreachable":
             if dead_for_s < 0:
-                self._live_called_dead(event, owner)
+                self._live_called_unreachable(event, owner)
             else:
-                self._buried[pair] = None
+                self._found_dead[pair] = None
         elif event.message in ("node joined", "node reachable") and dead_for_s > GRACE_AFTER_DEATH_S:
-            if pair in self._buried:
+            if pair in self._found_dead:
                 raise world.violation(f"I4: {owner.id} is dead and comes back at {event.observer}: {event.message}")
             world.sometimes["dead node heard of for the first time"] += 1
 
-    def _live_called_dead(self, event: Observed, owner: Server) -> None:
+    def _live_called_unreachable(self, event: Observed, owner: Server) -> None:
         self._world.sometimes["live node called unreachable"] += 1
         if self._mild:
-            raise self._world.violation(f"I6: {event.observer} calls {owner.id} unreachable, which lives")
+            raise self._world.violation(f"I6: {event.observer} calls {owner.id} unreachable, which is alive")
 
-    # --- I7, I10, I11: what each node believes ---
+    # --- I7, I10, I11: the status of each node at each other one ---
 
     def _check_status(self, observer: Server, remote: RemoteNode, owner: Server) -> None:
         if owner.ended_at is None:
@@ -115,13 +115,15 @@ class Checks:
                 raise self._world.violation(f"I11: {observer.id} routes {endpoint} to {owner.id}, which is dead")
 
     def _chosen(self, observer: Server, endpoint: str) -> str:
-        """Return which node a lookup names, without drawing from the node's entropy."""
-        cluster = observer.node.cluster
-        assert cluster is not None
-        serving = [node for node in cluster.view if endpoint in node.endpoints and node.status is NodeStatus.ACTIVE]
+        """Return the one node that a lookup can return; empty if there are several or none.
+
+        The lookup itself would draw from the node's entropy.
+        """
+        view = observer.node.facts.view
+        serving = [node for node in view if endpoint in node.endpoints and node.status is NodeStatus.ACTIVE]
         return serving[0].id if len(serving) == 1 else ""
 
-    # --- I1, I2, I3: what each node holds ---
+    # --- I1, I2, I3: the entries of each node at each other one ---
 
     def _check_entries(self, observer: Server, owner: Server) -> None:
         held, own = _entries(observer, owner.id), _entries(owner, owner.id)
@@ -146,38 +148,35 @@ class Checks:
     # --- at rest ---
 
     def view_problem(self) -> str:
-        """Return why the live nodes do not all know each other and each other's endpoints; empty if they do."""
+        """Return which live node does not know another one, or its endpoints, correctly; empty if all do."""
         alive = self._deployment.serving()
         for observer in alive:
-            cluster = observer.node.cluster
-            if cluster is None:
-                return f"{observer.id} has not started"
+            view = observer.node.facts.view
             for other in alive:
                 if other is observer:
                     continue
-                seen = cluster.view.get(other.id)
+                seen = view.get(other.id)
                 if seen is None or seen.status is not NodeStatus.ACTIVE:
                     return f"{observer.id} sees {other.id} as {seen.status.value if seen else 'unknown'}"
                 if seen.proxy_addr is None or seen.proxy_addr.host != other.host.address:
                     return f"{observer.id} knows {other.id} at {seen.proxy_addr}"
                 if seen.endpoints != self._deployment.tunnels_of(other):
                     return f"{observer.id} sees {seen.endpoints} at {other.id}"
-            for seen in cluster.view:
+            for seen in view:
                 if seen.status is NodeStatus.ACTIVE and not self._deployment.history[seen.id].alive:
                     return f"{observer.id} sees {seen.id} as active, which is dead"
         return ""
 
-    def alive_for_somebody(self, gone: Server) -> str:
-        """Return who still takes a server for alive that is gone; empty if nobody."""
+    def alive_for_some_node(self, gone: Server) -> str:
+        """Return a node that still takes a server for alive that has ended; empty if there is none."""
         for observer in self._deployment.alive():
-            cluster = observer.node.cluster
-            seen = cluster.view.get(gone.id) if cluster is not None else None
+            seen = observer.node.facts.view.get(gone.id)
             if seen is not None and seen.status is NodeStatus.ACTIVE:
                 return f"{observer.id} takes {gone.id} for alive"
         return ""
 
     def tunnel_problem(self) -> str:
-        """Return which endpoint that should be served has no tunnel on any node, or too many; empty if none."""
+        """Return an endpoint of an agent that has too few tunnels on all nodes, or too many; empty if none."""
         wanted: dict[str, int] = {}
         for agent in self._deployment.agents.values():
             if agent.serving:
@@ -195,23 +194,21 @@ class Checks:
     def route_problem(self) -> str:
         """Return an endpoint that some node has no route to (the second half of I11); empty if none."""
         for server in self._deployment.serving():
-            cluster = server.node.cluster
             for endpoint in self._deployment.wanted_endpoints():
                 local = endpoint in self._deployment.tunnels_of(server)
-                if not local and (cluster is None or not self._chosen_any(server, endpoint)):
+                if not local and not self._chosen_any(server, endpoint):
                     return f"{server.id} has no route to {endpoint}"
         return ""
 
     def _chosen_any(self, server: Server, endpoint: str) -> bool:
-        cluster = server.node.cluster
-        assert cluster is not None
-        return any(endpoint in node.endpoints and node.status is NodeStatus.ACTIVE for node in cluster.view)
+        view = server.node.facts.view
+        return any(endpoint in node.endpoints and node.status is NodeStatus.ACTIVE for node in view)
 
     def rest_problem(self) -> str:
-        """Return the first of all problems a healthy deployment does not have."""
+        """Return the first problem of the servers, their tunnels, views and routes; empty if there is none."""
         for server in self._deployment.servers.values():
             if not self._deployment.is_running(server):
-                return f"{server.id} is {server.node.state.value}"
+                return f"{server.id} is {server.node.facts.state.value}"
         return self.tunnel_problem() or self.view_problem() or self.route_problem()
 
     def order_problem(self) -> str:
@@ -232,18 +229,18 @@ class Checks:
         return self.rest_problem()
 
     def _connection_problem(self) -> str:
-        """Return a connection that a request may be sent into though it leads nowhere: nobody can know that yet."""
+        """Return a broken connection that its server may still use, because it cannot know yet that it is broken."""
         for server in self._deployment.alive():
-            tunnels = [tunnel.channel.id for tunnel in server.node.tunnels]
+            tunnels = [tunnel.channel.id for tunnel in server.node.facts.tunnels]
             for number, end in server.process.ends.items():
                 if end.is_broken and (number % 2 == 0 or number in tunnels):
                     return f"connection {number} of {server.id} is broken"
         return ""
 
     def check_requests(self) -> None:
-        """Every request begun and ended while everything was in order must have succeeded.
+        """Check that every request succeeded that began and ended while everything was in order.
 
-        Next: the operation that brings disorder.
+        Next: an operation that disturbs the deployment.
         """
         since = self._in_order_since
         for index, client in enumerate(self._deployment.clients):
@@ -255,10 +252,10 @@ class Checks:
         self._in_order_since = None
 
     def check_leaks(self) -> None:
-        """Nothing may be left of requests when all clients have ended theirs.
+        """Check that no server holds a part of a request after all clients have ended theirs.
 
-        A connection whose other end vanished without a sign that got through may be held for ever, and what it
-        carries with it: TCP has no way to tell it from one that is quiet.
+        A server may hold a connection whose other end is gone without a FIN or RST that arrived, and the requests on
+        it, for ever: TCP cannot tell such a connection from a quiet one.
         """
         for server in self._deployment.alive():
             node = server.node
@@ -266,16 +263,18 @@ class Checks:
             if half_open:
                 self._world.sometimes["half-open connection left"] += half_open
                 continue
-            if node.metrics.requests_in_flight:
-                raise self._world.violation(f"{server.id} counts {node.metrics.requests_in_flight} requests in flight")
-            for tunnel in node.tunnels:
+            if node.facts.metrics.requests_in_flight:
+                raise self._world.violation(
+                    f"{server.id} counts {node.facts.metrics.requests_in_flight} requests in flight"
+                )
+            for tunnel in node.facts.tunnels:
                 if tunnel.in_flight:
                     raise self._world.violation(f"{server.id} counts {tunnel.in_flight} requests in a tunnel")
-            if node._dialers:
-                raise self._world.violation(f"{server.id} still waits for {len(node._dialers)} connections")
+            if node.connecting_count:
+                raise self._world.violation(f"{server.id} still waits for {node.connecting_count} connections")
 
     def check_every_route(self) -> list[Request]:
-        """Ask every node for every http endpoint; every answer must be good."""
+        """Ask every node for every HTTP endpoint, and check that every answer is right."""
         deployment, world = self._deployment, self._world
         endpoints = [name for name, protocol in deployment.wanted_endpoints().items() if protocol == "http"]
         addresses = [server.host.address for server in deployment.serving()]
@@ -294,5 +293,4 @@ class Checks:
 
 
 def _entries(holder: Server, node_id: str) -> list[Entry]:
-    cluster = holder.node.cluster
-    return cluster.gossip.entries(node_id) or [] if cluster is not None else []
+    return holder.node.facts.gossip.entries(node_id) or []

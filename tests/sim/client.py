@@ -1,4 +1,4 @@
-"""The people: HTTP clients that keep connections alive, and TCP clients of a forwarder. Both log every outcome."""
+"""HTTP clients that keep connections alive. They log the outcome of every request."""
 
 import random
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from tests.sim.world import World
 MISDIRECTED = 421
 
 IDLE_S = 20.0
-"""A connection that was not used for this long is not used again."""
+"""A connection that was idle for this long is not used again."""
 
 Target = tuple[str, int]
 
 
 @dataclass
 class Load:
-    """What clients ask for. Sizes in bytes, shares between 0 and 1."""
+    """The requests of a client. Sizes in bytes, shares between 0 and 1."""
 
     rate: float = 20.0
     """Requests per second, at random moments."""
@@ -35,9 +35,9 @@ class Load:
     slow: float = 0.2
     slow_ms: int = 200
     dawdlers: float = 0.0
-    """The share that stops reading in the middle of a response for a second."""
+    """The share of requests whose client stops reading in the middle of the response for a second."""
     quitters: float = 0.0
-    """The share that leaves before the response is complete."""
+    """The share of requests whose client resets the connection before the response is complete."""
     timeout_s: float = 45.0
 
 
@@ -96,7 +96,7 @@ class HttpClient(BaseMachine):
 
     @property
     def in_flight(self) -> int:
-        """How many are not over."""
+        """How many requests are not over."""
         return sum(not request.outcome for request in self.requests)
 
     def stop(self) -> None:
@@ -168,15 +168,15 @@ class HttpClient(BaseMachine):
         request.outcome = outcome
         request.detail = detail
 
-    def again(self, request: Request, why: str, now: float) -> None:
-        """A kept connection was closed by the other side just as we used it: every client tries a fresh one then."""
+    def again(self, request: Request, reason: str, now: float) -> None:
+        """Send a request again: the server closed an idle connection just as it was used for this request."""
         self.world.sometimes["client tried a fresh connection"] += 1
-        request.history.append(why)
+        request.history.append(reason)
         self._send(request, now)
 
 
 class _Connection:
-    """One connection of a client. It is dialer and channel user at once."""
+    """One connection of a client: its dialer, then the user of its channel."""
 
     def __init__(self, client: HttpClient, target: Target) -> None:
         self.target = target
@@ -265,7 +265,7 @@ class _Connection:
             self._http.receive_data(bytes(data))
             self._advance(now)
         except h11.RemoteProtocolError as error:
-            raise self._client.world.violation(f"a client was sent what is no response: {error}") from error
+            raise self._client.world.violation(f"a client was sent bytes that are not a response: {error}") from error
 
     def _advance(self, now: float) -> None:
         while self._request is not None:
@@ -284,7 +284,7 @@ class _Connection:
                 return
 
     def _leaves_early(self, request: Request, now: float) -> bool:
-        """Some clients stop reading for a while, and some leave."""
+        """Stop reading for a while, or reset the connection, if this request says so."""
         channel = self._channel
         assert channel is not None
         if request.quits:
@@ -316,10 +316,10 @@ class _Connection:
             self._client.keep(self, now)
 
     def _check(self, request: Request, response: h11.Response) -> None:
-        """Everything about a good response must be that of this request."""
+        """A response with status 200 must belong to this request in every part."""
         world = self._client.world
         if response.status_code == MISDIRECTED:
-            raise world.violation(f"{request} was answered with what only nodes may see")
+            raise world.violation(f"{request} was answered with a status that is for nodes alone")
         if response.status_code != 200:
             return
         fields = dict(response.headers)
@@ -336,20 +336,20 @@ class _Connection:
     def on_lost(self, now: float) -> None:
         self._gone(now, "reset")
 
-    def _gone(self, now: float, why: str) -> None:
+    def _gone(self, now: float, reason: str) -> None:
         self.close()
         request = self._request
         if request is None:
             self._client.drop(self)
             return
         if self._response is not None:
-            self._end("cut", now, why)
+            self._end("cut", now, reason)
         elif self._reused:
             self._request = None
             self._cancel()
-            self._client.again(request, why, now)
+            self._client.again(request, reason, now)
         else:
-            self._end("lost", now, why)
+            self._end("lost", now, reason)
 
     def on_writable(self, now: float) -> None:
         if self._request is not None:
@@ -372,96 +372,3 @@ class _Connection:
         self._cancel()
         if request is not None:
             self._client.over(request, outcome, now, detail)
-
-
-@dataclass
-class Talk:
-    """One TCP connection through a forwarder: ``ok``, ``cut`` (reset), ``truncated`` (ended early), ``refused``."""
-
-    size: int
-    began_at: float
-    outcome: str = ""
-    received: int = 0
-
-
-class TcpClient(BaseMachine):
-    """Sends bytes to a forwarder's port, ends its side, and expects the same bytes and their end."""
-
-    def __init__(self, world: World, entropy: random.Random, target: Target, rate: float) -> None:
-        super().__init__()
-        self.world = world
-        self.talks: list[Talk] = []
-        self.stopped = False
-        self._target = target
-        self._entropy = entropy
-        self._rate = rate
-
-    def on_start(self, now: float) -> None:
-        self.timers.schedule(now + self._entropy.expovariate(self._rate), self._next)
-
-    def _next(self, now: float) -> None:
-        if self.stopped:
-            return
-        self.timers.schedule(now + self._entropy.expovariate(self._rate), self._next)
-        size = 400_000 if self._entropy.random() < 0.1 else int(5000 * self._entropy.random())
-        self.talk(size, now)
-
-    def talk(self, size: int, now: float) -> Talk:
-        """Begin one connection."""
-        talk = Talk(size, now)
-        self.talks.append(talk)
-        self.connect(*self._target, 10.0, _Talker(self, talk))
-        return talk
-
-
-class _Talker:
-    """One connection of a TCP client."""
-
-    def __init__(self, client: TcpClient, talk: Talk) -> None:
-        self._client = client
-        self._talk = talk
-        self._rest = b"x" * talk.size
-        self._sent = False
-        self._channel: TcpChannel | None = None
-        self._timer: Timer | None = None
-
-    def on_connected(self, channel: TcpChannel, now: float) -> None:
-        self._channel = channel
-        channel.user = self
-        self._timer = self._client.timers.schedule(now + 60.0, self._time_out)
-        self.on_writable(now)
-
-    def on_connect_failed(self, reason: str, now: float) -> None:
-        self._end("refused")
-
-    def on_writable(self, now: float) -> None:
-        channel = self._channel
-        if channel is None or self._sent:
-            return
-        while self._rest and channel.writable:
-            piece, self._rest = self._rest[:16_384], self._rest[16_384:]
-            channel.send(piece)
-        if not self._rest:
-            self._sent = True
-            channel.send_eof()
-
-    def on_data(self, data: Piece, now: float) -> None:
-        self._talk.received += len(data)
-        if self._talk.received > self._talk.size:
-            raise self._client.world.violation(f"a TCP client got {self._talk.received} of {self._talk.size} bytes")
-
-    def on_eof(self, now: float) -> None:
-        self._end("ok" if self._talk.received == self._talk.size else "truncated")
-
-    def on_lost(self, now: float) -> None:
-        self._end("cut")
-
-    def _time_out(self, now: float) -> None:
-        self._end("timeout")
-
-    def _end(self, outcome: str) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._channel is not None:
-            self._channel.close()
-        self._talk.outcome = outcome

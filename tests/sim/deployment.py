@@ -4,8 +4,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pico_core.server.facts import NodeState
-
 from pico_core.agent.machine import AgentMachine
 from pico_core.boundary import Exit, Log
 from pico_core.config.agent import AgentConfig, AgentConnectConfig, ListenerConfig
@@ -14,12 +12,14 @@ from pico_core.config.server import ClusterConfig, ServerConfig
 from pico_core.config.values import Address
 from pico_core.config.values import Origin as OriginAddress
 from pico_core.forward.machine import ForwardMachine
+from pico_core.server.facts import NodeState
 from pico_core.server.node import ServerNode
 from tests.sim.balancer import Balancer
-from tests.sim.client import HttpClient, Load, TcpClient
+from tests.sim.client import HttpClient, Load
 from tests.sim.network import Faults, Host, Network
 from tests.sim.origin import HTTP_PORT, TCP_PORT, Ledger, Origin
 from tests.sim.process import Process
+from tests.sim.tcp_client import TcpClient
 from tests.sim.world import World
 
 PROXY_PORT, UPSTREAM_PORT, FORWARD_PORT = 8000, 8001, 7000
@@ -41,9 +41,9 @@ class Server:
     started_at: float
     ended_at: float | None = None
     left: bool = False
-    """Whether it was asked to stop and said goodbye."""
+    """Whether it was asked to stop, and so leaves the cluster."""
     disturbed_at: float = 0.0
-    """When something last kept it from living as it should: a pause, a cut, its own start."""
+    """When it was last disturbed: by a pause, a cut, or its own start."""
     killed: bool = False
 
     @property
@@ -54,7 +54,7 @@ class Server:
 
 @dataclass
 class Agent:
-    """One run of an agent, and what it should serve."""
+    """One run of an agent, and the endpoints that it should serve."""
 
     name: str
     endpoints: dict[str, str]
@@ -66,13 +66,13 @@ class Agent:
 
     @property
     def serving(self) -> bool:
-        """Whether it is there and means to stay."""
+        """Whether it runs and was not asked to stop."""
         return self.ended_at is None and not self.stopping
 
 
 @dataclass
 class Observed:
-    """What the logs have told, for checks that need to know when something happened."""
+    """One log event of a server's cluster part, with its time, for checks that need it."""
 
     time: float
     observer: str
@@ -81,7 +81,7 @@ class Observed:
 
 
 class Deployment:
-    """Builds and breaks. Every operation takes effect at once; let time pass with ``world.run``."""
+    """Operations and questions. Every operation takes effect at once; let time pass with ``world.run``."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Deployment:
         skew: float = 0.0,
         server_config: ServerConfig | None = None,
     ) -> None:
-        """``skew`` is by how much a node's clock may run fast or slow, as a share."""
+        """``skew`` is the most by which a server's clock may run fast or slow, as a share."""
         self.world = world
         self.network = Network(world, faults or Faults())
         self.names = self.network.names
@@ -100,7 +100,7 @@ class Deployment:
         self.servers: dict[int, Server] = {}
         """The newest run in each slot."""
         self.history: dict[str, Server] = {}
-        """Every run of a server there was, by ID."""
+        """All runs of servers, by ID."""
         self.agents: dict[str, Agent] = {}
         self.clients: list[HttpClient] = []
         self.tcp_clients: list[TcpClient] = []
@@ -117,7 +117,7 @@ class Deployment:
         self.names.set("pico", [VIRTUAL])
 
     def entropy(self) -> random.Random:
-        """Return a generator of its own for a machine."""
+        """Return a generator for one machine."""
         return random.Random(self.world.random.getrandbits(64))
 
     # --- servers ---
@@ -148,7 +148,7 @@ class Deployment:
         return server
 
     def start_servers(self, count: int) -> None:
-        """Start that many at once."""
+        """Start so many servers at once."""
         for slot in range(count):
             self.start_server(slot)
 
@@ -159,7 +159,7 @@ class Deployment:
         server.process.shut_down()
 
     def kill_server(self, slot: int, *, dark: bool = False) -> None:
-        """Kill a server at once; with ``dark`` its host is gone too and nobody gets a sign of it."""
+        """Kill a server at once; with ``dark`` its host is gone too, and its peers receive neither FIN nor RST."""
         server = self.servers[slot]
         if not server.alive:
             return
@@ -184,7 +184,7 @@ class Deployment:
         server.disturbed_at = self.world.now + duration_s
 
     def disturb(self) -> None:
-        """Note that something keeps all nodes from living as they should."""
+        """Note that all servers are disturbed now."""
         for server in self.alive():
             server.disturbed_at = max(server.disturbed_at, self.world.now)
 
@@ -193,7 +193,7 @@ class Deployment:
         return [server for server in self.servers.values() if server.alive]
 
     def serving(self) -> list[Server]:
-        """Return the servers that exist and mean to stay."""
+        """Return the servers that run and were not asked to stop."""
         return [server for server in self.alive() if not server.left]
 
     def _publish_names(self) -> None:
@@ -203,7 +203,7 @@ class Deployment:
         server.ended_at = self.world.now
 
     def _exited(self, server: Server, record: Exit) -> None:
-        """The process ended by itself: as asked, or because it gave up, and then the kubelet starts another."""
+        """The process ended by itself: as asked, or because it gave up; then the kubelet starts another one."""
         self._ended(server)
         if record.code == 0:
             self.delete_pod(server)
@@ -330,7 +330,7 @@ class Deployment:
     # --- questions ---
 
     def wanted_endpoints(self) -> dict[str, str]:
-        """Return the endpoints that some agent means to serve, with their protocols."""
+        """Return the endpoints of all agents that run and stay, with their protocols."""
         return {
             endpoint: protocol
             for agent in self.agents.values()
@@ -340,8 +340,8 @@ class Deployment:
 
     def tunnels_of(self, server: Server) -> dict[str, int]:
         """Return how many tunnels each endpoint has on a server."""
-        return server.node.registry.counts()
+        return server.node.facts.registry.counts()
 
     def is_running(self, server: Server) -> bool:
-        """Return whether a server calls itself ready."""
-        return server.alive and server.node.state is NodeState.RUNNING
+        """Return whether a server is in its running state."""
+        return server.alive and server.node.facts.state is NodeState.RUNNING

@@ -1,23 +1,26 @@
 """A peer that behaves as Piko does on the gossip port, as far as the wire shows: for clusters of both kinds.
 
-It knows no key of ours, lists its nodes in random order, resurrects whoever is listed to it, takes deltas on trust,
-and answers to the address inside the packet. It calls nobody unreachable, so it lists the dead for ever.
+It knows no key of ours, lists its nodes in random order, takes a dead node for alive once it is listed to it again,
+takes deltas on trust, and answers to the address inside the packet. It never calls a node unreachable, so it lists
+dead nodes for ever.
 """
 
 import random
 from collections import deque
 
 from pico_core.boundary import SendDatagram
-from pico_core.gossip import wire
 from pico_core.gossip.address import split_address
 from pico_core.gossip.events import LISTENER, Output, StreamRequest
-from pico_core.gossip.state import LEFT_KEY, Budget, LocalState, NodeState
-from pico_core.gossip.streams import InboundStream, OutboundExchange, Purpose
-from pico_core.gossip.wire import Delta, Digest, DigestEntry, FullState, Join, Leave
+from pico_core.gossip.keys import LEFT_KEY
+from pico_core.gossip.state import Budget, LocalState, NodeState
+from pico_core.gossip.streams import InboundStream, OutboundStream, Purpose
+from pico_core.gossip.wire import writing
+from pico_core.gossip.wire.reading import decode_datagram
+from pico_core.gossip.wire.records import Delta, Digest, DigestEntry, Entry, FullState, Join, Leave
 
 
 class Reference:
-    """The part of the engine's interface that the simulator uses."""
+    """The part of the engine's interface that the simulation uses (``gossip_node.Engine``)."""
 
     def __init__(self, node_id: str, addr: str, seeds: tuple[tuple[str, int], ...], entropy: random.Random) -> None:
         self.id = node_id
@@ -28,17 +31,21 @@ class Reference:
         self._random = entropy
         self._outputs: deque[Output] = deque()
         self._round_at: float | None = None
-        self._exchanges: dict[int, OutboundExchange] = {}
+        self._streams: dict[int, OutboundStream] = {}
 
     def set_local(self, key: str, value: str, now: float) -> None:
         self._state.set(key, value)
 
+    def entries(self, node_id: str) -> list[Entry] | None:
+        known = self.known.get(node_id)
+        return None if known is None else list(known[1].entries.values())
+
     def start(self, now: float) -> None:
         self._round_at = now + 0.1 * self._random.random()
         for number, address in enumerate(self._seeds):
-            own = wire.pack_state(self.id, self.addr, [wire.pack_entry(each) for each in self._state.after(0)])
-            data = wire.join_request(self.id, self.addr, own, self._digest_entries())
-            self._exchanges[number] = OutboundExchange(Purpose.JOIN, address, {}, now)
+            own = writing.pack_state(self.id, self.addr, [writing.pack_entry(each) for each in self._state.after(0)])
+            data = writing.join_request(self.id, self.addr, own, self._digest_entries())
+            self._streams[number] = OutboundStream(Purpose.JOIN, address, {}, now)
             self._outputs.append(StreamRequest(number, *address, data, 5.0))
 
     def deadline(self) -> float | None:
@@ -56,7 +63,7 @@ class Reference:
             self._send(self._digest(request=True), self._random.choice(others))
 
     def receive_datagram(self, data: bytes, host: str, port: int, now: float) -> None:
-        message = wire.decode_datagram(data)
+        message = decode_datagram(data)
         if isinstance(message, Delta):
             for node in message.nodes:
                 if node.id in self.known:
@@ -71,29 +78,29 @@ class Reference:
         return InboundStream(self, host)
 
     def count_stream(self, inbound_bytes: int, outbound_bytes: int) -> None:
-        """Nothing is counted here."""
+        """A reference counts nothing."""
 
     def answer_stream(self, request: Join | Leave, host: str, now: float) -> bytes:
         self._take(request.states)
         if isinstance(request, Leave):
-            return wire.leave_reply(self.id, self.addr)
+            return writing.leave_reply(self.id, self.addr)
         known = {entry.id: entry.version for entry in request.digest}
         states = []
         for name, (addr, state) in self.known.items():
             entries = state.after(known.get(name, 0))
             if entries and name != request.node_id:
-                states.append(wire.pack_state(name, addr, [wire.pack_entry(each) for each in entries]))
+                states.append(writing.pack_state(name, addr, [writing.pack_entry(each) for each in entries]))
         self._meet(request.digest)
-        return wire.join_reply(self.id, self.addr, states)
+        return writing.join_reply(self.id, self.addr, states)
 
-    def exchange_received(self, number: int, data: bytes, now: float) -> bool:
-        exchange = self._exchanges.pop(number)
+    def stream_received(self, number: int, data: bytes, now: float) -> bool:
+        exchange = self._streams.pop(number)
         assert exchange.reader.receive(data, 2)
         self._take(exchange.reader.join_reply().states)
         return True
 
-    def exchange_failed(self, number: int, now: float) -> None:
-        self._exchanges.pop(number, None)
+    def stream_failed(self, number: int, now: float) -> None:
+        self._streams.pop(number, None)
 
     def _take(self, states: list[FullState]) -> None:
         for state in states:
@@ -110,12 +117,12 @@ class Reference:
         entries = []
         for name, (addr, state) in self.known.items():
             left = state.value(LEFT_KEY) is not None
-            entries.append(wire.digest_entry(name, addr, state.version, left=left))
+            entries.append(writing.digest_entry(name, addr, state.version, left=left))
         self._random.shuffle(entries)
         return entries
 
     def _digest(self, *, request: bool) -> bytes:
-        data = wire.digest_head(self.id, self.addr, request=request)
+        data = writing.digest_head(self.id, self.addr, request=request)
         for entry in self._digest_entries():
             if len(data) + len(entry) > 1400:
                 break
@@ -123,13 +130,13 @@ class Reference:
         return data
 
     def _delta(self, digest: Digest) -> bytes:
-        data = wire.delta_head(self.id, self.addr)
+        data = writing.delta_head(self.id, self.addr)
         for asked in digest.entries:
             if asked.id in self.known:
                 entries = self.known[asked.id][1].after(asked.version)
-                head = wire.delta_node(asked.id, self.known[asked.id][0], len(entries), None)
+                head = writing.delta_node(asked.id, self.known[asked.id][0], len(entries), None)
                 for entry in entries:
-                    packed = wire.pack_entry(entry)
+                    packed = writing.pack_entry(entry)
                     if len(data) + len(head) + len(packed) > 1400:
                         return data
                     data += head + packed

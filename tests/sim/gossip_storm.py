@@ -1,7 +1,7 @@
-"""A random history of a small cluster: everything that can go wrong does, then it must become whole again.
+"""A random history of a small cluster: faults of all kinds, then an end of all faults and one whole cluster again.
 
-``python -m tests.sim.gossip_storm --seed 1234`` replays one history and prints its trace; ``--first 0 --count 500``
-runs many. The last line says how often the rare things happened that a run must see to prove something.
+``python -m tests.sim.gossip_storm --seed 1234`` replays one history and prints the digest of its trace; ``--first 0
+--count 500`` runs many. The last line says how often each rare event happened; all of ``SOMETIMES`` must.
 """
 
 import argparse
@@ -9,23 +9,36 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 
-from tests.sim.gossip_sim import PORT, Cluster, Faults
+from pico_core.gossip.events import LISTENER
+from tests.sim.gossip_node import PORT
+from tests.sim.gossip_sim import Cluster, Faults
+from tests.sim.network import STRANGER, NameFaults
 
 WHOLE_AGAIN_S = 25.0
 """Two lookups of the name, an attempt to join, and the time to spread it."""
 DEAD_KNOWN_S = 12.0
 
+DNS_FAULTS = (
+    NameFaults(),
+    NameFaults(lag_s=30.0),
+    NameFaults(failure=1.0),
+    NameFaults(only_self=1.0),
+    NameFaults(stranger=1.0),
+    NameFaults(silence=0.5, failure=0.3),
+)
+
 SOMETIMES = (
-    "partial packet",
+    "datagram cut short",
     "compaction while split",
     "stale delta after expiry",
     "refutation",
     "join while leaving",
-    "name outlived",
+    "versions of a former process voided",
     "sync",
     "gap refused",
-    "corrupt packet",
+    "datagram corrupted",
     "healed",
     "leave done",
 )
@@ -34,7 +47,8 @@ SOMETIMES = (
 class Storm:
     """One history, made of its seed."""
 
-    def __init__(self, seed: int, *, trace: bool = False) -> None:
+    def __init__(self, seed: int, *, digest: bool = False, show: Callable[[str], None] | None = None) -> None:
+        """``show`` takes the lines of a readable trace; ``digest`` keeps at least the digest of it."""
         self.random = chance = random.Random(f"storm {seed}")
         faults = Faults(
             loss=chance.choice((0.0, 0.05, 0.1, 0.25)),
@@ -48,13 +62,15 @@ class Storm:
             clock_skew=chance.choice((0.0, 0.05)),
         )
         replay = f"python -m tests.sim.gossip_storm --seed {seed}"
-        self.cluster = Cluster(seed, faults, strict=chance.random() < 0.1, trace=trace, replay=replay)
+        self.cluster = Cluster(seed, faults, strict=chance.random() < 0.1, replay=replay, show=show)
+        if digest:
+            self.cluster.world.trace_digest_only()
         self.booted = 0
         self.is_split = False
         self.was_cut = False
 
     def run(self) -> Counter[str]:
-        """Play the history; return how often rare things happened. Raises ``ViolationError``."""
+        """Play the history; return how often each rare event happened. Raises ``Violation``."""
         cluster, chance = self.cluster, self.random
         for _ in range(chance.choice((2, 3, 5, 8))):
             self.boot()
@@ -69,60 +85,56 @@ class Storm:
             self.update_names()
             cluster.run_checked(chance.choice((0.0, 0.05, 0.3, 1.0, 5.0)), 0.5)
         self.end()
-        return cluster.sometimes
+        return cluster.world.sometimes
 
     def end(self) -> None:
-        """The faults end; what must hold then."""
-        cluster = self.cluster
+        """End all faults, then check everything that must hold."""
+        cluster, world = self.cluster, self.cluster.world
         if cluster.faults.is_mild and not self.was_cut and cluster.false_unreachable:
-            raise cluster._violation(f"I6: {cluster.false_unreachable[0]} under mild faults")
-        cluster.heal()
-        cluster.dns = "right"
-        cluster.faults = Faults()
+            raise world.violation(f"I6: {cluster.false_unreachable[0]} under mild faults")
+        cluster.end_faults()
         if not cluster.alive():
             self.boot()
         self.update_names()
         cluster.run_checked(DEAD_KNOWN_S, 2.0)
         for node in cluster.nodes.values():
             if not node.is_alive and node.died_at < cluster.now - DEAD_KNOWN_S and cluster.routes_to(node.name):
-                raise cluster._violation(f"I7: {node.name} is dead, {cluster.routes_to(node.name)} route to it")
+                raise world.violation(f"I7: {node.name} is dead, {cluster.routes_to(node.name)} route to it")
         cluster.run_checked(WHOLE_AGAIN_S - DEAD_KNOWN_S, 2.0)
         for _ in range(20):  # a write may be on its way
             if cluster.is_converged():
                 break
             cluster.run_checked(0.1)
         else:
-            raise cluster._violation(f"I5: not whole again, {self.differences()}")
+            raise world.violation(f"I5: not whole again, {self.differences()}")
         self.note()
 
     def differences(self) -> str:
-        """Return who knows what, for the text of a violation."""
-        rows = []
+        """Return the table of each node, for the text of a violation."""
+        tables = []
         for node in self.cluster.alive():
-            members = node.engine._members.nodes.values()
-            rows.append(f"{node.name}: " + " ".join(f"{m.id}={m.status.value}@{m.state.version}" for m in members))
-        return "; ".join(rows)
+            rows = node.gossip.snapshot(node.now())
+            tables.append(f"{node.name}: " + " ".join(f"{row.id}={row.status}@{row.version}" for row in rows))
+        return "; ".join(tables)
 
     def note(self) -> None:
-        """Count the rare things that happened."""
-        sometimes = self.cluster.sometimes
+        """Count the rare events that the engines have counted."""
+        sometimes = self.cluster.world.sometimes
         for node in self.cluster.nodes.values():
-            counters = node.engine.counters
+            counters = node.gossip.counters
             sometimes["refutation"] += counters.refutations
             sometimes["stale delta after expiry"] += counters.strangers_refused
             sometimes["sync"] += counters.syncs
             sometimes["gap refused"] += counters.gaps_refused
-            sometimes["name outlived"] += counters.name_conflicts
+            sometimes["versions of a former process voided"] += counters.name_conflicts
             sometimes["leave done"] += node.leave_told is not None and node.leave_told > 0
-        sometimes["healed"] += len(self.cluster.healed_s)
+        sometimes["healed"] += len(self.cluster.checks.healed_s)
 
     def update_names(self) -> None:
-        """What DNS says: those that run; it keeps what it said while it lags."""
-        cluster = self.cluster
-        if cluster.dns != "lag":
-            cluster.names["pico"] = tuple(node.host for node in cluster.nodes.values() if node.is_alive)
+        """Have the name resolve to the nodes that run."""
+        self.cluster.names.set("pico", [node.host for node in self.cluster.nodes.values() if node.is_alive])
 
-    # --- what can happen ---
+    # --- operations ---
 
     def any_node(self) -> str | None:
         """Return a node that runs and has not left."""
@@ -156,7 +168,7 @@ class Storm:
             self.boot(self.cluster.nodes[name].host)
 
     def same_name(self) -> None:
-        """A node with a configured ID restarts: the same name with nothing of its state."""
+        """A node with a configured ID restarts: the same name, without any of its state."""
         name = self.any_node()
         if name is not None:
             old = self.cluster.nodes[name]
@@ -166,7 +178,7 @@ class Storm:
             self.cluster.reboot(old)
 
     def leave(self) -> None:
-        """A node says goodbye."""
+        """A node leaves."""
         name = self.any_node()
         if name is not None:
             self.cluster.leave(name)
@@ -195,31 +207,31 @@ class Storm:
                     self.cluster.run(0.05)
                 if self.cluster.nodes[name].is_alive:
                     self.cluster.delete_key(name, f"endpoint:churn-{number}")
-            self.cluster.sometimes["compaction while split"] += self.is_split
+            self.cluster.world.sometimes["compaction while split"] += self.is_split
 
     def pause(self) -> None:
-        """A process gets no CPU for a while."""
+        """A process is paused for a while."""
         name = self.any_node()
         if name is not None:
             self.was_cut = True
-            self.cluster.pause(name, self.random.choice((0.5, 2.0, 6.0)))
+            self.cluster.nodes[name].pause(self.random.choice((0.5, 2.0, 6.0)))
 
     def cut(self) -> None:
-        """Two nodes do not hear each other."""
+        """The path between two nodes is cut in both directions."""
         self.one_way(both=True)
 
     def one_way(self, *, both: bool = False) -> None:
-        """A node does not hear another."""
+        """The path between two nodes is cut in one direction."""
         alive = self.cluster.alive()
         if len(alive) > 1:
             self.was_cut = True
             first, second = self.random.sample(alive, 2)
-            self.cluster.cuts[first.host, second.host] = None
+            self.cluster.network.cut(first.host, second.host)
             if both:
-                self.cluster.cuts[second.host, first.host] = None
+                self.cluster.network.cut(second.host, first.host)
 
     def split(self) -> None:
-        """Two groups do not hear each other; sometimes a third hears both."""
+        """The network between two groups is cut; sometimes one more node reaches both."""
         names = [node.name for node in self.cluster.alive()]
         self.random.shuffle(names)
         bridge = self.random.choice((0, 0, 1))
@@ -228,7 +240,7 @@ class Storm:
         self.is_split = self.was_cut = True
 
     def isolate(self) -> None:
-        """One node hears nobody."""
+        """One node is cut off from all others."""
         names = [node.name for node in self.cluster.alive()]
         self.cluster.split(names[:1], names[1:])
         self.is_split = self.was_cut = True
@@ -239,29 +251,30 @@ class Storm:
         self.is_split = False
 
     def garbage(self) -> None:
-        """Random bytes arrive, some that look like the beginning of a message."""
+        """Random bytes arrive, some of them behind the first bytes of a message."""
         name = self.any_node()
         if name is not None:
-            data = self.random.randbytes(self.random.randrange(60))
-            self.cluster.inject(name, self.random.choice((b"", b"\x01\x00", b"\x02\x00\x83")) + data, "10.98.0.1", PORT)
+            head = self.random.choice((b"", b"\x01\x00", b"\x02\x00\x83"))
+            data = head + self.random.randbytes(self.random.randrange(60))
+            self.cluster.nodes[name].datagram_arrived(LISTENER, data, STRANGER, PORT)
 
     def forward(self) -> None:
         """A node cannot forward to another."""
         alive = self.cluster.alive()
         if len(alive) > 1:
             first, second = self.random.sample(alive, 2)
-            first.engine.report_forward_failure(second.name, first.local(self.cluster.now))
+            first.gossip.report_forward_failure(second.name, first.now())
 
     def drain(self) -> None:
         """A node begins to drain."""
         name = self.any_node()
         if name is not None:
             node = self.cluster.nodes[name]
-            node.engine.set_draining(node.local(self.cluster.now))
+            node.gossip.set_draining(node.now())
 
     def dns(self) -> None:
-        """DNS changes its ways."""
-        self.cluster.dns = self.random.choice(("right", "lag", "fails", "self", "lies"))
+        """The faults of DNS change."""
+        self.cluster.names.faults = self.random.choice(DNS_FAULTS)
 
     def rest(self) -> None:
         """Nothing happens for a while."""
@@ -274,16 +287,17 @@ class Storm:
 
 
 def main() -> int:
-    """Run one seed or many; return 1 if a rare thing never happened in a run of 100 or more."""
+    """Run one seed or many; return 1 if a rare event never happened in a run of 100 or more."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int)
+    parser.add_argument("--seed", type=int, help="the history to replay")
+    parser.add_argument("--trace", action="store_true", help="with --seed: show every datagram and output")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=100)
     arguments = parser.parse_args()
     if arguments.seed is not None:
-        storm = Storm(arguments.seed, trace=True)
+        storm = Storm(arguments.seed, digest=True, show=print if arguments.trace else None)
         storm.run()
-        print(f"seed {arguments.seed}: trace {storm.cluster.trace:08x} after {storm.cluster.now:.1f} s")
+        print(f"seed {arguments.seed}: trace {storm.cluster.world.digest} after {storm.cluster.now:.1f} s")
         return 0
     sometimes: Counter[str] = Counter()
     start = time.process_time()

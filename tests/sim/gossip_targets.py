@@ -1,6 +1,6 @@
 """The table of targets for gossip, measured in simulation: ``python -m tests.sim.gossip_targets [--long] [CASE...]``.
 
-Every case says what it must reach, runs a number of seeds, and prints the worst (or the named percentile) of them.
+Every case has its targets, runs a number of seeds, and prints the worst (or the named percentile) of them.
 Percentiles of keys are over all pairs of a key and a node that has to learn it. The long cases are 1000 nodes, an hour
 of pauses at 30 nodes, and hours at a quarter of all packets lost; they take minutes of CPU each.
 """
@@ -11,15 +11,18 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
-from tests.sim.gossip_sim import Cluster, Faults, SimNode
+from tests.sim.gossip_node import GossipNode
+from tests.sim.gossip_sim import Cluster, Faults
 
 LOSSY = Faults(loss=0.05)
+NEW_ID = "pico-4-replaced"
 
 
 @dataclass
 class Result:
-    """What one case came to: a line for each measure, with its target and whether it was met."""
+    """The result of one case: a line for each measure, with its target and whether it was met."""
 
     seeds: int = 0
     lines: list[tuple[str, str, str, bool]] = field(default_factory=list)
@@ -42,7 +45,7 @@ def booted(nodes: int, seed: int, faults: Faults, *, spread_s: float = 0.0, dns:
     """Return a cluster whose nodes all just started; the name resolves to the first ``dns`` of them, or to all."""
     cluster = Cluster(seed, faults, replay="python -m tests.sim.gossip_targets")
     hosts = [cluster.address() for _ in range(nodes)]
-    cluster.names["pico"] = tuple(hosts[:dns])
+    cluster.names.set("pico", hosts[:dns])
     for number, host in enumerate(hosts):
         if spread_s:
             cluster.run(spread_s / nodes)
@@ -51,7 +54,7 @@ def booted(nodes: int, seed: int, faults: Faults, *, spread_s: float = 0.0, dns:
 
 
 def run_until(cluster: Cluster, done: Callable[[], bool], limit_s: float, step_s: float = 0.05) -> float:
-    """Run until ``done``, looked at every ``step_s``; return how long it took, ``limit_s`` if it did not come."""
+    """Run until ``done()``, asked every ``step_s``; return how long it took, ``limit_s`` if it never was."""
     start = cluster.now
     while cluster.now < start + limit_s:
         if done():
@@ -70,7 +73,7 @@ def key_delays(cluster: Cluster, rounds: int, limit_s: float, step_s: float = 0.
     """Set keys on random nodes, one after the other; return how long each other node took to learn each."""
     delays = []
     for number in range(rounds):
-        owner = cluster.random.choice(cluster.alive())
+        owner = cluster.world.random.choice(cluster.alive())
         waiting = [node for node in cluster.alive() if node is not owner]
         start = cluster.now
         cluster.set_key(owner.name, "key", str(number))
@@ -84,7 +87,22 @@ def key_delays(cluster: Cluster, rounds: int, limit_s: float, step_s: float = 0.
     return delays
 
 
-def _knows(node: SimNode, owner: str, value: str) -> bool:
+def is_routed_to_by(cluster: Cluster, name: str, count: int) -> bool:
+    """Return whether exactly so many live nodes would route to a node."""
+    return len(cluster.routes_to(name)) == count
+
+
+def is_routed_to_by_no_older(cluster: Cluster, name: str) -> bool:
+    """Return whether no live node would route to a node, save the one that replaced it."""
+    return all(each == NEW_ID for each in cluster.routes_to(name))
+
+
+def is_forgotten(cluster: Cluster, name: str) -> bool:
+    """Return whether no live node has a node in its tables."""
+    return all(name not in node.view for node in cluster.alive())
+
+
+def _knows(node: GossipNode, owner: str, value: str) -> bool:
     seen = node.view.get(owner)
     return seen is not None and seen.keys.get("key") == value
 
@@ -101,7 +119,7 @@ def small(seeds: int) -> Result:
             cluster = booted(nodes, seed, Faults())
             full = max(full, run_until(cluster, cluster.has_full_view, 10, 0.01))
             keys += key_delays(cluster, 10, 5)
-            cluster.check()
+            cluster.checks.check()
         result.at_most(f"{nodes} nodes, full view", full_s, full)
         result.at_most(f"{nodes} nodes, key p99", key_s, percentile(keys, 0.99))
     return result
@@ -116,7 +134,7 @@ def hundred(seeds: int) -> Result:
         full = max(full, run_until(cluster, cluster.has_full_view, 30))
         keys += key_delays(cluster, 8, 10)
         sent = max(sent, sum(node.sent_bytes for node in cluster.nodes.values()) / 100 / cluster.now)
-        cluster.check()
+        cluster.checks.check()
         false += len(cluster.false_unreachable)
     result.at_most("100 nodes, full view", 4, full)
     result.at_most("100 nodes, key p99", 1.5, percentile(keys, 0.99))
@@ -137,7 +155,7 @@ def thousand(seeds: int) -> Result:
         cluster.run(60 - cluster.now)
         sent = (sum(node.sent_bytes for node in cluster.nodes.values()) - before_bytes) / 1e6 / (cluster.now - before)
         false += len(cluster.false_unreachable)
-        cluster.check()
+        cluster.checks.check()
     result.at_most("1000 nodes, full view", 25, full)
     result.at_most("1000 nodes, key to all", 2, max(keys))
     result.at_most("1000 nodes, false unreachable in 60 s", 0, false, "pairs")
@@ -167,7 +185,7 @@ def heavy_loss(seeds: int, hours: float = 0.05) -> Result:
         cluster = booted(10, seed, Faults(loss=0.25))
         cluster.run_checked(3600 * hours, 10)
         false += len(cluster.false_unreachable)
-        healed += cluster.healed_s
+        healed += cluster.checks.healed_s
         node_hours += 10 * hours
     result.at_most(f"25 % loss, {node_hours:.3g} node-hours", max(1.0, node_hours / 1000), false, "false")
     result.at_most("25 % loss, false ones healed", 2, max(healed))
@@ -186,11 +204,10 @@ def crash(seeds: int, largest: int = 100) -> Result:
             cluster.run(10 + random.Random(seed).random())
             victim = name_of(nodes - 1)
             cluster.crash(victim)
-            found = max(found, run_until(cluster, lambda c=cluster, v=victim: not c.routes_to(v), 60))
+            found = max(found, run_until(cluster, partial(is_routed_to_by, cluster, victim, 0), 60))
             if nodes == 100 and seed:
                 continue
-            gone = lambda c=cluster, v=victim: all(v not in node.view for node in c.alive())  # noqa: E731  # a probe
-            forgotten = max(forgotten, found + run_until(cluster, gone, 100, 0.5))
+            forgotten = max(forgotten, found + run_until(cluster, partial(is_forgotten, cluster, victim), 100, 0.5))
             cluster.run_checked(30 if nodes < 100 else 5, 5)
         result.at_most(f"crash, {nodes} nodes, unreachable everywhere", limit_s, found)
         result.at_most(f"crash, {nodes} nodes, forgotten", 75, forgotten)
@@ -198,7 +215,7 @@ def crash(seeds: int, largest: int = 100) -> Result:
 
 
 def restart(seeds: int) -> Result:
-    """A pod comes back under the same name with a new address: a new ID; then once with the same address."""
+    """A pod is replaced by one with a new ID, at a new address; then by one at the same address."""
     result = Result(seeds)
     for is_same in (False, True):
         active, stale = 0.0, 0.0
@@ -210,11 +227,9 @@ def restart(seeds: int) -> Result:
             host = old.host if is_same else cluster.address()
             cluster.run(0.5)
             start = cluster.now
-            cluster.boot("pico-4-newborn", host=host)
-            everywhere = lambda c=cluster: len(c.routes_to("pico-4-newborn")) == 4  # noqa: E731  # a probe
-            active = max(active, run_until(cluster, everywhere, 30, 0.02))
-            done = lambda c=cluster, o=old: not [n for n in c.routes_to(o.name) if n != "pico-4-newborn"]  # noqa: E731
-            run_until(cluster, done, 30, 0.02)
+            cluster.boot(NEW_ID, host=host)
+            active = max(active, run_until(cluster, partial(is_routed_to_by, cluster, NEW_ID, 4), 30, 0.02))
+            run_until(cluster, partial(is_routed_to_by_no_older, cluster, old.name), 30, 0.02)
             stale = max(stale, cluster.now - start + 0.5)
         where = "same address" if is_same else "new address"
         result.at_most(f"restart, {where}, new ID active", 1, active)
@@ -223,7 +238,7 @@ def restart(seeds: int) -> Result:
 
 
 def halves(seeds: int) -> Result:
-    """Two halves do not hear each other for ten minutes."""
+    """The network between two halves is cut for ten minutes."""
     result = Result(seeds)
     worst = 0.0
     for seed in range(seeds):
@@ -241,14 +256,14 @@ def halves(seeds: int) -> Result:
 
 
 def leave(seeds: int) -> Result:
-    """A node says goodbye while a fifth of all packets is lost, and ends as soon as it is done."""
+    """A node leaves while a fifth of all packets is lost, and ends as soon as it has told the others."""
     result = Result(seeds)
     late = 0
     for seed in range(seeds):
         cluster = booted(8, seed, Faults(loss=0.2))
         cluster.run(3 + random.Random(seed).random())
         cluster.leave(name_of(7))
-        took = run_until(cluster, lambda c=cluster: not c.routes_to(name_of(7)), 10)
+        took = run_until(cluster, partial(is_routed_to_by, cluster, name_of(7), 0), 10)
         late += took > 2
     result.at_least("leave under 20 % loss, known in 2 s", 99.9, 100 * (1 - late / seeds), "%")
     return result
@@ -291,7 +306,7 @@ CASES: dict[str, Case] = {
     "speed": (speed, 1),
 }
 PARTIAL_CASES: dict[str, Case] = {"crash-small": (lambda seeds: crash(seeds, 10), 8)}
-"""What the test suite runs instead of a case that takes longer."""
+"""Shorter versions of cases, for the test suite."""
 LONG_CASES: dict[str, Case] = {
     "thousand": (thousand, 1),
     "pauses-hour": (lambda seeds: pauses(seeds, 1.0), 1),

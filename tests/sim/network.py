@@ -1,4 +1,4 @@
-"""The network between hosts: who reaches whom, how long it takes, what happens to datagrams, what names resolve to."""
+"""The network between hosts: which paths are open, latency, faults of datagrams, and the answers of DNS."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from tests.sim.process import Process
 
 RETRANSMIT_S = 0.2
-"""What a lost segment costs; twice as much for each time it is lost again."""
+"""How much later a lost segment arrives; twice as much each time it is lost again."""
 
 
 @dataclass
 class Faults:
-    """What the network does to what passes. Shares are between 0 and 1, times in seconds."""
+    """The faults of the network. Shares are between 0 and 1, times in seconds."""
 
     loss: float = 0.0
     duplication: float = 0.0
@@ -26,35 +26,49 @@ class Faults:
     tail: float = 0.0
     tail_s: float = 0.2
     segment_cuts: float = 0.05
-    """The share of segments that end in the middle of what was sent."""
+    """The share of segments that end in the middle of a ``Send``."""
 
 
 @dataclass
 class NameFaults:
-    """What DNS does to who asks."""
+    """The faults of DNS. Shares are between 0 and 1."""
 
     failure: float = 0.0
     silence: float = 0.0
     only_self: float = 0.0
+    """The share of answers that name only the host that asks, where it is among the addresses."""
+    stranger: float = 0.0
+    """The share of answers that also name an address that no host has."""
     lag_s: float = 0.0
-    """Answers are as old as this."""
+    """How old the answers are."""
     latency_s: float = 0.003
 
 
+STRANGER = "10.255.255.1"
+"""An address that no host ever has."""
+
+
 class Virtual(Protocol):
-    """Something behind an address of its own that chooses where each new connection goes."""
+    """A balancer behind an address of its own, which chooses the host of each new connection."""
 
     def choose(self, port: int) -> str:
         """Return the address of a host; empty if there is none, and the connection is refused."""
 
 
+class DatagramSocket(Protocol):
+    """The process behind a UDP port."""
+
+    def datagram_arrived(self, listener: str, data: bytes, source: str, port: int) -> None:
+        """Take a datagram that arrived on ``listener`` from port ``port`` of the host ``source``."""
+
+
 @dataclass
 class Host:
-    """A machine of the cluster with its own address. A ``dark`` one lost its power or its route: it never answers."""
+    """A host with an address of its own, and its open ports. A ``dark`` one lost its power or its route."""
 
     address: str
     dark: bool = False
-    datagrams: dict[int, tuple["Process", str]] = field(default_factory=dict)
+    datagrams: dict[int, tuple[DatagramSocket, str]] = field(default_factory=dict)
     listeners: dict[int, tuple["Process", str]] = field(default_factory=dict)
 
 
@@ -72,7 +86,7 @@ class Network:
         self._next_address = 0
 
     def new_host(self) -> Host:
-        """Return a host with an address that nobody has had before."""
+        """Return a host with an address that no host had before."""
         self._next_address += 1
         address = f"10.0.{self._next_address >> 8}.{self._next_address & 255}"
         host = self.hosts[address] = Host(address)
@@ -81,11 +95,11 @@ class Network:
     # --- paths ---
 
     def cut(self, source: str, target: str) -> None:
-        """Nothing from ``source`` reaches ``target`` any more; the other direction works."""
+        """Cut the path from ``source`` to ``target``; the other direction stays open."""
         self._cuts[source, target] = None
 
     def split(self, *sides: list[str]) -> None:
-        """Hosts of different sides do not reach each other; those in none reach all."""
+        """Cut all paths between hosts of different sides; a host of no side reaches all."""
         self._sides = {address: number for number, side in enumerate(sides) for address in side}
 
     def heal(self) -> None:
@@ -95,11 +109,11 @@ class Network:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is cut."""
+        """Whether no path is cut."""
         return not self._cuts and not self._sides
 
     def blocked(self, source: str, target: str) -> bool:
-        """Return whether what ``source`` sends to ``target`` disappears."""
+        """Return whether everything that ``source`` sends to ``target`` is lost."""
         hosts = self.hosts
         if source not in hosts or target not in hosts or hosts[source].dark or hosts[target].dark:
             return True
@@ -109,7 +123,7 @@ class Network:
         return bool(self._cuts) and (source, target) in self._cuts
 
     def delay_s(self) -> float:
-        """Draw how long a packet is on its way."""
+        """Draw the latency of a packet."""
         faults = self.faults
         delay_s = faults.latency_s + faults.jitter_s * self.world.random.random()
         if faults.tail and self.world.random.random() < faults.tail:
@@ -117,7 +131,7 @@ class Network:
         return delay_s
 
     def segment_delay_s(self) -> float:
-        """Draw how long a segment is on its way, retransmissions included."""
+        """Draw the latency of a segment, retransmissions included."""
         delay_s = self.delay_s()
         retransmit_s = RETRANSMIT_S
         while self.world.chance(self.faults.loss):
@@ -131,21 +145,21 @@ class Network:
     def send_datagram(self, source: str, source_port: int, target: str, port: int, data: bytes) -> None:
         """Send a datagram, which the network may lose, double, delay, cut short or break."""
         world, faults = self.world, self.faults
-        if self.blocked(source, target) or world.chance(faults.loss):
+        if self.blocked(source, target) or (faults.loss and world.chance(faults.loss)):
             return
-        if world.chance(faults.corruption):
+        if faults.corruption and world.chance(faults.corruption):
             world.sometimes["datagram corrupted"] += 1
             data = self._corrupted(data)
-        if world.chance(faults.truncation):
+        if faults.truncation and world.chance(faults.truncation):
             world.sometimes["datagram cut short"] += 1
             data = data[: world.random.randrange(1, len(data))]
         world.after(self.delay_s(), self._deliver, target, port, data, source, source_port)
-        if world.chance(faults.duplication):
+        if faults.duplication and world.chance(faults.duplication):
             world.sometimes["datagram doubled"] += 1
             world.after(self.delay_s() + 0.01, self._deliver, target, port, data, source, source_port)
 
     def _corrupted(self, data: bytes) -> bytes:
-        """Break a datagram so that it shows, as nearly all do that the UDP checksum lets through."""
+        """Return a datagram that cannot be decoded, as nearly all are that the UDP checksum lets through."""
         broken = bytearray(data)
         for _ in range(self.world.random.randrange(1, 8)):
             broken[self.world.random.randrange(len(broken))] ^= self.world.random.randrange(1, 256)
@@ -160,23 +174,23 @@ class Network:
 
 
 class Names:
-    """DNS: the truth about names, and the answers, which lag behind it, fail, or name only the one who asks."""
+    """DNS: the records, and the answers, which may be late, old, incomplete or wrong (``faults``)."""
 
     def __init__(self, world: World) -> None:
         self.faults = NameFaults()
         self._world = world
-        self._truth: dict[str, list[tuple[float, tuple[str, ...]]]] = {}
+        self._records: dict[str, list[tuple[float, tuple[str, ...]]]] = {}
 
     def set(self, name: str, addresses: list[str]) -> None:
         """Make a name resolve to ``addresses`` from now on."""
-        history = self._truth.setdefault(name, [])
+        history = self._records.setdefault(name, [])
         if not history or history[-1][1] != tuple(addresses):
             history.append((self._world.now, tuple(addresses)))
 
     def addresses(self, name: str, age_s: float = 0.0) -> tuple[str, ...]:
-        """Return what a name resolved to ``age_s`` ago."""
+        """Return the addresses that a name resolved to ``age_s`` ago."""
         found: tuple[str, ...] = ()
-        for at, addresses in self._truth.get(name, ()):
+        for at, addresses in self._records.get(name, ()):
             if at <= self._world.now - age_s:
                 found = addresses
         return found
@@ -199,4 +213,7 @@ class Names:
         if asker in addresses and world.chance(faults.only_self):
             world.sometimes["name names only self"] += 1
             addresses = (asker,)
+        if world.chance(faults.stranger):
+            world.sometimes["name names a stranger"] += 1
+            addresses = (STRANGER, *addresses)
         world.after(delay_s, answer, addresses, "" if addresses else "name does not exist")

@@ -1,4 +1,4 @@
-"""The services behind agents: an HTTP origin that says exactly what it was asked, and a TCP one that echoes."""
+"""The services behind agents: an HTTP origin whose answers show what it received, and a TCP one that echoes."""
 
 import random
 
@@ -23,7 +23,7 @@ class Ledger:
         self._attempts: dict[str, int] = {}
 
     def begin(self, method: str, attempt: str) -> None:
-        """An origin was handed a request: what is not idempotent it must be handed once (RFC 9110 section 9.2.2)."""
+        """An origin received a request; one that is not idempotent may reach it only once (RFC 9110 section 9.2.2)."""
         count = self._attempts[attempt] = self._attempts.get(attempt, 0) + 1
         if count > 1:
             self._world.sometimes["request sent to an origin twice"] += 1
@@ -32,7 +32,7 @@ class Ledger:
 
 
 def pattern(number: int, size: int) -> bytes:
-    """Return the bytes that belong to a request's number: a mix-up of two requests cannot go unnoticed."""
+    """Return the body that belongs to a request's number: no other request has the same."""
     unit = b"%08d" % number
     return (unit * (size // len(unit) + 1))[:size]
 
@@ -79,7 +79,7 @@ class _HttpConnection:
             self._http.receive_data(bytes(data))
             self._advance(now)
         except h11.RemoteProtocolError as error:
-            raise self._origin.world.violation(f"an origin was sent what is no request: {error}") from error
+            raise self._origin.world.violation(f"an origin was sent bytes that are not a request: {error}") from error
 
     def _advance(self, now: float) -> None:
         while True:
@@ -155,7 +155,7 @@ class _HttpConnection:
 
 
 class _Echo:
-    """Sends back what comes, and its end after it."""
+    """Sends all bytes back, and their end after them."""
 
     def __init__(self, channel: TcpChannel) -> None:
         self._channel = channel

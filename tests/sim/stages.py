@@ -1,4 +1,4 @@
-"""The named scenarios: what a cluster must survive, each with its bound, and the figures that were measured.
+"""The named scenarios that a cluster must survive, each with its bound and its figures.
 
 A scenario takes a ``World`` and returns its figures; a broken bound is a ``Violation``.
 """
@@ -42,7 +42,7 @@ def full_view_at_boot(world: World) -> Figures:
 
 
 def full_view_after_lying_names(world: World) -> Figures:
-    """Five nodes start while the name resolves to the one who asks only, or not at all; then it is right."""
+    """Five nodes start while the name resolves to the asker alone, or not at all; then the answers are right."""
     deployment = Deployment(world)
     checks = Checks(deployment, mild=True)
     deployment.names.faults.only_self = 1.0
@@ -97,7 +97,7 @@ def scale_down(world: World) -> Figures:
 
 
 def leave_under_loss(world: World) -> Figures:
-    """Three of ten nodes stop while a fifth of all packets is lost: 2 s after each left, nobody takes it for alive."""
+    """Three of ten nodes stop while a fifth of all packets is lost: 2 s after each left, no node takes it for alive."""
     deployment = Deployment(world, Faults(loss=0.2))
     checks = Checks(deployment)
     deployment.start_servers(10)
@@ -107,15 +107,15 @@ def leave_under_loss(world: World) -> Figures:
         leaving = deployment.servers[slot]
         deployment.stop_server(slot)
         _wait_for_exit(world, leaving)
-        taken_s = world.run_until("its end known", partial(checks.alive_for_somebody, leaving), 2.0)
+        taken_s = world.run_until("its end known", partial(checks.alive_for_some_node, leaving), 2.0)
         slowest_s = max(slowest_s, taken_s)
     return {"known_s": slowest_s}
 
 
 def refusals_arrive(world: World) -> Figures:
-    """Large requests for an endpoint that nobody serves: each client reads the refusal, though it is still sending."""
+    """Large requests for an endpoint without an agent: each client reads the refusal, though it is still sending."""
     deployment, _ = _boot(world, 2)
-    client = deployment.add_client(["nobody"], Load(rate=20.0, posts=1.0, large=0.5, large_bytes=1_000_000))
+    client = deployment.add_client(["unserved"], Load(rate=20.0, posts=1.0, large=0.5, large_bytes=1_000_000))
     world.run(10.0)
     _finish(world, client)
     for request in client.requests:
@@ -166,7 +166,7 @@ def kill_one_of_two_tunnels(world: World) -> Figures:
 
 
 def power_off_one_of_two_tunnels(world: World) -> Figures:
-    """The node's whole machine is gone without a sign: the same, and nothing fails once its death must be known."""
+    """The node's host loses its power: the same, and no request fails that begins when its death must be known."""
     return _kill_one_of_two(world, dark=True)
 
 
@@ -205,7 +205,7 @@ def pause_and_resume(world: World) -> Figures:
 
 
 def no_false_alarms(world: World) -> Figures:
-    """Six nodes for three minutes, with 5 % loss and pauses of up to a second: nobody is ever called unreachable."""
+    """Six nodes for three minutes, with 5 % loss and pauses of up to a second: no node is ever called unreachable."""
     deployment = Deployment(world, Faults(loss=0.05), skew=0.001)
     Checks(deployment, mild=True)
     deployment.start_servers(6)
@@ -290,7 +290,7 @@ def _many_endpoints(world: World, nodes: int, endpoints: int, changes_per_s: int
     world.run(2.0)
     waiting = _note_spread(deployment, waiting, spread_s, world.now)
     if waiting:
-        raise world.violation(f"what became of {waiting[0].endpoint} is not known everywhere")
+        raise world.violation(f"the change of {waiting[0].endpoint} is not known everywhere")
     spread_s.sort()
     return {
         "changes": changes,
@@ -304,22 +304,19 @@ def _many_endpoints(world: World, nodes: int, endpoints: int, changes_per_s: int
 def _set_endpoint(deployment: Deployment, slot: int, endpoint: str, tunnels: int) -> None:
     server = deployment.servers[slot]
     cluster = server.node.cluster
-    assert cluster is not None
     server.process.call(lambda now: cluster.set_endpoint(endpoint, tunnels, now))
 
 
 def _spread_problem(deployment: Deployment, total: int) -> str:
     for server in deployment.alive():
-        cluster = server.node.cluster
-        assert cluster is not None
-        known = sum(len(node.endpoints) for node in cluster.view)
+        known = sum(len(node.endpoints) for node in server.node.facts.view)
         if known < total * (len(deployment.servers) - 1) // len(deployment.servers):
             return f"{server.id} knows {known} of {total} endpoints"
     return ""
 
 
 class Change(NamedTuple):
-    """A registration or removal on its way to all nodes."""
+    """A registration or removal that not all nodes know yet."""
 
     at: float
     endpoint: str
@@ -338,13 +335,11 @@ def _note_spread(deployment: Deployment, waiting: list[Change], spread_s: list[f
 
 
 def _knows(deployment: Deployment, observer: int, change: Change) -> bool:
-    cluster = deployment.servers[observer].node.cluster
-    assert cluster is not None
-    seen = cluster.view.get(deployment.servers[change.slot].id)
+    seen = deployment.servers[observer].node.facts.view.get(deployment.servers[change.slot].id)
     return observer == change.slot or (seen is not None and (change.endpoint in seen.endpoints) is change.is_new)
 
 
-# --- what scenarios share ---
+# --- shared by scenarios ---
 
 
 def _boot(world: World, servers: int, faults: Faults | None = None) -> tuple[Deployment, Checks]:
@@ -381,7 +376,7 @@ def _client_of_survivors(deployment: Deployment, endpoint: str) -> tuple[HttpCli
 
 
 def _finish(world: World, client: HttpClient) -> None:
-    """Begin no more requests and wait for those under way."""
+    """Have the client begin no more requests, and wait for those under way."""
     client.stop()
     world.run_until("all requests over", lambda: f"{client.in_flight} in flight" if client.in_flight else "", 60.0)
 

@@ -1,8 +1,8 @@
 """TCP between processes of the simulation, as a kernel shows it: byte streams that stall, end, or are reset.
 
 Modelled: handshakes and refusals, latency with retransmissions, cuts of segments, a window of bytes that the receiver
-has not read, half-close, FIN and RST of processes that die, the RST that answers bytes nobody reads any more (which
-destroys what was on its way), and connections over a broken path, which hang until somebody's timer gives them up.
+has not read, half-close, FIN and RST of processes that end, the RST that answers bytes for a closed connection (which
+destroys the data on its way), and connections over a broken path, which hang until a timer of either end closes them.
 """
 
 from collections import deque
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from tests.sim.process import Process
 
 WINDOW_BYTES = 131_072
-"""What a sender may have on the wire and unread by the receiving process: the buffers of both kernels."""
+"""The most bytes of a sender on the wire and unread by the receiving process: the buffers of both kernels."""
 
 SEGMENT_BYTES = 32_768
 HIGH_WATER_BYTES = 65_536
 LOW_WATER_BYTES = 16_384
-"""Where a driver's own buffer pauses and resumes the machine."""
+"""The fill levels at which a driver's own buffer pauses and resumes the machine."""
 
 LONGEST_RETRANSMIT_S = 30.0
 GIVE_UP_S = 900.0
-"""Linux gives a connection up after about a quarter of an hour without an acknowledgement."""
+"""Linux closes a connection after about a quarter of an hour without an acknowledgement."""
 
 FIN = b""
 
@@ -72,9 +72,9 @@ class End:
         self.eof_sent = False
         self.closing = False
         self.gone = False
-        """Whether the process has nothing to do with it any more: closed, reset, or dead itself."""
+        """Whether the process has no part in it any more: it closed or reset the connection, or it has ended."""
         self.error = ""
-        """Why it was reset; its process may not have noticed yet."""
+        """The reason of its reset; its process may not have noticed yet."""
         self.writing_paused = False
         self.queued = False
         """Whether it is in its process's queue already."""
@@ -91,19 +91,19 @@ class End:
 
     @property
     def is_broken(self) -> bool:
-        """Whether the other end is gone, or bytes wait for a retransmission: no good place for a request."""
+        """Whether the other end is gone, or bytes wait for a retransmission, so that a request on it may fail."""
         return self.peer.gone or self._blocked_at >= 0 or self.peer._blocked_at >= 0
 
     def not_before(self, at: float) -> None:
-        """Let nothing arrive before ``at``: the peer does not know of the connection yet."""
+        """Have no segment arrive before ``at``: the peer does not know of the connection yet."""
         self._last_arrival_at = at
 
-    # --- what the process asks for ---
+    # --- commands of the process ---
 
     def send(self, data: Data) -> None:
         """Send bytes."""
         if self.error:
-            self.process.lost(self, self.error)  # a write is what shows a reset to a process that does not read
+            self.process.lost(self, self.error)  # a process that does not read notices a reset when it writes
             return
         pieces = (data,) if isinstance(data, bytes) else data
         for piece in pieces:
@@ -113,12 +113,12 @@ class End:
         self._pump()
 
     def send_eof(self) -> None:
-        """Send FIN after everything else."""
+        """Send FIN after all bytes."""
         self.eof_sent = True
         self._pump()
 
     def close(self) -> None:
-        """Stop reading, send what waits, then be gone."""
+        """Stop reading, send all bytes, then end the connection."""
         if self.error:
             self.process.lost(self, self.error)
             return
@@ -127,24 +127,28 @@ class End:
         self._pump()
 
     def abort(self) -> None:
-        """Be gone at once and reset the peer."""
-        self._vanish()
-        self._reset_peer("connection reset by peer")
+        """Reset the connection at once."""
+        self.refuse()
         self.process.lost(self, "")
 
+    def refuse(self) -> None:
+        """Reset a connection that the process never had."""
+        self._vanish()
+        self._reset_peer("connection reset by peer")
+
     def pause_reading(self) -> None:
-        """Leave what arrives where it is."""
+        """Leave arriving bytes in the kernel's buffer."""
         self.reading = False
 
     def resume_reading(self) -> None:
-        """Take what has arrived."""
+        """Read again, first the bytes that have arrived."""
         if not self.closing:
             self.reading = True
             if self.unread or self.eof_arrived or self.error:
                 self._readable()
 
     def take(self) -> bytes:
-        """Return what has arrived, all of it or a part."""
+        """Return the bytes that have arrived, all of them or the first part."""
         data = b"".join(self.unread)
         self.unread.clear()
         if len(data) > 1 and self._network.world.chance(self._network.faults.segment_cuts):
@@ -156,22 +160,22 @@ class End:
             self.peer._acknowledged(len(data))
         return data
 
-    # --- what happens to the process ---
+    # --- the end of the process ---
 
     def die(self) -> None:
-        """The process was killed: its kernel ends the connection; what the process itself still held is lost."""
+        """The process was killed: its kernel ends the connection; the bytes in the process's buffer are lost."""
         self._pending.clear()
         self.pending_bytes = 0
         self._finish()
 
     def go_dark(self) -> None:
-        """The host lost its power: nothing of this leaves it any more."""
+        """The host lost its power: it sends no more segments, and no FIN or RST."""
         self._vanish()
 
     # --- the wire ---
 
     def _pump(self) -> None:
-        """Put on the wire what the window allows; then see whether the process should stop, go on, or is through."""
+        """Put on the wire as much as the window allows; then pause or resume the process, or end the connection."""
         if self.gone:
             return
         world, pending = self._network.world, self._pending
@@ -233,7 +237,7 @@ class End:
                 self._backoff_s = min(2 * self._backoff_s, LONGEST_RETRANSMIT_S)
                 return
             if self._blocked_at >= 0:
-                world.sometimes["connection outlived a cut"] += 1
+                world.sometimes["connection survived a cut"] += 1
                 self._blocked_at = -1.0
             self._backoff_s = RETRANSMIT_S
             self._due -= 1
@@ -258,7 +262,7 @@ class End:
         self._readable()
 
     def _acknowledged(self, size: int) -> None:
-        """The peer has read: the window opens, unless the news is lost on its way."""
+        """The peer has read: the window opens, unless the acknowledgement is lost on its way."""
         if self._network.blocked(self.peer.address, self.address):
             if not (self.gone or self.peer.gone):
                 self._network.world.after(RETRANSMIT_S * 5, self._acknowledged, size)
@@ -275,7 +279,7 @@ class End:
     # --- ends ---
 
     def _finish(self) -> None:
-        """The process is through with it: FIN after what is on the wire, or RST where bytes came that nobody read."""
+        """The process has ended its part: send FIN after all segments, or RST if bytes arrived that it never read."""
         self.gone = True
         if self.unread:
             self._network.world.sometimes["closed with bytes unread"] += 1
@@ -305,7 +309,7 @@ class End:
         self._fail(reason)
 
     def _fail(self, reason: str) -> None:
-        """The connection is broken; a process that is not reading notices when it sends or reads again."""
+        """The connection is broken; a process that is not reading notices at its next write or read."""
         was_gone = self.gone
         self._vanish()
         if was_gone:
@@ -314,89 +318,3 @@ class End:
         if self.reading or self.closing:
             self.queued = True
             self.process.enqueue(self)
-
-
-class Dial:
-    """A connection being opened: names resolved, addresses tried one after the other, all within one timeout."""
-
-    def __init__(self, network: Network, process: "Process", number: int, host: str, port: int) -> None:
-        self._network = network
-        self._process = process
-        self._number = number
-        self._port = port
-        self._host = host
-        self._addresses: list[str] = []
-        self._reason = "no address"
-        self.over = False
-
-    def begin(self, timeout_s: float) -> None:
-        """Next: the process hears ``dialed`` or ``dial_failed``."""
-        self._network.world.after(timeout_s, self._time_out)
-        if self._host.replace(".", "").isdigit():
-            self._resolved((self._host,), "")
-        else:
-            self._network.names.look_up(self._host, self._process.host.address, timeout_s, self._resolved)
-
-    def _resolved(self, addresses: tuple[str, ...], error: str) -> None:
-        self._addresses = list(addresses)
-        self._reason = error or self._reason
-        self._next_address()
-
-    def _next_address(self) -> None:
-        if self.over:
-            return
-        if not self._addresses:
-            self._fail(self._reason)
-            return
-        address = target = self._addresses.pop(0)
-        virtual = self._network.virtual.get(address)
-        if virtual is not None:
-            target = virtual.choose(self._port)
-            if not target:
-                self._reason = "connection refused"
-                self._next_address()
-                return
-        self._knock(address, target, 1.0)
-
-    def _knock(self, address: str, target: str, again_s: float) -> None:
-        """Send SYN."""
-        if not self.over:
-            self._network.world.after(self._network.segment_delay_s(), self._syn_arrives, address, target, again_s)
-
-    def _syn_arrives(self, address: str, target: str, again_s: float) -> None:
-        network, world = self._network, self._network.world
-        own = self._process.host.address
-        if self.over:
-            return
-        if network.blocked(own, target) or network.blocked(target, own):
-            world.after(again_s, self._knock, address, target, 2 * again_s)
-            return
-        listening = network.hosts[target].listeners.get(self._port)
-        if listening is None:
-            world.sometimes["connection refused"] += 1
-            self._reason = "connection refused"
-            world.after(network.delay_s(), self._next_address)
-            return
-        process, listener = listening
-        end = End(network, self._process, self._number, own)
-        end.peer = process.accept(end, listener, target)
-        delay_s = network.delay_s()
-        end.peer.not_before(world.now + delay_s)
-        world.after(delay_s, self._open, end, address)
-
-    def _open(self, end: End, address: str) -> None:
-        if self.over:
-            end._vanish()
-            end._reset_peer("connection reset by peer")
-        else:
-            self.over = True
-            self._process.dialed(end, address, self._port)
-
-    def _time_out(self) -> None:
-        if not self.over:
-            self._network.world.sometimes["connection timed out"] += 1
-            self._fail("timed out")
-
-    def _fail(self, reason: str) -> None:
-        self.over = True
-        self._process.dial_failed(self._number, reason)

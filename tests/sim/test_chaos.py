@@ -4,7 +4,6 @@ import os
 import random
 import subprocess
 import sys
-from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +21,7 @@ MUST_HAPPEN = (
     "bytes for a closed connection",
     "client tried a fresh connection",
     "closed with bytes unread",
-    "connection outlived a cut",
+    "connection survived a cut",
     "connection refused",
     "connection timed out",
     "datagram corrupted",
@@ -73,10 +72,12 @@ def test_fresh_seed(seed: int) -> None:
 
 
 def test_every_interesting_thing_happens() -> None:
-    sometimes: Counter[str] = Counter()
+    missing = set(MUST_HAPPEN)
     for seed in FIXED:
-        sometimes += outcome(seed).sometimes
-    assert [what for what in MUST_HAPPEN if not sometimes[what]] == []
+        missing -= outcome(seed).sometimes.keys()
+        if not missing:  # the other seeds may be those of other processes that run these tests
+            break
+    assert not missing
 
 
 def test_the_same_seed_gives_the_same_trace_under_two_hash_seeds() -> None:

@@ -1,4 +1,4 @@
-"""The simulator's own TCP, UDP and names: what the machines are told must be what a kernel would tell them."""
+"""The simulation's own TCP, UDP and names: the machines' inputs must be those that a kernel would lead to."""
 
 from pico_core.boundary import (
     Abort,
@@ -10,10 +10,9 @@ from pico_core.boundary import (
     ConnectFailed,
     ConnectionLost,
     EofReceived,
-    Input,
     Listen,
+    ListenFailed,
     PauseReading,
-    Received,
     Resolve,
     Resolved,
     ResumeReading,
@@ -24,30 +23,8 @@ from pico_core.boundary import (
 )
 from tests.sim.network import Faults, Network
 from tests.sim.process import Process
+from tests.sim.script import Script
 from tests.sim.world import World
-
-
-class Puppet:
-    """A machine that does what the test says and writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[Input] = []
-        self.commands: list[Command] = []
-
-    def handle(self, event: Input, now: float) -> None:
-        self.told.append(event)
-
-    def poll(self) -> Command | None:
-        return self.commands.pop(0) if self.commands else None
-
-    def deadline(self) -> float | None:
-        return None
-
-    def heard(self, kind: type) -> list[Input]:
-        return [event for event in self.told if type(event) is kind]
-
-    def received(self) -> bytes:
-        return b"".join(event.data for event in self.told if isinstance(event, Received))
 
 
 class Pair:
@@ -56,7 +33,7 @@ class Pair:
     def __init__(self, seed: int = 1, faults: Faults | None = None) -> None:
         self.world = World(seed)
         self.network = Network(self.world, faults or Faults())
-        self.client, self.server = Puppet(), Puppet()
+        self.client, self.server = Script(), Script()
         self.client_process = Process(self.network, self.network.new_host(), "client", self.client)
         self.server_process = Process(self.network, self.network.new_host(), "server", self.server)
         self.client_process.start()
@@ -65,7 +42,7 @@ class Pair:
 
     def does(self, process: Process, *commands: Command, wait_s: float = 0.1) -> None:
         machine = process.machine
-        assert isinstance(machine, Puppet)
+        assert isinstance(machine, Script)
         machine.commands += commands
         process.call(lambda now: None)
         self.world.run(wait_s)
@@ -88,7 +65,7 @@ def test_bytes_arrive_in_order_whatever_the_network_does() -> None:
     for seed in range(10):
         pair = connected(seed, Faults(loss=0.2, tail=0.1, segment_cuts=0.5))
         pair.does(pair.client_process, Send(2, data), SendEof(2), wait_s=60.0)
-        assert pair.server.received() == data
+        assert pair.server.received(1) == data
         assert type(pair.server.told[-1]) is EofReceived
 
 
@@ -96,7 +73,7 @@ def test_a_half_closed_connection_still_carries_the_other_direction() -> None:
     pair = connected()
     pair.does(pair.client_process, SendEof(2))
     pair.does(pair.server_process, Send(1, (b"an", b"swer")), Close(1))
-    assert pair.client.received() == b"answer"
+    assert pair.client.received(2) == b"answer"
     assert pair.server.heard(ConnectionLost) == [ConnectionLost(1, "")]
     pair.does(pair.client_process, Close(2))
     assert pair.client.heard(ConnectionLost) == [ConnectionLost(2, "")]
@@ -107,19 +84,27 @@ def test_a_receiver_that_does_not_read_stops_the_sender() -> None:
     pair.does(pair.server_process, PauseReading(1))
     pair.does(pair.client_process, Send(2, b"x" * 300_000), wait_s=5.0)
     assert pair.client.heard(WritingPaused)
-    assert not pair.server.received()
+    assert not pair.server.received(1)
     pair.does(pair.server_process, ResumeReading(1), wait_s=1.0)
-    assert len(pair.server.received()) == 300_000
+    assert len(pair.server.received(1)) == 300_000
     assert pair.client.heard(WritingResumed)
 
 
-def test_nobody_listens() -> None:
+def test_no_process_listens() -> None:
     pair = Pair()
     pair.connect(port=81)
     assert pair.client.heard(ConnectFailed) == [ConnectFailed(2, "connection refused")]
 
 
-def test_a_cut_path_swallows_until_the_timeout() -> None:
+def test_no_process_holds_a_tls_profile() -> None:
+    pair = Pair()
+    pair.does(pair.server_process, Listen("secure", "", 443, "public"))
+    pair.does(pair.client_process, Connect(2, "10.0.0.2", 80, 5.0, "public"))
+    assert pair.server.told[-1:] == [ListenFailed("secure", "no TLS profile named 'public'")]
+    assert pair.client.told[-1:] == [ConnectFailed(2, "no TLS profile named 'public'")]
+
+
+def test_a_dial_over_a_cut_path_times_out() -> None:
     pair = Pair()
     pair.network.split(["10.0.0.1"], ["10.0.0.2"])
     pair.connect(timeout_s=3.0)
@@ -132,10 +117,10 @@ def test_bytes_wait_for_a_cut_path_to_heal() -> None:
     pair = connected()
     pair.network.split(["10.0.0.1"], ["10.0.0.2"])
     pair.does(pair.client_process, Send(2, b"late"), wait_s=20.0)
-    assert not pair.server.received()
+    assert not pair.server.received(1)
     pair.network.heal()
     pair.world.run(30.0)
-    assert pair.server.received() == b"late"
+    assert pair.server.received(1) == b"late"
 
 
 def test_a_killed_process_ends_its_connections() -> None:
@@ -147,7 +132,7 @@ def test_a_killed_process_ends_its_connections() -> None:
     assert pair.client.heard(ConnectionLost) == [ConnectionLost(2, "connection reset by peer")]
 
 
-def test_a_dark_host_gives_no_sign_until_the_kernel_gives_up() -> None:
+def test_a_connection_to_a_dark_host_lasts_until_the_kernel_closes_it() -> None:
     pair = connected()
     pair.server_process.power_off()
     pair.does(pair.client_process, Send(2, b"anybody there?"), wait_s=600.0)
@@ -171,16 +156,25 @@ def test_abort_ends_a_connection_being_opened() -> None:
     assert not pair.client.heard(Connected)
 
 
+def test_an_abort_before_the_process_learned_that_the_connection_is_open() -> None:
+    pair = Pair()
+    pair.does(pair.client_process, Connect(2, "10.0.0.2", 80, 5.0), wait_s=0.0)
+    while 2 in pair.client_process.dialing:
+        pair.world.run(0.000_01)
+    pair.does(pair.client_process, Abort(2))
+    assert pair.client.told[-2:] == [Connected(2, "10.0.0.2", 80), ConnectionLost(2, "")]
+
+
 def test_a_paused_process_finds_everything_later() -> None:
     pair = connected()
     pair.server_process.pause(10.0)
     pair.does(pair.client_process, Send(2, b"hello"), wait_s=9.0)
-    assert not pair.server.received()
+    assert not pair.server.received(1)
     pair.world.run(2.0)
-    assert pair.server.received() == b"hello"
+    assert pair.server.received(1) == b"hello"
 
 
-def test_names_lag_lie_and_fail() -> None:
+def test_answers_about_names_are_old_incomplete_or_fail() -> None:
     pair = Pair()
     names = pair.network.names
     names.set("nodes", ["10.0.0.1"])

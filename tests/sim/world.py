@@ -1,4 +1,4 @@
-"""Virtual time: one heap of things to come, one seeded generator behind every choice, one trace of what happened."""
+"""Virtual time: one heap of events to come, one seeded generator behind every choice, one trace of the events."""
 
 import hashlib
 import heapq
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Violation(AssertionError):  # noqa: N818 - it is no error, it is a finding
-    """Something that must never happen has happened. The text ends with the command that replays it."""
+class Violation(AssertionError):  # noqa: N818 - a finding of the simulation, not an error of its own
+    """Something happened that must never happen. The text ends with the command that replays it."""
 
 
 class World:
-    """The clock of a simulation. ``after`` plans, ``run`` lets time pass; equal times keep their order."""
+    """The clock of a simulation. ``after`` schedules a call, ``run`` lets time pass; equal times keep their order."""
 
     def __init__(self, seed: int, *, replay: str = "", show: Callable[[str], None] | None = None) -> None:
         """``show`` takes the lines of a readable trace; ``replay`` is the command that leads to the same history."""
@@ -21,8 +21,7 @@ class World:
         self.random = random.Random(seed)
         self.now = 0.0
         self.sometimes: Counter[str] = Counter()
-        """How often each interesting thing happened: a run in which one never does proves nothing about it."""
-        self.events = 0
+        """How often each rare event happened: a run without one of them proves nothing about it."""
         self.replay = replay
         self.tracing = show is not None
         self._show = show
@@ -39,13 +38,13 @@ class World:
         """Let time pass."""
         end = self.now + duration_s
         heap = self._heap
+        pop = heapq.heappop
         while heap and heap[0][0] <= end:
-            self.now, _, call, arguments = heapq.heappop(heap)
-            self.events += 1
+            self.now, _, call, arguments = pop(heap)
             call(*arguments)
         self.now = end
 
-    def run_until(self, what: str, problem: Callable[[], str], within_s: float, step_s: float = 0.02) -> float:
+    def run_until(self, goal: str, problem: Callable[[], str], within_s: float, step_s: float = 0.02) -> float:
         """Let time pass until ``problem()`` is empty, and return how long that took.
 
         Raises ``Violation`` with the last problem if it is still there after ``within_s``.
@@ -53,16 +52,16 @@ class World:
         began_at = self.now
         while found := problem():
             if self.now - began_at >= within_s:
-                raise self.violation(f"{what} not within {within_s:g} s: {found}")
+                raise self.violation(f"{goal} not within {within_s:g} s: {found}")
             self.run(step_s)
         return self.now - began_at
 
     def violation(self, text: str) -> Violation:
-        """Return the error that says what happened, when, and how to see it again."""
+        """Return the error that says what happened, at which time, and how to see it again."""
         return Violation(f"{text}\n  at {self.now:.6f} s of seed {self.seed}; replay with: {self.replay}")
 
     def chance(self, share: float) -> bool:
-        """Return true in this share of all cases; draws nothing for 0."""
+        """Return true in this share of all cases; 0 draws no random number."""
         return share > 0 and self.random.random() < share
 
     # --- the trace ---
@@ -71,14 +70,14 @@ class World:
         """Keep a digest of the trace without showing it."""
         self.tracing = True
 
-    def note(self, who: str, line: str) -> None:
-        """Add a line to the trace. Ask ``tracing`` first: making lines costs more than the simulation."""
-        text = f"{self.now:11.6f} {who:<12} {line}"
+    def note(self, name: str, line: str) -> None:
+        """Add a line about ``name`` to the trace. Ask ``tracing`` first: lines cost more than the simulation."""
+        text = f"{self.now:11.6f} {name:<12} {line}"
         self._digest.update(text.encode())
         if self._show is not None:
             self._show(text)
 
     @property
     def digest(self) -> str:
-        """What two runs of one seed must have in common."""
+        """The digest of the trace so far, which two runs of one seed must have in common."""
         return self._digest.hexdigest()
