@@ -1,4 +1,4 @@
-"""What a cluster costs: CPU of an idle node among ten, and of one more hop. Real processes on loopback; needs wrk.
+"""The cost of a cluster: CPU of an idle node among ten, and of one more hop. Real processes on loopback; needs wrk.
 
 The extra hop compares one node with itself, in alternating rounds of the same run: once the agent is connected to it,
 once to another node, to which it then forwards.
@@ -7,11 +7,11 @@ Run: python benchmarks/cluster.py [--short] [--runtime uvloop,trio]
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 
 from processes import FLOOR, Process, wrk
 
@@ -23,37 +23,29 @@ HOP_BUDGET = 1.6
 class Node:
     """A server node and its ports."""
 
-    def __init__(self, runtime, *flags):
+    def __init__(self, runtime: str, *flags: str) -> None:
         ports = ("proxy", "upstream", "admin", "cluster.gossip")
         self.process = pico(
             "server", "--runtime", runtime, "--proxy.access-log.disable",
             *(f"--{port}.bind-addr=127.0.0.1:0" for port in ports), *flags,
         )  # fmt: skip
-        self.ports = {}
-        for line in self.process.popen.stderr:
-            record = json.loads(line)
-            if record["message"] == "listening":
-                self.ports[record["subsystem"]] = int(record["addr"].rpartition(":")[2])
-            elif record["message"] == "ready":
-                break
+        self.ports = self.process.await_ready()
 
 
-def pico(*arguments):
+def pico(*arguments: str) -> Process:
     return Process(sys.executable, "-m", "pico_tunnel", *arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def start_agent(runtime, node, endpoint, port):
+def start_agent(runtime: str, node: Node, endpoint: str, port: int) -> Process:
     agent = pico(
         "agent", "http", endpoint, str(port), "--runtime", runtime, "--access-log.disable",
         f"--connect.url=http://127.0.0.1:{node.ports['upstream']}",
     )  # fmt: skip
-    for line in agent.popen.stderr:
-        if json.loads(line)["message"] == "endpoint registered":
-            return agent
-    raise SystemExit("the agent ended before it was registered")
+    agent.await_log("endpoint registered")
+    return agent
 
 
-def start_cluster(runtime, count):
+def start_cluster(runtime: str, count: int) -> list[Node]:
     """Return nodes that all join the first one."""
     nodes = [Node(runtime)]
     while len(nodes) < count:
@@ -61,12 +53,12 @@ def start_cluster(runtime, count):
     return nodes
 
 
-def stop(processes):
+def stop(processes: Iterable[Process]) -> None:
     for process in processes:
         process.stop()
 
 
-def idle(runtime, seconds):
+def idle(runtime: str, seconds: int) -> None:
     """Print the CPU of each of ten idle nodes."""
     nodes = start_cluster(runtime, NODES)
     try:
@@ -85,14 +77,14 @@ def idle(runtime, seconds):
     )
 
 
-def hop(runtime, seconds, rounds):
+def hop(runtime: str, seconds: int, rounds: int) -> None:
     """Print the CPU per request of an entry node that forwards, as a multiple of one that has the tunnel itself."""
     floor = Process(sys.executable, "-c", FLOOR, stdout=subprocess.PIPE)
-    port = int(floor.popen.stdout.readline())
+    port = floor.read_number()
     entry, other = nodes = start_cluster(runtime, 2)
     agents = [start_agent(runtime, entry, "here", port), start_agent(runtime, other, "there", port)]
     url = f"http://127.0.0.1:{entry.ports['proxy']}"
-    costs = {"here": [], "there": []}
+    costs: dict[str, list[float]] = {"here": [], "there": []}
     try:
         time.sleep(1)  # the route spreads
         for endpoint in costs:
@@ -111,7 +103,7 @@ def hop(runtime, seconds, rounds):
     )
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="less time per figure, for CI")
     parser.add_argument("--runtime", default="uvloop,trio")

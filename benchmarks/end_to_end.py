@@ -2,8 +2,8 @@
 
 The floor is a uvloop protocol that answers every read with a fixed reply. Needs nginx, wrk and curl.
 
-Requests are measured in rounds of a second, floor and server in turn: what is printed are medians, and the ratio of the
-round in which the server cost least, since whatever else the machine does can only add to it. The figure of the machine
+Requests are measured in rounds of a second, floor and server in turn: the script prints medians, and the ratio of the
+round in which the server cost least, since other work of the machine can only add to it. The figure of the machine
 alone, from the same minute, says how quiet it was.
 
 Run: python benchmarks/end_to_end.py [--short] [--runtime uvloop,trio,asyncio]
@@ -14,15 +14,17 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 
 import machines_server
-from processes import Process, Stack, free_port, wait_for_health, wrk
+from processes import Process, Stack, wait_for_health, wrk
 
 HEADER = ("x-pico-endpoint: e1",)
 BUDGET = {"uvloop": 3.2, "trio": 5.7}
 
 
-def requests(runtime, rounds):
+def requests(runtime: str, rounds: int) -> None:
     """Print CPU per request of server and agent beside the floor, in alternating rounds."""
     with Stack(runtime) as stack:
         wrk(stack.url, 1, headers=HEADER)
@@ -32,10 +34,12 @@ def requests(runtime, rounds):
             measured.append((floor, *costs([stack.server, stack.agent], stack.url, HEADER)))
     floor, server, agent = (statistics.median(figures) for figures in zip(*measured, strict=True))
     quiet_floor, quiet_server, _ = min(measured, key=lambda round_: round_[1])
-    core, core_logged, core_new = (
-        min(machines_server.run(0.5, **options) for _ in range(3))
-        for options in ({"access_log": False}, {"access_log": True}, {"access_log": False, "new_heads": True})
+    runs = (
+        partial(machines_server.run, 0.5, access_log=False),
+        partial(machines_server.run, 0.5, access_log=True),
+        partial(machines_server.run, 0.5, access_log=False, new_heads=True),
     )
+    core, core_logged, core_new = (min(run() for _ in range(3)) for run in runs)
     budget = BUDGET.get(runtime)
     verdict = f"budget {budget}" if budget else "no budget"
     print(f"{runtime:8} server {server:6.1f} us/request = {server / floor:4.2f} x floor ({verdict})")
@@ -46,29 +50,29 @@ def requests(runtime, rounds):
     print(f"{'':8} access log adds {core_logged - core:.1f} us in the machine, heads never seen {core_new - core:.1f}")
 
 
-def costs(processes, url, headers):
+def costs(processes: Sequence[Process], url: str, headers: Sequence[str]) -> list[float]:
     """Return the CPU microseconds each process used per request, over a second of them."""
     before = [process.cpu_s() for process in processes]
     done = wrk(url, 1, headers=headers)
     return [(process.cpu_s() - was) / done * 1e6 for process, was in zip(processes, before, strict=True)]
 
 
-def throughput(runtime):
+def throughput(runtime: str) -> None:
     """Print CPU seconds per gigabyte in both directions."""
     with Stack(runtime) as stack:
         uploads = stack.start_agent("up", stack.start_sink(), runtime)
-        for name, endpoint, agent, what in (
+        for name, endpoint, agent, arguments in (
             ("down", "e1", stack.agent, [f"{stack.url}/big"]),
             ("up", "up", uploads, ["-H", "Expect:", "-T", str(stack.folder / "big"), stack.url]),
         ):
-            server_before, agent_before, began = stack.server.cpu_s(), agent.cpu_s(), time.perf_counter()
-            command = ["curl", "-sS", "-f", "-o", "/dev/null", "-H", f"x-pico-endpoint: {endpoint}", *what]
+            before, began_at = (stack.server.cpu_s(), agent.cpu_s()), time.perf_counter()
+            command = ["curl", "-sS", "-f", "-o", "/dev/null", "-H", f"x-pico-endpoint: {endpoint}", *arguments]
             subprocess.run(command, check=True)
-            took = time.perf_counter() - began
-            server, agent = stack.server.cpu_s() - server_before, agent.cpu_s() - agent_before
+            took_s = time.perf_counter() - began_at
+            server_s, agent_s = stack.server.cpu_s() - before[0], agent.cpu_s() - before[1]
             print(
-                f"{runtime:8} 1 GiB {name:4} server {server:.2f} CPU s, agent {agent:.2f} CPU s (budget 1.0 per GB), "
-                f"{took:.2f} s in all"
+                f"{runtime:8} 1 GiB {name:4} server {server_s:.2f} CPU s, agent {agent_s:.2f} CPU s "
+                f"(budget 1.0 per GB), {took_s:.2f} s in all"
             )
 
 
@@ -79,20 +83,19 @@ print(sum(os.times()[2:4]))
 """
 
 
-def start():
+def start() -> None:
     """Print the CPU time until /health answers, and of ``pico --help``."""
-    port = free_port()
-    flags = [f"--{name}.bind-addr=127.0.0.1:0" for name in ("proxy", "upstream", "cluster.gossip")]
-    command = [sys.executable, "-m", "pico_tunnel", "server", f"--admin.bind-addr=127.0.0.1:{port}", *flags]
-    server = Process(*command, stderr=subprocess.DEVNULL)
-    wait_for_health(port)
+    flags = [f"--{name}.bind-addr=127.0.0.1:0" for name in ("proxy", "upstream", "admin", "cluster.gossip")]
+    server = Process(sys.executable, "-m", "pico_tunnel", "server", *flags, stderr=subprocess.PIPE)
+    addr = next(record["addr"] for record in server.read_log() if record["subsystem"] == "admin")
+    wait_for_health(int(addr.rpartition(":")[2]))
     print(f"start    /health after {server.cpu_s():.2f} CPU s (budget 0.5)")
     server.stop()
     help_cpu = subprocess.run([sys.executable, "-c", HELP_CPU], capture_output=True, text=True, check=True)
     print(f"start    pico --help {float(help_cpu.stdout):.2f} CPU s (budget 0.25)")
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="less time per figure, for CI")
     parser.add_argument("--runtime", default="uvloop,asyncio,trio")

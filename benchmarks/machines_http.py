@@ -6,6 +6,7 @@ machine counts as little as possible.
 
 import timeit
 from collections.abc import Callable
+from functools import partial
 
 import h11
 
@@ -75,21 +76,21 @@ def main() -> None:
     for name, data in (("request 6", REQUEST_6), ("request 14", REQUEST_14)):
         request = parse_request_head(data, LIMITS)
         figures = (
-            microseconds(lambda data=data: reader.receive(data)),
-            microseconds(lambda data=data: parse_request_head(data, LIMITS)),
-            microseconds(lambda request=request: request_bytes(request, FORWARDED)),
-            microseconds(lambda data=data: forward_request(reader, data)),
-            microseconds(lambda data=data: h11_request(data)),
+            microseconds(partial(reader.receive, data)),
+            microseconds(partial(parse_request_head, data, LIMITS)),
+            microseconds(partial(request_bytes, request, FORWARDED)),
+            microseconds(partial(forward_request, reader, data)),
+            microseconds(partial(h11_request, data)),
         )
         print(f"{name:12}{figures[0]:8.2f}{figures[1]:8.2f}{figures[2]:8.2f}{figures[3]:8.2f}{figures[4]:12.2f}")
     for name, data in (("response 6", RESPONSE_6), ("response 14", RESPONSE_14)):
         response = parse_response_head(data, LIMITS)
         figures = (
-            microseconds(lambda data=data: response_reader.receive(data)),
-            microseconds(lambda data=data: parse_response_head(data, LIMITS)),
-            microseconds(lambda response=response: response_bytes(response, b"")),
-            microseconds(lambda data=data: forward_response(response_reader, data)),
-            microseconds(lambda data=data: h11_response(data)),
+            microseconds(partial(response_reader.receive, data)),
+            microseconds(partial(parse_response_head, data, LIMITS)),
+            microseconds(partial(response_bytes, response, b"")),
+            microseconds(partial(forward_response, response_reader, data)),
+            microseconds(partial(h11_response, data)),
         )
         print(f"{name:12}{figures[0]:8.2f}{figures[1]:8.2f}{figures[2]:8.2f}{figures[3]:8.2f}{figures[4]:12.2f}")
 

@@ -6,11 +6,15 @@ Each line is the best of five runs, in microseconds per operation, of one thread
 import sys
 import timeit
 from collections.abc import Callable
+from functools import partial
 
+from pico_core.boundary import Data
+from pico_core.mux.budget import ResetBudget
 from pico_core.mux.events import StreamData
 from pico_core.mux.frame import DATA, HEADER, SYN, WINDOW_UPDATE
 from pico_core.mux.session import Session
 from pico_core.mux.stream import Stream
+from pico_core.pieces import Piece
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.decoding import FrameDecoder
 from pico_core.websocket.encoding import encode_frame
@@ -20,7 +24,7 @@ BODY = bytes(200)
 
 
 class Keys:
-    """Entropy that gives one key, as fast as a generator would."""
+    """A source of masks that gives one key, as fast as a generator would."""
 
     def getrandbits(self, _k: int, /) -> int:
         return 0x12345678
@@ -31,7 +35,7 @@ def measure(name: str, operation: Callable[[], object], per_run: int = 1, number
     print(f"{name:<64}{best * 1e6:8.2f} us")
 
 
-def as_bytes(data: bytes | tuple[bytes | memoryview, ...] | None) -> bytes:
+def as_bytes(data: Data | None) -> bytes:
     return data if isinstance(data, bytes) else b"".join(data or ())
 
 
@@ -40,13 +44,11 @@ def decode_messages() -> None:
     for name, entropy in (("random key", Keys()), ("zero key", ZeroMask()), ("unmasked", None)):
         message = as_bytes(encode_frame([frame], len(frame), entropy))
         decoder = FrameDecoder(masked=entropy is not None)
-        measure(f"decode a WebSocket message of 212 bytes, {name}", lambda d=decoder, m=message: d.receive(m))
+        measure(f"decode a WebSocket message of 212 bytes, {name}", partial(decoder.receive, message))
     for name, entropy in (("random key", Keys()), ("zero key", ZeroMask())):
         message = as_bytes(encode_frame([bytes(65_536)], 65_536, entropy))
         decoder = FrameDecoder(masked=True)
-        measure(
-            f"decode a WebSocket message of 64 KiB, {name}", lambda d=decoder, m=message: d.receive(m), number=5_000
-        )
+        measure(f"decode a WebSocket message of 64 KiB, {name}", partial(decoder.receive, message), number=5_000)
 
 
 def encode_messages() -> None:
@@ -54,7 +56,7 @@ def encode_messages() -> None:
     keys = Keys()
     measure("encode a WebSocket message of 212 bytes, unmasked", lambda: encode_frame(pieces, 212, None))
     measure("encode a WebSocket message of 212 bytes, random key", lambda: encode_frame(pieces, 212, keys))
-    large: list[bytes | memoryview] = [HEADER.pack(DATA, 0, 2, 65_536), bytes(65_536)]
+    large: list[Piece] = [HEADER.pack(DATA, 0, 2, 65_536), bytes(65_536)]
     measure("encode a WebSocket message of 64 KiB, unmasked", lambda: encode_frame(large, 65_548, None))
     measure("encode a WebSocket message of 64 KiB, random key", lambda: encode_frame(large, 65_548, keys), number=5_000)
 
@@ -136,6 +138,7 @@ def idle() -> None:
     parts = [
         tunnel,
         session,
+        ResetBudget(),
         FrameDecoder(masked=True),
         session.streams,
         session.ready,

@@ -1,6 +1,6 @@
 """CPU per request of the server machine alone: no sockets, no driver, 50 clients in turns of 50 requests.
 
-The figure is the first decile of the turns: what it costs when nothing else disturbs the machine.
+The figure is the first decile of the turns: the cost when nothing else disturbs the machine.
 
 Run: python benchmarks/machines_server.py [seconds] [--profile]
 """
@@ -12,7 +12,9 @@ import statistics
 import sys
 import time
 
-from pico_core.boundary import Accepted, Listening, Received, Send, Tick
+import msgspec
+
+from pico_core.boundary import Accepted, Command, Data, Listening, Received, Send, Tick
 from pico_core.config.server import ServerConfig
 from pico_core.mux.events import StreamData, StreamOpened
 from pico_core.server.node import ServerNode
@@ -27,11 +29,11 @@ RESPONSE = (
 )
 
 
-def as_bytes(data):
+def as_bytes(data: Data) -> bytes:
     return data if isinstance(data, bytes) else b"".join(data)
 
 
-def drain(node):
+def drain(node: ServerNode) -> list[Command]:
     commands = []
     while (command := node.poll()) is not None:
         commands.append(command)
@@ -41,7 +43,7 @@ def drain(node):
 class Agent:
     """The other end of the tunnel: answers every request with the same bytes."""
 
-    def __init__(self, node):
+    def __init__(self, node: ServerNode) -> None:
         self.date = b""
         self.tunnel = Tunnel(0.0, entropy=random.Random(1), max_incoming_streams=1024)
         handshake = ClientHandshake("h", "/pico/v1/upstream/e1", (), random.Random(1))
@@ -49,7 +51,7 @@ class Agent:
         node.handle(Received(1, handshake.request_bytes()), 0.0)
         drain(node)
 
-    def answer(self, data):
+    def answer(self, data: bytes) -> bytes:
         for event in self.tunnel.receive(data, 0.0):
             if isinstance(event, StreamData):
                 event.stream.consume(len(event.data))
@@ -62,11 +64,9 @@ class Agent:
         return b"".join(out)
 
 
-def server(*, access_log):
+def server(*, access_log: bool) -> ServerNode:
     config = ServerConfig()
     if not access_log:
-        import msgspec
-
         log = msgspec.structs.replace(config.proxy.access_log, disable=True)
         config = msgspec.structs.replace(config, proxy=msgspec.structs.replace(config.proxy, access_log=log))
     node = ServerNode(config, "n", random.Random(1))
@@ -77,14 +77,14 @@ def server(*, access_log):
     return node
 
 
-def run(seconds, *, access_log, profile=None, new_heads=False):
+def run(seconds: float, *, access_log: bool, profile: cProfile.Profile | None = None, new_heads: bool = False) -> float:
     """Return microseconds per request; with ``new_heads`` no head of a connection is like the one before it."""
     node = server(access_log=access_log)
     agent = Agent(node)
     clients = range(3, 3 + 2 * CLIENTS, 2)
     for client in clients:
         node.handle(Accepted(client, "proxy", "127.0.0.1", 7), 0.0)
-    turns = []
+    turns: list[float] = []
     credit = b""  # window updates that the server sends with its answers
     clock = time.perf_counter
     until = clock() + seconds

@@ -1,11 +1,11 @@
 """A service, a server and an agent on this machine, and one request through the tunnel between them.
 
-Run ``scripts/demo``, which installs what is needed first.
+Run ``scripts/demo``, which first installs the packages that this needs.
 """
 
+import contextlib
 import http.server
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -15,10 +15,10 @@ ENDPOINT = "demo"
 
 
 class Service(http.server.BaseHTTPRequestHandler):
-    """The service without a public address: it greets, and shows what it was sent."""
+    """The service without a public address: it greets, and shows the request."""
 
-    def do_GET(self):
-        """Answer with what the request looked like here."""
+    def do_GET(self) -> None:
+        """Answer with the request as it arrived here."""
         lines = [f"Hello from a service that only the agent can reach. You asked for {self.path}.", ""]
         body = "\n".join(lines + [f"{name}: {value}" for name, value in self.headers.items()] + [""]).encode()
         self.send_response(200)
@@ -27,67 +27,65 @@ class Service(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_):
-        """Keep the terminal for what matters."""
+    def log_message(self, *_: object) -> None:
+        """Log nothing: the terminal is for the answer."""
 
 
-def pico(*arguments):
-    """Start ``pico`` with JSON logs that are read here."""
-    command = [sys.executable, "-m", "pico_tunnel", *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+class Pico:
+    """A ``pico`` command that runs. ``addresses`` has the addresses it listens on, by subsystem."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "pico_tunnel", *arguments]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        self.name = arguments[0]
+        self.addresses: dict[str, str] = {}
+
+    def wait_for(self, message: str) -> None:
+        """Read the log until ``message``. Raises ``SystemExit`` if the command ends before."""
+        log = self.process.stderr
+        assert log is not None
+        for line in log:
+            record = json.loads(line) if line.startswith("{") else {"message": line.strip()}
+            if record["message"] == message:
+                threading.Thread(target=log.read, daemon=True).start()
+                return
+            if "addr" in record:
+                self.addresses[record["subsystem"]] = record["addr"]
+        raise SystemExit(f"the {self.name} ended with code {self.process.wait()}")
+
+    def stop(self) -> None:
+        """End the command and wait for its end."""
+        self.process.terminate()
+        self.process.wait()
 
 
-def wait_for(process, message, **wanted):
-    """Read the logs of ``process`` until ``message``, and return that record."""
-    for line in process.stderr:
-        record = json.loads(line) if line.startswith("{") else {"message": line.strip()}
-        if record["message"] == message and wanted.items() <= record.items():
-            threading.Thread(target=process.stderr.read, daemon=True).start()
-            return record
-        if "addr" in record:
-            ADDRESSES[record["subsystem"]] = record["addr"]
-    raise SystemExit(f"{' '.join(process.args[2:4])} ended with code {process.wait()}")
+def ask(url: str) -> None:
+    """Send one request to the endpoint and print the answer."""
+    request = urllib.request.Request(url, headers={"x-pico-endpoint": ENDPOINT})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        print(f"GET {url}  ->  {response.status} {response.reason}\n")
+        print(response.read().decode())
+    print(f"Try it yourself:\n\n  curl -H 'x-pico-endpoint: {ENDPOINT}' {url}\n")
 
 
-ADDRESSES = {}
-
-
-def main():
-    """Start the three, ask once, and serve on while somebody watches."""
-    service = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service)
-    threading.Thread(target=service.serve_forever, daemon=True).start()
-    anywhere = "127.0.0.1:0"
-    server = pico(
-        "server",
-        f"--proxy.bind-addr={anywhere}",
-        f"--upstream.bind-addr={anywhere}",
-        f"--admin.bind-addr={anywhere}",
-        f"--cluster.gossip.bind-addr={anywhere}",
-        "--drain-delay=0s",
-    )
-    agent = None
-    try:
-        wait_for(server, "ready")
-        agent = pico(
-            "agent", "http", ENDPOINT, str(service.server_port), f"--connect.url=http://{ADDRESSES['upstream']}"
-        )
-        wait_for(agent, "endpoint registered")
-        url = f"http://{ADDRESSES['proxy']}/hello"
-        request = urllib.request.Request(url, headers={"x-pico-endpoint": ENDPOINT})
-        with urllib.request.urlopen(request, timeout=10) as response:
-            print(f"GET {url}  ->  {response.status} {response.reason}\n")
-            print(response.read().decode())
-        print(f"Try it yourself:\n\n  curl -H 'x-pico-endpoint: {ENDPOINT}' {url}\n")
-        if os.isatty(0):
-            input("Serving until you press Enter. ")
-    except (KeyboardInterrupt, EOFError):
-        pass
-    finally:
-        for process in (agent, server):
-            if process is not None:
-                process.terminate()
-                process.wait()
-        service.shutdown()
+def main() -> None:
+    """Start the three, ask once, and serve on until the user presses Enter."""
+    with contextlib.ExitStack() as running:
+        service = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service)
+        running.callback(service.shutdown)
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        ports = ("proxy", "upstream", "admin", "cluster.gossip")
+        server = Pico("server", *(f"--{name}.bind-addr=127.0.0.1:0" for name in ports), "--drain-delay=0s")
+        running.callback(server.stop)
+        server.wait_for("ready")
+        url = f"http://{server.addresses['upstream']}"
+        agent = Pico("agent", "http", ENDPOINT, str(service.server_port), f"--connect.url={url}")
+        running.callback(agent.stop)
+        agent.wait_for("endpoint registered")
+        ask(f"http://{server.addresses['proxy']}/hello")
+        if sys.stdin.isatty():
+            with contextlib.suppress(KeyboardInterrupt, EOFError):
+                input("Serving until you press Enter. ")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pico_tunnel.cli import complain, main
+from pico_tunnel.cli import main
+from pico_tunnel.complaints import complain
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -30,7 +31,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
-def test_help_of_the_whole(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
+def test_help_of_the_command(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
     text = shown(capsys, *arguments)
     assert "\n    curl -H 'x-pico-endpoint: my-endpoint' http://localhost:8000/\n" in text
     assert "\n  server   Run a node of the cluster.\n" in text
@@ -44,7 +45,10 @@ def test_a_group_alone_explains_itself(capsys: pytest.CaptureFixture[str], group
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (("server",), ["--proxy.http.read-header-timeout DURATION", "Cluster: who", "[default: :8003]", "--runtime"]),
+        (
+            ("server",),
+            ["--proxy.http.read-header-timeout DURATION", "Cluster: the name", "[default: :8003]", "--runtime"],
+        ),
         (("agent", "http"), ["ENDPOINT ADDR", "--timeout DURATION", "--http-client.max-idle-conns", "--connect.url"]),
         (("agent", "tcp"), ["pico agent tcp my-database 5432", "--access-log.disable[=true|false]"]),
         (("agent", "start"), ["    listeners:\n      - endpoint_id: my-endpoint\n", "--grace-period"]),
@@ -58,7 +62,7 @@ def test_help_of_a_command(capsys: pytest.CaptureFixture[str], command: tuple[st
         assert word in text
 
 
-def test_a_listener_given_as_arguments_is_no_flag(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_listener_given_as_arguments_is_not_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, "agent", "http", "--help")
     assert "--endpoint-id" not in text
     assert "--protocol" not in text
@@ -195,7 +199,7 @@ def test_wrong_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert refusal(capsys, "server", "--config.path", str(path)).endswith("is it the right file?")
 
 
-def test_a_byte_order_mark_is_no_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_a_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "server.yaml"
     path.write_bytes(b"\xef\xbb\xbflog:\n  level: loud\n")
     assert refusal(capsys, "server", "--config.path", str(path)).startswith(f"{path}:2: log.level: wants one of")
@@ -208,12 +212,12 @@ def test_the_environment_is_expanded_only_when_asked(capsys: pytest.CaptureFixtu
     assert "found '${PICO_TEST_UNDEFINED:loud}'" in refusal(capsys, "agent", "start", "--config.path", str(path))
 
 
-def test_a_complaint_is_one_line_whatever_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_complaint_is_always_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     complain("bad\r\nthing \x1b[31m\u2028 here")
     assert capsys.readouterr().err == "pico: bad thing [31m here\n"
 
 
-def test_a_mistake_of_ours_is_told_in_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_internal_error_is_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([3]) == 1  # type: ignore[list-item]  # the mistake
     error = capsys.readouterr().err
     assert error.startswith("pico: internal error, please report it: ")

@@ -137,8 +137,12 @@ def test_a_failed_batch_is_lost_and_its_line_is_ended(failure: OSError | int | N
     assert stream.taken == b"lost\nnext\nlast\n"
 
 
-def test_a_stream_that_was_closed_at_the_start() -> None:
-    Output(None).write(b"nobody hears\n")
+def test_a_stream_that_was_closed_at_the_start_costs_only_its_lines() -> None:
+    events = Stream()
+    sink = Sink(LogConfig(), Output(events), Output(None), wall_clock=lambda: NOON)
+    sink(AccessLog((b'"status":200',)))
+    sink(Log("info", "proxy", "still here", {}))
+    assert [json.loads(line)["message"] for line in events.taken.splitlines()] == ["still here"]
 
 
 SPEAK = """
@@ -152,7 +156,7 @@ sink(Log("info", "proxy", "still here", {}))
 
 
 def speak(stdout: int, redirection: str = "") -> tuple[str, str]:
-    """Run a process whose standard sink logs one request and one event; return what came out."""
+    """Run a process whose standard sink logs one request and one event; return its output."""
     command = ["sh", "-c", f'exec "{sys.executable}" -c "$0" {redirection}', SPEAK]
     done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=True)
     return done.stdout or "", done.stderr

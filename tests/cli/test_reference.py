@@ -1,4 +1,4 @@
-"""The reference page is what the declarations say."""
+"""The reference page agrees with the declarations."""
 
 import subprocess
 import sys

@@ -28,7 +28,7 @@ def test_the_default_is_the_first_that_is_installed() -> None:
     assert choose(None, ("trio", "asyncio")) == "asyncio"
 
 
-def test_one_that_is_not_installed() -> None:
+def test_a_runtime_that_is_not_installed() -> None:
     assert choose("trio", ("asyncio", "trio")) == "trio"
     with pytest.raises(ConfigError) as raised:
         choose("uvloop", ("asyncio", "trio"))

@@ -1,4 +1,4 @@
-"""``pico server status``: what is asked, what is printed, and one line for everything that goes wrong."""
+"""``pico server status``: its requests, its output, and one line for everything that goes wrong."""
 
 import signal
 import socket
@@ -16,7 +16,7 @@ JSON = "application/json"
 
 
 class Answering:
-    """A server that answers one connection with literal bytes and keeps what it was asked."""
+    """A server that answers one connection with literal bytes and keeps the target of the request."""
 
     def __init__(self, listener: socket.socket, data: bytes) -> None:
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -46,7 +46,7 @@ def answering(body: str, status: int = 200, kind: str = JSON) -> Iterator[Answer
 
 
 def printed(capsys: pytest.CaptureFixture[str], body: str, *arguments: str) -> tuple[str, str]:
-    """Run a status command against a server that answers with ``body``; return what it asked and what is printed."""
+    """Run a status command against a server that answers with ``body``; return its target and its output."""
     with answering(body) as server:
         assert main(("server", "status", *arguments, "--server.url", server.url)) == 0
     captured = capsys.readouterr()
@@ -91,7 +91,7 @@ NODES = '[{"id":"b","status":"active","endpoints":0},{"id":"a","status":"left","
         ("gossip nodes --forward n&2", "/status/gossip/nodes?forward=n%262", "[]", "[]\n"),
     ],
 )
-def test_what_is_asked_and_printed(
+def test_requests_and_output(
     capsys: pytest.CaptureFixture[str], arguments: str, target: str, body: str, out: str
 ) -> None:
     assert printed(capsys, body, *arguments.split()) == (target, out)
@@ -114,19 +114,15 @@ def test_nothing_reaches_a_terminal_as_a_control_sequence(capsys: pytest.Capture
         (301, "", "", "is not the admin port of a Pico server: it answered 301 without a content type;"),
     ],
 )
-def test_answers_that_are_none(
-    capsys: pytest.CaptureFixture[str], status: int, kind: str, body: str, reason: str
-) -> None:
+def test_invalid_answers(capsys: pytest.CaptureFixture[str], status: int, kind: str, body: str, reason: str) -> None:
     with answering(body, status, kind) as server:
         text = complaint(capsys, 1, "status", "cluster", "nodes", "--server.url", server.url)
     assert text.startswith(f"{server.url} {reason}")
 
 
-def test_nobody_is_there(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        text = complaint(capsys, 1, "status", "gossip", "nodes", "--server.url", url)
+def test_no_server(capsys: pytest.CaptureFixture[str], unused_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_port}"
+    text = complaint(capsys, 1, "status", "gossip", "nodes", "--server.url", url)
     assert text == f"no answer from {url}: connection refused; give the admin address of a server with --server.url"
 
 
@@ -187,7 +183,7 @@ def run(line: str, url: str) -> subprocess.CompletedProcess[str]:
         (">&-; echo $? >&2", "", "0\n"),
     ],
 )
-def test_nobody_reads_the_answer(line: str, out: str, error: str) -> None:
+def test_the_answer_into_streams_that_are_closed_or_full(line: str, out: str, error: str) -> None:
     with answering('[{"id":"a"}]') as server:
         done = run(line, server.url)
     assert (done.stdout, done.stderr) == (out, error)
@@ -204,9 +200,9 @@ def test_an_interrupt_while_it_waits() -> None:
     assert (process.returncode, error) == (130, "pico: interrupted\n")
 
 
-def test_a_running_server() -> None:
-    flags = [f"--{name}.bind-addr=127.0.0.1:0" for name in ("proxy", "upstream", "admin", "cluster.gossip")]
-    command = [sys.executable, "-m", "pico_tunnel", "server", *flags, "--drain-delay", "0s", "--cluster.node-id", "me"]
+def test_a_running_server(local_addresses: list[str]) -> None:
+    flags = [*local_addresses, "--drain-delay", "0s", "--cluster.node-id", "me"]
+    command = [sys.executable, "-m", "pico_tunnel", "server", *flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         for line in process.stderr:

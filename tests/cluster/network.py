@@ -1,6 +1,6 @@
 """Network namespaces with addresses of their own, a DNS server, cuts and CPU limits, like the pods of a cluster.
 
-All namespaces hang on one bridge in a namespace of its own, so nothing of it is visible outside. Whatever was made is
+All namespaces hang on one bridge in a namespace of its own, so nothing of it is visible outside. All of it is
 removed in the end, also after a failure.
 """
 
@@ -40,7 +40,7 @@ V2 = {"cpu.max": f"{CPU_QUOTA_US} {CPU_PERIOD_US}", "memory.max": MEMORY_BYTES}
 
 
 def run(*command: str) -> str:
-    """Run a command that must succeed, and return what it prints."""
+    """Run a command that must succeed, and return its output."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout
@@ -69,7 +69,7 @@ class Namespace:
 
     @property
     def prefix(self) -> tuple[str, ...]:
-        """What a command line begins with to run in here."""
+        """The beginning of a command line that runs in this namespace."""
         return ("ip", "netns", "exec", self.name)
 
     @contextlib.contextmanager
@@ -96,7 +96,7 @@ class Namespace:
 
     @contextlib.contextmanager
     def deaf_to(self, *addresses: str) -> Iterator[None]:
-        """Whatever comes from there is lost; what goes there is not."""
+        """Packets from these addresses are lost; packets to them are not."""
         run(*self.prefix, "nft", "add table ip cut; add chain ip cut in { type filter hook input priority 0; }")
         try:
             for address in addresses:
@@ -188,7 +188,7 @@ def _remove_settings(folder: Path) -> None:
 
 @contextlib.contextmanager
 def limits(name: str) -> Iterator[tuple[str, ...]]:
-    """What a command line begins with to have the page's CPU and memory and no more; empty where that cannot be."""
+    """The beginning of a command line with the page's limits of CPU and memory; empty where there can be no limits."""
     label = f"pico-{os.getpid()}-{name}"
     root = Path("/sys/fs/cgroup")
     groups: list[tuple[Path, dict[str, object]]] = []
@@ -212,7 +212,7 @@ def limits(name: str) -> Iterator[tuple[str, ...]]:
 
 
 def throttled(name: str) -> str:
-    """Return what the kernel says of a limited group's CPU time."""
+    """Return the kernel's figures of a limited group's CPU time."""
     label = f"pico-{os.getpid()}-{name}"
     for folder in (Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")):
         stat = folder / label / "cpu.stat"

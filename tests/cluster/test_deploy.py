@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.harness import LOCAL, Command
+from tests.cluster.harness import Command
 from tests.cluster.manifest import container, documents, pod_arguments
-from tests.e2e.harness import reserved_port
+from tests.e2e.harness import LOCAL
+from tests.ports import reserved_port
 
 PROJECT = Path(__file__).parents[2]
 DOCKERFILE = PROJECT / "deploy" / "Dockerfile"
@@ -33,7 +34,7 @@ def stages() -> list[list[tuple[str, str]]]:
 
 
 def last(instruction: str) -> str:
-    """Return what the image ends up with."""
+    """Return the last argument of an instruction, which counts."""
     return [arguments for name, arguments in stages()[-1] if name == instruction][-1]
 
 
@@ -69,7 +70,7 @@ def test_the_image_exposes_the_ports_of_the_page() -> None:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the project's wheel into a fresh environment, as the image does; return its ``pico``.
 
-    What it depends on comes from the environment of the tests, so that no network is needed.
+    Its dependencies come from the environment of the tests, so that no network is needed.
     """
     folder = tmp_path_factory.mktemp("image")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
@@ -96,12 +97,12 @@ def test_the_wheel_brings_all_packages_and_nothing_of_the_source_tree(installed:
 
 
 def test_the_manifest_starts_a_node_from_the_image(installed: Path, tmp_path: Path) -> None:
-    with reserved_port() as admin:
+    with reserved_port() as admin, reserved_port() as gossip:
         arguments = (
             *pod_arguments(tmp_path / "config"),
             *("--proxy.bind-addr", f"{LOCAL}:0", "--upstream.bind-addr", f"{LOCAL}:0"),
-            *("--admin.bind-addr", f"{LOCAL}:{admin}", "--cluster.gossip.bind-addr", f"{LOCAL}:0"),
-            *("--drain-delay", "0s", "--cluster.join", f"{LOCAL}:{admin}"),  # the name is nobody's business here
+            *("--admin.bind-addr", f"{LOCAL}:{admin}", "--cluster.gossip.bind-addr", f"{LOCAL}:{gossip}"),
+            *("--drain-delay", "0s", "--cluster.join", f"{LOCAL}:{admin}"),  # instead of a name
         )
         node = Command(str(installed), *arguments, environment={"POD_NAME": "pico-0"})
         try:

@@ -7,18 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.harness import (
-    DETECTION_S,
-    FULL_VIEW_S,
-    Balancer,
-    Cluster,
-    Haproxy,
-    Load,
-    Place,
-    echo_origin,
-    loopback_cluster,
-)
-from tests.e2e.harness import LOCAL, request, wait_until
+from tests.cluster.balancers import Balancer, Haproxy
+from tests.cluster.harness import DETECTION_S, FULL_VIEW_S, Cluster, Place, await_route, loopback_cluster
+from tests.cluster.load import Load, echo_origin
+from tests.e2e.harness import LOCAL, wait_until
+from tests.e2e.wire import request
 
 LONG_ROUNDS = 5
 LONG_REQUESTS = 20_000
@@ -63,18 +56,18 @@ def test_any_node_reaches_a_service_behind_any_other(runtime: str, count: int) -
         assert request(cluster.nodes[0].place.proxy_port, gone)[0].status == 502
 
 
-def roll(cluster: Cluster, balancer: Balancer | Haproxy, rounds: int, at_least: int, what: str) -> None:
+def roll(cluster: Cluster, balancer: Balancer | Haproxy, rounds: int, at_least: int, title: str) -> None:
     """Restart every node ``rounds`` times under load that, like the agent, comes through the balancer."""
     with echo_origin() as (origin, path):
         cluster.agent(balancer.upstream, "e1", (LOCAL, origin.port))
         for node in cluster.nodes:
-            wait_until(lambda node=node: request(node.place.proxy_port, "e1", path)[0].status == 200, "a route")
+            await_route(node.place, "e1", path)
         stops = []
         with Load("e1", path, [balancer.proxy]) as load:
             for _ in range(rounds):
                 for node in reversed(cluster.nodes):
                     stops.append(node.restart())
-        load.report(f"{what}: {rounds} restarts of each node, stops took {min(stops):.1f} to {max(stops):.1f} s")
+        load.report(f"{title}: {rounds} restarts of each node, stops took {min(stops):.1f} to {max(stops):.1f} s")
         load.check(at_least)
         assert max(stops) < 10
         assert cluster.await_whole() < FULL_VIEW_S
@@ -125,7 +118,7 @@ def test_the_node_with_the_only_tunnel_is_killed(three: Cluster) -> None:
         holder = three.holder()
         alive = [node.place for node in three.nodes if node is not holder]
         for place in alive:
-            wait_until(lambda place=place: request(place.proxy_port, "e1", path)[0].status == 200, "a route")
+            await_route(place, "e1", path)
         with Load("e1", path, [place.proxy for place in alive]) as load:
             load.go_on(100)
             killed_at = time.monotonic()

@@ -9,21 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.harness import (
-    DETECTION_S,
-    FULL_VIEW_S,
-    Address,
-    Cluster,
-    Haproxy,
-    Load,
-    Node,
-    Place,
-    echo_origin,
-)
+from tests.cluster.balancers import Haproxy
+from tests.cluster.harness import DETECTION_S, FULL_VIEW_S, Address, Cluster, Node, Place
+from tests.cluster.load import Load, echo_origin
 from tests.cluster.manifest import documents, pod_arguments
 from tests.cluster.network import SUBNET, Namespace, Network, limits, throttled, why_not
-from tests.e2e.harness import PATIENCE_S, Wire, receive_response, request_bytes, wait_until
+from tests.e2e.harness import PATIENCE_S, wait_until
 from tests.e2e.origin import Origin
+from tests.e2e.wire import Wire, receive_response, request_bytes
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.debian]
 
@@ -104,7 +97,7 @@ class Pods:
         self.cluster.agent(upstream, endpoint, ("127.0.0.1", self.origin.port), self.agents.prefix)
 
     def status(self, node: Node, endpoint: str) -> int:
-        """Ask a node for an endpoint; return the status, after holding the answer against what was asked."""
+        """Ask a node for an endpoint; return the status, after checking that the answer fits the request."""
         with Wire(self.clients.connect(node.place.proxy)) as wire:
             wire.send(request_bytes(endpoint, f"{self.path}?{endpoint}"))
             head, body = receive_response(wire)
@@ -153,7 +146,7 @@ def running(pods: Pods) -> Pods:
     return pods
 
 
-def test_the_manifest_says_what_this_is_about() -> None:
+def test_the_manifest_has_the_name_and_the_replicas_of_these_tests() -> None:
     assert documents()["StatefulSet"]["spec"]["replicas"] == REPLICAS
     assert documents()["Service"]["metadata"]["name"] == NAME
 
@@ -164,7 +157,7 @@ def test_pods_find_each_other_by_the_name_alone(pods: Pods) -> None:
         node = pods.start(index)
         assert node.id.startswith(f"{node.place.name}-")
         print(f"\n{node.id}: ready {time.monotonic() - began_at:.1f} s after its start")
-    for node in pods.nodes:  # there is no such name yet, and each serves all the same
+    for node in pods.nodes:  # the name does not exist yet, and each node serves all the same
         assert node.is_ready()
         assert not node.members()
 
@@ -225,7 +218,7 @@ def test_rolling_updates_for_long(network: Network, tmp_path: Path, runtime: str
 
 
 def test_one_way_cut(running: Pods) -> None:
-    """Nobody is called dead for a link that two others do not miss, and requests go around it."""
+    """No node is marked unreachable for a link that only two nodes miss, and requests go around it."""
     entry, cut_off, other = running.nodes
     for node in (cut_off, other):
         running.agent(node.place.upstream, "e1")
@@ -236,7 +229,7 @@ def test_one_way_cut(running: Pods) -> None:
         cut_at = time.monotonic()
         with running.load([node.place.proxy for node in running.nodes], patience_s=DETECTION_S) as load:
             wait_until(lambda: time.monotonic() > cut_at + 12, "twelve seconds")
-        detected_at = cut_at + DETECTION_S  # what was on its way before is lost with the link
+        detected_at = cut_at + DETECTION_S  # requests on their way before are lost with the link
         load.report(f"deaf to one of two tunnels' nodes; slowest after 5 s {load.slowest_s(detected_at):.2f} s")
         assert not load.failures(detected_at)
         assert load.slowest_s(detected_at) < 1.0

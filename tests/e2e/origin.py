@@ -11,7 +11,8 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
-from tests.e2e.harness import LOCAL, Head, Wire
+from tests.e2e.harness import LOCAL
+from tests.e2e.wire import Head, Wire
 
 
 class Service:
@@ -41,12 +42,12 @@ class Service:
             try:
                 self._serve(wire)
             except ConnectionError:
-                return  # the other side went away: what a test wants to know of that it asks in its handler
+                return  # the other side went away; a test that has to know catches this in its handler
             except Exception as error:  # noqa: BLE001 - kept for ``check``, which the test's own thread calls
                 self.faults.append(error)
 
     def check(self) -> None:
-        """Raise what was found wrong since the last check."""
+        """Raise the faults since the last check."""
         faults, self.faults = self.faults, []
         assert not faults, faults
 
@@ -108,7 +109,7 @@ Handler = Callable[[Visit], None]
 
 
 class Origin(Service):
-    """Speaks HTTP/1.1 with keep-alive. ``/describe`` answers with what it saw of the request, as JSON."""
+    """Speaks HTTP/1.1 with keep-alive. ``/describe`` answers with the request as it arrived, as JSON."""
 
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {"/describe": describe}
@@ -139,7 +140,7 @@ class Origin(Service):
 
 
 def describe(visit: Visit) -> None:
-    """Say what came."""
+    """Describe the request."""
     body = visit.body()
     seen = {
         "method": visit.head.method,

@@ -1,10 +1,9 @@
-"""The programs everybody has: curl through a server and an agent to nginx."""
+"""Common programs: curl through a server and an agent to nginx."""
 
 import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from tests.e2e.conftest import Stack
 from tests.e2e.harness import LOCAL, MIB, PATIENCE_S, Fleet, wait_until
+from tests.ports import reserved_port
 
 pytestmark = pytest.mark.debian
 
@@ -53,21 +53,18 @@ http {{
 class Nginx:
     """nginx with a folder that can be read, written and deleted from, all below a path of the test's own."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, port: int) -> None:
         self.files = root / "files"
         self.files.mkdir(parents=True)
-        with socket.socket() as reservation:  # nginx cannot say which port it was given
-            reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            reservation.bind((LOCAL, 0))
-            self.port: int = reservation.getsockname()[1]
-            # Its workers would else be somebody whom the test's folder is closed to.
-            user = "user root;" if os.geteuid() == 0 else ""
-            configuration = root / "nginx.conf"
-            configuration.write_text(CONFIGURATION.format(root=root, host=LOCAL, port=self.port, user=user))
-            program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-            assert program is not None
-            self.popen = subprocess.Popen([program, "-c", str(configuration), "-e", str(root / "error.log")])
-            wait_until(lambda: (root / "nginx.pid").exists(), "nginx is up")
+        self.port = port
+        # Workers of another user could not read the test's folder.
+        user = "user root;" if os.geteuid() == 0 else ""
+        configuration = root / "nginx.conf"
+        configuration.write_text(CONFIGURATION.format(root=root, host=LOCAL, port=port, user=user))
+        program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        assert program is not None
+        self.popen = subprocess.Popen([program, "-c", str(configuration), "-e", str(root / "error.log")])
+        wait_until(lambda: (root / "nginx.pid").exists(), "nginx is up")
 
     def close(self) -> None:
         self.popen.terminate()
@@ -76,9 +73,10 @@ class Nginx:
 
 @pytest.fixture(scope="session")
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    running = Nginx(tmp_path_factory.mktemp("nginx"))
-    yield running
-    running.close()
+    with reserved_port() as port:  # nginx cannot say which port the kernel chose for it
+        running = Nginx(tmp_path_factory.mktemp("nginx"), port)
+        yield running
+        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +160,7 @@ def test_an_upload_that_is_refused_before_it_ends(url: str, nginx: Nginx, tmp_pa
 
 def test_an_error_of_picos_own(url: str) -> None:
     done = subprocess.run(
-        ["curl", "-sS", "-i", "-H", "Host: nobody.pico.test", url], capture_output=True, check=True, timeout=60
+        ["curl", "-sS", "-i", "-H", "Host: unknown.pico.test", url], capture_output=True, check=True, timeout=60
     )
     head, _, body = done.stdout.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 502 ")

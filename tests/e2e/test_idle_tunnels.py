@@ -1,4 +1,4 @@
-"""What an idle tunnel costs the server: thousands of agents that wait for requests are its daily life."""
+"""The memory that an idle tunnel takes in the server: most agents only wait for requests, and there are thousands."""
 
 import resource
 import subprocess
@@ -33,7 +33,7 @@ sys.stdin.read()
 
 
 @pytest.mark.slow
-def test_what_an_idle_tunnel_costs(fleet: Fleet) -> None:
+def test_the_memory_of_an_idle_tunnel(fleet: Fleet) -> None:
     wanted = TUNNELS + 200
     soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most < wanted:

@@ -1,4 +1,4 @@
-"""Starting, stopping, restarting: nobody loses a request, nobody has to be started twice, everybody leaves with 0."""
+"""Starting, stopping, restarting: no request is lost, no process is started twice, every process leaves with 0."""
 
 import contextlib
 import queue
@@ -10,21 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.harness import (
-    LOCAL,
-    MIB,
-    PATIENCE_S,
-    Fleet,
-    Server,
-    Wire,
-    dial,
-    receive_response,
-    request,
-    request_bytes,
-    reserved_port,
-    wait_until,
-)
+from tests.e2e.harness import AT_ONCE_S, LOCAL, MIB, PATIENCE_S, Fleet, Server, wait_until
 from tests.e2e.origin import Origin, Visit, service
+from tests.e2e.wire import Wire, dial, receive_response, request, request_bytes
 
 
 class Held:
@@ -51,8 +39,9 @@ def short(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_agents_survive_a_restart_of_the_server(fleet: Fleet, origin: Origin, end: str) -> None:
-    server = fleet.server()
+def test_agents_register_again_after_a_restart_of_the_server(fleet: Fleet, origin: Origin, end: str) -> None:
+    proxy_port, upstream_port = fleet.reserve_port(), fleet.reserve_port()
+    server = fleet.server(proxy_port=proxy_port, upstream_port=upstream_port)
     agent = fleet.agent(server, "origin", origin.port)
     tcp = fleet.agent(server, "tcp", origin.port, kind="tcp")
     assert request(server.proxy_port, "origin", "/describe")[0].status == 200
@@ -60,20 +49,20 @@ def test_agents_survive_a_restart_of_the_server(fleet: Fleet, origin: Origin, en
     gone_at = time.monotonic()
     server.process.stop() if end == "stop" else server.process.kill()
     agent.await_log("cannot reach the server: connection refused", since=marks[0])
-    again = fleet.server(proxy_port=server.proxy_port, upstream_port=server.upstream_port)
+    again = fleet.server(proxy_port=proxy_port, upstream_port=upstream_port)
     back_at = time.monotonic()
     agent.await_log("endpoint registered", since=marks[0])
     tcp.await_log("endpoint registered", since=marks[1])
-    assert time.monotonic() - back_at < 1 + 2 * (back_at - gone_at)  # what the backoff may have grown to
+    assert time.monotonic() - back_at < AT_ONCE_S + 2 * (back_at - gone_at)  # the back-off may have grown to this
     assert request(again.proxy_port, "origin", "/describe")[0].status == 200
 
 
 def test_an_agent_started_before_the_server(fleet: Fleet, origin: Origin) -> None:
-    with reserved_port() as port:
-        agent = fleet.agent(port, "origin", origin.port)
-        agent.await_log("cannot reach the server: connection refused")
-        server = fleet.server(upstream_port=port)
-        agent.await_log("endpoint registered")
+    port = fleet.reserve_port()
+    agent = fleet.agent(port, "origin", origin.port)
+    agent.await_log("cannot reach the server: connection refused")
+    server = fleet.server(upstream_port=port)
+    agent.await_log("endpoint registered")
     assert request(server.proxy_port, "origin", "/describe")[0].status == 200
 
 
@@ -149,14 +138,14 @@ def test_a_refusal_for_good(fleet: Fleet, origin: Origin, status: str) -> None:
     assert f"refused endpoint 'origin': {status}" in agent.stderr.lines[-1]
 
 
-def test_something_that_is_no_server(fleet: Fleet, origin: Origin) -> None:
+def test_a_server_of_another_protocol(fleet: Fleet, origin: Origin) -> None:
     def babble(wire: Wire) -> None:
         wire.receive_head()
         wire.send(b"220 mail.example.com ESMTP\r\n\r\n")
 
     with service(babble) as babbler:
         agent = fleet.agent(babbler.port, "origin", origin.port)
-        assert agent.await_log("cannot register")["message"] == "cannot register: the answer is not HTTP/1.1"
+        assert agent.await_log("cannot reach")["message"] == "cannot reach the server: the answer is not HTTP/1.1"
         agent.stop()
 
 
@@ -190,7 +179,7 @@ def test_an_idle_server_stops_after_the_drain_delay(fleet: Fleet) -> None:
         server.process.signal()
         began_at = time.monotonic()
         assert server.process.wait() == 0
-        assert 0.9 < time.monotonic() - began_at < 3
+        assert 0.9 < time.monotonic() - began_at < 1 + AT_ONCE_S
 
 
 def test_the_grace_period_is_the_longest_a_stop_takes(fleet: Fleet, origin: Origin) -> None:
@@ -203,7 +192,7 @@ def test_the_grace_period_is_the_longest_a_stop_takes(fleet: Fleet, origin: Orig
         server.process.signal()
         began_at = time.monotonic()
         assert server.process.wait() == 0
-        assert time.monotonic() - began_at < 2.5
+        assert time.monotonic() - began_at < 2 + AT_ONCE_S
         assert receive_response(wire)[0].status == 502
         held.let_go.set()
 
@@ -215,7 +204,7 @@ def test_a_second_signal_stops_the_server_at_once(fleet: Fleet, origin: Origin) 
     server.process.signal(signal.SIGINT)
     began_at = time.monotonic()
     assert server.process.wait() == 1
-    assert time.monotonic() - began_at < 1
+    assert time.monotonic() - began_at < AT_ONCE_S
     assert server.process.stderr.lines[-1] == "pico: stopped at once by a second signal\n"
 
 
@@ -248,7 +237,7 @@ def test_the_agent_finishes_a_slow_download(fleet: Fleet, origin: Origin) -> Non
         wire.receive_exactly(MIB)
         agent.signal()
         agent.await_log("draining")
-        # Nothing new is sent to it, and what is in flight goes on.
+        # The server sends nothing new to it, and the download in flight goes on.
         wait_until(lambda: request(server.proxy_port, "origin", "/describe")[0].status == 502, "the server knows of it")
         assert agent.alive
         assert len(wire.receive_exactly(19 * MIB)) == 19 * MIB
@@ -336,14 +325,14 @@ def test_a_second_signal_stops_the_agent_at_once(fleet: Fleet, origin: Origin, k
         agent.signal()
         agent.await_log("draining")
         agent.signal()
-        assert agent.wait(2) == 1
+        assert agent.wait(AT_ONCE_S) == 1
         assert agent.stderr.lines[-1] == "pico: stopped at once by a second signal\n"
         held.let_go.set()
 
 
 def test_a_forwarder_stops_at_once(fleet: Fleet) -> None:
     server = fleet.server()
-    forwarder, port = fleet.forward(server, "nobody")
+    forwarder, port = fleet.forward(server, "unknown")
     with socket.create_server((LOCAL, 0)), dial(port):
         forwarder.signal()
-        assert forwarder.wait(2) == 0
+        assert forwarder.wait(AT_ONCE_S) == 0

@@ -1,4 +1,4 @@
-"""Several requests in one tunnel, and several agents on one endpoint: nobody suffers from another one's trouble."""
+"""Several requests in one tunnel, and several agents on one endpoint: the trouble of one does not harm the others."""
 
 import collections
 import contextlib
@@ -11,14 +11,15 @@ import time
 import pytest
 
 from tests.e2e.conftest import Stack
-from tests.e2e.harness import LOCAL, MIB, PATIENCE_S, Fleet, dial, receive_response, request, request_bytes, wait_until
+from tests.e2e.harness import AT_ONCE_S, LOCAL, MIB, PATIENCE_S, Fleet, wait_until
 from tests.e2e.origin import HangUpError, Origin, Visit
+from tests.e2e.wire import dial, receive_response, request, request_bytes
 
 STALLED_BYTES = 50 * MIB
 
 
-def latencies(stack: Stack, count: int = 200) -> list[float]:
-    """Return how long each of some requests took."""
+def latency_s(stack: Stack, count: int = 200) -> float:
+    """Do some requests and return the first decile of their durations: the latency when the machine has time."""
     taken = []
     with dial(stack.port) as wire:
         for _ in range(count):
@@ -26,10 +27,10 @@ def latencies(stack: Stack, count: int = 200) -> list[float]:
             wire.send(request_bytes("origin", "/describe"))
             assert receive_response(wire)[0].status == 200
             taken.append(time.monotonic() - began_at)
-    return taken
+    return statistics.quantiles(taken, n=10)[0]
 
 
-def test_a_client_that_does_not_read_slows_nobody(stack: Stack) -> None:
+def test_a_client_that_does_not_read_slows_no_other_client(stack: Stack) -> None:
     sent = []
 
     def large(visit: Visit) -> None:
@@ -41,7 +42,7 @@ def test_a_client_that_does_not_read_slows_nobody(stack: Stack) -> None:
         raise HangUpError
 
     path = stack.origin.handle(large)
-    before = statistics.median(latencies(stack))
+    before_s = latency_s(stack)
     processes = (stack.server.process, stack.agent)
     for process in processes:
         process.reset_peak()
@@ -49,12 +50,12 @@ def test_a_client_that_does_not_read_slows_nobody(stack: Stack) -> None:
     with contextlib.ExitStack() as wires:
         for _ in range(5):
             wires.enter_context(dial(stack.port)).send(request_bytes("origin", path))
-        during = statistics.median(latencies(stack))
+        during_s = latency_s(stack)
         assert sum(sent) < 5 * STALLED_BYTES  # the origin is held back, too
         for process, bytes_before in zip(processes, held, strict=True):
             assert process.peak_bytes() - bytes_before < 16 * MIB
-    print(f"median latency {before * 1e3:.2f} ms, beside five stalled clients {during * 1e3:.2f} ms")
-    assert during < 5 * before + 0.002
+    print(f"latency {before_s * 1e3:.2f} ms, beside five stalled clients {during_s * 1e3:.2f} ms")
+    assert during_s < 5 * before_s + 0.002
 
 
 def test_a_stalled_client_gets_all_of_it_in_the_end(stack: Stack) -> None:
@@ -64,7 +65,7 @@ def test_a_stalled_client_gets_all_of_it_in_the_end(stack: Stack) -> None:
 
     with dial(stack.port) as wire:
         wire.send(request_bytes("origin", stack.origin.handle(large)))
-        latencies(stack, 20)
+        latency_s(stack, 20)
         head = wire.receive_head()
         assert len(wire.receive_body(head)) == 20 * MIB
 
@@ -88,7 +89,7 @@ def test_agents_of_one_endpoint_share_the_load(fleet: Fleet, stack: Stack) -> No
             each.close()
 
 
-def test_the_one_with_the_fewest_requests_in_flight_is_chosen(fleet: Fleet, stack: Stack) -> None:
+def test_the_agent_with_the_fewest_requests_in_flight_is_chosen(fleet: Fleet, stack: Stack) -> None:
     go_on = threading.Event()
     origins = [Origin() for _ in range(2)]
 
@@ -125,24 +126,29 @@ def test_a_killed_agent_costs_no_idempotent_request(fleet: Fleet, stack: Stack, 
     statuses: collections.Counter[int] = collections.Counter()
     failures: list[Exception] = []
     done = threading.Event()
+    held: queue.Queue[None] = queue.Queue()
+    let_go = threading.Event()
+    let_go.set()
 
     def think(visit: Visit) -> None:
         try:
             visit.body()
         except AssertionError as error:  # the agent was killed between the head and the body
             raise HangUpError from error
-        time.sleep(0.01)
+        if not let_go.is_set():
+            held.put(None)
+            assert let_go.wait(PATIENCE_S)
         visit.respond(b"thought")
 
     path = stack.origin.handle(think)
-    agents = [fleet.agent(stack.server, f"mortal-{method}", stack.origin.port) for _ in range(2)]
+    agents = [fleet.agent(stack.server, f"killed-{method}", stack.origin.port) for _ in range(2)]
 
     def ask() -> None:
         connection = http.client.HTTPConnection(LOCAL, stack.port, timeout=PATIENCE_S)
         try:
             while not done.is_set():
                 body = b"body" if method == "PUT" else None
-                connection.request(method, path, body, {"Host": f"mortal-{method}.pico.test"})
+                connection.request(method, path, body, {"Host": f"killed-{method}.pico.test"})
                 response = connection.getresponse()
                 response.read()
                 statuses[response.status] += 1
@@ -154,7 +160,12 @@ def test_a_killed_agent_costs_no_idempotent_request(fleet: Fleet, stack: Stack, 
     for client in clients:
         client.start()
     wait_until(lambda: statuses[200] > 100, "requests run")
+    let_go.clear()
+    for _ in clients:
+        held.get(timeout=PATIENCE_S)
     agents[0].kill()
+    held.get(timeout=PATIENCE_S)  # one of its requests comes again
+    let_go.set()
     since = statuses[200]
     wait_until(lambda: statuses[200] > since + 200 or failures, "requests still run")
     done.set()
@@ -186,11 +197,13 @@ def test_a_post_in_flight_is_not_sent_twice(fleet: Fleet, stack: Stack) -> None:
 
 
 def test_the_only_agent_comes_back(fleet: Fleet, stack: Stack) -> None:
-    """A tunnel that went away is forgotten at once; its successor is used at once."""
-    agent = fleet.agent(stack.server, "phoenix", stack.origin.port)
+    """The server forgets a lost tunnel at once, and uses the next one at once."""
+    agent = fleet.agent(stack.server, "returning", stack.origin.port)
     for _ in range(3):
-        assert request(stack.port, "phoenix", "/describe")[0].status == 200
+        assert request(stack.port, "returning", "/describe")[0].status == 200
         agent.kill()
-        wait_until(lambda: request(stack.port, "phoenix", "/describe")[0].status == 502, "the loss is noticed", 1.0)
-        agent = fleet.agent(stack.server, "phoenix", stack.origin.port)
-    assert request(stack.port, "phoenix", "/describe")[0].status == 200
+        wait_until(
+            lambda: request(stack.port, "returning", "/describe")[0].status == 502, "the loss is noticed", AT_ONCE_S
+        )
+        agent = fleet.agent(stack.server, "returning", stack.origin.port)
+    assert request(stack.port, "returning", "/describe")[0].status == 200

@@ -12,15 +12,16 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.e2e.conftest import Stack
-from tests.e2e.harness import LOCAL, MIB, PATIENCE_S, Fleet, Process, Wire, dial, reserved_port
+from tests.e2e.harness import LOCAL, MIB, PATIENCE_S, Fleet, Process
 from tests.e2e.origin import service
+from tests.e2e.wire import Wire, dial
 
 LARGE_BYTES = 50 * MIB
 
 GOODBYE = b"goodbye" * 100_000
 
 seen: queue.Queue[bytes] = queue.Queue()
-"""What a service saw of its client at the end."""
+"""How a service saw its client end."""
 
 
 def echo(wire: Wire) -> None:
@@ -29,13 +30,13 @@ def echo(wire: Wire) -> None:
 
 
 def answer(wire: Wire) -> None:
-    """Speak only when the client has ended its side, as what waits for ``nc -N`` does."""
+    """Answer only when the client has ended its side, as services for ``nc -N`` do."""
     question = wire.receive_rest()
     wire.send(hashlib.sha256(question).digest() + bytes(MIB))
 
 
 def greet(wire: Wire) -> None:
-    """Speak first, end first, and still listen."""
+    """Send first, end first, and still receive."""
     wire.send(GOODBYE)
     wire.send_eof()
     seen.put(wire.receive_rest())
@@ -54,7 +55,7 @@ def fragile(wire: Wire) -> None:
 
 
 def flood(wire: Wire) -> None:
-    """Send without end to those who ask for it; be an echo for others."""
+    """Send without end to a client that asks for it; be an echo for others."""
     if wire.receive_exactly(1) == b"f":
         with contextlib.suppress(ConnectionError, TimeoutError):
             while True:
@@ -67,7 +68,7 @@ SERVICES = {"echo": echo, "answer": answer, "greet": greet, "fragile": fragile, 
 
 @dataclass
 class Lines:
-    """Local ports that lead to the services, however far that is. ``nobody`` is where none listens."""
+    """Local ports that lead to the services through the tunnel; behind ``unused`` nothing listens."""
 
     stack: Stack
     agent: Process
@@ -86,7 +87,7 @@ def shared_lines(shared_fleet: Fleet, shared_stack: Stack, tmp_path_factory: pyt
     server = shared_stack.server
     with contextlib.ExitStack() as opened:
         addresses = {name: opened.enter_context(service(serve)).port for name, serve in SERVICES.items()}
-        addresses["nobody"] = opened.enter_context(reserved_port())
+        addresses["unused"] = shared_fleet.reserve_port()
         listeners, ports = ["listeners:"], ["ports:"]
         for name, address in addresses.items():
             listeners.append(f"- {{endpoint_id: tcp-{name}, addr: '{LOCAL}:{address}', protocol: tcp, timeout: 2s}}")
@@ -185,7 +186,7 @@ def test_the_service_speaks_and_ends_first(lines: Lines) -> None:
 
 
 def test_a_reset_by_the_client_passes_through(lines: Lines) -> None:
-    """Nobody may take a connection that broke for one that ended."""
+    """A connection that broke must not look like one that ended."""
     with dial(lines.ports["fragile"]) as wire:
         wire.send(b"?")
         assert wire.receive_exactly(1) == b"?"
@@ -201,31 +202,30 @@ def test_a_reset_by_the_service_passes_through(lines: Lines) -> None:
 
 
 def assert_reset(port: int) -> None:
-    """A client learns that there is nobody: by a reset, sometimes before it has noticed that it was connected."""
+    """A client is reset, sometimes before it has noticed that it was connected."""
     with pytest.raises(ConnectionResetError), dial(port) as wire:
         wire.receive_rest()
 
 
 def test_a_refused_service(lines: Lines) -> None:
-    assert_reset(lines.ports["nobody"])
-    record = lines.agent.await_log("cannot reach the service", endpoint="tcp-nobody")
+    assert_reset(lines.ports["unused"])
+    record = lines.agent.await_log("cannot reach the service", endpoint="tcp-unused")
     assert (record["level"], record["reason"]) == ("warning", "connection refused")
 
 
 def test_an_endpoint_without_an_agent(fleet: Fleet, stack: Stack) -> None:
-    forwarder, port = fleet.forward(stack.server, "nobody")
+    forwarder, port = fleet.forward(stack.server, "unknown")
     assert_reset(port)
     record = forwarder.await_log("cannot reach the endpoint")
     assert record["reason"] == "the server refused: 502 no available upstreams"
 
 
 def test_a_server_that_is_not_there(fleet: Fleet) -> None:
-    with reserved_port() as nobody:
-        url = f"http://{LOCAL}:{nobody}"
-        forwarder = fleet.start("forward", "tcp", f"{LOCAL}:0", "e", "--connect.url", url)
-        assert_reset(forwarder.port("forward"))
-        record = forwarder.await_log("cannot reach the endpoint")
-        assert record["reason"] == "cannot reach the server: connection refused"
+    url = f"http://{LOCAL}:{fleet.reserve_port()}"
+    forwarder = fleet.start("forward", "tcp", f"{LOCAL}:0", "e", "--connect.url", url)
+    assert_reset(forwarder.port("forward"))
+    record = forwarder.await_log("cannot reach the endpoint")
+    assert record["reason"] == "cannot reach the server: connection refused"
 
 
 def test_a_client_that_reads_nothing_stalls_only_itself(lines: Lines) -> None:
@@ -243,7 +243,7 @@ def test_a_client_that_reads_nothing_stalls_only_itself(lines: Lines) -> None:
 
 
 def test_a_plain_websocket_client_on_the_tcp_route(lines: Lines) -> None:
-    """Somebody else's WebSocket library is welcome on the TCP route."""
+    """A WebSocket library can use the TCP route as well."""
     url = f"ws://{LOCAL}:{lines.stack.port}/_pico/v1/tcp/tcp-echo"
     with connect(url, compression=None) as connection:
         connection.send(b"hello")

@@ -1,4 +1,4 @@
-"""WebSockets of somebody else's making through a server and an agent."""
+"""WebSockets of another library through a server and an agent."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from tests.e2e.conftest import Stack
-from tests.e2e.harness import LOCAL, MIB, PATIENCE_S, Fleet, wait_until
+from tests.e2e.harness import LOCAL, MIB, PATIENCE_S, Fleet
 
 CHAT = [Subprotocol("chat")]
 
@@ -31,13 +31,11 @@ class EchoServer:
         self._thread.start()
 
     def _echo(self, connection: ServerConnection) -> None:
-        try:
+        with contextlib.suppress(ConnectionClosed):  # it is asked below how the connection ended
             for message in connection:
                 if message == "die":
                     connection.socket.shutdown(socket.SHUT_RDWR)
                 connection.send(message)
-        except ConnectionClosed:
-            pass
         self.ended.put(connection.close_code or 0)
 
     def close(self) -> None:
@@ -116,11 +114,13 @@ def test_a_declined_upgrade_is_an_ordinary_answer(stack: Stack) -> None:
 
 
 def test_the_exchange_is_logged_at_its_end(stack: Stack, url: str, echo_server: EchoServer) -> None:
-    with open_websocket(url) as connection:
+    process = stack.server.process
+    with open_websocket(f"{url}/logged") as connection:
         connection.send("hello")
         connection.recv(PATIENCE_S)
+        assert process.accessed(path="/chat/logged") == []
     echo_server.ended.get(timeout=PATIENCE_S)
-    wait_until(lambda: stack.server.process.await_access(endpoint="websocket", status=101), "the access log")
+    assert process.await_access(path="/chat/logged")["status"] == 101
 
 
 def test_an_asyncio_client(stack: Stack, url: str, echo_server: EchoServer) -> None:

@@ -71,6 +71,6 @@ def test_a_bad_command_line(arguments: tuple[str, ...], part: str) -> None:
     assert part.lower() in complaint(Process(*arguments), 2).lower()
 
 
-def test_an_address_of_somebody_else(fleet: Fleet) -> None:
+def test_an_address_that_this_machine_does_not_have(fleet: Fleet) -> None:
     process = fleet.start("server", "--proxy.bind-addr=192.0.2.1:0", f"--upstream.bind-addr={LOCAL}:0")
     assert "cannot listen on proxy address '192.0.2.1:0': cannot assign requested address" in complaint(process, 1)
