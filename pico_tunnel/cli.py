@@ -7,17 +7,13 @@ too.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pico_tunnel.complaints import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE, complain
+
 if TYPE_CHECKING:
     from click import ClickException
-
-EXIT_FAILURE = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
-"""128 plus the number of SIGINT, as shells count it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,14 +68,3 @@ def _place(error: Exception) -> str:
 
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{frame.name}, {frame.filename}:{frame.lineno}"
-
-
-def complain(message: str) -> None:
-    """Write one line to standard error, whatever ``message`` holds and whether or not anybody reads it."""
-    line = " ".join("".join(character if character.isprintable() else " " for character in message).split())
-    if sys.stderr is not None:
-        try:
-            sys.stderr.write(f"pico: {line}\n")
-            sys.stderr.flush()
-        except OSError:
-            return

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from pico_core.config.nearest import did_you_mean
 from pico_tunnel import __version__
-from pico_tunnel.cli import complain
+from pico_tunnel.complaints import complain
 from pico_tunnel.flags import ConfigCommand, TeachingGroup, checked, groups
 from pico_tunnel.start import read_config, run_agent, run_forward, run_server
 from pico_tunnel.status import status

@@ -140,6 +140,6 @@ def standard_sink(config: LogConfig) -> Sink:
 def _unbuffered(stream: TextIO | None) -> RawStream | None:
     """Write to the descriptor itself: a buffer would keep what failed and fail again when the process ends.
 
-    ``None``: the process was started with this stream closed, and its descriptor may be somebody else's by now.
+    ``None``: the process was started with this stream closed, and its descriptor may belong to another file by now.
     """
     return None if stream is None else io.FileIO(stream.fileno(), "w", closefd=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pico_tunnel.cli import EXIT_FAILURE, complain
+from pico_tunnel.complaints import EXIT_FAILURE, complain
 from pico_tunnel.flags import TeachingGroup, write_examples
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _document(response: PlainResponse, server: str, kind: Any) -> Any:
         if response.status == 200:
             return msgspec.json.decode(response.body, type=kind)
         error = msgspec.json.decode(response.body, type=dict[str, str])["error"]
-    except (msgspec.DecodeError, KeyError):  # that is no answer of ours
+    except (msgspec.DecodeError, KeyError):  # not an answer of a Pico server
         raise Unanswered(
             f"{server} is not the admin port of a Pico server: it answered {response.status} "
             f"{response.content_type or 'without a content type'}; give it with --server.url"
@@ -73,7 +73,7 @@ def _document(response: PlainResponse, server: str, kind: Any) -> Any:
 def show(document: Any) -> None:
     """Print a document as YAML in ASCII: nothing in it can reach a terminal as a control sequence.
 
-    Raises ``Unanswered`` if it cannot be written; a reader who leaves early has seen enough.
+    Raises ``Unanswered`` if it cannot be written; a pipe that its reader closed early is fine.
     """
     import yaml
 
@@ -109,7 +109,7 @@ def _path(table: str, node_id: str) -> str:
 
 
 class StatusCommand(click.Command):
-    """A command that asks a server: with the options that say whom, and with examples."""
+    """A command that asks a server: with the options that name the server, and with examples."""
 
     def __init__(self, name: str | None, examples: str, **settings: Any) -> None:
         super().__init__(name, **settings)
