@@ -16,7 +16,7 @@ MAX_STREAMS = 1_024
 """Requests at once in one tunnel; the server opens no more either."""
 
 
-class TunnelHost(Protocol):
+class AgentTunnelHost(Protocol):
     """What a tunnel needs of its machine."""
 
     timers: Timers
@@ -54,7 +54,9 @@ class AgentTunnel:
         "opened_at",
     )
 
-    def __init__(self, host: TunnelHost, user: TunnelUser, channel: TcpChannel, entropy: Entropy, now: float) -> None:
+    def __init__(
+        self, host: AgentTunnelHost, user: TunnelUser, channel: TcpChannel, entropy: Entropy, now: float
+    ) -> None:
         self.opened_at = now
         self._host = host
         self._user = user

@@ -97,7 +97,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     """Base of every mapping of keys. The first line of its docstring is its title in help and reference."""
 
 
-class Member(msgspec.Struct, frozen=True):
+class Declared(msgspec.Struct, frozen=True):
     """One entry of a section: a ``key`` (a value), a ``section`` (a mapping) or ``items`` (a list of mappings)."""
 
     attribute: str
@@ -132,10 +132,10 @@ def flag_name(name: str) -> str:
 
 
 @cache
-def members(section: type[Section]) -> dict[str, Member]:
+def members(section: type[Section]) -> dict[str, Declared]:
     """Return the entries of a section by the name they have in a file, in the order of their declaration."""
     hints = get_type_hints(section, include_extras=True)
-    result: dict[str, Member] = {}
+    result: dict[str, Declared] = {}
     for field in fields(section):
         member = _member(field, hints[field.name])
         is_duration = member.key is not None and member.key.kind.metavar == DURATION.metavar
@@ -143,13 +143,13 @@ def members(section: type[Section]) -> dict[str, Member]:
     return result
 
 
-def _member(field: FieldInfo, hint: Any) -> Member:
+def _member(field: FieldInfo, hint: Any) -> Declared:
     if isinstance(hint, type) and issubclass(hint, Section):
-        return Member(field.name, section=hint)
+        return Declared(field.name, section=hint)
     key = next((extra for extra in get_args(hint) if isinstance(extra, Key)), None)
     if key is None:
-        return Member(field.name, items=get_args(hint)[0])
-    return Member(field.name, field.default, field.required, key)
+        return Declared(field.name, items=get_args(hint)[0])
+    return Declared(field.name, field.default, field.required, key)
 
 
 def leaves(section: type[Section], prefix: str = "") -> Iterator[Leaf]:

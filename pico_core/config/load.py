@@ -7,7 +7,7 @@ with the nearest known one.
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from pico_core.config.declare import Key, Kind, Member, Section, flag_name, leaves, members
+from pico_core.config.declare import Declared, Key, Kind, Section, flag_name, leaves, members
 from pico_core.config.nearest import did_you_mean
 from pico_core.config.tree import EMPTY, Items, Scalar, TreeItem
 from pico_core.config.tree import Mapping as Tree
@@ -65,7 +65,7 @@ class _Loader:
         except ConfigError as error:
             raise ConfigError(f"{self._place(path, tree)}{error}") from None
 
-    def _member(self, member: Member, node: TreeItem | None, path: str) -> tuple[Any] | None:
+    def _member(self, member: Declared, node: TreeItem | None, path: str) -> tuple[Any] | None:
         """Return the value of a member in a tuple, or ``None`` when the default holds."""
         if member.key is not None:
             return self._value(member.key, node, path)

@@ -17,7 +17,7 @@ from pico_core.server.registry import Registry
 from pico_core.server.tunnels import TunnelConnection
 
 
-class NodeState(Enum):
+class NodePhase(Enum):
     """Where a node stands; ``server.node`` has the drawing."""
 
     STARTING = "starting"
@@ -43,15 +43,15 @@ class Facts(msgspec.Struct, eq=False):
     metrics: ServerMetrics
     tunnels: dict[TunnelConnection, None]
     addresses: dict[str, Address]
-    state: NodeState = NodeState.STARTING
+    state: NodePhase = NodePhase.STARTING
     left: bool = False
 
     @property
     def ready(self) -> bool:
         """Whether balancers may send requests here."""
-        return self.state is NodeState.RUNNING
+        return self.state is NodePhase.RUNNING
 
     @property
     def draining(self) -> bool:
         """Whether the node takes no new tunnels."""
-        return self.state is NodeState.DRAINING or self.state is NodeState.STOPPED
+        return self.state is NodePhase.DRAINING or self.state is NodePhase.STOPPED

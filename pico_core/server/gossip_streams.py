@@ -21,7 +21,7 @@ STREAM_TIMEOUT_S = 10.0
 """How long a peer may take to send its request."""
 
 
-class StreamHost(Connector, Logger, Protocol):
+class GossipHost(Connector, Logger, Protocol):
     """What a stream needs of the machine."""
 
 
@@ -30,7 +30,7 @@ class InboundGossipStream:
 
     def __init__(
         self,
-        host: StreamHost,
+        host: GossipHost,
         gossip: Gossip,
         stream: InboundStream,
         channel: TcpChannel,
@@ -85,7 +85,7 @@ class OutboundGossipStream:
     """A join, repair or leave of ours."""
 
     def __init__(
-        self, host: StreamHost, gossip: Gossip, request: StreamRequest, carry_out: CarryOut, now: float
+        self, host: GossipHost, gossip: Gossip, request: StreamRequest, carry_out: CarryOut, now: float
     ) -> None:
         self.deadline_at = now + request.timeout_s
         self._host = host

@@ -29,7 +29,7 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.plain.server import PlainConnection
 from pico_core.server.admin.pages import AdminPages
 from pico_core.server.cluster import Cluster
-from pico_core.server.facts import Facts, NodeState
+from pico_core.server.facts import Facts, NodePhase
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.peers import Peers
 from pico_core.server.ports import Port
@@ -133,7 +133,7 @@ class ServerNode(BaseMachine):
         name = event.listener
         address = self._bound[name] = Address(event.host, event.port)
         self.log("info", name, "listening", addr=str(address))
-        if len(self._bound) == len(self._ports) and self.facts.state is NodeState.STARTING:
+        if len(self._bound) == len(self._ports) and self.facts.state is NodePhase.STARTING:
             self._join(now)
 
     def _join(self, now: float) -> None:
@@ -156,10 +156,10 @@ class ServerNode(BaseMachine):
 
     def _check_ready(self, now: float) -> None:
         """Become ready once the routes of the cluster are known, or soon, whether any node answers or not."""
-        if self.facts.state is not NodeState.STARTING:
+        if self.facts.state is not NodePhase.STARTING:
             return
         if self.cluster.settled or now >= self._ready_by:
-            self.facts.state = NodeState.RUNNING
+            self.facts.state = NodePhase.RUNNING
             self.log("info", "server", "ready", node_id=self.facts.node_id)
         else:
             self.timers.schedule(now + READY_CHECK_S, self._check_ready)
@@ -236,7 +236,7 @@ class ServerNode(BaseMachine):
         if self.draining:
             self.stop(1, "stopped at once by a second signal")
             return
-        self.facts.state = NodeState.DRAINING
+        self.facts.state = NodePhase.DRAINING
         self._drain_began_at = now
         self._router.closing = True
         self.log("info", "server", "draining", grace_period_s=self.facts.config.grace_period_s)
@@ -273,5 +273,5 @@ class ServerNode(BaseMachine):
 
     def stop(self, code: int, message: str) -> None:
         """Leave the driver now; ``message`` says why, where ``code`` is not 0."""
-        self.facts.state = NodeState.STOPPED
+        self.facts.state = NodePhase.STOPPED
         self.emit(Exit(code, message))

@@ -12,7 +12,7 @@ from pico_core.config.server import ClusterConfig, ServerConfig
 from pico_core.config.values import Address
 from pico_core.config.values import Origin as OriginAddress
 from pico_core.forward.machine import ForwardMachine
-from pico_core.server.facts import NodeState
+from pico_core.server.facts import NodePhase
 from pico_core.server.node import ServerNode
 from tests.sim.balancer import Balancer
 from tests.sim.client import HttpClient, Load
@@ -344,4 +344,4 @@ class Deployment:
 
     def is_running(self, server: Server) -> bool:
         """Return whether a server is in its running state."""
-        return server.alive and server.node.facts.state is NodeState.RUNNING
+        return server.alive and server.node.facts.state is NodePhase.RUNNING

@@ -12,7 +12,7 @@ from pico_driver.sockets import reset_on_close
 
 MAX_TURN_BYTES = 131_072
 """What may be received before the turn ends. uvloop reads up to 256,000 bytes at once, and after a full read
-again, up to 32 times, from one connection; all that would wait, and nobody could ask for a pause before."""
+again, up to 32 times, from one connection; all that would wait, and no pause could be asked for before."""
 
 
 class TransportOwner(ConnectionOwner, Protocol):
@@ -90,7 +90,7 @@ class Connection(asyncio.BaseProtocol):
         self.sendable = False
         try:
             self.transport.write_eof()
-        except OSError:  # the peer has reset the connection and nobody has read that yet
+        except OSError:  # the peer has reset the connection, and the loop has not read that yet
             self.transport.abort()
 
     def close(self) -> None:

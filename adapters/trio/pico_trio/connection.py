@@ -175,7 +175,7 @@ class Connection:
     def _shut_down(self) -> None:
         try:
             self._socket.shutdown(socket.SHUT_WR)
-        except OSError as error:  # the peer has reset the connection and nobody has read that yet
+        except OSError as error:  # the peer has reset the connection, and that was not read yet
             self._lose(error)
 
     def close(self) -> None:
