@@ -1,10 +1,8 @@
 """An ``http`` listener: requests that come through the tunnel go to the local service over pooled connections."""
 
-from typing import Protocol
-
+from pico_core.agent.service import ServiceHost, warn_unreachable
 from pico_core.config.agent import ListenerConfig
 from pico_core.http.message import HeadLimits
-from pico_core.machine.parts import Connector, Logger
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.downstream import Client
 from pico_core.proxy.exchange import Exchange
@@ -22,14 +20,10 @@ SERVER = Client("")
 """The client of all requests: the server, which says in the X-Forwarded fields on whose behalf."""
 
 
-class HttpHost(Connector, Logger, Protocol):
-    """What the streams of a listener need of the machine."""
-
-
 class HttpStreams:
     """A ``StreamHandler``, and the ``Router`` of the requests in the streams: there is one service to go to."""
 
-    def __init__(self, host: HttpHost, config: ListenerConfig, access_log: AccessLogger | None) -> None:
+    def __init__(self, host: ServiceHost, config: ListenerConfig, access_log: AccessLogger | None) -> None:
         self.head_limits = HeadLimits()
         self.header_timeout_s = HEAD_TIMEOUT_S
         self.idle_timeout_s = IDLE_STREAM_S
@@ -54,20 +48,17 @@ class HttpStreams:
     def begin(self, exchange: Exchange, now: float) -> None:
         """Send the request to the service."""
         exchange.endpoint = self._config.endpoint_id
-        self._pool.send(exchange, _forwarded_fields(exchange), now, self._unreachable)
+        self._send(exchange, now)
 
     def retry(self, exchange: Exchange, now: float) -> None:
         """Try once more over another connection."""
+        self._send(exchange, now)
+
+    def _send(self, exchange: Exchange, now: float) -> None:
         self._pool.send(exchange, _forwarded_fields(exchange), now, self._unreachable)
 
     def _unreachable(self, exchange: Exchange, reason: str, now: float) -> None:
-        self._host.warn(
-            "agent",
-            "cannot reach the service",
-            endpoint=self._config.endpoint_id,
-            addr=str(self._config.addr),
-            reason=reason,
-        )
+        warn_unreachable(self._host, self._config, reason)
         exchange.fail(502, "upstream unreachable", now)
 
     def finished(self, exchange: Exchange, now: float) -> None:

@@ -20,7 +20,7 @@ from pico_core.config.agent import AgentConnectConfig, ListenerConfig
 from pico_core.dial import Backoff, Server, WebSocketDial
 from pico_core.entropy import Entropy
 from pico_core.machine.channel import TcpChannel
-from pico_core.machine.parts import Connector, Flushable, Logger
+from pico_core.machine.parts import Connector, FlushScheduler, Logger
 from pico_core.tunnel.channel import StreamChannel
 
 FIRST_BACKOFF_S = 0.1
@@ -55,11 +55,8 @@ class ListenerState(Enum):
     DONE = "done"
 
 
-class ListenerHost(Connector, Logger, Protocol):
+class ListenerHost(Connector, FlushScheduler, Logger, Protocol):
     """What a listener needs of its machine."""
-
-    def mark_dirty(self, part: Flushable) -> None:
-        """Have ``part.flush`` called once before this turn ends."""
 
     def listener_opened(self, listener: "Listener", now: float) -> None:
         """The endpoint is registered."""

@@ -1,22 +1,16 @@
 """A ``tcp`` listener: every stream of the tunnel becomes one connection to the local service."""
 
-from typing import Protocol
-
+from pico_core.agent.service import ServiceHost, warn_unreachable
 from pico_core.config.agent import ListenerConfig
 from pico_core.machine.channel import TcpChannel
-from pico_core.machine.parts import Connector, Logger
 from pico_core.proxy.waiting import WaitingChannel
 from pico_core.tunnel.channel import StreamChannel
-
-
-class TcpHost(Connector, Logger, Protocol):
-    """What the streams of a listener need of the machine."""
 
 
 class TcpStreams:
     """A ``StreamHandler`` that joins each stream with a connection of its own."""
 
-    def __init__(self, host: TcpHost, config: ListenerConfig) -> None:
+    def __init__(self, host: ServiceHost, config: ListenerConfig) -> None:
         self.closing = False
         self._host = host
         self._config = config
@@ -31,7 +25,7 @@ class _ServiceConnection:
 
     __slots__ = ("_config", "_connection", "_host", "_waiting")
 
-    def __init__(self, host: TcpHost, config: ListenerConfig, channel: StreamChannel) -> None:
+    def __init__(self, host: ServiceHost, config: ListenerConfig, channel: StreamChannel) -> None:
         self._host = host
         self._config = config
         self._waiting = WaitingChannel(channel, self._cancel)
@@ -43,13 +37,7 @@ class _ServiceConnection:
 
     def on_connect_failed(self, reason: str, now: float) -> None:
         """Reset the stream, which tells the client."""
-        self._host.warn(
-            "agent",
-            "cannot reach the service",
-            endpoint=self._config.endpoint_id,
-            addr=str(self._config.addr),
-            reason=reason,
-        )
+        warn_unreachable(self._host, self._config, reason)
         self._waiting.refuse()
 
     def _cancel(self) -> None:

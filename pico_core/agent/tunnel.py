@@ -5,7 +5,7 @@ from typing import Protocol
 
 from pico_core.entropy import Entropy
 from pico_core.machine.channel import TcpChannel
-from pico_core.machine.parts import Flushable
+from pico_core.machine.parts import FlushScheduler
 from pico_core.mux.events import GoAwayReceived, MuxEvent, PongReceived, SessionFailed, StreamOpened
 from pico_core.pieces import Piece
 from pico_core.timers import Timers
@@ -16,13 +16,10 @@ MAX_STREAMS = 1_024
 """Requests at once in one tunnel; the server opens no more either."""
 
 
-class AgentTunnelHost(Protocol):
+class AgentTunnelHost(FlushScheduler, Protocol):
     """What a tunnel needs of its machine."""
 
     timers: Timers
-
-    def mark_dirty(self, part: Flushable) -> None:
-        """Have ``part.flush`` called once before this turn ends."""
 
 
 class TunnelUser(Protocol):

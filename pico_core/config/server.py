@@ -213,6 +213,11 @@ class ClusterConfig(Section, frozen=True, kw_only=True):
         if self.node_id and self.node_id_prefix:
             raise ConfigError("node_id and node_id_prefix exclude each other; give one of them")
 
+    @property
+    def seeds(self) -> list[str]:
+        """The nodes to join as gossip takes them: ``host:port``, or the host alone for the gossip port."""
+        return [str(member) if member.port else member.host for member in self.join]
+
 
 class ServerConfig(Section, frozen=True, kw_only=True):
     """General."""

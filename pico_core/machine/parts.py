@@ -59,10 +59,14 @@ class Flushable(Protocol):
         """Emit what was gathered."""
 
 
-class Emitter(Protocol):
-    """Takes commands, and calls the parts that gathered output at the end of a turn."""
-
-    emit: Callable[[Command], None]
+class FlushScheduler(Protocol):
+    """Calls the parts that gathered output at the end of a turn."""
 
     def mark_dirty(self, part: Flushable) -> None:
         """Have ``part.flush`` called once before this turn ends."""
+
+
+class Emitter(FlushScheduler, Protocol):
+    """Takes commands too."""
+
+    emit: Callable[[Command], None]

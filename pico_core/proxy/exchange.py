@@ -254,9 +254,12 @@ class Exchange(msgspec.Struct, eq=False):
     def _match_response_speed(self, now: float) -> None:
         """Read from the upstream only while the client takes more."""
         if self.state is RESPONDING:
-            if self.upstream is not None and not self.downstream.writable:
-                self.upstream.pause_response()
-            self.stamp(now)
+            if self.downstream.writable:
+                self.deadline_at = NEVER
+            else:
+                if self.upstream is not None:
+                    self.upstream.pause_response()
+                self.stamp(now)
 
     def response_writable(self, now: float) -> None:
         """The client takes more."""

@@ -179,12 +179,9 @@ class Cluster:
     def _check_joined(self, now: float) -> None:
         if self._gossip.seeds.names_others and not self._view:
             config = self._facts.config.cluster
-            members = ", ".join(
-                str(member) if member.port else member.host for member in self._facts.config.cluster.join
-            )
             self._host.stop(
                 1,
-                f"no node of '{members}' answered within cluster.join_timeout "
+                f"no node of '{', '.join(config.seeds)}' answered within cluster.join_timeout "
                 f"({config.join_timeout_s:g} s): check the addresses and that UDP and TCP pass, "
                 "or set cluster.abort_if_join_fails to false",
             )

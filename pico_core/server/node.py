@@ -67,7 +67,7 @@ class ServerNode(BaseMachine):
         gossip = Gossip(
             node_id,
             entropy=entropy,
-            seeds=[str(member) if member.port else member.host for member in config.cluster.join],
+            seeds=config.cluster.seeds,
             default_port=config.cluster.gossip.bind_addr.port or None,
             interval_s=config.cluster.gossip.interval_s,
             max_packet_bytes=config.cluster.gossip.max_packet_size,

@@ -10,7 +10,7 @@ from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits, MessageError
 from pico_core.http.parsing import parse_request_head
 from pico_core.http.writing import CONNECTION_CLOSE, error_response
 from pico_core.machine.channel import TcpChannel
-from pico_core.machine.parts import Flushable
+from pico_core.machine.parts import FlushScheduler
 from pico_core.mux.events import GoAwayReceived, MuxEvent, SessionFailed
 from pico_core.pieces import Piece
 from pico_core.proxy.endpoint import endpoint_in_path
@@ -36,7 +36,7 @@ PATH = re.compile(rb"/(?:pico|piko)/v1/upstream/([^/?#]+)")
 INSTANCE_HEADER = re.compile(rb"(?im)^x-pi[ck]o-instance:[ \t]*([!-~]{1,64})[ \t]*\r$")
 
 
-class TunnelHost(Protocol):
+class TunnelHost(FlushScheduler, Protocol):
     """What a tunnel needs of its node."""
 
     timers: Timers
@@ -44,9 +44,6 @@ class TunnelHost(Protocol):
     @property
     def draining(self) -> bool:
         """Whether the node takes no new tunnels."""
-
-    def mark_dirty(self, part: Flushable) -> None:
-        """Have ``part.flush`` called once before this turn ends."""
 
     def tunnel_opened(self, tunnel: "TunnelConnection", now: float) -> None:
         """The agent registered: route requests to it."""

@@ -181,10 +181,11 @@ class UpstreamConnection:
 
     def _receive_body(self, exchange: Exchange, body: BodyReader, data: Piece, now: float) -> None:
         pieces, rest = body.receive(data)
-        if body.done:
+        done = body.done
+        if done:
             self._settle(exchange, self._keep_alive and not rest, now)
-        if pieces or body.done:
-            exchange.respond_more(pieces, now, last=body.done, trailers=body.trailers)
+        if pieces or done:
+            exchange.respond_more(pieces, now, last=done, trailers=body.trailers)
 
     def on_eof(self, now: float) -> None:
         """The upstream ends its side: the end of a body without length, or a loss."""

@@ -174,6 +174,13 @@ def introduce(first: Gossip, name: str) -> None:
     drain(first)
 
 
+def report_silent(first: Gossip, name: str, silent: str, at: float) -> None:
+    """Let ``name``, which was introduced, report a node as silent."""
+    addr = f"{HOSTS[name]}:8003"
+    report = Entry(SILENT_KEY, silent, 2, True, False)
+    first.receive_datagram(delta(name, addr, name, addr, report), HOSTS[name], 8003, at)
+
+
 def pass_time(gossip: Gossip, start: float, end: float, *answering: str) -> list[Output]:
     """Let time pass in which only the nodes in ``answering`` answer."""
     outputs = []

@@ -24,6 +24,7 @@ from tests.core.gossip.plays import (
     joined,
     only_datagrams,
     pass_time,
+    report_silent,
     sent,
     status_of,
 )
@@ -117,8 +118,7 @@ def test_a_name_met_over_tcp_is_found_once_it_sends_a_datagram() -> None:
     joining = writing.join_request("d", "pico-3:8003", state, [])
     answer_of(first, "10.0.0.4", joining, 0.2)
     assert NodeJoined("d", "pico-3:8003") in drain(first)
-    reports = Entry(SILENT_KEY, "d", 2, True, False)
-    first.receive_datagram(delta("c", C, "c", C, reports), "10.0.0.3", 8003, 1.0)
+    report_silent(first, "c", "d", 1.0)
     first.tick(0.3)
     assert "10.0.0.4" not in {each.host for each in drain(first) if isinstance(each, SendDatagram)}
     assert first.counters.refutations == 0

@@ -2,7 +2,6 @@
 
 from pico_core.boundary import SendDatagram
 from pico_core.gossip.events import NodeUnreachable, NodeUpdated, StreamRequest
-from pico_core.gossip.keys import SILENT_KEY
 from pico_core.gossip.members import MAX_STATE_BYTES
 from pico_core.gossip.state import ENTRY_OVERHEAD_BYTES
 from pico_core.gossip.wire import writing
@@ -22,6 +21,7 @@ from tests.core.gossip.plays import (
     join_request_of,
     joined,
     pass_time,
+    report_silent,
     request_of,
     sent,
     status_of,
@@ -61,8 +61,7 @@ def test_an_entry_above_the_packet_comes_over_tcp() -> None:
 def test_a_repair_needs_a_node_that_lives() -> None:
     first, _ = joined()
     introduce(first, "c")
-    reports = Entry(SILENT_KEY, "b", 2, True, False)
-    first.receive_datagram(delta("c", C, "c", C, reports), "10.0.0.3", 8003, 0.2)
+    report_silent(first, "c", "b", 0.2)
     pass_time(first, 0.2, 2.5, "c")
     first.receive_datagram(digest("b", B, DigestEntry("c", C, 50, False)), "10.0.0.2", 8003, 2.5)
     drain(first)
@@ -108,8 +107,7 @@ def test_being_far_behind_is_repaired_at_once() -> None:
 def test_the_entries_of_a_dead_node_are_not_fetched() -> None:
     first, _ = joined()
     introduce(first, "c")
-    reports = Entry(SILENT_KEY, "b", 2, True, False)
-    first.receive_datagram(delta("c", C, "c", C, reports), "10.0.0.3", 8003, 0.2)
+    report_silent(first, "c", "b", 0.2)
     pass_time(first, 0.2, 2.5, "c")
     first.receive_datagram(digest("c", C, DigestEntry("b", B, 50, False)), "10.0.0.3", 8003, 2.5)
     drain(first)

@@ -33,6 +33,7 @@ from tests.core.gossip.plays import (
     joined,
     pass_time,
     report_of,
+    report_silent,
     request_of,
     sent,
     status_of,
@@ -236,13 +237,12 @@ def test_a_removed_node_that_asks_is_answered_and_its_answer_to_that_counts() ->
 def test_a_node_reported_as_silent_gossips_with_the_reporter_next() -> None:
     first, _ = joined()
     introduce(first, "c")
-    silent = Entry(SILENT_KEY, "a\nx\nb", 2, True, False)
     first.tick(0.2)
     first.receive_datagram(writing.delta_head("b", B), "10.0.0.2", 8003, 0.2)
     first.tick(0.7)
     drain(first)
     first.receive_datagram(writing.delta_head("b", B), "10.0.0.2", 8003, 0.2)
-    first.receive_datagram(delta("c", C, "c", C, silent), "10.0.0.3", 8003, 0.8)
+    report_silent(first, "c", "a\nx\nb", 0.8)
     first.tick(0.8)
     first.tick(0.9)
     datagrams = [each for each in drain(first) if isinstance(each, SendDatagram)]
@@ -256,8 +256,7 @@ def test_a_node_reported_as_silent_gossips_with_the_reporter_next() -> None:
 def test_a_report_that_is_taken_back_does_not_count() -> None:
     first, _ = joined()
     introduce(first, "c")
-    reports = Entry(SILENT_KEY, "b", 2, True, False)
-    first.receive_datagram(delta("c", C, "c", C, reports), "10.0.0.3", 8003, 0.2)
+    report_silent(first, "c", "b", 0.2)
     deleted = Entry(SILENT_KEY, "", 3, True, True)
     first.receive_datagram(delta("c", C, "c", C, deleted), "10.0.0.3", 8003, 0.3)
     assert events(pass_time(first, 0.3, 5.0, "c")) == []
@@ -271,8 +270,7 @@ def test_unreachable_waits_for_the_report_of_another_node() -> None:
     assert events(pass_time(first, 0.2, 5.0, "c")) == []
     assert report_of(first) == "b"
     assert not first.can_forward("b", 5.0)
-    confirms = Entry(SILENT_KEY, "b", 2, True, False)
-    first.receive_datagram(delta("c", C, "c", C, confirms), "10.0.0.3", 8003, 5.0)
+    report_silent(first, "c", "b", 5.0)
     assert events(pass_time(first, 5.0, 5.3, "c")) == [NodeUnreachable("b", "does not answer")]
     first.receive_datagram(writing.delta_head("b", B), "10.0.0.2", 8003, 5.4)  # a late one
     assert events(drain(first)) == []
