@@ -33,16 +33,17 @@ class DialUser(Protocol):
 
 
 class Server:
-    """A server by its URL, and the address that the last dial to it began with or reached.
+    """A server by its URL and TLS profile, and the address that the last dial to it began with or reached.
 
     Every address of a name has its turn: a dial begins with the address behind the last one, the first dial with one
     drawn at random. So agents spread over the nodes behind a name, and a retry does not repeat the same choice.
     """
 
-    __slots__ = ("_entropy", "_last", "origin")
+    __slots__ = ("_entropy", "_last", "origin", "tls")
 
-    def __init__(self, origin: Origin, entropy: Entropy) -> None:
+    def __init__(self, origin: Origin, entropy: Entropy, tls: str = "") -> None:
         self.origin = origin
+        self.tls = tls
         self._entropy = entropy
         self._last = ""
 
@@ -138,7 +139,8 @@ class WebSocketDial:
 
     def _connect(self, address: str, timeout_s: float) -> None:
         self._server.tried(address)
-        self._connection = self._connector.connect(address, self._server.origin.port, timeout_s, self)
+        server = self._server
+        self._connection = self._connector.connect(address, server.origin.port, timeout_s, self, server.tls)
 
     def on_connect_failed(self, reason: str, now: float) -> None:
         """Try the next address, if there is one and time is left."""

@@ -129,12 +129,15 @@ class BaseMachine:
 
     # --- for the parts of a machine ---
 
-    def connect(self, host: str, port: int, timeout_s: float, user: ConnectUser) -> int:
-        """Ask for an outbound connection; ``user`` hears of the outcome. Next: ``cancel_connect`` if unwanted."""
+    def connect(self, host: str, port: int, timeout_s: float, user: ConnectUser, tls: str = "") -> int:
+        """Ask for an outbound connection; ``user`` is told of the outcome. Next: ``cancel_connect`` if unwanted.
+
+        ``tls`` names a TLS profile of the driver; empty means plain TCP.
+        """
         connection = self._next_connection
         self._next_connection += 2
         self._connecting[connection] = user
-        self.emit(Connect(connection, host, port, timeout_s))
+        self.emit(Connect(connection, host, port, timeout_s, tls))
         return connection
 
     def resolve(self, name: str, timeout_s: float, user: ResolveUser) -> None:
@@ -236,11 +239,11 @@ class BaseMachine:
             channel.lost(now)
 
     def _accepted(self, event: Accepted, now: float) -> None:
-        channel = self._connections[event.connection] = self._channel(event.connection, event.host)
+        channel = self._open(event)
         self.on_accepted(channel, event.listener, now)
 
     def _connected(self, event: Connected, now: float) -> None:
-        channel = self._connections[event.connection] = self._channel(event.connection, event.host)
+        channel = self._open(event)
         self._connecting.pop(event.connection).on_connected(channel, now)
 
     def _connect_failed(self, event: ConnectFailed, now: float) -> None:
@@ -259,8 +262,10 @@ class BaseMachine:
         if event.wall_s:
             self._wall_offset_s = event.wall_s - now
 
-    def _channel(self, connection: int, host: str) -> TcpChannel:
-        return TcpChannel(connection, host, self.emit, self._closing)
+    def _open(self, event: Accepted | Connected) -> TcpChannel:
+        channel = TcpChannel(event.connection, event.host, self.emit, self._closing, event.peer, event.alpn)
+        self._connections[event.connection] = channel
+        return channel
 
     def _closing(self, connection: int) -> None:
         if not self._lingering:

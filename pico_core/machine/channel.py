@@ -13,6 +13,7 @@ from pico_core.boundary import (
     Command,
     Data,
     PauseReading,
+    PeerIdentity,
     ResumeReading,
     Send,
     SendEof,
@@ -88,14 +89,37 @@ DISCARD = Discard()
 class TcpChannel:
     """A TCP connection of this node: turns calls into commands. The node turns inputs into calls on ``user``."""
 
-    __slots__ = ("_emit", "_ended", "_gone", "_on_closing", "_reading", "host", "id", "user", "writable")
+    __slots__ = (
+        "_emit",
+        "_ended",
+        "_gone",
+        "_on_closing",
+        "_reading",
+        "alpn",
+        "host",
+        "id",
+        "peer",
+        "user",
+        "writable",
+    )
 
     def __init__(
-        self, connection: int, host: str, emit: Callable[[Command], None], on_closing: Callable[[int], None]
+        self,
+        connection: int,
+        host: str,
+        emit: Callable[[Command], None],
+        on_closing: Callable[[int], None],
+        peer: PeerIdentity | None = None,
+        alpn: str = "",
     ) -> None:
-        """``host`` is the peer's address; ``on_closing`` hears of ``close``, to bound how long the peer may take."""
+        """``host`` is the peer's address; ``peer`` and ``alpn`` are as in ``boundary.Accepted``.
+
+        ``on_closing`` is called by ``close``, to bound how long the peer may take.
+        """
         self.id = connection
         self.host = host
+        self.peer = peer
+        self.alpn = alpn
         self.user: ChannelUser = DISCARD
         self.writable = True
         self._emit = emit

@@ -35,8 +35,11 @@ class Connector(Protocol):
     def resolve(self, name: str, timeout_s: float, user: ResolveUser) -> None:
         """Ask for the addresses of a name. Next: ``user.on_resolved``."""
 
-    def connect(self, host: str, port: int, timeout_s: float, user: ConnectUser) -> int:
-        """Ask for an outbound connection; return its number. Next: ``cancel_connect``, if it is not wanted any more."""
+    def connect(self, host: str, port: int, timeout_s: float, user: ConnectUser, tls: str = "") -> int:
+        """Ask for an outbound connection; return its number. Next: ``cancel_connect``, if it is not wanted any more.
+
+        ``tls`` names a TLS profile of the driver; empty means plain TCP.
+        """
 
     def cancel_connect(self, connection: int) -> None:
         """Drop a connection that is still being opened; its user hears nothing."""

@@ -30,11 +30,11 @@ A, B, C = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 class Dialer(BaseMachine):
     """Dials when asked to stop, which a play can ask any number of times; notes what comes of it."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, tls: str) -> None:
         super().__init__()
         self.outcomes: list[str] = []
         self.dials: list[WebSocketDial] = []
-        self._server = Server(Origin(host, 8001, "http"), random.Random(1))
+        self._server = Server(Origin(host, 8001, "http"), random.Random(1), tls)
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         dial = WebSocketDial(self, self, self._server, "/t", (), random.Random(1), 10.0, now)
@@ -50,8 +50,8 @@ class Dialer(BaseMachine):
         self.outcomes.append(reason)
 
 
-def dialing(host: str = "pico.example.com") -> tuple[Play, Dialer]:
-    machine = Dialer(host)
+def dialing(host: str = "pico.example.com", tls: str = "") -> tuple[Play, Dialer]:
+    machine = Dialer(host, tls)
     return Play(machine) >> Tick() >> ShutdownRequested(), machine
 
 
@@ -66,6 +66,11 @@ def test_an_address_is_not_looked_up() -> None:
     play, machine = dialing("192.0.2.9")
     assert play << Connect(2, "192.0.2.9", 8001, 10.0) >> ConnectFailed(2, "connection refused")
     assert machine.outcomes == ["connection refused"]
+
+
+def test_a_dial_uses_the_tls_profile_of_its_server() -> None:
+    play, _ = dialing("192.0.2.9", tls="servers")
+    assert play << Connect(2, "192.0.2.9", 8001, 10.0, "servers")
 
 
 def test_a_name_is_looked_up_and_its_addresses_are_tried_in_turn() -> None:

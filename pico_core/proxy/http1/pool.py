@@ -68,12 +68,17 @@ class ConnectionPool:
         idle_timeout_s: float,
         connect_timeout_s: float,
         retries_misdirected: bool = False,
+        tls: str = "",
     ) -> None:
-        """``retries_misdirected`` says that a marked 421 from there means: not processed, choose again."""
+        """``retries_misdirected`` says that a marked 421 from there means: not processed, choose again.
+
+        ``tls`` names the TLS profile of the driver that the connections use.
+        """
         self.host = host
         self.port = port
         self.retries_misdirected = retries_misdirected
         self._connector = connector
+        self._tls = tls
         self._idle = IdleConnections(limit, idle_timeout_s)
         self._connect_timeout_s = connect_timeout_s
         self._watched = False
@@ -104,7 +109,7 @@ class ConnectionPool:
         if upstream is None:
             opening = _Opening(self, exchange, extra, on_failure)
             exchange.stamp(now)
-            self._connector.connect(self.host, self.port, self._connect_timeout_s, opening)
+            self._connector.connect(self.host, self.port, self._connect_timeout_s, opening, self._tls)
         else:
             exchange.forward(upstream, extra, now)
 
