@@ -46,6 +46,7 @@ from pico_core.config.server import ServerConfig
 from pico_core.mux.events import GoAwayReceived, MuxEvent, StreamData, StreamEnded, StreamOpened, StreamReset
 from pico_core.mux.stream import Stream
 from pico_core.server.node import ServerNode
+from pico_core.server.routeless import WAIT_S
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import ClientHandshake, accept_handshake
 
@@ -232,7 +233,11 @@ class Play:
         far = self.tunnels[connection]
         for cue in far.hear(connection, data, self.now):
             last = self._done[-1] if self._done else None
-            if isinstance(cue, Data) and isinstance(last, Data) and last.stream == cue.stream:
+            if (
+                isinstance(cue, Data)
+                and isinstance(last, Data)
+                and (last.tunnel, last.stream) == (cue.tunnel, cue.stream)
+            ):
                 self._done[-1] = Data(connection, cue.stream, last.data + cue.data)
             else:
                 self._done.append(cue)
@@ -246,11 +251,14 @@ class Play:
         """Connect an agent to the upstream port of a server; its tunnel speaks in cues from now on."""
         handshake = ClientHandshake("pico:8001", f"/pico/v1/upstream/{endpoint}", headers, random.Random(connection))
         self >> Accepted(connection, "upstream", "192.0.2.1", 4000) >> Received(connection, handshake.request_bytes())
-        (response,) = self.take()
+        response, *behind = self.take()
         assert isinstance(response, Send)
         assert handshake.receive(joined(response.data)) == b""
         tunnel = Tunnel(self.now, entropy=random.Random(connection), max_incoming_streams=1024)
         self.tunnels[connection] = FarEnd(tunnel)
+        for each in behind:
+            assert isinstance(each, Send)
+            self._hear_tunnel(each.connection, joined(each.data))
         return self.tunnels[connection]
 
     def server_accepts(self, connection: int) -> FarEnd:
@@ -264,14 +272,14 @@ class Play:
 
 
 def server_play(config: ServerConfig | None = None) -> Play:
-    """Return a server whose ports are open, at 0 s."""
-    play = Play(ServerNode(config or ServerConfig(), "node-1", random.Random(1)))
+    """Return a server at 0 s, whose ports have been open for a while: it expects no route any more."""
+    play = Play(ServerNode(config or ServerConfig(), "node-1", random.Random(1)), -2 * WAIT_S)
     play >> Tick() << Listen("admin", "", 8002) << Listen("gossip-streams", "", 8003)
     play << Listen("upstream", "", 8001) << Listen("proxy", "", 8000)
     for name, port in (("admin", 8002), ("upstream", 8001), ("proxy", 8000)):
         play >> Listening(name, "0.0.0.0", port)
     play >> Listening("gossip-streams", "0.0.0.0", 8003) << ListenDatagram("gossip", "0.0.0.0", 8003)
-    play >> Listening("gossip", "0.0.0.0", 8003)
+    play >> Listening("gossip", "0.0.0.0", 8003) >> 0.0
     assert play
     return play
 

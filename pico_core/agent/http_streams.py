@@ -1,11 +1,12 @@
 """An ``http`` listener: requests that come through the tunnel go to the local service over pooled connections."""
 
-from pico_core.agent.service import ServiceHost, warn_unreachable
+from pico_core.agent.service import ServiceHost, warn_failed
 from pico_core.config.agent import ListenerConfig
 from pico_core.http.message import HeadLimits
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.downstream import Client
 from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.failures import SERVICE_REFUSED, Evidence
 from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.pool import ConnectionPool
 from pico_core.tunnel.channel import StreamChannel
@@ -50,16 +51,31 @@ class HttpStreams:
         exchange.endpoint = self._config.endpoint_id
         self._send(exchange, now)
 
-    def retry(self, exchange: Exchange, now: float) -> None:
-        """Try once more over another connection."""
-        self._send(exchange, now)
+    def answered(self, exchange: Exchange, now: float) -> None:
+        """The service works; nothing is kept about it."""
 
-    def _send(self, exchange: Exchange, now: float) -> None:
-        self._pool.send(exchange, _forwarded_fields(exchange), now, self._unreachable)
+    def failed(self, exchange: Exchange, now: float) -> None:
+        """Say what is wrong with the service."""
+        failure = exchange.failure
+        if failure is not None and failure.evidence is not Evidence.STALE:
+            warn_failed(self._host, self._config, failure)
+
+    def retry(self, exchange: Exchange, now: float) -> None:
+        """Use a new connection where an idle one had ended; for all else the server may have a better choice."""
+        if exchange.failure is not None and exchange.failure.evidence is Evidence.STALE:
+            self._send(exchange, now, fresh=True)
+        else:
+            exchange.give_up(now)
+
+    def failure_fields(self, exchange: Exchange) -> bytes:
+        """Tell the server what failed."""
+        return b"" if exchange.failure is None else exchange.failure.fields_for_peer
+
+    def _send(self, exchange: Exchange, now: float, *, fresh: bool = False) -> None:
+        self._pool.send(exchange, _forwarded_fields(exchange), now, self._unreachable, fresh=fresh)
 
     def _unreachable(self, exchange: Exchange, reason: str, now: float) -> None:
-        warn_unreachable(self._host, self._config, reason)
-        exchange.fail(502, "upstream unreachable", now)
+        exchange.failed(SERVICE_REFUSED.because(reason), now)
 
     def finished(self, exchange: Exchange, now: float) -> None:
         """Log an exchange that is over."""

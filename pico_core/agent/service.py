@@ -4,12 +4,19 @@ from typing import Protocol
 
 from pico_core.config.agent import ListenerConfig
 from pico_core.machine.parts import Connector, Logger
+from pico_core.proxy.failures import SERVICE_REFUSED, Failure
 
 
 class ServiceHost(Connector, Logger, Protocol):
     """What the streams of a listener need of the machine."""
 
 
-def warn_unreachable(host: ServiceHost, config: ListenerConfig, reason: str) -> None:
-    """Warn that the service could not be connected to; ``reason`` is one readable clause."""
-    host.warn("agent", "cannot reach the service", endpoint=config.endpoint_id, addr=str(config.addr), reason=reason)
+def warn_failed(host: ServiceHost, config: ListenerConfig, failure: Failure) -> None:
+    """Warn that a request or connection failed at the service."""
+    if failure.reason == SERVICE_REFUSED.reason:
+        message, reason = "cannot reach the service", failure.detail
+    else:
+        message, reason = "the service failed", failure.detail or failure.message
+    host.warn(
+        "agent", message, endpoint=config.endpoint_id, addr=str(config.addr), failure=failure.reason, reason=reason
+    )

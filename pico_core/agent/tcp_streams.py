@@ -1,8 +1,9 @@
 """A ``tcp`` listener: every stream of the tunnel becomes one connection to the local service."""
 
-from pico_core.agent.service import ServiceHost, warn_unreachable
+from pico_core.agent.service import ServiceHost, warn_failed
 from pico_core.config.agent import ListenerConfig
 from pico_core.machine.channel import TcpChannel
+from pico_core.proxy.failures import SERVICE_REFUSED
 from pico_core.proxy.waiting import WaitingChannel
 from pico_core.tunnel.channel import StreamChannel
 
@@ -23,21 +24,24 @@ class TcpStreams:
 class _ServiceConnection:
     """A connection to the service that is being opened for a stream."""
 
-    __slots__ = ("_config", "_connection", "_host", "_waiting")
+    __slots__ = ("_channel", "_config", "_connection", "_host", "_waiting")
 
     def __init__(self, host: ServiceHost, config: ListenerConfig, channel: StreamChannel) -> None:
         self._host = host
         self._config = config
+        self._channel = channel
+        channel.hold_acceptance()
         self._waiting = WaitingChannel(channel, self._cancel)
         self._connection = host.connect(config.addr.host, config.addr.port, config.timeout_s, self)
 
     def on_connected(self, channel: TcpChannel, now: float) -> None:
-        """Join."""
+        """Accept the stream, and join it with the connection."""
+        self._channel.accept()
         self._waiting.join(channel, now)
 
     def on_connect_failed(self, reason: str, now: float) -> None:
-        """Reset the stream, which tells the client."""
-        warn_unreachable(self._host, self._config, reason)
+        """Refuse the stream, which tells the server that nothing was processed."""
+        warn_failed(self._host, self._config, SERVICE_REFUSED.because(reason))
         self._waiting.refuse()
 
     def _cancel(self) -> None:

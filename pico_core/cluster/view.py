@@ -2,15 +2,31 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from pico_core.cluster.health import Health
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.gossip.status import NodeStatus
 
 
 class RemoteNode:
-    """Another node. ``endpoints`` says how many upstreams it has for each endpoint."""
+    """Another node. ``endpoints`` says how many upstreams it has for each endpoint.
 
-    __slots__ = ("admin_addr", "draining", "endpoints", "gossip_host", "id", "proxy_addr", "requests", "status")
+    ``health`` has, by endpoint, the experience with its upstreams while that is bad; ``answered_at`` when they last
+    answered.
+    """
+
+    __slots__ = (
+        "admin_addr",
+        "answered_at",
+        "draining",
+        "endpoints",
+        "gossip_host",
+        "health",
+        "id",
+        "proxy_addr",
+        "requests",
+        "status",
+    )
 
     def __init__(self, node_id: str, gossip_host: str) -> None:
         self.id = node_id
@@ -20,6 +36,8 @@ class RemoteNode:
         self.proxy_addr: Address | None = None
         self.admin_addr: Address | None = None
         self.endpoints: dict[str, int] = {}
+        self.health: dict[str, Health] = {}
+        self.answered_at: dict[str, float] = {}
         self.requests = 0
 
     @property
@@ -79,8 +97,11 @@ class ClusterView:
         """Record how many upstreams ``node`` has for ``endpoint``; 0 removes it."""
         if upstreams > 0:
             node.endpoints[endpoint] = upstreams
+            node.health.pop(endpoint, None)
             self._serving.setdefault(endpoint, {})[node.id] = node
         elif node.endpoints.pop(endpoint, None) is not None:
+            node.health.pop(endpoint, None)
+            node.answered_at.pop(endpoint, None)
             serving = self._serving[endpoint]
             del serving[node.id]
             if not serving:
@@ -93,11 +114,12 @@ class ClusterView:
             self._hosts |= dict.fromkeys(node.proxy_addr.host for node in self._nodes.values() if node.proxy_addr)
         return host in self._hosts
 
-    def choose(self, endpoint: str, avoid: Sequence[object], now: float) -> RemoteNode | None:
+    def choose(self, endpoint: str, avoid: Sequence[object], now: float, *, healthy: bool = False) -> RemoteNode | None:
         """Return a node that serves ``endpoint``, by chance weighted with its number of upstreams.
 
         Nodes in ``avoid`` were tried already and are never returned. Those that just failed, drain or are unreachable
-        are returned only if there is no other: a request that may fail beats one that certainly does.
+        are returned only if there is no other: a request that may fail beats one that certainly does. With ``healthy``
+        nodes whose upstreams for the endpoint fail at present are not returned at all.
         """
         serving = self._serving.get(endpoint)
         if serving is None:
@@ -107,6 +129,8 @@ class ClusterView:
             for node in serving.values()
             if node.status is not NodeStatus.LEFT and node.proxy_addr is not None and node not in avoid
         ]
+        if healthy:
+            candidates = [node for node in candidates if not node.health or _is_good(node.health.get(endpoint), now)]
         if len(candidates) <= 1:  # the usual case, in which it does not matter how good a choice it is
             return candidates[0] if candidates else None
         good = [node for node in candidates if not node.draining and self._can_forward(node.id, now)]
@@ -119,3 +143,7 @@ class ClusterView:
             if left < 0:
                 return node
         return candidates[-1]
+
+
+def _is_good(health: Health | None, now: float) -> bool:
+    return health is None or health.is_good(now)

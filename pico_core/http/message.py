@@ -99,6 +99,8 @@ class ResponseHead(msgspec.Struct, gc=False):
     chunked: bool = False
     upgrade: bytes = b""
     """The Upgrade field's value in a 101 or 426, else empty."""
+    failure: bytes = b""
+    """X-Pico-Failure of an error status, which is never among ``fields``; see ``proxy.failures``."""
     onward: bytes = b""
     """The result of ``writing.response_bytes`` without ``extra``: empty until it is first written."""
 

@@ -16,6 +16,9 @@ from pico_core.http.message import HeadLimits, MessageError, RequestHead, Respon
 
 _USUAL_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b""))
 
+PEER_FAILURES = frozenset((421, 502, 503, 504))
+"""The statuses of answers that may carry ``X-Pico-Failure``."""
+
 _MAX_LENGTH_DIGITS = 18  # fits 64 bits everywhere
 _SHORTEST_FIELD_BYTES = 4  # "a:" and CRLF
 
@@ -88,11 +91,26 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
         upgrades = _apply_connection(response, notes)
         if upgrades and (status == 101 or status == 426):
             response.upgrade = notes.get(b"upgrade", b"")
+    if status in PEER_FAILURES and b"x-pi" in fields.lower():
+        response.failure, response.fields = _cut_failure(fields)
     if status == 101 and not response.upgrade:
         raise MessageError(400, "switching protocols without an Upgrade")
     if (status < 200 or status == 204) and (response.chunked or response.content_length > 0):
         raise MessageError(400, "body announced in a response that has none")  # RFC 9110 section 8.6, RFC 9112 6.1
     return response
+
+
+def _cut_failure(fields: bytes) -> tuple[bytes, bytes]:
+    """Return the value of X-Pico-Failure, empty where it is absent, and the other field lines."""
+    failure = b""
+    lines = []
+    for line in fields.splitlines(keepends=True):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"x-pico-failure":
+            failure = value.strip()
+        else:
+            lines.append(line)
+    return failure, b"".join(lines)
 
 
 def _check_sizes(head: bytes, limits: HeadLimits) -> None:

@@ -13,6 +13,12 @@ class StreamOpened(Record, frozen=True, gc=False):
     stream: Stream
 
 
+class StreamAccepted(Record, frozen=True, gc=False):
+    """The peer acknowledged a stream that this end opened. A stream that is reset before was not used by the peer."""
+
+    stream: Stream
+
+
 class StreamData(Record, frozen=True, gc=False):
     """Bytes of a stream, as they came; below ``VIEW_BYTES`` always ``bytes``. Next: ``Stream.consume``, once used."""
 
@@ -68,6 +74,7 @@ class SessionFailed(Record, frozen=True, gc=False):
 
 MuxEvent: TypeAlias = (
     StreamOpened
+    | StreamAccepted
     | StreamData
     | StreamEnded
     | StreamReset

@@ -3,7 +3,15 @@
 from typing import cast
 
 from pico_core.mux.budget import ResetBudget
-from pico_core.mux.events import GoAwayReceived, MuxEvent, PongReceived, StreamData, StreamEnded, StreamOpened
+from pico_core.mux.events import (
+    GoAwayReceived,
+    MuxEvent,
+    PongReceived,
+    StreamAccepted,
+    StreamData,
+    StreamEnded,
+    StreamOpened,
+)
 from pico_core.mux.frame import (
     ACK,
     DATA,
@@ -202,7 +210,11 @@ class IncomingFrames(StreamTable):
         elif not stream_id:
             self._break_off("stream 0 used for a stream", events)
         elif not flags & SYN:
-            return self.streams.get(stream_id)
+            stream = self.streams.get(stream_id)
+            if flags & ACK and stream is not None and not stream.accepted:
+                stream.accepted = True
+                events.append(StreamAccepted(stream))
+            return stream
         elif stream_id % 2 == self._client:
             self._break_off(f"stream {stream_id} opened with an id of the other side", events)
         elif stream_id in self.streams:

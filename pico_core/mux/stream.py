@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from pico_core.boundary import Data
 from pico_core.errors import LocalProtocolError
-from pico_core.mux.frame import DATA, FIN, HEADER, HEADER_BYTES, INITIAL_WINDOW_BYTES, SYN, WINDOW_UPDATE
+from pico_core.mux.frame import ACK, DATA, FIN, HEADER, HEADER_BYTES, INITIAL_WINDOW_BYTES, SYN, WINDOW_UPDATE
 from pico_core.pieces import Piece
 
 TURN_BYTES = 65_536
@@ -99,6 +99,7 @@ class Stream:
     """
 
     __slots__ = (
+        "accepted",
         "credit_bytes",
         "eof_queued",
         "flags_due",
@@ -115,7 +116,10 @@ class Stream:
     )
 
     def __init__(self, session: StreamHost, stream_id: int, flags_due: int) -> None:
-        """``flags_due`` (SYN or ACK) go out with the first frame, whatever its type."""
+        """``flags_due`` (SYN or ACK) go out with the first frame, whatever its type.
+
+        ``accepted`` says that the peer has acknowledged a stream which this end opened.
+        """
         self.id = stream_id
         self.owner: Any = None
         self.session = session
@@ -128,6 +132,7 @@ class Stream:
         # Below zero when our window is smaller than the initial one: then the first credit is withheld.
         self.credit_bytes = session.window_bytes - INITIAL_WINDOW_BYTES
         self.flags_due = flags_due
+        self.accepted = False
         self.eof_queued = False
         self.scheduled = True
         session.ready.append(self)
@@ -202,6 +207,18 @@ class Stream:
         self.credit_bytes += size
         if self.credit_bytes >= self.session.credit_due_bytes and self.state is not PEER_ENDED:
             self.schedule()
+
+    def hold_acceptance(self) -> None:
+        """Do not acknowledge a stream that the peer opened until ``accept``, or refuse it with ``reset``.
+
+        Call it at once, when the stream was opened. The peer learns by a RST without an ACK that nothing was processed.
+        """
+        self.flags_due = 0
+
+    def accept(self) -> None:
+        """Acknowledge the stream after ``hold_acceptance``."""
+        self.flags_due = ACK
+        self.schedule()
 
     # --- for the session ---
 

@@ -51,7 +51,8 @@ class StreamTable:
     def end_by_reset(self, stream: Stream) -> None:
         """Carry out ``Stream.reset``."""
         if not stream.unknown_to_peer:
-            self._queue_frame(WINDOW_UPDATE, RST, stream.id, 0)
+            # An ACK that is due goes with the RST: without one it would say that the stream was never accepted.
+            self._queue_frame(WINDOW_UPDATE, RST | stream.flags_due, stream.id, 0)
         self._forget(stream)
 
     def _queue_frame(self, kind: int, flags: int, stream_id: int, value: int) -> None:

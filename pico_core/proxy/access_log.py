@@ -42,6 +42,7 @@ class AccessLogger:
                 exchange.received_bytes,
                 exchange.sent_bytes,
             )
+            + (b',"incomplete":"%b"' % exchange.incomplete.encode() if exchange.incomplete else b"")
         )
 
     def add_refused(self, status: int, client: bytes) -> None:

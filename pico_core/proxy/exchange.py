@@ -22,6 +22,7 @@ from pico_core.http.writing import error_message
 from pico_core.machine.channel import Channel
 from pico_core.pieces import Piece
 from pico_core.proxy.downstream import Client, Downstream
+from pico_core.proxy.failures import SERVICE_TIMEOUT, Failure
 from pico_core.proxy.pipe import Pipe
 from pico_core.proxy.states import CHOOSING, OVER, PIPED, REQUESTED, RESPONDING, ExchangeState
 from pico_core.timers import NEVER
@@ -31,8 +32,6 @@ MAX_REPLAY_BYTES = 65_536
 
 MAX_TRIES = 4
 """How many upstreams one request may be sent to."""
-
-IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})  # RFC 9110 section 9.2.2
 
 CLIENT_GONE = 499
 """The status in logs and metrics of a request whose client left before the response (nginx's convention)."""
@@ -88,8 +87,17 @@ class Router(Protocol):
     def begin(self, exchange: "Exchange", now: float) -> None:
         """Choose an upstream for a new exchange: call ``forward`` or ``fail``, now or later. If later: ``stamp``."""
 
+    def answered(self, exchange: "Exchange", now: float) -> None:
+        """A response has begun that did not come whole. Next, when all of it has come: ``finished``."""
+
+    def failed(self, exchange: "Exchange", now: float) -> None:
+        """Count ``exchange.failure``, and take note that the upstream failed."""
+
     def retry(self, exchange: "Exchange", now: float) -> None:
-        """Choose again, if possible another upstream than before."""
+        """Choose again after ``exchange.failure``: call ``forward`` or ``give_up``, now or later."""
+
+    def failure_fields(self, exchange: "Exchange") -> bytes:
+        """Return the field lines of an answer that says ``exchange.failure``."""
 
     def finished(self, exchange: "Exchange", now: float) -> None:
         """Count and log an exchange that is over."""
@@ -102,6 +110,9 @@ class Exchange(msgspec.Struct, eq=False):
     """See the module's text; ``start`` makes one. ``endpoint``, ``route`` and ``avoid`` are the router's own notes.
 
     ``deadline_at`` is when something must have happened; its downstream watches it and calls ``on_deadline``.
+    ``failure`` is how the last upstream failed, if one did. ``incomplete`` says which side ended a response that had
+    begun: ``upstream`` or ``client``. ``is_raw`` says that the client wants a raw connection to the
+    service.
     """
 
     router: Router
@@ -120,6 +131,9 @@ class Exchange(msgspec.Struct, eq=False):
     received_bytes: int = 0
     sent_bytes: int = 0
     deadline_at: float = NEVER
+    failure: Failure | None = None
+    incomplete: str = ""
+    is_raw: bool = False
     _replay_bytes: int = 0
     _trailers: bytes = b""
     _pipe: Pipe | None = None
@@ -237,6 +251,7 @@ class Exchange(msgspec.Struct, eq=False):
             self._over(now)
         else:
             self.state = RESPONDING
+            self.router.answered(self, now)
         self.downstream.respond(head, pieces, now, last=last, trailers=trailers)
         self._match_response_speed(now)
 
@@ -303,6 +318,7 @@ class Exchange(msgspec.Struct, eq=False):
         self.status = head.status
         self.upstream = upstream
         self.deadline_at = NEVER
+        self.router.answered(self, now)
         right = upstream.upgrade()
         channel, backlog = self.downstream.upgrade(head, rest, now)
         self._pipe = pipe = Pipe(channel if wrap is None else wrap(channel), right, self._pipe_ended)
@@ -325,54 +341,47 @@ class Exchange(msgspec.Struct, eq=False):
         self._over(now)
         self.downstream.respond_whole(head, body, now)
 
-    def upstream_lost(self, now: float) -> None:
-        """The upstream is gone before the response was complete. Its side is cleaned up already."""
-        if self.state is not REQUESTED and self.state is not RESPONDING:
-            raise self._misused("upstream_lost")
+    def failed(self, failure: Failure, now: float) -> None:
+        """The upstream gave no response, or not the whole of one. Its side is cleaned up already.
+
+        The request is sent elsewhere if the evidence permits it and all of it is still kept.
+        """
+        state = self.state
+        if state is PIPED or state is OVER:
+            raise self._misused("failed")
         self.upstream = None
-        if self.state is RESPONDING:
+        self.failure = failure
+        self.router.failed(self, now)
+        if state is RESPONDING:
+            self.incomplete = "upstream"
             self._over(now)
             self.downstream.cut(now)
-        elif self._replay_possible() and self.head.method in IDEMPOTENT:
-            self._choose_again(now)
+            return
+        self.tries += state is CHOOSING  # it could not even be connected to
+        if self._may_repeat(failure):
+            self.state = CHOOSING
+            self.downstream.resume_request()
+            self.router.retry(self, now)
         else:
-            self.fail(502, "upstream unreachable", now)
+            self.give_up(now)
 
-    def refused(self, now: float) -> None:
-        """The upstream certainly did not process the request: any method may be tried elsewhere."""
-        if self.state is not REQUESTED:
-            raise self._misused("refused")
-        self.upstream = None
-        if self._replay_possible():
-            self._choose_again(now)
-        else:
-            self.fail(502, "upstream unreachable", now)
+    def give_up(self, now: float) -> None:
+        """Answer with the last failure."""
+        failure = self.failure
+        if failure is None or (self.state is not CHOOSING and self.state is not REQUESTED):
+            raise self._misused("give_up")
+        self.fail(failure.status, failure.message, now, self.router.failure_fields(self))
 
-    def abandon_upstream(self, now: float) -> None:
+    def abandon_upstream(self, failure: Failure, now: float) -> None:
         """Do not wait any longer for an upstream that seems dead, if the request may be sent to another one."""
         if self.state is OVER:
             raise self._misused("abandon_upstream")
-        if self.state is REQUESTED and self._replay_possible() and self.head.method in IDEMPOTENT:
+        if self.state is REQUESTED and self._may_repeat(failure):
             self._give_up_upstream(now)
-            self._choose_again(now)
+            self.failed(failure, now)
 
-    def choose_again(self, now: float) -> None:
-        """Have the router choose another upstream, since the one it chose could not even be connected to.
-
-        After ``MAX_TRIES`` the exchange gives up.
-        """
-        if self.state is not CHOOSING:
-            raise self._misused("choose_again")
-        self.tries += 1
-        self._choose_again(now)
-
-    def _choose_again(self, now: float) -> None:
-        if self.tries >= MAX_TRIES:
-            self.fail(502, "upstream unreachable", now)
-            return
-        self.state = CHOOSING
-        self.downstream.resume_request()
-        self.router.retry(self, now)
+    def _may_repeat(self, failure: Failure) -> bool:
+        return self.tries < MAX_TRIES and failure.permits(self.head.method) and self._replay_possible()
 
     def _replay_possible(self) -> bool:
         return self._replay is not None or (self.request_done and not self.received_bytes)
@@ -382,6 +391,8 @@ class Exchange(msgspec.Struct, eq=False):
         if self.state is PIPED or self.state is OVER:
             raise self._misused("client_lost")
         self._give_up_upstream(now)
+        if self.state is RESPONDING:
+            self.incomplete = "client"
         self.status = self.status or CLIENT_GONE
         self._over(now)
 
@@ -401,12 +412,15 @@ class Exchange(msgspec.Struct, eq=False):
         if self.state is RESPONDING:
             self._stop_responding(now)
         elif self.request_done or self.upstream is None or not self.upstream.writable:
-            self.fail(504, "upstream timeout", now)
+            self.failure = SERVICE_TIMEOUT
+            self.router.failed(self, now)
+            self.give_up(now)
         else:
             self.fail(408, "request timeout", now)
 
     def _stop_responding(self, now: float) -> None:
         self._give_up_upstream(now)
+        self.incomplete = "client"
         self._over(now)
         self.downstream.abort(now)
 

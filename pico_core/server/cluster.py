@@ -33,6 +33,9 @@ REBALANCE_INTERVAL_S = 1.0
 class ClusterHost(Connector, Emitter, Logger, Protocol):
     """What the cluster side needs of the node."""
 
+    def endpoint_seen(self, endpoint: str, count: int, now: float) -> None:
+        """Another node has ``count`` tunnels of an endpoint now."""
+
     def shed(self, count: int, now: float) -> None:
         """Ask ``count`` agents to go elsewhere."""
 
@@ -133,7 +136,7 @@ class Cluster:
     def _learn(self, event: Output, now: float) -> None:
         """Keep the view and the operator up to date."""
         if isinstance(event, NodeUpdated):
-            self._update(event)
+            self._update(event, now)
         elif isinstance(event, NodeJoined):
             address = split_address(event.addr)
             self._view.add(event.node_id, address[0] if address else "")
@@ -154,20 +157,26 @@ class Cluster:
             self._host.log("info", "cluster", "node left", node=event.node_id)
         elif isinstance(event, NodeForgotten):
             forgotten = self._view.get(event.node_id)
+            lost: tuple[str, ...] = ()
             if forgotten is not None:
                 self._peers.forget(forgotten)
+                lost = tuple(forgotten.endpoints)
             self._view.forget(event.node_id)
+            for endpoint in lost:
+                self._host.endpoint_seen(endpoint, 0, now)
             self._host.log("info", "cluster", "node forgotten", node=event.node_id)
         elif isinstance(event, LeaveDone):
             self._facts.left = True
             self._host.log("info", "cluster", "left the cluster", told=event.told)
 
-    def _update(self, event: NodeUpdated) -> None:
+    def _update(self, event: NodeUpdated, now: float) -> None:
         node = self._view.add(event.node_id, "")
         if event.key.startswith(ENDPOINT_PREFIX):
             value = event.value or "0"
             count = int(value) if value.isascii() and value.isdigit() and len(value) < 10 else 0
-            self._view.set_endpoint(node, event.key[len(ENDPOINT_PREFIX) :].lower(), count)
+            endpoint = event.key[len(ENDPOINT_PREFIX) :].lower()
+            self._view.set_endpoint(node, endpoint, count)
+            self._host.endpoint_seen(endpoint, count, now)
         elif event.key in ("proxy_addr", "admin_addr"):
             parts = split_address(event.value or "")
             address = Address(*parts) if parts else None

@@ -15,6 +15,7 @@ from pico_core.gossip.engine import Gossip
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.registry import Registry
 from pico_core.server.tunnels import TunnelConnection
+from pico_core.timers import NEVER
 
 
 class NodePhase(Enum):
@@ -31,8 +32,8 @@ class Facts(msgspec.Struct, eq=False):
 
     ``addresses`` are what the node tells others, by port: ``gossip``, ``proxy``, ``admin``; empty until its ports are
     open. ``tunnels`` are all open tunnels in the order they came, ``registry`` those that take requests. ``view`` is
-    what the node knows of the others, ``gossip`` how it came to know it. ``left`` says that the others were told of the
-    node's leave.
+    what the node knows of the others, ``gossip`` how it came to know it. ``ready_at`` is when balancers could first
+    send requests here, ``NEVER`` before. ``left`` says that the others were told of the node's leave.
     """
 
     node_id: str
@@ -44,6 +45,7 @@ class Facts(msgspec.Struct, eq=False):
     tunnels: dict[TunnelConnection, None]
     addresses: dict[str, Address]
     state: NodePhase = NodePhase.STARTING
+    ready_at: float = NEVER
     left: bool = False
 
     @property

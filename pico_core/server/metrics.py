@@ -9,6 +9,7 @@ none, whose time says nothing anyway. So 100,000 random methods, hosts and endpo
 from bisect import bisect_left
 
 from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.failures import ALL_REASONS
 
 OTHER = b"other"
 
@@ -61,6 +62,9 @@ class ServerMetrics:
         self.requests_in_flight = 0
         self.upstream_requests = 0
         self.retries = 0
+        self.retries_denied = 0
+        self.failures = dict.fromkeys(ALL_REASONS, 0)
+        self.incomplete = {"client": 0, "upstream": 0}
         self.requests: dict[tuple[int, bytes], RequestMetrics] = {}
         self.other_latency_s = Histogram(LATENCY_BUCKETS_S)
         self.request_bytes = Histogram(SIZE_BUCKETS_BYTES)
@@ -73,6 +77,8 @@ class ServerMetrics:
         if metrics is None:
             metrics = self._series(*key)
         metrics.count += 1
+        if exchange.incomplete:
+            self.incomplete[exchange.incomplete] += 1
         if exchange.route is not None and exchange.status != SWITCHED:
             metrics.latency_s.observe(now - exchange.started_at)
         self.response_bytes.observe(exchange.sent_bytes)

@@ -160,6 +160,7 @@ class ServerNode(BaseMachine):
             return
         if self.cluster.settled or now >= self._ready_by:
             self.facts.state = NodePhase.RUNNING
+            self.facts.ready_at = now
             self.log("info", "server", "ready", node_id=self.facts.node_id)
         else:
             self.timers.schedule(now + READY_CHECK_S, self._check_ready)
@@ -194,6 +195,7 @@ class ServerNode(BaseMachine):
                 older.supersede(now)
         self.facts.tunnels[tunnel] = None
         self.facts.registry.add(tunnel)
+        self._router.routing.routeless.found(tunnel.endpoint, now)
         self.log("info", "upstream", "tunnel opened", endpoint=tunnel.endpoint, client=tunnel.channel.host)
 
     def tunnel_leaving(self, tunnel: TunnelConnection, now: float) -> None:
@@ -212,7 +214,16 @@ class ServerNode(BaseMachine):
         """A peer on the upstream port did not get a tunnel."""
         self.warn("upstream", "tunnel refused", client=client, status=status, reason=reason)
 
+    def endpoint_seen(self, endpoint: str, count: int, now: float) -> None:
+        """Another node has ``count`` tunnels of an endpoint now."""
+        if count:
+            self._router.routing.routeless.found(endpoint, now)
+        else:
+            self._router.routing.routeless.lost(endpoint, now)
+
     def _endpoint_changed(self, endpoint: str, count: int) -> None:
+        if not count:
+            self._router.routing.routeless.lost(endpoint, self.now)
         self.cluster.set_endpoint(endpoint, count, self.now)
 
     def shed(self, count: int, now: float) -> None:

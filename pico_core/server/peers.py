@@ -2,7 +2,8 @@
 
 A node never forwards what was forwarded to it. If it has no upstream for such a request, it answers 421 (Misdirected
 Request, RFC 9110 section 15.5.20), which says that nothing was processed, and the entry node chooses again: its route
-was stale, which is not an error. Piko nodes neither send nor expect 421, so they get the 502 they know.
+was stale, which is not an error. Piko nodes neither send nor expect 421 or ``X-Pico-Failure``, so they get the 502 they
+know.
 """
 
 from typing import Protocol
@@ -12,6 +13,7 @@ from pico_core.config.values import Address
 from pico_core.gossip.engine import Gossip
 from pico_core.machine.parts import Connector, Logger
 from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.failures import NODE_LOST, NODE_UNREACHABLE, Failure
 from pico_core.proxy.http1.pool import ConnectionPool
 from pico_core.proxy.http1.upstream import UpstreamConnection
 
@@ -31,6 +33,8 @@ class PeersHost(Connector, Logger, Protocol):
 class PeerPool(ConnectionPool):
     """Connections to one node's proxy port."""
 
+    believes_failures = True
+
     def __init__(self, host: PeersHost, gossip: Gossip, peer: RemoteNode, address: Address) -> None:
         super().__init__(
             host,
@@ -39,10 +43,13 @@ class PeerPool(ConnectionPool):
             limit=MAX_IDLE_CONNECTIONS,
             idle_timeout_s=IDLE_TIMEOUT_S,
             connect_timeout_s=CONNECT_TIMEOUT_S,
-            retries_misdirected=True,
         )
         self._gossip = gossip
         self._peer = peer
+
+    def failure_of_loss(self, upstream: UpstreamConnection) -> Failure:
+        """Return what it means that the connection ended before the response."""
+        return NODE_LOST
 
     def release(self, upstream: UpstreamConnection, now: float) -> None:
         """Keep the connection; the node works."""
@@ -86,7 +93,7 @@ class Peers:
     def unreachable(self, peer: RemoteNode, now: float) -> None:
         """The node seems dead: send elsewhere what waits for it and may be sent twice, instead of to its deadline."""
         for exchange in [each for each in self.exchanges if each.route is peer]:
-            exchange.abandon_upstream(now)
+            exchange.abandon_upstream(NODE_LOST, now)
 
     def forget(self, peer: RemoteNode) -> None:
         """The node is gone."""
@@ -99,4 +106,4 @@ class Peers:
         assert isinstance(peer, RemoteNode), "set by forward"
         self._gossip.report_forward_failure(peer.id, now)
         self._host.warn("cluster", "cannot forward to a node", node=peer.id, reason=reason)
-        exchange.choose_again(now)
+        exchange.failed(NODE_UNREACHABLE, now)

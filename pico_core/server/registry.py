@@ -3,12 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
+from pico_core.cluster.health import Health
+
 
 class LocalUpstream(Protocol):
     """What the registry must know of a tunnel."""
 
     endpoint: str
     in_flight: int
+    health: Health | None
+    """The experience with it, while that is bad."""
 
 
 U = TypeVar("U", bound=LocalUpstream)
@@ -38,15 +42,18 @@ class Registry(Generic[U]):
         self._on_change(upstream.endpoint, len(rotation.members))
         return True
 
-    def choose(self, endpoint: str, avoid: Sequence[object] = ()) -> U | None:
-        """Return the upstream with the fewest requests in flight; ties take turns. ``avoid`` were tried already."""
+    def choose(self, endpoint: str, avoid: Sequence[object], now: float, *, healthy: bool = False) -> U | None:
+        """Return the upstream with the fewest requests in flight; ties take turns. ``avoid`` were tried already.
+
+        With ``healthy`` it is one that does not fail at present.
+        """
         rotation = self._endpoints.get(endpoint)
         if rotation is None:
             return None
         members = rotation.members
-        if len(members) == 1 and not avoid:
+        if len(members) == 1 and not avoid and members[0].health is None:
             return members[0]
-        return rotation.choose(avoid)
+        return rotation.choose(avoid, now, healthy=healthy)
 
     def members(self, endpoint: str) -> Iterable[U]:
         """Return the upstreams of ``endpoint``."""
@@ -72,7 +79,7 @@ class _Rotation(Generic[U]):
         self.members: list[U] = []
         self.turn = 0
 
-    def choose(self, avoid: Sequence[object]) -> U | None:
+    def choose(self, avoid: Sequence[object], now: float, *, healthy: bool) -> U | None:
         members = self.members
         count = len(members)
         best: U | None = None
@@ -81,6 +88,8 @@ class _Rotation(Generic[U]):
             at = (self.turn + step) % count
             candidate = members[at]
             if (best is None or candidate.in_flight < best.in_flight) and candidate not in avoid:
+                if healthy and candidate.health is not None and not candidate.health.is_good(now):
+                    continue
                 best, best_at = candidate, at
                 if not candidate.in_flight:
                     break

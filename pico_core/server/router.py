@@ -1,23 +1,24 @@
-"""The router of the proxy port: which upstream takes a request, what is added to it, what is counted and logged."""
+"""The router of the proxy port: what a request is for, what is added to it, what is counted and logged."""
 
 from typing import Protocol
 
 from pico_core.http.message import HeadLimits, MessageError
 from pico_core.machine.channel import TcpChannel
-from pico_core.machine.parts import Emitter
+from pico_core.machine.parts import Emitter, Logger
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.downstream import Client
 from pico_core.proxy.endpoint import endpoint_of
-from pico_core.proxy.exchange import MAX_TRIES, Exchange
+from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.http1.downstream import DownstreamConnection
-from pico_core.proxy.http1.upstream import MISDIRECTED, MISDIRECTED_FIELD, UpstreamConnection
+from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.server.facts import Facts
 from pico_core.server.peers import Peers
-from pico_core.server.tcp_route import RESERVED, accept_tcp_route, tcp_endpoint
+from pico_core.server.routing import Routing
+from pico_core.server.tcp_route import RESERVED, TcpOpening, check_tcp_route, tcp_endpoint
 from pico_core.timers import Timers
 
 
-class RouterHost(Emitter, Protocol):
+class RouterHost(Emitter, Logger, Protocol):
     """What the router needs of the machine."""
 
     timers: Timers
@@ -31,7 +32,7 @@ class ProxyRouter:
         self._host = host
         self._peers = peers
         self._view = facts.view
-        self._registry = facts.registry
+        self.routing = Routing(host, facts, peers, self._send, self._added_fields)
         self._metrics = facts.metrics
         log_access = config.proxy.access_log.is_enabled(config.log, "proxy.access")
         self._access_log = AccessLogger(host, "proxy.access") if log_access else None
@@ -54,42 +55,42 @@ class ProxyRouter:
         try:
             if head.target.startswith(RESERVED):
                 exchange.endpoint = tcp_endpoint(head)
-                self._route_tcp(exchange, now)
-                return
-            exchange.endpoint = endpoint_of(head)
+                exchange.is_raw = True
+                check_tcp_route(head)
+            else:
+                exchange.endpoint = endpoint_of(head)
         except MessageError as error:
             exchange.fail(error.status, error.reason, now)
             return
-        self._route(exchange, now)
+        self.routing.begin(exchange, now)
+
+    def failed(self, exchange: Exchange, now: float) -> None:
+        """Count the failure, and avoid the upstream for a moment."""
+        self.routing.failed(exchange, now)
 
     def retry(self, exchange: Exchange, now: float) -> None:
-        """Send the request to another upstream, or to the same one if it is the only one."""
-        self._metrics.retries += 1
-        exchange.avoid = (*exchange.avoid, exchange.route)
-        if exchange.head.target.startswith(RESERVED):
-            self._route_tcp(exchange, now)
-        else:
-            self._route(exchange, now)
+        """Choose another upstream."""
+        self.routing.retry(exchange, now)
 
-    def _route(self, exchange: Exchange, now: float) -> None:
-        upstream = self._acquire(exchange, fresh=False)
-        if upstream is None:
-            self._route_to_node(exchange, now)
-            return
-        self._metrics.upstream_requests += 1
-        exchange.forward(upstream, self._added_fields(exchange), now)
+    def failure_fields(self, exchange: Exchange) -> bytes:
+        """Tell another Pico node what failed, and a client how long to wait."""
+        failure = exchange.failure
+        if failure is None:
+            return b""
+        if exchange.head.forwarded_by_pico and self.routing.was_forwarded(exchange):
+            return failure.fields_for_peer
+        return failure.fields
 
-    def _route_to_node(self, exchange: Exchange, now: float) -> None:
-        """Forward to a node that has an upstream, unless the request has made its one hop already."""
-        head = exchange.head
-        from_node = head.forwarded and self._view.is_member(exchange.downstream.client.host)
-        peer = None if from_node else self._view.choose(exchange.endpoint, exchange.avoid, now)
-        if peer is not None:
-            self._peers.forward(exchange, peer, self._added_fields(exchange), now)
-        elif from_node and head.forwarded_by_pico:
-            exchange.fail(MISDIRECTED, "no available upstreams", now, MISDIRECTED_FIELD)
+    def answered(self, exchange: Exchange, now: float) -> None:
+        """The upstream works."""
+        self.routing.answered(exchange, now)
+
+    def _send(self, exchange: Exchange, upstream: UpstreamConnection, now: float) -> None:
+        """Send the request to a tunnel's service."""
+        if exchange.is_raw:
+            TcpOpening(exchange, upstream, now)
         else:
-            exchange.fail(502, "no available upstreams", now)
+            exchange.forward(upstream, self._added_fields(exchange), now)
 
     def _added_fields(self, exchange: Exchange) -> bytes:
         """Return the field lines that tell the service about the client. Only other nodes are trusted to report it."""
@@ -105,42 +106,12 @@ class ProxyRouter:
             )
         return b"%b%b\r\n" % (client.fields, head.host)
 
-    def _route_tcp(self, exchange: Exchange, now: float) -> None:
-        upstream = self._acquire(exchange, fresh=True)
-        if upstream is None:
-            if not exchange.head.upgrade:
-                exchange.fail(426, "a WebSocket is wanted here", now)
-            else:
-                self._route_to_node(exchange, now)
-            return
-        try:
-            accept_tcp_route(exchange, upstream, now)
-        except MessageError as error:
-            upstream.give_up(now)
-            exchange.fail(error.status, error.reason, now)
-            return
-        self._metrics.upstream_requests += 1
-
-    def _acquire(self, exchange: Exchange, *, fresh: bool) -> UpstreamConnection | None:
-        """Return a connection to an upstream of the endpoint, if possible one that was not tried before."""
-        for _ in range(MAX_TRIES):
-            tunnel = self._registry.choose(exchange.endpoint, exchange.avoid)
-            if tunnel is None and exchange.avoid:
-                tunnel = self._registry.choose(exchange.endpoint)
-            if tunnel is None:
-                return None
-            exchange.route = tunnel
-            upstream = tunnel.acquire(fresh=fresh)
-            if upstream is not None:
-                return upstream
-            exchange.avoid = (*exchange.avoid, tunnel)
-        return None
-
     def finished(self, exchange: Exchange, now: float) -> None:
         """Count and log an exchange that is over."""
         self._metrics.requests_in_flight -= 1
         if self._peers.exchanges:  # this one may be among them, wherever its last try went
             self._peers.finished(exchange)
+        self.routing.finished(exchange, now)
         self._metrics.request(exchange, now)
         if self._access_log is not None:
             self._access_log.add(exchange, exchange.downstream.client.host.encode(), now)

@@ -3,13 +3,17 @@
 import re
 
 from pico_core.errors import ConfigError
-from pico_core.http.message import HeadLimits, MessageError, RequestHead
+from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
 from pico_core.http.parsing import parse_response_head
 from pico_core.http.writing import request_bytes
 from pico_core.machine.channel import Channel
+from pico_core.pieces import Piece
 from pico_core.proxy.endpoint import endpoint_in_path
-from pico_core.proxy.exchange import Exchange, Upstream
+from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.states import OVER
 from pico_core.proxy.websocket_channel import WebSocketChannel
+from pico_core.tunnel.channel import StreamChannel
 from pico_core.websocket.handshake import HandshakeError, accept_handshake
 
 RESERVED = (b"/_pico/", b"/_piko/")
@@ -32,16 +36,59 @@ def tcp_endpoint(head: RequestHead) -> str:
         raise MessageError(400, "invalid endpoint id") from None
 
 
-def accept_tcp_route(exchange: Exchange, upstream: Upstream, now: float) -> None:
-    """Accept the WebSocket and join it with ``upstream``, whose channel is fresh and carries raw bytes.
-
-    Raises ``MessageError`` if the request is not a WebSocket handshake; ``upstream`` is untouched then.
-    """
+def check_tcp_route(head: RequestHead) -> ResponseHead:
+    """Return the 101 for a WebSocket handshake. Raises ``MessageError`` if the request is not a valid one."""
+    if not head.upgrade:
+        raise MessageError(426, "a WebSocket is wanted here")
     try:
-        response = accept_handshake(request_bytes(exchange.head, b""))
+        response = accept_handshake(request_bytes(head, b""))
     except HandshakeError as error:
         raise MessageError(error.status, error.reason) from None
-    exchange.join(upstream, parse_response_head(response, HeadLimits()), _websocket, now)
+    return parse_response_head(response, HeadLimits())
+
+
+class TcpOpening:
+    """A fresh stream towards the service, until the agent accepts it, which a Pico agent does when it has connected.
+
+    Then the WebSocket is accepted and joined with it. Until then nothing was processed, so an agent that refuses the
+    stream makes the router choose again.
+    """
+
+    __slots__ = ("_exchange", "_upstream")
+
+    def __init__(self, exchange: Exchange, upstream: UpstreamConnection, now: float) -> None:
+        channel = upstream.channel
+        assert isinstance(channel, StreamChannel), "streams of tunnels carry raw bytes"
+        self._exchange = exchange
+        self._upstream = upstream
+        channel.user = self
+        channel.on_accepted = self._join
+        exchange.deadline_at = now + exchange.router.response_timeout_s
+
+    def _join(self, now: float) -> None:
+        """Accept the WebSocket, unless its client has left."""
+        if self._exchange.state is OVER:
+            self._upstream.give_up(now)
+        else:
+            self._exchange.join(self._upstream, check_tcp_route(self._exchange.head), _websocket, now)
+
+    def on_data(self, data: Piece, now: float) -> None:
+        """Not reached: the stream is joined before its first byte."""
+
+    def on_eof(self, now: float) -> None:
+        """The agent ended the stream without having accepted it."""
+        self._upstream.channel.abort()
+        self.on_lost(now)
+
+    def on_lost(self, now: float) -> None:
+        """The agent refused the stream, or its tunnel is gone."""
+        failure = self._upstream.source.failure_of_loss(self._upstream)
+        self._upstream.source.discard(self._upstream, now)
+        if self._exchange.state is not OVER:
+            self._exchange.failed(failure, now)
+
+    def on_writable(self, now: float) -> None:
+        """Nothing to send yet."""
 
 
 def _websocket(channel: Channel) -> Channel:

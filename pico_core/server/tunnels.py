@@ -4,6 +4,7 @@ import re
 from functools import partial
 from typing import Protocol
 
+from pico_core.cluster.health import Health
 from pico_core.errors import ConfigError
 from pico_core.http.cutting import HeadReader
 from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits, MessageError
@@ -14,8 +15,10 @@ from pico_core.machine.parts import FlushScheduler
 from pico_core.mux.events import GoAwayReceived, MuxEvent, SessionFailed
 from pico_core.pieces import Piece
 from pico_core.proxy.endpoint import endpoint_in_path
+from pico_core.proxy.failures import STREAM_REFUSED, TUNNEL_LOST, Failure
 from pico_core.proxy.http1.pool import IdleConnections
 from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.states import REQUESTED
 from pico_core.timers import NEVER, Timers
 from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.tunnel.tunnel import Tunnel
@@ -61,7 +64,7 @@ class TunnelHost(FlushScheduler, Protocol):
 class TunnelConnection:
     """One agent's connection: handshake, then streams. It is the source of the upstream connections inside it."""
 
-    retries_misdirected = False
+    believes_failures = True
 
     __slots__ = (
         "_host",
@@ -70,10 +73,12 @@ class TunnelConnection:
         "_open",
         "_reader",
         "_tunnel",
+        "answered_at",
         "asked_to_leave",
         "channel",
         "deadline_at",
         "endpoint",
+        "health",
         "in_flight",
         "instance",
         "leaving",
@@ -84,6 +89,8 @@ class TunnelConnection:
         self.endpoint = ""
         self.instance = b""
         self.in_flight = 0
+        self.health: Health | None = None
+        self.answered_at = now
         self.leaving = False
         self.asked_to_leave = False
         self.deadline_at = now + HANDSHAKE_TIMEOUT_S
@@ -112,6 +119,30 @@ class TunnelConnection:
         self.in_flight += 1
         self._mark_dirty()  # the service may be the first to speak: it must hear of the stream before any byte
         return UpstreamConnection(StreamChannel(self._tunnel.open_stream(), self._mark_dirty), self)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the tunnel works, and has no stream left for another request."""
+        session = None if self._tunnel is None else self._tunnel.session
+        return session is not None and not session.peer_going_away and not session.can_open_stream
+
+    def failure_of_loss(self, upstream: UpstreamConnection) -> Failure:
+        """Return what it means that the stream ended before the response."""
+        channel = upstream.channel
+        refused = self._open and isinstance(channel, StreamChannel) and not channel.is_accepted
+        return STREAM_REFUSED if refused else TUNNEL_LOST
+
+    def waits_since(self, response_timeout_s: float) -> float:
+        """Return since when the oldest request here waits for its response; ``NEVER`` if none does."""
+        since = NEVER
+        if self._tunnel is not None:
+            for stream in self._tunnel.session.streams.values():
+                upstream = stream.owner.user
+                if isinstance(upstream, UpstreamConnection):
+                    exchange = upstream.exchange
+                    if exchange is not None and exchange.state is REQUESTED and exchange.request_done:
+                        since = min(since, exchange.deadline_at - response_timeout_s)
+        return since
 
     def release(self, upstream: UpstreamConnection, now: float) -> None:
         """Keep the stream for the next request."""

@@ -8,7 +8,15 @@ from collections.abc import Callable
 
 from pico_core.boundary import Data
 from pico_core.machine.channel import DISCARD, ChannelUser, TcpChannel
-from pico_core.mux.events import MuxEvent, SessionFailed, StreamData, StreamEnded, StreamReset, StreamWritable
+from pico_core.mux.events import (
+    MuxEvent,
+    SessionFailed,
+    StreamAccepted,
+    StreamData,
+    StreamEnded,
+    StreamReset,
+    StreamWritable,
+)
 from pico_core.mux.stream import Stream
 from pico_core.pieces import Piece
 from pico_core.tunnel.tunnel import Tunnel
@@ -18,10 +26,11 @@ class StreamChannel:
     """A mux stream as a ``Channel``; it becomes the ``owner`` of the stream, which is how ``dispatch`` finds it.
 
     Reading is paused by withholding the credit that the peer needs to send more than its window, and by nothing else.
-    ``on_output`` is called whenever the stream has something to send. Next: set ``user``.
+    ``on_output`` is called whenever the stream has something to send. Next: set ``user``. ``on_accepted``, if it is
+    set, is called once, when the peer has acknowledged the stream.
     """
 
-    __slots__ = ("_ended", "_on_output", "_reading", "_stream", "_withheld_bytes", "user")
+    __slots__ = ("_ended", "_on_output", "_reading", "_stream", "_withheld_bytes", "on_accepted", "user")
 
     def __init__(self, stream: Stream, on_output: Callable[[], None]) -> None:
         self._stream = stream
@@ -30,12 +39,27 @@ class StreamChannel:
         self._withheld_bytes = 0
         self._ended = False
         self.user: ChannelUser = DISCARD
+        self.on_accepted: Callable[[float], None] | None = None
         stream.owner = self
 
     @property
     def writable(self) -> bool:
         """Whether the stream's window and the tunnel take more."""
         return self._stream.writable
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the peer has acknowledged the stream."""
+        return self._stream.accepted
+
+    def hold_acceptance(self) -> None:
+        """Do not acknowledge a stream that the peer opened. Next: ``accept``, or ``abort`` to refuse it."""
+        self._stream.hold_acceptance()
+
+    def accept(self) -> None:
+        """Acknowledge the stream."""
+        self._stream.accept()
+        self._on_output()
 
     def send(self, data: Data) -> None:
         """Queue bytes; they leave with the tunnel's next message."""
@@ -88,6 +112,12 @@ class StreamChannel:
         else:
             self._withheld_bytes += len(data)
 
+    def accepted(self, now: float) -> None:
+        """The peer has acknowledged the stream (for ``dispatch``)."""
+        on_accepted, self.on_accepted = self.on_accepted, None
+        if on_accepted is not None and not self._ended:
+            on_accepted(now)
+
     def lost(self, now: float) -> None:
         """The stream was reset by the peer, or its tunnel is gone (for ``dispatch``)."""
         user, self.user = self.user, DISCARD
@@ -105,6 +135,9 @@ class _Gone:
     user = DISCARD
 
     def receive(self, data: Piece, now: float) -> None:
+        pass
+
+    def accepted(self, now: float) -> None:
         pass
 
     def lost(self, now: float) -> None:
@@ -143,6 +176,8 @@ def dispatch(events: list[MuxEvent], on_session_event: Callable[[MuxEvent, float
             event.stream.owner.receive(event.data, now)
         elif isinstance(event, StreamEnded):
             event.stream.owner.user.on_eof(now)
+        elif isinstance(event, StreamAccepted):
+            event.stream.owner.accepted(now)
         elif isinstance(event, StreamWritable):
             event.stream.owner.user.on_writable(now)
         elif isinstance(event, StreamReset):

@@ -5,9 +5,14 @@ from collections.abc import Callable
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector
 from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.failures import IDEMPOTENT, SERVICE_LOST, SERVICE_STALE, Failure
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.proxy.states import OVER
 from pico_core.timers import NEVER
+
+PROVEN_S = 1.0
+"""How long an idle connection must have stayed open before others are trusted with a request that cannot be repeated:
+a service that ends connections sooner does so after each response."""
 
 
 class IdleConnections:
@@ -31,11 +36,24 @@ class IdleConnections:
             upstream.channel.close()
             return
         upstream.deadline_at = now + self._idle_timeout_s
+        upstream.reused = True
         self._connections.append(upstream)
 
     def take(self) -> UpstreamConnection | None:
         """Return a connection, if there is one."""
         return self._connections.pop() if self._connections else None
+
+    def idle_s(self, upstream: UpstreamConnection, now: float) -> float:
+        """Return for how long a connection that is here was not used."""
+        return now - (upstream.deadline_at - self._idle_timeout_s)
+
+    def longest_idle_s(self, now: float) -> float:
+        """Return for how long the one unused for longest was not used; 0 where there is none."""
+        return self.idle_s(self._connections[0], now) if self._connections else 0.0
+
+    def shortest_idle_s(self, now: float) -> float:
+        """Return for how long the one that ``take`` would return was not used; 0 where there is none."""
+        return self.idle_s(self._connections[-1], now) if self._connections else 0.0
 
     def remove(self, upstream: UpstreamConnection) -> bool:
         """Forget a connection that was lost; return whether it was here."""
@@ -58,6 +76,8 @@ class IdleConnections:
 class ConnectionPool:
     """Connections to ``host:port``, opened when an exchange needs one. See ``send``."""
 
+    believes_failures = False
+
     def __init__(
         self,
         connector: Connector,
@@ -67,21 +87,17 @@ class ConnectionPool:
         limit: int,
         idle_timeout_s: float,
         connect_timeout_s: float,
-        retries_misdirected: bool = False,
         tls: str = "",
     ) -> None:
-        """``retries_misdirected`` says that a marked 421 from there means: not processed, choose again.
-
-        ``tls`` names the TLS profile of the driver that the connections use.
-        """
+        """``tls`` names the TLS profile of the driver that the connections use."""
         self.host = host
         self.port = port
-        self.retries_misdirected = retries_misdirected
         self._connector = connector
         self._tls = tls
         self._idle = IdleConnections(limit, idle_timeout_s)
         self._connect_timeout_s = connect_timeout_s
         self._watched = False
+        self._survived_s = 0.0
 
     @property
     def deadline_at(self) -> float:
@@ -105,13 +121,30 @@ class ConnectionPool:
 
         ``on_failure(exchange, reason, now)`` is called if none can be opened; the request was not sent then.
         """
-        upstream = None if fresh else self._idle.take()
+        upstream = None if fresh else self._take(exchange, now)
         if upstream is None:
             opening = _Opening(self, exchange, extra, on_failure)
             exchange.stamp(now)
             self._connector.connect(self.host, self.port, self._connect_timeout_s, opening, self._tls)
         else:
             exchange.forward(upstream, extra, now)
+
+    def _take(self, exchange: Exchange, now: float) -> UpstreamConnection | None:
+        """Return an idle connection that this request may be risked on.
+
+        A service may end an idle connection at the moment in which a request is sent on it. A request that must not be
+        executed twice is then lost, because nothing proves that the service did not read it (RFC 9112 section 9.3.1).
+        So such a request takes only a connection that was idle for much less time than idle connections here survive.
+        """
+        if exchange.head.method not in IDEMPOTENT:
+            self._survived_s = max(self._survived_s, self._idle.longest_idle_s(now))
+            if self._survived_s < PROVEN_S or self._idle.shortest_idle_s(now) > self._survived_s / 2:
+                return None
+        return self._idle.take()
+
+    def failure_of_loss(self, upstream: UpstreamConnection) -> Failure:
+        """Return what it means that the connection ended before the response."""
+        return SERVICE_STALE if upstream.reused else SERVICE_LOST
 
     def release(self, upstream: UpstreamConnection, now: float) -> None:
         """Keep the connection for the next exchange."""
@@ -122,7 +155,8 @@ class ConnectionPool:
 
     def discard(self, upstream: UpstreamConnection, now: float) -> None:
         """The connection is gone."""
-        self._idle.remove(upstream)
+        if self._idle.remove(upstream):
+            self._survived_s = min(self._survived_s, self._idle.idle_s(upstream, now))
 
     def close(self) -> None:
         """Close the idle connections."""

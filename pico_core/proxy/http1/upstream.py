@@ -10,14 +10,11 @@ from pico_core.http.writing import request_bytes
 from pico_core.machine.channel import Channel
 from pico_core.pieces import Piece
 from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.failures import SERVICE_INVALID, TOLD_BY_PEERS, Failure
 from pico_core.timers import NEVER
 
 MAX_INTERIM_RESPONSES = 16
 """More 1xx heads than this before a final one is a broken upstream, not a slow one."""
-
-MISDIRECTED = 421
-MISDIRECTED_FIELD = b"x-pico-misdirected: true\r\n"
-"""A node's own 421 carries this; a service's 421 does not and belongs to the client."""
 
 RESPONSE_LIMITS = HeadLimits()
 
@@ -25,8 +22,11 @@ RESPONSE_LIMITS = HeadLimits()
 class UpstreamSource(Protocol):
     """Where an upstream connection came from and goes back to: a tunnel's streams, or a pool of TCP connections."""
 
-    retries_misdirected: bool
-    """Whether a marked 421 means that the request was not processed and should be sent elsewhere."""
+    believes_failures: bool
+    """Whether a Pico peer answers there, whose ``X-Pico-Failure`` says that the response is not the service's."""
+
+    def failure_of_loss(self, upstream: "UpstreamConnection") -> Failure:
+        """Return what it means that the connection ended before the response."""
 
     def release(self, upstream: "UpstreamConnection", now: float) -> None:
         """The exchange is over and the connection can serve another one."""
@@ -38,7 +38,7 @@ class UpstreamSource(Protocol):
 class UpstreamConnection:
     """A keep-alive connection towards the service, and the ``Upstream`` of the exchange that it serves.
 
-    ``exchange`` is ``None`` while the connection is idle.
+    ``exchange`` is ``None`` while the connection is idle; ``reused`` says that it has been idle before.
     """
 
     __slots__ = (
@@ -49,6 +49,7 @@ class UpstreamConnection:
         "channel",
         "deadline_at",
         "exchange",
+        "reused",
         "source",
     )
 
@@ -56,6 +57,7 @@ class UpstreamConnection:
         self.channel = channel
         self.source = source
         self.exchange: Exchange | None = None
+        self.reused = False
         self.deadline_at = NEVER
         self._reader = ResponseReader(RESPONSE_LIMITS)
         self._body: BodyReader | None = None
@@ -131,9 +133,9 @@ class UpstreamConnection:
                 self._receive_body(exchange, self._body, data, now)
             else:
                 self._receive_head(exchange, data if isinstance(data, bytes) else bytes(data), now)
-        except MessageError:
+        except MessageError as error:
             self.channel.abort()
-            self._fail(now)
+            self._fail(SERVICE_INVALID.because(error.reason), now)
 
     def _receive_head(self, exchange: Exchange, data: bytes, now: float) -> None:
         read = self._reader.read(data)
@@ -143,10 +145,15 @@ class UpstreamConnection:
             if status == 101:
                 exchange.switch_protocols(head, rest, now)
                 return
-            if self.source.retries_misdirected and status == MISDIRECTED and MISDIRECTED_FIELD in head.fields:
-                self.give_up(now)
-                exchange.refused(now)
-                return
+            if head.failure and self.source.believes_failures:
+                failure = TOLD_BY_PEERS.get(head.failure)
+                if failure is not None:
+                    if head.content_length == len(rest):
+                        self._settle(exchange, head.keep_alive, now)
+                    else:
+                        self.give_up(now)
+                    exchange.failed(failure, now)
+                    return
             if status >= 200:
                 if head.content_length == len(rest) and not (rest and is_bodiless(head, exchange.head.method)):
                     self._settle(exchange, head.keep_alive, now)
@@ -200,19 +207,19 @@ class UpstreamConnection:
 
     def on_lost(self, now: float) -> None:
         """The connection is gone."""
-        self._fail(now)
+        self._fail(self.source.failure_of_loss(self), now)
 
     def on_writable(self, now: float) -> None:
         """More of the request body can be sent."""
         if self.exchange is not None:
             self.exchange.request_writable(now)
 
-    def _fail(self, now: float) -> None:
+    def _fail(self, failure: Failure, now: float) -> None:
         exchange = self.exchange
         self.source.discard(self, now)
         self.exchange = None
         if exchange is not None:
-            exchange.upstream_lost(now)
+            exchange.failed(failure, now)
 
     def _settle(self, exchange: Exchange, reusable: bool, now: float) -> None:
         """The response has come whole: give the connection back first, so that the next request finds it."""

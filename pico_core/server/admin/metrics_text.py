@@ -71,6 +71,21 @@ def _proxy(out: Exposition, metrics: ServerMetrics) -> None:
     out.histogram("proxy_request_size_bytes", "Bytes of request bodies.", {"": metrics.request_bytes})
     out.histogram("proxy_response_size_bytes", "Bytes of response bodies.", {"": metrics.response_bytes})
     out.counter("proxy_retries_total", "Requests sent to another upstream or node again.", {"": metrics.retries})
+    out.counter(
+        "proxy_retries_denied_total",
+        "Requests not sent again: their endpoint had no retry left.",
+        {"": metrics.retries_denied},
+    )
+    out.counter(
+        "proxy_failures_total",
+        "Upstreams that gave no response to a request, or not a whole one.",
+        {labels(reason=reason): count for reason, count in metrics.failures.items()},
+    )
+    out.counter(
+        "proxy_incomplete_responses_total",
+        "Responses that broke off after they had begun, by the side that ended them.",
+        {labels(by=side): count for side, count in metrics.incomplete.items()},
+    )
 
 
 def _series(status: int, method: bytes) -> str:

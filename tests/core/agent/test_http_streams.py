@@ -23,10 +23,20 @@ from tests.play import Data, End, Nothing, Open, Play, Reset
 
 SECOND = 6
 CONNECTED = Connected(SERVICE, "127.0.0.1", 3000)
-UNREACHABLE = (
-    b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
-    b'Content-Length: 32\r\n\r\n{"error":"upstream unreachable"}'
-)
+
+
+def failed(reason: str, message: str) -> bytes:
+    """Return the 502 that tells the server what failed."""
+    body = f'{{"error":"{message}"}}'
+    return (
+        "HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
+        f"X-Pico-Failure: {reason}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+
+
+UNREACHABLE = failed("service-refused", "upstream unreachable")
+LOST = failed("service-lost", "the service closed the connection without a response")
+INVALID = failed("service-invalid", "the service's response was not valid HTTP")
 POST = GET.replace(b"GET", b"POST")
 
 
@@ -124,10 +134,45 @@ def test_a_request_that_may_have_had_effects_is_not_repeated() -> None:
     assert (
         served()
         >> Data(SERVER, 2, POST)
-        << Send(SERVICE, POST)
-        >> ConnectionLost(SERVICE, "reset")
-        << Data(SERVER, 2, UNREACHABLE)
+        << dial(SECOND)
+        >> Connected(SECOND, "127.0.0.1", 3000)
+        << Send(SECOND, POST)
+        >> ConnectionLost(SECOND, "reset")
+        << Data(SERVER, 2, LOST)
     )
+
+
+def test_what_must_not_be_repeated_takes_only_connections_that_are_known_to_last() -> None:
+    play = served() >> 1.5 >> Data(SERVER, 2, POST) << dial(SECOND)
+    play >> Connected(SECOND, "127.0.0.1", 3000) << Send(SECOND, POST) >> Received(SECOND, OK) << Data(SERVER, 2, OK)
+    assert play >> Data(SERVER, 2, POST) << Send(SECOND, POST) >> Received(SECOND, OK) << Data(SERVER, 2, OK)
+
+
+def test_a_service_that_ends_idle_connections_is_not_trusted_with_what_must_not_be_repeated() -> None:
+    play = served() >> 1.5 >> ConnectionLost(SERVICE, "") >> Data(SERVER, 2, POST) << dial(SECOND)
+    play >> Connected(SECOND, "127.0.0.1", 3000) << Send(SECOND, POST) >> Received(SECOND, OK) << Data(SERVER, 2, OK)
+    assert play >> Data(SERVER, 2, POST) << dial(8)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"PUT", b"DELETE", b"POST"])
+def test_a_new_connection_that_ends_without_a_response_is_no_reason_to_ask_again(method: bytes) -> None:
+    request = GET.replace(b"GET", method)
+    assert (
+        asked(request=request)
+        << DIAL
+        >> CONNECTED
+        << Send(SERVICE, request)
+        >> ConnectionLost(SERVICE, "")
+        << Data(SERVER, 2, LOST)
+    )
+
+
+def test_a_response_that_is_not_http_is_told_as_that_and_not_asked_for_again() -> None:
+    play = asked() << DIAL >> CONNECTED << Send(SERVICE, GET) >> Received(SERVICE, b"SSH-2.0-OpenSSH\r\n\r\n")
+    assert play << Abort(SERVICE) << Data(SERVER, 2, INVALID)
+    (warning,) = [log for log in play.logs if log.level == "warning"]
+    assert (warning.message, warning.fields["failure"]) == ("the service failed", "service-invalid")
+    assert warning.fields["reason"] != ""
 
 
 def test_a_service_that_is_down_is_a_502_and_one_line_in_the_log() -> None:
@@ -135,7 +180,12 @@ def test_a_service_that_is_down_is_a_502_and_one_line_in_the_log() -> None:
     assert play
     (warning,) = [log for log in play.logs if log.level == "warning"]
     assert (warning.subsystem, warning.message) == ("agent", "cannot reach the service")
-    assert warning.fields == {"endpoint": "e1", "addr": "127.0.0.1:3000", "reason": "connection refused"}
+    assert warning.fields == {
+        "endpoint": "e1",
+        "addr": "127.0.0.1:3000",
+        "failure": "service-refused",
+        "reason": "connection refused",
+    }
 
 
 def test_many_failures_are_few_lines() -> None:

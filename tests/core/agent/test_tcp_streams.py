@@ -96,7 +96,7 @@ def test_a_service_that_is_down_resets_the_stream() -> None:
     play = opened() >> ConnectFailed(SERVICE, "connection refused") << Reset(SERVER, 2)
     assert play
     (warning,) = [log for log in play.logs if log.level == "warning"]
-    assert warning.fields == {"endpoint": "e1", "addr": "127.0.0.1:3000", "reason": "connection refused"}
+    assert warning.fields["reason"] == "connection refused"
 
 
 def test_a_client_that_does_not_wait() -> None:

@@ -7,6 +7,7 @@ from pico_core.mux.events import (
     GoAwayReceived,
     PongReceived,
     SessionFailed,
+    StreamAccepted,
     StreamData,
     StreamEnded,
     StreamOpened,
@@ -79,7 +80,8 @@ def test_syn_goes_out_even_if_there_is_nothing_to_send() -> None:
     stream = server.open_stream()
     assert output(server) == frame(WINDOW_UPDATE, SYN, 2, 0)
     assert server.receive(frame(WINDOW_UPDATE, ACK, 2, 0) + data(0, 2, b"220 ready"), 0.0) == [
-        StreamData(stream, b"220 ready")
+        StreamAccepted(stream),
+        StreamData(stream, b"220 ready"),
     ]
 
 
@@ -193,8 +195,33 @@ def test_reset_by_us() -> None:
     stream.send_eof()
     stream.consume(3)
     assert not stream.writable
-    assert output(agent) == frame(WINDOW_UPDATE, RST, 2, 0)
+    assert output(agent) == frame(WINDOW_UPDATE, RST | ACK, 2, 0), "it was taken before it was reset"
     assert (agent.unread_bytes, agent.streams) == (0, {})
+
+
+def test_a_stream_whose_acceptance_is_held_is_accepted_later_or_refused() -> None:
+    agent = new_agent()
+    agent.receive(data(SYN, 2, b"abc") + data(SYN, 4, b"def"), 0.0)
+    one, two = agent.streams[2], agent.streams[4]
+    one.hold_acceptance()
+    two.hold_acceptance()
+    assert output(agent) == b""
+    one.accept()
+    assert output(agent) == frame(WINDOW_UPDATE, ACK, 2, 0)
+    two.reset()
+    assert output(agent) == frame(WINDOW_UPDATE, RST, 4, 0)
+
+
+def test_a_stream_is_accepted_once_and_a_refusal_is_not_an_acceptance() -> None:
+    server = new_server()
+    one, two = server.open_stream(), server.open_stream()
+    output(server)
+    assert server.receive(frame(WINDOW_UPDATE, ACK, 2, 0) + data(ACK, 2, b"x"), 0.0) == [
+        StreamAccepted(one),
+        StreamData(one, b"x"),
+    ]
+    assert server.receive(frame(WINDOW_UPDATE, RST, 4, 0), 0.0) == [StreamReset(two)]
+    assert (one.accepted, two.accepted) == (True, False)
 
 
 def test_reset_by_the_peer() -> None:

@@ -288,7 +288,12 @@ def test_interim_responses_without_end_are_no_answer() -> None:
     hints = b"HTTP/1.1 103 Early Hints\r\n\r\n"
     play >> Data(AGENT, 2, hints * 16)
     assert play.take() == [Send(CLIENT, hints)] * 16
-    assert play >> Data(AGENT, 2, hints) << error(502, "Bad Gateway", "upstream unreachable") << Reset(AGENT, 2)
+    assert (
+        play
+        >> Data(AGENT, 2, hints)
+        << error(502, "Bad Gateway", "the service's response was not valid HTTP")
+        << Reset(AGENT, 2)
+    )
 
 
 def test_an_early_response_without_a_body_says_that_it_closes() -> None:

@@ -10,6 +10,7 @@ from pico_core.http.message import HeadLimits, MessageError, ResponseHead
 from pico_core.machine.channel import Channel, TcpChannel
 from pico_core.proxy.downstream import Client
 from pico_core.proxy.exchange import MAX_TRIES, Exchange
+from pico_core.proxy.failures import NODE_LOST, STREAM_REFUSED, TUNNEL_LOST, Failure
 from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.proxy.states import TRANSITIONS, ExchangeState
@@ -26,7 +27,7 @@ class Scene:
     head_limits = HeadLimits()
     header_timeout_s = idle_timeout_s = response_timeout_s = 30.0
     closing = False
-    retries_misdirected = False
+    believes_failures = True
 
     def __init__(self) -> None:
         self.commands: list[Command] = []
@@ -47,8 +48,17 @@ class Scene:
     def begin(self, exchange: Exchange, now: float) -> None:
         self.exchanges.append(exchange)
 
+    def answered(self, exchange: Exchange, now: float) -> None:
+        """Nothing is kept of it."""
+
+    def failed(self, exchange: Exchange, now: float) -> None:
+        """Nothing is kept of it."""
+
     def retry(self, exchange: Exchange, now: float) -> None:
         """Choose later."""
+
+    def failure_fields(self, exchange: Exchange) -> bytes:
+        return b""
 
     def finished(self, exchange: Exchange, now: float) -> None:
         self.over.append(exchange.status)
@@ -57,6 +67,9 @@ class Scene:
         raise AssertionError("every request here is one")
 
     # --- as the source of upstreams ---
+
+    def failure_of_loss(self, upstream: UpstreamConnection) -> Failure:
+        return TUNNEL_LOST
 
     def release(self, upstream: UpstreamConnection, now: float) -> None:
         """Forget it."""
@@ -86,6 +99,11 @@ def _raw(channel: Channel) -> Channel:
     return channel
 
 
+def _give_up(exchange: Exchange) -> None:
+    exchange.failure = TUNNEL_LOST
+    exchange.give_up(1.0)
+
+
 CALLS: dict[str, Callable[[Scene, Exchange], None]] = {
     "receive": lambda scene, exchange: exchange.receive([b"c"], 1.0, last=False),
     "forward": lambda scene, exchange: exchange.forward(scene.upstream(), b"", 1.0),
@@ -97,10 +115,9 @@ CALLS: dict[str, Callable[[Scene, Exchange], None]] = {
     "respond_more": lambda scene, exchange: exchange.respond_more([b"k"], 1.0, last=True),
     "response_writable": lambda scene, exchange: exchange.response_writable(1.0),
     "switch_protocols": lambda scene, exchange: exchange.switch_protocols(SWITCH, b"", 1.0),
-    "upstream_lost": lambda scene, exchange: exchange.upstream_lost(1.0),
-    "refused": lambda scene, exchange: exchange.refused(1.0),
-    "abandon_upstream": lambda scene, exchange: exchange.abandon_upstream(1.0),
-    "choose_again": lambda scene, exchange: exchange.choose_again(1.0),
+    "failed": lambda scene, exchange: exchange.failed(TUNNEL_LOST, 1.0),
+    "give_up": lambda scene, exchange: _give_up(exchange),
+    "abandon_upstream": lambda scene, exchange: exchange.abandon_upstream(NODE_LOST, 1.0),
     "fail": lambda scene, exchange: exchange.fail(502, "no", 1.0),
     "on_deadline": lambda scene, exchange: exchange.on_deadline(1.0),
     "client_error": lambda scene, exchange: exchange.client_error(MessageError(400, "no"), 1.0),
@@ -133,5 +150,5 @@ def test_an_exchange_is_not_sent_to_more_upstreams_than_the_limit() -> None:
     scene, exchange = exchange_in(ExchangeState.CHOOSING)
     for _ in range(MAX_TRIES):
         exchange.forward(scene.upstream(), b"", 0.0)
-        exchange.refused(0.0)
+        exchange.failed(STREAM_REFUSED, 0.0)
     assert (exchange.state, scene.over) == (ExchangeState.OVER, [502])

@@ -12,11 +12,14 @@ from pico_core.boundary import (
     Send,
     SendEof,
 )
-from pico_core.proxy.exchange import MAX_REPLAY_BYTES, MAX_TRIES
+from pico_core.proxy.exchange import MAX_REPLAY_BYTES
+from pico_core.server.routeless import MAX_WAITING
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play, put, put_sent
 from tests.play import Data, End, GoAway, Nothing, Open, Play, Reset
 
 SECOND = 7
+NO_UPSTREAM = error(502, "Bad Gateway", "no available upstreams")
+INVALID = error(502, "Bad Gateway", "the service's response was not valid HTTP")
 UNREACHABLE = error(502, "Bad Gateway", "upstream unreachable")
 POST = GET.replace(b"GET", b"POST")
 POST_SENT = GET_SENT.replace(b"GET", b"POST")
@@ -128,7 +131,7 @@ def test_losing_the_agent_cuts_every_response_short() -> None:
 
 @pytest.mark.parametrize("ending", [End(AGENT, 2), Reset(AGENT, 2), Data(AGENT, 2, b"HTTP/1.1 2OO OK\r\n\r\n")])
 def test_what_is_not_idempotent_is_not_sent_twice(ending: End | Reset | Data) -> None:
-    play = asked(POST, POST_SENT) >> ending << UNREACHABLE
+    play = asked(POST, POST_SENT) >> ending << (INVALID if isinstance(ending, Data) else UNREACHABLE)
     if not isinstance(ending, Reset):
         play << (End(AGENT, 2) if isinstance(ending, End) else Reset(AGENT, 2))
     assert play >> Received(CLIENT, GET) << Open(AGENT, 4) << Data(AGENT, 4, GET_SENT)
@@ -159,15 +162,31 @@ def test_losing_an_agent_moves_its_requests_to_another() -> None:
     )
 
 
-def test_losing_the_only_agent_leaves_nobody_to_ask() -> None:
-    assert asked() >> EofReceived(AGENT) << Close(AGENT) << error(502, "Bad Gateway", "no available upstreams")
+def test_a_request_whose_only_agent_is_lost_waits_a_moment_for_another_one() -> None:
+    play = asked() >> EofReceived(AGENT) << Close(AGENT)
+    assert play >> 2.9 << Nothing() >> 3.0 << NO_UPSTREAM
+    play = asked() >> EofReceived(AGENT) << Close(AGENT) >> 2.9
+    play.agent_registers(SECOND, "e1")
+    assert play << Open(SECOND, 2) << Data(SECOND, 2, GET_SENT)
 
 
-def test_the_same_agent_is_tried_again_but_not_for_ever() -> None:
-    play = asked()
-    for number in range(4, 2 * MAX_TRIES + 1, 2):
-        assert play >> Reset(AGENT, number - 2) << Open(AGENT, number) << Data(AGENT, number, GET_SENT)
-    assert play >> Reset(AGENT, 2 * MAX_TRIES) << UNREACHABLE
+def test_a_new_request_after_the_loss_waits_as_well_but_not_one_much_later() -> None:
+    play = proxy_play() >> EofReceived(AGENT) << Close(AGENT)
+    assert play >> Received(CLIENT, GET) << Nothing() >> 3.0 << NO_UPSTREAM >> Received(CLIENT, GET) << NO_UPSTREAM
+
+
+def test_requests_that_wait_are_bounded() -> None:
+    play = proxy_play() >> EofReceived(AGENT) << Close(AGENT)
+    for connection in range(101, 101 + 2 * MAX_WAITING, 2):
+        client_joins(play, connection) >> Received(connection, GET)
+    assert play << Nothing() >> Received(CLIENT, GET) << NO_UPSTREAM
+    play >> EofReceived(101) << Close(101)
+    assert play >> Received(CLIENT, GET) << Nothing()
+
+
+def test_the_only_agent_is_tried_once_more_where_a_stream_broke() -> None:
+    play = asked() >> Data(AGENT, 2, b"") >> Reset(AGENT, 2) << Open(AGENT, 4) << Data(AGENT, 4, GET_SENT)
+    assert play >> Reset(AGENT, 4) << Nothing() >> 3.0 << NO_UPSTREAM
 
 
 def test_a_small_body_is_replayed_and_goes_on_where_it_was() -> None:
@@ -180,9 +199,6 @@ def test_a_small_body_is_replayed_and_goes_on_where_it_was() -> None:
         << Data(SECOND, 2, put_sent(b"abcdef")[:-2])
         >> Received(CLIENT, b"ef")
         << Data(SECOND, 2, b"ef")
-        >> Reset(SECOND, 2)
-        << Open(SECOND, 4)  # both have failed: they take turns
-        << Data(SECOND, 4, put_sent(b"abcdef"))
     )
 
 
@@ -253,7 +269,12 @@ def test_an_agent_without_a_free_stream_is_passed_over() -> None:
         client_joins(play, connection) >> Received(connection, GET)
     play.take()
     assert len(far.streams) == 1_024
-    assert play >> Received(CLIENT, GET) << error(502, "Bad Gateway", "no available upstreams")
+    assert (
+        play
+        >> Received(CLIENT, GET)
+        << error(503, "Service Unavailable", "too many requests in flight to this endpoint", "Retry-After: 1")
+    )
+    assert [log.message for log in play.logs if log.level == "warning"] == ["no tunnel can take more requests"]
     play.agent_registers(SECOND, "e1")
     assert play >> Received(CLIENT, GET) << Open(SECOND, 2) << Data(SECOND, 2, GET_SENT)
 

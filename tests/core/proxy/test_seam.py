@@ -48,6 +48,15 @@ class Seam(BaseMachine):
     def _unreachable(self, exchange: Exchange, reason: str, now: float) -> None:
         exchange.fail(502, reason, now)
 
+    def answered(self, exchange: Exchange, now: float) -> None:
+        """Nothing is kept of it."""
+
+    def failed(self, exchange: Exchange, now: float) -> None:
+        """Nothing is kept of it."""
+
+    def failure_fields(self, exchange: Exchange) -> bytes:
+        return b""
+
     def retry(self, exchange: Exchange, now: float) -> None:
         self.begin(exchange, now)
 

@@ -150,7 +150,7 @@ def test_a_101_that_nobody_asked_for_is_no_answer(request_head: bytes) -> None:
     assert (
         play
         >> Data(AGENT, 2, SWITCHING + b"GET / HTTP/1.1\r\n\r\n")
-        << error(502, "Bad Gateway", "upstream unreachable")
+        << error(502, "Bad Gateway", "the service's response was not valid HTTP")
         << Reset(AGENT, 2)
     )
 

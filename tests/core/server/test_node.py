@@ -115,12 +115,12 @@ def test_an_idle_node_still_serves_for_the_drain_delay() -> None:
         << text(b"503 ", b"draining\n")
         >> ask(b"/health")
         << text(b"200 ", b"ok\n")
-        >> 104.5
+        >> 102.0
         >> Received(CLIENT, GET)
+        << Nothing()
+        >> 105.0
         << error(502, "Bad Gateway", "no available upstreams", "Connection: close")
         << Close(CLIENT)
-        >> 104.9
-        << Nothing()
         >> 106.5
         << STOPPED[0]
         << STOPPED[1]

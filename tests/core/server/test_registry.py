@@ -1,5 +1,6 @@
 """Who takes the next request of an endpoint."""
 
+from pico_core.cluster.health import Health
 from pico_core.server.registry import Registry
 
 
@@ -7,6 +8,7 @@ class Upstream:
     def __init__(self, endpoint: str, in_flight: int = 0) -> None:
         self.endpoint = endpoint
         self.in_flight = in_flight
+        self.health: Health | None = None
 
 
 def test_tells_of_every_change() -> None:
@@ -30,21 +32,34 @@ def test_tells_of_every_change() -> None:
 def test_fewest_in_flight_first_and_ties_take_turns() -> None:
     registry: Registry[Upstream] = Registry(lambda endpoint, count: None)
     one, two, three = Upstream("e"), Upstream("e"), Upstream("e")
-    assert registry.choose("e") is None
+    assert registry.choose("e", (), 0.0) is None
     for upstream in (one, two, three):
         registry.add(upstream)
-    assert [registry.choose("e") for _ in range(4)] == [one, two, three, one]
+    assert [registry.choose("e", (), 0.0) for _ in range(4)] == [one, two, three, one]
     one.in_flight, two.in_flight, three.in_flight = 2, 1, 2
-    assert [registry.choose("e") for _ in range(2)] == [two, two]
+    assert [registry.choose("e", (), 0.0) for _ in range(2)] == [two, two]
     one.in_flight, two.in_flight, three.in_flight = 1, 1, 1
-    assert [registry.choose("e") for _ in range(3)] == [three, one, two]
+    assert [registry.choose("e", (), 0.0) for _ in range(3)] == [three, one, two]
 
 
 def test_those_tried_already_are_avoided() -> None:
     registry: Registry[Upstream] = Registry(lambda endpoint, count: None)
     one, two = Upstream("e"), Upstream("e")
     registry.add(one)
-    assert registry.choose("e", (one,)) is None
+    assert registry.choose("e", (one,), 0.0) is None
     registry.add(two)
-    assert registry.choose("e", (one,)) is two
-    assert registry.choose("e", (one, two)) is None
+    assert registry.choose("e", (one,), 0.0) is two
+    assert registry.choose("e", (one, two), 0.0) is None
+
+
+def test_one_that_fails_is_left_out_of_those_in_health() -> None:
+    registry: Registry[Upstream] = Registry(lambda endpoint, count: None)
+    one, two = Upstream("e"), Upstream("e", in_flight=9)
+    registry.add(one)
+    one.health = Health()
+    one.health.failed(5.0)
+    assert registry.choose("e", (), 5.5, healthy=True) is None
+    registry.add(two)
+    assert registry.choose("e", (), 5.5, healthy=True) is two
+    assert registry.choose("e", (), 5.5) is one, "where there is no better one"
+    assert registry.choose("e", (), 6.0, healthy=True) is one, "the pause is over"

@@ -51,7 +51,7 @@ def client_closes() -> Received:
 
 def piped() -> Play:
     """Return a play in which a client reached the agent's service."""
-    return proxy_play() >> Received(CLIENT, ASKING) << ACCEPTED << Open(AGENT, 2)
+    return proxy_play() >> Received(CLIENT, ASKING) << Open(AGENT, 2) << ACCEPTED
 
 
 def test_bytes_pass_in_messages_of_any_length() -> None:
@@ -71,17 +71,38 @@ def test_bytes_pass_in_messages_of_any_length() -> None:
 
 def test_what_came_behind_the_request_is_for_the_service() -> None:
     early = client_sends(b"PING\r\n").data
-    assert proxy_play() >> Received(CLIENT, ASKING + early) << ACCEPTED << Open(AGENT, 2) << Data(AGENT, 2, b"PING\r\n")
+    assert proxy_play() >> Received(CLIENT, ASKING + early) << Open(AGENT, 2) << ACCEPTED << Data(AGENT, 2, b"PING\r\n")
 
 
 def test_garbage_behind_the_request_is_a_protocol_error() -> None:
     assert (
         proxy_play()
         >> Received(CLIENT, ASKING + b"GET / HTTP/1.1\r\n\r\n")
+        << Open(AGENT, 2)
         << ACCEPTED
         << Send(CLIENT, encode_close(1002, "reserved bits are set", None))
         << Close(CLIENT)
+        << Reset(AGENT, 2)
     )
+
+
+def test_a_stream_that_the_agent_refuses_leads_to_another_agent() -> None:
+    play = proxy_play()
+    play.agent_registers(7, "e1")
+    play.tunnels[AGENT].tunnel.session.pause_output()
+    assert play >> Received(CLIENT, ASKING) << Open(AGENT, 2)
+    play.tunnels[AGENT].streams[2].hold_acceptance()
+    play.tunnels[AGENT].tunnel.session.resume_output()
+    assert play >> Reset(AGENT, 2) << Open(7, 2) << ACCEPTED
+
+
+def test_a_stream_that_every_agent_refuses_is_a_502() -> None:
+    play = proxy_play()
+    play.tunnels[AGENT].tunnel.session.pause_output()
+    assert play >> Received(CLIENT, ASKING) << Open(AGENT, 2)
+    play.tunnels[AGENT].streams[2].hold_acceptance()
+    play.tunnels[AGENT].tunnel.session.resume_output()
+    assert play >> Reset(AGENT, 2) << error(502, "Bad Gateway", "upstream unreachable")
 
 
 def test_half_close_passes_in_both_directions() -> None:
@@ -166,7 +187,7 @@ def test_a_used_stream_never_carries_raw_bytes() -> None:
     ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     play = proxy_play() >> Received(CLIENT, b"GET / HTTP/1.1\r\nHost: e1.example.com\r\n\r\n")
     play.take()
-    assert play >> Data(AGENT, 2, ok) << Send(CLIENT, ok) >> Received(CLIENT, ASKING) << ACCEPTED << Open(AGENT, 4)
+    assert play >> Data(AGENT, 2, ok) << Send(CLIENT, ok) >> Received(CLIENT, ASKING) << Open(AGENT, 4) << ACCEPTED
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pico_core.mux.events import (
     MuxEvent,
     PongReceived,
     SessionFailed,
+    StreamAccepted,
     StreamData,
     StreamEnded,
     StreamOpened,
@@ -38,7 +39,7 @@ def test_a_request_and_its_answer() -> None:
     assert question == StreamData(opened.stream, b"question")
     opened.stream.send(b"answer")
     opened.stream.send_eof()
-    assert pass_on(agent, server) == [StreamData(stream, b"answer"), StreamEnded(stream)]
+    assert pass_on(agent, server) == [StreamAccepted(stream), StreamData(stream, b"answer"), StreamEnded(stream)]
 
 
 def test_all_streams_share_one_message() -> None:
@@ -147,7 +148,7 @@ def test_going_away_lets_streams_finish() -> None:
     stream.send(b"x")
     pass_on(server, agent)
     agent.go_away()
-    assert pass_on(agent, server) == [GoAwayReceived(0)]
+    assert pass_on(agent, server) == [GoAwayReceived(0), StreamAccepted(stream)]
     assert not server.session.can_open_stream
     agent.session.streams[2].send(b"y")
     assert pass_on(agent, server) == [StreamData(stream, b"y")]

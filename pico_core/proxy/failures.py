@@ -1,0 +1,140 @@
+"""Why an upstream gave no response, what that proves about the request, and so which requests may be tried again.
+
+Trying again needs evidence. A method says what a second execution would do (RFC 9110 section 9.2), a failure says how
+likely the first one was:
+
+=================  ============================================================  =======================================
+evidence           what happened                                                 which requests may be tried again
+=================  ============================================================  =======================================
+UNPROCESSED        the request never reached a service                           all, elsewhere
+STALE              a connection that had been idle ended under the request       idempotent ones, on a new connection
+LOST_ON_THE_WAY    the tunnel or the node between us and the service is gone     idempotent ones
+PERHAPS_PROCESSED  the service got the request and gave no usable response       safe ones, by another upstream
+=================  ============================================================  =======================================
+
+An agent or a node tells the next hop towards the client what failed in the field ``X-Pico-Failure``. Only Pico's own
+peers are believed: an agent removes the field from the responses of its service.
+"""
+
+from enum import Enum
+
+import msgspec
+
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+"""RFC 9110 section 9.2.2: a second execution changes nothing more."""
+
+SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
+"""RFC 9110 section 9.2.1: an execution changes nothing."""
+
+
+class Evidence(Enum):
+    """What a failure proves; see the table at the top."""
+
+    UNPROCESSED = "unprocessed"
+    STALE = "stale"
+    LOST_ON_THE_WAY = "lost on the way"
+    PERHAPS_PROCESSED = "perhaps processed"
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """One kind of failure: the ``reason`` in metrics, logs and between peers, and what the client is answered.
+
+    ``blames_upstream`` says that the upstream should be avoided for a moment (``cluster.health``). ``retry_after_s`` is
+    how long the client should wait, 0 where nothing is known. ``detail`` is one more clause, for logs only.
+    """
+
+    reason: str
+    status: int
+    message: str
+    evidence: Evidence
+    blames_upstream: bool = True
+    retry_after_s: int = 0
+    detail: str = ""
+
+    def because(self, detail: str) -> "Failure":
+        """Return this failure with what is known of its cause."""
+        return msgspec.structs.replace(self, detail=detail)
+
+    @property
+    def fields(self) -> bytes:
+        """The field lines of the answer to a client."""
+        return b"Retry-After: %d\r\n" % self.retry_after_s if self.retry_after_s else b""
+
+    @property
+    def fields_for_peer(self) -> bytes:
+        """The field lines of the answer to an agent's server or to another node."""
+        return b"X-Pico-Failure: %b\r\n%b" % (self.reason.encode(), self.fields)
+
+    def permits(self, method: bytes) -> bool:
+        """Return whether a request with ``method`` may be sent a second time after this failure."""
+        if self.evidence is Evidence.UNPROCESSED:
+            return True
+        return method in (SAFE if self.evidence is Evidence.PERHAPS_PROCESSED else IDEMPOTENT)
+
+
+UNREACHABLE = "upstream unreachable"
+CLOSED_EARLY = "the service closed the connection without a response"
+
+SERVICE_REFUSED = Failure("service-refused", 502, UNREACHABLE, Evidence.UNPROCESSED)
+"""The agent cannot connect to its service: refused, unknown name, no route, no descriptors left."""
+
+SERVICE_STALE = Failure("service-lost", 502, CLOSED_EARLY, Evidence.STALE)
+SERVICE_LOST = Failure("service-lost", 502, CLOSED_EARLY, Evidence.PERHAPS_PROCESSED)
+SERVICE_INVALID = Failure(
+    "service-invalid", 502, "the service's response was not valid HTTP", Evidence.PERHAPS_PROCESSED
+)
+SERVICE_TIMEOUT = Failure("service-timeout", 504, "upstream timeout", Evidence.PERHAPS_PROCESSED)
+
+STREAM_REFUSED = Failure("stream-refused", 502, UNREACHABLE, Evidence.UNPROCESSED)
+"""The agent reset the stream before it accepted it."""
+
+TUNNEL_LOST = Failure("tunnel-lost", 502, UNREACHABLE, Evidence.LOST_ON_THE_WAY)
+NODE_LOST = Failure("node-lost", 502, UNREACHABLE, Evidence.LOST_ON_THE_WAY)
+NODE_UNREACHABLE = Failure("node-unreachable", 502, UNREACHABLE, Evidence.UNPROCESSED)
+
+MISDIRECTED = Failure("misdirected", 421, "no available upstreams", Evidence.UNPROCESSED, blames_upstream=False)
+"""A node got a forwarded request for an endpoint that it has no tunnel for: the sender's route was stale (RFC 9110
+section 15.5.20). This is what it answers."""
+
+STALE_ROUTE = msgspec.structs.replace(MISDIRECTED, status=502)
+"""What that answer means to the sender: no client gets a 421."""
+
+BUSY = Failure(
+    "busy",
+    503,
+    "too many requests in flight to this endpoint",
+    Evidence.UNPROCESSED,
+    blames_upstream=False,
+    retry_after_s=1,
+)
+"""Every tunnel of the endpoint carries as many requests as it may."""
+
+NO_ROUTE = Failure("no-tunnel", 502, "no available upstreams", Evidence.UNPROCESSED, blames_upstream=False)
+"""No node of the cluster has a tunnel of the endpoint."""
+
+TOLD_BY_PEERS = {
+    failure.reason.encode(): failure
+    for failure in (
+        SERVICE_REFUSED,
+        SERVICE_LOST,
+        SERVICE_INVALID,
+        SERVICE_TIMEOUT,
+        STREAM_REFUSED,
+        TUNNEL_LOST,
+        STALE_ROUTE,
+        BUSY,
+    )
+}
+"""The values of ``X-Pico-Failure``. An unknown one, from a newer peer, makes the answer an ordinary response."""
+
+ALL_REASONS = tuple(
+    dict.fromkeys(
+        [
+            *(failure.reason for failure in TOLD_BY_PEERS.values()),
+            NODE_LOST.reason,
+            NODE_UNREACHABLE.reason,
+            NO_ROUTE.reason,
+        ]
+    )
+)
+"""Every reason: the label values of the metric."""

@@ -1,0 +1,92 @@
+"""Requests for an endpoint that has no route now, and may soon: they wait a moment instead of failing.
+
+A route may still come while this node starts and does not know the cluster yet, while it drains, and for a moment after
+the last route of an endpoint was lost: its agent is looking for another node, and gossip is spreading the news.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.states import OVER
+from pico_core.timers import NEVER, Timers
+
+WAIT_S = 3.0
+"""An agent whose tunnel broke is back within a second, and gossip tells the others within another one."""
+
+MAX_WAITING = 512
+"""Requests that wait at once, each with at most ``MAX_REPLAY_BYTES`` of its body."""
+
+MAX_LOST = 4_096
+"""Endpoints whose loss is remembered."""
+
+
+class RoutelessHost(Protocol):
+    """What waiting needs of the machine."""
+
+    timers: Timers
+
+
+class Routeless:
+    """The requests that wait, in the order in which their time ends."""
+
+    __slots__ = ("_give_up", "_host", "_lost_at", "_route", "_waiting", "deadline_at")
+
+    def __init__(
+        self,
+        host: RoutelessHost,
+        route: Callable[[Exchange, float], None],
+        give_up: Callable[[Exchange, float], None],
+    ) -> None:
+        """``route`` chooses again for a request whose endpoint has a route now; ``give_up`` answers it if none came."""
+        self.deadline_at = NEVER
+        self._host = host
+        self._route = route
+        self._give_up = give_up
+        self._lost_at: dict[str, float] = {}
+        self._waiting: dict[Exchange, float] = {}
+
+    def __len__(self) -> int:
+        """How many requests wait."""
+        return len(self._waiting)
+
+    def lost(self, endpoint: str, now: float) -> None:
+        """The endpoint lost a route."""
+        self._lost_at.pop(endpoint, None)
+        if len(self._lost_at) >= MAX_LOST:
+            del self._lost_at[next(iter(self._lost_at))]
+        self._lost_at[endpoint] = now
+
+    def was_lost(self, endpoint: str, now: float) -> bool:
+        """Return whether the endpoint lost a route a moment ago."""
+        return now - self._lost_at.get(endpoint, -NEVER) < WAIT_S
+
+    def hold(self, exchange: Exchange, now: float) -> bool:
+        """Let a request wait; return whether there was room. Next: ``route`` or ``give_up`` is called."""
+        if len(self._waiting) >= MAX_WAITING:
+            return False
+        self._waiting[exchange] = now + WAIT_S
+        if self.deadline_at == NEVER:
+            self.deadline_at = now + WAIT_S
+            self._host.timers.watch(self, now)
+        return True
+
+    def forget(self, exchange: Exchange) -> None:
+        """A request is over; it may be one that waits."""
+        self._waiting.pop(exchange, None)
+
+    def found(self, endpoint: str, now: float) -> None:
+        """The endpoint has a route: send what waits for it there."""
+        for exchange in [each for each in self._waiting if each.endpoint == endpoint]:
+            if self._waiting.pop(exchange, None) is not None:
+                self._route(exchange, now)
+
+    def on_deadline(self, now: float) -> None:
+        """Answer those that waited long enough."""
+        due = [exchange for exchange, until in self._waiting.items() if until <= now]
+        for exchange in due:
+            if self._waiting.pop(exchange, None) is not None and exchange.state is not OVER:
+                self._give_up(exchange, now)
+        self.deadline_at = min(self._waiting.values(), default=NEVER)
+        if self.deadline_at == NEVER:
+            self._host.timers.unwatch(self)

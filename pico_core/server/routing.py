@@ -1,0 +1,253 @@
+"""Which upstream takes a request: a tunnel of this node, or another node; and what happens when it fails.
+
+A tunnel here is better than another node, and one that does not fail at present is better than both. A request that
+failed in a way that permits it (``proxy.failures``) goes to an upstream that was not tried yet, as long as the budget
+of its endpoint lasts. Where no upstream is left, the request waits if a route may come within a moment
+(``routeless``), or is answered with the last failure.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from pico_core.cluster.health import STALL_S, Health
+from pico_core.cluster.view import RemoteNode
+from pico_core.machine.parts import Logger
+from pico_core.proxy.exchange import CLIENT_GONE, MAX_TRIES, Exchange
+from pico_core.proxy.failures import (
+    BUSY,
+    MISDIRECTED,
+    NO_ROUTE,
+    NODE_LOST,
+    NODE_UNREACHABLE,
+    STALE_ROUTE,
+    TUNNEL_LOST,
+    Evidence,
+)
+from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.states import REQUESTED
+from pico_core.server.facts import Facts
+from pico_core.server.peers import Peers
+from pico_core.server.retries import RetryBudget
+from pico_core.server.routeless import WAIT_S, Routeless
+from pico_core.server.tunnels import TunnelConnection
+from pico_core.timers import NEVER, Timers
+
+LOST_ROUTES = frozenset(failure.reason for failure in (TUNNEL_LOST, NODE_LOST, NODE_UNREACHABLE, STALE_ROUTE))
+"""Failures of the way to a service: another way may be known soon."""
+
+STALL_CHECK_S = STALL_S / 2
+
+
+class RoutingHost(Logger, Protocol):
+    """What routing needs of the machine."""
+
+    timers: Timers
+
+
+class Routing:
+    """Chooses for every request of the proxy port. ``send`` is the router's: it forwards to an acquired upstream."""
+
+    def __init__(
+        self,
+        host: RoutingHost,
+        facts: Facts,
+        peers: Peers,
+        send: Callable[[Exchange, UpstreamConnection, float], None],
+        fields: Callable[[Exchange], bytes],
+    ) -> None:
+        """``fields`` returns the field lines that a request to another node gets."""
+        self.routeless = Routeless(host, self.route, self._give_up_waiting)
+        self._host = host
+        self._facts = facts
+        self._peers = peers
+        self._send = send
+        self._fields = fields
+        self._registry = facts.registry
+        self._view = facts.view
+        self._metrics = facts.metrics
+        self._response_timeout_s = facts.config.proxy.timeout_s
+        self._budget = RetryBudget()
+        self._watching = False
+
+    # --- what the router passes on ---
+
+    def begin(self, exchange: Exchange, now: float) -> None:
+        """Choose an upstream for a new request."""
+        if self._budget:
+            self._budget.request(exchange.endpoint)
+        if not self._watching:
+            self._watching = True
+            self._host.timers.schedule(now + STALL_CHECK_S, self._find_stalls)
+        self.route(exchange, now)
+
+    def failed(self, exchange: Exchange, now: float) -> None:
+        """Count the failure, and avoid the upstream for a moment if it is to blame."""
+        failure, route = exchange.failure, exchange.route
+        if failure is None:
+            return
+        self._metrics.failures[failure.reason] += 1
+        if failure.blames_upstream:
+            self._blame(route, exchange.endpoint, now)
+
+    def retry(self, exchange: Exchange, now: float) -> None:
+        """Choose an upstream that was not tried yet."""
+        if not self._budget.take(exchange.endpoint):
+            self._metrics.retries_denied += 1
+            exchange.give_up(now)
+            return
+        self._metrics.retries += 1
+        exchange.avoid = (*exchange.avoid, exchange.route)
+        self.route(exchange, now)
+
+    def answered(self, exchange: Exchange, now: float) -> None:
+        """The upstream has answered. One that was failing and answers quickly works again."""
+        route = exchange.route
+        if type(route) is TunnelConnection:
+            route.answered_at = now
+            if route.health is not None and now - exchange.started_at < STALL_S:
+                route.health = None
+        elif type(route) is RemoteNode:
+            route.answered_at[exchange.endpoint] = now
+            if route.health and now - exchange.started_at < STALL_S:
+                route.health.pop(exchange.endpoint, None)
+
+    def finished(self, exchange: Exchange, now: float) -> None:
+        """A request is over."""
+        if self.routeless:
+            self.routeless.forget(exchange)
+        if exchange.failure is None and exchange.route is not None and exchange.status != CLIENT_GONE:
+            self.answered(exchange, now)
+
+    def was_forwarded(self, exchange: Exchange) -> bool:
+        """Return whether the request has made its one hop already."""
+        return exchange.head.forwarded and self._view.is_member(exchange.downstream.client.host)
+
+    # --- choosing ---
+
+    def route(self, exchange: Exchange, now: float) -> None:
+        """Send the request to the best upstream that was not tried yet."""
+        tunnel = self._registry.choose(exchange.endpoint, exchange.avoid, now, healthy=True)
+        if tunnel is not None and self._use_tunnel(exchange, tunnel, now):
+            return
+        may_hop = not self.was_forwarded(exchange)
+        if may_hop and self._use_node(exchange, now, healthy=True):
+            return
+        for _ in range(MAX_TRIES):
+            tunnel = self._registry.choose(exchange.endpoint, exchange.avoid, now)
+            if tunnel is None:
+                break
+            if self._use_tunnel(exchange, tunnel, now):
+                return
+        if may_hop and self._use_node(exchange, now, healthy=False):
+            return
+        self._no_route(exchange, now)
+
+    def _use_tunnel(self, exchange: Exchange, tunnel: TunnelConnection, now: float) -> bool:
+        """Send the request to a tunnel; return whether it had a stream left."""
+        upstream = tunnel.acquire(fresh=exchange.is_raw)
+        if upstream is None:
+            exchange.avoid = (*exchange.avoid, tunnel)
+            if tunnel.is_full and exchange.failure is None:
+                exchange.failure = BUSY
+            return False
+        exchange.route = tunnel
+        exchange.failure = None
+        if tunnel.health is not None:
+            tunnel.health.chosen(now)
+        self._metrics.upstream_requests += 1
+        self._send(exchange, upstream, now)
+        return True
+
+    def _use_node(self, exchange: Exchange, now: float, *, healthy: bool) -> bool:
+        """Send the request to another node; return whether there is one."""
+        peer = self._view.choose(exchange.endpoint, exchange.avoid, now, healthy=healthy)
+        if peer is None:
+            return False
+        exchange.failure = None
+        health = peer.health.get(exchange.endpoint)
+        if health is not None:
+            health.chosen(now)
+        self._peers.forward(exchange, peer, self._fields(exchange), now)
+        return True
+
+    def _no_route(self, exchange: Exchange, now: float) -> None:
+        """Every upstream was tried, or there is none: wait if one may come within a moment, else give up."""
+        failure = exchange.failure
+        if failure is BUSY:
+            self._host.warn("proxy", "no tunnel can take more requests", endpoint=exchange.endpoint)
+            self._metrics.failures[BUSY.reason] += 1
+        elif failure is not None and failure.evidence is Evidence.LOST_ON_THE_WAY and self._use_again(exchange, now):
+            return
+        elif failure is None or failure.reason in LOST_ROUTES:
+            if self.was_forwarded(exchange):
+                exchange.failure = MISDIRECTED if exchange.head.forwarded_by_pico else NO_ROUTE
+            elif self._may_come(exchange, now) and self.routeless.hold(exchange, now):
+                exchange.avoid = ()
+                exchange.stamp(now)
+                return
+            else:
+                self._set_no_route(exchange)
+        exchange.give_up(now)
+
+    def _use_again(self, exchange: Exchange, now: float) -> bool:
+        """Send the request once more to the only tunnel, in which its stream broke; return whether that was done."""
+        if exchange.tries > 1:
+            return False
+        tunnel = self._registry.choose(exchange.endpoint, (), now)
+        return tunnel is not None and self._use_tunnel(exchange, tunnel, now)
+
+    def _may_come(self, exchange: Exchange, now: float) -> bool:
+        facts = self._facts
+        return (
+            exchange.failure is not None
+            or facts.draining
+            or now < facts.ready_at + WAIT_S
+            or self.routeless.was_lost(exchange.endpoint, now)
+        )
+
+    def _give_up_waiting(self, exchange: Exchange, now: float) -> None:
+        self._set_no_route(exchange)
+        exchange.give_up(now)
+
+    def _set_no_route(self, exchange: Exchange) -> None:
+        exchange.failure = NO_ROUTE
+        self._metrics.failures[NO_ROUTE.reason] += 1
+
+    # --- passive health ---
+
+    def _blame(self, route: object, endpoint: str, now: float) -> None:
+        if isinstance(route, TunnelConnection):
+            health = route.health = route.health or Health()
+        elif isinstance(route, RemoteNode):
+            health = route.health.setdefault(endpoint, Health())
+        else:
+            return
+        health.failed(now)
+
+    def _find_stalls(self, now: float) -> None:
+        """Blame upstreams that keep a request waiting and answer none meanwhile."""
+        if not self._metrics.requests_in_flight:
+            self._watching = False
+            return
+        self._host.timers.schedule(now + STALL_CHECK_S, self._find_stalls)
+        before = now - STALL_S
+        for tunnel in self._registry:
+            if (
+                tunnel.in_flight
+                and tunnel.answered_at <= before
+                and tunnel.waits_since(self._response_timeout_s) <= before
+            ):
+                self._blame(tunnel, tunnel.endpoint, now)
+        stalled: dict[tuple[RemoteNode, str], None] = {}
+        for exchange in self._peers.exchanges:
+            node = exchange.route
+            if (
+                isinstance(node, RemoteNode)
+                and exchange.state is REQUESTED
+                and exchange.request_done
+                and exchange.deadline_at - self._response_timeout_s <= before
+                and node.answered_at.get(exchange.endpoint, -NEVER) <= before
+            ):
+                stalled[node, exchange.endpoint] = None
+        for node, endpoint in stalled:
+            self._blame(node, endpoint, now)

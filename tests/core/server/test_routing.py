@@ -1,0 +1,185 @@
+"""A request that failed goes elsewhere where that is proven to be right, and an upstream that fails is avoided."""
+
+import pytest
+
+from pico_core.boundary import Connected, ConnectionLost, Received, Send
+from pico_core.server.node import ServerNode
+from pico_core.server.retries import RESERVE, RetryBudget
+from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
+from tests.core.server.test_peers import FROM_NODE, clustered, dial, from_node, know
+from tests.play import Data, Nothing, Open, Play
+
+OTHER = 7
+POST = GET.replace(b"GET", b"POST")
+POST_SENT = GET_SENT.replace(b"GET", b"POST")
+UNREACHABLE = error(502, "Bad Gateway", "upstream unreachable")
+
+
+def failure(reason: str, status: str = "502 Bad Gateway") -> bytes:
+    """Return an agent's answer that says what failed."""
+    return f'HTTP/1.1 {status}\r\nX-Pico-Failure: {reason}\r\nContent-Length: 9\r\n\r\n{{"error"}}'.encode()
+
+
+def two_agents() -> Play:
+    """Return a server with two agents for one endpoint."""
+    play = proxy_play()
+    play.agent_registers(OTHER, "e1")
+    return play
+
+
+def served_by(play: Play, agent: int, request: bytes = GET) -> bool:
+    """Let a client ask, and the agent answer; return whether that agent was asked."""
+    cues = (play >> Received(CLIENT, request)).take()
+    asked = [cue for cue in cues if isinstance(cue, Data)]
+    (data,) = asked
+    assert play >> Data(data.tunnel, data.stream, OK) << Send(CLIENT, OK)
+    return data.tunnel == agent
+
+
+@pytest.mark.parametrize(("request_head", "sent"), [(GET, GET_SENT), (POST, POST_SENT)])
+def test_a_service_that_cannot_be_reached_was_not_asked_so_another_one_is(request_head: bytes, sent: bytes) -> None:
+    play = two_agents() >> Received(CLIENT, request_head) << Open(AGENT, 2) << Data(AGENT, 2, sent)
+    play >> Data(AGENT, 2, failure("service-refused")) << Open(OTHER, 2) << Data(OTHER, 2, sent)
+    assert play >> Data(OTHER, 2, OK) << Send(CLIENT, OK)
+    assert not any(served_by(play, AGENT) for _ in range(5)), "it is avoided"
+
+
+def test_where_every_service_is_down_there_is_one_clear_answer() -> None:
+    play = two_agents() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    play >> Data(AGENT, 2, failure("service-refused"))
+    play.take()
+    assert play >> Data(OTHER, 2, failure("service-refused")) << UNREACHABLE
+
+
+@pytest.mark.parametrize("reason", ["service-lost", "service-invalid", "service-timeout"])
+def test_what_was_perhaps_processed_is_repeated_only_where_that_changes_nothing(reason: str) -> None:
+    play = two_agents() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    play >> Data(AGENT, 2, failure(reason))
+    assert Open(OTHER, 2) in play.take()
+    delete = GET.replace(b"GET", b"DELETE")
+    play = two_agents() >> Received(CLIENT, delete)
+    play.take()
+    play >> Data(AGENT, 2, failure(reason))
+    (answer, *_) = play.take()
+    assert isinstance(answer, Send)
+    assert b"50" in answer.data[:12]
+    assert b"X-Pico-Failure" not in answer.data
+
+
+def test_only_another_upstream_is_asked_again_after_it_was_perhaps_processed() -> None:
+    play = proxy_play() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    invalid = error(502, "Bad Gateway", "the service's response was not valid HTTP")
+    assert play >> Data(AGENT, 2, failure("service-invalid")) << invalid
+
+
+def test_an_unknown_failure_is_an_ordinary_response_without_the_field() -> None:
+    play = proxy_play() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    answer = failure("not-invented-yet")
+    assert play >> Data(AGENT, 2, answer) << Send(CLIENT, answer.replace(b"X-Pico-Failure: not-invented-yet\r\n", b""))
+
+
+def test_an_upstream_that_failed_gets_single_requests_until_it_works() -> None:
+    play = two_agents() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    play >> Data(AGENT, 2, failure("service-refused"))
+    play.take()
+    assert play >> Data(OTHER, 2, OK) << Send(CLIENT, OK) >> 0.9
+    assert not any(served_by(play, AGENT) for _ in range(4))
+    play >> 1.0
+    client_joins(play, 5) >> Received(CLIENT, GET) >> Received(5, GET)
+    asked = [cue.tunnel for cue in play.take() if isinstance(cue, Data)]
+    assert sorted(asked) == [AGENT, OTHER], "one request shows whether it works again"
+    play >> Data(AGENT, 2, failure("service-refused"))
+    *_, again = play.take()
+    assert isinstance(again, Data)
+    for stream in (2, again.stream):
+        play >> Data(OTHER, stream, OK)
+        play.take()
+    play >> 2.9
+    assert not any(served_by(play, AGENT) for _ in range(4)), "the pause is longer now"
+    play >> 3.0
+    assert any(served_by(play, AGENT) for _ in range(2))
+    assert sum(served_by(play, AGENT) for _ in range(10)) == 5, "a success ends it"
+
+
+def test_an_upstream_that_keeps_requests_waiting_is_avoided() -> None:
+    play = two_agents() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT) >> 1.6
+    for connection in (5, 9):
+        client_joins(play, connection) >> Received(connection, GET)
+    assert [cue.tunnel for cue in play.take() if isinstance(cue, Data)] == [OTHER, OTHER]
+
+
+def test_another_node_is_better_than_a_tunnel_here_that_fails() -> None:
+    play = clustered()
+    play.agent_registers(AGENT, "e1")
+    play >> Received(CLIENT, POST) << Open(AGENT, 2) << Data(AGENT, 2, POST_SENT)
+    assert play >> Data(AGENT, 2, failure("service-refused")) << dial(2, 20)
+    client_joins(play, 5)
+    assert play >> Received(5, GET) << dial(4, 20)
+
+
+def test_a_node_whose_agents_fail_is_avoided_for_that_endpoint_only() -> None:
+    play = clustered() >> Received(CLIENT, POST) << dial(2, 20) >> Connected(2, "192.0.2.20", 8000)
+    play.take()
+    know(play, 21)
+    know(play, 20, "e2")
+    assert play >> Received(2, failure("service-refused")) << dial(4, 21)
+    for connection in (11, 13, 15):
+        client_joins(play, connection) >> Received(connection, GET)
+        (command,) = play.take()
+        assert command == dial(4 + (connection - 9), 21)
+    client_joins(play, 17)
+    (sent,) = (play >> Received(17, GET.replace(b"e1", b"e2"))).take()
+    assert isinstance(sent, Send)
+    assert sent.connection == 2, "node 20"
+
+
+def test_a_node_tells_another_node_what_failed() -> None:
+    play = clustered()
+    play.agent_registers(AGENT, "e1")
+    from_node(play)
+    play.take()
+    play >> Data(AGENT, 2, failure("service-refused"))
+    assert play << error(502, "Bad Gateway", "upstream unreachable", "X-Pico-Failure: service-refused", client=9)
+    assert b"x-pico-forward" in FROM_NODE
+
+
+def test_a_client_does_not_see_what_peers_tell_each_other() -> None:
+    play = clustered() >> Received(CLIENT, POST) << dial(2, 20) >> Connected(2, "192.0.2.20", 8000)
+    play.take()
+    assert (
+        play
+        >> Received(2, failure("service-lost"))
+        << error(502, "Bad Gateway", "the service closed the connection without a response")
+    )
+
+
+def test_a_request_that_finds_no_route_is_sent_when_the_cluster_has_one() -> None:
+    play = proxy_play() >> ConnectionLost(AGENT, "reset") >> Received(CLIENT, GET) << Nothing()
+    machine = play.machine
+    assert isinstance(machine, ServerNode)
+    know(play, 21)
+    machine.endpoint_seen("e1", 1, play.now)
+    assert play << dial(2, 21)
+
+
+def test_what_comes_through_another_node_does_not_wait_here() -> None:
+    play = clustered()
+    play.agent_registers(AGENT, "e1")
+    play >> ConnectionLost(AGENT, "reset")
+    assert from_node(play) << error(
+        421, "Misdirected Request", "no available upstreams", "X-Pico-Failure: misdirected", client=9
+    )
+
+
+def test_retries_are_a_share_of_the_requests() -> None:
+    budget = RetryBudget()
+    assert not budget
+    assert sum(budget.take("e1") for _ in range(1_000)) == RESERVE
+    for _ in range(100):
+        budget.request("e1")
+    assert sum(budget.take("e1") for _ in range(100)) in (19, 20)
+    assert budget.take("e2"), "each endpoint has its own"
+    for _ in range(2_000):
+        budget.request("e1")
+        budget.request("e2")
+    assert not budget, "a full budget takes no memory"
