@@ -268,6 +268,7 @@ class ServerNode(BaseMachine):
         for port in self._ports.values():
             if not port.until_exit:
                 self.emit(StopListening(port.listener))
+        self._router.routing.routeless.close(now)
         for tunnel in list(self.facts.tunnels):
             tunnel.close(now)
         self.cluster.leave(now)

@@ -30,7 +30,7 @@ class RoutelessHost(Protocol):
 class Routeless:
     """The requests that wait, in the order in which their time ends."""
 
-    __slots__ = ("_give_up", "_host", "_lost_at", "_route", "_waiting", "deadline_at")
+    __slots__ = ("_closed", "_give_up", "_host", "_lost_at", "_route", "_waiting", "deadline_at")
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Routeless:
     ) -> None:
         """``route`` chooses again for a request whose endpoint has a route now; ``give_up`` answers it if none came."""
         self.deadline_at = NEVER
+        self._closed = False
         self._host = host
         self._route = route
         self._give_up = give_up
@@ -63,7 +64,7 @@ class Routeless:
 
     def hold(self, exchange: Exchange, now: float) -> bool:
         """Let a request wait; return whether there was room. Next: ``route`` or ``give_up`` is called."""
-        if len(self._waiting) >= MAX_WAITING:
+        if self._closed or len(self._waiting) >= MAX_WAITING:
             return False
         self._waiting[exchange] = now + WAIT_S
         if self.deadline_at == NEVER:
@@ -83,10 +84,17 @@ class Routeless:
 
     def on_deadline(self, now: float) -> None:
         """Answer those that waited long enough."""
-        due = [exchange for exchange, until in self._waiting.items() if until <= now]
-        for exchange in due:
-            if self._waiting.pop(exchange, None) is not None and exchange.state is not OVER:
-                self._give_up(exchange, now)
+        self._end([exchange for exchange, until in self._waiting.items() if until <= now], now)
         self.deadline_at = min(self._waiting.values(), default=NEVER)
         if self.deadline_at == NEVER:
             self._host.timers.unwatch(self)
+
+    def close(self, now: float) -> None:
+        """The node stops: no route will come."""
+        self._closed = True
+        self._end(list(self._waiting), now)
+
+    def _end(self, due: list[Exchange], now: float) -> None:
+        for exchange in due:
+            if self._waiting.pop(exchange, None) is not None and exchange.state is not OVER:
+                self._give_up(exchange, now)

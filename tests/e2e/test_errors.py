@@ -52,7 +52,7 @@ def test_an_invalid_endpoint_id(stack: Stack) -> None:
 
 def test_reserved_paths(stack: Stack) -> None:
     assert_error(request(stack.port, "origin", "/_pico/v1/nothing"), 404, "not found")
-    assert request(stack.port, "origin", "/_pico/v1/tcp/origin")[0].status == 400  # no upgrade
+    assert request(stack.port, "origin", "/_pico/v1/tcp/origin")[0].status == 426  # no upgrade
 
 
 def test_a_service_that_does_not_answer(impatient_stack: Stack, origin: Origin) -> None:

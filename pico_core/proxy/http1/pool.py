@@ -10,7 +10,7 @@ from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.proxy.states import OVER
 from pico_core.timers import NEVER
 
-PROVEN_S = 1.0
+PROVEN_S = 0.05
 """How long an idle connection must have stayed open before others are trusted with a request that cannot be repeated:
 a service that ends connections sooner does so after each response."""
 
