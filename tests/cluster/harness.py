@@ -203,13 +203,20 @@ class Cluster:
         self.agents: list[Command] = []
         self.resources = contextlib.ExitStack()
 
-    def agent(self, upstream: Address, endpoint: str, origin: Address, prefix: Sequence[str] = ()) -> Command:
+    def agent(
+        self,
+        upstream: Address,
+        endpoint: str,
+        origin: Address,
+        prefix: Sequence[str] = (),
+        flags: Sequence[str] = (),
+    ) -> Command:
         """Start an agent and wait until it is registered."""
         process = Command(
             *prefix,
             *PICO,
             *("agent", "http", endpoint, f"{origin[0]}:{origin[1]}", "--access-log.disable"),
-            *("--connect.url", f"http://{upstream[0]}:{upstream[1]}", "--runtime", self.runtime),
+            *("--connect.url", f"http://{upstream[0]}:{upstream[1]}", "--runtime", self.runtime, *flags),
         )
         self.agents.append(process)
         process.await_log("endpoint registered")

@@ -1,0 +1,131 @@
+"""One of three services of an endpoint is sick: no request that another one can serve fails, and it is avoided."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.harness import await_route, loopback_cluster
+from tests.cluster.load import Load
+from tests.e2e.harness import LOCAL, wait_until
+from tests.e2e.origin import Visit
+from tests.e2e.wire import Wire
+
+SLOW_S = 5.0
+RECOVERY_S = 10.0
+"""How long a service that works again may wait for its share."""
+
+SICK_S = 5.0
+CLIENTS = 8
+PATH = "/echo"
+
+
+class EchoService:
+    """Answers with the query or the body. Until ``recover`` it may be sick.
+
+    It refuses connections (``down``), is silent (``stopped``), answers late (``slow``), or not in HTTP (``garbage``).
+    """
+
+    def __init__(self, sickness: str = "") -> None:
+        self.asked_at: list[float] = []
+        self._sickness = sickness
+        self._recovered = threading.Event()
+        self._socket = socket.socket()
+        self._socket.bind((LOCAL, 0))
+        self.port: int = self._socket.getsockname()[1]
+        if sickness != "down":
+            self._listen()
+
+    def _listen(self) -> None:
+        self._socket.listen(512)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with Wire(connection) as wire, contextlib.suppress(ConnectionError, AssertionError):
+            while True:
+                visit = Visit(wire, wire.receive_head())
+                self.asked_at.append(time.monotonic())
+                if self._sickness and not self._recovered.is_set():
+                    if self._sickness == "garbage":
+                        wire.send(b"SSH-2.0-OpenSSH_9.2\r\n")
+                        return
+                    self._recovered.wait(SLOW_S if self._sickness == "slow" else None)
+                visit.respond(visit.body() or visit.head.target.partition("?")[2].encode())
+
+    def asked(self, after: float) -> int:
+        """Return how many requests came after a time."""
+        return sum(at >= after for at in self.asked_at)
+
+    def recover(self) -> None:
+        if self._sickness == "down":
+            self._listen()
+        self._recovered.set()
+
+    def close(self) -> None:
+        self._recovered.set()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+@contextlib.contextmanager
+def services(sickness: str) -> Iterator[list[EchoService]]:
+    """Three services, of which the first one is sick."""
+    running = [EchoService(sickness), EchoService(), EchoService()]
+    try:
+        yield running
+    finally:
+        for each in running:
+            each.close()
+
+
+@pytest.mark.parametrize("requests", [1_000, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("sickness", ["down", "stopped", "slow", "garbage"])
+def test_one_of_three_services_is_sick(runtime: str, sickness: str, nodes: int, requests: int) -> None:
+    with loopback_cluster(runtime, nodes, "--drain-delay", "0s") as cluster, services(sickness) as running:
+        sick, *well = running
+        limit = ("--timeout", "3s") if sickness == "stopped" else ()
+        # With two nodes the sick service is alone at the one that clients would find nearest.
+        for number, each in enumerate(running):
+            place = cluster.nodes[min(number, nodes - 1)].place
+            cluster.agent(place.upstream, "e1", (LOCAL, each.port), flags=limit)
+        for node in cluster.nodes:
+            await_route(node.place, "e1", PATH)
+        entries = [node.place.proxy for node in cluster.nodes]
+        # What the service perhaps processed is repeated only where that changes nothing.
+        methods = ("GET", "POST") if sickness in ("down", "slow") else ("GET",)
+        began_at = time.monotonic()
+        with Load("e1", PATH, entries, clients=CLIENTS, pause_s=0.0, methods=methods) as load:
+            load.go_on(requests)
+            # Long enough for the agent's time limit, and for the service to be tried again.
+            wait_until(lambda: time.monotonic() - began_at > SICK_S, "some seconds of sickness")
+            total = sum(each.asked(began_at + 1) for each in running)
+            share = sick.asked(began_at + 1) / max(total, 1)
+            sick.recover()
+            recovered_at = time.monotonic()
+            wait_until(
+                lambda: (
+                    sick.asked(time.monotonic() - 0.5) > min(each.asked(time.monotonic() - 0.5) for each in well) / 3
+                ),
+                "a fair share for the service that recovered",
+                RECOVERY_S,
+            )
+            recovery_s = time.monotonic() - recovered_at
+        load.report(
+            f"{runtime}, one of three {sickness}, {nodes} node(s): share {share:.2%}, recovered in {recovery_s:.1f} s"
+        )
+        load.check(requests)
+        assert share < 0.01
