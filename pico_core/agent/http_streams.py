@@ -40,6 +40,7 @@ class HttpStreams:
             limit=config.http_client.max_idle_conns,
             idle_timeout_s=config.http_client.idle_conn_timeout_s,
             connect_timeout_s=config.timeout_s,
+            response_limits=self.head_limits,
         )
 
     def accept(self, channel: StreamChannel, now: float) -> None:

@@ -20,6 +20,9 @@ MAX_DEPTH = 16
 MAX_ALIASES = 100
 """Room for one shared block per listener of a large agent."""
 
+MERGE = "<<"
+"""The key that takes over the entries of another mapping (YAML's merge key)."""
+
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
@@ -94,16 +97,33 @@ class _Builder:
     def _mapping(self, line: int, depth: int) -> Mapping:
         entries: dict[str, TreeItem] = {}
         key_lines: dict[str, int] = {}
+        merged: list[Mapping] = []
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._node(event, depth)
             if not isinstance(key, Scalar):
                 raise self._error(event, "a key must be a plain word")
+            if key.text == MERGE and isinstance(event, yaml.ScalarEvent) and event.style is None:
+                merged += self._merged(next(self._events), depth)
+                continue
             if key.text in entries:
                 first = key_lines[key.text]
                 raise self._error(event, f"the key {quote(key.text)} is here a second time, first in line {first}")
             key_lines[key.text] = _line(event)
             entries[key.text] = self._node(next(self._events), depth)
+        for mapping in merged:  # what is written here wins, then the mapping that is named first
+            for name, node in mapping.entries.items():
+                if name not in entries:
+                    entries[name] = node
+                    key_lines[name] = mapping.key_lines[name]
         return Mapping(entries, key_lines, line)
+
+    def _merged(self, event: yaml.Event, depth: int) -> list[Mapping]:
+        """Return the mappings that a merge key names: one, or a list of them."""
+        node = self._node(event, depth)
+        mappings = [each for each in (node.items if isinstance(node, Items) else (node,)) if isinstance(each, Mapping)]
+        if len(mappings) != (len(node.items) if isinstance(node, Items) else 1):
+            raise self._error(event, "<< wants a mapping with an anchor, such as '<<: *name', or a list of those")
+        return mappings
 
     def _alias(self, event: yaml.AliasEvent) -> TreeItem:
         self._aliases += 1

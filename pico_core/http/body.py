@@ -33,11 +33,10 @@ _EXTENSION = rb";[\t ]*+" + _TOKEN + rb"(?>(?:[\t ]*+=[\t ]*+(?:" + _TOKEN + rb"
 _size_line = re.compile(rb"([0-9A-Fa-f]{1,15}+)(?>(?:" + _EXTENSION + rb"(?>(?:[\t ]*+" + _EXTENSION + rb")*))?)\r\n")
 _size_begins = re.compile(rb"[0-9A-Fa-f]{1,15}+(?:;|\r?\Z)")
 
-# RFC 9110 section 6.5.1 keeps fields out of trailers on which the handling of a message depends. The first three would
-# contradict the framing and the route that were already chosen; the others are dropped.
-_refused_in_trailers = re.compile(rb"content-length|transfer-encoding|host")
+# RFC 9110 section 6.5.1 keeps fields out of trailers on which the handling of a message depends. They are dropped, as
+# it permits: framing and route were chosen by the head alone.
 _dropped_in_trailers = re.compile(
-    rb"content-.*+|trailer|te|connection|keep-alive|upgrade|proxy-.*+|expect|max-forwards|range|if-.*+|cache-control"
+    rb"content-.*+|transfer-encoding|host|trailer|te|connection|keep-alive|upgrade|proxy-.*+|expect|max-forwards|range|if-.*+|cache-control"
     rb"|pragma|authorization|cookie|set-cookie|www-authenticate|age|date|expires|location|retry-after|vary|warning"
     rb"|forwarded|x-forwarded-.*+|x-pi[ck]o-.*+"
 )
@@ -226,8 +225,6 @@ class ChunkedBody:
 
     def _keep_trailer(self, line: bytes) -> None:
         name = line[: line.index(b":")].lower().replace(b"_", b"-")
-        if _refused_in_trailers.fullmatch(name):
-            raise MessageError(400, "framing or routing field in the trailer section")
         if not _dropped_in_trailers.fullmatch(name):
             self.trailers += line
 

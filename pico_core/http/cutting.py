@@ -13,8 +13,7 @@ class HeadReader:
     waited for. Only as much is checked as that takes: a head that is returned must still be parsed. A reader for
     responses is made with ``response=True``.
 
-    An empty line before a request is refused, as in h11. RFC 9112 section 2.2 asks servers to skip it for the sake of
-    old clients, none of which are in use.
+    Empty lines before a request are skipped (RFC 9112 section 2.2). They are not counted in ``pending_bytes``.
     """
 
     __slots__ = ("_buffer", "_limits", "_line_at", "_response", "_searched_bytes")
@@ -29,7 +28,7 @@ class HeadReader:
     @property
     def pending_bytes(self) -> int:
         """How much of an unfinished head is buffered; after end of stream, more than 0 means it was truncated."""
-        return len(self._buffer)
+        return 0 if self._buffer == b"\r" else len(self._buffer)
 
     def receive(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Take bytes; return the head (with its empty line) and the bytes after it, or ``None`` while it is unfinished.
@@ -38,6 +37,10 @@ class HeadReader:
         ``parsing.parse_response_head``.
         """
         if not self._buffer:
+            if data[:1] == b"\r" and not self._response:
+                data = self._skip_empty_lines(data)
+                if not data:
+                    return None
             end = data.find(b"\r\n\r\n") + 4
             if end > 3:
                 if end > self._limits.max_head_bytes:
@@ -45,7 +48,20 @@ class HeadReader:
                 return (data, b"") if end == len(data) else (data[:end], data[end:])
         return self._receive_piece(data)
 
+    def _skip_empty_lines(self, data: bytes) -> bytes:
+        """Return ``data`` without the empty lines at its beginning; half of one waits for its line feed."""
+        at = 0
+        while data.startswith(b"\r\n", at):
+            at += 2
+        if data[at:] == b"\r":
+            self._buffer += b"\r"
+            return b""
+        return data[at:]
+
     def _receive_piece(self, data: bytes) -> tuple[bytes, bytes] | None:
+        if self._buffer == b"\r":
+            self._buffer.clear()
+            return self.receive(b"\r" + data)
         buffer = self._buffer
         buffer += data
         end = buffer.find(b"\r\n\r\n", max(self._searched_bytes - 3, 0)) + 4

@@ -16,10 +16,12 @@ import msgspec
 TOKEN_CHARACTER = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _TEXT_CHARACTER = rb"[\t\x20-\x7e\x80-\xff]"
 _FIELD_LINES = rb"(?:" + TOKEN_CHARACTER + rb"++:" + _TEXT_CHARACTER + rb"*+\r\n)*+"
-# Methods longer than any that exists (the longest registered has 17 letters) are not waited for. A target is visible
-# ASCII without '#': a fragment is never sent (RFC 9112 section 3.2), and readers differ on where it ends.
+# Methods longer than any that exists (the longest registered has 17 letters) are not waited for. A target has no '#': a
+# fragment is never sent (RFC 9112 section 3.2), and readers differ on where it ends. Bytes above ASCII should have been
+# percent-encoded; some clients send them as they are, and no reader takes them for anything else.
+TARGET_CHARACTER = rb"[\x21\x22\x24-\x7e\x80-\xff]"
 _METHOD = TOKEN_CHARACTER + rb"{1,32}+"
-_REQUEST_LINE = rb"(" + _METHOD + rb") ([\x21\x22\x24-\x7e]++) HTTP/1\.([01])\r\n"
+_REQUEST_LINE = rb"(" + _METHOD + rb") (" + TARGET_CHARACTER + rb"++) HTTP/1\.([01])\r\n"
 # The phrase and the space before it are often left out; the line is unambiguous without them.
 _STATUS_LINE = rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: (" + _TEXT_CHARACTER + rb"*+))?\r\n"
 
@@ -30,8 +32,9 @@ whole_response = re.compile(_STATUS_LINE + _FIELD_LINES + rb"\r\n")
 field_lines = re.compile(_FIELD_LINES)
 """Any number of whole field lines, each with its CRLF (RFC 9112 section 5); a trailer section has the same ones."""
 
+target_begins = re.compile(_METHOD + rb" (" + TARGET_CHARACTER + rb"*+)")
 method_begins = re.compile(_METHOD + rb"(?: |\Z)")
-other_version = re.compile(_METHOD + rb" [\x21-\x7e]++ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
+other_version = re.compile(_METHOD + rb" [\x21-\x7e\x80-\xff]++ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
 long_method = re.compile(TOKEN_CHARACTER + rb"{33}")
 blank_before_colon = re.compile(TOKEN_CHARACTER + rb"++[ \t]++:")
 never_in_head = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")

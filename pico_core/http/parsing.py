@@ -96,7 +96,9 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
     if status == 101 and not response.upgrade:
         raise MessageError(400, "switching protocols without an Upgrade")
     if (status < 200 or status == 204) and (response.chunked or response.content_length > 0):
-        raise MessageError(400, "body announced in a response that has none")  # RFC 9110 section 8.6, RFC 9112 6.1
+        # Such a response has no body, whatever its fields say (RFC 9112 section 6.3), and must not say so (RFC 9110
+        # section 8.6). The service may send one all the same, so nothing else is read from this connection.
+        response.chunked, response.content_length, response.keep_alive = False, -1, False
     return response
 
 
@@ -237,6 +239,9 @@ def _apply_framing(message: RequestHead | ResponseHead, notes: dict[bytes, bytes
     if length is not None:
         if coding is not None:
             raise MessageError(400, "both Content-Length and Transfer-Encoding")
+        if isinstance(message, ResponseHead) and b"," in length:
+            lengths = {each.strip(b" \t") for each in length.split(b",")}
+            length = lengths.pop() if len(lengths) == 1 else b""  # RFC 9112 section 6.3, rule 5
         if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:  # for bytes, only 0 to 9 are digits
             raise MessageError(400, "malformed or repeated Content-Length")
         message.content_length = int(length)

@@ -11,6 +11,7 @@ import re
 from msgspec.structs import replace
 
 from pico_core.http.cutting import HeadReader
+from pico_core.http.grammar import TARGET_CHARACTER
 from pico_core.http.message import HeadLimits, RequestHead, ResponseHead
 from pico_core.http.parsing import parse_request_head, parse_response_head
 
@@ -18,7 +19,7 @@ MAX_REMEMBERED_BYTES = 2_048
 """Longer heads are not remembered: few heads are longer, and a connection must stay small."""
 
 _LINE_END = b" HTTP/1.1\r\n"
-_plain_line = re.compile(rb"(?!CONNECT |TRACE )([A-Z]{1,32}) (/[\x21\x22\x24-\x7e]*+)")
+_plain_line = re.compile(rb"(?!CONNECT |TRACE )([A-Z]{1,32}) (/" + TARGET_CHARACTER + rb"*+)")
 
 
 class RequestReader(HeadReader):

@@ -15,7 +15,15 @@ def invalid_request(head: bytes | bytearray) -> MessageError:
         return _invalid_field(head[line.end() :])
     if grammar.other_version.match(head):
         return MessageError(505, "HTTP version not supported")
-    return method_not_supported() if grammar.long_method.match(head) else MessageError(400, "malformed request line")
+    if grammar.long_method.match(head):
+        return method_not_supported()
+    target = grammar.target_begins.match(head)
+    if target and head[target.end() : target.end() + 6] != b" HTTP/":
+        wrong = head[target.end()]
+        return MessageError(
+            400, f"malformed request line: byte 0x{wrong:02x} at place {len(target[1]) + 1} of the target"
+        )
+    return MessageError(400, "malformed request line")
 
 
 def invalid_response(head: bytes | bytearray) -> MessageError:

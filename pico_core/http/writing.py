@@ -10,6 +10,8 @@ CONNECTION_CLOSE = b"Connection: close\r\n"
 CONNECTION_KEEP_ALIVE = b"Connection: keep-alive\r\n"
 """What ``extra`` says about the connection to the next hop (RFC 9112 section 9.3)."""
 
+UPGRADE_REQUIRED = 426
+
 _PHRASES = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
 
 
@@ -73,7 +75,11 @@ def error_message(status: int, message: str, fields: bytes = b"") -> tuple[Respo
     """
     body = msgspec.json.encode({"error": message})
     own = b"Content-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n" + fields
-    return ResponseHead(status, 1, _PHRASES.get(status, b""), own, True, len(body)), body
+    head = ResponseHead(status, 1, _PHRASES.get(status, b""), own, True, len(body))
+    if status == UPGRADE_REQUIRED:  # RFC 9110 section 15.5.22 and RFC 6455 section 4.4
+        head.fields += b"Sec-WebSocket-Version: 13\r\n"
+        head.upgrade = b"websocket"
+    return head, body
 
 
 def error_response(status: int, message: str, extra: bytes) -> bytes:

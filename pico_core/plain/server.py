@@ -1,5 +1,6 @@
 """A small HTTP/1.1 server on h11: GET and HEAD, one answer at a time. Start at ``PlainConnection``."""
 
+from http import HTTPStatus
 from typing import Protocol
 
 import h11
@@ -80,8 +81,12 @@ class PlainConnection:
     def on_data(self, data: Piece, now: float) -> None:
         """Take bytes from the client."""
         self._turn_bytes = 0
-        self._http.receive_data(bytes(data))
-        self._advance(now)
+        received = bytes(data)
+        if self._http.their_state is h11.IDLE and not self._http.trailing_data[0]:
+            received = received.lstrip(b"\r\n")  # empty lines before a request (RFC 9112 section 2.2)
+        if received:
+            self._http.receive_data(received)
+            self._advance(now)
 
     def on_eof(self, now: float) -> None:
         """End the connection: the client leaves."""
@@ -118,7 +123,7 @@ class PlainConnection:
         try:
             self._answer_requests(now)
         except h11.RemoteProtocolError as error:
-            self._refuse(error.error_status_hint, str(error))
+            self._refuse(error.error_status_hint, "malformed request")
         self._advancing = False
         if self._answering or self._waiting or not self._channel.writable:
             self._channel.pause_reading()
@@ -148,7 +153,7 @@ class PlainConnection:
         self._method = request.method
         path, _, query = request.target.decode("latin-1").partition("?")
         if request.method not in (b"GET", b"HEAD"):
-            self._refuse(405, "only GET and HEAD are served here")
+            self._refuse(405, "only GET and HEAD are served here", ("allow", "GET, HEAD"))
             return
         self._answering = True
         self.deadline_at = now + REQUEST_TIMEOUT_S
@@ -166,19 +171,21 @@ class PlainConnection:
         self._end()
         return False
 
-    def _refuse(self, status: int, reason: str) -> None:
+    def _refuse(self, status: int, reason: str, *fields: tuple[str, str]) -> None:
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self._answering = True
-            self._send(status, TEXT, reason.encode() + b"\n")
+            self._send(status, TEXT, reason.encode() + b"\n", ("connection", "close"), *fields)
         self._end()
 
-    def _send(self, status: int, content_type: str, body: bytes) -> None:
+    def _send(self, status: int, content_type: str, body: bytes, *fields: tuple[str, str]) -> None:
         head = h11.Response(
             status_code=status,
+            reason=HTTPStatus(status).phrase,
             headers=[
                 ("content-type", content_type),
                 ("content-length", str(len(body))),
                 ("x-content-type-options", "nosniff"),
+                *fields,
             ],
         )
         out = self._http.send(head) or b""

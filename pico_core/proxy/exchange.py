@@ -220,10 +220,11 @@ class Exchange(msgspec.Struct, eq=False):
     # --- the response ---
 
     def respond_interim(self, head: ResponseHead, now: float) -> None:
-        """Pass on a 1xx head other than 101 (RFC 9110 section 15.2)."""
+        """Pass on a 1xx head other than 101 (RFC 9110 section 15.2). It is a sign of life: time begins anew."""
         if self.state is not REQUESTED:
             raise self._misused("respond_interim")
         self.downstream.respond_interim(head, now)
+        self.stamp(now)
 
     def respond_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
         """Pass on a response that came in one piece, of known length: the exchange is over."""

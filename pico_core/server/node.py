@@ -24,6 +24,7 @@ from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.gossip.engine import Gossip
+from pico_core.http.message import HeadLimits
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.plain.server import PlainConnection
@@ -83,7 +84,8 @@ class ServerNode(BaseMachine):
             tunnels={},
             addresses={},
         )
-        self.peers = Peers(self, gossip)
+        self.response_limits = HeadLimits(max_head_bytes=config.proxy.http.max_header_bytes)
+        self.peers = Peers(self, gossip, self.response_limits)
         self.cluster = Cluster(self, self.facts, self.peers)
         self._router = ProxyRouter(self, self.facts, self.peers)
         self._admin = AdminPages(self, self.facts)

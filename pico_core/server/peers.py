@@ -11,6 +11,7 @@ from typing import Protocol
 from pico_core.cluster.view import RemoteNode
 from pico_core.config.values import Address
 from pico_core.gossip.engine import Gossip
+from pico_core.http.message import HeadLimits
 from pico_core.machine.parts import Connector, Logger
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import NODE_LOST, NODE_UNREACHABLE, Failure
@@ -35,7 +36,9 @@ class PeerPool(ConnectionPool):
 
     believes_failures = True
 
-    def __init__(self, host: PeersHost, gossip: Gossip, peer: RemoteNode, address: Address) -> None:
+    def __init__(
+        self, host: PeersHost, gossip: Gossip, peer: RemoteNode, address: Address, response_limits: HeadLimits
+    ) -> None:
         super().__init__(
             host,
             address.host,
@@ -43,6 +46,7 @@ class PeerPool(ConnectionPool):
             limit=MAX_IDLE_CONNECTIONS,
             idle_timeout_s=IDLE_TIMEOUT_S,
             connect_timeout_s=CONNECT_TIMEOUT_S,
+            response_limits=response_limits,
         )
         self._gossip = gossip
         self._peer = peer
@@ -66,8 +70,10 @@ class PeerPool(ConnectionPool):
 class Peers:
     """The pools, one for each node that requests were forwarded to."""
 
-    def __init__(self, host: PeersHost, gossip: Gossip) -> None:
+    def __init__(self, host: PeersHost, gossip: Gossip, response_limits: HeadLimits) -> None:
+        """``response_limits`` bound the heads that other nodes send."""
         self._host = host
+        self._response_limits = response_limits
         self._gossip = gossip
         self._pools: dict[RemoteNode, PeerPool] = {}
         self.exchanges: dict[Exchange, None] = {}
@@ -79,7 +85,7 @@ class Peers:
         assert address is not None, "only nodes with an address are chosen"
         pool = self._pools.get(peer)
         if pool is None or (pool.host, pool.port) != (address.host, address.port):
-            pool = self._pools[peer] = PeerPool(self._host, self._gossip, peer, address)
+            pool = self._pools[peer] = PeerPool(self._host, self._gossip, peer, address, self._response_limits)
         exchange.route = peer
         peer.requests += 1
         self.exchanges[exchange] = None

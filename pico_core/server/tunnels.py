@@ -43,6 +43,8 @@ class TunnelHost(FlushScheduler, Protocol):
     """What a tunnel needs of its node."""
 
     timers: Timers
+    response_limits: HeadLimits
+    """Bounds of the heads that services send."""
 
     @property
     def draining(self) -> bool:
@@ -104,6 +106,11 @@ class TunnelConnection:
         host.timers.watch(self, now)
 
     # --- for the proxy ---
+
+    @property
+    def response_limits(self) -> HeadLimits:
+        """Bounds of the heads that come from the service."""
+        return self._host.response_limits
 
     def acquire(self, *, fresh: bool = False) -> UpstreamConnection | None:
         """Return a connection to the service for one exchange; ``None`` if no more can be had now.

@@ -241,7 +241,8 @@ class DownstreamConnection:
                 read = self._reader.read(data)
                 data = b""
                 if read is None:
-                    self._wait_for_head(now)
+                    if self._reader.pending_bytes:
+                        self._wait_for_head(now)
                     break
                 head, rest = read
                 self._request = head

@@ -13,10 +13,9 @@ from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import SERVICE_INVALID, TOLD_BY_PEERS, Failure
 from pico_core.timers import NEVER
 
-MAX_INTERIM_RESPONSES = 16
-"""More 1xx heads than this before a final one is a broken upstream, not a slow one."""
-
-RESPONSE_LIMITS = HeadLimits()
+MAX_INTERIM_RESPONSES = 256
+"""More 1xx heads than this before a final one is a broken upstream. One that works for long sends a 102 every 20 s
+(RFC 2518 section 10.1)."""
 
 
 class UpstreamSource(Protocol):
@@ -24,6 +23,10 @@ class UpstreamSource(Protocol):
 
     believes_failures: bool
     """Whether a Pico peer answers there, whose ``X-Pico-Failure`` says that the response is not the service's."""
+
+    @property
+    def response_limits(self) -> HeadLimits:
+        """Bounds of the heads that come from there."""
 
     def failure_of_loss(self, upstream: "UpstreamConnection") -> Failure:
         """Return what it means that the connection ended before the response."""
@@ -59,7 +62,7 @@ class UpstreamConnection:
         self.exchange: Exchange | None = None
         self.reused = False
         self.deadline_at = NEVER
-        self._reader = ResponseReader(RESPONSE_LIMITS)
+        self._reader = ResponseReader(source.response_limits)
         self._body: BodyReader | None = None
         self._interim = 0
         self._keep_alive = False

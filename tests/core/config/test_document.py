@@ -28,6 +28,15 @@ def test_an_alias_stands_for_what_it_names() -> None:
     assert tree.entries["a"] == Mapping({"k": Scalar("v", 1)}, {"k": 1}, 1)
 
 
+def test_a_merge_key_takes_over_the_entries_of_a_mapping() -> None:
+    tree = parse("base: &x\n  k: v\n  l: w\nb:\n  l: mine\n  <<: *x\n", "f.yaml")
+    assert tree.entries["b"] == Mapping({"l": Scalar("mine", 5), "k": Scalar("v", 2)}, {"l": 5, "k": 2}, 5)
+    tree = parse("a: &x {k: 1}\nb: &y {k: 2, l: 3}\nc:\n  <<: [*x, *y]\n", "f.yaml")
+    assert tree.entries["c"] == Mapping({"k": Scalar("1", 1), "l": Scalar("3", 2)}, {"k": 1, "l": 2}, 4)
+    quoted = parse('"<<": x', "f.yaml")
+    assert quoted.entries == {"<<": Scalar("x", 1)}
+
+
 @pytest.mark.parametrize("text", ["", "\n", "# only a comment\n", "---\n", "~\n", "---\n...\n"])
 def test_an_empty_file_is_an_empty_mapping(text: str) -> None:
     assert parse(text, "f.yaml") is EMPTY
@@ -45,6 +54,8 @@ def test_an_empty_file_is_an_empty_mapping(text: str) -> None:
         ("? [a]\n: b", "f.yaml:1: a key must be a plain word"),
         ("a: *x", "f.yaml:1: the alias '*x' has no anchor before it"),
         ("a: &x [*x]", "f.yaml:1: the alias '*x' has no anchor before it"),
+        ("a: 1\n<<: x", "f.yaml:2: << wants a mapping with an anchor, such as '<<: *name', or a list of those"),
+        ("<<: [{a: 1}, x]", "f.yaml:1: << wants a mapping with an anchor, such as '<<: *name', or a list of those"),
         ("a: &x 1\nb: [" + "*x," * 101 + "]", "f.yaml:2: more than 100 aliases"),
         ("a: " + "[" * 17 + "]" * 17, "f.yaml:1: is nested too deeply"),
         ("a: [1", "f.yaml:1: is not YAML: expected ',' or ']', but got '<stream end>'"),

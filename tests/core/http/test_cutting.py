@@ -34,7 +34,7 @@ def test_a_head_in_pieces_then_the_next_one() -> None:
     [
         (b"\x16\x03\x01\x02\x00\x01", 400),  # a TLS handshake
         (b"\x89\x89\x1cod\xe2\xb3", 400),
-        (b"\r\n", 400),
+        (b"\rG", 400),
         (b" ", 400),
         (b"GET / HTTP/1.1\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\n", 400),
@@ -53,6 +53,24 @@ def test_beginnings_that_cannot_become_a_request_are_refused_at_once(data: bytes
     with pytest.raises(MessageError) as error:
         HeadReader(LIMITS).receive(data)
     assert status_of(error) == status
+
+
+@pytest.mark.parametrize("empty", [b"\r\n", b"\r\n\r\n"])
+def test_empty_lines_before_a_request_are_skipped(empty: bytes) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert HeadReader(LIMITS).receive(empty + head) == (head, b"")
+    reader = HeadReader(LIMITS)
+    for byte in empty:
+        assert reader.receive(bytes([byte])) is None
+        assert reader.pending_bytes == 0, "no request has begun"
+    for byte in head[:-1]:
+        assert reader.receive(bytes([byte])) is None
+    assert reader.receive(b"\n" + empty) == (head, empty)
+
+
+def test_an_empty_line_before_a_response_is_refused() -> None:
+    with pytest.raises(MessageError):
+        HeadReader(LIMITS, response=True).receive(b"\r\n")
 
 
 def test_a_complete_head_over_the_limit_is_refused_whole_or_in_pieces() -> None:

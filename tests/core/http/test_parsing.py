@@ -283,9 +283,23 @@ def test_switching_protocols() -> None:
 def test_responses_without_body_announce_none(line: bytes) -> None:
     assert response(b"Link: x", line=line).fields == b"Link: x\r\n"
     assert response(b"Content-Length: 0", line=line).content_length == 0
-    for bad in (b"Content-Length: 1", b"Transfer-Encoding: chunked"):
+    for announced in (b"Content-Length: 1", b"Transfer-Encoding: chunked"):
+        repaired = response(announced, line=line)
+        assert (repaired.content_length, repaired.chunked, repaired.fields) == (-1, False, b"")
+        assert not repaired.keep_alive, "the body may come all the same, and must not become the next response"
+
+
+def test_a_length_that_a_service_repeats_is_one_length() -> None:
+    for lines in ((b"Content-Length: 7", b"content-length: 7"), (b"Content-Length: 7, 7",)):
+        assert response(*lines).content_length == 7
+    for lines in ((b"Content-Length: 7", b"content-length: 8"), (b"Content-Length: 7,",)):
         with pytest.raises(MessageError):
-            response(bad, line=line)
+            response(*lines)
+
+
+def test_a_target_may_have_bytes_above_ascii() -> None:
+    assert request(line="GET /café?q=ü HTTP/1.1".encode()).target == "/café?q=ü".encode()
+    assert request(line=b"GET /\x80\xff HTTP/1.1").target == b"/\x80\xff"
 
 
 def test_a_304_may_say_how_long_the_body_would_be() -> None:

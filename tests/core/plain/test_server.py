@@ -51,7 +51,7 @@ def accepted() -> tuple[Play, Echo]:
     return Play(node) >> Tick() >> Accepted(1, "admin", "192.0.2.1", 5), node
 
 
-def answer(body: bytes, status: bytes = b"200 ", extra: bytes = b"", shown: bool = True) -> Send:
+def answer(body: bytes, status: bytes = b"200 OK", extra: bytes = b"", shown: bool = True) -> Send:
     head = b"HTTP/1.1 %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n" % (status, len(body))
     return Send(1, head + b"x-content-type-options: nosniff\r\n" + extra + b"\r\n" + (body if shown else b""))
 
@@ -85,7 +85,16 @@ def test_close_is_done() -> None:
 def test_other_methods_are_refused(method: bytes) -> None:
     play, _ = accepted()
     request = GET.replace(b"GET", method)
-    assert play >> Received(1, request) << answer(b"only GET and HEAD are served here\n", b"405 ") << Close(1)
+    assert (
+        play
+        >> Received(1, request)
+        << answer(
+            b"only GET and HEAD are served here\n",
+            b"405 Method Not Allowed",
+            extra=b"connection: close\r\nallow: GET, HEAD\r\n",
+        )
+        << Close(1)
+    )
 
 
 def test_a_body_is_read_and_dropped() -> None:
@@ -217,3 +226,21 @@ def test_large_answers_are_fewer_in_a_turn() -> None:
     large = answer(b"x" * LARGE)
     assert play >> Received(1, GET.replace(b"/a", b"/large") * 3) << large << large << PauseReading(1)
     assert play >> PAUSE_S << large << ResumeReading(1)
+
+
+def test_empty_lines_before_a_request_are_ignored() -> None:
+    play, _ = accepted()
+    assert play >> Received(1, b"\r\n") << Nothing() >> Received(1, b"\r\n" + GET) << answer(b"/a b=c")
+    assert play >> Received(1, b"\r\n\r\n" + GET) << answer(b"/a b=c")
+
+
+def test_a_malformed_request_is_refused_and_not_repeated() -> None:
+    play, _ = accepted()
+    play >> Received(1, b"<script>\r\n\r\n")
+    (refusal, closed) = play.take()
+    assert isinstance(refusal, Send)
+    assert joined(refusal.data) == (
+        b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 18\r\n"
+        b"x-content-type-options: nosniff\r\nconnection: close\r\n\r\nmalformed request\n"
+    )
+    assert closed == Close(1)

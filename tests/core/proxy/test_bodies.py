@@ -1,8 +1,10 @@
 """Bodies pass as they come, in both directions, with one framing and no end that is not one."""
 
+import msgspec
 import pytest
 
 from pico_core.boundary import Abort, Close, Received, Send, SendEof
+from pico_core.config.server import ServerConfig
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, OK, error, proxy_play, put, put_sent
 from tests.play import Data, End, Nothing, Open, Play, Reset, joined
 
@@ -286,8 +288,8 @@ def test_interim_responses_without_end_are_no_answer() -> None:
     request = GET.replace(b"GET", b"POST")
     play = asked(request, GET_SENT.replace(b"GET", b"POST"))
     hints = b"HTTP/1.1 103 Early Hints\r\n\r\n"
-    play >> Data(AGENT, 2, hints * 16)
-    assert play.take() == [Send(CLIENT, hints)] * 16
+    play >> Data(AGENT, 2, hints * 256)
+    assert play.take() == [Send(CLIENT, hints)] * 256
     assert (
         play
         >> Data(AGENT, 2, hints)
@@ -334,3 +336,36 @@ def test_a_body_goes_on_while_the_response_comes() -> None:
         >> Received(CLIENT, GET)
         << Data(AGENT, 2, GET_SENT)
     )
+
+
+# --- what a service says wrongly, and what a client says loosely ---
+
+
+@pytest.mark.parametrize("announced", [b"Transfer-Encoding: chunked\r\n", b"Content-Length: 3\r\n"])
+@pytest.mark.parametrize("behind", [b"", b"0\r\n\r\n"])
+def test_a_204_has_no_body_whatever_its_fields_say(announced: bytes, behind: bytes) -> None:
+    play = asked(GET, GET_SENT) >> Data(AGENT, 2, b"HTTP/1.1 204 No Content\r\n" + announced + b"\r\n" + behind)
+    assert play << Send(CLIENT, b"HTTP/1.1 204 No Content\r\n\r\n") << End(AGENT, 2)
+    assert play >> Received(CLIENT, GET) << Open(AGENT, 4) << Data(AGENT, 4, GET_SENT)
+
+
+def test_empty_lines_between_requests_are_ignored() -> None:
+    play = asked(b"\r\n" + GET, GET_SENT) >> Data(AGENT, 2, OK) << Send(CLIENT, OK)
+    assert play >> Received(CLIENT, b"\r\n\r\n") << Nothing() >> Received(CLIENT, GET) << Data(AGENT, 2, GET_SENT)
+    assert play >> Data(AGENT, 2, OK) << Send(CLIENT, OK) >> Received(CLIENT, b"\r\n") >> 50.0 << Nothing()
+
+
+def test_a_target_above_ascii_reaches_the_service_and_the_log() -> None:
+    target = "/caf\u00e9?q=\u00fc".encode()
+    request, sent = GET.replace(b"GET /", b"GET " + target), GET_SENT.replace(b"GET /", b"GET " + target)
+    play = asked(request, sent) >> Data(AGENT, 2, OK) << Send(CLIENT, OK)
+    assert play
+    (line,) = play.access_log
+    assert b'"path":"/caf\\u00c3\\u00a9"' in line
+
+
+def test_the_bound_on_heads_holds_for_responses() -> None:
+    config = msgspec.convert({"proxy": {"http": {"max_header_bytes": 1_000}}}, ServerConfig)
+    play = proxy_play(config) >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    play >> Data(AGENT, 2, b"HTTP/1.1 200 OK\r\nA: " + b"x" * 1_000 + b"\r\n\r\n")
+    assert play << error(502, "Bad Gateway", "the service's response was not valid HTTP") << Reset(AGENT, 2)

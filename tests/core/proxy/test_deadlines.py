@@ -1,6 +1,7 @@
 """What takes too long ends, with an answer where one is due; what makes progress never does."""
 
 import msgspec
+import pytest
 
 from pico_core.boundary import Close, Received, ResumeReading, Send, SendEof
 from pico_core.config.server import ServerConfig
@@ -31,8 +32,8 @@ def test_an_upstream_that_does_not_answer() -> None:
     assert b'"status":504' in line
 
 
-def test_an_interim_response_is_no_answer() -> None:
-    hints = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+@pytest.mark.parametrize("hints", [b"HTTP/1.1 102 Processing\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+def test_an_interim_response_is_a_sign_of_life_but_not_a_response(hints: bytes) -> None:
     assert (
         proxy_play()
         >> Received(CLIENT, GET)
@@ -41,7 +42,9 @@ def test_an_interim_response_is_no_answer() -> None:
         >> 20.0
         >> Data(AGENT, 2, hints)
         << Send(CLIENT, hints)
-        >> 30.5
+        >> 49.5
+        << Nothing()
+        >> 50.5
         << TIMEOUT
         << Reset(AGENT, 2)
     )

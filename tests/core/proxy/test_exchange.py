@@ -28,6 +28,7 @@ class Scene:
     header_timeout_s = idle_timeout_s = response_timeout_s = 30.0
     closing = False
     believes_failures = True
+    response_limits = head_limits
 
     def __init__(self) -> None:
         self.commands: list[Command] = []

@@ -29,7 +29,9 @@ class Seam(BaseMachine):
     def __init__(self) -> None:
         super().__init__()
         self.finished_with: list[int] = []
-        self._pool = ConnectionPool(self, "service", 80, limit=1, idle_timeout_s=60.0, connect_timeout_s=5.0)
+        self._pool = ConnectionPool(
+            self, "service", 80, limit=1, idle_timeout_s=60.0, connect_timeout_s=5.0, response_limits=self.head_limits
+        )
 
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
         if listener == "lines":

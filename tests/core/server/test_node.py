@@ -36,13 +36,16 @@ CLOSING_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n
 STOPPED = (StopListening("upstream"), StopListening("proxy"))
 
 
-def text(status: bytes, body: bytes, kind: bytes = b"text/plain; charset=utf-8") -> Send:
-    """Return an answer of the admin port."""
+def text(status: bytes, body: bytes, kind: bytes = b"text/plain; charset=utf-8", more: bytes = b"") -> Send:
+    """Return an answer of the admin port; ``more`` are the last field lines."""
     return Send(
         ADMIN,
-        b"HTTP/1.1 %b\r\ncontent-type: %b\r\ncontent-length: %d\r\nx-content-type-options: nosniff\r\n\r\n%b"
-        % (status, kind, len(body), body),
+        b"HTTP/1.1 %b\r\ncontent-type: %b\r\ncontent-length: %d\r\nx-content-type-options: nosniff\r\n%b\r\n%b"
+        % (status, kind, len(body), more, body),
     )
+
+
+CLOSING = b"connection: close\r\nallow: GET, HEAD\r\n"
 
 
 def ask(path: bytes) -> Received:
@@ -62,9 +65,15 @@ def test_the_admin_port_opens_first_and_says_when_the_node_is_ready() -> None:
     play = Play(ServerNode(ServerConfig(), "node-1", random.Random(1))) >> Tick()
     assert play.take()[0] == Listen("admin", "", 8002)
     play >> Listening("admin", "::", 8002)
-    assert operator(play) >> ask(b"/health") << text(b"200 ", b"ok\n") >> ask(b"/ready") << text(b"503 ", b"starting\n")
+    assert (
+        operator(play)
+        >> ask(b"/health")
+        << text(b"200 OK", b"ok\n")
+        >> ask(b"/ready")
+        << text(b"503 Service Unavailable", b"starting\n")
+    )
     ready = operator(server_play())
-    assert ready >> ask(b"/ready") << text(b"200 ", b"running\n")
+    assert ready >> ask(b"/ready") << text(b"200 OK", b"running\n")
     messages = [(log.subsystem, log.message) for log in ready.logs]
     assert messages[-1] == ("server", "ready")
     assert ("proxy", "listening") in messages
@@ -97,9 +106,9 @@ def test_unknown_paths_and_methods() -> None:
     assert (
         operator(server_play())
         >> ask(b"/nowhere")
-        << text(b"404 ", b'{"error": "not found"}', b"application/json")
+        << text(b"404 Not Found", b'{"error": "not found"}', b"application/json")
         >> Received(ADMIN, b"POST /health HTTP/1.1\r\nHost: pico\r\nContent-Length: 0\r\n\r\n")
-        << text(b"405 ", b"only GET and HEAD are served here\n")
+        << text(b"405 Method Not Allowed", b"only GET and HEAD are served here\n", more=CLOSING)
         << Close(ADMIN)
     )
 
@@ -112,9 +121,9 @@ def test_an_idle_node_still_serves_for_the_drain_delay() -> None:
     assert (
         client_joins(operator(play))
         >> ask(b"/ready")
-        << text(b"503 ", b"draining\n")
+        << text(b"503 Service Unavailable", b"draining\n")
         >> ask(b"/health")
-        << text(b"200 ", b"ok\n")
+        << text(b"200 OK", b"ok\n")
         >> 102.0
         >> Received(CLIENT, GET)
         << Nothing()
@@ -253,11 +262,11 @@ def test_readiness_waits_a_moment_for_the_others_and_no_longer() -> None:
     play = joining(["192.0.2.20"])
     play.take()
     (answer,) = (play >> ask(b"/ready")).take()
-    assert answer == text(b"503 ", b"starting\n")
+    assert answer == text(b"503 Service Unavailable", b"starting\n")
     play >> 2.1
     play.take()
     (answer,) = (play >> ask(b"/ready")).take()
-    assert answer == text(b"200 ", b"running\n")
+    assert answer == text(b"200 OK", b"running\n")
 
 
 def test_a_name_without_addresses_is_no_other_node() -> None:
@@ -267,7 +276,7 @@ def test_a_name_without_addresses_is_no_other_node() -> None:
     play >> Resolved(lookup.query, (), "no such name") >> 0.2
     play.take()
     (answer,) = (play >> ask(b"/ready")).take()
-    assert answer == text(b"200 ", b"running\n")
+    assert answer == text(b"200 OK", b"running\n")
     play >> Resolved(77, ("192.0.2.20",), "") >> Resolved(lookup.query, ("192.0.2.20",), "")
     assert play
     done = (play >> 70.0).take()
@@ -314,7 +323,7 @@ def test_a_node_told_to_stop_before_it_was_ready() -> None:
     late.take()
     late >> ShutdownRequested() >> 3.0
     late.take()
-    assert late >> ask(b"/ready") << text(b"503 ", b"draining\n")
+    assert late >> ask(b"/ready") << text(b"503 Service Unavailable", b"draining\n")
 
 
 def test_shedding_asks_some_agents_to_go_elsewhere_once_each() -> None:

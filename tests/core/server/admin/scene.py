@@ -1,6 +1,7 @@
 """Where the plays of the admin port take place: a server, an operator on connection 21, other nodes told by gossip."""
 
 import json
+from http import HTTPStatus
 from typing import Any
 
 from pico_core.boundary import Accepted, DatagramReceived, Received, Send
@@ -42,7 +43,7 @@ def node_appears(play: Play, node_id: str, host: str, **values: str) -> None:
 
 def response_bytes(status: int, body: str, kind: str = "application/json") -> bytes:
     """Return an answer of the admin port."""
-    head = f"HTTP/1.1 {status} \r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n"
+    head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n"
     return f"{head}x-content-type-options: nosniff\r\n\r\n{body}".encode()
 
 
@@ -58,6 +59,6 @@ def document(play: Play, target: str) -> Any:
     assert isinstance(answer, Send)
     assert isinstance(answer.data, bytes)
     head, _, body = answer.data.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200 \r\n"), answer.data
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n"), answer.data
     assert b"\r\ncontent-type: application/json\r\n" in head
     return json.loads(body)

@@ -71,7 +71,7 @@ def test_an_answer_of_the_admin_port() -> None:
     text = metrics_text(node_of(play).facts, play.now)
     assert answer == Send(
         OPERATOR,
-        b"HTTP/1.1 200 \r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"
         b"content-length: %d\r\nx-content-type-options: nosniff\r\n\r\n%b" % (len(text), text),
     )
 
