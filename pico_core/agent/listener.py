@@ -123,7 +123,7 @@ class Listener:
         self._attempt = None
         for older in self._tunnels:
             self._host.timers.schedule(now + OVERLAP_S, older.leave)
-        tunnel = AgentTunnel(self._host, self, channel, self._entropy, now)
+        tunnel = AgentTunnel(self._host, self, channel, self._entropy, self.config.max_streams, now)
         self._tunnels[tunnel] = None
         self.state = ListenerState.SERVING
         self._host.listener_opened(self, now)
@@ -180,7 +180,10 @@ class Listener:
                 self,
                 self._server,
                 "/piko/v1/upstream/" + quote(self.config.endpoint_id, safe=""),
-                ((b"x-piko-instance", self._instance),),
+                (
+                    (b"x-piko-instance", self._instance),
+                    (b"x-pico-max-streams", b"%d" % self.config.max_streams),
+                ),
                 self._entropy,
                 self._connect.timeout_s,
                 now,

@@ -12,9 +12,6 @@ from pico_core.timers import Timers
 from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.tunnel.tunnel import Tunnel
 
-MAX_STREAMS = 1_024
-"""Requests at once in one tunnel; the server opens no more either."""
-
 
 class AgentTunnelHost(FlushScheduler, Protocol):
     """What a tunnel needs of its machine."""
@@ -52,13 +49,20 @@ class AgentTunnel:
     )
 
     def __init__(
-        self, host: AgentTunnelHost, user: TunnelUser, channel: TcpChannel, entropy: Entropy, now: float
+        self,
+        host: AgentTunnelHost,
+        user: TunnelUser,
+        channel: TcpChannel,
+        entropy: Entropy,
+        max_streams: int,
+        now: float,
     ) -> None:
+        """``max_streams`` is how many streams the server may have open."""
         self.opened_at = now
         self._host = host
         self._user = user
         self._channel = channel
-        self._tunnel = Tunnel(now, entropy=entropy, max_incoming_streams=MAX_STREAMS)
+        self._tunnel = Tunnel(now, entropy=entropy, max_incoming_streams=max_streams)
         self._over = False
         self._last_ping = 0
         self._left = False

@@ -63,6 +63,14 @@ class ListenerConfig(Section, frozen=True, kw_only=True):
             "10 s: less than the server's proxy.timeout, so that the agent's more precise error wins.",
         ),
     ] = 10.0
+    max_streams: Annotated[
+        int,
+        Key(
+            whole_number(1, 1_000_000),
+            "How many requests or connections the service gets through one tunnel at once.",
+            "1024: more than most services take. The server answers 503 beyond it, or asks another agent.",
+        ),
+    ] = 1_024
     access_log: AccessLogConfig = AccessLogConfig()
     http_client: HttpClientConfig = HttpClientConfig()
 

@@ -114,6 +114,14 @@ class UpstreamConfig(Section, frozen=True, kw_only=True):
         Address,
         Key(BIND_ADDRESS, "Where to listen for agents.", "8001 on every address, as the Kubernetes page promises."),
     ] = Address("", 8001)
+    max_streams: Annotated[
+        int,
+        Key(
+            whole_number(1, 1_000_000),
+            "How many requests and connections one tunnel carries at once.",
+            "1024 bounds a tunnel's memory. Beyond it requests go to another tunnel of the endpoint, or get a 503.",
+        ),
+    ] = 1_024
     rebalance: RebalanceConfig = RebalanceConfig()
 
 

@@ -20,7 +20,8 @@ DEFAULT_WINDOW_BYTES = INITIAL_WINDOW_BYTES
 set to."""
 
 MAX_OUTGOING_STREAMS = 1_024
-"""One per request in flight. Beyond it another tunnel, or a clear refusal, serves better than a longer queue."""
+"""The usual bound: one per request in flight. Beyond it another tunnel, or a clear refusal, serves better than a longer
+queue."""
 
 MAX_UNREAD_BYTES = 16_777_216
 """All streams together. Sixty-four streams with a full window reach it; more means that a user does not read."""
@@ -30,6 +31,7 @@ class Session(IncomingFrames):
     """One end of yamux. ``client`` is the end that connected: it opens odd stream ids, the other end even ones.
 
     ``max_incoming_streams`` is how many streams the peer may have open here, 0 for none: more are refused with RST.
+    ``max_outgoing_streams`` is how many this end may have open there.
     ``window_bytes`` is how much the peer may have on its way or unread per stream. ``max_unread_bytes`` bounds the
     bytes that were delivered and not consumed, over all streams: beyond it the stream with most of them is reset, so
     that a stream that stalls never slows or ends another. Raises ``LocalProtocolError`` for a window that yamux cannot
@@ -39,13 +41,14 @@ class Session(IncomingFrames):
     ``paused``, ``unread_bytes``, ``peer_going_away``, ``going_away``.
     """
 
-    __slots__ = ("_next_id", "_pings_sent", "going_away")
+    __slots__ = ("_max_outgoing_streams", "_next_id", "_pings_sent", "going_away")
 
     def __init__(
         self,
         *,
         client: bool,
         max_incoming_streams: int = 0,
+        max_outgoing_streams: int = MAX_OUTGOING_STREAMS,
         window_bytes: int = DEFAULT_WINDOW_BYTES,
         max_unread_bytes: int = MAX_UNREAD_BYTES,
     ) -> None:
@@ -56,6 +59,7 @@ class Session(IncomingFrames):
             max_unread_bytes=max_unread_bytes,
         )
         self.going_away = False
+        self._max_outgoing_streams = max_outgoing_streams
         self._next_id = 1 if client else 2
         self._pings_sent = 0
 
@@ -64,7 +68,7 @@ class Session(IncomingFrames):
         """Whether ``open_stream`` would succeed."""
         return (
             not (self.failed or self.peer_going_away)
-            and len(self.streams) - self._incoming < MAX_OUTGOING_STREAMS
+            and len(self.streams) - self._incoming < self._max_outgoing_streams
             and self._next_id <= MAX_UINT32
         )
 

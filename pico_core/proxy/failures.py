@@ -86,7 +86,7 @@ SERVICE_INVALID = Failure(
 SERVICE_TIMEOUT = Failure("service-timeout", 504, "upstream timeout", Evidence.PERHAPS_PROCESSED)
 
 STREAM_REFUSED = Failure("stream-refused", 502, UNREACHABLE, Evidence.UNPROCESSED)
-"""The agent reset the stream before it accepted it."""
+"""The agent reset the stream of a ``tcp`` endpoint before it accepted it: it cannot connect to its service."""
 
 TUNNEL_LOST = Failure("tunnel-lost", 502, UNREACHABLE, Evidence.LOST_ON_THE_WAY)
 NODE_LOST = Failure("node-lost", 502, UNREACHABLE, Evidence.LOST_ON_THE_WAY)

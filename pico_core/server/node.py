@@ -85,6 +85,7 @@ class ServerNode(BaseMachine):
             addresses={},
         )
         self.response_limits = HeadLimits(max_head_bytes=config.proxy.http.max_header_bytes)
+        self.max_streams = config.upstream.max_streams
         self.peers = Peers(self, gossip, self.response_limits)
         self.cluster = Cluster(self, self.facts, self.peers)
         self._router = ProxyRouter(self, self.facts, self.peers)

@@ -15,7 +15,7 @@ from pico_core.machine.parts import FlushScheduler
 from pico_core.mux.events import GoAwayReceived, MuxEvent, SessionFailed
 from pico_core.pieces import Piece
 from pico_core.proxy.endpoint import endpoint_in_path
-from pico_core.proxy.failures import STREAM_REFUSED, TUNNEL_LOST, Failure
+from pico_core.proxy.failures import BUSY, STREAM_REFUSED, TUNNEL_LOST, Failure
 from pico_core.proxy.http1.pool import IdleConnections
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.proxy.states import REQUESTED
@@ -36,6 +36,9 @@ MAX_IDLE_STREAMS = 256
 PATH = re.compile(rb"/(?:pico|piko)/v1/upstream/([^/?#]+)")
 """Piko's agents use its spelling, which ours use too, since they may talk to a Piko server."""
 
+MAX_STREAMS_HEADER = re.compile(rb"(?im)^x-pico-max-streams:[ \t]*([0-9]{1,7})[ \t]*\r$")
+"""How many streams the agent takes; absent where it is not one of ours."""
+
 INSTANCE_HEADER = re.compile(rb"(?im)^x-pi[ck]o-instance:[ \t]*([!-~]{1,64})[ \t]*\r$")
 
 
@@ -45,6 +48,8 @@ class TunnelHost(FlushScheduler, Protocol):
     timers: Timers
     response_limits: HeadLimits
     """Bounds of the heads that services send."""
+    max_streams: int
+    """How many requests one tunnel carries at once."""
 
     @property
     def draining(self) -> bool:
@@ -136,8 +141,9 @@ class TunnelConnection:
     def failure_of_loss(self, upstream: UpstreamConnection) -> Failure:
         """Return what it means that the stream ended before the response."""
         channel = upstream.channel
-        refused = self._open and isinstance(channel, StreamChannel) and not channel.is_accepted
-        return STREAM_REFUSED if refused else TUNNEL_LOST
+        if not self._open or not isinstance(channel, StreamChannel) or channel.is_accepted:
+            return TUNNEL_LOST
+        return STREAM_REFUSED if upstream.exchange is None else BUSY  # an agent refuses no request for another reason
 
     def waits_since(self, response_timeout_s: float) -> float:
         """Return since when the oldest request here waits for its response; ``NEVER`` if none does."""
@@ -267,7 +273,9 @@ class TunnelConnection:
         instance = INSTANCE_HEADER.search(head_bytes)
         self.instance = instance[1] if instance else b""
         self.channel.send(response)
-        self._tunnel = Tunnel(now, entropy=None)
+        announced = MAX_STREAMS_HEADER.search(head_bytes)
+        max_streams = min(self._host.max_streams, int(announced[1])) if announced else self._host.max_streams
+        self._tunnel = Tunnel(now, entropy=None, max_outgoing_streams=max_streams)
         self._open = True
         self.deadline_at = self._tunnel.deadline()
         self._host.tunnel_opened(self, now)

@@ -1,5 +1,6 @@
 """Either side goes away: the other one can tell, and what can be saved is."""
 
+import msgspec
 import pytest
 
 from pico_core.boundary import (
@@ -12,10 +13,11 @@ from pico_core.boundary import (
     Send,
     SendEof,
 )
+from pico_core.config.server import ServerConfig
 from pico_core.proxy.exchange import MAX_REPLAY_BYTES
 from pico_core.server.routeless import MAX_WAITING
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play, put, put_sent
-from tests.play import Data, End, GoAway, Nothing, Open, Play, Reset
+from tests.play import Data, End, GoAway, Nothing, Open, Play, Reset, server_play
 
 SECOND = 7
 NO_UPSTREAM = error(502, "Bad Gateway", "no available upstreams")
@@ -277,6 +279,35 @@ def test_an_agent_without_a_free_stream_is_passed_over() -> None:
     assert [log.message for log in play.logs if log.level == "warning"] == ["no tunnel can take more requests"]
     play.agent_registers(SECOND, "e1")
     assert play >> Received(CLIENT, GET) << Open(SECOND, 2) << Data(SECOND, 2, GET_SENT)
+
+
+@pytest.mark.parametrize(("own", "announced"), [(2, ()), (1_024, (b"2",)), (2, (b"9",)), (2, (b"nonsense",))])
+def test_a_tunnel_carries_as_many_requests_as_both_ends_allow(own: int, announced: tuple[bytes, ...]) -> None:
+    play = server_play(msgspec.convert({"upstream": {"max_streams": own}}, ServerConfig))
+    play.agent_registers(AGENT, "e1", *((b"x-pico-max-streams", value) for value in announced))
+    for connection in (CLIENT, 11, 13):
+        client_joins(play, connection)
+    assert play >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    assert play >> Received(11, POST) << Open(AGENT, 4) << Data(AGENT, 4, POST_SENT)
+    assert (
+        play
+        >> Received(13, POST)
+        << error(
+            503, "Service Unavailable", "too many requests in flight to this endpoint", "Retry-After: 1", client=13
+        )
+    )
+    play.agent_registers(SECOND, "e1")
+    assert play >> Received(13, POST) << Open(SECOND, 2) << Data(SECOND, 2, POST_SENT)
+
+
+def test_a_stream_that_an_agent_refuses_is_for_another_agent() -> None:
+    play = proxy_play()
+    play.agent_registers(SECOND, "e1")
+    play.tunnels[AGENT].tunnel.session.pause_output()
+    assert play >> Received(CLIENT, POST) << Open(AGENT, 2) << Data(AGENT, 2, POST_SENT)
+    play.tunnels[AGENT].streams[2].hold_acceptance()
+    play.tunnels[AGENT].tunnel.session.resume_output()
+    assert play >> Reset(AGENT, 2) << Open(SECOND, 2) << Data(SECOND, 2, POST_SENT)
 
 
 def test_our_own_refusal_in_the_middle_of_an_upload_closes_the_connection() -> None:
