@@ -21,7 +21,7 @@ from pico_core.boundary import (
     SendEof,
     StopListening,
 )
-from tests.adapters.stage import PATIENCE_S, Stage, read_all, read_exactly
+from tests.adapters.stage import PATIENCE_S, Stage, eventually, read_all, read_exactly
 from tests.ports import reserved_port
 
 
@@ -271,3 +271,22 @@ def fill_backlog(stage: Stage, listener: socket.socket) -> int:
         waiting.setblocking(False)
         assert waiting.connect_ex(listener.getsockname()) == errno.EINPROGRESS
     return int(listener.getsockname()[1])
+
+
+def test_what_was_received_is_not_lost_when_a_write_fails(stage: Stage) -> None:
+    """A peer that answers early and resets the connection: reading is paused, so that only a write can notice it."""
+    for peer, number in (stage.pair(), stage.origin()):
+        stage.do(PauseReading(number))
+        stage.do(Send(number, b"the beginning"))
+        assert read_exactly(peer, 13) == b"the beginning"
+        peer.sendall(b"an early answer")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peer.close()
+
+        def lost(number: int = number) -> bool:
+            stage.do(Send(number, bytes(4_096)))
+            return stage.count(ConnectionLost, connection=number) == 1
+
+        eventually(lost)
+        assert stage.received(number) == b"an early answer"
+        assert stage.wait(ConnectionLost, connection=number).reason != ""

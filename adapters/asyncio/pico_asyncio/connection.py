@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 from pico_core.boundary import EofReceived, Received, WritingPaused, WritingResumed
 from pico_driver.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, ConnectionOwner
-from pico_driver.sockets import reset_on_close
+from pico_driver.sockets import received_before_loss, reset_on_close
 
 MAX_TURN_BYTES = 131_072
 """What may be received before the turn ends. uvloop reads up to 256,000 bytes at once, and after a full read
@@ -66,7 +66,10 @@ class Connection(asyncio.BaseProtocol):
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
-        """End: nothing is called after this."""
+        """End: nothing is called after this. The socket is still open: the loop closes it next."""
+        if error is not None and not self.ended and not self.closing:
+            for data in received_before_loss(self.transport.get_extra_info("socket").fileno()):
+                self.owner.hand_over(Received(self.number, data))
         self.owner.lost(self.number, error)
 
     def pause_writing(self) -> None:

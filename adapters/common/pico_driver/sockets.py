@@ -26,6 +26,11 @@ ACCEPTS_PER_TURN: Final = 64
 ACCEPT_RETRY_S: Final = 1.0
 """How long a listener rests when the system has no descriptors or memory for its connections."""
 
+MAX_UNREAD_BYTES: Final = 1_048_576
+"""The most that is read from a connection after a write to it has failed: an answer, and the beginning of its body."""
+
+READ_BYTES: Final = 65_536
+
 DATAGRAMS_PER_TURN: Final = 64
 """Datagrams taken from one socket before the others get their turn."""
 
@@ -49,6 +54,24 @@ def describe(error: BaseException | None) -> str:
     if isinstance(error, ValueError | OverflowError):
         return "invalid address"
     return str(error) or type(error).__name__
+
+
+def received_before_loss(descriptor: int) -> Iterator[bytes]:
+    """Yield what the kernel still holds of a connection that was lost while it was written to.
+
+    A peer may answer early and then reset the connection, because it does not want the rest of what we send. A write
+    fails then, before the answer was read. ``descriptor`` is that of a non-blocking socket.
+    """
+    left_bytes = MAX_UNREAD_BYTES
+    while left_bytes > 0:
+        try:
+            data = os.read(descriptor, min(left_bytes, READ_BYTES))
+        except OSError:
+            return
+        if not data:
+            return
+        left_bytes -= len(data)
+        yield data
 
 
 def timed_out(timeout_s: float) -> TimeoutError:

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from pico_core.boundary import Data, EofReceived, Received, WritingPaused, WritingResumed
 from pico_driver.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, ConnectionOwner, refuse_send
-from pico_driver.sockets import reset_on_close
+from pico_driver.sockets import received_before_loss, reset_on_close
 
 _PIECES_AT_ONCE: Final = 512
 """Pieces given to one ``sendmsg``; Linux and macOS take 1,024."""
@@ -223,6 +223,9 @@ class Connection:
         self._interest = interest
 
     def _lose(self, error: OSError | None) -> None:
+        if error is not None and not self._ended and not self._closing:
+            for data in received_before_loss(self._socket.fileno()):
+                self._owner.hand_over(Received(self.number, data))
         self._closing = True
         self._buffered = None
         self._watch()

@@ -1,0 +1,101 @@
+"""Services that end connections early, answer early or oddly: what reaches the client, and how often they are asked."""
+
+import contextlib
+import socket
+import struct
+
+import pytest
+
+from tests.e2e.conftest import Stack
+from tests.e2e.harness import MIB, Fleet
+from tests.e2e.origin import HangUpError, Visit, service
+from tests.e2e.wire import Head, Wire, dial, receive_response, request, request_bytes
+
+ROUNDS = 40
+
+
+def status_and_error(response: tuple[Head, bytes]) -> tuple[int, bytes]:
+    return response[0].status, response[1]
+
+
+def ends_soon(wire: Wire) -> None:
+    """Answer each request, and end the connection 1 ms after the first answer, whatever is on its way then."""
+    Visit(wire, wire.receive_head()).respond(b"ok")
+    wire.socket.settimeout(0.001)
+    with contextlib.suppress(TimeoutError):
+        Visit(wire, wire.receive_head()).respond(b"ok")
+    raise HangUpError
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "GET", "PUT"])
+def test_a_service_that_ends_idle_connections_at_once(fleet: Fleet, method: str) -> None:
+    with service(ends_soon) as running:
+        server = fleet.server()
+        fleet.agent(server, "soon", running.port)
+        with dial(server.proxy_port) as wire:
+            for _ in range(100):
+                wire.send(request_bytes("soon", "/", method, body=b"x" if method != "GET" else b""))
+                assert status_and_error(receive_response(wire, method)) == (200, b"ok")
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PUT", "POST"])
+def test_a_service_that_ends_a_new_connection_is_asked_once(stack: Stack, fleet: Fleet, method: str) -> None:
+    asked = []
+
+    def hang_up(wire: Wire) -> None:
+        asked.append(wire.receive_head())
+        raise HangUpError
+
+    with service(hang_up) as running:
+        fleet.agent(stack.server, f"ends-{method}", running.port)
+        response = request(stack.port, f"ends-{method}", method=method)
+        error = b'{"error":"the service closed the connection without a response"}'
+        assert status_and_error(response) == (502, error)
+        assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "body"),
+    [
+        (b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", 502, b'{"error":"the service\'s response was not valid HTTP"}'),
+        (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", 502, b'{"error":"the service\'s response was not valid HTTP"}'),
+    ],
+)
+def test_a_service_that_answers_oddly(stack: Stack, fleet: Fleet, answer: bytes, status: int, body: bytes) -> None:
+    asked = []
+
+    def answers(wire: Wire) -> None:
+        asked.append(wire.receive_head())
+        wire.send(answer)
+        assert not wire.receive(), "asked again"
+
+    with service(answers) as running:
+        agent = fleet.agent(stack.server, "odd", running.port)
+        assert status_and_error(request(stack.port, "odd")) == (status, body)
+        assert len(asked) == 1
+        if status == 502:
+            assert agent.await_log("the service failed", failure="service-invalid")["reason"]
+        agent.stop()
+
+
+def refuses_early(wire: Wire) -> None:
+    """Answer a large request when its head has come, and reset the connection with most of the body unread."""
+    wire.receive_head()
+    wire.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\n\r\nless")
+    wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    raise HangUpError
+
+
+def test_an_early_answer_reaches_the_client(stack: Stack, fleet: Fleet) -> None:
+    body = bytes(5 * MIB)
+    with service(refuses_early) as running:
+        fleet.agent(stack.server, "early", running.port)
+        got = []
+        for _ in range(ROUNDS):
+            with dial(stack.port) as wire:
+                with contextlib.suppress(ConnectionError):
+                    wire.send(request_bytes("early", "/", "POST", body=body))
+                got.append(status_and_error(receive_response(wire, "POST")))
+        assert got == [(413, b"less")] * ROUNDS
