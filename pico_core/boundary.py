@@ -154,7 +154,11 @@ class DatagramReceived(Record, frozen=True, gc=False):
 
 
 class Resolved(Record, frozen=True, gc=False):
-    """Answer to ``Resolve``: the addresses of a name (IP address literals), or ``error`` and no address."""
+    """Answer to ``Resolve``: the addresses of a name (IP address literals), or none.
+
+    Without an address, ``error`` tells two cases apart: it is one readable clause where the lookup failed, and nothing
+    is known then; it is empty where the name system answered that the name is unknown, or has no address.
+    """
 
     query: int
     addresses: tuple[str, ...]

@@ -24,12 +24,13 @@ Address = tuple[str, int]
 
 
 class _Name:
-    __slots__ = ("addresses", "lookup_at", "port")
+    __slots__ = ("addresses", "error", "lookup_at", "port")
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.lookup_at: float | None = 0.0
         self.addresses: tuple[str, ...] = ()
+        self.error: str | None = "not answered yet"
 
 
 class _Attempt:
@@ -75,6 +76,11 @@ class Seeds:
         """Whether there is an address to join that is not our own, as far as we know."""
         return bool(self._attempts)
 
+    @property
+    def unanswered(self) -> dict[str, str]:
+        """The names of which nothing is known, with the reason why the last lookup failed."""
+        return {each.rpartition(":")[0]: name.error for each, name in self._names.items() if name.error is not None}
+
     def lookups(self, now: float) -> list[str]:
         """Return the names to look up now. Next: ``resolved`` for each, once."""
         due = [each for each, name in self._names.items() if name.lookup_at is not None and name.lookup_at <= now]
@@ -83,12 +89,15 @@ class Seeds:
         return [each.rpartition(":")[0] for each in due]
 
     def resolved(self, host: str, addresses: Sequence[str], error: str, now: float) -> None:
-        """Take the answer to a lookup; an ``error`` changes nothing."""
+        """Take the answer to a lookup; an ``error`` changes nothing of what is known."""
         interval_s = LOOKUP_INTERVAL_S if self.has_answer else FIRST_LOOKUP_INTERVAL_S
         for each, name in self._names.items():
             if each.rpartition(":")[0] == host:
                 name.lookup_at = now + interval_s * (0.8 + 0.4 * self._entropy.random())
-                if not error:
+                if error:
+                    name.error = None if name.error is None else error
+                else:
+                    name.error = None
                     name.addresses = tuple(map(plain_host, addresses[:MAX_ADDRESSES_PER_NAME]))
         self._refresh()
 

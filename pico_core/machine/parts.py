@@ -24,7 +24,7 @@ class ResolveUser(Protocol):
     """The part that asked for the addresses of a name."""
 
     def on_resolved(self, addresses: tuple[str, ...], error: str, now: float) -> None:
-        """The answer: IP address literals, or none and the reason ``error``. Called once, and never by ``resolve``."""
+        """The answer, as in ``boundary.Resolved``. Called once, and never by ``resolve``."""
 
 
 class Connector(Protocol):

@@ -53,6 +53,7 @@ class Cluster:
         self._view = facts.view
         self._peers = peers
         self._lookups = 0
+        self._unknown: dict[str, None] = {}  # names to join that have no address, as was said
 
     def start(self, now: float) -> None:
         """Begin to gossip and to join; ``Facts.addresses`` are known."""
@@ -71,7 +72,13 @@ class Cluster:
     @property
     def settled(self) -> bool:
         """Whether another node is known, or no other node is there to join as far as this one knows."""
-        return bool(self._view) or not (self._lookups or self._gossip.seeds.names_others)
+        seeds = self._gossip.seeds
+        return bool(self._view) or not (self._lookups or seeds.names_others or seeds.unanswered)
+
+    @property
+    def unanswered_names(self) -> dict[str, str]:
+        """The names to join that no lookup has answered so far, with the reason of each."""
+        return {} if self._view else self._gossip.seeds.unanswered
 
     def set_endpoint(self, endpoint: str, tunnels: int, now: float) -> None:
         """Tell the others how many tunnels an endpoint has here; before ``start`` gossip keeps it until then."""
@@ -120,7 +127,12 @@ class Cluster:
         """Take the addresses of a name that gossip asked for."""
         self._lookups -= 1
         if error:
-            self._host.log("debug", "gossip", "name not resolved", name=name, reason=error)
+            self._host.warn("gossip", "cannot look up a name to join", name=name, reason=error)
+        elif not addresses and name not in self._unknown:
+            self._host.log("warning", "gossip", "a name to join is unknown, or has no address", name=name)
+            self._unknown[name] = None
+        elif addresses:
+            self._unknown.pop(name, None)
         self._gossip.resolved(name, addresses, error, now)
         self.carry_out(now)
 

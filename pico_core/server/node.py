@@ -95,6 +95,7 @@ class ServerNode(BaseMachine):
         self._bound: dict[str, Address] = {}
         self._drain_began_at = 0.0
         self._ready_by = 0.0
+        self._names_by = 0.0
         self._leave_by = 0.0
 
     def _table(self, config: ServerConfig) -> tuple[Port, ...]:
@@ -151,6 +152,7 @@ class ServerNode(BaseMachine):
             self.facts.addresses[name] = advertised or self._reachable(self._bound[name])
         self.cluster.start(now)
         self._ready_by = now + SETTLE_S
+        self._names_by = now + config.cluster.join_timeout_s
         self._check_ready(now)
 
     def _reachable(self, bound: Address) -> Address:
@@ -158,15 +160,24 @@ class ServerNode(BaseMachine):
         return Address(self._private_host, bound.port) if bound.host in UNSPECIFIED else bound
 
     def _check_ready(self, now: float) -> None:
-        """Become ready once the routes of the cluster are known, or soon, whether any node answers or not."""
+        """Become ready once the routes of the cluster are known, or soon, whether any node answers or not.
+
+        While lookups of the names to join fail, nothing is known about other nodes: that may take ``join_timeout``.
+        """
         if self.facts.state is not NodePhase.STARTING:
             return
-        if self.cluster.settled or now >= self._ready_by:
-            self.facts.state = NodePhase.RUNNING
-            self.facts.ready_at = now
-            self.log("info", "server", "ready", node_id=self.facts.node_id)
-        else:
+        unanswered = self.cluster.unanswered_names
+        self.facts.waits_for = "".join(f" for '{name}' ({reason})" for name, reason in unanswered.items())
+        ready_by = self._names_by if unanswered else self._ready_by
+        if not self.cluster.settled and now < ready_by:
             self.timers.schedule(now + READY_CHECK_S, self._check_ready)
+            return
+        self.facts.state = NodePhase.RUNNING
+        self.facts.ready_at = now
+        self.log("info", "server", "ready", node_id=self.facts.node_id)
+        if self.facts.config.cluster.join and not self.facts.view:
+            join = ", ".join(self.facts.config.cluster.seeds)
+            self.log("warning", "cluster", "no other node was found: this one is alone", join=join)
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
         """Stop: a node without one of its ports is of no use."""

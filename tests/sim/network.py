@@ -196,7 +196,7 @@ class Names:
         return found
 
     def look_up(self, name: str, asker: str, timeout_s: float, answer: Callable[[tuple[str, ...], str], None]) -> None:
-        """Call ``answer(addresses, error)`` later; exactly one of the two is empty."""
+        """Call ``answer(addresses, error)`` later, as in ``boundary.Resolved``."""
         world, faults = self._world, self.faults
         if world.chance(faults.silence):
             world.sometimes["name server silent"] += 1
@@ -216,4 +216,4 @@ class Names:
         if world.chance(faults.stranger):
             world.sometimes["name names a stranger"] += 1
             addresses = (STRANGER, *addresses)
-        world.after(delay_s, answer, addresses, "" if addresses else "name does not exist")
+        world.after(delay_s, answer, addresses, "")

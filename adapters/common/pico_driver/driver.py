@@ -235,7 +235,8 @@ class Driver(Conversation, Generic[ConnectionT]):
         try:
             addresses = await self._within(command.timeout_s, self._addresses(command.name, 0))
         except sockets.UNUSABLE as error:
-            self.announce(Resolved(command.query, (), sockets.describe(error)))
+            reason = "" if sockets.is_unknown_name(error) else sockets.describe(error)
+            self.announce(Resolved(command.query, (), reason))
         else:
             self.announce(Resolved(command.query, sockets.hosts(addresses), ""))
 

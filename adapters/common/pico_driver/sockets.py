@@ -39,6 +39,7 @@ UNUSABLE: Final = (OSError, ValueError, OverflowError)
 
 _LARGEST_DATAGRAM_BYTES = 65_535
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_UNKNOWN_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 _MAPPED_PREFIX = "::ffff:"
 _RESET = struct.pack("ii", 1, 0)
 
@@ -94,6 +95,11 @@ def lookup_literal(host: str, port: int) -> list[Address]:
         return lookup(host, port, socket.AI_NUMERICHOST)
     except socket.gaierror:
         return []
+
+
+def is_unknown_name(error: BaseException) -> bool:
+    """Return whether a lookup failed because the name has no address: the name system answered, and said so."""
+    return isinstance(error, socket.gaierror) and error.errno in _UNKNOWN_NAME
 
 
 def hosts(addresses: list[Address]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from pico_core.plain.server import JSON, TEXT, PlainConnection, Question
 from pico_core.server.admin.exposition import CONTENT_TYPE
 from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.admin.status import STATUS_PATH, status_document
-from pico_core.server.facts import Facts
+from pico_core.server.facts import Facts, NodePhase
 
 FORWARD_TIMEOUT_S = 5.0
 """Less than a client of the admin port waits, so that it hears which node did not answer."""
@@ -48,8 +48,9 @@ class AdminPages:
         connection.respond(200, TEXT, b"ok\n", now)
 
     def _ready(self, connection: PlainConnection, now: float) -> None:
-        state = f"{self._facts.state.value}\n".encode()
-        connection.respond(200 if self._facts.ready else 503, TEXT, state, now)
+        facts = self._facts
+        waits_for = f": waits{facts.waits_for}" if facts.state is NodePhase.STARTING and facts.waits_for else ""
+        connection.respond(200 if facts.ready else 503, TEXT, f"{facts.state.value}{waits_for}\n".encode(), now)
 
     def _metrics(self, connection: PlainConnection, now: float) -> None:
         connection.respond(200, CONTENT_TYPE, metrics_text(self._facts, now), now)

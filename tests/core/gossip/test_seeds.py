@@ -65,6 +65,18 @@ def test_names_are_resolved_again_and_again() -> None:
     assert seeds.lookups(19.9) == ["pico"]
 
 
+def test_a_name_that_is_unknown_is_an_answer_and_a_failure_is_not() -> None:
+    seeds = seeds_of("pico", "other")
+    assert seeds.unanswered == {"pico": "not answered yet", "other": "not answered yet"}
+    seeds.lookups(0.0)
+    seeds.resolved("pico", (), "", 0.0)
+    seeds.resolved("other", (), "timed out", 0.0)
+    assert seeds.unanswered == {"other": "timed out"}
+    seeds.resolved("pico", (), "timed out", 1.0)
+    seeds.resolved("other", ("10.0.0.2",), "", 1.0)
+    assert seeds.unanswered == {}, "an old answer is better than none"
+
+
 def test_a_failed_lookup_changes_nothing() -> None:
     seeds = seeds_of("pico:9000", "other")
     seeds.lookups(0.0)

@@ -273,7 +273,7 @@ def test_a_name_without_addresses_is_no_other_node() -> None:
     play = joining(["pico.example"])
     (lookup,) = [each for each in play.take() if isinstance(each, Resolve)]
     assert lookup.name == "pico.example"
-    play >> Resolved(lookup.query, (), "no such name") >> 0.2
+    play >> Resolved(lookup.query, (), "") >> 0.2
     play.take()
     (answer,) = (play >> ask(b"/ready")).take()
     assert answer == text(b"200 OK", b"running\n")
@@ -281,6 +281,30 @@ def test_a_name_without_addresses_is_no_other_node() -> None:
     assert play
     done = (play >> 70.0).take()
     assert not [each for each in done if isinstance(each, Exit)]
+
+
+def test_a_node_is_not_ready_while_lookups_fail_and_says_what_it_waits_for() -> None:
+    play = joining(["pico.example"]) >> 4.0
+    (lookup,) = [each for each in play.take() if isinstance(each, Resolve)]
+    play >> ask(b"/ready")
+    assert play << text(b"503 Service Unavailable", b"starting: waits for 'pico.example' (not answered yet)\n")
+    play >> Resolved(lookup.query, (), "temporary failure in name resolution") >> 8.0
+    queries = [each.query for each in play.take() if isinstance(each, Resolve)]
+    play >> ask(b"/ready")
+    reason = b"starting: waits for 'pico.example' (temporary failure in name resolution)\n"
+    assert play << text(b"503 Service Unavailable", reason)
+    assert "cannot look up a name to join" in [log.message for log in play.logs if log.level == "warning"]
+    play >> Resolved(queries[-1], (), "") >> 8.1 >> ask(b"/ready") << text(b"200 OK", b"running\n")
+    assert "no other node was found: this one is alone" in [log.message for log in play.logs]
+
+
+def test_lookups_that_fail_delay_a_node_for_the_join_timeout_at_most() -> None:
+    play = joining(["pico.example"]) >> 59.0
+    play.take()
+    assert "ready" not in [log.message for log in play.logs]
+    play >> 60.1
+    assert Exit not in map(type, play.take()), "a name that leads nowhere is no reason to stop"
+    assert "ready" in [log.message for log in play.logs]
 
 
 def test_a_node_that_nobody_answers_gives_up_with_a_reason() -> None:
