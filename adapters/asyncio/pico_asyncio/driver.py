@@ -194,8 +194,8 @@ class AsyncioDriver(Driver[Connection]):
     async def _sleep(self, duration_s: float) -> None:
         await asyncio.sleep(duration_s)
 
-    async def _look_up_name(self, host: str, port: int) -> list[sockets.Address]:
+    async def _look_up_name(self, host: str, port: int) -> list[sockets.SocketAddress]:
         return await self._resolver.lookup(host, port)
 
-    async def _dial(self, addresses: list[sockets.Address]) -> socket.socket:
+    async def _dial(self, addresses: list[sockets.SocketAddress]) -> socket.socket:
         return await connect(addresses)

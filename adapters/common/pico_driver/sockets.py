@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
-Address: TypeAlias = tuple[int, tuple[Any, ...]]
+SocketAddress: TypeAlias = tuple[int, tuple[Any, ...]]
 """An address family and a socket address of that family."""
 
 BACKLOG: Final = 4096
@@ -56,7 +56,7 @@ def timed_out(timeout_s: float) -> TimeoutError:
     return TimeoutError(f"timed out after {timeout_s:g} s")
 
 
-def lookup(host: str, port: int, flags: int = 0) -> list[Address]:
+def lookup(host: str, port: int, flags: int = 0) -> list[SocketAddress]:
     """Return the TCP addresses of a name, best first; blocks unless ``flags`` holds ``AI_NUMERICHOST``.
 
     Raises one of ``UNUSABLE``.
@@ -65,7 +65,7 @@ def lookup(host: str, port: int, flags: int = 0) -> list[Address]:
     return [(family, address) for family, _, _, _, address in found]
 
 
-def lookup_literal(host: str, port: int) -> list[Address]:
+def lookup_literal(host: str, port: int) -> list[SocketAddress]:
     """Return the address that ``host`` is, or none if it is a name. Raises one of ``UNUSABLE``. Next: ``lookup``."""
     try:
         return lookup(host, port, socket.AI_NUMERICHOST)
@@ -73,7 +73,7 @@ def lookup_literal(host: str, port: int) -> list[Address]:
         return []
 
 
-def hosts(addresses: list[Address]) -> tuple[str, ...]:
+def hosts(addresses: list[SocketAddress]) -> tuple[str, ...]:
     """Return the distinct hosts of these addresses, in their order."""
     return tuple(dict.fromkeys(str(address[0]) for _, address in addresses))
 
@@ -125,7 +125,7 @@ def _bind(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
     return bound
 
 
-def _local_address(host: str, port: int) -> Address:
+def _local_address(host: str, port: int) -> SocketAddress:
     """Return what to bind for ``host``: a listener has one socket, so of a name with both families IPv4 is taken."""
     return min(lookup(host, port, socket.AI_PASSIVE), key=lambda found: found[0] != socket.AF_INET)
 

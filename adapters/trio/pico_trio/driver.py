@@ -168,8 +168,8 @@ class TrioDriver(Driver[Connection]):
     async def _sleep(self, duration_s: float) -> None:
         await trio.sleep(duration_s)
 
-    async def _look_up_name(self, host: str, port: int) -> list[sockets.Address]:
+    async def _look_up_name(self, host: str, port: int) -> list[sockets.SocketAddress]:
         return await trio.to_thread.run_sync(sockets.lookup, host, port, abandon_on_cancel=True, limiter=self._lookups)
 
-    async def _dial(self, addresses: list[sockets.Address]) -> socket.socket:
+    async def _dial(self, addresses: list[sockets.SocketAddress]) -> socket.socket:
         return await connect(addresses)
