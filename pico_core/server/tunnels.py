@@ -24,7 +24,7 @@ from pico_core.websocket.handshake import HandshakeError, accept_handshake
 HANDSHAKE_LIMITS = HeadLimits(max_head_bytes=MAX_OWN_HEAD_BYTES)
 HANDSHAKE_TIMEOUT_S = 10.0
 
-IDLE_STREAM_S = 60.0
+KEEP_IDLE_STREAM_S = 60.0
 """How long a mux stream is kept for the next request. The agent's side holds a connection to its service for it."""
 
 MAX_IDLE_STREAMS = 256
@@ -91,7 +91,7 @@ class TunnelConnection:
         self._reader: HeadReader | None = HeadReader(HANDSHAKE_LIMITS)
         self._tunnel: Tunnel | None = None
         self._open = False
-        self._idle = IdleConnections(MAX_IDLE_STREAMS, IDLE_STREAM_S)
+        self._idle = IdleConnections(MAX_IDLE_STREAMS, KEEP_IDLE_STREAM_S)
         self._mark_dirty = partial(host.mark_dirty, self)
         channel.user = self
         host.timers.watch(self, now)
