@@ -10,7 +10,7 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.pieces import Piece
 from pico_core.timers import NEVER, Timers
 
-REQUEST_TIMEOUT_S = 10.0
+QUESTION_TIMEOUT_S = 10.0
 """For a client to send its next request whole, and again for the handler to answer it."""
 
 JSON = "application/json"
@@ -45,7 +45,7 @@ class PlainConnection:
 
     Requests that come while an answer is being made, or is not read by the client, wait: in the driver, and in a buffer
     of one read. The connection ends by itself: when the client leaves, after a request that cannot be served, or when
-    the next request or its answer takes longer than ``REQUEST_TIMEOUT_S``.
+    the next request or its answer takes longer than ``QUESTION_TIMEOUT_S``.
     """
 
     __slots__ = (
@@ -73,7 +73,7 @@ class PlainConnection:
         self._advancing = False
         self._waiting = False
         self._turn_bytes = 0
-        self.deadline_at = now + REQUEST_TIMEOUT_S
+        self.deadline_at = now + QUESTION_TIMEOUT_S
         channel.user = self
         timers.watch(self, now)
 
@@ -105,7 +105,7 @@ class PlainConnection:
             return
         self._answering = False
         self._answered = True
-        self.deadline_at = now + REQUEST_TIMEOUT_S
+        self.deadline_at = now + QUESTION_TIMEOUT_S
         self._turn_bytes += len(body)
         self._send(status, content_type, body)
         self._advance(now)
@@ -151,7 +151,7 @@ class PlainConnection:
             self._refuse(405, "only GET and HEAD are served here")
             return
         self._answering = True
-        self.deadline_at = now + REQUEST_TIMEOUT_S
+        self.deadline_at = now + QUESTION_TIMEOUT_S
         self._handler.answer(self, Question(path, query, tuple(request.headers)), now)
 
     def _settle(self) -> bool:
