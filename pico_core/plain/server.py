@@ -17,7 +17,7 @@ JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 
 ANSWERS_PER_TURN = 16
-MAX_TURN_BYTES = 65_536
+ANSWERED_PER_TURN_BYTES = 65_536
 """How many answers, or about how many bytes of them, a pipeline gets at once: then other connections have their turn,
 and the driver can say whether the client reads at all."""
 
@@ -129,7 +129,7 @@ class PlainConnection:
         for _ in range(ANSWERS_PER_TURN):
             if self._answering or (self._answered and not self._settle()) or not self._channel.writable:
                 return
-            if self._turn_bytes >= MAX_TURN_BYTES and self._http.trailing_data[0]:
+            if self._turn_bytes >= ANSWERED_PER_TURN_BYTES and self._http.trailing_data[0]:
                 break
             event = self._http.next_event()
             if type(event) is not h11.Request:

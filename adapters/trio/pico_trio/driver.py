@@ -25,7 +25,7 @@ from pico_trio.opening import connect
 _TURNS_AT_ONCE: Final = 16
 """Turns taken while sockets are ready before trio's other tasks get theirs: a wait costs 10 us, a look 1 us."""
 
-_MAX_TURN_BYTES: Final = 1_048_576
+_RECEIVED_PER_TURN_BYTES: Final = 1_048_576
 """What is received before the machine gets it: the rest of the sockets that are ready waits in the kernel."""
 
 
@@ -99,7 +99,7 @@ class TrioDriver(Driver[Connection]):
         self.turn_bytes = 0
         for number, (key, events) in enumerate(ready[first:] + ready[:first], first + 1):
             key.data.ready(events)
-            if self.turn_bytes >= _MAX_TURN_BYTES:
+            if self.turn_bytes >= _RECEIVED_PER_TURN_BYTES:
                 self._first = number % len(ready)  # the selector names all of them again: begin with those left out
                 break
 
