@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://localhost:8002"
 
-STATUSES = ("active", "unreachable", "left")
+NODE_STATUSES = ("active", "unreachable", "left")
 
 
 class Unanswered(Exception):  # noqa: N818 - named after what happened
@@ -178,7 +178,7 @@ def cluster() -> None:
 pico server status cluster nodes
 pico server status cluster nodes --status active""",
 )
-@click.option("--status", type=click.Choice(STATUSES), help="Print only the nodes with this status.")
+@click.option("--status", type=click.Choice(NODE_STATUSES), help="Print only the nodes with this status.")
 def nodes(**common: Any) -> int:
     """Print all nodes: addresses, and the numbers of their endpoints and upstreams."""
     return _print("/status/cluster/nodes", list[dict[str, Any]], **common)
