@@ -52,7 +52,7 @@ def ask(url: str, path: str, forward: str | None, kind: Any) -> Any:
 
 
 def _drop(record: Log | AccessLog) -> None:
-    """Whatever the driver has to tell: the outcome is told by the answer."""
+    """Drop a log record: the answer, or its absence, says how the command went."""
 
 
 def _document(response: PlainResponse, server: str, kind: Any) -> Any:
@@ -210,12 +210,12 @@ def gossip() -> None:
 
 @gossip.command("nodes", cls=StatusCommand, examples="pico server status gossip nodes")
 def gossip_nodes(**common: Any) -> int:
-    """Print all nodes that gossip knows: versions, and for how long they owe an answer."""
+    """Print all nodes that gossip knows: versions, and for how long they have not answered."""
     return _print("/status/gossip/nodes", list[dict[str, Any]], **common)
 
 
 @gossip.command("node", cls=StatusCommand, examples="pico server status gossip node pico-1-x7k2m9q")
 @click.argument("node_id", metavar="ID|local")
 def gossip_node(node_id: str, **common: Any) -> int:
-    """Print one node with all keys it has told."""
+    """Print one node with all keys that it has published."""
     return _print(_path("gossip", node_id), dict[str, Any], **common)

@@ -130,7 +130,7 @@ class BaseMachine:
     # --- for the parts of a machine ---
 
     def connect(self, host: str, port: int, timeout_s: float, user: ConnectUser) -> int:
-        """Ask for an outbound connection; ``user`` hears of the outcome. Next: ``cancel_connect`` if unwanted."""
+        """Ask for an outbound connection; ``user`` is told the outcome. Next: ``cancel_connect`` if unwanted."""
         connection = self._next_connection
         self._next_connection += 2
         self._connecting[connection] = user
@@ -138,13 +138,13 @@ class BaseMachine:
         return connection
 
     def resolve(self, name: str, timeout_s: float, user: ResolveUser) -> None:
-        """Ask for the addresses of a name; ``user`` hears of the outcome."""
+        """Ask for the addresses of a name; ``user`` is told the outcome."""
         self._queries += 1
         self._resolving[self._queries] = user
         self.emit(Resolve(self._queries, name, timeout_s))
 
     def cancel_connect(self, connection: int) -> None:
-        """Drop a connection that is still being opened; its user hears nothing."""
+        """Drop a connection that is still being opened; its user is not called."""
         if connection in self._connecting:
             self._connecting[connection] = _UNWANTED
             self.emit(Abort(connection))

@@ -39,7 +39,7 @@ class Connector(Protocol):
         """Ask for an outbound connection; return its number. Next: ``cancel_connect``, if it is not wanted any more."""
 
     def cancel_connect(self, connection: int) -> None:
-        """Drop a connection that is still being opened; its user hears nothing."""
+        """Drop a connection that is still being opened; its user is not called."""
 
 
 class Logger(Protocol):

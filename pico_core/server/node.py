@@ -41,7 +41,7 @@ DRAIN_CHECK_S = 0.1
 """How often a draining node looks whether it can leave."""
 
 DRAIN_SPREAD_S = 1.0
-"""Over how long a draining node asks its agents to leave, so that the others are not stormed."""
+"""Over how long a draining node asks its agents to leave, so that the other nodes do not get all tunnels at once."""
 
 SETTLE_S = 2.0
 """How long a node waits for the routes of a cluster before it calls itself ready without them."""
@@ -49,7 +49,7 @@ SETTLE_S = 2.0
 READY_CHECK_S = 0.05
 
 LEAVE_S = 1.0
-"""How long a node waits for others to hear its goodbye."""
+"""How long a leaving node waits for other nodes to confirm that they know."""
 
 STOP_RESERVE_S = 2.0
 """How long before the grace period ends a node gives up on what is still in flight."""

@@ -110,7 +110,7 @@ class TunnelConnection:
         if self._tunnel is None or not self._tunnel.session.can_open_stream:
             return None
         self.in_flight += 1
-        self._mark_dirty()  # the service may be the first to speak: it must hear of the stream before any byte
+        self._mark_dirty()  # the service may send first: it must learn of the stream before any byte
         return UpstreamConnection(StreamChannel(self._tunnel.open_stream(), self._mark_dirty), self)
 
     def release(self, upstream: UpstreamConnection, now: float) -> None:

@@ -31,7 +31,7 @@ class Resolver:
             result = lookup(host, port)
         except UNUSABLE as error:
             result = error
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: the answer is not wanted any more
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nothing waits for the answer
             self._loop.call_soon_threadsafe(self._settle, answer, result)
 
     def _settle(self, answer: asyncio.Future[list[SocketAddress]], result: list[SocketAddress] | Exception) -> None:

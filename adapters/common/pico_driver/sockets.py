@@ -139,7 +139,7 @@ def start_connect(family: int) -> socket.socket:
 
 
 def _set_tcp_options(endpoint: socket.socket) -> None:
-    """Send small writes at once, and find out within a minute when the peer's machine is gone without a word."""
+    """Send small writes at once, and find out within a minute when the peer's host is gone without a FIN or a reset."""
     endpoint.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
@@ -184,7 +184,7 @@ def receive_datagrams(bound: socket.socket) -> list[tuple[bytes, str, int]]:
         try:
             data, address = bound.recvfrom(_LARGEST_DATAGRAM_BYTES)
         except OSError:
-            break  # nothing waits, or an earlier datagram of ours was unwelcome: neither is news
+            break  # nothing waits, or an earlier datagram of ours was refused: neither needs a report
         received.append((data, *endpoint(address)))
     return received
 

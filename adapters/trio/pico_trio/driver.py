@@ -82,7 +82,7 @@ class TrioDriver(Driver[Connection]):
                 await self._turns()
 
     async def _turns(self) -> None:
-        """Take turns until it is all over, or the scope around this is cancelled because the timer went off."""
+        """Take turns until the conversation has ended, or the timer cancels the scope around this call."""
         selector = self.selector
         while self.outcome is None:
             await trio.lowlevel.wait_readable(selector.fileno())
@@ -117,13 +117,13 @@ class TrioDriver(Driver[Connection]):
                 self.announce(SHUTDOWN)
 
     def stop(self) -> None:
-        """Close everything; the machine hears nothing of it."""
+        """Close everything; the machine gets no input for that."""
         self.close()
         for connection in list(self._connections.values()):
             if connection.unsent:
                 connection.flush()
             if connection.unsent:
-                connection.reset()  # the peer shall see that its stream was cut
+                connection.reset()  # so that the peer can tell that its stream was cut
             else:
                 connection.close()
         self.selector.close()
