@@ -1,6 +1,6 @@
 """The commands of ``pico``: their arguments, and help that teaches by example.
 
-Imports wait until a command runs or explains itself: ``pico --help`` costs click and nothing else.
+A command's modules are imported when it runs or prints its help, so ``pico --help`` imports click and nothing else.
 """
 
 from __future__ import annotations

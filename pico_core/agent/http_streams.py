@@ -14,7 +14,7 @@ HEAD_TIMEOUT_S = 30.0
 """For a request's head in a stream; the server has it complete before it opens one."""
 
 NEXT_REQUEST_TIMEOUT_S = 300.0
-"""For a stream without a request; the server closes it long before."""
+"""How long a stream may wait for its next request. The server closes it long before (``KEEP_IDLE_STREAM_S``)."""
 
 SERVER = Client("")
 """The client of all requests: the server, which says in the X-Forwarded fields on whose behalf."""

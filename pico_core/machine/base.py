@@ -123,14 +123,14 @@ class BaseMachine:
         return None
 
     def deadline(self) -> float | None:
-        """Return when the next ``Tick`` is due."""
+        """Return when the next ``Tick`` is due, in seconds on the clock of ``now``; ``None`` for never."""
         at = self.timers.deadline()
         return None if at == NEVER else at
 
     # --- for the parts of a machine ---
 
     def connect(self, host: str, port: int, timeout_s: float, user: ConnectUser) -> int:
-        """Ask for an outbound connection; ``user`` is told the outcome. Next: ``cancel_connect`` if unwanted."""
+        """Ask for an outbound connection and return its number. Next: a call of ``user``, or ``cancel_connect``."""
         connection = self._next_connection
         self._next_connection += 2
         self._connecting[connection] = user

@@ -11,7 +11,7 @@ from pico_core.pieces import Piece
 from pico_core.timers import NEVER, Timers
 
 QUESTION_TIMEOUT_S = 10.0
-"""For a client to send its next request whole, and again for the handler to answer it."""
+"""Seconds for a client to send its next request whole, and again for the handler to answer it."""
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"

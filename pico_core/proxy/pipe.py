@@ -46,7 +46,7 @@ class Pipe:
         self._end(now)
 
     def count(self, end: "PipeEnd", size: int) -> None:
-        """Add to the bytes received from one side."""
+        """Add ``size`` bytes to those received from one side."""
         if end is self._left:
             self.left_bytes += size
         else:

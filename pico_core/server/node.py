@@ -165,7 +165,7 @@ class ServerNode(BaseMachine):
             self.timers.schedule(now + READY_CHECK_S, self._check_ready)
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
-        """Stop: a node without one of its ports is of no use."""
+        """Stop: a node needs all of its ports."""
         port = next(each for each in self._ports.values() if event.listener in (each.listener, each.datagrams))
         self.stop(
             1,

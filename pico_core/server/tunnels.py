@@ -204,7 +204,7 @@ class TunnelConnection:
     def _receive_handshake(self, data: bytes, now: float) -> None:
         reader = self._reader
         if reader is None:
-            return  # refused already; the rest of what was sent is of no interest
+            return  # refused already; the rest of what was sent is ignored
         try:
             read = reader.receive(data)
             if read is None:

@@ -22,7 +22,7 @@ from pico_core.errors import LocalProtocolError, RemoteProtocolError
 from pico_core.http.message import MAX_OWN_HEAD_BYTES
 
 MAX_REFUSAL_BYTES = 16_384
-"""Of the body of a refused handshake. Pico's own is one line."""
+"""Of the body of a refused handshake, beside ``MAX_OWN_HEAD_BYTES`` for its head. Pico's own is one line."""
 
 MAX_HANDSHAKE_RESPONSE_BYTES = 65_536
 """Of everything before the client handshake is decided: interim responses, the head, the refusal with its framing."""

@@ -111,11 +111,11 @@ class Driver(Conversation, Generic[ConnectionT]):
 
     @abstractmethod
     async def _sleep(self, duration_s: float) -> None:
-        """Wait so long."""
+        """Wait for ``duration_s`` seconds."""
 
     @abstractmethod
     async def _look_up_name(self, host: str, port: int) -> list[sockets.SocketAddress]:
-        """Call ``sockets.lookup`` in one of ``LOOKUPS_AT_ONCE`` threads, which are left to themselves if cancelled."""
+        """Call ``sockets.lookup`` in one of ``LOOKUPS_AT_ONCE`` threads; after a cancel the thread runs on."""
 
     @abstractmethod
     async def _dial(self, addresses: list[sockets.SocketAddress]) -> socket.socket:
