@@ -35,7 +35,7 @@ Data: TypeAlias = bytes | tuple[Piece, ...]
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """Base of every input and command: immutable, and outside the garbage collector's sight (42 ns to create)."""
+    """Base of every input and command: immutable, and not tracked by the garbage collector (42 ns to create)."""
 
 
 # --- inputs: what happened -------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ class ListenDatagram(Record, frozen=True, gc=False):
 
 
 class StopListening(Record, frozen=True, gc=False):
-    """Close a listener: new connections are refused, those already accepted live on."""
+    """Close a listener: new connections are refused, those already accepted stay open."""
 
     listener: str
 
@@ -289,7 +289,7 @@ class ResumeReading(Record, frozen=True, gc=False):
 
 
 class SendDatagram(Record, frozen=True, gc=False):
-    """Send one datagram from a datagram listener; losing it is no error."""
+    """Send one datagram from a datagram listener; losing it is not an error."""
 
     listener: str
     data: bytes

@@ -16,7 +16,7 @@ from pico_core.timers import NEVER
 from pico_core.websocket.handshake import ClientHandshake, HandshakeError
 
 FALLBACK_S = 2.0
-"""How long one address of a name may take before the next one is tried: a server that is there answers sooner."""
+"""How long one address of a name may take before the next one is tried: a server that runs accepts sooner."""
 
 
 class DialUser(Protocol):
@@ -111,7 +111,7 @@ class WebSocketDial:
             connector.resolve(origin.host, timeout_s, self)
 
     def cancel(self) -> None:
-        """End the attempt; ``user`` hears nothing any more."""
+        """End the attempt; ``user`` is not called any more."""
         self._cancelled = True
         self._end()
         if self._channel is not None:

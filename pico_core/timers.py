@@ -52,7 +52,7 @@ class Timers:
         self._sweep_at = NEVER
 
     def schedule(self, at: float, callback: Callback) -> Timer:
-        """Call ``callback(now)`` at ``at``; equal times keep their order. Next: ``Timer.cancel``, if unwanted."""
+        """Call ``callback(now)`` at ``at`` (seconds); equal times keep their order. Next: ``Timer.cancel``, perhaps."""
         timer = Timer(callback)
         self._count += 1
         heapq.heappush(self._heap, (at, self._count, timer))
@@ -65,11 +65,11 @@ class Timers:
             self._sweep_at = now + SWEEP_INTERVAL_S
 
     def unwatch(self, watched: Watched) -> None:
-        """Forget ``watched``; unknown ones are fine."""
+        """Forget ``watched``; does nothing if it is unknown."""
         self._watched.pop(watched, None)
 
     def deadline(self) -> float:
-        """Return when ``fire`` is next due; ``NEVER`` if nothing waits."""
+        """Return when ``fire`` is next due, in seconds on the clock of ``now``; ``NEVER`` if nothing waits."""
         heap = self._heap
         while heap and heap[0][2].callback is None:
             heapq.heappop(heap)

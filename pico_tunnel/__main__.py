@@ -1,4 +1,4 @@
-"""``python -m pico`` is the ``pico`` command."""
+"""``python -m pico_tunnel`` is the ``pico`` command."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""The ``pico`` command's entry point, and the one place where everything that goes wrong ends.
+"""The ``pico`` command's entry point, and the one place that turns every failure into a message and an exit code.
 
-That is one line on standard error that says what and what to do, and an exit code: 2 for usage and configuration, 1
-for what fails later. This module imports next to nothing, so that an interrupt while a command is imported ends here
-too.
+The message is one line on standard error that says what failed and what to do. The exit code is 2 for usage and
+configuration, 1 for what fails later. This module imports next to nothing, so that an interrupt while a command is
+imported is handled here too.
 """
 
 from __future__ import annotations

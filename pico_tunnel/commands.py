@@ -1,6 +1,6 @@
 """The commands of ``pico``: their arguments, and help that teaches by example.
 
-Imports wait until a command runs or explains itself: ``pico --help`` costs click and nothing else.
+A command's modules are imported when it runs or prints its help, so ``pico --help`` imports click and nothing else.
 """
 
 from __future__ import annotations
@@ -79,12 +79,12 @@ def _server_keys() -> Groups:
 
 
 class ServerCommand(ConfigCommand, click.Group):
-    """Runs a node, unless a command follows: then nothing of a node's is wanted."""
+    """Runs a node, unless a command follows: then the flags of a node are refused."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; most words that are none stand behind a switch, which takes no value that way."""
+        """Find the command. An unknown word is most often meant as the value of a switch, which needs ``=`` for it."""
         hint = did_you_mean(args[0], self.commands)
         if args[0] not in self.commands:
             ctx.fail(f"there is no command {args[0]!r}{hint}" if hint else f"got unexpected extra argument ({args[0]})")

@@ -1,4 +1,4 @@
-"""How a command ends that cannot do what it was asked: one line on standard error, and an exit code."""
+"""How a command fails: one line on standard error, and an exit code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXIT_INTERRUPTED = 130
 
 
 def complain(message: str) -> None:
-    """Write one line to standard error, however ``message`` is spelt and whether or not it is read."""
+    """Write ``message`` to standard error as one printable line; an error of writing is ignored."""
     line = " ".join("".join(character if character.isprintable() else " " for character in message).split())
     if sys.stderr is not None:
         try:

@@ -1,4 +1,4 @@
-"""Commands whose flags are the keys of a configuration, made from its declaration when the command is looked at.
+"""Commands whose flags are the keys of a configuration, made from its declaration when the command is used.
 
 ``pico --help`` must not pay for the declarations of every command, so a ``ConfigCommand`` asks for its keys only when
 it parses or explains its own flags.
@@ -75,7 +75,7 @@ class KeyOption(click.Option):
 
 
 class TeachingGroup(click.Group):
-    """Commands with examples; explains itself when no command is named, and knows the nearest to an unknown one."""
+    """Commands with examples. Writes its help when no command is named, and suggests the nearest to an unknown one."""
 
     def __init__(self, *arguments: Any, examples: str, **settings: Any) -> None:
         super().__init__(*arguments, **settings)

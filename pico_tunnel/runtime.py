@@ -1,4 +1,4 @@
-"""A runtime by name: which driver carries a machine, imported only when it is the one.
+"""The runtimes by name. Each has a driver, which is imported only when its runtime was chosen.
 
 uvloop is the default where it is installed (it has no Windows build), because it serves a request in about a third
 less time than asyncio's own loop.

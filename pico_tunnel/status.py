@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://localhost:8002"
 
-STATUSES = ("active", "unreachable", "left")
+NODE_STATUSES = ("active", "unreachable", "left")
 
 
 class Unanswered(Exception):  # noqa: N818 - named after what happened
@@ -52,7 +52,7 @@ def ask(url: str, path: str, forward: str | None, kind: Any) -> Any:
 
 
 def _drop(record: Log | AccessLog) -> None:
-    """Whatever the driver has to tell: the outcome is told by the answer."""
+    """Drop a log record: the answer, or its absence, says how the command went."""
 
 
 def _document(response: PlainResponse, server: str, kind: Any) -> Any:
@@ -178,7 +178,7 @@ def cluster() -> None:
 pico server status cluster nodes
 pico server status cluster nodes --status active""",
 )
-@click.option("--status", type=click.Choice(STATUSES), help="Print only the nodes with this status.")
+@click.option("--status", type=click.Choice(NODE_STATUSES), help="Print only the nodes with this status.")
 def nodes(**common: Any) -> int:
     """Print all nodes: addresses, and the numbers of their endpoints and upstreams."""
     return _print("/status/cluster/nodes", list[dict[str, Any]], **common)
@@ -210,12 +210,12 @@ def gossip() -> None:
 
 @gossip.command("nodes", cls=StatusCommand, examples="pico server status gossip nodes")
 def gossip_nodes(**common: Any) -> int:
-    """Print all nodes that gossip knows: versions, and for how long they owe an answer."""
+    """Print all nodes that gossip knows: versions, and for how long they have not answered."""
     return _print("/status/gossip/nodes", list[dict[str, Any]], **common)
 
 
 @gossip.command("node", cls=StatusCommand, examples="pico server status gossip node pico-1-x7k2m9q")
 @click.argument("node_id", metavar="ID|local")
 def gossip_node(node_id: str, **common: Any) -> int:
-    """Print one node with all keys it has told."""
+    """Print one node with all keys that it has published."""
     return _print(_path("gossip", node_id), dict[str, Any], **common)

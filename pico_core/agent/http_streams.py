@@ -14,8 +14,8 @@ from pico_core.tunnel.channel import StreamChannel
 HEAD_TIMEOUT_S = 30.0
 """For a request's head in a stream; the server has it complete before it opens one."""
 
-IDLE_STREAM_S = 300.0
-"""For a stream without a request; the server closes it long before."""
+NEXT_REQUEST_TIMEOUT_S = 300.0
+"""How long a stream may wait for its next request. The server closes it long before (``KEEP_IDLE_STREAM_S``)."""
 
 SERVER = Client("")
 """The client of all requests: the server, which says in the X-Forwarded fields on whose behalf."""
@@ -27,7 +27,7 @@ class HttpStreams:
     def __init__(self, host: ServiceHost, config: ListenerConfig, access_log: AccessLogger | None) -> None:
         self.head_limits = HeadLimits()
         self.header_timeout_s = HEAD_TIMEOUT_S
-        self.idle_timeout_s = IDLE_STREAM_S
+        self.idle_timeout_s = NEXT_REQUEST_TIMEOUT_S
         self.response_timeout_s = config.timeout_s
         self.closing = False
         self._host = host

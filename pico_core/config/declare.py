@@ -118,7 +118,7 @@ class Leaf(msgspec.Struct, frozen=True):
 
     @property
     def shown_default(self) -> str:
-        """The default as a user would write it; empty when there is none."""
+        """The default as a user would write it; empty where the key has no default."""
         if self.required:
             return ""
         if self.key.kind.many:

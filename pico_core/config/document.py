@@ -1,6 +1,6 @@
 """YAML text to a tree, without a single YAML type: what a value means is decided by the key it belongs to.
 
-So ``off`` may be an ID, ``0123`` keeps its zero and no date appears out of nowhere. Only the event parser of PyYAML is
+So ``off`` may be an ID, ``0123`` keeps its zero and no text becomes a date. Only the event parser of PyYAML is
 used, the one written in Python: a file has a few dozen lines, and its messages are the same on every installation.
 Refused on purpose: tags, several documents, duplicate keys, and more nesting or aliases than any real file has.
 """

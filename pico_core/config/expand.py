@@ -2,8 +2,8 @@
 
 A reference is ``$name``, ``${anything}`` or ``$`` and one of the shell's special characters. What is between braces is
 taken up to the next closing brace, whatever it is, and split at its first colon into a name and a default, which stands
-in for a variable that is undefined or empty. Malformed references (``${}``, ``${`` never closed) vanish; a dollar that
-starts no reference stays.
+in for a variable that is undefined or empty. Malformed references (``${}``, ``${`` never closed) are removed; a
+dollar that does not start a reference stays.
 """
 
 import re

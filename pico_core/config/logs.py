@@ -28,7 +28,7 @@ class LogConfig(Section, frozen=True, kw_only=True):
         Key(
             NAMES,
             "Subsystems logged at debug whatever the level, each with those below it: proxy also means proxy.access.",
-            "Debug output is for the one part under suspicion, never for everything at once.",
+            "Debug output is for the one part that is examined, never for everything at once.",
         ),
     ] = ()
 

@@ -94,7 +94,7 @@ class RebalanceConfig(Section, frozen=True, kw_only=True):
         Key(
             decimal_number(0, 1),
             "The fraction of its tunnels that a node sheds each second while above the threshold.",
-            "0.005 moves a fifth of the tunnels in about 45 s, and never a crowd at once.",
+            "0.005 moves a fifth of the tunnels in about 45 s, and never many at once.",
         ),
     ] = 0.005
     min_conns: Annotated[
@@ -179,7 +179,7 @@ class ClusterConfig(Section, frozen=True, kw_only=True):
         Key(
             OPTIONAL_IDENTIFIER,
             "The ID of this node, unique in the cluster and over time.",
-            "Empty: a new random ID at each start, so that a node that comes back is never taken for its dead self.",
+            "Empty: a new random ID at each start, so that a restarted node is never taken for the one that ended.",
         ),
     ] = ""
     node_id_prefix: Annotated[

@@ -126,7 +126,7 @@ def local_address(text: str) -> Address:
 
 
 def advertised_address(text: str) -> Address | None:
-    """Parse an address told to other nodes, which needs a host and a port; empty text means: find one out."""
+    """Parse an address told to other nodes, which needs a host and a port; for empty text the node finds one."""
     if not text:
         return None
     address = _host_and_port(text, ADVERTISED_ADDRESS, text)

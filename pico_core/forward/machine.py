@@ -40,14 +40,14 @@ class ForwardMachine(BaseMachine):
 
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
         """Reach the endpoint through the server, then join both."""
-        _Connection(self, self._ports[listener].endpoint_id, channel, now)
+        _PendingConnection(self, self._ports[listener].endpoint_id, channel, now)
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """Stop."""
         self.emit(Exit(0, ""))
 
 
-class _Connection:
+class _PendingConnection:
     """A local connection for which a WebSocket to the endpoint is being opened."""
 
     def __init__(self, machine: ForwardMachine, endpoint: str, channel: TcpChannel, now: float) -> None:

@@ -17,7 +17,8 @@ from pico_core.http.message import MessageError, RequestHead, ResponseHead
 from pico_core.pieces import VIEW_BYTES, Piece, join_small
 
 MAX_CHUNK_LINE_BYTES = 4_096
-"""Size and extensions of one chunk. Extensions carry at most a signature (a few hundred bytes) where they are used."""
+"""Size and extensions of one chunk. Extensions carry at most a signature (a few hundred bytes) where they are used.
+A bound on peers, which has nothing to do with ``VIEW_BYTES``."""
 
 MAX_IDLE_EXTENSION_BYTES = 16_384
 """How far a body's chunk extensions may be ahead of its payload: they are dropped, so they must not be the bulk."""

@@ -190,7 +190,7 @@ def _cut_unusual(head: bytes, start: int, notable: re.Pattern[bytes]) -> tuple[b
 
 
 def _joined(name: bytes, values: list[bytes]) -> bytes:
-    """Return the values of a repeated field as one; those of Pico's own fields are no lists, so they must be equal."""
+    """Return the values of a repeated field as one; Pico's own fields are not lists, so theirs must be equal."""
     if name[:5] != b"x-pic" and name[:5] != b"x-pik":
         return b", ".join(values)
     for value in values:

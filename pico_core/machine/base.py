@@ -123,7 +123,7 @@ class BaseMachine:
         return None
 
     def deadline(self) -> float | None:
-        """Return when the next ``Tick`` is due."""
+        """Return when the next ``Tick`` is due, in seconds on the clock of ``now``; ``None`` for never."""
         at = self.timers.deadline()
         return None if at == NEVER else at
 
@@ -141,13 +141,13 @@ class BaseMachine:
         return connection
 
     def resolve(self, name: str, timeout_s: float, user: ResolveUser) -> None:
-        """Ask for the addresses of a name; ``user`` hears of the outcome."""
+        """Ask for the addresses of a name; ``user`` is told the outcome."""
         self._queries += 1
         self._resolving[self._queries] = user
         self.emit(Resolve(self._queries, name, timeout_s))
 
     def cancel_connect(self, connection: int) -> None:
-        """Drop a connection that is still being opened; its user hears nothing."""
+        """Drop a connection that is still being opened; its user is not called."""
         if connection in self._connecting:
             self._connecting[connection] = _UNWANTED
             self.emit(Abort(connection))

@@ -42,7 +42,7 @@ class Connector(Protocol):
         """
 
     def cancel_connect(self, connection: int) -> None:
-        """Drop a connection that is still being opened; its user hears nothing."""
+        """Drop a connection that is still being opened; its user is not called."""
 
 
 class Logger(Protocol):

@@ -1,4 +1,4 @@
-"""A budget for streams that the peer opens in vain: a crowd of clients that leaves fits into it, a flood does not."""
+"""A budget for streams that the peer opens in vain: clients that leave by the thousand fit into it, floods do not."""
 
 import msgspec
 

@@ -14,7 +14,8 @@ each message."""
 
 HELD_BELOW_BYTES = 16_384
 """A window smaller than this, and than the bytes that wait, is left to grow, since a small frame costs as much as a
-large one (the silly window of RFC 9293 section 3.8.6.2). Every peer grants more once it has consumed half a window."""
+large one (the silly window of RFC 9293 section 3.8.6.2). Every peer grants more once it has consumed half a window.
+``pieces.JOIN_BELOW_BYTES`` is a bound of its own: it is about the cost of copies."""
 
 MIN_WINDOW_BYTES = 2 * HELD_BELOW_BYTES
 """Below it, a sender that leaves a small rest of the window and a receiver that waits for half of it would be stuck."""

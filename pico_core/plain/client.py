@@ -12,7 +12,7 @@ from pico_core.machine.parts import Connector
 from pico_core.pieces import Piece
 from pico_core.timers import NEVER
 
-MAX_RESPONSE_BYTES = 16 << 20
+MAX_RESPONSE_BODY_BYTES = 16 << 20
 """Eight times the gossip about a node with 20,000 endpoints, the most that is kept of one node."""
 
 
@@ -37,7 +37,7 @@ class PlainAsker(Protocol):
 class PlainRequest:
     """One GET on a connection of its own, within ``timeout_s`` from connecting to the last byte.
 
-    ``target`` is the path and query, ready for the request line. A response above ``MAX_RESPONSE_BYTES`` counts as
+    ``target`` is the path and query, ready for the request line. A response above ``MAX_RESPONSE_BODY_BYTES`` counts as
     none. Next: the asker is told of the outcome.
     """
 
@@ -126,7 +126,7 @@ class PlainRequest:
         elif isinstance(event, h11.Data):
             self._body.append(bytes(event.data))
             self._body_bytes += len(event.data)
-            if self._body_bytes > MAX_RESPONSE_BYTES:
+            if self._body_bytes > MAX_RESPONSE_BODY_BYTES:
                 self._fail("the response is too long", now)
                 return False
         elif isinstance(event, h11.EndOfMessage):

@@ -11,14 +11,14 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.pieces import Piece
 from pico_core.timers import NEVER, Timers
 
-REQUEST_TIMEOUT_S = 10.0
-"""For a client to send its next request whole, and again for the handler to answer it."""
+QUESTION_TIMEOUT_S = 10.0
+"""Seconds for a client to send its next request whole, and again for the handler to answer it."""
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 
 ANSWERS_PER_TURN = 16
-MAX_TURN_BYTES = 65_536
+ANSWERED_PER_TURN_BYTES = 65_536
 """How many answers, or about how many bytes of them, a pipeline gets at once: then other connections have their turn,
 and the driver can say whether the client reads at all."""
 
@@ -46,7 +46,7 @@ class PlainConnection:
 
     Requests that come while an answer is being made, or is not read by the client, wait: in the driver, and in a buffer
     of one read. The connection ends by itself: when the client leaves, after a request that cannot be served, or when
-    the next request or its answer takes longer than ``REQUEST_TIMEOUT_S``.
+    the next request or its answer takes longer than ``QUESTION_TIMEOUT_S``.
     """
 
     __slots__ = (
@@ -74,7 +74,7 @@ class PlainConnection:
         self._advancing = False
         self._waiting = False
         self._turn_bytes = 0
-        self.deadline_at = now + REQUEST_TIMEOUT_S
+        self.deadline_at = now + QUESTION_TIMEOUT_S
         channel.user = self
         timers.watch(self, now)
 
@@ -110,7 +110,7 @@ class PlainConnection:
             return
         self._answering = False
         self._answered = True
-        self.deadline_at = now + REQUEST_TIMEOUT_S
+        self.deadline_at = now + QUESTION_TIMEOUT_S
         self._turn_bytes += len(body)
         self._send(status, content_type, body)
         self._advance(now)
@@ -134,7 +134,7 @@ class PlainConnection:
         for _ in range(ANSWERS_PER_TURN):
             if self._answering or (self._answered and not self._settle()) or not self._channel.writable:
                 return
-            if self._turn_bytes >= MAX_TURN_BYTES and self._http.trailing_data[0]:
+            if self._turn_bytes >= ANSWERED_PER_TURN_BYTES and self._http.trailing_data[0]:
                 break
             event = self._http.next_event()
             if type(event) is not h11.Request:
@@ -156,7 +156,7 @@ class PlainConnection:
             self._refuse(405, "only GET and HEAD are served here", ("allow", "GET, HEAD"))
             return
         self._answering = True
-        self.deadline_at = now + REQUEST_TIMEOUT_S
+        self.deadline_at = now + QUESTION_TIMEOUT_S
         self._handler.answer(self, Question(path, query, tuple(request.headers)), now)
 
     def _settle(self) -> bool:

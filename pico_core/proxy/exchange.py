@@ -109,10 +109,10 @@ class Router(Protocol):
 class Exchange(msgspec.Struct, eq=False):
     """See the module's text; ``start`` makes one. ``endpoint``, ``route`` and ``avoid`` are the router's own notes.
 
-    ``deadline_at`` is when something must have happened; its downstream watches it and calls ``on_deadline``.
-    ``failure`` is how the last upstream failed, if one did. ``incomplete`` says which side ended a response that had
-    begun: ``upstream`` or ``client``. ``is_raw`` says that the client wants a raw connection to the
-    service.
+    ``deadline_at`` is when something must have happened, in seconds on the clock of ``now``; the downstream watches it
+    and calls ``on_deadline``. ``failure`` is how the last upstream failed, if one did. ``incomplete`` says which side
+    ended a response that had begun: ``upstream`` or ``client``. ``is_raw`` says that the client wants a raw connection
+    to the service. A call that ``states`` does not permit raises ``LocalProtocolError``.
     """
 
     router: Router
@@ -146,7 +146,7 @@ class Exchange(msgspec.Struct, eq=False):
     # --- the request ---
 
     def receive(self, pieces: list[Piece], now: float, *, last: bool, trailers: bytes = b"") -> None:
-        """Take pieces of the request body; no piece is a sign of life. ``last`` comes once, with the last of them."""
+        """Take pieces of the request body; an empty list only says that the client still sends. ``last`` comes once."""
         state = self.state
         if self.request_done or state is PIPED or state is OVER:
             raise self._misused("receive")
@@ -168,7 +168,7 @@ class Exchange(msgspec.Struct, eq=False):
             self.stamp(now)
 
     def _match_request_speed(self) -> None:
-        """Read from the client only while its request can go on somewhere; then again, to see whether it leaves."""
+        """Pause the client while its request cannot go on; once that is whole, read on, to see whether it leaves."""
         if self.request_done:
             return
         if self.upstream is not None:

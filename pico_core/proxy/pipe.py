@@ -9,8 +9,8 @@ from pico_core.pieces import Piece
 class Pipe:
     """Joins two channels until both directions have ended. Half-close passes through; a reset resets the other side.
 
-    ``on_end(now)`` is called once when both channels are done with. ``left_bytes`` and
-    ``right_bytes`` count what came from each side.
+    ``on_end(now)`` is called once both channels are closed. ``left_bytes`` and ``right_bytes`` count what came from
+    each side.
     """
 
     __slots__ = ("_ended", "_left", "_on_end", "_right", "left_bytes", "right_bytes")
@@ -46,7 +46,7 @@ class Pipe:
         self._end(now)
 
     def count(self, end: "PipeEnd", size: int) -> None:
-        """Add to the bytes received from one side."""
+        """Add ``size`` bytes to those received from one side."""
         if end is self._left:
             self.left_bytes += size
         else:
@@ -84,7 +84,7 @@ class PipeEnd:
             self.channel.pause_reading()
 
     def on_eof(self, now: float) -> None:
-        """Pass the end of stream on; the other direction lives on."""
+        """Pass the end of stream on; the other direction goes on."""
         self.ended = True
         self._other.send_eof()
         self._pipe.eof(now)

@@ -50,7 +50,7 @@ class WaitingChannel:
         self._eof = True
 
     def on_lost(self, now: float) -> None:
-        """The client did not wait."""
+        """The client left before the other channel was ready."""
         self.lost = True
         self._on_lost()
 

@@ -90,7 +90,7 @@ class WebSocketChannel:
                 self.user.on_eof(now)
 
     def on_eof(self, now: float) -> None:
-        """The connection ends without more ado: both directions are over."""
+        """The connection ends without a Close frame: both directions are over."""
         user, self.user = self.user, DISCARD
         self._inner.close()
         user.on_eof(now)

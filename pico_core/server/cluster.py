@@ -1,4 +1,4 @@
-"""The cluster side of a server node: gossip's datagrams and streams, what it learns, and leaving well."""
+"""The cluster side of a server node: gossip's datagrams and streams, what it learns, and the leave."""
 
 from typing import Protocol
 

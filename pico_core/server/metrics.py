@@ -3,7 +3,7 @@
 What clients send must not decide how much is counted: labels come from the fixed sets below, everything else is one
 more label, ``other``. A histogram is thirteen times as many series as a counter, so latency is kept more narrowly:
 requests with an ``other`` method share one histogram, and requests that were answered without being sent anywhere have
-none, whose time says nothing anyway. So 100,000 random methods, hosts and endpoints add fewer than 20 series.
+none, because their time says nothing. So 100,000 random methods, hosts and endpoints add fewer than 20 series.
 """
 
 from bisect import bisect_left

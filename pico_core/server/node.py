@@ -42,7 +42,7 @@ DRAIN_CHECK_S = 0.1
 """How often a draining node looks whether it can leave."""
 
 DRAIN_SPREAD_S = 1.0
-"""Over how long a draining node asks its agents to leave, so that the others are not stormed."""
+"""Over how long a draining node asks its agents to leave, so that the other nodes do not get all tunnels at once."""
 
 SETTLE_S = 2.0
 """How long a node waits for the routes of a cluster before it calls itself ready without them."""
@@ -50,7 +50,7 @@ SETTLE_S = 2.0
 READY_CHECK_S = 0.05
 
 LEAVE_S = 1.0
-"""How long a node waits for others to hear its goodbye."""
+"""How long a leaving node waits for other nodes to confirm that they know."""
 
 STOP_RESERVE_S = 2.0
 """How long before the grace period ends a node gives up on what is still in flight."""
@@ -180,7 +180,7 @@ class ServerNode(BaseMachine):
             self.log("warning", "cluster", "no other node was found: this one is alone", join=join)
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
-        """Stop: a node without one of its ports is of no use."""
+        """Stop: a node needs all of its ports."""
         port = next(each for each in self._ports.values() if event.listener in (each.listener, each.datagrams))
         self.stop(
             1,

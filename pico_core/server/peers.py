@@ -21,7 +21,7 @@ from pico_core.proxy.http1.upstream import UpstreamConnection
 MAX_IDLE_CONNECTIONS = 256
 IDLE_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 3.0
-"""Within a cluster a connection takes a millisecond; a node that needs seconds is as good as gone."""
+"""Within a cluster a connection takes a millisecond; a node that needs seconds for it is treated as unreachable."""
 
 FORWARD_FIELDS = b"x-piko-forward: true\r\nx-pico-forward: true\r\nx-piko-endpoint: %b\r\n"
 """The first is what Piko's nodes read, the second tells a Pico node that we understand 421."""
@@ -61,7 +61,7 @@ class PeerPool(ConnectionPool):
         super().release(upstream, now)
 
     def discard(self, upstream: UpstreamConnection, now: float) -> None:
-        """Forget the connection; if it broke under a request, that blames the node."""
+        """Forget the connection; if it broke during a request, avoid the node for a while."""
         if upstream.exchange is not None:
             self._gossip.report_forward_failure(self._peer.id, now)
         super().discard(upstream, now)

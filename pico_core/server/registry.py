@@ -19,7 +19,7 @@ U = TypeVar("U", bound=LocalUpstream)
 
 
 class Registry(Generic[U]):
-    """Endpoints with their local upstreams. ``on_change(endpoint, count)`` hears of every change of a count."""
+    """Endpoints with their local upstreams. ``on_change(endpoint, count)`` is called for every change of a count."""
 
     def __init__(self, on_change: Callable[[str, int], None]) -> None:
         self._endpoints: dict[str, _Rotation[U]] = {}

@@ -27,7 +27,7 @@ from pico_core.websocket.handshake import HandshakeError, accept_handshake
 HANDSHAKE_LIMITS = HeadLimits(max_head_bytes=MAX_OWN_HEAD_BYTES)
 HANDSHAKE_TIMEOUT_S = 10.0
 
-IDLE_STREAM_S = 60.0
+KEEP_IDLE_STREAM_S = 60.0
 """How long a mux stream is kept for the next request. The agent's side holds a connection to its service for it."""
 
 MAX_IDLE_STREAMS = 256
@@ -105,7 +105,7 @@ class TunnelConnection:
         self._reader: HeadReader | None = HeadReader(HANDSHAKE_LIMITS)
         self._tunnel: Tunnel | None = None
         self._open = False
-        self._idle = IdleConnections(MAX_IDLE_STREAMS, IDLE_STREAM_S)
+        self._idle = IdleConnections(MAX_IDLE_STREAMS, KEEP_IDLE_STREAM_S)
         self._mark_dirty = partial(host.mark_dirty, self)
         channel.user = self
         host.timers.watch(self, now)
@@ -129,7 +129,7 @@ class TunnelConnection:
         if self._tunnel is None or not self._tunnel.session.can_open_stream:
             return None
         self.in_flight += 1
-        self._mark_dirty()  # the service may be the first to speak: it must hear of the stream before any byte
+        self._mark_dirty()  # the service may send first: it must learn of the stream before any byte
         return UpstreamConnection(StreamChannel(self._tunnel.open_stream(), self._mark_dirty), self)
 
     @property
@@ -248,7 +248,7 @@ class TunnelConnection:
     def _receive_handshake(self, data: bytes, now: float) -> None:
         reader = self._reader
         if reader is None:
-            return  # refused already; the rest of what was sent is of no interest
+            return  # refused already; the rest of what was sent is ignored
         try:
             read = reader.receive(data)
             if read is None:

@@ -22,9 +22,9 @@ from pico_core.errors import LocalProtocolError, RemoteProtocolError
 from pico_core.http.message import MAX_OWN_HEAD_BYTES
 
 MAX_REFUSAL_BYTES = 16_384
-"""Of the body of a refused handshake. Pico's own is one line."""
+"""Of the body of a refused handshake, beside ``MAX_OWN_HEAD_BYTES`` for its head. Pico's own is one line."""
 
-MAX_RESPONSE_BYTES = 65_536
+MAX_HANDSHAKE_RESPONSE_BYTES = 65_536
 """Of everything before the client handshake is decided: interim responses, the head, the refusal with its framing."""
 
 MAX_REASON_CHARACTERS = 200
@@ -117,7 +117,7 @@ class ClientHandshake:
         self._http.receive_data(data)
         rest = self._progress()
         self._received_bytes += len(data)
-        if rest is None and self._received_bytes > MAX_RESPONSE_BYTES:
+        if rest is None and self._received_bytes > MAX_HANDSHAKE_RESPONSE_BYTES:
             self._give_up("the answer is too large")
         return rest
 

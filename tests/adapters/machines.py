@@ -95,7 +95,7 @@ class Contract:
                 assert number in self.open
             case Resolved(query=query, addresses=addresses, error=error):
                 self.resolving.remove(query)
-                assert bool(addresses) != bool(error)
+                assert not (addresses and error)
             case Listening(listener=name) | ListenFailed(listener=name):
                 self.opening.remove(name)
             case DatagramReceived() | Tick() | ShutdownRequested() | ConfigReloaded():

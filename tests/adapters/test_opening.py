@@ -10,10 +10,10 @@ import trio
 
 import pico_asyncio.opening
 import pico_trio.opening
-from pico_driver.sockets import FALLBACK_DELAY_S, Address
+from pico_driver.sockets import FALLBACK_DELAY_S, SocketAddress
 from tests.ports import reserved_port
 
-Connect = Callable[[list[Address]], socket.socket]
+Connect = Callable[[list[SocketAddress]], socket.socket]
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -24,19 +24,19 @@ def connect(request: pytest.FixtureRequest) -> Connect:
 
 
 @pytest.fixture
-def good() -> Iterator[Address]:
+def good() -> Iterator[SocketAddress]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield socket.AF_INET, listener.getsockname()
 
 
 @pytest.fixture
-def refusing() -> Iterator[Address]:
+def refusing() -> Iterator[SocketAddress]:
     with reserved_port() as port:
         yield socket.AF_INET, ("127.0.0.1", port)
 
 
 @pytest.fixture
-def silent() -> Iterator[Address]:
+def silent() -> Iterator[SocketAddress]:
     with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -46,34 +46,36 @@ def silent() -> Iterator[Address]:
         yield socket.AF_INET, listener.getsockname()
 
 
-def test_one_address(connect: Connect, good: Address) -> None:
+def test_one_address(connect: Connect, good: SocketAddress) -> None:
     with connect([good]) as connected:
         assert connected.getpeername() == good[1]
         assert connected.gettimeout() == 0.0
 
 
-def test_after_a_refusal_the_next_is_tried_at_once(connect: Connect, refusing: Address, good: Address) -> None:
+def test_after_a_refusal_the_next_is_tried_at_once(
+    connect: Connect, refusing: SocketAddress, good: SocketAddress
+) -> None:
     begun_at = time.monotonic()
     with connect([refusing, refusing, good]) as connected:
         assert connected.getpeername() == good[1]
     assert time.monotonic() - begun_at < FALLBACK_DELAY_S
 
 
-def test_a_silent_address_is_overtaken(connect: Connect, silent: Address, good: Address) -> None:
+def test_a_silent_address_is_overtaken(connect: Connect, silent: SocketAddress, good: SocketAddress) -> None:
     begun_at = time.monotonic()
     with connect([silent, good]) as connected:
         assert connected.getpeername() == good[1]
     assert FALLBACK_DELAY_S * 0.9 < time.monotonic() - begun_at < 5.0
 
 
-def test_the_first_failure_is_reported(connect: Connect, refusing: Address) -> None:
+def test_the_first_failure_is_reported(connect: Connect, refusing: SocketAddress) -> None:
     with pytest.raises(ConnectionRefusedError):
         connect([refusing, (socket.AF_INET, ("255.255.255.255", 80))])
     with pytest.raises(ConnectionRefusedError):
         connect([refusing])
 
 
-def test_timeout_leaves_no_socket_behind(silent: Address) -> None:
+def test_timeout_leaves_no_socket_behind(silent: SocketAddress) -> None:
     async def on_asyncio() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(FALLBACK_DELAY_S * 1.5):
@@ -88,7 +90,7 @@ def test_timeout_leaves_no_socket_behind(silent: Address) -> None:
     trio.run(on_trio)
 
 
-def test_cancelled_in_the_turn_a_connection_opens(good: Address) -> None:
+def test_cancelled_in_the_turn_a_connection_opens(good: SocketAddress) -> None:
     """The winner is closed and not forgotten: an unclosed socket would be a ResourceWarning, which fails the test."""
 
     async def on_asyncio() -> None:

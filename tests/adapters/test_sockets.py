@@ -39,7 +39,9 @@ def test_endpoints(address: tuple[object, ...], endpoint: tuple[str, int]) -> No
 
 
 def test_hosts_are_distinct_and_in_order() -> None:
-    addresses: list[sockets.Address] = [(socket.AF_INET, (host, 80)) for host in ("10.0.0.2", "10.0.0.1", "10.0.0.2")]
+    addresses: list[sockets.SocketAddress] = [
+        (socket.AF_INET, (host, 80)) for host in ("10.0.0.2", "10.0.0.1", "10.0.0.2")
+    ]
     assert sockets.hosts(addresses) == ("10.0.0.2", "10.0.0.1")
 
 

@@ -10,9 +10,10 @@ from pico_core.boundary import EofReceived, Received, WritingPaused, WritingResu
 from pico_driver.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, ConnectionOwner
 from pico_driver.sockets import received_before_loss, reset_on_close
 
-MAX_TURN_BYTES = 131_072
-"""What may be received before the turn ends. uvloop reads up to 256,000 bytes at once, and after a full read
-again, up to 32 times, from one connection; all that would wait, and no pause could be asked for before."""
+RECEIVED_PER_TURN_BYTES = 131_072
+"""How much may be received before the turn ends. uvloop reads up to 256,000 bytes at once, and after a full read it
+reads again, up to 32 times, from one connection. Without this bound the machine could not ask for a pause before all
+of that had been read and kept."""
 
 
 class TransportOwner(ConnectionOwner, Protocol):
@@ -56,7 +57,7 @@ class Connection(asyncio.BaseProtocol):
         owner = self.owner
         owner.hand_over(Received(self.number, data))
         owner.turn_bytes += len(data)
-        if owner.turn_bytes >= MAX_TURN_BYTES:
+        if owner.turn_bytes >= RECEIVED_PER_TURN_BYTES:
             owner.end_turn()
 
     def eof_received(self) -> bool:
@@ -93,7 +94,7 @@ class Connection(asyncio.BaseProtocol):
         self.sendable = False
         try:
             self.transport.write_eof()
-        except OSError:  # the peer has reset the connection, and the loop has not read that yet
+        except OSError:  # the peer has reset the connection, and the loop has not noticed yet
             self.transport.abort()
 
     def close(self) -> None:

@@ -24,15 +24,15 @@ _TURNS_TO_OPEN: Final = 3
 """Turns from ``accept`` to ``connection_made``: one for the task, one for the loop's callback, one to be sure."""
 
 _TURNS_TO_CLOSE: Final = 100
-"""Turns until closed transports are lost: one or two, but uvloop forgets those cancelled while they opened."""
+"""Turns until closed transports are lost: one or two, but uvloop never reports those cancelled while they opened."""
 
 
 async def drive(machine: Machine, sink: Sink, *, signals: bool = False, inbox: Inbox | None = None) -> Exit:
     """Run a machine inside the running loop until it says ``Exit``, and return that record.
 
     The first input is a ``Tick``, so that the machine can ask for its listeners and connections. When this returns,
-    raises or is cancelled, everything the machine had open is closed: what was sent got one more chance to leave
-    without waiting. The machine is told nothing of that: ``Exit`` is the end of the conversation.
+    raises or is cancelled, everything the machine had open is closed; what is still buffered is written as far as
+    that goes without waiting. The machine gets no input for that: ``Exit`` is the end of the conversation.
     With ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``. ``inbox`` brings inputs of the
     embedding program.
 
@@ -73,7 +73,7 @@ class AsyncioDriver(Driver[Connection]):
             self.open_inbox(inbox, self._loop.call_soon_threadsafe)
 
     async def stop(self) -> None:
-        """Close everything and wait until it is closed; the machine hears nothing of it."""
+        """Close everything and wait until it is closed; the machine gets no input for that."""
         self.close()
         for number in self._signals:
             self._loop.remove_signal_handler(number)
@@ -88,7 +88,7 @@ class AsyncioDriver(Driver[Connection]):
         await asyncio.sleep(0)  # uvloop writes at the end of its turn, asyncio has written already
         for connection in list(self._connections.values()):
             if connection.transport.get_write_buffer_size():
-                connection.reset()  # the peer shall see that its stream was cut
+                connection.reset()  # so that the peer can tell that its stream was cut
         for _ in range(_TURNS_TO_CLOSE):
             if not self._connections and not self._tasks:
                 break
@@ -194,8 +194,8 @@ class AsyncioDriver(Driver[Connection]):
     async def _sleep(self, duration_s: float) -> None:
         await asyncio.sleep(duration_s)
 
-    async def _look_up_name(self, host: str, port: int) -> list[sockets.Address]:
+    async def _look_up_name(self, host: str, port: int) -> list[sockets.SocketAddress]:
         return await self._resolver.lookup(host, port)
 
-    async def _dial(self, addresses: list[sockets.Address]) -> socket.socket:
+    async def _dial(self, addresses: list[sockets.SocketAddress]) -> socket.socket:
         return await connect(addresses)

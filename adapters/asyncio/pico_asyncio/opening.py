@@ -5,7 +5,7 @@ import contextlib
 import socket
 import threading
 
-from pico_driver.sockets import FALLBACK_DELAY_S, LOOKUPS_AT_ONCE, UNUSABLE, Address, lookup, start_connect
+from pico_driver.sockets import FALLBACK_DELAY_S, LOOKUPS_AT_ONCE, UNUSABLE, SocketAddress, lookup, start_connect
 
 
 class Resolver:
@@ -18,23 +18,23 @@ class Resolver:
         self._loop = loop
         self._slots = asyncio.Semaphore(LOOKUPS_AT_ONCE)
 
-    async def lookup(self, host: str, port: int) -> list[Address]:
+    async def lookup(self, host: str, port: int) -> list[SocketAddress]:
         """Return the addresses of a name; raises one of ``UNUSABLE``. The caller sets the timeout."""
         await self._slots.acquire()
-        answer: asyncio.Future[list[Address]] = self._loop.create_future()
+        answer: asyncio.Future[list[SocketAddress]] = self._loop.create_future()
         threading.Thread(target=self._work, args=(host, port, answer), name="pico-dns", daemon=True).start()
         return await answer
 
-    def _work(self, host: str, port: int, answer: asyncio.Future[list[Address]]) -> None:
-        result: list[Address] | Exception
+    def _work(self, host: str, port: int, answer: asyncio.Future[list[SocketAddress]]) -> None:
+        result: list[SocketAddress] | Exception
         try:
             result = lookup(host, port)
         except UNUSABLE as error:
             result = error
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: the answer is not wanted any more
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nothing waits for the answer
             self._loop.call_soon_threadsafe(self._settle, answer, result)
 
-    def _settle(self, answer: asyncio.Future[list[Address]], result: list[Address] | Exception) -> None:
+    def _settle(self, answer: asyncio.Future[list[SocketAddress]], result: list[SocketAddress] | Exception) -> None:
         self._slots.release()
         if answer.cancelled():
             return
@@ -44,7 +44,7 @@ class Resolver:
             answer.set_result(result)
 
 
-async def connect(addresses: list[Address]) -> socket.socket:
+async def connect(addresses: list[SocketAddress]) -> socket.socket:
     """Return a socket connected to the first of these addresses that answers; raises the first ``OSError``.
 
     The next address is tried when one has failed or has not answered for a while, as RFC 8305 has it.
@@ -79,7 +79,7 @@ async def _abandon(attempts: set[asyncio.Task[socket.socket]]) -> None:
             outcome.close()
 
 
-async def _attempt(address: Address) -> socket.socket:
+async def _attempt(address: SocketAddress) -> socket.socket:
     connecting = start_connect(address[0])
     try:
         await asyncio.get_running_loop().sock_connect(connecting, address[1])

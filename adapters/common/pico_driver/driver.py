@@ -111,14 +111,14 @@ class Driver(Conversation, Generic[ConnectionT]):
 
     @abstractmethod
     async def _sleep(self, duration_s: float) -> None:
-        """Wait so long."""
+        """Wait for ``duration_s`` seconds."""
 
     @abstractmethod
-    async def _look_up_name(self, host: str, port: int) -> list[sockets.Address]:
-        """Call ``sockets.lookup`` in one of ``LOOKUPS_AT_ONCE`` threads, which are left to themselves if cancelled."""
+    async def _look_up_name(self, host: str, port: int) -> list[sockets.SocketAddress]:
+        """Call ``sockets.lookup`` in one of ``LOOKUPS_AT_ONCE`` threads; after a cancel the thread runs on."""
 
     @abstractmethod
-    async def _dial(self, addresses: list[sockets.Address]) -> socket.socket:
+    async def _dial(self, addresses: list[sockets.SocketAddress]) -> socket.socket:
         """Return a socket connected to one of these addresses; raises ``OSError``."""
 
     @abstractmethod
@@ -240,7 +240,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         else:
             self.announce(Resolved(command.query, sockets.hosts(addresses), ""))
 
-    async def _addresses(self, host: str, port: int) -> list[sockets.Address]:
+    async def _addresses(self, host: str, port: int) -> list[sockets.SocketAddress]:
         return sockets.lookup_literal(host, port) or await self._look_up_name(host, port)
 
     # --- listeners ---

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
-Address: TypeAlias = tuple[int, tuple[Any, ...]]
+SocketAddress: TypeAlias = tuple[int, tuple[Any, ...]]
 """An address family and a socket address of that family."""
 
 BACKLOG: Final = 4096
@@ -80,7 +80,7 @@ def timed_out(timeout_s: float) -> TimeoutError:
     return TimeoutError(f"timed out after {timeout_s:g} s")
 
 
-def lookup(host: str, port: int, flags: int = 0) -> list[Address]:
+def lookup(host: str, port: int, flags: int = 0) -> list[SocketAddress]:
     """Return the TCP addresses of a name, best first; blocks unless ``flags`` holds ``AI_NUMERICHOST``.
 
     Raises one of ``UNUSABLE``.
@@ -89,7 +89,7 @@ def lookup(host: str, port: int, flags: int = 0) -> list[Address]:
     return [(family, address) for family, _, _, _, address in found]
 
 
-def lookup_literal(host: str, port: int) -> list[Address]:
+def lookup_literal(host: str, port: int) -> list[SocketAddress]:
     """Return the address that ``host`` is, or none if it is a name. Raises one of ``UNUSABLE``. Next: ``lookup``."""
     try:
         return lookup(host, port, socket.AI_NUMERICHOST)
@@ -102,7 +102,7 @@ def is_unknown_name(error: BaseException) -> bool:
     return isinstance(error, socket.gaierror) and error.errno in _UNKNOWN_NAME
 
 
-def hosts(addresses: list[Address]) -> tuple[str, ...]:
+def hosts(addresses: list[SocketAddress]) -> tuple[str, ...]:
     """Return the distinct hosts of these addresses, in their order."""
     return tuple(dict.fromkeys(str(address[0]) for _, address in addresses))
 
@@ -154,7 +154,7 @@ def _bind(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
     return bound
 
 
-def _local_address(host: str, port: int) -> Address:
+def _local_address(host: str, port: int) -> SocketAddress:
     """Return what to bind for ``host``: a listener has one socket, so of a name with both families IPv4 is taken."""
     return min(lookup(host, port, socket.AI_PASSIVE), key=lambda found: found[0] != socket.AF_INET)
 
@@ -168,7 +168,7 @@ def start_connect(family: int) -> socket.socket:
 
 
 def _set_tcp_options(endpoint: socket.socket) -> None:
-    """Send small writes at once, and find out within a minute when the peer's machine is gone without a word."""
+    """Send small writes at once, and find out within a minute when the peer's host is gone without a FIN or a reset."""
     endpoint.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
@@ -213,7 +213,7 @@ def receive_datagrams(bound: socket.socket) -> list[tuple[bytes, str, int]]:
         try:
             data, address = bound.recvfrom(_LARGEST_DATAGRAM_BYTES)
         except OSError:
-            break  # nothing waits, or an earlier datagram of ours was unwelcome: neither is news
+            break  # nothing waits, or an earlier datagram of ours was refused: neither needs a report
         received.append((data, *endpoint(address)))
     return received
 

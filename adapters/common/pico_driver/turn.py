@@ -88,7 +88,7 @@ class Conversation(ABC):
             self.end(error)
 
     def _arm(self) -> None:
-        """Set the one timer, unless it goes off early enough as it is: a tick too many does no harm."""
+        """Set the one timer, unless it goes off early enough as it is: a superfluous tick does no harm."""
         deadline = self._machine.deadline()
         if deadline is not None and deadline < self._armed_at:
             self._armed_at = deadline
@@ -101,7 +101,7 @@ class Conversation(ABC):
     # --- the end ---
 
     def end(self, outcome: Exit | BaseException) -> None:
-        """End the conversation, unless it has ended: the machine hears nothing any more. Next: ``result``."""
+        """End the conversation, unless it has ended: the machine gets no further input. Next: ``result``."""
         self._over = True
         if self.outcome is None:
             self.outcome = outcome

@@ -146,7 +146,7 @@ class Connection:
         self._keep(data, sent)
 
     def _keep(self, data: Data, sent: int) -> None:
-        """Buffer what was not sent; empty pieces are not kept, nothing would ever take them out again."""
+        """Buffer what was not sent; empty pieces are not kept, since no send would ever remove them."""
         pieces: list[bytes | memoryview] = []
         for piece in (data,) if isinstance(data, bytes) else data:
             if sent >= len(piece):
@@ -175,7 +175,7 @@ class Connection:
     def _shut_down(self) -> None:
         try:
             self._socket.shutdown(socket.SHUT_WR)
-        except OSError as error:  # the peer has reset the connection, and that was not read yet
+        except OSError as error:  # the peer has reset the connection, and no read has reported it yet
             self._lose(error)
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ from pico_trio.opening import connect
 _TURNS_AT_ONCE: Final = 16
 """Turns taken while sockets are ready before trio's other tasks get theirs: a wait costs 10 us, a look 1 us."""
 
-_MAX_TURN_BYTES: Final = 1_048_576
+_RECEIVED_PER_TURN_BYTES: Final = 1_048_576
 """What is received before the machine gets it: the rest of the sockets that are ready waits in the kernel."""
 
 
@@ -42,8 +42,9 @@ async def drive(machine: Machine, sink: Sink, *, signals: bool = False, inbox: I
     """Run a machine inside a running trio program until it says ``Exit``, and return that record.
 
     The arguments and the end are those of ``pico_asyncio.drive``: the first input is a ``Tick``; when this returns,
-    raises or is cancelled, everything is closed after one more chance for what was sent; with ``signals`` (main thread
-    only) SIGTERM and SIGINT become ``ShutdownRequested``; ``inbox`` brings inputs of the embedding program.
+    raises or is cancelled, everything is closed, after what is still buffered is written as far as that goes without
+    waiting; with ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``; ``inbox`` brings
+    inputs of the embedding program.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """
@@ -82,7 +83,7 @@ class TrioDriver(Driver[Connection]):
                 await self._turns()
 
     async def _turns(self) -> None:
-        """Take turns until it is all over, or the scope around this is cancelled because the timer went off."""
+        """Take turns until the conversation has ended, or the timer cancels the scope around this call."""
         selector = self.selector
         while self.outcome is None:
             await trio.lowlevel.wait_readable(selector.fileno())
@@ -99,7 +100,7 @@ class TrioDriver(Driver[Connection]):
         self.turn_bytes = 0
         for number, (key, events) in enumerate(ready[first:] + ready[:first], first + 1):
             key.data.ready(events)
-            if self.turn_bytes >= _MAX_TURN_BYTES:
+            if self.turn_bytes >= _RECEIVED_PER_TURN_BYTES:
                 self._first = number % len(ready)  # the selector names all of them again: begin with those left out
                 break
 
@@ -117,13 +118,13 @@ class TrioDriver(Driver[Connection]):
                 self.announce(SHUTDOWN)
 
     def stop(self) -> None:
-        """Close everything; the machine hears nothing of it."""
+        """Close everything; the machine gets no input for that."""
         self.close()
         for connection in list(self._connections.values()):
             if connection.unsent:
                 connection.flush()
             if connection.unsent:
-                connection.reset()  # the peer shall see that its stream was cut
+                connection.reset()  # so that the peer can tell that its stream was cut
             else:
                 connection.close()
         self.selector.close()
@@ -168,8 +169,8 @@ class TrioDriver(Driver[Connection]):
     async def _sleep(self, duration_s: float) -> None:
         await trio.sleep(duration_s)
 
-    async def _look_up_name(self, host: str, port: int) -> list[sockets.Address]:
+    async def _look_up_name(self, host: str, port: int) -> list[sockets.SocketAddress]:
         return await trio.to_thread.run_sync(sockets.lookup, host, port, abandon_on_cancel=True, limiter=self._lookups)
 
-    async def _dial(self, addresses: list[sockets.Address]) -> socket.socket:
+    async def _dial(self, addresses: list[sockets.SocketAddress]) -> socket.socket:
         return await connect(addresses)

@@ -5,10 +5,10 @@ import socket
 
 import trio
 
-from pico_driver.sockets import FALLBACK_DELAY_S, Address, raise_error_of, start_connect
+from pico_driver.sockets import FALLBACK_DELAY_S, SocketAddress, raise_error_of, start_connect
 
 
-async def connect(addresses: list[Address]) -> socket.socket:
+async def connect(addresses: list[SocketAddress]) -> socket.socket:
     """Return a socket connected to the first of these addresses that answers; raises the first ``OSError``.
 
     The next address is tried when one has failed or has not answered for a while, as RFC 8305 has it.
@@ -34,7 +34,7 @@ async def connect(addresses: list[Address]) -> socket.socket:
 
 
 async def _attempt(
-    address: Address,
+    address: SocketAddress,
     opened: list[socket.socket],
     failures: list[OSError],
     failed: trio.Event,
@@ -48,7 +48,7 @@ async def _attempt(
         failed.set()
 
 
-async def _connect(address: Address) -> socket.socket:
+async def _connect(address: SocketAddress) -> socket.socket:
     connecting = start_connect(address[0])
     try:
         with contextlib.suppress(BlockingIOError):

@@ -267,7 +267,7 @@ class DownstreamConnection:
         exchange.receive(pieces, now, last=body.done, trailers=body.trailers)
 
     def _wait_for_head(self, now: float) -> None:
-        """A head has begun: it must be complete in time, however slowly it drips."""
+        """A head has begun: it must be complete in time, however slowly it arrives."""
         latest = now + self.router.header_timeout_s
         if self._idle_until > latest:
             self._idle_until = latest

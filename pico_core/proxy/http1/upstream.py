@@ -230,7 +230,7 @@ class UpstreamConnection:
         self._interim = 0
         self.exchange = None
         if reusable and exchange.request_done:
-            self.channel.resume_reading()  # a slow client may have stopped it, and is nothing to the next one
+            self.channel.resume_reading()  # a slow client may have paused it; the next exchange may have another client
             self.source.release(self, now)
         else:
             self.channel.close() if exchange.request_done else self.channel.abort()

@@ -26,9 +26,9 @@ GOSSIP_COUNTERS = {
     "strangers_refused": "Deltas refused because they were about unknown nodes.",
     "nodes_refused": "Nodes refused because the table is full or their name unusable.",
     "entries_refused": "Deltas cut short by the memory bounds.",
-    "name_conflicts": "Times a former process of the name of this node was outlived.",
+    "name_conflicts": "Times that entries of a former process with this node's ID were replaced.",
     "syncs": "Repairs over TCP.",
-    "refutations": "Rounds moved forward because another node called this one silent.",
+    "refutations": "Rounds moved forward because another node reported this one as silent.",
 }
 """The fields of ``gossip.counters.Counters`` and what they mean."""
 

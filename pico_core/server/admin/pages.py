@@ -20,7 +20,7 @@ from pico_core.server.admin.status import STATUS_PATH, status_document
 from pico_core.server.facts import Facts, NodePhase
 
 FORWARD_TIMEOUT_S = 5.0
-"""Less than a client of the admin port waits, so that it hears which node did not answer."""
+"""Less than a client of the admin port waits, so that the answer can still say which node did not answer."""
 
 MAX_FORWARDS = 16
 """Questions on their way to other nodes at one time: no operator has more, and each answer may have 16 MiB."""
@@ -77,7 +77,7 @@ class AdminPages:
             return
         try:
             origin = server_url(f"http://{peer.admin_addr or ''}")
-        except ConfigError:  # it is what the node itself says, and may be anything
+        except ConfigError:  # the node itself reports it, so it may be anything
             _refuse(connection, 502, f"node '{node_id}' has no usable admin address", now)
             return
         self._forwards += 1

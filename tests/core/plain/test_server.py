@@ -19,10 +19,10 @@ from pico_core.boundary import (
 )
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
-from pico_core.plain.server import ANSWERS_PER_TURN, MAX_TURN_BYTES, PAUSE_S, TEXT, PlainConnection, Question
+from pico_core.plain.server import ANSWERED_PER_TURN_BYTES, ANSWERS_PER_TURN, PAUSE_S, TEXT, PlainConnection, Question
 from tests.play import Nothing, Play, joined
 
-LARGE = MAX_TURN_BYTES * 3 // 5
+LARGE = ANSWERED_PER_TURN_BYTES * 3 // 5
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: pico\r\n\r\n"
 
 
