@@ -130,7 +130,7 @@ class BaseMachine:
     # --- for the parts of a machine ---
 
     def connect(self, host: str, port: int, timeout_s: float, user: ConnectUser) -> int:
-        """Ask for an outbound connection and return its number. Next: a call of ``user``, or ``cancel_connect``."""
+        """Ask for an outbound connection; ``user`` hears of the outcome. Next: ``cancel_connect`` if unwanted."""
         connection = self._next_connection
         self._next_connection += 2
         self._connecting[connection] = user

@@ -93,7 +93,7 @@ class TcpChannel:
     def __init__(
         self, connection: int, host: str, emit: Callable[[Command], None], on_closing: Callable[[int], None]
     ) -> None:
-        """``host`` is the peer's address; ``close`` calls ``on_closing``, to bound how long the peer may take."""
+        """``host`` is the peer's address; ``on_closing`` hears of ``close``, to bound how long the peer may take."""
         self.id = connection
         self.host = host
         self.user: ChannelUser = DISCARD

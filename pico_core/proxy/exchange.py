@@ -8,7 +8,8 @@ client ends the exchange.
 An exchange writes no byte of a message and knows no connection. Its two ends frame what it passes on: ``Downstream`` is
 the client's side of one request, ``Upstream`` the side of the service. ``proxy.http1`` has both for HTTP/1.1.
 
-``states`` has the life of an exchange as a drawing and as a table, with the rules behind it.
+``states`` has the life of an exchange as a drawing and as a table, with the rules behind it. A call that a
+state does not permit raises ``LocalProtocolError``. Times are seconds on the clock of ``now``.
 """
 
 from collections.abc import Callable, Sequence
@@ -101,8 +102,7 @@ class Router(Protocol):
 class Exchange(msgspec.Struct, eq=False):
     """See the module's text; ``start`` makes one. ``endpoint``, ``route`` and ``avoid`` are the router's own notes.
 
-    ``deadline_at`` is when something must have happened, in seconds on the clock of ``now``; the downstream watches it
-    and calls ``on_deadline``. A call that ``states`` does not permit raises ``LocalProtocolError``.
+    ``deadline_at`` is when something must have happened; its downstream watches it and calls ``on_deadline``.
     """
 
     router: Router
