@@ -16,7 +16,7 @@ from pico_core.timers import NEVER
 from pico_core.websocket.handshake import ClientHandshake, HandshakeError
 
 FALLBACK_S = 2.0
-"""How long one address of a name may take before the next one is tried: a server that runs accepts sooner."""
+"""How long one address of a name may take before the next one is tried: a server that is there answers sooner."""
 
 
 class DialUser(Protocol):

@@ -11,7 +11,7 @@ EXIT_INTERRUPTED = 130
 
 
 def complain(message: str) -> None:
-    """Write ``message`` to standard error as one printable line; an error of writing is ignored."""
+    """Write one line to standard error, however ``message`` is spelt and whether or not it is read."""
     line = " ".join("".join(character if character.isprintable() else " " for character in message).split())
     if sys.stderr is not None:
         try:

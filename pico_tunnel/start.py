@@ -112,7 +112,7 @@ def _entropy() -> Random:
 
 
 def _run(make: Callable[[], Machine], log: LogConfig, runtime: str | None) -> Exit:
-    """Choose the runtime before the machine's modules are imported, so that a missing one is reported soon."""
+    """Choose the runtime first: a missing one is told before the machine's imports are paid for."""
     from pico_tunnel.logs import standard_sink
     from pico_tunnel.runtime import choose, installed, run
 

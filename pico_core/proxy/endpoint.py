@@ -8,9 +8,6 @@ from pico_core.config.values import identifier
 from pico_core.errors import ConfigError
 from pico_core.http.message import MessageError, RequestHead
 
-REMEMBERED_SPELLINGS = 4_096
-"""More than the endpoints that one node serves at a time as a rule; with the longest IDs it is about 3 MB."""
-
 _NUMERIC_HOST = re.compile(rb"[0-9.]+")
 
 
@@ -27,7 +24,7 @@ def endpoint_in_path(segment: bytes) -> str:
     return normalise_endpoint(unquote(segment.decode("latin-1")))
 
 
-@lru_cache(maxsize=REMEMBERED_SPELLINGS)
+@lru_cache(maxsize=4_096)
 def _normalised(name: bytes) -> str:
     """Remember the spellings seen last: nearly every request names one of a few."""
     return normalise_endpoint(name.decode("latin-1"))

@@ -111,7 +111,7 @@ class Cluster:
             InboundGossipStream(self._host, self._gossip, stream, channel, self.carry_out, now)
 
     def carry_out(self, now: float) -> None:
-        """Do what gossip wants done."""
+        """Carry out the commands of the gossip engine."""
         while (output := self._gossip.poll()) is not None:
             if isinstance(output, SendDatagram):
                 self._host.emit(output)

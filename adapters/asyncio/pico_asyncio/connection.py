@@ -84,7 +84,7 @@ class Connection(asyncio.BaseProtocol):
     # --- what the machine commands ---
 
     def send_pieces(self, pieces: tuple[bytes | memoryview, ...]) -> None:
-        """Send several pieces in order, as one: ``writelines`` joins too on 3.11, and on 3.12 forgets the high mark."""
+        """Send several pieces in order, as one: ``writelines`` joins too on 3.11, and on 3.12 ignores the high mark."""
         self.transport.write(b"".join(pieces))
 
     def send_eof(self) -> None:

@@ -31,8 +31,8 @@ async def drive(machine: Machine, sink: Sink, *, signals: bool = False, inbox: I
     """Run a machine inside the running loop until it says ``Exit``, and return that record.
 
     The first input is a ``Tick``, so that the machine can ask for its listeners and connections. When this returns,
-    raises or is cancelled, everything the machine had open is closed; what is still buffered is written as far as
-    that goes without waiting. The machine gets no input for that: ``Exit`` is the end of the conversation.
+    raises or is cancelled, everything the machine had open is closed: what was sent got one more chance to leave
+    without waiting. The machine is told nothing of that: ``Exit`` is the end of the conversation.
     With ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``. ``inbox`` brings inputs of the
     embedding program.
 

@@ -13,7 +13,7 @@ from pico_driver.sockets import describe
 def run(machine: Machine, sink: Sink, *, uvloop: bool = False, inbox: Inbox | None = None) -> Exit:
     """Run a machine on a loop of its own until it says ``Exit``, and return that record.
 
-    SIGTERM and SIGINT become ``ShutdownRequested``. An error that the loop itself reports becomes a ``Log`` record.
+    SIGTERM and SIGINT become ``ShutdownRequested``. What the loop itself complains of becomes a ``Log`` record.
     Raises what ``drive`` raises. Next: end the process with ``exit.code``.
     """
     with asyncio.Runner(loop_factory=_new_uvloop if uvloop else None) as runner:

@@ -42,9 +42,8 @@ async def drive(machine: Machine, sink: Sink, *, signals: bool = False, inbox: I
     """Run a machine inside a running trio program until it says ``Exit``, and return that record.
 
     The arguments and the end are those of ``pico_asyncio.drive``: the first input is a ``Tick``; when this returns,
-    raises or is cancelled, everything is closed, after what is still buffered is written as far as that goes without
-    waiting; with ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``; ``inbox`` brings
-    inputs of the embedding program.
+    raises or is cancelled, everything is closed after one more chance for what was sent; with ``signals`` (main thread
+    only) SIGTERM and SIGINT become ``ShutdownRequested``; ``inbox`` brings inputs of the embedding program.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """
