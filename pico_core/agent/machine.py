@@ -11,7 +11,7 @@ from pico_core.proxy.access_log import AccessLogger
 
 
 class AgentMachine(BaseMachine):
-    """A ``Machine``. It ends by itself only when the server refuses an endpoint for good."""
+    """A ``Machine``. It ends by itself only when the server has refused its last endpoint for good."""
 
     def __init__(self, config: AgentConfig, entropy: Entropy) -> None:
         super().__init__()
@@ -57,10 +57,14 @@ class AgentMachine(BaseMachine):
         config = listener.config
         self.log("info", "agent", "endpoint registered", endpoint=config.endpoint_id, addr=str(config.addr))
 
-    def listener_refused(self, listener: Listener, status: int, reason: str, now: float) -> None:
-        """Trying again would change nothing: the operator has to."""
-        endpoint = listener.config.endpoint_id
-        self.emit(Exit(1, f"the server at {self.config.connect.url} refused endpoint '{endpoint}': {status} {reason}"))
+    def listener_refused(self, listener: Listener, reason: str, now: float) -> None:
+        """Trying again would change nothing: the operator has to. The other endpoints go on."""
+        endpoint, server = listener.config.endpoint_id, self.config.connect.url
+        self._listeners.pop(listener, None)
+        if self._listeners:
+            self.log("error", "agent", "endpoint refused", endpoint=endpoint, server=str(server), reason=reason)
+        else:
+            self.emit(Exit(1, f"the server at {server} refused endpoint '{endpoint}': {reason}"))
 
     def listener_done(self, listener: Listener, now: float) -> None:
         """Leave with the last one."""

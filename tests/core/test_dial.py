@@ -18,11 +18,11 @@ from pico_core.boundary import (
     Tick,
 )
 from pico_core.config.values import Origin
-from pico_core.dial import FALLBACK_S, Backoff, Server, WebSocketDial
+from pico_core.dial import ANSWER_S, FALLBACK_S, MAX_ADDRESSES, Backoff, Server, WebSocketDial
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
-from pico_core.websocket.handshake import accept_handshake
-from tests.play import Play, joined
+from pico_core.websocket.handshake import HandshakeError, accept_handshake
+from tests.play import Nothing, Play, joined
 
 A, B, C = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 
@@ -43,8 +43,8 @@ class Dialer(BaseMachine):
     def on_dialed(self, channel: TcpChannel, rest: bytes, now: float) -> None:
         self.outcomes.append(f"open {rest.decode()}")
 
-    def on_dial_refused(self, status: int, reason: str, now: float) -> None:
-        self.outcomes.append(f"{status} {reason}")
+    def on_dial_refused(self, error: HandshakeError, now: float) -> None:
+        self.outcomes.append(f"{error.refusal.value} {error.status} {error.reason}")
 
     def on_dial_failed(self, reason: str, now: float) -> None:
         self.outcomes.append(reason)
@@ -86,24 +86,125 @@ def test_a_name_is_looked_up_and_its_addresses_are_tried_in_turn() -> None:
 
 
 def test_the_next_attempt_begins_with_another_address() -> None:
-    play, _ = dialing()
-    seen = []
-    for number in range(6):
-        play.take()
-        play >> Resolved(number + 1, (B, A, C), "")
-        seen.append(first_address(play))
-        play >> Connected(2 * number + 2, seen[-1], 8001)
-        play.take()
-        play >> play.now + 10.5  # the server accepts and never answers
+    """Every address accepts and is silent; each attempt looks the name up anew and goes on where the last one ended."""
+    play, machine = dialing()
+    seen: list[str] = []
+    for number in range(4):
+        play << Resolve(number + 1, "pico.example.com", 10.0) >> Resolved(number + 1, (B, A, C), "")
+        while len(machine.outcomes) == number:
+            for connect in play.take():
+                if isinstance(connect, Connect):
+                    seen.append(connect.host)
+                    play >> Connected(connect.connection, connect.host, 8001)
+            play.take()
+            play >> play.now + 1.0
         play.take()
         play >> ShutdownRequested()
+    play.take()
     assert set(seen[:3]) == {A, B, C}
-    assert seen[:3] == seen[3:]
+    assert seen[3:] == seen[:-3]
+    assert machine.outcomes == ["the server did not answer within 10 s"] * 4
 
 
-def test_clients_spread_over_the_addresses() -> None:
-    firsts = {Server(Origin("pico", 1, "http"), random.Random(seed)).turns((A, B, C))[0] for seed in range(20)}
-    assert firsts == {A, B, C}
+def test_an_address_that_accepts_and_never_answers_is_left_for_the_next_one() -> None:
+    play, machine = dialing()
+    play.take()
+    play >> Resolved(1, (A, B), "")
+    silent = first_address(play)
+    play >> Connected(2, silent, 8001)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    play >> ANSWER_S - 0.1 << Nothing() >> ANSWER_S + 0.6 << Close(2)
+    other = first_address(play)
+    assert {silent, other} == {A, B}
+    play >> Connected(4, other, 8001)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    assert play >> Received(4, accept_handshake(joined(request.data)))
+    assert machine.outcomes == ["open "]
+
+
+def test_the_only_address_has_all_the_time() -> None:
+    play, machine = dialing("192.0.2.9")
+    play.take()
+    play >> Connected(2, "192.0.2.9", 8001)
+    play.take()
+    assert play >> 9.9 << Nothing() >> 10.6 << Close(2)
+    assert machine.outcomes == ["the server did not answer within 10 s"]
+
+
+def answers(play: Play, connection: int, address: str, answer: bytes) -> Play:
+    """Let the connection open, and what is behind it answer the request."""
+    play >> Connected(connection, address, 8001)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    return play >> Received(connection, answer)
+
+
+LEAVING = b"HTTP/1.1 503 Service Unavailable\r\nX-Pico-Refused: leaving\r\nContent-Length: 2\r\n\r\n{}"
+FOREIGN = b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nhtml"
+OWN = b'HTTP/1.1 502 Bad Gateway\r\nContent-Length: 15\r\n\r\n{"error":"why"}'
+
+
+@pytest.mark.parametrize(("answer", "kind"), [(LEAVING, "leaving 503"), (FOREIGN, "foreign 404")])
+def test_a_node_that_leaves_or_a_foreign_answer_is_not_the_last_word(answer: bytes, kind: str) -> None:
+    play, machine = dialing()
+    play.take()
+    play >> Resolved(1, (A, B), "")
+    answers(play, 2, first_address(play), answer) << Close(2)
+    assert answers(play, 4, first_address(play), answer) << Close(4)
+    (outcome,) = machine.outcomes
+    assert outcome.startswith(kind)
+
+
+def test_the_servers_own_refusal_is_the_last_word() -> None:
+    play, machine = dialing()
+    play.take()
+    play >> Resolved(1, (A, B), "")
+    assert answers(play, 2, first_address(play), OWN) << Close(2)
+    assert machine.outcomes == ["passing 502 why"]
+
+
+def test_one_attempt_tries_four_addresses_and_the_next_one_goes_on_behind_them() -> None:
+    addresses = tuple(f"192.0.2.{number}" for number in range(1, 9))
+    server = Server(Origin("pico", 1, "http"), random.Random(1))
+    first = server.turns(addresses)
+    for address in first:
+        server.tried(address)
+    second = server.turns(addresses)
+    assert len(first) == MAX_ADDRESSES
+    assert set(first) | set(second) == set(addresses)
+
+
+def reaches(server: Server, addresses: tuple[str, ...]) -> str:
+    """Let a dial succeed at its first address, and return that one."""
+    address = server.turns(addresses)[0]
+    server.tried(address)
+    server.reached()
+    return address
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_clients_spread_over_the_addresses_and_those_of_a_lost_node_over_the_others(seed: int) -> None:
+    """Twenty listeners of one agent share its entropy; twenty agents do not."""
+    shared = random.Random(seed)
+    for entropies in ([shared] * 20, [random.Random(f"{seed} {number}") for number in range(20)]):
+        servers = [Server(Origin("pico", 1, "http"), entropy) for entropy in entropies]
+        at = {server: reaches(server, (A, B, C)) for server in servers}
+        counts = [list(at.values()).count(address) for address in (A, B, C)]
+        assert min(counts) >= 1
+        assert max(counts) <= 14
+        lost = [server for server in servers if at[server] == B]
+        assert B not in {reaches(server, (A, B, C)) for server in lost}
+
+
+def test_a_listener_that_lost_its_node_goes_to_any_of_the_others() -> None:
+    chosen = set()
+    for seed in range(20):
+        server = Server(Origin("pico", 1, "http"), random.Random(seed))
+        lost = reaches(server, (A, B, C))
+        chosen.add((lost, reaches(server, (A, B, C))))
+    assert chosen == {(lost, other) for lost in (A, B, C) for other in (A, B, C) if lost != other}
 
 
 @pytest.mark.parametrize(("error", "reason"), [("no such name", "no such name"), ("", "the name has no address")])
