@@ -18,6 +18,8 @@ Stage: TypeAlias = Callable[[World], Figures]
 
 FULL_VIEW_S = 2.0
 RECOVERY_S = 2.0
+BACK_S = 1.5
+"""A pause of an agent is at most 1 s after a loss; the rest is for connecting."""
 UNREACHABLE_S = 5.0
 HEALED_S = 17.0
 """The longest interval between two lookups of a name (12 s), and 5 s more."""
@@ -251,6 +253,41 @@ def restart_all_at_once(world: World) -> Figures:
     return {"view_s": view_s, "rest_s": rest_s, "requests": len(asked)}
 
 
+def stop_all_at_once(world: World) -> Figures:
+    """All nodes are stopped at once: each agent is back about a second after the first new node listens."""
+    return _stop_all(world, away_s=2.0)
+
+
+def scale_to_zero(world: World) -> Figures:
+    """The same, and no node runs for 45 s."""
+    return _stop_all(world, away_s=45.0)
+
+
+def _stop_all(world: World, away_s: float) -> Figures:
+    deployment, checks = _boot(world, 3)
+    for name in ("agent-a", "agent-b"):
+        deployment.start_agent(name, {name: "http"}, server="nodes.pico")
+    _settle(world, checks)
+    world.run(10.0)
+    stopped_at = world.now
+    for slot in range(3):
+        deployment.stop_server(slot)
+    for slot in range(3):
+        _wait_for_exit(world, deployment.servers[slot])
+    stop_s = world.now - stopped_at
+    world.run(away_s)
+    deployment.start_servers(3)
+    back_s = world.run_until("every agent back", lambda: _missing(deployment), BACK_S)
+    rest_s = back_s + world.run_until("everything in order", checks.rest_problem, 15.0)
+    asked = checks.check_every_route()
+    return {"stop_s": stop_s, "back_s": back_s, "rest_s": rest_s, "requests": len(asked)}
+
+
+def _missing(deployment: Deployment) -> str:
+    found = {endpoint for server in deployment.alive() for endpoint in deployment.tunnels_of(server)}
+    return ", ".join(sorted(set(deployment.wanted_endpoints()) - found))
+
+
 def many_endpoints(world: World) -> Figures:
     """25 nodes with 400 endpoints each, and 500 registrations and removals a second: traffic, and time to spread."""
     return _many_endpoints(world, nodes=25, endpoints=400, changes_per_s=500, duration_s=4.0)
@@ -416,6 +453,8 @@ STAGES: dict[str, Stage] = {
         no_false_alarms,
         halves,
         restart_all_at_once,
+        stop_all_at_once,
+        scale_to_zero,
         many_endpoints,
     )
 }
