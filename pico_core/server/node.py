@@ -27,6 +27,7 @@ from pico_core.gossip.engine import Gossip
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.plain.server import PlainConnection
+from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
 from pico_core.server.admin.pages import AdminPages
 from pico_core.server.cluster import Cluster
 from pico_core.server.facts import Facts, NodePhase
@@ -192,6 +193,8 @@ class ServerNode(BaseMachine):
         for older in self.facts.registry.members(tunnel.endpoint):
             if tunnel.instance and older.instance == tunnel.instance:
                 older.supersede(now)
+        if not is_host_label(tunnel.endpoint) and not self.facts.registry.members(tunnel.endpoint):
+            self.warn("upstream", NO_HOST_NAME, endpoint=tunnel.endpoint)
         self.facts.tunnels[tunnel] = None
         self.facts.registry.add(tunnel)
         self.log("info", "upstream", "tunnel opened", endpoint=tunnel.endpoint, client=tunnel.channel.host)

@@ -537,3 +537,24 @@ def test_an_old_tunnel_lost_before_it_was_left() -> None:
     play.server_accepts(NEXT)
     assert play >> 1.0 >> EofReceived(SERVER) << Close(SERVER) >> ConnectionLost(SERVER, "") >> 60.0
     assert warnings(play) == []
+
+
+# --- the name of an endpoint ---
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "protocol", "told"),
+    [
+        ("a.b", "http", "no host name reaches this endpoint: clients have to name it with the header x-pico-endpoint"),
+        ("x" * 64, "http", "no host name reaches this endpoint"),
+        ("a:b", "http", "no host name reaches this endpoint"),
+        ("Api", "http", "an endpoint ID has no case in Pico, and only its header reaches this one in a Piko cluster"),
+        ("a.b", "tcp", ""),
+        ("my-api_2", "http", ""),
+    ],
+)
+def test_an_endpoint_that_no_host_name_reaches(endpoint: str, protocol: str, told: str) -> None:
+    listener = replace(agent_config(protocol).listeners[0], endpoint_id=endpoint)
+    play = agent_play(replace(agent_config(), listeners=(listener,))) << CONNECT
+    assert play
+    assert [message.startswith(told) for message in warnings(play)] == ([True] if told else [])

@@ -77,6 +77,17 @@ def test_endpoints_have_no_case() -> None:
     )
 
 
+def test_an_endpoint_that_no_host_name_reaches_is_warned_of_once() -> None:
+    play = server_play()
+    play.agent_registers(AGENT, "a.b")
+    play.agent_registers(9, "a.b")
+    play.agent_registers(SECOND, "Api")  # a host name has no case, and neither has an endpoint
+    assert play
+    (warning,) = [log for log in play.logs if log.level == "warning"]
+    assert warning.message.startswith("no host name reaches this endpoint")
+    assert warning.fields == {"endpoint": "a.b"}
+
+
 def test_frames_right_behind_the_handshake_count() -> None:
     go_away = HEADER.pack(3, 0, 0, 0)
     behind = joined(encode_frame((go_away,), len(go_away), random.Random(1)))
