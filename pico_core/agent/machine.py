@@ -33,6 +33,8 @@ class AgentMachine(BaseMachine):
 
     def on_start(self, now: float) -> None:
         """Look for the server with every listener."""
+        if self.config.connect.proxy_url is not None:
+            self.log("info", "agent", "connecting through a proxy", proxy=str(self.config.connect.proxy_url))
         for listener in self._listeners:
             self._warn_of_name(listener.config)
             listener.start(now)

@@ -4,6 +4,7 @@ The rules for the variables are those of Go's ``httpproxy`` package, which Piko'
 """
 
 import ipaddress
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from urllib.parse import unquote
@@ -11,6 +12,8 @@ from urllib.parse import unquote
 from pico_core.config.values import Address, Origin, is_ip, quote, wrong
 from pico_core.config.values import server_url as plain_url
 from pico_core.errors import ConfigError
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 PROXY_URL = "the URL of an HTTP proxy such as http://proxy.example.com:3128 or http://user:password@10.0.0.7:3128"
 
@@ -37,11 +40,12 @@ def proxy_url(text: str) -> Proxy | None:
     """
     if not text:
         return None
-    scheme, mark, rest = text.partition("://") if "://" in text else ("http", "", text)
+    match = _SCHEME.match(text)
+    begin, rest = (match[0], text[match.end() :]) if match else ("", text)
     credentials, at, place = rest.rpartition("@")
-    shown = f"{scheme}{mark}{'***@' if at else ''}{place}"
-    if scheme.lower() != "http":
-        raise wrong(PROXY_URL, shown, f"{quote(scheme)} proxies are not supported")
+    shown = f"{begin}{'***@' if at else ''}{place}"
+    if begin.lower() not in ("http://", ""):
+        raise wrong(PROXY_URL, shown, f"{quote(begin)} proxies are not supported")
     try:
         origin = plain_url(f"http://{place}")
     except ConfigError:
@@ -68,7 +72,7 @@ def proxy_from_environment(server: Origin, environment: Mapping[str, str]) -> Pr
 def _basic(credentials: str) -> str:
     """Return the credentials of a URL in the Basic scheme (RFC 7617 section 2)."""
     user, _, password = credentials.partition(":")
-    return "Basic " + b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+    return "Basic " + b64encode(f"{unquote(user)}:{unquote(password)}".encode(errors="surrogatepass")).decode()
 
 
 def _is_excluded(server: Origin, no_proxy: str) -> bool:

@@ -32,6 +32,8 @@ class ForwardMachine(BaseMachine):
 
     def on_start(self, now: float) -> None:
         """Open the ports."""
+        if self.config.connect.proxy_url is not None:
+            self.log("info", "forward", "connecting through a proxy", proxy=str(self.config.connect.proxy_url))
         for name, port in self._ports.items():
             self.emit(Listen(name, port.addr.host, port.addr.port))
 

@@ -10,6 +10,7 @@ from pico_core.boundary import (
     Connect,
     Connected,
     ConnectFailed,
+    EofReceived,
     Received,
     Resolve,
     Resolved,
@@ -17,6 +18,7 @@ from pico_core.boundary import (
     ShutdownRequested,
     Tick,
 )
+from pico_core.config.proxy import Proxy
 from pico_core.config.values import Origin
 from pico_core.dial import ANSWER_S, FALLBACK_S, MAX_ADDRESSES, Backoff, Server, WebSocketDial
 from pico_core.machine.base import BaseMachine
@@ -30,11 +32,11 @@ A, B, C = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 class Dialer(BaseMachine):
     """Dials when asked to stop, which a play can ask any number of times; notes what comes of it."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, path: str, proxy: Proxy | None) -> None:
         super().__init__()
         self.outcomes: list[str] = []
         self.dials: list[WebSocketDial] = []
-        self._server = Server(Origin(host, 8001, "http"), random.Random(1))
+        self._server = Server(Origin(host, 8001, "http", path), random.Random(1), proxy)
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         dial = WebSocketDial(self, self, self._server, "/t", (), random.Random(1), 10.0, now)
@@ -50,8 +52,8 @@ class Dialer(BaseMachine):
         self.outcomes.append(reason)
 
 
-def dialing(host: str = "pico.example.com") -> tuple[Play, Dialer]:
-    machine = Dialer(host)
+def dialing(host: str = "pico.example.com", path: str = "", proxy: Proxy | None = None) -> tuple[Play, Dialer]:
+    machine = Dialer(host, path, proxy)
     return Play(machine) >> Tick() >> ShutdownRequested(), machine
 
 
@@ -252,3 +254,87 @@ def test_pauses_double_up_to_the_last_and_begin_anew_after_a_success() -> None:
         assert least_s <= backoff.next_s() <= most_s
     backoff.reset()
     assert 0.5 <= backoff.next_s() <= 1.0
+
+
+def test_the_path_of_the_url_comes_before_the_target() -> None:
+    play, _ = dialing("192.0.2.9", "/tunnels")
+    play.take()
+    play >> Connected(2, "192.0.2.9", 8001)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    assert joined(request.data).startswith(b"GET /tunnels/t HTTP/1.1\r\n")
+
+
+# --- through a proxy ---
+
+PROXY = Proxy("192.0.2.50", 3128, "Basic bWU6c2VjcmV0")
+CONNECT_REQUEST = (
+    b"CONNECT pico.example.com:8001 HTTP/1.1\r\n"
+    b"Host: pico.example.com:8001\r\n"
+    b"Proxy-Authorization: Basic bWU6c2VjcmV0\r\n\r\n"
+)
+OPEN = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+
+def through_proxy() -> tuple[Play, Dialer]:
+    """Return a play in which the proxy was asked for a connection; it looks the server's name up, we do not."""
+    play, machine = dialing(proxy=PROXY)
+    assert play << Connect(2, "192.0.2.50", 3128, 10.0) >> Connected(2, "192.0.2.50", 3128) << Send(2, CONNECT_REQUEST)
+    return play, machine
+
+
+def test_a_websocket_through_a_proxy() -> None:
+    play, machine = through_proxy()
+    play >> Received(2, OPEN[:20]) << Nothing() >> Received(2, OPEN[20:])
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    sent = joined(request.data)
+    assert sent.startswith(b"GET /t HTTP/1.1\r\nHost: pico.example.com:8001\r\n")
+    assert b"uthorization" not in sent
+    assert play >> Received(2, accept_handshake(sent) + b"more")
+    assert machine.outcomes == ["open more"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (b"HTTP/1.1 407 Auth\r\n\r\n", "it refused the credentials: 407 Auth"),
+        (b"HTTP/1.1 503 Busy\r\n\r\n", "it cannot reach pico.example.com:8001: 503 Busy"),
+        (b"220 smtp\r\n\r\n", "the answer is not HTTP/1.1: is it an HTTP proxy?"),
+    ],
+)
+def test_a_proxy_that_refuses(answer: bytes, outcome: str) -> None:
+    play, machine = through_proxy()
+    assert play >> Received(2, answer) << Close(2)
+    assert machine.outcomes == [f"through the proxy http://192.0.2.50:3128: {outcome}"]
+
+
+def test_a_proxy_that_ends_the_connection_or_is_silent_or_away() -> None:
+    told = "through the proxy http://192.0.2.50:3128: "
+    play, machine = through_proxy()
+    assert play >> EofReceived(2) << Close(2)
+    assert machine.outcomes == [told + "connection closed without an answer to CONNECT: is it an HTTP proxy?"]
+    play, machine = through_proxy()
+    assert play >> 10.6 << Close(2)
+    assert machine.outcomes == [told + "the server did not answer within 10 s"]
+    play, machine = dialing(proxy=PROXY)
+    assert play << Connect(2, "192.0.2.50", 3128, 10.0) >> ConnectFailed(2, "connection refused")
+    assert machine.outcomes == [told + "connection refused"]
+
+
+def test_what_the_server_answers_through_a_proxy_is_the_servers() -> None:
+    play, machine = through_proxy()
+    play >> Received(2, OPEN)
+    play.take()
+    assert play >> Received(2, OWN) << Close(2)
+    assert machine.outcomes == ["passing 502 why"]
+
+
+def test_the_addresses_of_a_proxys_name_have_their_turns() -> None:
+    play, _ = dialing(proxy=Proxy("proxy.example.com", 3128))
+    play << Resolve(1, "proxy.example.com", 10.0) >> Resolved(1, (A, B), "")
+    first = first_address(play)
+    play >> Connected(2, first, 3128)
+    play.take()
+    play >> Received(2, b"HTTP/1.1 503 Busy\r\n\r\n") << Close(2)
+    assert {first, first_address(play)} == {A, B}

@@ -19,6 +19,7 @@ from pico_core.boundary import (
     WritingResumed,
 )
 from pico_core.config.agent import AgentConfig, AgentConnectConfig, BackoffConfig, ListenerConfig
+from pico_core.config.proxy import Proxy
 from pico_core.config.values import Origin
 from pico_core.mux.frame import HEADER
 from pico_core.websocket.encoding import encode_close, encode_frame
@@ -179,6 +180,19 @@ def test_a_server_that_does_not_answer_is_given_up() -> None:
     play = connecting() >> 29.0 << Nothing() >> 30.9 << Close(SERVER) << server(NEXT)
     assert play
     assert warnings(play) == ["cannot reach the server: the server did not answer within 30 s"]
+
+
+def test_the_way_to_the_server() -> None:
+    """The path of the URL comes before the tunnel's; the proxy is told in the log, its credentials are not."""
+    connect = AgentConnectConfig(url=Origin("pico", 8001, "http", "/in"), proxy_url=Proxy("192.0.2.5", 3128, "Basic x"))
+    play = agent_play(replace(agent_config(), connect=connect)) << Connect(SERVER, "192.0.2.5", 3128, 30.0)
+    play >> Connected(SERVER, "192.0.2.5", 3128)
+    play.take()
+    (request,) = (play >> Received(SERVER, b"HTTP/1.1 200 OK\r\n\r\n")).take()
+    assert isinstance(request, Send)
+    assert joined(request.data).startswith(b"GET /in/piko/v1/upstream/e1 HTTP/1.1\r\nHost: pico:8001\r\n")
+    assert play.logs[0].message == "connecting through a proxy"
+    assert play.logs[0].fields == {"proxy": "http://192.0.2.5:3128"}
 
 
 # --- losing a tunnel ---

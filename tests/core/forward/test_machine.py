@@ -28,6 +28,7 @@ from pico_core.boundary import (
     WritingResumed,
 )
 from pico_core.config.forward import ForwardConfig, ForwardConnectConfig, PortConfig
+from pico_core.config.proxy import Proxy
 from pico_core.config.values import Address, Origin
 from pico_core.forward.machine import ForwardMachine
 from pico_core.websocket.decoding import FrameDecoder, Item
@@ -117,6 +118,24 @@ def test_a_port_that_cannot_be_opened_ends_it() -> None:
         >> ListenFailed("1", "address already in use")
         << Exit(1, "cannot listen on '127.0.0.1:5432': address already in use; choose another address")
     )
+
+
+def test_the_way_to_the_server() -> None:
+    """The path of the URL comes before the endpoint's; the proxy is told in the log, its credentials are not."""
+    connect = ForwardConnectConfig(
+        url=Origin("pico", 8000, "http", "/in"), proxy_url=Proxy("192.0.2.5", 3128, "Basic x")
+    )
+    port = PortConfig(addr=Address("127.0.0.1", 6379), endpoint_id="redis")
+    play = Play(ForwardMachine(ForwardConfig(ports=(port,), connect=connect), random.Random(1))) >> Tick()
+    play << Listen("0", "127.0.0.1", 6379) >> Listening("0", "127.0.0.1", 6379)
+    play >> Accepted(LOCAL, "0", "127.0.0.1", 40000) << PauseReading(LOCAL) << Connect(SERVER, "192.0.2.5", 3128, 30.0)
+    play >> Connected(SERVER, "192.0.2.5", 3128)
+    play.take()
+    (request,) = (play >> Received(SERVER, b"HTTP/1.1 200 OK\r\n\r\n")).take()
+    assert isinstance(request, Send)
+    assert joined(request.data).startswith(b"GET /in/_piko/v1/tcp/redis HTTP/1.1\r\nHost: pico:8000\r\n")
+    assert play.logs[0].message == "connecting through a proxy"
+    assert play.logs[0].fields == {"proxy": "http://192.0.2.5:3128"}
 
 
 def test_it_stops_at_once() -> None:
