@@ -7,10 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
+from pico_core.boundary import Listen
+from pico_core.machine.base import BaseMachine
 from tests.sim.checks import Checks
 from tests.sim.client import HttpClient, Load, Request
-from tests.sim.deployment import Deployment, Server
+from tests.sim.deployment import UPSTREAM_PORT, Deployment, Server
 from tests.sim.network import Faults
+from tests.sim.process import Process
 from tests.sim.world import World
 
 Figures: TypeAlias = dict[str, float]
@@ -18,6 +21,9 @@ Stage: TypeAlias = Callable[[World], Figures]
 
 FULL_VIEW_S = 2.0
 RECOVERY_S = 2.0
+MUTE_S = 6.5
+"""An agent leaves an address that does not answer after 5 s."""
+
 BACK_S = 1.5
 """A pause of an agent is at most 1 s after a loss; the rest is for connecting."""
 UNREACHABLE_S = 5.0
@@ -253,6 +259,29 @@ def restart_all_at_once(world: World) -> Figures:
     return {"view_s": view_s, "rest_s": rest_s, "requests": len(asked)}
 
 
+class Mute(BaseMachine):
+    """Accepts connections at the upstream port and never answers, as a process does that stands still."""
+
+    def on_start(self, now: float) -> None:
+        self.emit(Listen("upstream", "", UPSTREAM_PORT))
+
+
+def a_mute_address(world: World) -> Figures:
+    """One address of a name accepts and never answers: twenty listeners of an agent spread over the others."""
+    deployment, checks = _boot(world, 2)
+    mute = Process(deployment.network, deployment.network.new_host(), "mute", Mute())
+    mute.start()
+    servers = list(deployment.servers.values())
+    deployment.names.set("some.pico", [mute.host.address, *(server.host.address for server in servers)])
+    deployment.start_agent("agent", {f"e{number}": "http" for number in range(20)}, server="some.pico")
+    back_s = world.run_until("every endpoint", lambda: _missing(deployment), MUTE_S)
+    tunnels = [sum(deployment.tunnels_of(server).values()) for server in servers]
+    if min(tunnels) < 3:
+        raise world.violation(f"the listeners do not spread: {tunnels}")
+    _settle(world, checks)
+    return {"back_s": back_s, "fewest": min(tunnels), "requests": len(checks.check_every_route())}
+
+
 def stop_all_at_once(world: World) -> Figures:
     """All nodes are stopped at once: each agent is back about a second after the first new node listens."""
     return _stop_all(world, away_s=2.0)
@@ -453,6 +482,7 @@ STAGES: dict[str, Stage] = {
         no_false_alarms,
         halves,
         restart_all_at_once,
+        a_mute_address,
         stop_all_at_once,
         scale_to_zero,
         many_endpoints,
