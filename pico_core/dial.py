@@ -1,22 +1,37 @@
 """The one dial of every WebSocket client: connect to a server, do the opening handshake, within a deadline.
 
 An agent registers endpoints this way, a forwarder reaches them. ``WebSocketDial`` is one attempt, ``Backoff`` says how
-long to wait before the next one.
+long to wait before the next one, ``Complaints`` whether its failure is worth a warning.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NoReturn, Protocol
 
+from pico_core.config.proxy import Proxy
 from pico_core.config.values import Address, Origin, is_ip
 from pico_core.entropy import Entropy
+from pico_core.http.proxy_connect import ProxyConnect, ProxyError
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector
 from pico_core.pieces import Piece
 from pico_core.timers import NEVER
 from pico_core.websocket.handshake import ClientHandshake, HandshakeError
+from pico_core.websocket.refusal import Refusal
 
 FALLBACK_S = 2.0
-"""How long one address of a name may take before the next one is tried: a server that is there answers sooner."""
+"""How long one address of a name may take to connect before the next one is tried: a server that is there is faster."""
+
+ANSWER_S = 5.0
+"""How long it may then take to answer before the next one is tried; a busy server answers sooner."""
+
+MAX_ADDRESSES = 4
+"""Of one name, in one attempt: a large cluster that restarts is not asked at every address at once."""
+
+REMINDER_S = 60.0
+"""After which a reason that was warned of is worth another warning: a line a minute shows that the outage goes on."""
+
+MAX_REASONS = 8
+"""A server may give another reason each time; those above this number wait for the next minute."""
 
 
 class DialUser(Protocol):
@@ -25,48 +40,70 @@ class DialUser(Protocol):
     def on_dialed(self, channel: TcpChannel, rest: bytes, now: float) -> None:
         """The WebSocket is open. Set ``channel.user``, then take ``rest``: what came behind the handshake."""
 
-    def on_dial_refused(self, status: int, reason: str, now: float) -> None:
-        """The server answered with an HTTP status other than 101; ``reason`` is one short clause of the server's."""
+    def on_dial_refused(self, error: HandshakeError, now: float) -> None:
+        """The answer was not the 101 that was asked for; ``error.refusal`` says what the next attempt can expect."""
 
     def on_dial_failed(self, reason: str, now: float) -> None:
         """The connection failed, or the answer was not a valid one; ``reason`` is one short clause of ours."""
 
 
-class Server:
-    """A server by its URL and TLS profile, and the address that the last dial to it began with or reached.
+class Handshake(Protocol):
+    """One exchange of a dial, after which the same connection carries the next one: CONNECT, then the WebSocket's."""
 
-    Every address of a name has its turn: a dial begins with the address behind the last one, the first dial with one
-    drawn at random. So agents spread over the nodes behind a name, and a retry does not repeat the same choice.
+    def request_bytes(self) -> bytes:
+        """Return what to send first."""
+
+    def receive(self, data: bytes) -> bytes | None:
+        """Take bytes of the answer; return ``None`` while it is undecided, then what came behind it."""
+
+    def receive_eof(self) -> NoReturn:
+        """Take the end of the stream before the answer, and raise."""
+
+
+class Server:
+    """A server by its URL and TLS profile, the proxy on the way to it, and the address that the last dial tried.
+
+    A retry does not repeat the choice that failed: after a failure, a dial begins with the address behind the last one.
+    The first dial, and each after a success, begins with any address but the last one, drawn at random. So agents
+    spread over the nodes behind a name, and those of a lost node over all that are left. With a ``proxy``, the
+    addresses are the proxy's.
     """
 
-    __slots__ = ("_entropy", "_last", "origin", "tls")
+    __slots__ = ("_entropy", "_failed", "_last", "origin", "proxy", "tls")
 
-    def __init__(self, origin: Origin, entropy: Entropy, tls: str = "") -> None:
+    def __init__(self, origin: Origin, entropy: Entropy, proxy: Proxy | None = None, tls: str = "") -> None:
         self.origin = origin
+        self.proxy = proxy
         self.tls = tls
         self._entropy = entropy
         self._last = ""
+        self._failed = False
 
     def turns(self, addresses: Sequence[str]) -> list[str]:
-        """Return the distinct addresses in the order in which one dial tries them."""
+        """Return the distinct addresses in the order in which one dial tries them, at most ``MAX_ADDRESSES``."""
         ordered = sorted(set(addresses))
-        if not self._last:
-            first = self._entropy.getrandbits(16) % len(ordered)
-        else:
-            first = sum(address <= self._last for address in ordered) % len(ordered)
-        return ordered[first:] + ordered[:first]
+        behind = sum(address <= self._last for address in ordered) % len(ordered)
+        others = len(ordered) - (self._last in ordered) or 1
+        first = behind if self._failed else behind + self._entropy.getrandbits(16) % others
+        return [ordered[(first + step) % len(ordered)] for step in range(min(len(ordered), MAX_ADDRESSES))]
 
     def tried(self, address: str) -> None:
         """Take note that a dial tries ``address`` now."""
         self._last = address
+        self._failed = True
+
+    def reached(self) -> None:
+        """Take note that the address tried last accepted."""
+        self._failed = False
 
 
 class WebSocketDial:
     """One attempt to open a WebSocket at ``target`` of a server, in ``timeout_s`` seconds in all.
 
-    A name is looked up anew for each attempt, and its addresses are tried one after the other until a connection opens.
-    ``headers`` are sent besides those of the handshake. Next: one call of ``user``; before it, ``cancel`` ends the
-    attempt.
+    A name is looked up anew for each attempt. Its addresses are tried one after the other until one accepts or the
+    server refuses. After an address that fails, is silent, leaves, or has a foreign answer, the next one is tried.
+    ``target`` comes behind the path of the server's URL; ``headers`` are sent besides those of the handshake. Next: one
+    call of ``user``; before it, ``cancel`` ends the attempt.
     """
 
     __slots__ = (
@@ -75,8 +112,12 @@ class WebSocketDial:
         "_channel",
         "_connection",
         "_connector",
-        "_handshake",
+        "_entropy",
+        "_handshakes",
+        "_headers",
+        "_hop",
         "_server",
+        "_target",
         "_timeout_s",
         "_until",
         "_user",
@@ -94,30 +135,32 @@ class WebSocketDial:
         timeout_s: float,
         now: float,
     ) -> None:
-        origin = server.origin
-        self.deadline_at = self._until = now + timeout_s
+        self.deadline_at = NEVER
+        self._until = now + timeout_s
         self._connector = connector
         self._user = user
         self._server = server
+        self._target = server.origin.path + target
+        self._headers = headers
+        self._entropy = entropy
         self._timeout_s = timeout_s
-        self._handshake = ClientHandshake(str(Address(origin.host, origin.port)), target, headers, entropy)
+        self._hop: Address = server.proxy or server.origin
+        self._handshakes: list[Handshake] = []
         self._addresses: list[str] = []
         self._channel: TcpChannel | None = None
         self._connection: int | None = None
         self._cancelled = False
-        if is_ip(origin.host):
-            self._connect(origin.host, timeout_s)
+        if is_ip(self._hop.host):
+            self._connect(self._hop.host, timeout_s)
         else:
-            connector.resolve(origin.host, timeout_s, self)
+            connector.resolve(self._hop.host, timeout_s, self)
 
     def cancel(self) -> None:
         """End the attempt; ``user`` is not called any more."""
         self._cancelled = True
-        self._end()
-        if self._channel is not None:
-            self._channel.close()
-        elif self._connection is not None:
+        if self._channel is None and self._connection is not None:
             self._connector.cancel_connect(self._connection)
+        self._hang_up()
 
     # --- looking up and connecting ---
 
@@ -129,7 +172,7 @@ class WebSocketDial:
             self._addresses = self._server.turns(addresses)
             self._try_next(now)
         else:
-            self._user.on_dial_failed(error or "the name has no address", now)
+            self._fail(error or "the name has no address", now)
 
     def _try_next(self, now: float) -> None:
         """Connect to the next address; the last one gets all the time that is left."""
@@ -139,73 +182,95 @@ class WebSocketDial:
 
     def _connect(self, address: str, timeout_s: float) -> None:
         self._server.tried(address)
-        server = self._server
-        self._connection = self._connector.connect(address, server.origin.port, timeout_s, self, server.tls)
+        self._connection = self._connector.connect(address, self._hop.port, timeout_s, self, self._server.tls)
 
     def on_connect_failed(self, reason: str, now: float) -> None:
         """Try the next address, if there is one and time is left."""
-        if self._addresses and now < self._until:
-            self._try_next(now)
-        else:
-            self._user.on_dial_failed(reason, now)
+        self._fail(reason, now)
 
     def on_connected(self, channel: TcpChannel, now: float) -> None:
-        """Ask for the upgrade."""
+        """Ask the proxy for the connection to the server where there is one, then the server for the upgrade."""
+        authority = str(Address(self._server.origin.host, self._server.origin.port))
+        proxy = self._server.proxy
+        self._handshakes = [ClientHandshake(authority, self._target, self._headers, self._entropy)]
+        if proxy is not None:
+            self._handshakes.insert(0, ProxyConnect(authority, proxy.authorization))
         self._channel = channel
         channel.user = self
+        self.deadline_at = min(self._until, now + ANSWER_S) if self._addresses else self._until
         self._connector.timers.watch(self, now)
-        channel.send(self._handshake.request_bytes())
+        channel.send(self._handshakes[0].request_bytes())
 
-    # --- the handshake ---
+    # --- the handshakes ---
 
     def on_data(self, data: Piece, now: float) -> None:
         """Take the answer."""
         try:
-            rest = self._handshake.receive(bytes(data))
-        except HandshakeError as error:
+            rest = self._handshakes[0].receive(bytes(data))
+        except (HandshakeError, ProxyError) as error:
             self._refused(error, now)
             return
-        if rest is not None and self._channel is not None:
-            self._end()
-            self._user.on_dialed(self._channel, rest, now)
+        if rest is None or self._channel is None:
+            return
+        del self._handshakes[0]
+        if self._handshakes:
+            self._channel.send(self._handshakes[0].request_bytes())
+            return
+        self._stop_waiting()
+        self._server.reached()
+        self._user.on_dialed(self._channel, rest, now)
 
     def on_eof(self, now: float) -> None:
         """The answer ends early."""
         try:
-            self._handshake.receive_eof()
-        except HandshakeError as error:
+            self._handshakes[0].receive_eof()
+        except (HandshakeError, ProxyError) as error:
             self._refused(error, now)
 
     def on_lost(self, now: float) -> None:
         """The connection broke."""
         self._fail("connection closed by the server", now)
 
-    def on_writable(self, now: float) -> None:  # noqa: D102 - the request was sent whole
+    def on_writable(self, now: float) -> None:  # noqa: D102 - the requests were sent whole
         pass
 
     def on_deadline(self, now: float) -> None:
-        """The server does not answer."""
+        """This address does not answer."""
         self._fail(f"the server did not answer within {self._timeout_s:g} s", now)
 
     # --- inside ---
 
-    def _refused(self, error: HandshakeError, now: float) -> None:
-        if not error.status:
+    def _refused(self, error: HandshakeError | ProxyError, now: float) -> None:
+        """Take what the proxy or the server answered, or something in between."""
+        if isinstance(error, ProxyError):
+            self._fail(str(error), now)
+        elif not error.status:
             self._fail(error.reason, now)
-            return
-        self._close()
-        self._user.on_dial_refused(error.status, error.reason, now)
+        elif error.refusal in (Refusal.FINAL, Refusal.PASSING) or not self._another(now):
+            self._hang_up()
+            self._user.on_dial_refused(error, now)
 
     def _fail(self, reason: str, now: float) -> None:
-        self._close()
-        self._user.on_dial_failed(reason, now)
+        if not self._another(now):
+            self._hang_up()
+            proxy = self._server.proxy
+            self._user.on_dial_failed(reason if proxy is None else f"through the proxy {proxy}: {reason}", now)
 
-    def _close(self) -> None:
-        self._end()
-        if self._channel is not None:
-            self._channel.close()
+    def _another(self, now: float) -> bool:
+        """Give this address up for the next one; return whether there is one, and time for it."""
+        if not self._addresses or now >= self._until:
+            return False
+        self._hang_up()
+        self._try_next(now)
+        return True
 
-    def _end(self) -> None:
+    def _hang_up(self) -> None:
+        self._stop_waiting()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    def _stop_waiting(self) -> None:
         self.deadline_at = NEVER
         self._connector.timers.unwatch(self)
 
@@ -224,12 +289,41 @@ class Backoff:
         self._next_s = first_s
         self._entropy = entropy
 
-    def next_s(self) -> float:
-        """Return how long to wait before the next attempt."""
-        wait_s = self._next_s * (0.5 + self._entropy.getrandbits(16) / 131_072)
-        self._next_s = min(self._next_s * 2, self._last_s)
+    def next_s(self, most_s: float = NEVER) -> float:
+        """Return how long to wait before the next attempt: at most ``most_s``, beyond which the pause does not grow."""
+        most_s = min(most_s, self._last_s)
+        wait_s = self.jittered_s(min(self._next_s, most_s))
+        self._next_s = min(self._next_s * 2, most_s)
         return wait_s
+
+    def jittered_s(self, pause_s: float) -> float:
+        """Return a pause shortened at random by up to half; the pauses to come stay as they are."""
+        return pause_s * (0.5 + self._entropy.getrandbits(16) / 131_072)
 
     def reset(self) -> None:
         """Begin anew with ``first_s``: the last attempt was a success."""
         self._next_s = self._first_s
+
+
+class Complaints:
+    """Which failures of one outage are worth a warning: each reason once a minute."""
+
+    __slots__ = ("_since", "_warned")
+
+    def __init__(self) -> None:
+        self._since = -NEVER
+        self._warned: set[str] = set()
+
+    def is_due(self, reason: str, now: float) -> bool:
+        """Return whether to warn of ``reason`` now, which then counts as done."""
+        if now - self._since >= REMINDER_S:
+            self._since = now
+            self._warned.clear()
+        if reason in self._warned or len(self._warned) >= MAX_REASONS:
+            return False
+        self._warned.add(reason)
+        return True
+
+    def clear(self) -> None:
+        """The outage is over."""
+        self._since = -NEVER

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pico_core.config.server import ServerConfig
 
 SectionType = TypeVar("SectionType", bound="Section")
+Client = TypeVar("Client", "AgentConfig", "ForwardConfig")
 
 MAX_FILE_BYTES = 4 << 20
 """The longest text that can pass ``load`` as UTF-8; what is longer (a device, say) is not read to its end."""
@@ -71,6 +72,7 @@ def run_agent(config: AgentConfig, runtime: str | None) -> Exit:
 
         return AgentMachine(config, _entropy())
 
+    config = _with_proxy(config)
     return _run(make, config.log, runtime)
 
 
@@ -84,7 +86,20 @@ def run_forward(config: ForwardConfig, runtime: str | None) -> Exit:
 
         return ForwardMachine(config, _entropy())
 
+    config = _with_proxy(config)
     return _run(make, config.log, runtime)
+
+
+def _with_proxy(config: Client) -> Client:
+    """Add the proxy that the environment names for the server, unless the configuration has one already."""
+    from msgspec.structs import replace
+
+    from pico_core.config.proxy import proxy_from_environment
+
+    connect = config.connect
+    if connect.proxy_url is not None:
+        return config
+    return replace(config, connect=replace(connect, proxy_url=proxy_from_environment(connect.url, os.environ)))
 
 
 def private_host() -> str:

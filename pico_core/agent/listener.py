@@ -8,7 +8,10 @@ Life of a listener::
                               v  |
                             MOVING
     any --drain--> LEAVING --nothing in flight--> DONE
-    any --refused for good--> DONE
+    SEEKING --refused for good--> DONE
+
+Only the server's own refusal of the endpoint is for good (``docs/decisions/refusals.md``). After what a balancer
+answers while the server restarts, and after a wrong URL, the listener warns and tries again.
 """
 
 from enum import Enum
@@ -17,22 +20,28 @@ from urllib.parse import quote
 
 from pico_core.agent.tunnel import AgentTunnel
 from pico_core.config.agent import AgentConnectConfig, ListenerConfig
-from pico_core.dial import Backoff, Server, WebSocketDial
+from pico_core.dial import Backoff, Complaints, Server, WebSocketDial
 from pico_core.entropy import Entropy
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, FlushScheduler, Logger
+from pico_core.timers import NEVER
 from pico_core.tunnel.channel import StreamChannel
+from pico_core.websocket.handshake import HandshakeError
+from pico_core.websocket.refusal import Refusal
 
-FIRST_BACKOFF_S = 0.1
-LAST_BACKOFF_S = 15.0
 OVERLAP_S = 2.0
 """How long a replaced tunnel still takes requests: by then every node has heard of the new one."""
 
-STABLE_S = 5.0
-"""A tunnel that lived this long was a success: the next attempt comes at once, with a fresh backoff."""
+WORKED_S = 1.0
+"""A tunnel that lived this long worked: its loss begins the pauses anew. So a server that ends every tunnel at once is
+asked ever more slowly."""
 
-RETRIED_STATUSES = (408, 429)
-"""Refusals that may pass, besides 5xx."""
+FIRST_ATTEMPT_S = 3.0
+"""How long the first attempt after a loss may take; each that fails doubles it. A connection that a balancer leads to a
+node that is gone must not hold the agent for long: another one is led elsewhere."""
+
+PASSING_STATUSES = (408, 429)
+"""Refusals that are nobody's mistake, besides 5xx."""
 
 
 class StreamHandler(Protocol):
@@ -61,8 +70,8 @@ class ListenerHost(Connector, FlushScheduler, Logger, Protocol):
     def listener_opened(self, listener: "Listener", now: float) -> None:
         """The endpoint is registered."""
 
-    def listener_refused(self, listener: "Listener", status: int, reason: str, now: float) -> None:
-        """The server refused the endpoint for good."""
+    def listener_refused(self, listener: "Listener", reason: str, now: float) -> None:
+        """The server refused the endpoint for good; the listener is over."""
 
     def listener_done(self, listener: "Listener", now: float) -> None:
         """The listener has drained."""
@@ -88,8 +97,11 @@ class Listener:
         self._instance = b"%016x" % entropy.getrandbits(64)
         self._tunnels: dict[AgentTunnel, None] = {}
         self._attempt: WebSocketDial | None = None
-        self._server = Server(connect.url, entropy)
-        self._backoff = Backoff(FIRST_BACKOFF_S, LAST_BACKOFF_S, entropy)
+        self._server = Server(connect.url, entropy, connect.proxy_url)
+        self._backoff = Backoff(connect.backoff.first_s, connect.backoff.longest_s, entropy)
+        self._hurry_until = 0.0
+        self._attempt_s = connect.timeout_s
+        self._complaints = Complaints()
 
     def start(self, now: float) -> None:
         """Look for a server."""
@@ -126,22 +138,32 @@ class Listener:
         tunnel = AgentTunnel(self._host, self, channel, self._entropy, self.config.max_streams, now)
         self._tunnels[tunnel] = None
         self.state = ListenerState.SERVING
+        self._complaints.clear()
         self._host.listener_opened(self, now)
         if rest:
             tunnel.on_data(rest, now)
 
-    def on_dial_refused(self, status: int, reason: str, now: float) -> None:
-        """Try again where the refusal may pass."""
+    def on_dial_refused(self, error: HandshakeError, now: float) -> None:
+        """Try again, unless it is the server that refuses this endpoint and no tunnel is left."""
         self._attempt = None
-        if status in RETRIED_STATUSES or status >= 500:
-            self._retry(f"the server refused: {status} {reason}", now)
-        else:
+        answer = f"{error.status} {error.reason}"
+        if error.refusal is Refusal.FINAL and not self._tunnels:
             self.state = ListenerState.DONE
-            self._host.listener_refused(self, status, reason, now)
+            self._host.listener_refused(self, answer, now)
+        elif error.refusal is Refusal.FOREIGN:
+            self._retry(f"not the answer of a Pico server: {answer}; check connect.url and what stands before it", now)
+        elif error.refusal is Refusal.LEAVING:
+            pause_s = self._backoff.jittered_s(self._connect.backoff.after_loss_s)
+            self._retry_in(pause_s, f"the server refused: {answer}", now)
+        elif error.status in PASSING_STATUSES or error.status >= 500:
+            self._retry(f"the server refused: {answer}", now)
+        else:
+            self._retry(f"the server refused: {answer}; is connect.url that of its upstream port?", now)
 
     def on_dial_failed(self, reason: str, now: float) -> None:
         """Try again."""
         self._attempt = None
+        self._attempt_s = min(2 * self._attempt_s, self._connect.timeout_s)
         self._retry(f"cannot reach the server: {reason}", now)
 
     # --- as the user of the tunnels ---
@@ -154,7 +176,7 @@ class Listener:
         """The server drains: find another place first, leave this one after."""
         if self.state is ListenerState.SERVING and tunnel in self._tunnels:
             self.state = ListenerState.MOVING
-            self._backoff.reset()
+            self._hurry(now)
             self._log("info", "the server asks to go elsewhere, connecting again")
             self._seek(now)
 
@@ -165,9 +187,14 @@ class Listener:
             return
         if self.state is ListenerState.SERVING:
             self.state = ListenerState.SEEKING
-            if now - tunnel.opened_at >= STABLE_S:
-                self._backoff.reset()
+            if now - tunnel.opened_at >= WORKED_S:
+                self._hurry(now)
             self._retry(f"tunnel lost: {reason}", now)
+            if now < self._hurry_until:
+                backoff = self._connect.backoff
+                self._log(
+                    "info", "trying often for a while", every_s=backoff.after_loss_s, for_s=backoff.after_loss_for_s
+                )
         elif self.state is ListenerState.LEAVING:
             self._done(now)
 
@@ -185,16 +212,26 @@ class Listener:
                     (b"x-pico-max-streams", b"%d" % self.config.max_streams),
                 ),
                 self._entropy,
-                self._connect.timeout_s,
+                self._attempt_s,
                 now,
             )
 
+    def _hurry(self, now: float) -> None:
+        """Begin the pauses anew, and keep them short for a while: a tunnel worked, so the server will be back."""
+        self._backoff.reset()
+        self._hurry_until = now + self._connect.backoff.after_loss_for_s
+        self._attempt_s = min(FIRST_ATTEMPT_S, self._connect.timeout_s)
+
     def _retry(self, reason: str, now: float) -> None:
         """Try again after a jittered, growing pause."""
+        most_s = self._connect.backoff.after_loss_s if now < self._hurry_until else NEVER
+        self._retry_in(self._backoff.next_s(most_s), reason, now)
+
+    def _retry_in(self, pause_s: float, reason: str, now: float) -> None:
         if self.state in (ListenerState.SEEKING, ListenerState.MOVING):
-            wait_s = self._backoff.next_s()
-            self._log("warning", reason, retry_in_s=round(wait_s, 2))
-            self._host.timers.schedule(now + wait_s, self._seek)
+            level = "warning" if self._complaints.is_due(reason, now) else "debug"
+            self._log(level, reason, retry_in_s=round(pause_s, 2))
+            self._host.timers.schedule(now + pause_s, self._seek)
 
     def _log(self, level: str, message: str, **fields: float) -> None:
         self._host.log(

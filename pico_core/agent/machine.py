@@ -1,5 +1,6 @@
 """The agent: registers endpoints through tunnels it opens, and passes what comes through them to local services."""
 
+from pico_core.agent.host_header import RenamedHostStreams
 from pico_core.agent.http_streams import HttpStreams
 from pico_core.agent.listener import Listener, StreamHandler
 from pico_core.agent.tcp_streams import TcpStreams
@@ -8,10 +9,11 @@ from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.entropy import Entropy
 from pico_core.machine.base import BaseMachine
 from pico_core.proxy.access_log import AccessLogger
+from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
 
 
 class AgentMachine(BaseMachine):
-    """A ``Machine``. It ends by itself only when the server refuses an endpoint for good."""
+    """A ``Machine``. It ends by itself only when the server has refused its last endpoint for good."""
 
     def __init__(self, config: AgentConfig, entropy: Entropy) -> None:
         super().__init__()
@@ -26,12 +28,27 @@ class AgentMachine(BaseMachine):
         if listener.protocol == "tcp":
             return TcpStreams(self, listener)
         log_access = listener.access_log.is_enabled(self.config.log, "agent.access")
-        return HttpStreams(self, listener, AccessLogger(self, "agent.access") if log_access else None)
+        streams = HttpStreams if listener.host_header == "keep" else RenamedHostStreams
+        return streams(self, listener, AccessLogger(self, "agent.access") if log_access else None)
 
     def on_start(self, now: float) -> None:
         """Look for the server with every listener."""
+        if self.config.connect.proxy_url is not None:
+            self.log("info", "agent", "connecting through a proxy", proxy=str(self.config.connect.proxy_url))
         for listener in self._listeners:
+            self._warn_of_name(listener.config)
             listener.start(now)
+
+    def _warn_of_name(self, config: ListenerConfig) -> None:
+        """Warn of an endpoint ID that looks like one that a host name reaches; a ``tcp`` endpoint has no host name."""
+        endpoint = config.endpoint_id
+        if config.protocol == "tcp":
+            return
+        if not is_host_label(endpoint):
+            self.warn("agent", NO_HOST_NAME, endpoint=endpoint)
+        elif endpoint != endpoint.lower():
+            message = "an endpoint ID has no case in Pico, and only its header reaches this one in a Piko cluster"
+            self.warn("agent", message, endpoint=endpoint, use=endpoint.lower())
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """The first request drains, a second one ends the agent at once."""
@@ -57,10 +74,14 @@ class AgentMachine(BaseMachine):
         config = listener.config
         self.log("info", "agent", "endpoint registered", endpoint=config.endpoint_id, addr=str(config.addr))
 
-    def listener_refused(self, listener: Listener, status: int, reason: str, now: float) -> None:
-        """Trying again would change nothing: the operator has to."""
-        endpoint = listener.config.endpoint_id
-        self.emit(Exit(1, f"the server at {self.config.connect.url} refused endpoint '{endpoint}': {status} {reason}"))
+    def listener_refused(self, listener: Listener, reason: str, now: float) -> None:
+        """Trying again would change nothing: the operator has to. The other endpoints go on."""
+        endpoint, server = listener.config.endpoint_id, self.config.connect.url
+        self._listeners.pop(listener, None)
+        if self._listeners:
+            self.log("error", "agent", "endpoint refused", endpoint=endpoint, server=str(server), reason=reason)
+        else:
+            self.emit(Exit(1, f"the server at {server} refused endpoint '{endpoint}': {reason}"))
 
     def listener_done(self, listener: Listener, now: float) -> None:
         """Leave with the last one."""

@@ -2,12 +2,14 @@
 
 from typing import Annotated
 
+from pico_core.config.connect import ProxyUrl
 from pico_core.config.declare import (
+    CONNECT_URL,
     DURATION,
     DURATION_OR_ZERO,
+    HOST_HEADER,
     IDENTIFIER,
     ORIGIN,
-    SERVER_URL,
     Key,
     Section,
     one_of,
@@ -71,12 +73,57 @@ class ListenerConfig(Section, frozen=True, kw_only=True):
             "1024: more than most services take. The server answers 503 beyond it, or asks another agent.",
         ),
     ] = 1_024
+    host_header: Annotated[
+        str,
+        Key(
+            HOST_HEADER,
+            "The Host that the service is told: keep for the client's, rewrite for that of addr, or a name.",
+            "keep: most services build links from it; development servers that refuse it want rewrite or localhost.",
+        ),
+    ] = "keep"
     access_log: AccessLogConfig = AccessLogConfig()
     http_client: HttpClientConfig = HttpClientConfig()
 
     def __post_init__(self) -> None:
         if self.protocol == "tcp" and self.addr.scheme:
             raise ConfigError(f"a tcp listener wants a port or a host:port, found the URL '{self.addr}'")
+        if self.protocol == "tcp" and self.host_header != "keep":
+            raise ConfigError(f"host_header is for http listeners, found '{self.host_header}' at a tcp one")
+
+
+class BackoffConfig(Section, frozen=True, kw_only=True):
+    """Pauses between attempts to connect, each shortened at random by up to half."""
+
+    first_s: Annotated[
+        float,
+        Key(
+            DURATION, "The pause after the first failure; it doubles with each further one.", "100 ms outlasts a blip."
+        ),
+    ] = 0.1
+    longest_s: Annotated[
+        float,
+        Key(DURATION, "The longest pause.", "15 s: a thousand agents ask a server that is away 90 times a second."),
+    ] = 15.0
+    after_loss_s: Annotated[
+        float,
+        Key(
+            DURATION,
+            "The longest pause during connect.backoff.after_loss_for, and the one after a draining node's refusal.",
+            "1 s: an agent is back about a second after the server is.",
+        ),
+    ] = 1.0
+    after_loss_for_s: Annotated[
+        float,
+        Key(
+            DURATION_OR_ZERO,
+            "How long after the loss of a tunnel that worked the pauses stay short.",
+            "5 m outlasts a restart of the whole cluster.",
+        ),
+    ] = 300.0
+
+    def __post_init__(self) -> None:
+        if self.first_s > self.longest_s:
+            raise ConfigError("connect.backoff.first must not be longer than connect.backoff.longest")
 
 
 class AgentConnectConfig(Section, frozen=True, kw_only=True):
@@ -85,8 +132,8 @@ class AgentConnectConfig(Section, frozen=True, kw_only=True):
     url: Annotated[
         Origin,
         Key(
-            SERVER_URL,
-            "The upstream port of the server, or of a balancer before the cluster.",
+            CONNECT_URL,
+            "The upstream port of the server, or of a balancer before the cluster; its path comes before the tunnel's.",
             "A server on this machine, with its default port.",
         ),
     ] = Origin("localhost", 8001, "http")
@@ -98,6 +145,8 @@ class AgentConnectConfig(Section, frozen=True, kw_only=True):
             "30 s outlasts a balancer that is just being replaced.",
         ),
     ] = 30.0
+    proxy_url: ProxyUrl = None
+    backoff: BackoffConfig = BackoffConfig()
 
 
 class AgentConfig(Section, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
-from pico_core.config import values
+from pico_core.config import proxy, values
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -59,7 +59,9 @@ LOCAL_ADDRESS = Kind("ADDR", values.LOCAL_ADDRESS, values.local_address)
 ADVERTISED_ADDRESS = Kind("HOST:PORT", values.ADVERTISED_ADDRESS, values.advertised_address, _show_optional)
 MEMBERS = Kind("NODE,...", values.MEMBER, values.member, many=True)
 ORIGIN = Kind("ADDR", values.ORIGIN, values.origin)
-SERVER_URL = Kind("URL", values.SERVER_URL, values.server_url)
+CONNECT_URL = Kind("URL", values.SERVER_URL, values.connect_url)
+PROXY_URL = Kind("URL", proxy.PROXY_URL, proxy.proxy_url, _show_optional)
+HOST_HEADER = Kind("[keep|rewrite|HOST]", values.HOST_HEADER, values.host_header)
 IDENTIFIER = Kind("ID", values.IDENTIFIER, values.identifier)
 OPTIONAL_IDENTIFIER = Kind("ID", values.IDENTIFIER, _optional_identifier)
 PREFIX = Kind("TEXT", values.IDENTIFIER, _prefix)

@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from pico_core.config.declare import DURATION, IDENTIFIER, LOCAL_ADDRESS, SERVER_URL, Key, Section
+from pico_core.config.connect import ProxyUrl
+from pico_core.config.declare import CONNECT_URL, DURATION, IDENTIFIER, LOCAL_ADDRESS, Key, Section
 from pico_core.config.logs import LogConfig
 from pico_core.config.values import Address, Origin
 
@@ -20,8 +21,8 @@ class ForwardConnectConfig(Section, frozen=True, kw_only=True):
     url: Annotated[
         Origin,
         Key(
-            SERVER_URL,
-            "The proxy port of the server, or of a balancer before the cluster.",
+            CONNECT_URL,
+            "The proxy port of the server, or of a balancer before the cluster; its path comes before the endpoint's.",
             "A server on this machine, with its default port.",
         ),
     ] = Origin("localhost", 8000, "http")
@@ -29,10 +30,11 @@ class ForwardConnectConfig(Section, frozen=True, kw_only=True):
         float,
         Key(
             DURATION,
-            "How long reaching the endpoint through the server may take.",
+            "How long reaching the endpoint through the server may take, attempts and pauses together.",
             "30 s outlasts a balancer that is just being replaced.",
         ),
     ] = 30.0
+    proxy_url: ProxyUrl = None
 
 
 class ForwardConfig(Section, frozen=True, kw_only=True):

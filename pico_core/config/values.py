@@ -27,6 +27,7 @@ _PORT = re.compile(r"[0-9]{1,5}")
 _IPV4_LOOK = re.compile(r"[0-9.]+")
 _IPV6_LOOK = re.compile(r"[0-9A-Fa-f:.]+(%[0-9A-Za-z_.-]+)?")
 _NAME = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_PATH = re.compile(r"(/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*")
 _VISIBLE = re.compile(r"[!-.0-~]+")
 
 
@@ -44,12 +45,16 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class Origin(Address, frozen=True):
-    """An address to connect to; ``scheme`` is ``http`` when it was given as a URL, else empty."""
+    """An address to connect to; ``scheme`` is ``http`` when it was given as a URL, else empty.
+
+    ``path`` is that of the URL, as it goes into a request's target: empty, or with a slash at its beginning only.
+    """
 
     scheme: str = ""
+    path: str = ""
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{super().__str__()}" if self.scheme else super().__str__()
+        return f"{self.scheme}://{super().__str__()}{self.path}" if self.scheme else super().__str__()
 
 
 def quote(text: str) -> str:
@@ -160,13 +165,26 @@ def origin(text: str) -> Origin:
 
 def server_url(text: str) -> Origin:
     """Parse the URL of a Pico server: ``http://host:port``; the port is 80 when left out."""
-    if "://" not in text:
-        raise wrong(SERVER_URL, text, "it must begin with http://")
     return _url(text, SERVER_URL)
 
 
+def connect_url(text: str) -> Origin:
+    """Parse the URL that tunnels go to: a server's, or a balancer's with a path that comes before the tunnels' own."""
+    scheme, mark, rest = text.partition("://")
+    authority, slash, path = rest.partition("/")
+    path = (slash + path).rstrip("/")
+    if "?" in rest or "#" in rest:
+        raise wrong(SERVER_URL, text, "a query is not supported")
+    if not _PATH.fullmatch(path):
+        raise wrong(SERVER_URL, text, "its path has an empty part or a character that is to be written as in %20")
+    origin = _url(scheme + mark + authority, SERVER_URL)
+    return Origin(origin.host, origin.port, origin.scheme, path)
+
+
 def _url(text: str, wanted: str) -> Origin:
-    scheme, _, rest = text.partition("://")
+    scheme, mark, rest = text.partition("://")
+    if not mark:
+        raise wrong(wanted, text, "it must begin with http://")
     if scheme.lower() == "https":
         raise wrong(wanted, text, "TLS is not supported yet, write http://")
     if scheme.lower() != "http":
@@ -175,13 +193,17 @@ def _url(text: str, wanted: str) -> Origin:
     if any(mark in authority for mark in "/?#"):
         raise wrong(wanted, text, "a path is not supported")
     if "@" in authority:
-        raise wrong(wanted, text, "a user name is not supported")
-    if ":" not in authority.rpartition("]")[2]:
+        raise wrong(wanted, f"{scheme}://***@{authority.rpartition('@')[2]}", "a user name is not supported")
+    if not _has_port(authority):
         authority += f":{HTTP_PORT}"
     address = _with_real_port(_host_and_port(authority, wanted, text), wanted, text)
     if not address.host:
         raise wrong(wanted, text, "the host is missing")
     return Origin(address.host, address.port, "http")
+
+
+def _has_port(authority: str) -> bool:
+    return ":" in authority.rpartition("]")[2]
 
 
 def _host_and_port(text: str, wanted: str, found: str) -> Address:
@@ -237,6 +259,18 @@ def is_ip(host: str) -> bool:
 
 def _is_unspecified(host: str) -> bool:
     return is_ip(host) and ipaddress.ip_address(host).is_unspecified
+
+
+HOST_HEADER = "keep, rewrite, or a host such as localhost or localhost:3000"
+
+
+def host_header(text: str) -> str:
+    """Check what becomes of the Host field: ``keep``, ``rewrite``, or the host (and port) to send."""
+    if text not in ("keep", "rewrite"):
+        address = _host_and_port(text if _has_port(text) else f"{text}:{HTTP_PORT}", HOST_HEADER, text)
+        if not address.host:
+            raise wrong(HOST_HEADER, text, "the host is missing")
+    return text
 
 
 # --- names, switches, numbers ----------------------------------------------------------------------------------------

@@ -5,12 +5,18 @@ from urllib.parse import quote
 from pico_core.boundary import Exit, Listen, ListenFailed, Listening, ShutdownRequested
 from pico_core.config.forward import ForwardConfig, PortConfig
 from pico_core.config.values import Address
-from pico_core.dial import Server, WebSocketDial
+from pico_core.dial import Backoff, Complaints, Server, WebSocketDial
 from pico_core.entropy import Entropy
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.proxy.waiting import WaitingChannel
 from pico_core.proxy.websocket_channel import WebSocketChannel
+from pico_core.websocket.handshake import HandshakeError
+from pico_core.websocket.refusal import Refusal
+
+FIRST_BACKOFF_S = 0.1
+LAST_BACKOFF_S = 1.0
+"""A person may be waiting, and ``connect.timeout`` ends it: the pauses stay short."""
 
 
 class ForwardMachine(BaseMachine):
@@ -20,11 +26,14 @@ class ForwardMachine(BaseMachine):
         super().__init__()
         self.config = config
         self.entropy = entropy
-        self.server = Server(config.connect.url, entropy)
+        self.server = Server(config.connect.url, entropy, config.connect.proxy_url)
+        self.complaints = Complaints()
         self._ports: dict[str, PortConfig] = {str(index): port for index, port in enumerate(config.ports)}
 
     def on_start(self, now: float) -> None:
         """Open the ports."""
+        if self.config.connect.proxy_url is not None:
+            self.log("info", "forward", "connecting through a proxy", proxy=str(self.config.connect.proxy_url))
         for name, port in self._ports.items():
             self.emit(Listen(name, port.addr.host, port.addr.port))
 
@@ -48,39 +57,71 @@ class ForwardMachine(BaseMachine):
 
 
 class _PendingConnection:
-    """A local connection for which a WebSocket to the endpoint is being opened."""
+    """A local connection for which a WebSocket to the endpoint is being opened, in several attempts if need be.
+
+    The server's own refusal ends it. A server that is away, or what a balancer answers for it, is waited for.
+    """
 
     def __init__(self, machine: ForwardMachine, endpoint: str, channel: TcpChannel, now: float) -> None:
-        connect = machine.config.connect
         self._machine = machine
         self._endpoint = endpoint
         self._waiting = WaitingChannel(channel, self._cancel)
-        target = "/_piko/v1/tcp/" + quote(endpoint, safe="")
-        self._dial = WebSocketDial(machine, self, machine.server, target, (), machine.entropy, connect.timeout_s, now)
+        self._until = now + machine.config.connect.timeout_s
+        self._backoff = Backoff(FIRST_BACKOFF_S, LAST_BACKOFF_S, machine.entropy)
+        self._dial: WebSocketDial | None = None
+        self._is_over = False
+        self._seek(now)
 
     def on_dialed(self, channel: TcpChannel, rest: bytes, now: float) -> None:
         """Join."""
+        self._is_over = True
+        self._machine.complaints.clear()
         self._waiting.join(WebSocketChannel(channel, self._machine.entropy), now)
         if rest:
             channel.user.on_data(rest, now)
 
-    def on_dial_refused(self, status: int, reason: str, now: float) -> None:
-        """The server does not let us reach the endpoint."""
-        self._fail(f"the server refused: {status} {reason}")
+    def on_dial_refused(self, error: HandshakeError, now: float) -> None:
+        """The server does not let us reach the endpoint, or something before it answered."""
+        answer = f"{error.status} {error.reason}"
+        if error.refusal is Refusal.FOREIGN:
+            self._retry(f"not the answer of a Pico server: {answer}; check connect.url and what stands before it", now)
+        elif error.refusal is Refusal.LEAVING:
+            self._retry(f"the server refused: {answer}", now)
+        else:
+            self._fail(f"the server refused: {answer}")
 
     def on_dial_failed(self, reason: str, now: float) -> None:
         """The server cannot be reached."""
-        self._fail(f"cannot reach the server: {reason}")
+        self._retry(f"cannot reach the server: {reason}", now)
+
+    def _seek(self, now: float) -> None:
+        if not self._is_over:
+            machine = self._machine
+            target = "/_piko/v1/tcp/" + quote(self._endpoint, safe="")
+            left_s = self._until - now
+            self._dial = WebSocketDial(machine, self, machine.server, target, (), machine.entropy, left_s, now)
+
+    def _retry(self, reason: str, now: float) -> None:
+        """Try again after a pause, unless the time is over by then."""
+        self._dial = None
+        pause_s = self._backoff.next_s()
+        if now + pause_s >= self._until:
+            self._fail(reason)
+            return
+        if self._machine.complaints.is_due(reason, now):
+            self._warn("cannot reach the endpoint yet", reason)
+        self._machine.timers.schedule(now + pause_s, self._seek)
 
     def _cancel(self) -> None:
-        self._dial.cancel()
+        self._is_over = True
+        if self._dial is not None:
+            self._dial.cancel()
 
     def _fail(self, reason: str) -> None:
+        self._is_over = True
         self._waiting.refuse()
-        self._machine.warn(
-            "forward",
-            "cannot reach the endpoint",
-            endpoint=self._endpoint,
-            server=str(self._machine.config.connect.url),
-            reason=reason,
-        )
+        self._warn("cannot reach the endpoint", reason)
+
+    def _warn(self, message: str, reason: str) -> None:
+        server = str(self._machine.config.connect.url)
+        self._machine.warn("forward", message, endpoint=self._endpoint, server=server, reason=reason)

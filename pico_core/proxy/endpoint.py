@@ -8,6 +8,10 @@ from pico_core.config.values import identifier
 from pico_core.errors import ConfigError
 from pico_core.http.message import MessageError, RequestHead
 
+NO_HOST_NAME = "no host name reaches this endpoint: clients have to name it with the header x-pico-endpoint"
+"""A warning where ``is_host_label`` is false."""
+
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _NUMERIC_HOST = re.compile(rb"[0-9.]+")
 
 
@@ -17,6 +21,11 @@ def normalise_endpoint(text: str) -> str:
     Raises ``ConfigError`` if it is not an endpoint ID.
     """
     return identifier(text).lower()
+
+
+def is_host_label(endpoint: str) -> bool:
+    """Say whether an endpoint ID can be the first label of a host name (RFC 1035 section 2.3.1, and ``_``)."""
+    return _LABEL.fullmatch(endpoint) is not None
 
 
 def endpoint_in_path(segment: bytes) -> str:

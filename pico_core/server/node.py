@@ -28,6 +28,7 @@ from pico_core.http.message import HeadLimits
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.plain.server import PlainConnection
+from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
 from pico_core.server.admin.pages import AdminPages
 from pico_core.server.cluster import Cluster
 from pico_core.server.facts import Facts, NodePhase
@@ -207,6 +208,8 @@ class ServerNode(BaseMachine):
         for older in self.facts.registry.members(tunnel.endpoint):
             if tunnel.instance and older.instance == tunnel.instance:
                 older.supersede(now)
+        if not is_host_label(tunnel.endpoint) and not self.facts.registry.members(tunnel.endpoint):
+            self.warn("upstream", NO_HOST_NAME, endpoint=tunnel.endpoint)
         self.facts.tunnels[tunnel] = None
         self.facts.registry.add(tunnel)
         self._router.routing.routeless.found(tunnel.endpoint, now)

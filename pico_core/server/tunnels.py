@@ -9,7 +9,7 @@ from pico_core.errors import ConfigError
 from pico_core.http.cutting import HeadReader
 from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits, MessageError
 from pico_core.http.parsing import parse_request_head
-from pico_core.http.writing import CONNECTION_CLOSE, error_response
+from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_bytes
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import FlushScheduler
 from pico_core.mux.events import GoAwayReceived, MuxEvent, SessionFailed
@@ -23,6 +23,7 @@ from pico_core.timers import NEVER, Timers
 from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import HandshakeError, accept_handshake
+from pico_core.websocket.refusal import Refusal, mark
 
 HANDSHAKE_LIMITS = HeadLimits(max_head_bytes=MAX_OWN_HEAD_BYTES)
 HANDSHAKE_TIMEOUT_S = 10.0
@@ -74,6 +75,7 @@ class TunnelConnection:
     believes_failures = True
 
     __slots__ = (
+        "_farewell",
         "_host",
         "_idle",
         "_mark_dirty",
@@ -100,6 +102,7 @@ class TunnelConnection:
         self.answered_at = now
         self.leaving = False
         self.asked_to_leave = False
+        self._farewell = ""
         self.deadline_at = now + HANDSHAKE_TIMEOUT_S
         self._host = host
         self._reader: HeadReader | None = HeadReader(HANDSHAKE_LIMITS)
@@ -187,8 +190,8 @@ class TunnelConnection:
         self.on_lost(now)
 
     def on_lost(self, now: float) -> None:
-        """The tunnel is gone."""
-        self._end("connection closed by the agent", now)
+        """The tunnel is gone. An agent that leaves has said so before (``_session_event``)."""
+        self._end(self._farewell or "the connection was lost", now)
 
     def on_writable(self, now: float) -> None:
         """The agent takes more: send what waits in the streams."""
@@ -217,6 +220,7 @@ class TunnelConnection:
 
     def supersede(self, now: float) -> None:
         """The same agent has a newer tunnel: this one gets no more requests and closes when those in flight end."""
+        self._farewell = "replaced by a newer tunnel of the same agent"
         self._leave(now)
         self._close_if_done(now)
 
@@ -241,7 +245,7 @@ class TunnelConnection:
             self._tunnel.go_away()
             finish_tunnel(self._tunnel, self.channel)
         self.channel.close()
-        self._end("closed by the server", now)
+        self._end(self._farewell or "closed by this server", now)
 
     # --- inside ---
 
@@ -255,8 +259,10 @@ class TunnelConnection:
                 return
             self._reader = None
             self._register(*read, now)
-        except (MessageError, HandshakeError) as error:
-            self._refuse(error.status, error.reason, now)
+        except MessageError as error:
+            self._refuse(error.status, error.reason, b"", now)
+        except HandshakeError as error:
+            self._refuse(error.status, error.reason, mark(error.refusal), now)
 
     def _register(self, head_bytes: bytes, rest: bytes, now: float) -> None:
         head = parse_request_head(head_bytes, HANDSHAKE_LIMITS)
@@ -266,10 +272,10 @@ class TunnelConnection:
         try:
             self.endpoint = endpoint_in_path(match[1])
         except ConfigError as error:
-            raise HandshakeError(400, f"endpoint: {error}") from None
+            raise HandshakeError(400, f"endpoint: {error}", Refusal.FINAL) from None
         response = accept_handshake(head_bytes)
         if self._host.draining:
-            raise HandshakeError(503, "this node is about to stop; connect again")
+            raise HandshakeError(503, "this node is about to stop; connect again", Refusal.LEAVING)
         instance = INSTANCE_HEADER.search(head_bytes)
         self.instance = instance[1] if instance else b""
         self.channel.send(response)
@@ -282,10 +288,11 @@ class TunnelConnection:
         if rest:
             self.on_data(rest, now)
 
-    def _refuse(self, status: int, reason: str, now: float) -> None:
+    def _refuse(self, status: int, reason: str, fields: bytes, now: float) -> None:
         self._reader = None
         self._host.tunnel_refused(self.channel.host, status, reason)
-        self.channel.send(error_response(status, reason, CONNECTION_CLOSE))
+        head, body = error_message(status, reason, fields)
+        self.channel.send(response_bytes(head, CONNECTION_CLOSE) + body)
         self.channel.close()
         self._end(reason, now)
 
@@ -296,13 +303,15 @@ class TunnelConnection:
 
     def _session_event(self, event: MuxEvent, now: float) -> None:
         if isinstance(event, GoAwayReceived):
+            # Agents send it when they stop. Ours send it too when they move, which they do when this node asks for it.
+            self._farewell = "the agent moved, as asked" if self.asked_to_leave else "the agent stopped"
             self._leave(now)
             self._close_if_done(now)
         elif isinstance(event, SessionFailed):
             if self._tunnel is not None:
                 finish_tunnel(self._tunnel, self.channel)
             self.channel.close()
-            self._end(event.reason, now)
+            self._end(self._farewell or event.reason, now)
 
     def _leave(self, now: float) -> None:
         if not self.leaving:

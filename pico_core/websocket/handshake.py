@@ -5,7 +5,6 @@ server's half, h11 reads the answer for the client (``docs/decisions/websocket-h
 """
 
 import base64
-import json
 import re
 from collections.abc import Sequence
 from typing import NoReturn
@@ -20,6 +19,7 @@ from wsproto.utilities import generate_accept_token
 from pico_core.entropy import Entropy
 from pico_core.errors import LocalProtocolError, RemoteProtocolError
 from pico_core.http.message import MAX_OWN_HEAD_BYTES
+from pico_core.websocket.refusal import Refusal, read_refusal
 
 MAX_REFUSAL_BYTES = 16_384
 """Of the body of a refused handshake, beside ``MAX_OWN_HEAD_BYTES`` for its head. Pico's own is one line."""
@@ -37,13 +37,15 @@ class HandshakeError(RemoteProtocolError):
     """The handshake failed. Next, on a server: answer with ``status``; on both sides: close the connection.
 
     An answer with 426 has to say ``Sec-WebSocket-Version: 13`` (RFC 6455 section 4.4). On a client ``status`` is that
-    of the answer, or 0 when there was no valid one. ``reason`` is one short line, fit for a log.
+    of the answer, or 0 when there was no valid one. ``reason`` is one short line, fit for a log. ``refusal`` says what
+    the next attempt can expect; a server puts its ``refusal.mark`` into the answer.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, refusal: Refusal = Refusal.PASSING) -> None:
         super().__init__(f"WebSocket handshake failed: {status} {reason}")
         self.status = status
         self.reason = reason
+        self.refusal = refusal
 
 
 def accept_handshake(head: bytes) -> bytes:
@@ -159,18 +161,13 @@ class ClientHandshake:
             or b"sec-websocket-extensions" in fields
             or b"sec-websocket-protocol" in fields
         ):
-            raise HandshakeError(101, "the answer does not complete the WebSocket handshake")
+            raise HandshakeError(101, "the answer does not complete the WebSocket handshake", Refusal.FOREIGN)
 
     def _give_up(self, reason: str) -> NoReturn:
         """Raise with the refusal of the server, or with ``reason`` if it gave no valid status."""
         if self._refusal is None:
             raise HandshakeError(0, reason)
-        reason = self._refusal.reason.decode("latin-1")
-        try:
-            content = json.loads(self._body[:MAX_REFUSAL_BYTES])
-        except (ValueError, RecursionError):
-            content = None
-        if isinstance(content, dict) and isinstance(content.get("error"), str):
-            reason = content["error"]
+        refusal, text = read_refusal(self._refusal.status_code, self._refusal.headers, self._body)
+        reason = text or self._refusal.reason.decode("latin-1")
         printable = "".join(each for each in reason if each.isprintable())
-        raise HandshakeError(self._refusal.status_code, printable[:MAX_REASON_CHARACTERS] or "refused")
+        raise HandshakeError(self._refusal.status_code, printable[:MAX_REASON_CHARACTERS] or "refused", refusal)

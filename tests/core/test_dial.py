@@ -10,6 +10,7 @@ from pico_core.boundary import (
     Connect,
     Connected,
     ConnectFailed,
+    EofReceived,
     Received,
     Resolve,
     Resolved,
@@ -17,12 +18,13 @@ from pico_core.boundary import (
     ShutdownRequested,
     Tick,
 )
+from pico_core.config.proxy import Proxy
 from pico_core.config.values import Origin
-from pico_core.dial import FALLBACK_S, Backoff, Server, WebSocketDial
+from pico_core.dial import ANSWER_S, FALLBACK_S, MAX_ADDRESSES, Backoff, Server, WebSocketDial
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
-from pico_core.websocket.handshake import accept_handshake
-from tests.play import Play, joined
+from pico_core.websocket.handshake import HandshakeError, accept_handshake
+from tests.play import Nothing, Play, joined
 
 A, B, C = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 
@@ -30,11 +32,11 @@ A, B, C = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 class Dialer(BaseMachine):
     """Dials when asked to stop, which a play can ask any number of times; notes what comes of it."""
 
-    def __init__(self, host: str, tls: str) -> None:
+    def __init__(self, host: str, path: str, proxy: Proxy | None, tls: str) -> None:
         super().__init__()
         self.outcomes: list[str] = []
         self.dials: list[WebSocketDial] = []
-        self._server = Server(Origin(host, 8001, "http"), random.Random(1), tls)
+        self._server = Server(Origin(host, 8001, "http", path), random.Random(1), proxy, tls)
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         dial = WebSocketDial(self, self, self._server, "/t", (), random.Random(1), 10.0, now)
@@ -43,15 +45,17 @@ class Dialer(BaseMachine):
     def on_dialed(self, channel: TcpChannel, rest: bytes, now: float) -> None:
         self.outcomes.append(f"open {rest.decode()}")
 
-    def on_dial_refused(self, status: int, reason: str, now: float) -> None:
-        self.outcomes.append(f"{status} {reason}")
+    def on_dial_refused(self, error: HandshakeError, now: float) -> None:
+        self.outcomes.append(f"{error.refusal.value} {error.status} {error.reason}")
 
     def on_dial_failed(self, reason: str, now: float) -> None:
         self.outcomes.append(reason)
 
 
-def dialing(host: str = "pico.example.com", tls: str = "") -> tuple[Play, Dialer]:
-    machine = Dialer(host, tls)
+def dialing(
+    host: str = "pico.example.com", path: str = "", proxy: Proxy | None = None, tls: str = ""
+) -> tuple[Play, Dialer]:
+    machine = Dialer(host, path, proxy, tls)
     return Play(machine) >> Tick() >> ShutdownRequested(), machine
 
 
@@ -91,24 +95,125 @@ def test_a_name_is_looked_up_and_its_addresses_are_tried_in_turn() -> None:
 
 
 def test_the_next_attempt_begins_with_another_address() -> None:
-    play, _ = dialing()
-    seen = []
-    for number in range(6):
-        play.take()
-        play >> Resolved(number + 1, (B, A, C), "")
-        seen.append(first_address(play))
-        play >> Connected(2 * number + 2, seen[-1], 8001)
-        play.take()
-        play >> play.now + 10.5  # the server accepts and never answers
+    """Every address accepts and is silent; each attempt looks the name up anew and goes on where the last one ended."""
+    play, machine = dialing()
+    seen: list[str] = []
+    for number in range(4):
+        play << Resolve(number + 1, "pico.example.com", 10.0) >> Resolved(number + 1, (B, A, C), "")
+        while len(machine.outcomes) == number:
+            for connect in play.take():
+                if isinstance(connect, Connect):
+                    seen.append(connect.host)
+                    play >> Connected(connect.connection, connect.host, 8001)
+            play.take()
+            play >> play.now + 1.0
         play.take()
         play >> ShutdownRequested()
+    play.take()
     assert set(seen[:3]) == {A, B, C}
-    assert seen[:3] == seen[3:]
+    assert seen[3:] == seen[:-3]
+    assert machine.outcomes == ["the server did not answer within 10 s"] * 4
 
 
-def test_clients_spread_over_the_addresses() -> None:
-    firsts = {Server(Origin("pico", 1, "http"), random.Random(seed)).turns((A, B, C))[0] for seed in range(20)}
-    assert firsts == {A, B, C}
+def test_an_address_that_accepts_and_never_answers_is_left_for_the_next_one() -> None:
+    play, machine = dialing()
+    play.take()
+    play >> Resolved(1, (A, B), "")
+    silent = first_address(play)
+    play >> Connected(2, silent, 8001)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    play >> ANSWER_S - 0.1 << Nothing() >> ANSWER_S + 0.6 << Close(2)
+    other = first_address(play)
+    assert {silent, other} == {A, B}
+    play >> Connected(4, other, 8001)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    assert play >> Received(4, accept_handshake(joined(request.data)))
+    assert machine.outcomes == ["open "]
+
+
+def test_the_only_address_has_all_the_time() -> None:
+    play, machine = dialing("192.0.2.9")
+    play.take()
+    play >> Connected(2, "192.0.2.9", 8001)
+    play.take()
+    assert play >> 9.9 << Nothing() >> 10.6 << Close(2)
+    assert machine.outcomes == ["the server did not answer within 10 s"]
+
+
+def answers(play: Play, connection: int, address: str, answer: bytes) -> Play:
+    """Let the connection open, and what is behind it answer the request."""
+    play >> Connected(connection, address, 8001)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    return play >> Received(connection, answer)
+
+
+LEAVING = b"HTTP/1.1 503 Service Unavailable\r\nX-Pico-Refused: leaving\r\nContent-Length: 2\r\n\r\n{}"
+FOREIGN = b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nhtml"
+OWN = b'HTTP/1.1 502 Bad Gateway\r\nContent-Length: 15\r\n\r\n{"error":"why"}'
+
+
+@pytest.mark.parametrize(("answer", "kind"), [(LEAVING, "leaving 503"), (FOREIGN, "foreign 404")])
+def test_a_node_that_leaves_or_a_foreign_answer_is_not_the_last_word(answer: bytes, kind: str) -> None:
+    play, machine = dialing()
+    play.take()
+    play >> Resolved(1, (A, B), "")
+    answers(play, 2, first_address(play), answer) << Close(2)
+    assert answers(play, 4, first_address(play), answer) << Close(4)
+    (outcome,) = machine.outcomes
+    assert outcome.startswith(kind)
+
+
+def test_the_servers_own_refusal_is_the_last_word() -> None:
+    play, machine = dialing()
+    play.take()
+    play >> Resolved(1, (A, B), "")
+    assert answers(play, 2, first_address(play), OWN) << Close(2)
+    assert machine.outcomes == ["passing 502 why"]
+
+
+def test_one_attempt_tries_four_addresses_and_the_next_one_goes_on_behind_them() -> None:
+    addresses = tuple(f"192.0.2.{number}" for number in range(1, 9))
+    server = Server(Origin("pico", 1, "http"), random.Random(1))
+    first = server.turns(addresses)
+    for address in first:
+        server.tried(address)
+    second = server.turns(addresses)
+    assert len(first) == MAX_ADDRESSES
+    assert set(first) | set(second) == set(addresses)
+
+
+def reaches(server: Server, addresses: tuple[str, ...]) -> str:
+    """Let a dial succeed at its first address, and return that one."""
+    address = server.turns(addresses)[0]
+    server.tried(address)
+    server.reached()
+    return address
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_clients_spread_over_the_addresses_and_those_of_a_lost_node_over_the_others(seed: int) -> None:
+    """Twenty listeners of one agent share its entropy; twenty agents do not."""
+    shared = random.Random(seed)
+    for entropies in ([shared] * 20, [random.Random(f"{seed} {number}") for number in range(20)]):
+        servers = [Server(Origin("pico", 1, "http"), entropy) for entropy in entropies]
+        at = {server: reaches(server, (A, B, C)) for server in servers}
+        counts = [list(at.values()).count(address) for address in (A, B, C)]
+        assert min(counts) >= 1
+        assert max(counts) <= 14
+        lost = [server for server in servers if at[server] == B]
+        assert B not in {reaches(server, (A, B, C)) for server in lost}
+
+
+def test_a_listener_that_lost_its_node_goes_to_any_of_the_others() -> None:
+    chosen = set()
+    for seed in range(20):
+        server = Server(Origin("pico", 1, "http"), random.Random(seed))
+        lost = reaches(server, (A, B, C))
+        chosen.add((lost, reaches(server, (A, B, C))))
+    assert chosen == {(lost, other) for lost in (A, B, C) for other in (A, B, C) if lost != other}
 
 
 @pytest.mark.parametrize(("error", "reason"), [("no such name", "no such name"), ("", "the name has no address")])
@@ -156,3 +261,87 @@ def test_pauses_double_up_to_the_last_and_begin_anew_after_a_success() -> None:
         assert least_s <= backoff.next_s() <= most_s
     backoff.reset()
     assert 0.5 <= backoff.next_s() <= 1.0
+
+
+def test_the_path_of_the_url_comes_before_the_target() -> None:
+    play, _ = dialing("192.0.2.9", "/tunnels")
+    play.take()
+    play >> Connected(2, "192.0.2.9", 8001)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    assert joined(request.data).startswith(b"GET /tunnels/t HTTP/1.1\r\n")
+
+
+# --- through a proxy ---
+
+PROXY = Proxy("192.0.2.50", 3128, "Basic bWU6c2VjcmV0")
+CONNECT_REQUEST = (
+    b"CONNECT pico.example.com:8001 HTTP/1.1\r\n"
+    b"Host: pico.example.com:8001\r\n"
+    b"Proxy-Authorization: Basic bWU6c2VjcmV0\r\n\r\n"
+)
+OPEN = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+
+def through_proxy() -> tuple[Play, Dialer]:
+    """Return a play in which the proxy was asked for a connection; it looks the server's name up, we do not."""
+    play, machine = dialing(proxy=PROXY)
+    assert play << Connect(2, "192.0.2.50", 3128, 10.0) >> Connected(2, "192.0.2.50", 3128) << Send(2, CONNECT_REQUEST)
+    return play, machine
+
+
+def test_a_websocket_through_a_proxy() -> None:
+    play, machine = through_proxy()
+    play >> Received(2, OPEN[:20]) << Nothing() >> Received(2, OPEN[20:])
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    sent = joined(request.data)
+    assert sent.startswith(b"GET /t HTTP/1.1\r\nHost: pico.example.com:8001\r\n")
+    assert b"uthorization" not in sent
+    assert play >> Received(2, accept_handshake(sent) + b"more")
+    assert machine.outcomes == ["open more"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (b"HTTP/1.1 407 Auth\r\n\r\n", "it refused the credentials: 407 Auth"),
+        (b"HTTP/1.1 503 Busy\r\n\r\n", "it cannot reach pico.example.com:8001: 503 Busy"),
+        (b"220 smtp\r\n\r\n", "the answer is not HTTP/1.1: is it an HTTP proxy?"),
+    ],
+)
+def test_a_proxy_that_refuses(answer: bytes, outcome: str) -> None:
+    play, machine = through_proxy()
+    assert play >> Received(2, answer) << Close(2)
+    assert machine.outcomes == [f"through the proxy http://192.0.2.50:3128: {outcome}"]
+
+
+def test_a_proxy_that_ends_the_connection_or_is_silent_or_away() -> None:
+    told = "through the proxy http://192.0.2.50:3128: "
+    play, machine = through_proxy()
+    assert play >> EofReceived(2) << Close(2)
+    assert machine.outcomes == [told + "connection closed without an answer to CONNECT: is it an HTTP proxy?"]
+    play, machine = through_proxy()
+    assert play >> 10.6 << Close(2)
+    assert machine.outcomes == [told + "the server did not answer within 10 s"]
+    play, machine = dialing(proxy=PROXY)
+    assert play << Connect(2, "192.0.2.50", 3128, 10.0) >> ConnectFailed(2, "connection refused")
+    assert machine.outcomes == [told + "connection refused"]
+
+
+def test_what_the_server_answers_through_a_proxy_is_the_servers() -> None:
+    play, machine = through_proxy()
+    play >> Received(2, OPEN)
+    play.take()
+    assert play >> Received(2, OWN) << Close(2)
+    assert machine.outcomes == ["passing 502 why"]
+
+
+def test_the_addresses_of_a_proxys_name_have_their_turns() -> None:
+    play, _ = dialing(proxy=Proxy("proxy.example.com", 3128))
+    play << Resolve(1, "proxy.example.com", 10.0) >> Resolved(1, (A, B), "")
+    first = first_address(play)
+    play >> Connected(2, first, 3128)
+    play.take()
+    play >> Received(2, b"HTTP/1.1 503 Busy\r\n\r\n") << Close(2)
+    assert {first, first_address(play)} == {A, B}

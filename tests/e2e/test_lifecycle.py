@@ -105,9 +105,9 @@ def test_a_tunnel_that_is_cut_without_a_word(fleet: Fleet, origin: Origin) -> No
 def test_an_agent_pointed_at_the_proxy_port(fleet: Fleet, origin: Origin) -> None:
     server = fleet.server()
     agent = fleet.agent(server.proxy_port, "origin", origin.port)
-    assert agent.wait() == 1
-    (line,) = [line for line in agent.stderr.lines if line.startswith("pico: ")]
-    assert f"http://{LOCAL}:{server.proxy_port} refused endpoint 'origin': 400" in line
+    told = agent.await_log("the server refused: 400")["message"]
+    assert told == "the server refused: 400 missing endpoint id; is connect.url that of its upstream port?"
+    agent.stop()
 
 
 @pytest.mark.parametrize("status", ["503 Service Unavailable", "429 Too Many Requests", "500 Internal Server Error"])
@@ -125,17 +125,20 @@ def test_a_refusal_that_may_pass(fleet: Fleet, origin: Origin, status: str) -> N
         agent.stop()
 
 
-@pytest.mark.parametrize("status", ["401 Unauthorized", "404 Not Found"])
-def test_a_refusal_for_good(fleet: Fleet, origin: Origin, status: str) -> None:
+@pytest.mark.parametrize("field", ["x-pico-refused: final\r\n", ""])
+def test_a_refusal_for_good(fleet: Fleet, origin: Origin, field: str) -> None:
+    """A Pico server marks it; Piko's is known by its text."""
+
     def refuse(wire: Wire) -> None:
         wire.receive_head()
-        wire.send(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+        body = b'{"error": "invalid token"}'
+        wire.send(f"HTTP/1.1 401 Unauthorized\r\n{field}Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
     with service(refuse) as balancer:
         agent = fleet.agent(balancer.port, "origin", origin.port)
         assert agent.wait() == 1
     assert agent.stderr.lines[-1].startswith("pico: ")
-    assert f"refused endpoint 'origin': {status}" in agent.stderr.lines[-1]
+    assert "refused endpoint 'origin': 401 invalid token" in agent.stderr.lines[-1]
 
 
 def test_a_server_of_another_protocol(fleet: Fleet, origin: Origin) -> None:

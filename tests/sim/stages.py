@@ -7,10 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
+from pico_core.boundary import Listen
+from pico_core.machine.base import BaseMachine
 from tests.sim.checks import Checks
 from tests.sim.client import HttpClient, Load, Request
-from tests.sim.deployment import Deployment, Server
+from tests.sim.deployment import UPSTREAM_PORT, Deployment, Server
 from tests.sim.network import Faults
+from tests.sim.process import Process
 from tests.sim.world import World
 
 Figures: TypeAlias = dict[str, float]
@@ -18,6 +21,11 @@ Stage: TypeAlias = Callable[[World], Figures]
 
 FULL_VIEW_S = 2.0
 RECOVERY_S = 2.0
+MUTE_S = 6.5
+"""An agent leaves an address that does not answer after 5 s."""
+
+BACK_S = 1.5
+"""A pause of an agent is at most 1 s after a loss; the rest is for connecting."""
 UNREACHABLE_S = 5.0
 HEALED_S = 17.0
 """The longest interval between two lookups of a name (12 s), and 5 s more."""
@@ -251,6 +259,64 @@ def restart_all_at_once(world: World) -> Figures:
     return {"view_s": view_s, "rest_s": rest_s, "requests": len(asked)}
 
 
+class Mute(BaseMachine):
+    """Accepts connections at the upstream port and never answers, as a process does that stands still."""
+
+    def on_start(self, now: float) -> None:
+        self.emit(Listen("upstream", "", UPSTREAM_PORT))
+
+
+def a_mute_address(world: World) -> Figures:
+    """One address of a name accepts and never answers: twenty listeners of an agent spread over the others."""
+    deployment, checks = _boot(world, 2)
+    mute = Process(deployment.network, deployment.network.new_host(), "mute", Mute())
+    mute.start()
+    servers = list(deployment.servers.values())
+    deployment.names.set("some.pico", [mute.host.address, *(server.host.address for server in servers)])
+    deployment.start_agent("agent", {f"e{number}": "http" for number in range(20)}, server="some.pico")
+    back_s = world.run_until("every endpoint", lambda: _missing(deployment), MUTE_S)
+    tunnels = [sum(deployment.tunnels_of(server).values()) for server in servers]
+    if min(tunnels) < 3:
+        raise world.violation(f"the listeners do not spread: {tunnels}")
+    _settle(world, checks)
+    return {"back_s": back_s, "fewest": min(tunnels), "requests": len(checks.check_every_route())}
+
+
+def stop_all_at_once(world: World) -> Figures:
+    """All nodes are stopped at once: each agent is back about a second after the first new node listens."""
+    return _stop_all(world, away_s=2.0)
+
+
+def scale_to_zero(world: World) -> Figures:
+    """The same, and no node runs for 45 s."""
+    return _stop_all(world, away_s=45.0)
+
+
+def _stop_all(world: World, away_s: float) -> Figures:
+    deployment, checks = _boot(world, 3)
+    for name in ("agent-a", "agent-b"):
+        deployment.start_agent(name, {name: "http"}, server="nodes.pico")
+    _settle(world, checks)
+    world.run(10.0)
+    stopped_at = world.now
+    for slot in range(3):
+        deployment.stop_server(slot)
+    for slot in range(3):
+        _wait_for_exit(world, deployment.servers[slot])
+    stop_s = world.now - stopped_at
+    world.run(away_s)
+    deployment.start_servers(3)
+    back_s = world.run_until("every agent back", lambda: _missing(deployment), BACK_S)
+    rest_s = back_s + world.run_until("everything in order", checks.rest_problem, 15.0)
+    asked = checks.check_every_route()
+    return {"stop_s": stop_s, "back_s": back_s, "rest_s": rest_s, "requests": len(asked)}
+
+
+def _missing(deployment: Deployment) -> str:
+    found = {endpoint for server in deployment.alive() for endpoint in deployment.tunnels_of(server)}
+    return ", ".join(sorted(set(deployment.wanted_endpoints()) - found))
+
+
 def many_endpoints(world: World) -> Figures:
     """25 nodes with 400 endpoints each, and 500 registrations and removals a second: traffic, and time to spread."""
     return _many_endpoints(world, nodes=25, endpoints=400, changes_per_s=500, duration_s=4.0)
@@ -416,6 +482,9 @@ STAGES: dict[str, Stage] = {
         no_false_alarms,
         halves,
         restart_all_at_once,
+        a_mute_address,
+        stop_all_at_once,
+        scale_to_zero,
         many_endpoints,
     )
 }

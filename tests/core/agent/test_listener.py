@@ -1,6 +1,7 @@
 """An endpoint stays registered: through lost tunnels, temporary refusals, servers that drain, and its own end."""
 
 import pytest
+from msgspec.structs import replace
 
 from pico_core.boundary import (
     Abort,
@@ -17,7 +18,8 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.config.agent import AgentConfig, ListenerConfig
+from pico_core.config.agent import AgentConfig, AgentConnectConfig, BackoffConfig, ListenerConfig
+from pico_core.config.proxy import Proxy
 from pico_core.config.values import Origin
 from pico_core.mux.frame import HEADER
 from pico_core.websocket.encoding import encode_close, encode_frame
@@ -32,6 +34,11 @@ CLOSING_OK = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 def server(connection: int) -> Connect:
     """Return the command that connects to the server."""
     return Connect(connection, "127.0.0.1", 8001, 30.0)
+
+
+def again(connection: int) -> Connect:
+    """Return the command that connects to the server after the loss of a tunnel, for a short time."""
+    return Connect(connection, "127.0.0.1", 8001, 3.0)
 
 
 def connecting() -> Play:
@@ -97,14 +104,58 @@ def test_a_refusal_that_may_pass_is_retried(status: bytes) -> None:
     assert warnings(play) == [f"the server refused: {status.decode()[:3]} why"]
 
 
-@pytest.mark.parametrize("status", [b"400 Bad Request", b"401 Unauthorized", b"404 Not Found", b"302 Found"])
-def test_any_other_refusal_is_final(status: bytes) -> None:
+@pytest.mark.parametrize("status", [b"401 Unauthorized", b"403 Forbidden", b"404 Not Found", b"502 Bad Gateway"])
+@pytest.mark.parametrize(
+    "body", [b"<html>no such page</html>", b'{"error":"unknown route","code":7}', b'["error"]', b""]
+)
+def test_what_stands_before_the_server_refuses_nothing(status: bytes, body: bytes) -> None:
+    answer = b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+    play = connecting() >> Received(SERVER, answer) << Close(SERVER) >> ConnectionLost(SERVER, "")
+    connection = NEXT
+    while play.now < 2.0:  # the server restarts
+        waits_s(play)
+        play << server(connection) >> Connected(connection, "127.0.0.1", 8001)
+        play.take()
+        assert play >> Received(connection, answer) << Close(connection) >> ConnectionLost(connection, "")
+        connection += 2
+    waits_s(play)
+    assert play << server(connection)
+    play.server_accepts(connection)
+    assert play
+    (warning,) = warnings(play)
+    assert warning.startswith(f"not the answer of a Pico server: {status.decode()}; check connect.url")
+    assert play.logs[-1].message == "endpoint registered"
+
+
+@pytest.mark.parametrize("status", [b"400 Bad Request", b"404 Not Found", b"403 Forbidden"])
+def test_a_wrong_url_is_told_and_tried_again(status: bytes) -> None:
+    play = connecting() >> Received(SERVER, refusal(status)) << Close(SERVER)
+    assert play >> ConnectionLost(SERVER, "") >> 0.2 << server(NEXT)
     number = status.decode()[:3]
+    assert warnings(play) == [f"the server refused: {number} why; is connect.url that of its upstream port?"]
+
+
+def test_an_outage_is_warned_of_once_a_minute() -> None:
+    play = agent_play(agent_config())
+    connection = SERVER
+    while play.now < 130.0:
+        assert play << server(connection) >> ConnectFailed(connection, "connection refused") << Nothing()
+        waits_s(play)
+        connection += 2
+    assert warnings(play) == ["cannot reach the server: connection refused"] * 3
+
+
+FINAL = b'HTTP/1.1 400 Bad Request\r\nx-pico-refused: final\r\nContent-Length: 15\r\n\r\n{"error":"why"}'
+PIKO_FINAL = b'HTTP/1.1 401 Unauthorized\r\nContent-Length: 34\r\n\r\n{"error":"endpoint not permitted"}'
+
+
+@pytest.mark.parametrize(("answer", "reason"), [(FINAL, "400 why"), (PIKO_FINAL, "401 endpoint not permitted")])
+def test_a_refusal_of_the_endpoint_is_final(answer: bytes, reason: str) -> None:
     assert (
         connecting()
-        >> Received(SERVER, refusal(status))
+        >> Received(SERVER, answer)
         << Close(SERVER)
-        << Exit(1, f"the server at http://127.0.0.1:8001 refused endpoint 'e1': {number} why")
+        << Exit(1, f"the server at http://127.0.0.1:8001 refused endpoint 'e1': {reason}")
         >> ConnectionLost(SERVER, "")
         >> 60.0
     )
@@ -132,13 +183,26 @@ def test_a_server_that_does_not_answer_is_given_up() -> None:
     assert warnings(play) == ["cannot reach the server: the server did not answer within 30 s"]
 
 
+def test_the_way_to_the_server() -> None:
+    """The path of the URL comes before the tunnel's; the proxy is told in the log, its credentials are not."""
+    connect = AgentConnectConfig(url=Origin("pico", 8001, "http", "/in"), proxy_url=Proxy("192.0.2.5", 3128, "Basic x"))
+    play = agent_play(replace(agent_config(), connect=connect)) << Connect(SERVER, "192.0.2.5", 3128, 30.0)
+    play >> Connected(SERVER, "192.0.2.5", 3128)
+    play.take()
+    (request,) = (play >> Received(SERVER, b"HTTP/1.1 200 OK\r\n\r\n")).take()
+    assert isinstance(request, Send)
+    assert joined(request.data).startswith(b"GET /in/piko/v1/upstream/e1 HTTP/1.1\r\nHost: pico:8001\r\n")
+    assert play.logs[0].message == "connecting through a proxy"
+    assert play.logs[0].fields == {"proxy": "http://192.0.2.5:3128"}
+
+
 # --- losing a tunnel ---
 
 
 def test_a_tunnel_that_lived_is_replaced_at_once() -> None:
     play = registered() >> 60.0 >> EofReceived(SERVER) << Close(SERVER)
     assert waits_s(play) <= 0.1
-    assert play << server(NEXT)
+    assert play << again(NEXT)
     assert warnings(play) == ["tunnel lost: connection closed by the server"]
 
 
@@ -162,7 +226,7 @@ def test_a_silent_server_is_left() -> None:
     play.tunnels.clear()
     (ping,) = (play >> 15.0).take()
     assert isinstance(ping, Send)
-    assert play >> 21.0 << Close(SERVER) << server(NEXT)
+    assert play >> 21.0 << Close(SERVER) << again(NEXT)
     assert warnings(play) == ["tunnel lost: silent for 10 s after a ping"]
 
 
@@ -208,12 +272,87 @@ def test_a_stream_right_behind_the_registration_counts() -> None:
     assert play >> Open(SERVER, 2) >> Data(SERVER, 2, GET) << DIAL
 
 
+def lost_after(lived_s: float) -> Play:
+    """Return an agent whose tunnel is lost after it lived so long."""
+    return registered() >> lived_s >> EofReceived(SERVER) << Close(SERVER) >> ConnectionLost(SERVER, "")
+
+
+def pauses_s(play: Play, until: float) -> list[float]:
+    """Let every connection be refused until then; return how long the agent waited before each."""
+    waited = []
+    connection = NEXT
+    while play.now < until:
+        waited.append(waits_s(play))
+        (connect,) = play.take()
+        assert isinstance(connect, Connect)
+        assert connect.connection == connection
+        play >> ConnectFailed(connection, "connection refused")
+        connection += 2
+    return waited
+
+
+def test_after_a_loss_the_pauses_stay_at_a_second_for_five_minutes() -> None:
+    play = lost_after(60.0)
+    waited = pauses_s(play, 60.0 + 299.0)
+    assert max(waited) <= 1.0
+    assert min(waited[5:]) >= 0.5
+    (told,) = [log for log in play.logs if log.message == "trying often for a while"]
+    assert told.fields["every_s"] == 1.0
+    assert told.fields["for_s"] == 300.0
+
+
+def test_later_the_pauses_grow() -> None:
+    waited = pauses_s(lost_after(60.0), 60.0 + 500.0)
+    assert 7.5 <= waited[-1] <= 15.0
+
+
+def test_the_pauses_are_keys() -> None:
+    backoff = BackoffConfig(first_s=2.0, longest_s=30.0, after_loss_s=4.0, after_loss_for_s=20.0)
+    config = agent_config()
+    connect = AgentConnectConfig(url=config.connect.url, backoff=backoff)
+    play = registered(replace(config, connect=connect)) >> 60.0 >> EofReceived(SERVER) << Close(SERVER)
+    waited = pauses_s(play >> ConnectionLost(SERVER, ""), 200.0)
+    assert 1.0 <= waited[0] <= 2.0
+    assert all(2.0 <= wait_s <= 4.0 for wait_s in waited[1:5])
+    assert 15.0 <= waited[-1] <= 30.0
+
+
+def test_an_attempt_after_a_loss_is_short_at_first() -> None:
+    play = lost_after(60.0)
+    allowed = []
+    for attempt in range(6):
+        waits_s(play)
+        (connect,) = play.take()
+        assert isinstance(connect, Connect)
+        allowed.append(connect.timeout_s)
+        play >> ConnectFailed(NEXT + 2 * attempt, "timed out")
+    assert allowed == [3.0, 6.0, 12.0, 24.0, 30.0, 30.0]
+
+
+LEAVING = b'HTTP/1.1 503 Service Unavailable\r\nx-pico-refused: leaving\r\nContent-Length: 15\r\n\r\n{"error":"why"}'
+
+
+def test_a_draining_node_does_not_lengthen_the_pauses() -> None:
+    play = connecting() >> Received(SERVER, LEAVING) << Close(SERVER) >> ConnectionLost(SERVER, "")
+    for number in range(40):
+        connection = NEXT + 2 * number
+        assert 0.5 <= waits_s(play) <= 1.0
+        play << server(connection) >> Connected(connection, "127.0.0.1", 8001)
+        play.take()
+        assert play >> Received(connection, LEAVING) << Close(connection) >> ConnectionLost(connection, "")
+    assert waits_s(play) <= 1.0
+    (connect,) = play.take()
+    assert isinstance(connect, Connect)
+    assert play >> ConnectFailed(connect.connection, "connection refused") << Nothing()
+    assert waits_s(play) <= 0.1
+
+
 # --- a server that drains ---
 
 
 def test_on_go_away_the_next_tunnel_comes_first() -> None:
     play = asked() << DIAL >> Connected(SERVICE, "127.0.0.1", 3000) << Send(SERVICE, GET)
-    assert play >> GoAway(SERVER) << server(6)
+    assert play >> GoAway(SERVER) << again(6)
     play.server_accepts(6)
     # Both tunnels work until every node has heard of the new one.
     assert play >> 1.9 << Nothing() >> Open(6, 2) >> Data(6, 2, GET) << Connect(8, "127.0.0.1", 3000, 10.0)
@@ -235,28 +374,30 @@ def test_on_go_away_the_next_tunnel_comes_first() -> None:
 
 
 def test_an_idle_old_tunnel_is_closed_once_no_request_can_be_on_its_way() -> None:
-    play = registered() >> GoAway(SERVER) << server(NEXT)
+    play = registered() >> GoAway(SERVER) << again(NEXT)
     play.server_accepts(NEXT)
     assert play >> 2.1 << GoAway(SERVER) << Close(SERVER) >> ConnectionLost(SERVER, "") >> 100.0
 
 
 def test_while_no_other_server_is_found_the_old_tunnel_serves() -> None:
-    play = registered() >> GoAway(SERVER) << server(NEXT) >> ConnectFailed(NEXT, "connection refused") << Nothing()
-    assert play >> 0.2 << server(6) >> ConnectFailed(6, "connection refused") >> Open(SERVER, 2)
+    play = registered() >> GoAway(SERVER) << again(NEXT) >> ConnectFailed(NEXT, "connection refused") << Nothing()
+    assert (
+        play >> 0.2 << Connect(6, "127.0.0.1", 8001, 6.0) >> ConnectFailed(6, "connection refused") >> Open(SERVER, 2)
+    )
     assert play >> Data(SERVER, 2, GET) << Connect(8, "127.0.0.1", 3000, 10.0)
 
 
 def test_a_tunnel_lost_while_moving_changes_nothing() -> None:
-    play = registered() >> GoAway(SERVER) << server(NEXT) >> EofReceived(SERVER) << Close(SERVER)
+    play = registered() >> GoAway(SERVER) << again(NEXT) >> EofReceived(SERVER) << Close(SERVER)
     assert play >> ConnectionLost(SERVER, "") >> 0.3
     play.server_accepts(NEXT)
     assert play >> 30.0
 
 
 def test_a_second_go_away_of_a_tunnel_left_already_changes_nothing() -> None:
-    play = registered() >> GoAway(SERVER) << server(NEXT)
+    play = registered() >> GoAway(SERVER) << again(NEXT)
     play.server_accepts(NEXT)
-    assert play >> GoAway(NEXT) << server(6)
+    assert play >> GoAway(NEXT) << again(6)
 
 
 # --- leaving ---
@@ -328,7 +469,7 @@ def test_a_tunnel_lost_while_leaving_ends_the_agent() -> None:
 
 
 def test_leaving_while_moving_leaves_both() -> None:
-    play = registered() >> GoAway(SERVER) << server(NEXT) >> Connected(NEXT, "127.0.0.1", 8001)
+    play = registered() >> GoAway(SERVER) << again(NEXT) >> Connected(NEXT, "127.0.0.1", 8001)
     play.take()
     assert play >> ShutdownRequested() << Close(NEXT) << GoAway(SERVER) << Close(SERVER) << Exit(0, "")
 
@@ -350,17 +491,37 @@ def test_every_listener_has_its_own_tunnel_and_the_last_one_ends_the_agent() -> 
     assert play >> ConnectionLost(4, "reset") << Exit(0, "")
 
 
-def test_one_endpoint_refused_for_good_ends_the_agent() -> None:
+def refused(play: Play, connection: int) -> Play:
+    """Let the server refuse the endpoint that asks through ``connection``."""
+    play >> Connected(connection, "127.0.0.1", 8001)
+    play.take()
+    return play >> Received(connection, FINAL) << Close(connection)
+
+
+def test_one_endpoint_refused_for_good_leaves_the_others() -> None:
     play = two_listeners()
     play.server_accepts(2)
-    play >> Connected(4, "127.0.0.1", 8001)
-    play.take()
-    done = (play >> Received(4, refusal(b"403 Forbidden"))).take()
-    assert done == [
-        Close(4),
-        Exit(1, "the server at http://127.0.0.1:8001 refused endpoint 'e2': 403 why"),
-    ]
-    assert play >> ShutdownRequested() << GoAway(2) << Close(2)
+    assert refused(play, 4) >> ConnectionLost(4, "") >> 60.0
+    (told,) = [log for log in play.logs if log.level == "error"]
+    assert (told.message, told.fields["endpoint"], told.fields["reason"]) == ("endpoint refused", "e2", "400 why")
+    assert play >> Open(2, 2) >> Data(2, 2, GET) << Connect(6, "127.0.0.1", 3000, 10.0)
+
+
+def test_the_last_endpoint_refused_for_good_ends_the_agent() -> None:
+    play = refused(two_listeners(), 2)
+    assert refused(play, 4) << Exit(1, "the server at http://127.0.0.1:8001 refused endpoint 'e2': 400 why")
+
+
+def test_leaving_after_a_refusal() -> None:
+    play = two_listeners()
+    play.server_accepts(2)
+    assert refused(play, 4) >> ShutdownRequested() << GoAway(2) << Close(2) << Exit(0, "")
+
+
+def test_a_refusal_while_a_tunnel_serves_is_tried_again() -> None:
+    play = registered() >> GoAway(SERVER) << again(NEXT)
+    assert refused(play, NEXT) >> 0.2 << again(6)
+    assert play >> Open(SERVER, 2) >> Data(SERVER, 2, GET) << Connect(8, "127.0.0.1", 3000, 10.0)
 
 
 def test_the_last_stream_may_end_from_either_side() -> None:
@@ -383,11 +544,32 @@ def test_frames_right_behind_the_registration_count() -> None:
     (request,) = play.take()
     assert isinstance(request, Send)
     go_away = joined(encode_frame((HEADER.pack(3, 0, 0, 0),), 12, None))
-    assert play >> Received(SERVER, accept_handshake(joined(request.data)) + go_away) << server(NEXT)
+    assert play >> Received(SERVER, accept_handshake(joined(request.data)) + go_away) << again(NEXT)
 
 
 def test_an_old_tunnel_lost_before_it_was_left() -> None:
-    play = registered() >> GoAway(SERVER) << server(NEXT)
+    play = registered() >> GoAway(SERVER) << again(NEXT)
     play.server_accepts(NEXT)
     assert play >> 1.0 >> EofReceived(SERVER) << Close(SERVER) >> ConnectionLost(SERVER, "") >> 60.0
     assert warnings(play) == []
+
+
+# --- the name of an endpoint ---
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "protocol", "told"),
+    [
+        ("a.b", "http", "no host name reaches this endpoint: clients have to name it with the header x-pico-endpoint"),
+        ("x" * 64, "http", "no host name reaches this endpoint"),
+        ("a:b", "http", "no host name reaches this endpoint"),
+        ("Api", "http", "an endpoint ID has no case in Pico, and only its header reaches this one in a Piko cluster"),
+        ("a.b", "tcp", ""),
+        ("my-api_2", "http", ""),
+    ],
+)
+def test_an_endpoint_that_no_host_name_reaches(endpoint: str, protocol: str, told: str) -> None:
+    listener = replace(agent_config(protocol).listeners[0], endpoint_id=endpoint)
+    play = agent_play(replace(agent_config(), listeners=(listener,))) << CONNECT
+    assert play
+    assert [message.startswith(told) for message in warnings(play)] == ([True] if told else [])

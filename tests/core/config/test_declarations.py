@@ -47,6 +47,11 @@ SERVER = {
 AGENT = {
     "connect.url": "http://localhost:8001",
     "connect.timeout": "30s",
+    "connect.proxy_url": "",
+    "connect.backoff.first": "100ms",
+    "connect.backoff.longest": "15s",
+    "connect.backoff.after_loss": "1s",
+    "connect.backoff.after_loss_for": "5m",
     "log.level": "info",
     "log.subsystems": "",
     "grace_period": "1m",
@@ -57,6 +62,7 @@ LISTENER = {
     "protocol": "http",
     "timeout": "10s",
     "max_streams": "1024",
+    "host_header": "keep",
     "access_log.level": "info",
     "access_log.disable": "false",
     "http_client.idle_conn_timeout": "1m30s",
@@ -65,6 +71,7 @@ LISTENER = {
 FORWARD = {
     "connect.url": "http://localhost:8000",
     "connect.timeout": "30s",
+    "connect.proxy_url": "",
     "log.level": "info",
     "log.subsystems": "",
 }

@@ -220,6 +220,39 @@ def test_no_origin(text: str, end: str) -> None:
     assert refusal(values.origin, text).endswith(end)
 
 
+@pytest.mark.parametrize(
+    ("text", "path", "shown"),
+    [
+        ("http://h", "", "http://h:80"),
+        ("http://h/", "", "http://h:80"),
+        ("http://h:1/a", "/a", "http://h:1/a"),
+        ("http://h:1/a/b/", "/a/b", "http://h:1/a/b"),
+        ("http://[::1]/a%20b~(c)@d", "/a%20b~(c)@d", "http://[::1]:80/a%20b~(c)@d"),
+    ],
+)
+def test_connect_url(text: str, path: str, shown: str) -> None:
+    assert values.connect_url(text).path == path
+    assert str(values.connect_url(text)) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("h:1/a", "it must begin with http://"),
+        ("http://h/a//b", "its path has an empty part or a character that is to be written as in %20"),
+        ("http://h/a b", "its path has an empty part or a character that is to be written as in %20"),
+        ("http://h/a%2", "its path has an empty part or a character that is to be written as in %20"),
+        ("http://h/é", "its path has an empty part or a character that is to be written as in %20"),
+        ("http://h/a?b", "a query is not supported"),
+        ("http://h/#a", "a query is not supported"),
+        ("http:///a", "the host is missing"),
+        ("http://me:secret@h/a", "found 'http://***@h': a user name is not supported"),
+    ],
+)
+def test_no_connect_url(text: str, end: str) -> None:
+    assert refusal(values.connect_url, text).endswith(end)
+
+
 def test_server_url_needs_its_scheme() -> None:
     assert refusal(values.server_url, "localhost:8001") == (
         "wants a URL such as http://localhost:8001, found 'localhost:8001': it must begin with http://"

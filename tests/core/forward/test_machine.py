@@ -28,6 +28,7 @@ from pico_core.boundary import (
     WritingResumed,
 )
 from pico_core.config.forward import ForwardConfig, ForwardConnectConfig, PortConfig
+from pico_core.config.proxy import Proxy
 from pico_core.config.values import Address, Origin
 from pico_core.forward.machine import ForwardMachine
 from pico_core.websocket.decoding import FrameDecoder, Item
@@ -119,6 +120,24 @@ def test_a_port_that_cannot_be_opened_ends_it() -> None:
     )
 
 
+def test_the_way_to_the_server() -> None:
+    """The path of the URL comes before the endpoint's; the proxy is told in the log, its credentials are not."""
+    connect = ForwardConnectConfig(
+        url=Origin("pico", 8000, "http", "/in"), proxy_url=Proxy("192.0.2.5", 3128, "Basic x")
+    )
+    port = PortConfig(addr=Address("127.0.0.1", 6379), endpoint_id="redis")
+    play = Play(ForwardMachine(ForwardConfig(ports=(port,), connect=connect), random.Random(1))) >> Tick()
+    play << Listen("0", "127.0.0.1", 6379) >> Listening("0", "127.0.0.1", 6379)
+    play >> Accepted(LOCAL, "0", "127.0.0.1", 40000) << PauseReading(LOCAL) << Connect(SERVER, "192.0.2.5", 3128, 30.0)
+    play >> Connected(SERVER, "192.0.2.5", 3128)
+    play.take()
+    (request,) = (play >> Received(SERVER, b"HTTP/1.1 200 OK\r\n\r\n")).take()
+    assert isinstance(request, Send)
+    assert joined(request.data).startswith(b"GET /in/_piko/v1/tcp/redis HTTP/1.1\r\nHost: pico:8000\r\n")
+    assert play.logs[0].message == "connecting through a proxy"
+    assert play.logs[0].fields == {"proxy": "http://192.0.2.5:3128"}
+
+
 def test_it_stops_at_once() -> None:
     assert accepted() >> ShutdownRequested() << Exit(0, "")
 
@@ -171,36 +190,92 @@ def test_the_slower_side_sets_the_pace() -> None:
     assert play >> WritingResumed(LOCAL) << ResumeReading(SERVER)
 
 
-def test_a_server_that_cannot_be_reached_resets_the_local_connection() -> None:
-    play = accepted() >> ConnectFailed(SERVER, "connection refused") << Abort(LOCAL)
-    assert play
+def next_attempt(play: Play) -> int:
+    """Let time pass until the forwarder connects again; return the connection."""
+    while play.idle:
+        due_at = play.machine.deadline()
+        assert due_at is not None
+        play >> due_at
+    (connect,) = play.take()
+    assert isinstance(connect, Connect)
+    return connect.connection
+
+
+def test_a_server_that_is_away_for_a_while_is_waited_for() -> None:
+    play = accepted() >> Received(LOCAL, b"early") >> ConnectFailed(SERVER, "connection refused") << Nothing()
+    connection = SERVER
+    while play.now < 2.0:
+        connection = next_attempt(play)
+        play >> ConnectFailed(connection, "connection refused") << Nothing()
+    connection = next_attempt(play)
+    play >> Connected(connection, "127.0.0.1", 8000)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    play >> Received(connection, accept_handshake(joined(request.data)))
+    sent, resumed = play.take()
+    assert isinstance(sent, Send)
+    assert resumed == ResumeReading(LOCAL)
     assert warning(play) == "cannot reach the server: connection refused"
+
+
+def test_a_server_that_stays_away_resets_the_local_connection_in_the_end() -> None:
+    play = accepted() >> ConnectFailed(SERVER, "connection refused") << Nothing()
+    while play.now < 28.9:
+        play >> ConnectFailed(next_attempt(play), "connection refused") << Nothing()
+    play >> ConnectFailed(next_attempt(play), "connection refused")
+    if play.idle:
+        play >> ConnectFailed(next_attempt(play), "connection refused")
+    assert play << Abort(LOCAL)
+    told = [(log.message, log.fields["reason"]) for log in play.logs if log.level == "warning"]
+    refused = "cannot reach the server: connection refused"
+    assert told == [("cannot reach the endpoint yet", refused), ("cannot reach the endpoint", refused)]
 
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
         (
+            Received(SERVER, b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nhtml"),
+            "not the answer of a Pico server: 404 Not Found; check connect.url and what stands before it",
+        ),
+        (
             Received(
                 SERVER,
-                b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 34\r\n\r\n" + b'{"error":"no available upstreams"}',
+                b"HTTP/1.1 503 Service Unavailable\r\nx-pico-refused: leaving\r\nContent-Length: 0\r\n\r\n",
             ),
-            "the server refused: 502 no available upstreams",
+            "the server refused: 503 Service Unavailable",
         ),
         (Received(SERVER, b"220 smtp\r\n\r\n"), "cannot reach the server: the answer is not HTTP/1.1"),
         (EofReceived(SERVER), "cannot reach the server: connection closed during the handshake"),
+        (ConnectionLost(SERVER, "reset"), "cannot reach the server: connection closed by the server"),
     ],
 )
-def test_a_refusal_resets_the_local_connection(answer: Received | EofReceived, reason: str) -> None:
+def test_what_is_not_the_servers_refusal_is_tried_again(
+    answer: Received | EofReceived | ConnectionLost, reason: str
+) -> None:
     play, _ = asked()
-    assert play >> answer << Close(SERVER) << Abort(LOCAL) >> ConnectionLost(SERVER, "") >> 60.0
+    play >> answer
+    if not isinstance(answer, ConnectionLost):
+        play << Close(SERVER) >> ConnectionLost(SERVER, "")
+    connection = next_attempt(play)
+    assert play >> ConnectionLost(LOCAL, "") << Abort(connection)
     assert warning(play) == reason
 
 
-def test_a_connection_lost_before_the_answer() -> None:
+def test_a_local_connection_that_ends_during_a_pause() -> None:
+    play = accepted() >> ConnectFailed(SERVER, "connection refused") >> ConnectionLost(LOCAL, "")
+    assert play >> 60.0
+
+
+@pytest.mark.parametrize(
+    ("status", "text"), [("502 Bad Gateway", "no available upstreams"), ("401 Unauthorized", "invalid token")]
+)
+def test_the_servers_refusal_resets_the_local_connection(status: str, text: str) -> None:
     play, _ = asked()
-    assert play >> ConnectionLost(SERVER, "reset") << Abort(LOCAL) >> 60.0
-    assert warning(play) == "cannot reach the server: connection closed by the server"
+    body = f'{{"error":"{text}"}}'
+    answer = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    assert play >> Received(SERVER, answer) << Close(SERVER) << Abort(LOCAL) >> ConnectionLost(SERVER, "") >> 60.0
+    assert warning(play) == f"the server refused: {status[:3]} {text}"
 
 
 def test_a_server_that_does_not_answer() -> None:

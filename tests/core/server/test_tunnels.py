@@ -77,6 +77,17 @@ def test_endpoints_have_no_case() -> None:
     )
 
 
+def test_an_endpoint_that_no_host_name_reaches_is_warned_of_once() -> None:
+    play = server_play()
+    play.agent_registers(AGENT, "a.b")
+    play.agent_registers(9, "a.b")
+    play.agent_registers(SECOND, "Api")  # a host name has no case, and neither has an endpoint
+    assert play
+    (warning,) = [log for log in play.logs if log.level == "warning"]
+    assert warning.message.startswith("no host name reaches this endpoint")
+    assert warning.fields == {"endpoint": "a.b"}
+
+
 def test_frames_right_behind_the_handshake_count() -> None:
     go_away = HEADER.pack(3, 0, 0, 0)
     behind = joined(encode_frame((go_away,), len(go_away), random.Random(1)))
@@ -123,6 +134,7 @@ def test_an_endpoint_that_is_none_is_refused() -> None:
     (refusal, closed) = play.take()
     assert isinstance(refusal, Send)
     assert joined(refusal.data).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"\r\nx-pico-refused: final\r\n" in joined(refusal.data)
     assert closed == Close(AGENT)
 
 
@@ -135,6 +147,7 @@ def test_a_node_that_stops_takes_no_new_tunnel() -> None:
             503,
             "Service Unavailable",
             "this node is about to stop; connect again",
+            "x-pico-refused: leaving",
             "Connection: close",
             client=AGENT,
         )
@@ -218,6 +231,7 @@ def test_an_idle_older_tunnel_ends_at_once() -> None:
     (accepted, *rest) = play.take()
     assert isinstance(accepted, Send)
     assert rest == [GoAway(AGENT), Close(AGENT)]
+    assert ended(play) == "replaced by a newer tunnel of the same agent"
 
 
 # --- how a tunnel ends ---
@@ -259,15 +273,45 @@ def test_an_agent_that_says_goodbye_loses_its_idle_streams() -> None:
 
 
 @pytest.mark.parametrize("gone", [EofReceived(AGENT), ConnectionLost(AGENT, "reset")])
-def test_a_bare_end_is_how_piko_agents_leave(gone: EofReceived | ConnectionLost) -> None:
+def test_a_bare_end_is_the_loss_of_the_connection(gone: EofReceived | ConnectionLost) -> None:
     play = proxy_play() >> gone
     if isinstance(gone, EofReceived):
         play << Close(AGENT) >> ConnectionLost(AGENT, "")
     assert (
         play >> Received(CLIENT, GET) << Nothing() >> 3.0 << error(502, "Bad Gateway", "no available upstreams") >> 9.0
     )
+    assert ended(play) == "the connection was lost"
+
+
+def ended(play: Play) -> str:
+    """Return the reason that the log gives for the end of the only tunnel that ended."""
     (closed,) = [log for log in play.logs if log.message == "tunnel closed"]
-    assert closed.fields["reason"] == "connection closed by the agent"
+    return str(closed.fields["reason"])
+
+
+@pytest.mark.parametrize("in_flight", [False, True])
+def test_an_agent_that_stopped_is_logged_as_such(in_flight: bool) -> None:
+    play = proxy_play()
+    if in_flight:
+        play >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    play >> GoAway(AGENT)
+    if in_flight:
+        play << Nothing() >> ConnectionLost(AGENT, "")
+    play.take()
+    assert ended(play) == "the agent stopped"
+
+
+def test_an_agent_that_moved_is_logged_as_such() -> None:
+    play = server_play()
+    play.agent_registers(AGENT, "e1", (b"x-piko-instance", b"one"))
+    play >> ShutdownRequested() >> 1.0 << GoAway(AGENT) >> GoAway(AGENT) << Close(AGENT)
+    assert ended(play) == "the agent moved, as asked"
+
+
+def test_a_tunnel_that_this_server_ends_is_logged_as_such() -> None:
+    play = proxy_play() >> ConnectionLost(CLIENT, "") >> ShutdownRequested() >> 0.1  # an agent of Piko's
+    assert play << GoAway(AGENT) << Close(AGENT)
+    assert ended(play) == "closed by this server"
 
 
 def test_a_silent_agent_is_dropped_and_its_requests_with_it() -> None:

@@ -1,0 +1,71 @@
+"""Who refused a handshake, and whether to ask again: an answer of a box in between is not the server's.
+
+A Pico server marks the two refusals on which an agent acts at once with the field ``x-pico-refused``. Piko's server has
+no such field, so its refusals of a token are known by their texts. ``docs/decisions/refusals.md`` gives the reasons.
+"""
+
+import json
+from collections.abc import Iterable
+from enum import Enum
+
+FIELD = b"x-pico-refused"
+
+PIKO_REFUSALS = frozenset(
+    (
+        "missing authorization",
+        "invalid authorization",
+        "unsupported auth type",
+        "invalid token",
+        "expired token",
+        "unknown tenant",
+        "endpoint not permitted",
+    )
+)
+"""What Piko's server says in the body of a 401; the next attempt would be told the same."""
+
+
+class Refusal(Enum):
+    """What a refusal says about the next attempt. The values of the first two are those of ``FIELD``."""
+
+    FINAL = "final"
+    """The server refuses this endpoint or these credentials."""
+    LEAVING = "leaving"
+    """This node is about to stop; another one, or its successor, will accept."""
+    PASSING = "passing"
+    """The server's own words; it may accept later."""
+    FOREIGN = "foreign"
+    """The words of something else: a balancer, a proxy, another program at this address."""
+
+
+MARKS = {kind.value.encode(): kind for kind in (Refusal.FINAL, Refusal.LEAVING)}
+
+
+def mark(kind: Refusal) -> bytes:
+    """Return the field line, with its CRLF, that marks the server's answer; empty for a refusal without a mark."""
+    value = kind.value.encode()
+    return b"%b: %b\r\n" % (FIELD, value) if value in MARKS else b""
+
+
+def read_refusal(status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes) -> tuple[Refusal, str]:
+    """Return who refused, and the server's ``{"error": ...}`` text where there is one, by an answer's parts.
+
+    ``fields`` are pairs of a name in lower case and a value. Never raises.
+    """
+    text = _error_text(body)
+    marked = next((MARKS.get(value.strip()) for name, value in fields if name == FIELD), None)
+    if marked is not None:
+        return marked, text
+    if status == 401 and text in PIKO_REFUSALS:
+        return Refusal.FINAL, text
+    return (Refusal.PASSING if text else Refusal.FOREIGN), text
+
+
+def _error_text(body: bytes) -> str:
+    """Return the text of ``{"error": text}``, the form in which both servers refuse; empty for any other body."""
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    if isinstance(content, dict) and list(content) == ["error"] and isinstance(content["error"], str):
+        return content["error"]
+    return ""
