@@ -61,6 +61,7 @@ class ServerMetrics:
         self.requests_in_flight = 0
         self.upstream_requests = 0
         self.retries = 0
+        self.log_lines_dropped = 0
         self.requests: dict[tuple[int, bytes], RequestMetrics] = {}
         self.other_latency_s = Histogram(LATENCY_BUCKETS_S)
         self.request_bytes = Histogram(SIZE_BUCKETS_BYTES)
