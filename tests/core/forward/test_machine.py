@@ -120,7 +120,9 @@ def test_a_port_that_cannot_be_opened_ends_it() -> None:
 
 
 def test_it_stops_at_once() -> None:
-    assert accepted() >> ShutdownRequested() << Exit(0, "")
+    play = accepted() >> ShutdownRequested() << Exit(0, "")
+    assert play
+    assert (play.logs[-1].message, play.logs[-1].fields) == ("stopped", {"connections": 1})
 
 
 def test_bytes_pass_both_ways() -> None:
