@@ -179,6 +179,18 @@ class ShutdownRequested(Record, frozen=True, gc=False):
     """The operator asks for an orderly stop (SIGTERM, SIGINT). A second one asks for a stop at once."""
 
 
+class SignalReceived(Record, frozen=True, gc=False):
+    """The operator sent a signal that does not ask for a stop; ``name`` is ``SIGHUP``, ``SIGUSR1`` or ``SIGUSR2``."""
+
+    name: str
+
+
+class LogLinesDropped(Record, frozen=True, gc=False):
+    """The sink has dropped lines that its streams did not take: ``total`` in all since the start."""
+
+    total: int
+
+
 class ConfigReloaded(Record, frozen=True, gc=False):
     """The operator's configuration was read again and is valid: take over the changes that need no restart."""
 
@@ -200,6 +212,8 @@ Input: TypeAlias = (
     | Resolved
     | Tick
     | ShutdownRequested
+    | SignalReceived
+    | LogLinesDropped
     | ConfigReloaded
 )
 
@@ -348,8 +362,12 @@ Command: TypeAlias = (
     | Exit
 )
 
-Sink: TypeAlias = Callable[[Log | AccessLog], None]
-"""Where a driver hands log records; it is called on the loop's thread, so it must not block."""
+Sink: TypeAlias = Callable[[Log | AccessLog], int | None]
+"""Where a driver hands log records; it is called on the loop's thread, so it must not block.
+
+It returns how many lines it has dropped since the start, or ``None`` if it does not count them. When the number has
+grown, the driver tells the machine with ``LogLinesDropped``.
+"""
 
 
 class Machine(Protocol):

@@ -12,10 +12,11 @@ EXIT_INTERRUPTED = 130
 
 def complain(message: str) -> None:
     """Write one line to standard error, however ``message`` is spelt and whether or not it is read."""
+    import time
+
+    from pico_tunnel.output import LAST_WRITES_S, standard_output
+
     line = " ".join("".join(character if character.isprintable() else " " for character in message).split())
-    if sys.stderr is not None:
-        try:
-            sys.stderr.write(f"pico: {line}\n")
-            sys.stderr.flush()
-        except OSError:
-            return
+    output = standard_output(sys.stderr)
+    output.write(f"pico: {line}\n".encode(errors="backslashreplace"), 1)
+    output.close(time.monotonic() + LAST_WRITES_S)

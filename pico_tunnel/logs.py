@@ -1,61 +1,30 @@
-"""The log sink: what machines have to say, as lines for people or for log pipelines.
+"""What machines have to say, as lines for people or for log pipelines.
 
 Log records go to standard error: readable lines on a terminal, else one JSON object a line. Access logs go to standard
 output, always JSON. Nothing a peer sent can break a line or reach a terminal as a control sequence: everything outside
-visible ASCII is escaped. A batch is one write; when it fails (the reader is gone, the disk is full) its lines are lost
-and the node lives on.
+visible ASCII is escaped. Lines that a stream does not take are dropped and counted (``pico_tunnel.output``).
 """
 
-import io
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Protocol, TextIO
+from functools import partial
 
 from pico_core.boundary import AccessLog, Log
 from pico_core.config.logs import LogConfig
+from pico_tunnel.output import LAST_WRITES_S, Output, standard_output
 
 _COLOURS = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 _RESET = "\x1b[0m"
 
 
-class RawStream(Protocol):
-    """An unbuffered binary stream: ``write`` returns how much it took, ``None`` when it would block."""
-
-    def write(self, data: memoryview, /) -> int | None:
-        """Write what fits."""
-
-
-class Output:
-    """Whole batches of lines to one stream; errors cost the batch and nothing else."""
-
-    def __init__(self, stream: RawStream | None) -> None:
-        self._stream = stream
-        self._in_line = False
-
-    def write(self, batch: bytes) -> None:
-        """Write lines that end in a newline; a line cut off by an error before is ended first."""
-        if self._stream is None:
-            return
-        rest = memoryview(b"\n" + batch if self._in_line else batch)
-        try:
-            while rest:
-                taken = self._stream.write(rest)
-                if not taken:
-                    break
-                self._in_line = rest[taken - 1] != ord("\n")
-                rest = rest[taken:]
-        except OSError:
-            return
-
-
-class Sink:
-    """Takes ``Log`` and ``AccessLog`` records from a driver and writes them, filtered by ``config``.
+class LogWriter:
+    """The sink of a process: writes ``Log`` and ``AccessLog`` records as lines, filtered by ``config``.
 
     ``wall_clock`` gives seconds since the epoch. With ``terminal`` log records become readable lines in local time,
-    with ``colour`` their levels are coloured.
+    with ``colour`` their levels are coloured. Next: hand it to a driver, and ``close`` it when the driver has ended.
     """
 
     def __init__(
@@ -71,40 +40,54 @@ class Sink:
         self._config = config
         self._events = events
         self._access = access
-        self._format = self._readable if terminal else self._json
-        self._colour = colour
+        self._format = partial(_readable, colour=colour) if terminal else _json
         self._wall_clock = wall_clock
+        events.describe_gap = partial(self._gap, self._format)
+        access.describe_gap = partial(self._gap, _json)
 
-    def __call__(self, record: Log | AccessLog) -> None:
-        """Write one record; never raises, whatever its texts contain."""
+    def __call__(self, record: Log | AccessLog) -> int:
+        """Write one record; never raises, whatever its texts contain. Return how many lines were dropped so far."""
         if isinstance(record, AccessLog):
             self._write_access(record)
         elif self._config.passes(record.level, record.subsystem):
-            self._events.write(self._format(record, self._wall_clock()).encode("ascii"))
+            self._events.write(self._format(record, self._wall_clock()).encode("ascii"), 1)
+        return self._events.dropped + self._access.dropped
+
+    def close(self) -> None:
+        """Wait a bounded time until the streams have taken what was written."""
+        give_up_at = time.monotonic() + LAST_WRITES_S
+        for output in (self._events, self._access):
+            output.close(give_up_at)
 
     def _write_access(self, record: AccessLog) -> None:
         if record.lines:
             start = b'{"time":"%b",' % utc_time(self._wall_clock()).encode("ascii")
-            self._access.write(start + (b"}\n" + start).join(record.lines) + b"}\n")
+            self._access.write(start + (b"}\n" + start).join(record.lines) + b"}\n", len(record.lines))
 
-    def _json(self, record: Log, now: float) -> str:
-        fixed = {
-            "time": utc_time(now),
-            "level": record.level,
-            "subsystem": record.subsystem,
-            "message": record.message,
-        }
-        # The fixed fields come first and cannot be replaced by the record's own.
-        return json.dumps({**fixed, **record.fields, **fixed}, separators=(",", ":")) + "\n"
+    def _gap(self, form: Callable[[Log, float], str], lines: int) -> bytes:
+        """Return the line that stands where lines are missing."""
+        return form(Log("warning", "log", "lines dropped", {"lines": lines}), self._wall_clock()).encode("ascii")
 
-    def _readable(self, record: Log, now: float) -> str:
-        level = f"{record.level.upper():7}"
-        if self._colour:
-            level = f"{_COLOURS[record.level]}{level}{_RESET}"
-        fields = "".join(f" {_plain(name)}={_plain_value(value)}" for name, value in record.fields.items())
-        seconds, milliseconds = divmod(round(now * 1000), 1000)
-        clock = f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{milliseconds:03d}"
-        return f"{clock} {level} {_plain(record.subsystem)}  {_plain(record.message)}{' ' if fields else ''}{fields}\n"
+
+def _json(record: Log, now: float) -> str:
+    fixed = {
+        "time": utc_time(now),
+        "level": record.level,
+        "subsystem": record.subsystem,
+        "message": record.message,
+    }
+    # The fixed fields come first and cannot be replaced by the record's own.
+    return json.dumps({**fixed, **record.fields, **fixed}, separators=(",", ":")) + "\n"
+
+
+def _readable(record: Log, now: float, *, colour: bool) -> str:
+    level = f"{record.level.upper():7}"
+    if colour:
+        level = f"{_COLOURS[record.level]}{level}{_RESET}"
+    fields = "".join(f" {_plain(name)}={_plain_value(value)}" for name, value in record.fields.items())
+    seconds, milliseconds = divmod(round(now * 1000), 1000)
+    clock = f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{milliseconds:03d}"
+    return f"{clock} {level} {_plain(record.subsystem)}  {_plain(record.message)}{' ' if fields else ''}{fields}\n"
 
 
 def utc_time(now: float) -> str:
@@ -125,21 +108,13 @@ def _plain_value(value: str | float | bool) -> str:
     return quoted if not value or " " in value or '"' in value or "=" in value else quoted[1:-1]
 
 
-def standard_sink(config: LogConfig) -> Sink:
-    """Return the sink that writes to this process's standard error and output. Next: hand it to ``runtime.run``."""
+def standard_log_writer(config: LogConfig) -> LogWriter:
+    """Return the writer to this process's standard error and output. Next: hand it to ``runtime.run``."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
-    return Sink(
+    return LogWriter(
         config,
-        Output(_unbuffered(sys.stderr)),
-        Output(_unbuffered(sys.stdout)),
+        standard_output(sys.stderr),
+        standard_output(sys.stdout),
         terminal=terminal,
         colour=terminal and not os.environ.get("NO_COLOR"),
     )
-
-
-def _unbuffered(stream: TextIO | None) -> RawStream | None:
-    """Write to the descriptor itself: a buffer would keep what failed and fail again when the process ends.
-
-    ``None``: the process was started with this stream closed, and its descriptor may belong to another file by now.
-    """
-    return None if stream is None else io.FileIO(stream.fileno(), "w", closefd=False)

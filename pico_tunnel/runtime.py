@@ -4,12 +4,19 @@ uvloop is the default where it is installed (it has no Windows build), because i
 less time than asyncio's own loop.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Collection
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-from pico_core.boundary import Exit, Machine, Sink
 from pico_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pico_core.boundary import Exit, Machine, Sink
+    from pico_driver.early import EarlyListeners
+    from pico_driver.inbox import Inbox
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -46,13 +53,18 @@ def keep_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 16 << 20)
 
 
-def run(machine: Machine, sink: Sink, runtime: str) -> Exit:
-    """Run a node machine to its end on a runtime that ``choose`` returned; ``Exit`` says how it ended."""
+def run(
+    machine: Machine, sink: Sink, runtime: str, *, inbox: Inbox | None = None, early: EarlyListeners | None = None
+) -> Exit:
+    """Run a node machine to its end on a runtime that ``choose`` returned; ``Exit`` says how it ended.
+
+    ``inbox`` and ``early`` are what the process has for the driver already: inputs, and open listeners.
+    """
     keep_memory()
     if runtime == "trio":
         import pico_trio
 
-        return pico_trio.run(machine, sink)
+        return pico_trio.run(machine, sink, inbox=inbox, early=early)
     import pico_asyncio
 
-    return pico_asyncio.run(machine, sink, uvloop=runtime == "uvloop")
+    return pico_asyncio.run(machine, sink, uvloop=runtime == "uvloop", inbox=inbox, early=early)

@@ -1,9 +1,14 @@
-"""From flags and files to a running node: reads the file, loads the configuration, makes the machine, runs it."""
+"""From flags and files to a running node: reads the file, loads the configuration, makes the machine, runs it.
+
+The ports are opened as soon as the configuration is known: peers that come while the code of the machine and of the
+runtime is imported wait and are not refused.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 from pico_core.errors import ConfigError
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
     from pico_core.config.forward import ForwardConfig
     from pico_core.config.logs import LogConfig
     from pico_core.config.server import ServerConfig
+    from pico_core.config.values import Address
 
 SectionType = TypeVar("SectionType", bound="Section")
 Client = TypeVar("Client", "AgentConfig", "ForwardConfig")
@@ -59,7 +65,7 @@ def run_server(config: ServerConfig, runtime: str | None) -> Exit:
         entropy = _entropy()
         return ServerNode(config, draw_node_id(config.cluster, entropy), entropy, private_host())
 
-    return _run(make, config.log, runtime)
+    return _run(make, config.log, runtime, (config.proxy.bind_addr, config.upstream.bind_addr, config.admin.bind_addr))
 
 
 def run_agent(config: AgentConfig, runtime: str | None) -> Exit:
@@ -87,7 +93,7 @@ def run_forward(config: ForwardConfig, runtime: str | None) -> Exit:
         return ForwardMachine(config, _entropy())
 
     config = _with_proxy(config)
-    return _run(make, config.log, runtime)
+    return _run(make, config.log, runtime, [port.addr for port in config.ports])
 
 
 def _with_proxy(config: Client) -> Client:
@@ -126,10 +132,19 @@ def _entropy() -> Random:
     return random.Random(random.SystemRandom().getrandbits(256))  # noqa: S311 - see above
 
 
-def _run(make: Callable[[], Machine], log: LogConfig, runtime: str | None) -> Exit:
-    """Choose the runtime first: a missing one is told before the machine's imports are paid for."""
-    from pico_tunnel.logs import standard_sink
+def _run(make: Callable[[], Machine], log: LogConfig, runtime: str | None, ports: Iterable[Address] = ()) -> Exit:
+    """Choose the runtime first: a missing one is told before anything else is done. Then open ``ports``."""
+    from pico_driver.early import EarlyListeners
     from pico_tunnel.runtime import choose, installed, run
 
     name = choose(runtime, installed())
-    return run(make(), standard_sink(log), name)
+    with closing(EarlyListeners()) as early:
+        for address in ports:
+            early.open(address.host, address.port)
+        from pico_core.boundary import Log
+        from pico_tunnel.logs import standard_log_writer
+        from pico_tunnel.process import raise_descriptor_limit, signals_kept
+
+        with signals_kept() as inbox, closing(standard_log_writer(log)) as writer:
+            writer(Log("debug", "process", "descriptor limit", {"descriptors": raise_descriptor_limit()}))
+            return run(make(), writer, name, inbox=inbox, early=early)

@@ -128,6 +128,11 @@ class Listener:
             tunnel.close(now)
         self._tunnels.clear()
 
+    @property
+    def stream_count(self) -> int:
+        """How many streams are open: a request or a connection each, or none for a while."""
+        return sum(tunnel.stream_count for tunnel in self._tunnels)
+
     # --- as the user of a dial ---
 
     def on_dialed(self, channel: TcpChannel, rest: bytes, now: float) -> None:

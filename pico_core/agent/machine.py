@@ -8,6 +8,7 @@ from pico_core.boundary import Exit, ShutdownRequested
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.entropy import Entropy
 from pico_core.machine.base import BaseMachine
+from pico_core.machine.parts import STOP_HINT
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
 
@@ -56,7 +57,14 @@ class AgentMachine(BaseMachine):
             self.emit(Exit(1, "stopped at once by a second signal"))
             return
         self._draining = True
-        self.log("info", "agent", "draining", grace_period_s=self.config.grace_period_s)
+        self.log(
+            "info",
+            "agent",
+            "draining",
+            streams=sum(listener.stream_count for listener in self._listeners),
+            at_most_s=self.config.grace_period_s,
+            hint=STOP_HINT,
+        )
         self.timers.schedule(now + self.config.grace_period_s, self._give_up)
         for listener in list(self._listeners):
             listener.drain(now)

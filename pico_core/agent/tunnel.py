@@ -88,6 +88,11 @@ class AgentTunnel:
             self._tunnel.go_away()
             self._finish()
 
+    @property
+    def stream_count(self) -> int:
+        """How many streams are open."""
+        return len(self._tunnel.session.streams)
+
     # --- as the user of the TCP connection ---
 
     def on_data(self, data: Piece, now: float) -> None:

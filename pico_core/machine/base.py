@@ -23,10 +23,12 @@ from pico_core.boundary import (
     ListenFailed,
     Listening,
     Log,
+    LogLinesDropped,
     Received,
     Resolve,
     Resolved,
     ShutdownRequested,
+    SignalReceived,
     Tick,
     WritingPaused,
     WritingResumed,
@@ -88,6 +90,8 @@ class BaseMachine:
             DatagramReceived: self.on_datagram,
             Resolved: self._resolved,
             ShutdownRequested: self.on_shutdown_requested,
+            SignalReceived: self._signal_received,
+            LogLinesDropped: self.on_log_lines_dropped,
             ConfigReloaded: self.on_config_reloaded,
         }
 
@@ -210,6 +214,9 @@ class BaseMachine:
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """The operator wants the node to stop."""
 
+    def on_log_lines_dropped(self, event: LogLinesDropped, now: float) -> None:
+        """The sink has dropped lines. Override it to publish their number; the sink itself logs it when it can."""
+
     def on_config_reloaded(self, event: ConfigReloaded, now: float) -> None:
         """The operator's configuration was read again. Override it to take over what can change while running."""
         self.log("warning", "config", "this configuration cannot be changed while running")
@@ -261,6 +268,12 @@ class BaseMachine:
     def _read_wall_clock(self, event: Tick, now: float) -> None:
         if event.wall_s:
             self._wall_offset_s = event.wall_s - now
+
+    def _signal_received(self, event: SignalReceived, now: float) -> None:
+        if event.name == "SIGHUP":
+            self.log("warning", "config", "nothing to reload: the configuration is read at the start only")
+        else:
+            self.log("info", "process", "signal ignored", signal=event.name)
 
     def _open(self, event: Accepted | Connected) -> TcpChannel:
         channel = TcpChannel(event.connection, event.host, self.emit, self._closing, event.peer, event.alpn)

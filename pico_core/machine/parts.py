@@ -9,6 +9,9 @@ from pico_core.timers import Timers
 
 LogField: TypeAlias = str | int | float | bool
 
+STOP_HINT = "a second signal stops it at once"
+"""What the line says that begins a drain, beside what is waited for and for how long at most."""
+
 
 class ConnectUser(Protocol):
     """The part that asked for an outbound connection. Exactly one of these is called, and never by ``connect``."""

@@ -16,6 +16,7 @@ from pico_core.boundary import (
     ListenDatagram,
     ListenFailed,
     Listening,
+    LogLinesDropped,
     ShutdownRequested,
     StopListening,
 )
@@ -27,6 +28,7 @@ from pico_core.gossip.engine import Gossip
 from pico_core.http.message import HeadLimits
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.parts import STOP_HINT
 from pico_core.plain.server import PlainConnection
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
 from pico_core.server.admin.pages import AdminPages
@@ -257,6 +259,12 @@ class ServerNode(BaseMachine):
         """Pass it to gossip."""
         self.cluster.datagram(event, now)
 
+    # --- the process ---
+
+    def on_log_lines_dropped(self, event: LogLinesDropped, now: float) -> None:
+        """Publish their number."""
+        self.facts.metrics.log_lines_dropped = event.total
+
     # --- stop ---
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
@@ -267,9 +275,17 @@ class ServerNode(BaseMachine):
         self.facts.state = NodePhase.DRAINING
         self._drain_began_at = now
         self._router.closing = True
-        self.log("info", "server", "draining", grace_period_s=self.facts.config.grace_period_s)
-        self.cluster.drain(now)
         tunnels = list(self.facts.tunnels)
+        self.log(
+            "info",
+            "server",
+            "draining",
+            requests=self.facts.metrics.requests_in_flight,
+            tunnels=len(tunnels),
+            at_most_s=self.facts.config.grace_period_s,
+            hint=STOP_HINT,
+        )
+        self.cluster.drain(now)
         for index, tunnel in enumerate(tunnels):
             self.timers.schedule(now + DRAIN_SPREAD_S * index / len(tunnels), tunnel.drain)
         self.timers.schedule(now + DRAIN_CHECK_S, self._check_drained)

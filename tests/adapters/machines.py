@@ -24,6 +24,7 @@ from pico_core.boundary import (
     ListenFailed,
     Listening,
     Log,
+    LogLinesDropped,
     PauseReading,
     Received,
     Resolve,
@@ -32,6 +33,7 @@ from pico_core.boundary import (
     Send,
     SendEof,
     ShutdownRequested,
+    SignalReceived,
     Tick,
     WritingPaused,
     WritingResumed,
@@ -99,6 +101,8 @@ class Contract:
             case Listening(listener=name) | ListenFailed(listener=name):
                 self.opening.remove(name)
             case DatagramReceived() | Tick() | ShutdownRequested() | ConfigReloaded():
+                pass
+            case SignalReceived() | LogLinesDropped():
                 pass
 
     def _begin(self, number: int) -> None:

@@ -30,6 +30,7 @@ from pico_core.boundary import (
     Machine,
     Received,
 )
+from pico_driver.early import EarlyListeners
 from pico_driver.inbox import Inbox
 from tests.adapters.machines import Recorder
 
@@ -39,12 +40,18 @@ PATIENCE_S = 10.0
 Kind = TypeVar("Kind", bound=Input)
 
 
-def drive(runtime: str, machine: Machine, sink: pico_asyncio.Sink, inbox: Inbox | None = None) -> Exit:
+def drive(
+    runtime: str,
+    machine: Machine,
+    sink: pico_asyncio.Sink,
+    inbox: Inbox | None = None,
+    early: EarlyListeners | None = None,
+) -> Exit:
     """Run ``drive`` in a loop of the runtime's own, without signals (they belong to the main thread)."""
     if runtime == "trio":
-        return trio.run(partial(pico_trio.drive, machine, sink, inbox=inbox))
+        return trio.run(partial(pico_trio.drive, machine, sink, inbox=inbox, early=early))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if runtime == "uvloop" else None) as runner:
-        return runner.run(pico_asyncio.drive(machine, sink, inbox=inbox))
+        return runner.run(pico_asyncio.drive(machine, sink, inbox=inbox, early=early))
 
 
 def package(runtime: str) -> ModuleType:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -26,10 +27,12 @@ from pico_core.boundary import (
     Input,
     Listening,
     Log,
+    LogLinesDropped,
     Resolve,
     Send,
     SendEof,
     ShutdownRequested,
+    SignalReceived,
     Tick,
 )
 from pico_core.errors import LocalProtocolError
@@ -282,6 +285,48 @@ def test_run_takes_signals_and_gives_them_back(runtime: str, number: signal.Sign
     before = [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)]
     assert run(runtime, Signalled(number), ignore) == Exit(3, "asked to")
     assert [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)] == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_other_signals_are_told_by_name(runtime: str, number: signal.Signals) -> None:
+    machine = Signalled(number)
+    machine._reactions[SignalReceived] = lambda event: [Exit(0, event.name)]
+    assert run(runtime, machine, ignore) == Exit(0, number.name)
+
+
+def test_the_machine_is_told_how_many_lines_the_sink_has_dropped(runtime: str) -> None:
+    totals: list[int] = []
+    answers = iter([None, 0, 5, 5, 7])
+
+    class Talkative(Server):
+        """Says five things, and one more when it hears of the last number."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._commands.extend([Log("info", "test", "hello", {})] * 3 + [AccessLog((b"line",))])
+            self._reactions = {LogLinesDropped: self._dropped}
+
+        def _dropped(self, event: LogLinesDropped) -> Iterable[Command]:
+            totals.append(event.total)
+            return (Log("info", "test", "again", {}),) if event.total == 5 else (Exit(0, ""),)
+
+    assert drive(runtime, Talkative(), lambda _record: next(answers)) == Exit(0, "")
+    assert totals == [5, 7]
+
+
+def test_what_a_loop_writes_to_its_logger_is_logged(new_asyncio: str) -> None:
+    """``logging`` itself would write it to standard error, and wait until that is read."""
+    records: list[Log | AccessLog] = []
+
+    def sink(record: Log | AccessLog) -> None:
+        records.append(record)
+        if len(records) == 1:
+            logging.getLogger("asyncio").warning("socket.%s() raised exception.", "send")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert run(new_asyncio, Server(), sink) == Exit(3, "asked to")
+    assert records[1:] == [Log("warning", "driver", "socket.send() raised exception.", {})]
+    assert logging.getLogger("asyncio").propagate
 
 
 def test_what_the_loop_complains_of_is_logged(new_asyncio: str) -> None:

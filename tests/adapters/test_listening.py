@@ -4,17 +4,20 @@ import contextlib
 import queue
 import resource
 import socket
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from pico_core.boundary import (
     Accepted,
     AccessLog,
+    Command,
     Connect,
     ConnectFailed,
     DatagramReceived,
+    Exit,
     Listen,
     ListenDatagram,
     ListenFailed,
@@ -26,9 +29,11 @@ from pico_core.boundary import (
     SendDatagram,
     StopListening,
 )
+from pico_driver.early import EarlyListeners
 from pico_driver.sockets import ACCEPT_RETRY_S
 from tests.adapters.machines import Echo
 from tests.adapters.stage import PATIENCE_S, Stage, drive, eventually
+from tests.ports import reserved_port
 
 needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 
@@ -64,6 +69,63 @@ def test_address_that_is_not_ours(stage: Stage) -> None:
 def test_listener_on_a_name(stage: Stage) -> None:
     stage.do(Listen("tcp", "localhost", 0))
     stage.peer(stage.wait(Listening, listener="tcp").port)
+
+
+def test_a_name_to_listen_on_is_not_looked_up_by_the_loop(stage: Stage) -> None:
+    """The resolver may wait for a name server. (The loop asks it only whether a host is an address.)"""
+    asking: set[threading.Thread] = set()
+    over = False
+
+    def note(event: str, arguments: object) -> None:
+        if event == "socket.getaddrinfo" and not over:
+            asking.add(threading.current_thread())
+
+    sys.addaudithook(note)  # for good
+    stage.do(Listen("tcp", "localhost", 0), ListenDatagram("udp", "localhost", 0))
+    stage.wait(Listening, listener="tcp")
+    over = True
+    assert len(asking) > 1
+
+
+def test_a_listener_stopped_while_its_name_is_looked_up(stage: Stage) -> None:
+    stage.do(Listen("tcp", "localhost", 0), StopListening("tcp"))
+    assert stage.wait(ListenFailed) == ListenFailed("tcp", "aborted")
+    stage.do(Listen("tcp", "localhost", 0))
+    stage.peer(stage.wait(Listening, listener="tcp").port)
+
+
+def test_what_cannot_be_opened_early_is_left_to_the_machine(reserved: int) -> None:
+    with contextlib.closing(EarlyListeners()) as early, socket.create_server(("127.0.0.1", 0)) as taken:
+        in_use = taken.getsockname()[1]
+        for host, port in (("127.0.0.1", in_use), ("localhost", reserved), ("", 70_000), ("192.0.2.1", 0)):
+            early.open(host, port)
+            assert early.take(host, port) is None
+
+
+class Greeted(Echo):
+    """Leaves when it has received something."""
+
+    def received(self, event: Received) -> Iterable[Command]:
+        return (Log("info", "test", event.data.decode(), {}), Exit(0, ""))
+
+
+@pytest.fixture
+def unwanted() -> Iterator[int]:
+    with reserved_port() as port:
+        yield port
+
+
+def test_early_listeners_are_taken_over_and_the_others_closed(runtime: str, reserved: int, unwanted: int) -> None:
+    early = EarlyListeners()
+    early.open("127.0.0.1", reserved)
+    early.open("127.0.0.1", unwanted)
+    with socket.create_connection(("127.0.0.1", reserved), PATIENCE_S) as peer:
+        peer.sendall(b"I was early")
+        records: list[Log | AccessLog] = []
+        assert drive(runtime, Greeted(reserved), records.append, early=early) == Exit(0, "")
+    assert [record.message for record in records if isinstance(record, Log)] == ["listening", "I was early"]
+    assert refused(unwanted)
+    assert refused(reserved)
 
 
 @needs_ipv6

@@ -93,7 +93,7 @@ def test_an_interrupt_before_anything_runs(tmp_path: Path) -> None:
 
 def started_and_stopped(*arguments: str) -> str:
     """Run a command until its first log record, and stop it, which must go well; return the message of the record."""
-    command = [sys.executable, "-m", "pico_tunnel", *arguments, "--log.level", "debug"]
+    command = [sys.executable, "-m", "pico_tunnel", *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         record = json.loads(process.stderr.readline())

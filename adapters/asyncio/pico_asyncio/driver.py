@@ -17,7 +17,8 @@ from pico_asyncio.opening import Resolver, connect
 from pico_core.boundary import Exit, Input, Machine, Send, Sink
 from pico_driver import sockets
 from pico_driver.connection import refuse_send
-from pico_driver.driver import SHUTDOWN, SIGNALS, Driver, Result, WatchedSocket
+from pico_driver.driver import SIGNALS, Driver, Result, WatchedSocket
+from pico_driver.early import EarlyListeners
 from pico_driver.inbox import Inbox
 
 _TURNS_TO_OPEN: Final = 3
@@ -27,18 +28,26 @@ _TURNS_TO_CLOSE: Final = 100
 """Turns until closed transports are lost: one or two, but uvloop never reports those cancelled while they opened."""
 
 
-async def drive(machine: Machine, sink: Sink, *, signals: bool = False, inbox: Inbox | None = None) -> Exit:
+async def drive(
+    machine: Machine,
+    sink: Sink,
+    *,
+    signals: bool = False,
+    inbox: Inbox | None = None,
+    early: EarlyListeners | None = None,
+) -> Exit:
     """Run a machine inside the running loop until it says ``Exit``, and return that record.
 
     The first input is a ``Tick``, so that the machine can ask for its listeners and connections. When this returns,
     raises or is cancelled, everything the machine had open is closed: what was sent got one more chance to leave
     without waiting. The machine is told nothing of that: ``Exit`` is the end of the conversation.
-    With ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``. ``inbox`` brings inputs of the
-    embedding program.
+    With ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``; SIGHUP, SIGUSR1 and SIGUSR2
+    become ``SignalReceived``. ``inbox`` brings inputs of the embedding program. ``early`` has listeners that are open
+    already; those that the machine does not ask for are closed at the end.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """
-    driver = AsyncioDriver(asyncio.get_running_loop(), machine, sink)
+    driver = AsyncioDriver(asyncio.get_running_loop(), machine, sink, early)
     try:
         driver.start(inbox, signals=signals)
         await driver.ended.wait()
@@ -50,24 +59,26 @@ async def drive(machine: Machine, sink: Sink, *, signals: bool = False, inbox: I
 class AsyncioDriver(Driver[Connection]):
     """One machine on one loop. Next: ``start``, wait for ``ended``, ``stop``, ``result``."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, machine: Machine, sink: Sink) -> None:
-        super().__init__(machine, sink, loop.time)
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, machine: Machine, sink: Sink, early: EarlyListeners | None
+    ) -> None:
+        super().__init__(machine, sink, loop.time, early)
         self.ended = asyncio.Event()
         self._loop = loop
         self._call_soon = loop.call_soon
         self._connection_type = BufferedConnection if isinstance(loop, asyncio.BaseEventLoop) else StreamConnection
         self._resolver = Resolver(loop)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._signals: tuple[signal.Signals, ...] = ()
+        self._handlers_before: dict[signal.Signals, Any] = {}
         self._turn_due = False
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, inbox: Inbox | None, *, signals: bool) -> None:
         """Begin the conversation. Next: wait for ``ended``, then ``stop``."""
         if signals:
-            self._signals = SIGNALS
-        for number in self._signals:
-            self._loop.add_signal_handler(number, self.hand_over, SHUTDOWN)
+            self._handlers_before = {number: signal.getsignal(number) for number in SIGNALS}
+        for number in self._handlers_before:
+            self._loop.add_signal_handler(number, self.hand_over, SIGNALS[number])
         self.tick()
         if inbox is not None:
             self.open_inbox(inbox, self._loop.call_soon_threadsafe)
@@ -75,8 +86,9 @@ class AsyncioDriver(Driver[Connection]):
     async def stop(self) -> None:
         """Close everything and wait until it is closed; the machine gets no input for that."""
         self.close()
-        for number in self._signals:
+        for number, handler in self._handlers_before.items():
             self._loop.remove_signal_handler(number)
+            signal.signal(number, handler)  # the loop puts back the default, which may be deadly
         if self._timer is not None:
             self._timer.cancel()
         for _ in range(_TURNS_TO_OPEN):  # a socket that was accepted belongs to its task until it is opened

@@ -1,24 +1,61 @@
 """Running a machine as a whole process: a loop of its own, signals, and log records for what the loop reports."""
 
 import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from pico_asyncio.driver import drive
 from pico_core.boundary import Exit, Log, Machine, Sink
+from pico_driver.early import EarlyListeners
 from pico_driver.inbox import Inbox
 from pico_driver.sockets import describe
 
 
-def run(machine: Machine, sink: Sink, *, uvloop: bool = False, inbox: Inbox | None = None) -> Exit:
+def run(
+    machine: Machine,
+    sink: Sink,
+    *,
+    uvloop: bool = False,
+    inbox: Inbox | None = None,
+    early: EarlyListeners | None = None,
+) -> Exit:
     """Run a machine on a loop of its own until it says ``Exit``, and return that record.
 
-    SIGTERM and SIGINT become ``ShutdownRequested``. What the loop itself complains of becomes a ``Log`` record.
+    Signals, ``inbox`` and ``early`` are as in ``drive``. What the loop itself complains of becomes a ``Log`` record.
     Raises what ``drive`` raises. Next: end the process with ``exit.code``.
     """
-    with asyncio.Runner(loop_factory=_new_uvloop if uvloop else None) as runner:
+    with _logged(sink), asyncio.Runner(loop_factory=_new_uvloop if uvloop else None) as runner:
         runner.get_loop().set_exception_handler(partial(_report, sink))
-        return runner.run(drive(machine, sink, signals=True, inbox=inbox))
+        return runner.run(drive(machine, sink, signals=True, inbox=inbox, early=early))
+
+
+class _LoopLog(logging.Handler):
+    """Takes what a loop writes to its logger; ``logging`` would write it to standard error, and might wait there."""
+
+    def __init__(self, sink: Sink) -> None:
+        super().__init__(logging.WARNING)
+        self._sink = sink
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand one message to the sink."""
+        self._sink(Log("warning", "driver", record.getMessage(), {}))
+
+
+@contextmanager
+def _logged(sink: Sink) -> Iterator[None]:
+    """Have the loops' own logger speak to the sink alone."""
+    logger = logging.getLogger("asyncio")
+    handler = _LoopLog(sink)
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
 
 
 def _report(sink: Sink, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

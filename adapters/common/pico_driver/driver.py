@@ -19,6 +19,7 @@ from pico_core.boundary import (
     Connected,
     ConnectFailed,
     ConnectionLost,
+    Input,
     Listen,
     ListenDatagram,
     ListenFailed,
@@ -33,21 +34,34 @@ from pico_core.boundary import (
     SendDatagram,
     SendEof,
     ShutdownRequested,
+    SignalReceived,
     Sink,
     StopListening,
 )
 from pico_driver import sockets
 from pico_driver.connection import RECEIVE_BUFFER_BYTES, Connection
+from pico_driver.early import EarlyListeners
 from pico_driver.listeners import DatagramSocket, ListenerOwner, ListeningSocket
 from pico_driver.turn import Conversation
 
 ConnectionT = TypeVar("ConnectionT", bound=Connection)
 Result = TypeVar("Result")
 WatchedSocket: TypeAlias = ListeningSocket | DatagramSocket
+Bind: TypeAlias = Callable[[list[sockets.SocketAddress]], socket.socket]
+ListenerType: TypeAlias = Callable[[ListenerOwner, str, socket.socket], WatchedSocket]
 
 SHUTDOWN: Final = ShutdownRequested()
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-"""The signals that become ``SHUTDOWN``, where ``drive`` was asked for that."""
+IGNORED_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+)
+"""Signals that would end the process without a word if nobody took them. Not every system has them."""
+
+SIGNALS: Final[dict[signal.Signals, Input]] = {
+    signal.SIGTERM: SHUTDOWN,
+    signal.SIGINT: SHUTDOWN,
+    **{number: SignalReceived(number.name) for number in IGNORED_SIGNALS},
+}
+"""What each signal becomes, where ``drive`` was asked for that."""
 
 
 class Cancellable(Protocol):
@@ -60,11 +74,14 @@ class Cancellable(Protocol):
 class Driver(Conversation, Generic[ConnectionT]):
     """Owner of the sockets, timers and lookups of one machine. Next: ``tick``, which begins the conversation."""
 
-    def __init__(self, machine: Machine, sink: Sink, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, machine: Machine, sink: Sink, clock: Callable[[], float], early: EarlyListeners | None = None
+    ) -> None:
         super().__init__(machine, sink, clock)
         self.receive_buffer = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
         self.turn_bytes = 0
-        self._sink = sink
+        self._early = early or EarlyListeners()
+        self._binding: dict[str, Cancellable] = {}
         self._numbers = itertools.count(1, 2)
         self._connections: dict[int, ConnectionT] = {}
         self._connecting: dict[int, Cancellable] = {}
@@ -90,6 +107,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         for listener in self._listeners.values():
             self._unwatch(listener)
             listener.socket.close()
+        self._early.close()
 
     # --- what the loop fills in ---
 
@@ -161,7 +179,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         self._unwatch(listener)
         self._begin(self._watch_again(listener))
         try:
-            self._sink(Log("error", "driver", "cannot accept connections", {"reason": sockets.describe(error)}))
+            self.log(Log("error", "driver", "cannot accept connections", {"reason": sockets.describe(error)}))
         except Exception as failure:  # noqa: BLE001 - the sink's: kept, for ``drive`` to raise it
             self.end(failure)
 
@@ -248,33 +266,61 @@ class Driver(Conversation, Generic[ConnectionT]):
     def _listen(self, command: Listen) -> None:
         if command.tls:
             self._inputs.append(ListenFailed(command.listener, _no_profile(command.tls)))
+        elif (early := self._early.take(command.host, command.port)) is not None:
+            self._inputs.append(self._listening(command.listener, ListeningSocket, early))
         else:
             self._bind(sockets.open_listener, ListeningSocket, command)
 
     def _listen_datagram(self, command: ListenDatagram) -> None:
         self._bind(sockets.open_datagram, DatagramSocket, command)
 
-    def _bind(
-        self,
-        bind: Callable[[str, int], socket.socket],
-        listener_type: Callable[[ListenerOwner, str, socket.socket], WatchedSocket],
-        command: Listen | ListenDatagram,
-    ) -> None:
-        name = command.listener
+    def _bind(self, bind: Bind, listener_type: ListenerType, command: Listen | ListenDatagram) -> None:
+        """Open a listener at once if its host is an address, and after a lookup if it is a name."""
         try:
-            bound = bind(command.host, command.port)
+            addresses = sockets.local_addresses(command.host, command.port)
         except sockets.UNUSABLE as error:
-            self._inputs.append(ListenFailed(name, sockets.describe(error)))
+            self._inputs.append(ListenFailed(command.listener, sockets.describe(error)))
             return
+        if addresses:
+            self._inputs.append(self._bound(bind, listener_type, command.listener, addresses))
+        else:
+            self._binding[command.listener] = self._begin(self._bind_by_name(bind, listener_type, command))
+
+    async def _bind_by_name(self, bind: Bind, listener_type: ListenerType, command: Listen | ListenDatagram) -> None:
+        name = command.listener
+        outcome: Listening | ListenFailed
+        try:
+            lookup = self._look_up_name(command.host, command.port)
+            addresses = await self._within(sockets.LISTEN_LOOKUP_S, lookup)
+        except sockets.UNUSABLE as error:
+            outcome = ListenFailed(name, sockets.describe(error))
+        else:
+            outcome = self._bound(bind, listener_type, name, addresses)
+        del self._binding[name]
+        self.announce(outcome)
+
+    def _bound(
+        self, bind: Bind, listener_type: ListenerType, name: str, addresses: list[sockets.SocketAddress]
+    ) -> Listening | ListenFailed:
+        try:
+            return self._listening(name, listener_type, bind(addresses))
+        except sockets.UNUSABLE as error:
+            return ListenFailed(name, sockets.describe(error))
+
+    def _listening(self, name: str, listener_type: ListenerType, bound: socket.socket) -> Listening:
         self._listeners[name] = listener_type(self, name, bound)
         self._watch(self._listeners[name])
-        self._inputs.append(Listening(name, *sockets.endpoint(bound.getsockname())))
+        return Listening(name, *sockets.endpoint(bound.getsockname()))
 
     @abstractmethod
     def take_over(self, listener: str, accepted: socket.socket, host: str, port: int) -> None:
         """Make a connection of an accepted socket. Next: ``accepted``."""
 
     def _stop_listening(self, command: StopListening) -> None:
+        binding = self._binding.pop(command.listener, None)
+        if binding is not None:
+            binding.cancel()
+            self._inputs.append(ListenFailed(command.listener, "aborted"))
         listener = self._listeners.pop(command.listener, None)
         if listener is not None:
             self._unwatch(listener)

@@ -20,6 +20,9 @@ FALLBACK_DELAY_S: Final = 0.25
 LOOKUPS_AT_ONCE: Final = 16
 """Threads that may wait for DNS at the same time; further lookups wait for one of them within their own timeout."""
 
+LISTEN_LOOKUP_S: Final = 10.0
+"""How long the lookup of a name to listen on may take."""
+
 ACCEPTS_PER_TURN: Final = 64
 """Connections accepted from one listener before the others get their turn."""
 
@@ -123,23 +126,34 @@ def peer(connected: socket.socket) -> tuple[str, int]:
         return "", 0
 
 
-def open_listener(host: str, port: int) -> socket.socket:
-    """Open a listening TCP socket; no ``host`` means every address, IPv4 and IPv6. Raises one of ``UNUSABLE``."""
-    return _bind(socket.SOCK_STREAM, host, port)
+def local_addresses(host: str, port: int) -> list[SocketAddress]:
+    """Return the addresses to listen on for ``host``, or none if it is a name. Raises one of ``UNUSABLE``.
+
+    No ``host`` means every address, IPv4 and IPv6. Next: ``open_listener`` or ``open_datagram``; ``lookup`` for a name.
+    """
+    if host in ("", "::") and socket.has_dualstack_ipv6():
+        return [(socket.AF_INET6, ("::", port))]
+    return lookup_literal(host or "0.0.0.0", port)  # noqa: S104 - every address is what was asked for
 
 
-def open_datagram(host: str, port: int) -> socket.socket:
-    """Open a UDP socket; no ``host`` means every address, IPv4 and IPv6. Raises one of ``UNUSABLE``."""
-    return _bind(socket.SOCK_DGRAM, host, port)
+def open_listener(addresses: list[SocketAddress]) -> socket.socket:
+    """Open a listening TCP socket on one of ``addresses``. Raises one of ``UNUSABLE``."""
+    return _bind(socket.SOCK_STREAM, addresses)
 
 
-def _bind(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
-    everywhere = host in ("", "::") and socket.has_dualstack_ipv6()
-    family, address = (socket.AF_INET6, ("::", port)) if everywhere else _local_address(host or "0.0.0.0", port)  # noqa: S104 - every address is what was asked for
+def open_datagram(addresses: list[SocketAddress]) -> socket.socket:
+    """Open a UDP socket on one of ``addresses``. Raises one of ``UNUSABLE``."""
+    return _bind(socket.SOCK_DGRAM, addresses)
+
+
+def _bind(kind: socket.SocketKind, addresses: list[SocketAddress]) -> socket.socket:
+    """A listener has one socket, so of the addresses of both families that a name can have, an IPv4 one is taken."""
+    family, address = min(addresses, key=lambda found: found[0] != socket.AF_INET)
     bound = socket.socket(family, kind)
     try:
         bound.setblocking(False)
         if family == socket.AF_INET6:
+            everywhere = address[0] == "::" and socket.has_dualstack_ipv6()
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not everywhere)
         if kind is socket.SOCK_STREAM:
             # A restarted node takes its port back at once; accepted connections inherit the other options from here.
@@ -152,11 +166,6 @@ def _bind(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
         bound.close()
         raise
     return bound
-
-
-def _local_address(host: str, port: int) -> SocketAddress:
-    """Return what to bind for ``host``: a listener has one socket, so of a name with both families IPv4 is taken."""
-    return min(lookup(host, port, socket.AI_PASSIVE), key=lambda found: found[0] != socket.AF_INET)
 
 
 def start_connect(family: int) -> socket.socket:

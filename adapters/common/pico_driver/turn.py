@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final
 
-from pico_core.boundary import AccessLog, Exit, Input, Log, Machine, Sink, Tick
+from pico_core.boundary import AccessLog, Exit, Input, Log, LogLinesDropped, Machine, Sink, Tick
 from pico_core.errors import LocalProtocolError
 from pico_driver.inbox import Inbox
 
@@ -30,8 +30,10 @@ class Conversation(ABC):
     def __init__(self, machine: Machine, sink: Sink, clock: Callable[[], float]) -> None:
         self.outcome: Exit | BaseException | None = None
         """What ended the conversation; ``None`` while it lasts."""
-        self.perform: dict[type, Callable[[Any], None]] = {Log: sink, AccessLog: sink, Exit: self.end}
+        self.perform: dict[type, Callable[[Any], None]] = {Log: self.log, AccessLog: self.log, Exit: self.end}
         self._machine = machine
+        self._sink = sink
+        self._dropped_lines = 0
         self._clock = clock
         self._inputs: list[Input] = []
         self._over = False
@@ -66,6 +68,13 @@ class Conversation(ABC):
     def _empty_inbox(self) -> None:
         if self._inbox is not None:
             self.announce(*self._inbox.take())
+
+    def log(self, record: Log | AccessLog) -> None:
+        """Hand a record to the sink, and tell the machine when the sink has dropped lines."""
+        dropped = self._sink(record)
+        if dropped and dropped != self._dropped_lines:
+            self._dropped_lines = dropped
+            self._inputs.append(LogLinesDropped(dropped))
 
     # --- the turn ---
 

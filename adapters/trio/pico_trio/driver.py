@@ -8,6 +8,7 @@ their own.
 
 import contextlib
 import selectors
+import signal
 import socket
 from collections.abc import Coroutine
 from functools import partial
@@ -17,7 +18,8 @@ import trio
 
 from pico_core.boundary import Exit, Machine, Send, Sink
 from pico_driver import sockets
-from pico_driver.driver import SHUTDOWN, SIGNALS, Driver, Result, WatchedSocket
+from pico_driver.driver import SIGNALS, Driver, Result, WatchedSocket
+from pico_driver.early import EarlyListeners
 from pico_driver.inbox import Inbox
 from pico_trio.connection import Connection
 from pico_trio.opening import connect
@@ -29,26 +31,34 @@ _RECEIVED_PER_TURN_BYTES: Final = 1_048_576
 """What is received before the machine gets it: the rest of the sockets that are ready waits in the kernel."""
 
 
-def run(machine: Machine, sink: Sink, *, inbox: Inbox | None = None) -> Exit:
+def run(machine: Machine, sink: Sink, *, inbox: Inbox | None = None, early: EarlyListeners | None = None) -> Exit:
     """Run a machine under ``trio.run`` until it says ``Exit``, and return that record.
 
-    SIGTERM and SIGINT become ``ShutdownRequested``. Raises what ``drive`` raises. Next: end the process with
+    Signals, ``inbox`` and ``early`` are as in ``drive``. Raises what ``drive`` raises. Next: end the process with
     ``exit.code``.
     """
-    return trio.run(partial(drive, machine, sink, signals=True, inbox=inbox))
+    return trio.run(partial(drive, machine, sink, signals=True, inbox=inbox, early=early))
 
 
-async def drive(machine: Machine, sink: Sink, *, signals: bool = False, inbox: Inbox | None = None) -> Exit:
+async def drive(
+    machine: Machine,
+    sink: Sink,
+    *,
+    signals: bool = False,
+    inbox: Inbox | None = None,
+    early: EarlyListeners | None = None,
+) -> Exit:
     """Run a machine inside a running trio program until it says ``Exit``, and return that record.
 
     The arguments and the end are those of ``pico_asyncio.drive``: the first input is a ``Tick``; when this returns,
     raises or is cancelled, everything is closed after one more chance for what was sent; with ``signals`` (main thread
-    only) SIGTERM and SIGINT become ``ShutdownRequested``; ``inbox`` brings inputs of the embedding program.
+    only) SIGTERM and SIGINT become ``ShutdownRequested``, and SIGHUP, SIGUSR1 and SIGUSR2 ``SignalReceived``; ``inbox``
+    brings inputs of the embedding program; ``early`` has listeners that are open already.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """
     async with trio.open_nursery() as nursery:
-        driver = TrioDriver(nursery, machine, sink)
+        driver = TrioDriver(nursery, machine, sink, early)
         try:
             if signals:
                 await nursery.start(driver.watch_signals)
@@ -64,8 +74,8 @@ async def drive(machine: Machine, sink: Sink, *, signals: bool = False, inbox: I
 class TrioDriver(Driver[Connection]):
     """One machine in one nursery. Next: ``serve``, ``stop``, ``result``."""
 
-    def __init__(self, nursery: trio.Nursery, machine: Machine, sink: Sink) -> None:
-        super().__init__(machine, sink, trio.current_time)
+    def __init__(self, nursery: trio.Nursery, machine: Machine, sink: Sink, early: EarlyListeners | None) -> None:
+        super().__init__(machine, sink, trio.current_time, early)
         self.selector = selectors.DefaultSelector()
         self._nursery = nursery
         self._first = 0
@@ -110,11 +120,11 @@ class TrioDriver(Driver[Connection]):
         self._wait.cancel()
 
     async def watch_signals(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Tell the machine of the signals that ask it to end."""
+        """Tell the machine of signals."""
         with trio.open_signal_receiver(*SIGNALS) as received:
             task_status.started()
-            async for _ in received:
-                self.announce(SHUTDOWN)
+            async for number in received:
+                self.announce(SIGNALS[signal.Signals(number)])
 
     def stop(self) -> None:
         """Close everything; the machine gets no input for that."""

@@ -47,6 +47,11 @@ def metrics_text(facts: Facts, now: float) -> bytes:
         "Requests sent to a tunnel of this node.",
         {"": facts.metrics.upstream_requests},
     )
+    out.counter(
+        "log_lines_dropped_total",
+        "Log lines lost because standard output or standard error did not take them.",
+        {"": facts.metrics.log_lines_dropped},
+    )
     _cluster(out, facts)
     _gossip(out, facts.gossip, now)
     return out.text()

@@ -409,6 +409,14 @@ def test_an_idle_agent_leaves_at_once() -> None:
     assert [log.message for log in play.logs][-2:] == ["draining", "stopped"]
 
 
+def test_an_agent_that_stops_says_what_it_waits_for_and_for_how_long() -> None:
+    play = asked() << DIAL >> ShutdownRequested() << GoAway(SERVER)
+    assert play
+    assert [log.fields for log in play.logs if log.message == "draining"] == [
+        {"streams": 1, "at_most_s": 60.0, "hint": "a second signal stops it at once"}
+    ]
+
+
 def test_a_request_in_flight_is_finished_first() -> None:
     assert (
         asked()

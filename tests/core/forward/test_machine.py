@@ -139,7 +139,9 @@ def test_the_way_to_the_server() -> None:
 
 
 def test_it_stops_at_once() -> None:
-    assert accepted() >> ShutdownRequested() << Exit(0, "")
+    play = accepted() >> ShutdownRequested() << Exit(0, "")
+    assert play
+    assert (play.logs[-1].message, play.logs[-1].fields) == ("stopped", {"connections": 1})
 
 
 def test_bytes_pass_both_ways() -> None:

@@ -17,11 +17,13 @@ from pico_core.boundary import (
     Input,
     ListenFailed,
     Listening,
+    LogLinesDropped,
     PeerIdentity,
     Received,
     Resolved,
     Send,
     ShutdownRequested,
+    SignalReceived,
     Tick,
     WritingPaused,
     WritingResumed,
@@ -120,6 +122,21 @@ def test_a_configuration_that_cannot_be_changed_is_refused_with_a_warning() -> N
     (log,) = play.logs
     assert (log.level, log.subsystem) == ("warning", "config")
     assert log.message == "this configuration cannot be changed while running"
+
+
+def test_signals_that_do_not_stop_a_node_are_told() -> None:
+    play = Play(Recorder())
+    assert play >> SignalReceived("SIGHUP") >> SignalReceived("SIGUSR1") << Nothing()
+    assert [(log.level, log.subsystem, log.message, log.fields) for log in play.logs] == [
+        ("warning", "config", "nothing to reload: the configuration is read at the start only", {}),
+        ("info", "process", "signal ignored", {"signal": "SIGUSR1"}),
+    ]
+
+
+def test_dropped_log_lines_are_not_answered_with_more() -> None:
+    play = Play(Recorder())
+    assert play >> LogLinesDropped(3) << Nothing()
+    assert play.logs == []
 
 
 def test_inputs_reach_the_user_of_their_connection() -> None:

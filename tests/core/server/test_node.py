@@ -137,6 +137,14 @@ def test_an_idle_node_still_serves_for_the_drain_delay() -> None:
     )
 
 
+def test_a_node_that_stops_says_what_it_waits_for_and_for_how_long() -> None:
+    play = proxy_play() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT) >> ShutdownRequested()
+    assert play
+    assert [log.fields for log in play.logs if log.message == "draining"] == [
+        {"requests": 1, "tunnels": 1, "at_most_s": 45.0, "hint": "a second signal stops it at once"}
+    ]
+
+
 def test_agents_are_asked_to_go_elsewhere_one_after_the_other() -> None:
     play = server_play()
     for connection in (AGENT, 3, 5, 7):

@@ -5,7 +5,16 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from pico_core.boundary import Connect, ConnectFailed, DatagramReceived, Received, Send, ShutdownRequested, Tick
+from pico_core.boundary import (
+    Connect,
+    ConnectFailed,
+    DatagramReceived,
+    LogLinesDropped,
+    Received,
+    Send,
+    ShutdownRequested,
+    Tick,
+)
 from pico_core.config.server import ServerConfig
 from pico_core.gossip.counters import Counters
 from pico_core.server.admin.metrics_text import GOSSIP_COUNTERS, metrics_text
@@ -24,6 +33,7 @@ PAGE = {
     "upstreams_registered_endpoints": "gauge",
     "upstreams_upstream_requests": "counter",
     "upstreams_remote_requests": "counter",
+    "log_lines_dropped": "counter",
     "cluster_nodes": "gauge",
     "gossip_connections_inbound": "counter",
     "gossip_connections_outbound": "counter",
@@ -170,3 +180,10 @@ def test_a_deleted_endpoint_is_a_tombstone() -> None:
     play.machine.handle(Received(5, b"\xff\xff"), play.now)
     play.take()
     assert samples(play)[label] == 1
+
+
+def test_log_lines_that_were_dropped() -> None:
+    play = admin_play()
+    assert samples(play)["pico_log_lines_dropped_total"] == 0
+    assert play >> LogLinesDropped(3) >> LogLinesDropped(5)
+    assert samples(play)["pico_log_lines_dropped_total"] == 5

@@ -1,0 +1,126 @@
+"""What every long-running command does with the signals and the limits of its process, on every runtime."""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+PATIENCE_S = 20.0
+
+LOW_LIMIT = 256
+
+
+@pytest.fixture(params=["asyncio", "uvloop", "trio"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["server", "agent http", "agent tcp", "forward tcp"])
+def command(request: pytest.FixtureRequest, local_addresses: list[str], unused_port: int) -> list[str]:
+    """A command that is never told to stop by its circumstances."""
+    server = f"http://127.0.0.1:{unused_port}"
+    arguments = {
+        "server": [*local_addresses, "--drain-delay", "0s"],
+        "agent http": ["my-endpoint", "3000", "--connect.url", server],
+        "agent tcp": ["my-endpoint", "3000", "--connect.url", server],
+        "forward tcp": ["0", "my-endpoint", "--connect.url", server],
+    }
+    return [*request.param.split(), *arguments[request.param]]
+
+
+class Running:
+    """A command with a low limit of descriptors. Its log is read line by line."""
+
+    def __init__(self, command: list[str]) -> None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pico_tunnel", *command],
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (LOW_LIMIT, hard)),
+        )
+
+    def await_log(self, message: str) -> dict[str, Any]:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            record: dict[str, Any] = json.loads(line)
+            if message in record["message"]:
+                return record
+        raise AssertionError(f"the process ended with {self.process.wait()} before {message!r}")
+
+
+@contextlib.contextmanager
+def running(command: list[str]) -> Iterator[Running]:
+    started = Running(command)
+    with started.process:
+        try:
+            yield started
+        finally:
+            started.process.kill()
+
+
+def first_message(command: list[str]) -> str:
+    return "cannot reach" if command[0] == "agent" else "listening"
+
+
+def test_no_signal_ends_it_without_a_word(runtime: str, command: list[str]) -> None:
+    with running([*command, "--runtime", runtime]) as started:
+        started.await_log(first_message(command))
+        started.process.send_signal(signal.SIGHUP)
+        assert started.await_log("nothing to reload")["level"] == "warning"
+        started.process.send_signal(signal.SIGPIPE)
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            started.process.send_signal(number)
+            assert started.await_log("signal ignored")["signal"] == number.name
+        started.process.send_signal(signal.SIGTERM)
+        started.await_log("stopped")
+        assert started.process.wait(PATIENCE_S) == 0
+
+
+def test_signals_that_come_while_it_leaves_change_nothing(runtime: str, command: list[str]) -> None:
+    """A reader that is stuck keeps a process for a second longer: time for a signal that would be deadly by default."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"\n")
+    os.set_blocking(writing, True)
+    started = [sys.executable, "-m", "pico_tunnel", *command, "--runtime", runtime]
+    with subprocess.Popen(started, stdout=writing, stderr=writing) as process:
+        try:
+            while not catches(process.pid, signal.SIGTERM):
+                assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            while process.poll() is None:
+                process.send_signal(signal.SIGHUP)
+                process.send_signal(signal.SIGUSR1)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.02)
+        finally:
+            process.kill()
+    os.close(reading)
+    os.close(writing)
+    assert process.returncode == 0
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    with open(f"/proc/{pid}/status") as status:
+        caught = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt:"))
+    return bool(caught >> (number - 1) & 1)
+
+
+def test_the_limit_of_descriptors_is_raised(command: list[str]) -> None:
+    with running([*command, "--log.level", "debug"]) as started:
+        told = started.await_log("descriptor limit")
+        soft, hard = resource.prlimit(started.process.pid, resource.RLIMIT_NOFILE)
+        assert soft == told["descriptors"] == min(hard, 1 << 20)
+        assert soft > LOW_LIMIT
+        started.process.send_signal(signal.SIGTERM)
+        assert started.process.wait(PATIENCE_S) == 0

@@ -1,0 +1,177 @@
+"""The start of a node: its ports are open before most of its code is imported, and signals are taken from then on."""
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ports import reserved_port
+
+PATIENCE_S = 20.0
+
+RUNTIMES = ("asyncio", "uvloop", "trio")
+
+HELD_START = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Holder(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == sys.argv[1]:
+            sys.stdin.read()
+
+sys.meta_path.insert(0, Holder())
+from pico_tunnel.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+"""Runs a command, and waits for the end of standard input when it is about to import the module named first."""
+
+
+class HeldStart:
+    """A command that waits where the code of its machine is imported. Next: ``release``."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", HELD_START, module, *arguments],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def cpu_s(self) -> float:
+        """Return the processor time of the main thread so far."""
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
+
+    def release(self) -> None:
+        """Let the imports go on."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def await_log(self, message: str) -> dict[str, object]:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            record: dict[str, object] = json.loads(line)
+            if record["message"] == message:
+                return record
+        raise AssertionError(f"the process ended before {message!r}")
+
+    def ended(self) -> int:
+        return self._process.wait(PATIENCE_S)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait(PATIENCE_S)
+        for stream in (self._process.stdin, self._process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+@contextlib.contextmanager
+def held_server(*arguments: str) -> Iterator[tuple[HeldStart, dict[str, int]]]:
+    with contextlib.ExitStack() as stack:
+        names = ("proxy", "upstream", "admin", "cluster.gossip")
+        ports = {name: stack.enter_context(reserved_port()) for name in names}
+        flags = [f"--{name}.bind-addr=127.0.0.1:{port}" for name, port in ports.items()]
+        start = HeldStart("pico_core.server.node", "server", *flags, "--drain-delay", "0s", *arguments)
+        stack.callback(start.close)
+        yield start, ports
+
+
+def connected(port: int) -> socket.socket:
+    """Connect as soon as the port is open."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+        except ConnectionRefusedError:
+            assert time.monotonic() < give_up_at, "the port does not open"
+            time.sleep(0.002)
+
+
+def asked(port: int, path: str) -> socket.socket:
+    peer = connected(port)
+    peer.sendall(b"GET %b HTTP/1.1\r\nhost: pico\r\n\r\n" % path.encode())
+    return peer
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_who_comes_during_the_imports_waits_and_is_served(runtime: str) -> None:
+    with held_server("--runtime", runtime) as (start, ports):
+        early = [asked(ports["proxy"], "/"), asked(ports["upstream"], "/"), asked(ports["admin"], "/health")]
+        until_open_s = start.cpu_s()
+        start.release()
+        answers = [peer.recv(12) for peer in early]
+        until_served_s = start.cpu_s()
+        for peer in early:
+            peer.close()
+        assert answers == [b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.1 200"]
+        assert until_open_s < 0.7 * until_served_s
+        start.signal(signal.SIGTERM)
+        assert start.ended() == 0
+
+
+def test_who_comes_during_the_imports_of_a_forwarder_waits() -> None:
+    with reserved_port() as port, reserved_port() as nobody:
+        arguments = ("forward", "tcp", str(port), "my-endpoint", "--connect.url", f"http://127.0.0.1:{nobody}")
+        start = HeldStart("pico_core.forward.machine", *arguments)
+        with contextlib.closing(start):
+            peer = connected(port)
+            start.release()
+            start.await_log("cannot reach the endpoint")
+            peer.close()
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_port_in_use_is_told_by_the_machine(runtime: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        others = [f"--{name}.bind-addr=127.0.0.1:0" for name in ("upstream", "admin", "cluster.gossip")]
+        command = [sys.executable, "-m", "pico_tunnel", "server", *others, "--proxy.bind-addr", address]
+        done = subprocess.run(
+            [*command, "--runtime", runtime], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"pico: cannot listen on proxy address '{address}': address already in use; "
+        "choose another one with --proxy.bind-addr"
+    )
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_signals_during_the_imports_are_kept(runtime: str) -> None:
+    with held_server("--runtime", runtime) as (start, ports):
+        connected(ports["admin"]).close()
+        await_handler(start, signal.SIGTERM)
+        start.signal(signal.SIGUSR1)
+        start.signal(signal.SIGTERM)
+        start.release()
+        assert start.await_log("signal ignored")["signal"] == "SIGUSR1"
+        start.await_log("stopped")
+        assert start.ended() == 0
+
+
+def await_handler(start: HeldStart, number: signal.Signals) -> None:
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not catches(start.pid, number):
+        assert time.monotonic() < give_up_at, "the signal is not taken"
+        time.sleep(0.002)
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(caught >> (number - 1) & 1)

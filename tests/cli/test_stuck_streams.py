@@ -1,0 +1,214 @@
+"""Standard streams that take nothing: a pipe that nobody reads, a stopped terminal. Everything goes on without them."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+
+import pytest
+
+from tests.ports import reserved_port
+
+PATIENCE_S = 20.0
+
+RUNTIMES = ("asyncio", "uvloop", "trio")
+
+REQUESTS = 12_000
+"""Their lines are more than what a pipe holds and what may wait for it."""
+
+
+@contextlib.contextmanager
+def stuck_pipe() -> Iterator[tuple[int, int]]:
+    """A full pipe: its reading and its writing end. A process that inherits it waits at its first write."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"\n")
+    os.set_blocking(writing, True)
+    try:
+        yield reading, writing
+    finally:
+        for end in (reading, writing):
+            with contextlib.suppress(OSError):
+                os.close(end)
+
+
+@contextlib.contextmanager
+def running(stream: int, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "pico_tunnel", *arguments]
+    process = subprocess.Popen(command, stdout=stream, stderr=stream)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(PATIENCE_S)
+
+
+@contextlib.contextmanager
+def server_ports() -> Iterator[dict[str, int]]:
+    with contextlib.ExitStack() as stack:
+        names = ("proxy", "upstream", "admin", "cluster.gossip")
+        yield {name: stack.enter_context(reserved_port()) for name in names}
+
+
+def flags(ports: dict[str, int]) -> list[str]:
+    return [f"--{name}.bind-addr=127.0.0.1:{port}" for name, port in ports.items()]
+
+
+def answer(port: int, path: str) -> tuple[int, str]:
+    """Ask until the port is open; the answer must come."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while True:
+        connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        except ConnectionRefusedError:
+            assert time.monotonic() < give_up_at, "the port does not open"
+            time.sleep(0.01)
+        finally:
+            connection.close()
+
+
+def request_many(port: int) -> None:
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    for _ in range(REQUESTS):
+        connection.request("GET", "/a/path/of/some/length", headers={"x-pico-endpoint": "nowhere"})
+        assert connection.getresponse().read()
+    connection.close()
+
+
+def dropped(admin: int) -> int:
+    _, metrics = answer(admin, "/metrics")
+    found = re.search(r"^pico_log_lines_dropped_total (\d+)$", metrics, re.MULTILINE)
+    assert found is not None
+    return int(found[1])
+
+
+def read_to_end(end: int) -> list[bytes]:
+    with os.fdopen(end, "rb") as stream:
+        return [line for line in stream.read().splitlines() if line]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_server_serves_counts_and_stops_while_nobody_reads(runtime: str) -> None:
+    with (
+        server_ports() as ports,
+        stuck_pipe() as (_, writing),
+        running(writing, "server", *flags(ports), "--drain-delay", "0s", "--runtime", runtime) as process,
+    ):
+        assert answer(ports["admin"], "/health")[0] == 200
+        request_many(ports["proxy"])
+        assert 0 < dropped(ports["admin"]) < REQUESTS
+        assert answer(ports["admin"], "/health")[0] == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+
+
+def test_when_somebody_reads_again_every_line_is_there_or_counted() -> None:
+    with (
+        server_ports() as ports,
+        stuck_pipe() as (reading, writing),
+        running(writing, "server", *flags(ports), "--drain-delay", "0s") as process,
+    ):
+        assert answer(ports["admin"], "/health")[0] == 200
+        request_many(ports["proxy"])
+        count = dropped(ports["admin"])
+        os.close(writing)
+        lines: list[bytes] = []
+        reader = threading.Thread(target=lambda: lines.extend(read_to_end(os.dup(reading))))
+        reader.start()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+        reader.join(PATIENCE_S)
+    told = [record for line in lines if (record := json.loads(line)).get("message") == "lines dropped"]
+    assert [record["lines"] for record in told] == [count]
+    requests = [b"proxy.access" in line for line in lines]
+    assert sum(requests) + count == REQUESTS
+    gap = next(index for index, line in enumerate(lines) if b"lines dropped" in line)
+    assert not any(requests[gap:]), "it stands where the others are missing"
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(
+    "command", [("agent", "http", "my-endpoint", "3000"), ("agent", "tcp", "my-endpoint", "3000"), ("forward", "tcp")]
+)
+def test_an_agent_and_a_forwarder_stop_while_nobody_reads(runtime: str, command: tuple[str, ...]) -> None:
+    with reserved_port() as port, reserved_port() as local, stuck_pipe() as (_, writing):
+        if command[0] == "forward":
+            command = (*command, str(local), "my-endpoint")
+        url = f"http://127.0.0.1:{port}"
+        with running(writing, *command, "--connect.url", url, "--runtime", runtime) as process:
+            await_handlers(process.pid)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0
+
+
+def await_handlers(pid: int) -> None:
+    """Wait until a process takes SIGTERM."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while True:
+        with open(f"/proc/{pid}/status") as status:
+            caught = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt:"))
+        if caught >> (signal.SIGTERM - 1) & 1:
+            return
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
+
+
+def test_a_stopped_terminal() -> None:
+    ours, theirs = os.openpty()
+    try:
+        termios.tcflow(theirs, termios.TCOOFF)
+        with (
+            server_ports() as ports,
+            running(theirs, "server", *flags(ports), "--drain-delay", "0s") as process,
+        ):
+            assert answer(ports["admin"], "/health")[0] == 200
+            assert answer(ports["proxy"], "/")[0] == 400
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_an_error_at_the_end_is_not_waited_for() -> None:
+    with stuck_pipe() as (_, writing), running(writing, "server", "--log.level", "loud") as process:
+        assert process.wait(PATIENCE_S) == 2
+
+
+def test_a_second_signal_ends_a_server_that_nobody_reads() -> None:
+    with (
+        server_ports() as ports,
+        stuck_pipe() as (_, writing),
+        running(writing, "server", *flags(ports), "--drain-delay", "60s") as process,
+    ):
+        assert answer(ports["admin"], "/health")[0] == 200
+        process.send_signal(signal.SIGTERM)
+        give_up_at = time.monotonic() + PATIENCE_S
+        while answer(ports["admin"], "/ready")[1].strip() != "draining":
+            assert time.monotonic() < give_up_at
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 1
+
+
+def test_an_error_that_ends_a_node_is_seen_after_its_log() -> None:
+    with reserved_port() as port:
+        command = [sys.executable, "-m", "pico_tunnel", "server", f"--proxy.bind-addr=127.0.0.1:{port}"]
+        others = [f"--{name}.bind-addr=127.0.0.1:{port}" for name in ("upstream", "admin", "cluster.gossip")]
+        done = subprocess.run([*command, *others], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 1
+    *records, error = done.stderr.splitlines()
+    assert [json.loads(record)["message"] for record in records] == ["listening"]
+    assert error.startswith("pico: cannot listen on")
