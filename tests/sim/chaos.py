@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.sim.checks import Checks
 from tests.sim.client import Load
@@ -85,8 +85,8 @@ class Chaos:
             deployment.start_agent(f"agent-{number}", {f"e{number // 2}": "http", f"e{number}-own": "http", "t": "tcp"})
         world.run(self._draw.choice((0.5, 3.0)))
         endpoints = [name for name, protocol in deployment.wanted_endpoints().items() if protocol == "http"]
-        for _ in range(2):
-            deployment.add_client(endpoints, LOAD)
+        for load in (LOAD, replace(LOAD, keep_alive=True)):
+            deployment.add_client(endpoints, load)
         deployment.add_forwarder("t", TALKS_PER_S)
         while world.now < self._until:
             world.run(self._draw.expovariate(1 / self._draw.choice((2.0, 4.0, 15.0))))
