@@ -27,7 +27,6 @@ MUST_HAPPEN = (
     "datagram corrupted",
     "datagram cut short",
     "datagram doubled",
-    "dead node heard of for the first time",
     "join while leaving",
     "left the cluster",
     "live node called unreachable",

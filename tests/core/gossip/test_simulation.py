@@ -78,6 +78,21 @@ def test_two_pods_that_boot_before_dns_knows_them_find_each_other() -> None:
     assert cluster.is_converged()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_process_that_restarts_in_place_never_takes_its_predecessor_for_alive(seed: int) -> None:
+    """Its peers have not found the predecessor dead yet, and list it; nor does any other newcomer take it for alive."""
+    cluster = gossip_targets.booted(3, seed, Faults(loss=0.05))
+    cluster.run(3)
+    old = cluster.nodes[gossip_targets.name_of(2)]
+    cluster.crash(old.name)
+    newcomers = [cluster.boot("in-place", host=old.host), cluster.boot("elsewhere")]
+    for _ in range(100):
+        cluster.run_checked(0.05)
+        assert all(old.name not in node.view for node in newcomers)
+    assert cluster.routes_to(old.name) == []
+    assert cluster.is_converged()
+
+
 def test_a_cut_between_two_nodes_makes_neither_unreachable_for_the_others() -> None:
     cluster = gossip_targets.booted(5, 2, Faults(loss=0.05))
     cluster.run(5)

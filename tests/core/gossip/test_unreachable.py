@@ -81,12 +81,13 @@ def test_a_silent_node_is_unreachable_then_forgotten_and_comes_back_only_by_itse
 
 @pytest.mark.parametrize(("mentioned_at", "is_remembered"), [(3600.0, True), (3700.0, False)])
 def test_removed_nodes_are_remembered_for_an_hour(mentioned_at: float, is_remembered: bool) -> None:
-    """A peer that lists one makes us ping it, and does not make it a member."""
+    """As long as it is remembered, it must answer; a request does not bring it back."""
     first, _ = joined()
     pass_time(first, 0.2, 70.0)
     pass_time(first, mentioned_at, mentioned_at + 0.2)
     listed = digest("c", C, DigestEntry("c", C, 1, False), DigestEntry("b", B, 2, False))
     first.receive_datagram(listed, "10.0.0.3", 8003, mentioned_at + 0.2)
+    first.receive_datagram(writing.digest_head("b", B, request=True), "10.0.0.2", 8003, mentioned_at + 0.3)
     joins = [NodeJoined("c", C)] if is_remembered else [NodeJoined("c", C), NodeJoined("b", B)]
     assert events(drain(first)) == joins
 
