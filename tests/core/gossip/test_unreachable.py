@@ -156,6 +156,16 @@ def test_the_writes_of_a_former_process_under_our_id_are_superseded() -> None:
     assert version_of(second) == version
 
 
+def test_a_configured_id_goes_on_at_random_behind_a_former_process() -> None:
+    """The peer that shows a version may not be the one that holds the last."""
+    gossip = engine("a", is_name_fixed=True)
+    gossip.start(A, 0.0)
+    shown = 1 << 45
+    gossip.receive_datagram(digest("b", B, DigestEntry("a", A, shown, False)), "10.0.0.2", 8003, 0.2)
+    void = shown + (1 << 31)
+    assert entries_of(gossip, "a")[-1] == Entry("_internal:compact", str(void), void + 3, True, False)
+
+
 def test_a_configured_id_begins_at_random_with_all_before_void() -> None:
     gossip = engine("a", is_name_fixed=True)
     gossip.start(A, 0.0)
