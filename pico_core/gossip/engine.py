@@ -39,7 +39,6 @@ from pico_core.gossip.wire.records import MAX_ID_CHARACTERS, Entry
 MIN_PACKET_BYTES = 1200
 """The longest endpoint ID in ASCII, with the longest node IDs around it, fits."""
 MAX_LOCAL_BYTES = 32 << 20
-MAX_FIRST_VERSION = 1 << 40
 LEAVE_DATAGRAMS = 10
 """As many nodes are told by datagrams that we leave, besides those that are told over TCP."""
 
@@ -75,13 +74,12 @@ class Gossip:
         self.seeds = Seeds(seeds, entropy)
         self._entropy = entropy
         self._default_port = default_port
-        self._is_name_fixed = is_name_fixed
         self._outputs: deque[Output] = deque()
         emit = self._outputs.append
         self._state = LocalState(Budget(MAX_LOCAL_BYTES))
         self._local = Member(node_id, "", self._state, 0.0)
         self._members = members = Members(self._local, entropy, emit)
-        self._keys = keys = LocalKeys(members, self._state)
+        self._keys = keys = LocalKeys(members, self._state, entropy, is_name_fixed=is_name_fixed)
         self._failure = failure = FailureDetector(interval_s)
         self._forwarding = ForwardHealth()
         self._datagrams = datagrams = DatagramSender(members, failure, counters, emit, max_packet_bytes)
@@ -124,10 +122,7 @@ class Gossip:
         self._datagrams.start()
         self.seeds.start(address, self._default_port or address[1])
         self._keys.set(PICO_KEY, "1", now, internal=True)
-        if self._is_name_fixed:
-            # Versions that a former process has used must not come again with another content. Ours begin at random,
-            # with all before them void; if those of the former process are higher, its peers say so (``Knowledge``).
-            self._keys.supersede(int(self._entropy.random() * MAX_FIRST_VERSION), now)
+        self._keys.start(now)
         self._rounds.start(self._entropy, now)
         self._requests.join(now)
 

@@ -110,6 +110,10 @@ class FailureDetector:
             self._reporters_of.setdefault(node_id, {})[reporter] = None
         return [each for each in silent if each not in before]
 
+    def is_reported(self, node_id: str) -> bool:
+        """Return whether an active node reports ``node_id`` as silent or dead."""
+        return node_id in self._reporters_of
+
     def silent_for_long(self, now: float) -> list[str]:
         """Return the nodes that we report, the longest silent first."""
         due = [(each.began_at, node_id) for node_id, each in self._silences.items() if self._is_reportable(each, now)]
@@ -143,7 +147,7 @@ class FailureDetector:
 
     def _is_confirmed(self, node_id: str, reporters: dict[str, None], now: float) -> bool:
         """Return whether another node reports ``node_id``, or no other node could."""
-        if node_id in self._reporters_of:
+        if self.is_reported(node_id):
             return True
         for reporter in reporters:
             silence = self._silences.get(reporter)

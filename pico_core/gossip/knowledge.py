@@ -21,6 +21,10 @@ from pico_core.gossip.wire.records import DigestEntry, Entry, FullState
 RECHECK_PAUSE_S = 0.5
 RECHECK_REMOVED_PAUSE_S = 2.0
 """How often at most a peer that lists a dead node makes us ping it."""
+HEARD_S = 10.0
+"""How long a node may be only heard of: twenty pings, of which one is answered even if the network loses most."""
+HEARD_PINGS = 32
+"""How many nodes that were heard of are pinged in a round; while there are no more, each is pinged at once."""
 CONFLICT_PAUSE_S = 1.0
 MAX_SUPERSEDED_VERSION = 1 << 53
 """A claim about our own version above it is a lie: no process has written so often."""
@@ -77,7 +81,7 @@ class Knowledge:
             return member
         matches = source_matches(addr, host)
         if member is None:
-            member = self._add(node_id, addr, now) if matches and node_id not in members.removed else None
+            member = self._first_sent(node_id, addr, now) if matches and node_id not in members.removed else None
         elif member.addr != addr and matches:
             members.moved(member, addr, now)
         if member is None:
@@ -85,6 +89,20 @@ class Knowledge:
         if not member.host and port is not None:
             members.located(member, host, port)
         return member if member.host in ("", host) else None
+
+    def _first_sent(self, node_id: str, addr: str, now: float) -> Member | None:
+        """A node sends that is not in the table. If a peer reports it as silent or dead, it must answer first."""
+        members = self._members
+        member = members.heard.get(node_id)
+        if member is not None and member.addr != addr:
+            members.forget_heard(member)
+            member = None
+        if self._failure.is_reported(node_id):
+            return member or self._counted(members.hear_of(node_id, addr, now))
+        if member is None:
+            return self._add(node_id, addr, now)
+        self._admit(member, now)
+        return member
 
     def rejoined(self, node_id: str, addr: str, host: str, now: float) -> Member | None:
         """Return a removed node that proved to live, as a new one; ``None`` if it was not removed, or is elsewhere."""
@@ -105,6 +123,8 @@ class Knowledge:
         nothing back. Nor does a late answer of a process whose address an active node has by now.
         """
         member.answered_at = now
+        if member.id in self._members.heard:
+            self._admit(member, now)
         if not member.verified:
             member.verified = True
             older, member.replaces = member.replaces, None
@@ -130,13 +150,34 @@ class Knowledge:
         if now >= dead.rechecked_at + pause_s and address is not None:
             dead.rechecked_at = now
             dead.awaiting_answer = True
+            if isinstance(dead, Member):
+                dead.round_open = True
             self._datagrams.ping(node_id, dead.addr, 0, *address)
 
+    def recheck_heard(self, now: float) -> None:
+        """Ping some of the nodes that were heard of, and give up those that have not answered for long."""
+        heard = self._members.heard
+        for _ in range(min(HEARD_PINGS, len(heard))):
+            node_id = next(iter(heard))
+            member = heard[node_id] = heard.pop(node_id)
+            if now >= member.status_at + HEARD_S:
+                self._give_up(member, now)
+            else:
+                self.recheck(node_id, member, now)
+
     def _add(self, node_id: str, addr: str, now: float) -> Member | None:
-        member = self._members.add(node_id, addr, now)
+        return self._counted(self._members.add(node_id, addr, now))
+
+    def _counted(self, member: Member | None) -> Member | None:
         if member is None:
             self._counters.nodes_refused += 1
         return member
+
+    def _admit(self, member: Member, now: float) -> None:
+        """A node that was heard of lives: tell of it, and of what its state says."""
+        self._members.admit(member, now)
+        live = [entry for entry in member.state.entries.values() if not entry.deleted]
+        self._take_changes(member, live, now)
 
     def _drop_evidence(self, member: Member) -> None:
         """Drop what is tracked about a node that is not active any more."""
@@ -173,23 +214,40 @@ class Knowledge:
                 wanted.append(member)
                 if sender is not None and member.id not in self.behind:
                     self.behind[member.id] = Behind(now, sender)
-            elif entry.version < version:
+            elif entry.version < version and entry.id in nodes:
                 lacked.append((member, entry.version))
         return wanted, lacked
 
     def _heard_of(self, entry: DigestEntry, now: float) -> Member | None:
-        """A peer lists a node that we do not know."""
-        if entry.left:
+        """A peer lists a node that is not in the table: ask the node itself. Return it if it may live."""
+        members = self._members
+        member = members.heard.get(entry.id)
+        if member is not None and entry.left:
+            self._give_up(member, now)
+        if member is not None or entry.left:
+            return None if entry.left else member
+        address = literal_address(entry.addr)
+        removed = members.mentioned(entry.id, now)
+        if address == (self._local.host, self._local.port):
+            # A former process at our address. It cannot live; our report of it says so to those that list it.
+            if removed is None:
+                members.remember_dead(entry.id, entry.addr, now)
             return None
-        removed = self._members.mentioned(entry.id, now)
         if removed is not None:
             self.recheck(entry.id, removed, now)
             return None
-        if literal_address(entry.addr) is None:
+        if address is None:
             # It could not be probed, and so would never be found dead. If it lives, it will send to us itself.
             self._counters.nodes_refused += 1
             return None
-        return self._add(entry.id, entry.addr, now)
+        member = self._counted(members.hear_of(entry.id, entry.addr, now))
+        if member is not None and len(members.heard) <= HEARD_PINGS:
+            self.recheck(entry.id, member, now)
+        return member
+
+    def _give_up(self, member: Member, now: float) -> None:
+        self.behind.pop(member.id, None)
+        self._members.give_up(member, now)
 
     # --- what entries change ---
 
@@ -205,7 +263,8 @@ class Knowledge:
     def take_entries(self, node_id: str, entries: list[Entry], after: int | None, now: float) -> bool:
         """Take entries of one node that follow on version ``after``; return whether anything changed."""
         self._counters.delta_entries_inbound += len(entries)
-        member = self._members.nodes.get(node_id)
+        members = self._members
+        member = members.nodes.get(node_id) or members.heard.get(node_id)
         if member is None:
             self._counters.strangers_refused += 1
             return False
@@ -223,8 +282,11 @@ class Knowledge:
             self._counters.entries_refused += 1
         if changes:
             self.behind.pop(node_id, None)
-            self._members.listing.changed(member, now)
-            self._take_changes(member, changes, now)
+            members.listing.changed(member, now)
+            if node_id in members.nodes:
+                self._take_changes(member, changes, now)
+            elif state.value(LEFT_KEY) is not None:
+                self._give_up(member, now)
         return bool(changes)
 
     def _take_changes(self, member: Member, changes: list[Entry], now: float) -> None:

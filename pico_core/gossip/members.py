@@ -3,7 +3,10 @@
 ======================  ===================================================  ==============
 from                    when                                                 to
 ======================  ===================================================  ==============
-(unknown)               a peer lists it, or it sends to us                   ACTIVE
+(unknown)               a peer lists it                                      (heard of)
+(unknown), (heard of)   it answers, itself; or it sends to us and no peer    ACTIVE
+                        reports it as silent
+(heard of)              10 s later                                           (removed)
 ACTIVE                  the failure detector finds it unreachable, or        UNREACHABLE
                         another node answers at its address
 UNREACHABLE             it answers, itself                                   ACTIVE
@@ -14,14 +17,15 @@ UNREACHABLE, LEFT       60 s later                                           (re
 ======================  ===================================================  ==============
 
 The reason: peers that have not found a dead node unreachable yet continue to list it. So a peer that lists a node
-never makes it active again; it is only a reason to ping the node. Removed nodes are remembered for an hour after a peer
-last listed them.
+never makes it active; it is only a reason to ping the node. Nodes that were only heard of are outside the table: nobody
+is told of them. Removed nodes are remembered for an hour after a peer last listed them.
 """
 
 from collections.abc import Callable
 
 from pico_core.entropy import Entropy
 from pico_core.gossip.events import Event, NodeForgotten, NodeJoined, NodeLeft, NodeReachable, NodeUnreachable
+from pico_core.gossip.keys import LEFT_KEY
 from pico_core.gossip.listing import RECENT_S, Listing, shuffled
 from pico_core.gossip.member import Member, RemovedNode
 from pico_core.gossip.state import Budget, NodeState
@@ -39,12 +43,15 @@ class Members:
     """All known nodes, ourselves included. ``emit`` gets the events of the table's changes.
 
     ``peers`` is the number of active nodes besides us, ``reporters`` are those among them that report silent nodes.
+    ``heard`` are the nodes that peers list and that have not answered us, in the order in which they are pinged next.
+    Their status is ``UNREACHABLE``, and their state may already be here.
     """
 
     def __init__(self, local: Member, entropy: Entropy, emit: Callable[[Event], None]) -> None:
         self.local = local
         self.nodes: dict[str, Member] = {local.id: local}
         self.by_address: dict[tuple[str, int], Member] = {}
+        self.heard: dict[str, Member] = {}
         self.removed: dict[str, RemovedNode] = {}
         self.reporters: dict[str, None] = {}
         self.peers = 0
@@ -59,16 +66,44 @@ class Members:
 
     def add(self, node_id: str, addr: str, now: float) -> Member | None:
         """Add an active node; ``None`` if the table is full or the ID cannot be used."""
-        if len(self.nodes) >= MAX_NODES or not node_id.isprintable():
+        if not self._has_room(node_id):
             return None
         self.removed.pop(node_id, None)
         member = Member(node_id, addr, NodeState(self._budget), now)
-        self.nodes[node_id] = member
-        member.replaces = self.by_address.get((member.host, member.port))
-        self._place(member)
-        self._activate(member)
-        self._emit(NodeJoined(node_id, addr))
+        self._enter(member)
         return member
+
+    def hear_of(self, node_id: str, addr: str, now: float) -> Member | None:
+        """Note a node that a peer lists; ``None`` if there is no room or the ID cannot be used."""
+        if not self._has_room(node_id):
+            return None
+        member = Member(node_id, addr, NodeState(self._budget), now)
+        member.status = NodeStatus.UNREACHABLE
+        self.heard[node_id] = member
+        return member
+
+    def admit(self, member: Member, now: float) -> None:
+        """A node that was heard of proved to live: it is active."""
+        del self.heard[member.id]
+        member.status = NodeStatus.ACTIVE
+        member.status_at = now
+        self._enter(member)
+
+    def give_up(self, member: Member, now: float) -> None:
+        """A node that was heard of left, or does not answer."""
+        self.remember_dead(member.id, member.addr, now, has_left=member.state.value(LEFT_KEY) is not None)
+        self.forget_heard(member)
+
+    def forget_heard(self, member: Member) -> None:
+        """A node that was heard of is not where peers say it is: hear of it anew."""
+        del self.heard[member.id]
+        member.state.release()
+
+    def remember_dead(self, node_id: str, addr: str, now: float, *, has_left: bool = False) -> None:
+        """Remember a node that is not in the table as a dead one; forget the one that was listed longest ago."""
+        if len(self.removed) >= MAX_REMOVED_NODES:
+            del self.removed[next(iter(self.removed))]
+        self.removed[node_id] = RemovedNode(addr, now, has_left=has_left)
 
     def moved(self, member: Member, addr: str, now: float) -> None:
         """A node sends from another address: the same ID, restarted elsewhere."""
@@ -129,7 +164,7 @@ class Members:
             expired.append(member.id)
         while self.removed:
             node_id, removed = next(iter(self.removed.items()))
-            if now < removed.mentioned_at + REMEMBER_REMOVED_S and len(self.removed) <= MAX_REMOVED_NODES:
+            if now < removed.mentioned_at + REMEMBER_REMOVED_S:
                 break
             del self.removed[node_id]
         self.listing.expire(now)
@@ -142,6 +177,16 @@ class Members:
             removed.mentioned_at = now
             self.removed[node_id] = removed
         return removed
+
+    def _has_room(self, node_id: str) -> bool:
+        return len(self.nodes) + len(self.heard) < MAX_NODES and node_id.isprintable()
+
+    def _enter(self, member: Member) -> None:
+        self.nodes[member.id] = member
+        member.replaces = self.by_address.get((member.host, member.port))
+        self._place(member)
+        self._activate(member)
+        self._emit(NodeJoined(member.id, member.addr))
 
     def _set_status(self, member: Member, status: NodeStatus, now: float) -> None:
         member.status = status
@@ -176,7 +221,7 @@ class Members:
         self.listing.remove(member)
         self._displace(member)
         member.state.release()
-        self.removed[node_id] = RemovedNode(member.addr, now, has_left=member.status is NodeStatus.LEFT)
+        self.remember_dead(node_id, member.addr, now, has_left=member.status is NodeStatus.LEFT)
         self._emit(NodeForgotten(node_id))
 
     # --- choices ---
@@ -210,6 +255,10 @@ class Members:
     def unreachable_nodes(self) -> list[Member]:
         """Return the unreachable nodes, the latest first."""
         return [each for each in reversed(self._expiring.values()) if each.status is NodeStatus.UNREACHABLE]
+
+    def heard_before(self, instant: float) -> list[str]:
+        """Return the nodes that were heard of before ``instant`` and have not answered since."""
+        return [each.id for each in self.heard.values() if each.status_at <= instant]
 
     def removed_but_listed(self, now: float) -> list[str]:
         """Return the removed nodes that a peer has listed as alive within the last seconds, the latest first."""

@@ -70,6 +70,7 @@ class Rounds:
             self._report_silent(now)
         if self._count % DEAD_PING_ROUNDS == 0:
             self._ping_dead(now)
+        self._knowledge.recheck_heard(now)
         self._requests.repair(now)
         self._gossip(now)
 
@@ -107,11 +108,12 @@ class Rounds:
     def _report_silent(self, now: float) -> None:
         """Publish the nodes that we find silent, the longest first; then the dead, which others may doubt.
 
-        Among the dead are removed nodes that a peer still lists: it may need another node's report, and we once had
-        the evidence.
+        Among the dead are nodes that a peer still lists, and that we removed, or that never answered us: it may need
+        another node's report.
         """
         silent = self._failure.silent_for_long(now)
         silent += [member.id for member in self._members.unreachable_nodes()]
+        silent += self._members.heard_before(now - self._failure.report_after_s)
         silent += self._members.removed_but_listed(now)
         if silent or self._keys.value(SILENT_KEY):
             self._keys.set(SILENT_KEY, pack_report(silent), now, internal=True)

@@ -56,9 +56,12 @@ class DatagramSender:
         self.send(self._local.request_head + entry, host, port)
 
     def digest_body(self, first: list[Member], room_bytes: int) -> tuple[bytes, int]:
-        """Return the packed entries of a digest, and their number: all if they fit, else ``first`` and others."""
+        """Return the packed entries of a digest, and their number: all if they fit, else ``first`` and others.
+
+        ``first`` may hold nodes that were only heard of; they are listed to the peer that listed them, to ask for them.
+        """
         body = self._listing.whole(self.digest_room_bytes)
-        if body is not None and len(body) <= room_bytes:
+        if body is not None and len(body) <= room_bytes and all(each.id in self._listing.nodes for each in first):
             return body, len(self._listing.nodes)
         return self._listing.partial(first, room_bytes)
 

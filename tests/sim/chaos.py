@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.sim.checks import Checks
 from tests.sim.client import Load
@@ -42,6 +42,7 @@ class Chaos:
         self.world = world
         self.operations: Counter[str] = Counter()
         self._until = minutes * 60.0
+        self._at_rest = False
         self._draw = world.random
         self._deployment = Deployment(world, self._faults(), skew=self._draw.choice((0.0, 0.0, 0.001)))
         self._checks = Checks(self._deployment)
@@ -85,8 +86,8 @@ class Chaos:
             deployment.start_agent(f"agent-{number}", {f"e{number // 2}": "http", f"e{number}-own": "http", "t": "tcp"})
         world.run(self._draw.choice((0.5, 3.0)))
         endpoints = [name for name, protocol in deployment.wanted_endpoints().items() if protocol == "http"]
-        for _ in range(2):
-            deployment.add_client(endpoints, LOAD)
+        for load in (LOAD, replace(LOAD, keep_alive=True)):
+            deployment.add_client(endpoints, load)
         deployment.add_forwarder("t", TALKS_PER_S)
         while world.now < self._until:
             world.run(self._draw.expovariate(1 / self._draw.choice((2.0, 4.0, 15.0))))
@@ -110,6 +111,7 @@ class Chaos:
     def _come_to_rest(self) -> None:
         """End all faults, and check that everything is in order within the bound."""
         world, deployment = self.world, self._deployment
+        self._at_rest = True
         deployment.disturb()
         deployment.network.heal()
         deployment.network.faults = Faults()
@@ -201,11 +203,13 @@ class Chaos:
             self._later(3.0, self._ensure_server, slot)
 
     def roll(self) -> None:
-        """Replace all servers, one every few seconds."""
+        """Replace all servers, one every few seconds, as long as there are operations."""
         for slot in range(self._slots):
             self.world.after(8.0 * slot, self._roll_one, slot)
 
     def _roll_one(self, slot: int) -> None:
+        if self._at_rest:
+            return
         if self._deployment.servers[slot].alive:
             self._deployment.stop_server(slot)
         self.world.after(7.0, self._ensure_server, slot)

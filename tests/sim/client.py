@@ -13,6 +13,7 @@ from pico_core.pieces import Piece
 from pico_core.timers import Timer
 from tests.sim.origin import pattern
 from tests.sim.process import Process
+from tests.sim.tcp import End
 from tests.sim.world import World
 
 MISDIRECTED = 421
@@ -39,6 +40,8 @@ class Load:
     quitters: float = 0.0
     """The share of requests whose client resets the connection before the response is complete."""
     timeout_s: float = 45.0
+    keep_alive: bool = False
+    """Whether connections are probed, so that the client notices a host that lost its power."""
 
 
 @dataclass
@@ -59,6 +62,8 @@ class Request:
     detail: str = ""
     dawdles: bool = False
     quits: bool = False
+    host_was_dark: bool = False
+    """Whether it ended on a connection to a host that had lost its power, which no server can help."""
     history: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -183,6 +188,7 @@ class _Connection:
         self.idle_at = 0.0
         self._client = client
         self._channel: TcpChannel | None = None
+        self._wire: End | None = None
         self._number = 0
         self._http = h11.Connection(h11.CLIENT)
         self._request: Request | None = None
@@ -244,6 +250,9 @@ class _Connection:
     def on_connected(self, channel: TcpChannel, now: float) -> None:
         self._channel = channel
         channel.user = self
+        self._wire = self._client.process.ends[channel.id]
+        if self._client.load.keep_alive:
+            self._wire.keep_alive()
         request = self._request
         if request is None:
             channel.abort()
@@ -344,7 +353,7 @@ class _Connection:
             return
         if self._response is not None:
             self._end("cut", now, reason)
-        elif self._reused:
+        elif self._reused and not (self._is_host_dark() and request.method == "POST"):
             self._request = None
             self._cancel()
             self._client.again(request, reason, now)
@@ -362,6 +371,9 @@ class _Connection:
             self._client.cancel_connect(self._number)
         self._end("timeout", now)
 
+    def _is_host_dark(self) -> bool:
+        return self._wire is not None and self._wire.is_peer_dark
+
     def _cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -371,4 +383,5 @@ class _Connection:
         request, self._request = self._request, None
         self._cancel()
         if request is not None:
+            request.host_was_dark = self._is_host_dark()
             self._client.over(request, outcome, now, detail)

@@ -44,6 +44,7 @@ class Server:
     """Whether it was asked to stop, and so leaves the cluster."""
     disturbed_at: float = 0.0
     """When it was last disturbed: by a pause, a cut, or its own start."""
+    paused_until: float = 0.0
     killed: bool = False
 
     @property
@@ -181,7 +182,7 @@ class Deployment:
         """Stop a process for a while, as a CPU limit does."""
         server = self.servers[slot]
         server.process.pause(duration_s)
-        server.disturbed_at = self.world.now + duration_s
+        server.disturbed_at = server.paused_until = self.world.now + duration_s
 
     def disturb(self) -> None:
         """Note that all servers are disturbed now."""

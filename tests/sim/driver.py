@@ -14,6 +14,7 @@ from pico_core.boundary import (
     Close,
     Command,
     Connect,
+    Connected,
     ConnectFailed,
     ConnectionLost,
     Data,
@@ -80,6 +81,9 @@ class Driver(Generic[ConnectionT, DialT]):
         self.sent_bytes = 0
         self._highest_dial = 0
         self._aborted: set[int] = set()
+        self._opening: set[int] = set()
+        """Connections that the machine may give up before it knows that they are open, and then once more."""
+        self._opened_this_turn: list[int] = []
         self._untold: set[int] = set()
         self._told_this_turn: list[int] = []
         self._told: set[int] = set()
@@ -149,6 +153,8 @@ class Driver(Generic[ConnectionT, DialT]):
             self.world.note(self.name, f"> {describe(event)}")
         if isinstance(event, (ConnectionLost, ConnectFailed)):
             self._tell_gone(event.connection)
+        elif isinstance(event, Connected):
+            self._opened_this_turn.append(event.connection)
         self._drained = False
         try:
             self.machine.handle(event, self.machine_time())
@@ -167,6 +173,8 @@ class Driver(Generic[ConnectionT, DialT]):
                     self.world.note(self.name, f"< {describe(command)}")
                 perform[type(command)](command)
             self._drained = True
+            self._opening.difference_update(self._opened_this_turn)
+            self._opened_this_turn.clear()
             self._told.update(self._told_this_turn)
             self._told_this_turn.clear()
             if not self._late:
@@ -198,6 +206,7 @@ class Driver(Generic[ConnectionT, DialT]):
         """
         self._untold.discard(connection)
         self._aborted.discard(connection)
+        self._opening.discard(connection)
         if self._drained:
             self._told.add(connection)
         else:
@@ -215,6 +224,7 @@ class Driver(Generic[ConnectionT, DialT]):
         if command.connection <= self._highest_dial or command.connection % 2:
             raise self.violation(f"asks for a connection under a used number: {describe(command)}")
         self._highest_dial = command.connection
+        self._opening.add(command.connection)
         self.dial(command)
 
     def _end(self, command: ConnectionCommand) -> ConnectionT | None:
@@ -261,7 +271,8 @@ class Driver(Generic[ConnectionT, DialT]):
             return
         end = self._end(command)
         if end is not None:
-            self._aborted.add(number)
+            if number not in self._opening:
+                self._aborted.add(number)
             end.abort()
 
     def _pause_reading(self, command: PauseReading) -> None:

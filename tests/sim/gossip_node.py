@@ -84,6 +84,8 @@ class GossipNode:
         self.leave_told: int | None = None
         """How many nodes the leave was told to over TCP, once it is done."""
         self.paused_until = 0.0
+        self.reading_from = ""
+        """The node whose stream it reads now; what a node sent over TCP arrives even if it has died since."""
         self.sent_bytes = 0
         self.view: dict[str, Seen] = {}
         """All other nodes, as the events alone describe them."""
@@ -260,6 +262,7 @@ class GossipNode:
             return
         if self.has_left:
             self._world.sometimes["join while leaving"] += 1
+        self.reading_from = peer.name
         stream = self.engine.accept_stream(peer.host)
         assert stream is not None, "the engine was started when the node was made"
         middle = len(request.data) // 2
@@ -269,15 +272,18 @@ class GossipNode:
         except WireError as error:
             raise self._world.violation(f"{self.name} cannot read the stream of {peer.name}: {error}") from error
         self.drain()
+        self.reading_from = ""
         assert reply is not None
         delay_s = self._network.segment_delay_s() + len(reply) / BYTES_PER_S
-        self._world.after(delay_s, peer.take_reply, request, reply)
+        self._world.after(delay_s, peer.take_reply, self.name, request, reply)
 
-    def take_reply(self, request: StreamRequest, data: bytes) -> None:
-        """The answer to a request is back."""
-        if self._reaches(request.host) and self._runs(self.take_reply, request, data):
+    def take_reply(self, peer: str, request: StreamRequest, data: bytes) -> None:
+        """The answer of a peer to a request is back."""
+        if self._reaches(request.host) and self._runs(self.take_reply, peer, request, data):
+            self.reading_from = peer
             self.engine.stream_received(request.number, data, self.now())
             self.drain()
+            self.reading_from = ""
 
     def _fail(self, number: int) -> None:
         if self._runs(self._fail, number):

@@ -23,6 +23,9 @@ LOW_WATER_BYTES = 16_384
 """The fill levels at which a driver's own buffer pauses and resumes the machine."""
 
 LONGEST_RETRANSMIT_S = 30.0
+KEEP_ALIVE_S = 5.0
+KEEP_ALIVE_PROBES = 3
+"""A client that probes an open connection gives it up when so many probes in a row are lost."""
 GIVE_UP_S = 900.0
 """Linux closes a connection after about a quarter of an hour without an acknowledgement."""
 
@@ -88,6 +91,11 @@ class End:
         self._blocked_at = -1.0
         self._backoff_s = RETRANSMIT_S
         self._fin_put = False
+
+    @property
+    def is_peer_dark(self) -> bool:
+        """Whether the host at the other end lost its power."""
+        return self._network.hosts[self.peer.address].dark
 
     @property
     def is_broken(self) -> bool:
@@ -159,6 +167,23 @@ class End:
         if data:
             self.peer._acknowledged(len(data))
         return data
+
+    def keep_alive(self) -> None:
+        """Probe the peer's kernel from now on, also while bytes are on the wire (TCP_USER_TIMEOUT does the same)."""
+        self._network.world.after(KEEP_ALIVE_S, self._probe, KEEP_ALIVE_PROBES)
+
+    def _probe(self, probes_left: int) -> None:
+        if self.gone:
+            return
+        is_lost = self._network.blocked(self.address, self.peer.address) or self._network.blocked(
+            self.peer.address, self.address
+        )
+        probes_left = probes_left - 1 if is_lost else KEEP_ALIVE_PROBES
+        if probes_left:
+            self._network.world.after(KEEP_ALIVE_S, self._probe, probes_left)
+        else:
+            self._network.world.sometimes["keep-alive found a dead peer"] += 1
+            self._fail("timed out")
 
     # --- the end of the process ---
 

@@ -125,6 +125,16 @@ def test_a_dial_may_still_succeed_after_its_abort() -> None:
     assert script.told[2:] == [Connected(2, "192.0.2.9", 80), ConnectionLost(2, "reset")]
 
 
+def test_a_dial_may_be_given_up_in_the_turn_that_opens_it() -> None:
+    script = Script()
+    hand = accepted(script)
+    gives(hand, script, Connect(2, "host", 80, 5.0))
+    script.commands += (Abort(2), Abort(2))
+    hand.answer_dial(2, succeeds=True)
+    with pytest.raises(Violation, match="has aborted the connection before"):
+        gives(hand, script, Abort(2), Abort(2))
+
+
 def test_a_machine_that_raises_is_found() -> None:
     class Raising(Script):
         def handle(self, event: Input, now: float) -> None:

@@ -5,6 +5,7 @@ from pico_core.gossip.events import (
     NodeJoined,
 )
 from pico_core.gossip.keys import SILENT_KEY
+from pico_core.gossip.knowledge import HEARD_PINGS
 from pico_core.gossip.members import MAX_NODES
 from pico_core.gossip.wire import writing
 from pico_core.gossip.wire.records import Delta, Digest, DigestEntry, Entry
@@ -130,14 +131,29 @@ def test_a_name_met_over_tcp_is_found_once_it_sends_a_datagram() -> None:
 def test_the_table_is_bounded() -> None:
     gossip = engine("a")
     gossip.start(A, 0.0)
+    for number in range(MAX_NODES + 100):
+        host = f"10.1.{number // 250}.{number % 250}"
+        gossip.receive_datagram(digest(f"n{number}", f"{host}:80"), host, 80, 0.1)
+    joins = [each for each in drain(gossip) if isinstance(each, NodeJoined)]
+    assert len(joins) == MAX_NODES - 1
+    assert gossip.counters.nodes_refused == 101
+    gossip.receive_datagram(digest("b\n", B), "10.0.0.2", 8003, 0.1)
+    assert gossip.counters.nodes_refused == 102
+
+
+def test_nodes_that_were_only_heard_of_are_bounded_too() -> None:
+    gossip = engine("a")
+    gossip.start(A, 0.0)
     for number in range(0, MAX_NODES + 100, 20):
         listed = [DigestEntry(f"n{number + n}", f"10.1.0.{n}:80", 1, False) for n in range(20)]
         gossip.receive_datagram(digest("b", B, *listed), "10.0.0.2", 8003, 0.1)
-    joins = [each for each in drain(gossip) if isinstance(each, NodeJoined)]
-    assert len(joins) == MAX_NODES - 1
+    assert events(drain(gossip)) == [NodeJoined("b", B)]
     assert gossip.counters.nodes_refused == 106
-    gossip.receive_datagram(digest("b\n", B), "10.0.0.2", 8003, 0.1)
-    assert gossip.counters.nodes_refused == 107
+    gossip.tick(0.2)
+    drain(gossip)
+    gossip.tick(0.3)
+    pinged = [each for each in drain(gossip) if isinstance(each, SendDatagram) and each.host.startswith("10.1.")]
+    assert len(pinged) == HEARD_PINGS
 
 
 def test_left_nodes_that_we_never_knew_are_not_added() -> None:

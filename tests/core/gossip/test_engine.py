@@ -282,7 +282,7 @@ def test_a_delta_is_cut_where_the_packet_ends_and_goes_on_in_the_next_round() ->
     assert told == [NodeUpdated("a", f"endpoint:endpoint-{number:02}", "1") for number in range(40)]
 
 
-def test_a_third_node_is_learned_and_asked_for_in_one_round() -> None:
+def test_a_third_node_is_asked_for_in_one_round_and_joins_when_it_answers() -> None:
     first, second = joined()
     first.receive_datagram(digest("c", C, DigestEntry("c", C, 0, False)), "10.0.0.3", 8003, 0.1)
     assert events(drain(first)) == [NodeJoined("c", C)]
@@ -290,4 +290,6 @@ def test_a_third_node_is_learned_and_asked_for_in_one_round() -> None:
     first.receive_datagram(delta("c", C, "c", C, state), "10.0.0.3", 8003, 0.1)
     drain(first)
     second.tick(0.16)
-    assert talk(second, first, 0.16) == [NodeJoined("c", C), NodeUpdated("c", "proxy_addr", "10.0.0.3:8000")]
+    assert talk(second, first, 0.16) == []
+    second.receive_datagram(writing.delta_head("c", C), "10.0.0.3", 8003, 0.17)
+    assert events(drain(second)) == [NodeJoined("c", C), NodeUpdated("c", "proxy_addr", "10.0.0.3:8000")]

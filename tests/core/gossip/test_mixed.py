@@ -49,6 +49,25 @@ def test_a_dead_node_that_references_continue_to_list_stays_dead() -> None:
     assert cluster.false_unreachable == []
 
 
+def test_a_newcomer_never_takes_for_alive_what_references_list_and_is_dead() -> None:
+    """A reference is all it joins, and that lists the dead for ever."""
+    cluster = mixed(5, 2, 2, Faults(loss=0.05))
+    cluster.run(3)
+    cluster.crash("pico-1")
+    cluster.crash("piko-1")
+    cluster.run_checked(8)
+    newcomer = cluster.boot("pico-9", seeds=(f"{cluster.nodes['piko-0'].host}:8003",))
+    other = cluster.boot("pico-8", seeds=(f"{newcomer.host}:8003",))
+    for _ in range(300):
+        cluster.run_checked(0.1)
+        assert newcomer.view.keys() <= {"pico-0", "piko-0", "pico-8"}
+        assert other.view.keys() <= {"pico-0", "piko-0", "pico-9"}
+    assert len(newcomer.view) == len(other.view) == 3
+    assert all("proxy_addr" in seen.keys for node in (newcomer, other) for seen in node.view.values())
+    cluster.run_checked(100, 5)
+    assert len(newcomer.view) == len(other.view) == 3
+
+
 def test_one_pico_among_references_trusts_its_own_evidence() -> None:
     cluster = mixed(3, 1, 4, Faults(loss=0.05))
     cluster.run(3)

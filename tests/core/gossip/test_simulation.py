@@ -18,8 +18,9 @@ from tests.sim.gossip_storm import SOMETIMES, Storm
 from tests.sim.world import Violation
 
 STORMS = range(105)
-UNLUCKY = (1117,)
-"""A history that fails if nodes do not report the removed nodes that their peers still list."""
+UNLUCKY = (1117, 1157)
+"""Histories that fail if nodes do not report the removed nodes that their peers still list, and if a process with a
+configured ID continues just behind a version of the process before it."""
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,21 @@ def test_two_pods_that_boot_before_dns_knows_them_find_each_other() -> None:
     assert not cluster.has_full_view()
     cluster.names.faults.only_self = 0.0
     cluster.run_checked(13)
+    assert cluster.is_converged()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_process_that_restarts_in_place_never_takes_its_predecessor_for_alive(seed: int) -> None:
+    """Its peers have not found the predecessor dead yet, and list it; nor does any other newcomer take it for alive."""
+    cluster = gossip_targets.booted(3, seed, Faults(loss=0.05))
+    cluster.run(3)
+    old = cluster.nodes[gossip_targets.name_of(2)]
+    cluster.crash(old.name)
+    newcomers = [cluster.boot("in-place", host=old.host), cluster.boot("elsewhere")]
+    for _ in range(100):
+        cluster.run_checked(0.05)
+        assert all(old.name not in node.view for node in newcomers)
+    assert cluster.routes_to(old.name) == []
     assert cluster.is_converged()
 
 

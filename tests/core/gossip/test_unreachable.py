@@ -81,12 +81,13 @@ def test_a_silent_node_is_unreachable_then_forgotten_and_comes_back_only_by_itse
 
 @pytest.mark.parametrize(("mentioned_at", "is_remembered"), [(3600.0, True), (3700.0, False)])
 def test_removed_nodes_are_remembered_for_an_hour(mentioned_at: float, is_remembered: bool) -> None:
-    """A peer that lists one makes us ping it, and does not make it a member."""
+    """As long as it is remembered, it must answer; a request does not bring it back."""
     first, _ = joined()
     pass_time(first, 0.2, 70.0)
     pass_time(first, mentioned_at, mentioned_at + 0.2)
     listed = digest("c", C, DigestEntry("c", C, 1, False), DigestEntry("b", B, 2, False))
     first.receive_datagram(listed, "10.0.0.3", 8003, mentioned_at + 0.2)
+    first.receive_datagram(writing.digest_head("b", B, request=True), "10.0.0.2", 8003, mentioned_at + 0.3)
     joins = [NodeJoined("c", C)] if is_remembered else [NodeJoined("c", C), NodeJoined("b", B)]
     assert events(drain(first)) == joins
 
@@ -153,6 +154,16 @@ def test_the_writes_of_a_former_process_under_our_id_are_superseded() -> None:
     assert version_of(first) == 903
     assert first.counters.name_conflicts == 2
     assert version_of(second) == version
+
+
+def test_a_configured_id_goes_on_at_random_behind_a_former_process() -> None:
+    """The peer that shows a version may not be the one that holds the last."""
+    gossip = engine("a", is_name_fixed=True)
+    gossip.start(A, 0.0)
+    shown = 1 << 45
+    gossip.receive_datagram(digest("b", B, DigestEntry("a", A, shown, False)), "10.0.0.2", 8003, 0.2)
+    void = shown + (1 << 31)
+    assert entries_of(gossip, "a")[-1] == Entry("_internal:compact", str(void), void + 3, True, False)
 
 
 def test_a_configured_id_begins_at_random_with_all_before_void() -> None:
