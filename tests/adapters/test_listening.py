@@ -82,7 +82,7 @@ def test_a_name_to_listen_on_is_not_looked_up_by_the_loop(stage: Stage) -> None:
 
     sys.addaudithook(note)  # for good
     stage.do(Listen("tcp", "localhost", 0), ListenDatagram("udp", "localhost", 0))
-    stage.wait(Listening, listener="tcp")
+    stage.wait_until(lambda: stage.count(Listening) == 3, "both, and the control listener")
     over = True
     assert len(asking) > 1
 
