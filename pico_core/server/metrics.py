@@ -76,7 +76,7 @@ class ServerMetrics:
         key = (exchange.status, exchange.head.method)
         metrics = self.requests.get(key)
         if metrics is None:
-            metrics = self._series(*key)
+            metrics = self.series(*key)
         metrics.count += 1
         if exchange.incomplete:
             self.incomplete[exchange.incomplete] += 1
@@ -90,9 +90,9 @@ class ServerMetrics:
 
     def refused(self, status: int) -> None:
         """Count bytes that were not a request."""
-        self._series(status, OTHER).count += 1
+        self.series(status, OTHER).count += 1
 
-    def _series(self, status: int, method: bytes) -> RequestMetrics:
+    def series(self, status: int, method: bytes) -> RequestMetrics:
         """Return the counters for a status and method, with a bounded number of both."""
         if method not in METHODS:
             method = OTHER

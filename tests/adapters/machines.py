@@ -49,11 +49,11 @@ class Queued:
     """The part all machines here share: commands wait in a queue, nothing is due."""
 
     def __init__(self) -> None:
-        self._commands: deque[Command] = deque()
+        self.commands: deque[Command] = deque()
         self.due_at: float | None = None
 
     def poll(self) -> Command | None:
-        return self._commands.popleft() if self._commands else None
+        return self.commands.popleft() if self.commands else None
 
     def deadline(self) -> float | None:
         return self.due_at
@@ -135,7 +135,7 @@ class Recorder(Queued):
         self.changed = threading.Condition()
         self.orders: deque[Command | Callable[[], None]] = deque()
         self.control_port = 0
-        self._commands.append(ListenDatagram(CONTROL, "127.0.0.1", 0))
+        self.commands.append(ListenDatagram(CONTROL, "127.0.0.1", 0))
 
     def handle(self, event: Input, now: float) -> None:
         with self.changed:
@@ -154,7 +154,7 @@ class Recorder(Queued):
             if callable(order):
                 order()
             else:
-                self._commands.append(order)
+                self.commands.append(order)
 
     def poll(self) -> Command | None:
         command = super().poll()
@@ -172,8 +172,8 @@ class Server(Queued):
 
     def __init__(self, port: int = 0) -> None:
         super().__init__()
-        self._commands.append(Listen("tcp", "127.0.0.1", port))
-        self._reactions: dict[type, Callable[..., Iterable[Command]]] = {
+        self.commands.append(Listen("tcp", "127.0.0.1", port))
+        self.reactions: dict[type, Callable[..., Iterable[Command]]] = {
             Listening: lambda event: [Log("info", "test", "listening", {"port": event.port})],
             ShutdownRequested: lambda event: [Exit(3, "asked to")],
             Received: self.received,
@@ -181,9 +181,9 @@ class Server(Queued):
         }
 
     def handle(self, event: Input, now: float) -> None:
-        reaction = self._reactions.get(type(event))
+        reaction = self.reactions.get(type(event))
         if reaction is not None:
-            self._commands.extend(reaction(event))
+            self.commands.extend(reaction(event))
 
     def received(self, event: Received) -> Iterable[Command]:
         return ()
@@ -194,7 +194,7 @@ class Echo(Server):
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(port)
-        self._reactions |= {
+        self.reactions |= {
             EofReceived: lambda event: [SendEof(event.connection), Close(event.connection)],
             WritingPaused: lambda event: [PauseReading(event.connection)],
             WritingResumed: lambda event: [ResumeReading(event.connection)],
@@ -211,7 +211,7 @@ class FixedReply(Server):
 
     def handle(self, event: Input, now: float) -> None:
         if type(event) is Received:
-            self._commands.append(Send(event.connection, self.RESPONSE))
+            self.commands.append(Send(event.connection, self.RESPONSE))
         else:
             super().handle(event, now)
 

@@ -168,7 +168,7 @@ class Stage:
         """End every connection, check that the machine heard of every end once, and leave."""
         contract = self.machine.contract
         if self.outcome is None:
-            self.do(lambda: self.machine._commands.extend(Abort(number) for number in contract.open))
+            self.do(lambda: self.machine.commands.extend(Abort(number) for number in contract.open))
             self._await(lambda: not (contract.open or contract.connecting or contract.resolving), "every end")
             assert not contract.opening
             self.do(Exit(0, "done"))

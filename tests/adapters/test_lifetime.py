@@ -82,7 +82,7 @@ class Clock(Queued):
         if self._delays_s:
             self.due_at = now + self._delays_s.pop(0)
         else:
-            self._commands.append(Exit(0, ""))
+            self.commands.append(Exit(0, ""))
 
 
 def test_ticks_come_in_time(runtime: str) -> None:
@@ -273,7 +273,7 @@ class Signalled(Server):
     def __init__(self, number: signal.Signals) -> None:
         super().__init__()
         self._number = number
-        self._reactions[Listening] = self._listening
+        self.reactions[Listening] = self._listening
 
     def _listening(self, event: Listening) -> Iterable[Command]:
         os.kill(os.getpid(), self._number)
@@ -290,7 +290,7 @@ def test_run_takes_signals_and_gives_them_back(runtime: str, number: signal.Sign
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
 def test_other_signals_are_told_by_name(runtime: str, number: signal.Signals) -> None:
     machine = Signalled(number)
-    machine._reactions[SignalReceived] = lambda event: [Exit(0, event.name)]
+    machine.reactions[SignalReceived] = lambda event: [Exit(0, event.name)]
     assert run(runtime, machine, ignore) == Exit(0, number.name)
 
 
@@ -303,8 +303,8 @@ def test_the_machine_is_told_how_many_lines_the_sink_has_dropped(runtime: str) -
 
         def __init__(self) -> None:
             super().__init__()
-            self._commands.extend([Log("info", "test", "hello", {})] * 3 + [AccessLog((b"line",))])
-            self._reactions = {LogLinesDropped: self._dropped}
+            self.commands.extend([Log("info", "test", "hello", {})] * 3 + [AccessLog((b"line",))])
+            self.reactions = {LogLinesDropped: self._dropped}
 
         def _dropped(self, event: LogLinesDropped) -> Iterable[Command]:
             totals.append(event.total)
@@ -333,7 +333,7 @@ def test_what_the_loop_complains_of_is_logged(new_asyncio: str) -> None:
     """A callback that is not ours fails on the loop we run."""
     records: list[Log | AccessLog] = []
     machine = Queued()
-    machine._commands.append(Log("info", "test", "listening", {}))
+    machine.commands.append(Log("info", "test", "listening", {}))
 
     def sink(record: Log | AccessLog) -> None:
         records.append(record)
@@ -346,7 +346,7 @@ def test_what_the_loop_complains_of_is_logged(new_asyncio: str) -> None:
         raise RuntimeError("not ours")
 
     machine.handle = lambda event, now: (  # type: ignore[attr-defined]  # the smallest machine there is
-        machine._commands.append(Exit(0, "")) if isinstance(event, ShutdownRequested) else None
+        machine.commands.append(Exit(0, "")) if isinstance(event, ShutdownRequested) else None
     )
     assert run(new_asyncio, machine, sink) == Exit(0, "")  # type: ignore[arg-type]  # it has a handle now
     assert isinstance(records[1], Log)
@@ -360,7 +360,7 @@ def new_asyncio(request: pytest.FixtureRequest) -> str:
 
 def test_a_machine_can_leave_at_once(runtime: str) -> None:
     machine = Recorder()
-    machine._commands.append(Exit(7, "never mind"))
+    machine.commands.append(Exit(7, "never mind"))
     assert drive(runtime, machine, ignore) == Exit(7, "never mind")
     assert ShutdownRequested() not in machine.events
 

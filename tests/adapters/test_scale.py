@@ -16,7 +16,7 @@ class EchoRecorder(Recorder):
     def handle(self, event: Input, now: float) -> None:
         super().handle(event, now)
         if type(event) is Received:
-            self._commands.append(Send(event.connection, event.data))
+            self.commands.append(Send(event.connection, event.data))
 
 
 def test_two_thousand_connections_open_echo_and_close(runtime: str) -> None:

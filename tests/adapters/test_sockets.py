@@ -49,3 +49,4 @@ def test_resetting_a_socket_that_is_closed_is_harmless() -> None:
     closed = socket.socket()
     closed.close()
     sockets.reset_on_close(closed)
+    assert closed.fileno() == -1

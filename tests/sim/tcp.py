@@ -37,7 +37,6 @@ class End:
 
     __slots__ = (
         "_backoff_s",
-        "_blocked_at",
         "_due",
         "_fin_put",
         "_in_flight",
@@ -46,6 +45,7 @@ class End:
         "_pending",
         "_wire",
         "address",
+        "blocked_at",
         "closing",
         "eof_arrived",
         "eof_given",
@@ -88,7 +88,7 @@ class End:
         self._due = 0
         self._in_flight = 0
         self._last_arrival_at = 0.0
-        self._blocked_at = -1.0
+        self.blocked_at = -1.0
         self._backoff_s = RETRANSMIT_S
         self._fin_put = False
 
@@ -100,7 +100,7 @@ class End:
     @property
     def is_broken(self) -> bool:
         """Whether the other end is gone, or bytes wait for a retransmission, so that a request on it may fail."""
-        return self.peer.gone or self._blocked_at >= 0 or self.peer._blocked_at >= 0
+        return self.peer.gone or self.blocked_at >= 0 or self.peer.blocked_at >= 0
 
     def not_before(self, at: float) -> None:
         """Have no segment arrive before ``at``: the peer does not know of the connection yet."""
@@ -165,7 +165,7 @@ class End:
             data = data[:size]
             self._readable()
         if data:
-            self.peer._acknowledged(len(data))
+            self.peer.acknowledged(len(data))
         return data
 
     def keep_alive(self) -> None:
@@ -245,7 +245,7 @@ class End:
     def _arrive(self) -> None:
         """A segment should arrive now; on a blocked path it and all behind it wait for a retransmission."""
         self._due += 1
-        if self._blocked_at < 0:
+        if self.blocked_at < 0:
             self._deliver()
 
     def _deliver(self) -> None:
@@ -253,26 +253,26 @@ class End:
         world = network.world
         while self._due and wire:
             if network.blocked(self.address, self.peer.address):
-                if self._blocked_at < 0:
-                    self._blocked_at = world.now
-                if world.now - self._blocked_at > GIVE_UP_S:
+                if self.blocked_at < 0:
+                    self.blocked_at = world.now
+                if world.now - self.blocked_at > GIVE_UP_S:
                     self._fail("timed out")
                     return
                 world.after(self._backoff_s, self._retransmit)
                 self._backoff_s = min(2 * self._backoff_s, LONGEST_RETRANSMIT_S)
                 return
-            if self._blocked_at >= 0:
+            if self.blocked_at >= 0:
                 world.sometimes["connection survived a cut"] += 1
-                self._blocked_at = -1.0
+                self.blocked_at = -1.0
             self._backoff_s = RETRANSMIT_S
             self._due -= 1
-            self.peer._segment_arrives(wire.popleft())
+            self.peer.segment_arrives(wire.popleft())
 
     def _retransmit(self) -> None:
-        if self._blocked_at >= 0:
+        if self.blocked_at >= 0:
             self._deliver()
 
-    def _segment_arrives(self, segment: bytes) -> None:
+    def segment_arrives(self, segment: bytes) -> None:
         if self.gone:
             if segment:
                 self._network.world.sometimes["bytes for a closed connection"] += 1
@@ -286,11 +286,11 @@ class End:
             self.eof_arrived = True
         self._readable()
 
-    def _acknowledged(self, size: int) -> None:
+    def acknowledged(self, size: int) -> None:
         """The peer has read: the window opens, unless the acknowledgement is lost on its way."""
         if self._network.blocked(self.peer.address, self.address):
             if not (self.gone or self.peer.gone):
-                self._network.world.after(RETRANSMIT_S * 5, self._acknowledged, size)
+                self._network.world.after(RETRANSMIT_S * 5, self.acknowledged, size)
             return
         self._in_flight -= size
         if self._pending:
@@ -326,9 +326,9 @@ class End:
 
     def _reset_passes(self, reason: str) -> None:
         if not self._network.blocked(self.address, self.peer.address):
-            self.peer._reset_arrives(reason)
+            self.peer.reset_arrives(reason)
 
-    def _reset_arrives(self, reason: str) -> None:
+    def reset_arrives(self, reason: str) -> None:
         if self._network.world.chance(0.5):
             self.unread.clear()
         self._fail(reason)

@@ -193,8 +193,11 @@ def test_no_member(text: str, end: str) -> None:
 def test_origin(text: str, origin: Origin, shown: str) -> None:
     assert values.origin(text) == origin
     assert str(origin) == shown
-    if origin.scheme:
-        assert values.server_url(text) == origin
+
+
+@pytest.mark.parametrize("text", ["http://10.0.0.7:3000", "HTTP://service/", "http://[::1]"])
+def test_an_origin_with_a_scheme_is_a_url_too(text: str) -> None:
+    assert values.server_url(text) == values.origin(text)
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_a_hostile_service_cannot_add_more_than_the_fixed_sets() -> None:
     play = proxy_play(QUIET)
     for status in range(200, 600):
         for method in (*METHODS, b"x", b"y"):
-            node_of(play).facts.metrics._series(status, method).latency_s.observe(0.1)
+            node_of(play).facts.metrics.series(status, method).latency_s.observe(0.1)
     per_histogram = len(LATENCY_BUCKETS_S) + 3
     assert len(node_of(play).facts.metrics.requests) <= (len(STATUSES) + 1) * (len(METHODS) + 1)
     assert len(series(play)) < (len(STATUSES) + 1) * (len(METHODS) * (per_histogram + 1) + 1) + 100
