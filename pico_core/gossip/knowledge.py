@@ -200,7 +200,7 @@ class Knowledge:
         for entry in entries:
             member = nodes.get(entry.id)
             if member is None:
-                member = self._heard_of(entry, now)
+                member = self._heard_of(entry, now, at_once=sender is not None)
                 if member is None:
                     continue
             elif member.status is NodeStatus.UNREACHABLE and not entry.left:
@@ -218,8 +218,12 @@ class Knowledge:
                 lacked.append((member, entry.version))
         return wanted, lacked
 
-    def _heard_of(self, entry: DigestEntry, now: float) -> Member | None:
-        """A peer lists a node that is not in the table: ask the node itself. Return it if it may live."""
+    def _heard_of(self, entry: DigestEntry, now: float, *, at_once: bool) -> Member | None:
+        """A peer lists a node that is not in the table: ask the node itself. Return it if it may live.
+
+        What a stranger lists is not asked ``at_once`` but in a later round: what leaves because of a stranger's
+        datagram never exceeds the datagram.
+        """
         members = self._members
         member = members.heard.get(entry.id)
         if member is not None and entry.left:
@@ -241,7 +245,7 @@ class Knowledge:
             self._counters.nodes_refused += 1
             return None
         member = self._counted(members.hear_of(entry.id, entry.addr, now))
-        if member is not None and len(members.heard) <= HEARD_PINGS:
+        if member is not None and at_once and len(members.heard) <= HEARD_PINGS:
             self.recheck(entry.id, member, now)
         return member
 
@@ -256,7 +260,7 @@ class Knowledge:
         has_changes = False
         for state in states:
             if state.id not in self._members.nodes:
-                self._heard_of(DigestEntry(state.id, state.addr, 0, False), now)
+                self._heard_of(DigestEntry(state.id, state.addr, 0, False), now, at_once=True)
             has_changes |= self.take_entries(state.id, state.entries or [], asked.get(state.id, 0), now)
         return has_changes
 
