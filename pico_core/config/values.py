@@ -257,6 +257,11 @@ def is_ip(host: str) -> bool:
     return True
 
 
+def is_loopback(host: str) -> bool:
+    """Say whether ``host`` is an address that only programs of the same machine reach, or the name of one."""
+    return host == "localhost" or (is_ip(host) and ipaddress.ip_address(host).is_loopback)
+
+
 def _is_unspecified(host: str) -> bool:
     return is_ip(host) and ipaddress.ip_address(host).is_unspecified
 

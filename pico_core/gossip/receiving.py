@@ -62,7 +62,8 @@ class DatagramReceiver:
     def _proves_life(self, message: Digest | Delta, removed: RemovedNode) -> bool:
         """Return whether a message of a removed node brings it back: an answer, and not a late one of one that left.
 
-        A request proves nothing, since it does not show that the node hears us; our reply to it will be answered.
+        A request proves nothing, since it does not show that the node receives what we send; our reply to it will be
+        answered.
         """
         if not removed.awaiting_answer:
             return False

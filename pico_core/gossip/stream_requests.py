@@ -173,7 +173,7 @@ class StreamRequests:
             self._synced(now, has_changes=has_changes)
 
     def _met(self, node_id: str, addr: str, host: str, now: float, asked_at: float | None) -> Member | None:
-        """Return the node at the other end of a connection, which lives and hears us."""
+        """Return the node at the other end of a connection, which lives and receives what we send."""
         knowledge = self._knowledge
         member = knowledge.identify(node_id, addr, host, None, now) or knowledge.rejoined(node_id, addr, host, now)
         if member is not None:

@@ -22,7 +22,7 @@ from pico_core.boundary import (
 )
 from pico_core.cluster.view import ClusterView
 from pico_core.config.server import ServerConfig
-from pico_core.config.values import Address
+from pico_core.config.values import Address, is_loopback
 from pico_core.entropy import Entropy
 from pico_core.gossip.engine import Gossip
 from pico_core.http.message import HeadLimits
@@ -153,10 +153,25 @@ class ServerNode(BaseMachine):
         }
         for name, advertised in given.items():
             self.facts.addresses[name] = advertised or self._reachable(self._bound[name])
+        self._warn_of_loopback()
         self.cluster.start(now)
         self._ready_by = now + SETTLE_S
         self._names_by = now + config.cluster.join_timeout_s
         self._check_ready(now)
+
+    def _warn_of_loopback(self) -> None:
+        """Say so where other hosts are to be joined and this node can only tell them an address that is its own."""
+        members = [member.host for member in self.facts.config.cluster.join]
+        for name, address in self.facts.addresses.items():
+            if is_loopback(address.host) and not all(map(is_loopback, members)):
+                key = {"gossip": "cluster.gossip"}.get(name, name)
+                self.log(
+                    "warning",
+                    "cluster",
+                    "other hosts cannot reach the address that this node tells them",
+                    addr=str(address),
+                    set=f"{key}.advertise_addr",
+                )
 
     def _reachable(self, bound: Address) -> Address:
         """Return the address others reach a bound one at: itself, if it names one, else this machine's."""

@@ -39,8 +39,8 @@ async def drive(
     """Run a machine inside the running loop until it says ``Exit``, and return that record.
 
     The first input is a ``Tick``, so that the machine can ask for its listeners and connections. When this returns,
-    raises or is cancelled, everything the machine had open is closed: what was sent got one more chance to leave
-    without waiting. The machine is told nothing of that: ``Exit`` is the end of the conversation.
+    raises or is cancelled, everything the machine had open is closed: what was sent leaves as far as that
+    needs no waiting. The machine gets no input about it: ``Exit`` is the last record.
     With ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``; SIGHUP, SIGUSR1 and SIGUSR2
     become ``SignalReceived``. ``inbox`` brings inputs of the embedding program. ``early`` has listeners that are open
     already; those that the machine does not ask for are closed at the end.

@@ -24,7 +24,7 @@ def run(
 ) -> Exit:
     """Run a machine on a loop of its own until it says ``Exit``, and return that record.
 
-    Signals, ``inbox`` and ``early`` are as in ``drive``. What the loop itself complains of becomes a ``Log`` record.
+    Signals, ``inbox`` and ``early`` are as in ``drive``. What the loop reports itself becomes a ``Log`` record.
     Raises what ``drive`` raises. Next: end the process with ``exit.code``.
     """
     with _logged(sink), asyncio.Runner(loop_factory=_new_uvloop if uvloop else None) as runner:

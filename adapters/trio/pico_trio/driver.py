@@ -51,9 +51,9 @@ async def drive(
     """Run a machine inside a running trio program until it says ``Exit``, and return that record.
 
     The arguments and the end are those of ``pico_asyncio.drive``: the first input is a ``Tick``; when this returns,
-    raises or is cancelled, everything is closed after one more chance for what was sent; with ``signals`` (main thread
-    only) SIGTERM and SIGINT become ``ShutdownRequested``, and SIGHUP, SIGUSR1 and SIGUSR2 ``SignalReceived``; ``inbox``
-    brings inputs of the embedding program; ``early`` has listeners that are open already.
+    raises or is cancelled, everything is closed, and what was sent leaves as far as that needs no waiting; with
+    ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``, and SIGHUP, SIGUSR1 and SIGUSR2
+    ``SignalReceived``; ``inbox`` brings inputs of the embedding program; ``early`` has listeners that are open already.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """
