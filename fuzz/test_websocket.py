@@ -10,11 +10,13 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection
 from wsproto.events import BytesMessage
 
+from pico_core.http.proxy_connect import ProxyConnect, ProxyError
 from pico_core.pieces import Piece
 from pico_core.websocket.decoding import CloseReceived, FrameDecoder, FrameError, Item, Ping, Pong
 from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping, encode_pong
 from pico_core.websocket.handshake import ClientHandshake, HandshakeError, accept_handshake
 from pico_core.websocket.masking import rotated
+from pico_core.websocket.refusal import FIELD, Refusal, read_refusal
 from tests.core.memory import reachable_bytes
 from tests.core.websocket.keys import Keys, flat
 
@@ -142,3 +144,23 @@ def test_no_answer_breaks_the_client_handshake(start: bytes, rest: bytes, sizes:
             assert client.receive(piece) is None
     with pytest.raises(HandshakeError):
         client.receive_eof()
+
+
+@given(
+    st.sampled_from((b"", b"HTTP/1.1 200 X\r\n", b"HTTP/1.1 407 X\r\n", b"HTTP/1.1 100 X\r\n\r\n")), st.binary(), CUTS
+)
+def test_no_answer_breaks_the_request_to_a_proxy(start: bytes, rest: bytes, sizes: list[int]) -> None:
+    connect = ProxyConnect("host:1", "")
+    with pytest.raises(ProxyError) as caught:
+        if not any(connect.receive(piece) is not None for piece in cut(start + rest, sizes)):
+            connect.receive_eof()
+        raise ProxyError("the connection is open")
+    assert str(caught.value).isprintable()
+
+
+@given(st.integers(100, 999), st.binary(), st.binary())
+@example(401, b"final", b"[" * 100_000)
+@example(401, b"", b'{"error":"invalid token"}')
+def test_every_refusal_is_read(status: int, mark: bytes, body: bytes) -> None:
+    refusal, _ = read_refusal(status, [(FIELD, mark)], body)
+    assert (refusal is Refusal.FINAL) is (mark.strip() == b"final" or (status == 401 and b"invalid token" in body))
