@@ -151,11 +151,14 @@ def test_no_answer_breaks_the_client_handshake(start: bytes, rest: bytes, sizes:
 )
 def test_no_answer_breaks_the_request_to_a_proxy(start: bytes, rest: bytes, sizes: list[int]) -> None:
     connect = ProxyConnect("host:1", "")
-    with pytest.raises(ProxyError) as caught:
+    outcome = "the connection is open"
+    try:
         if not any(connect.receive(piece) is not None for piece in cut(start + rest, sizes)):
             connect.receive_eof()
-        raise ProxyError("the connection is open")
-    assert str(caught.value).isprintable()
+    except ProxyError as error:
+        outcome = str(error)
+    assert outcome
+    assert outcome.isprintable()
 
 
 @given(st.integers(100, 999), st.binary(), st.binary())
