@@ -11,32 +11,31 @@ MAX_ENDPOINTS = 4_096
 
 
 class RetryBudget:
-    """Tokens by endpoint: a retry takes one, a request returns ``SHARE``. An endpoint that is not here has all."""
+    """Tokens by endpoint: a retry takes one, a request returns ``SHARE``.
 
-    __slots__ = ("_left",)
+    ``left`` has the endpoints that have used some of theirs; while it is empty, requests need not be counted.
+    """
+
+    __slots__ = ("left",)
 
     def __init__(self) -> None:
-        self._left: dict[str, float] = {}
-
-    def __bool__(self) -> bool:
-        """Whether any endpoint has used some of its budget; if not, requests need not be counted."""
-        return bool(self._left)
+        self.left: dict[str, float] = {}
 
     def request(self, endpoint: str) -> None:
         """Count a new request."""
-        left = self._left.get(endpoint)
+        left = self.left.get(endpoint)
         if left is not None:
             if left + SHARE >= RESERVE:
-                del self._left[endpoint]
+                del self.left[endpoint]
             else:
-                self._left[endpoint] = left + SHARE
+                self.left[endpoint] = left + SHARE
 
     def take(self, endpoint: str) -> bool:
         """Take a retry, and return whether there was one left."""
-        left = self._left.get(endpoint, RESERVE)
+        left = self.left.get(endpoint, RESERVE)
         if left < 1.0:
             return False
-        if endpoint not in self._left and len(self._left) >= MAX_ENDPOINTS:
-            del self._left[next(iter(self._left))]
-        self._left[endpoint] = left - 1.0
+        if endpoint not in self.left and len(self.left) >= MAX_ENDPOINTS:
+            del self.left[next(iter(self.left))]
+        self.left[endpoint] = left - 1.0
         return True

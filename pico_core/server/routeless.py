@@ -28,9 +28,9 @@ class RoutelessHost(Protocol):
 
 
 class Routeless:
-    """The requests that wait, in the order in which their time ends."""
+    """``waiting`` are the requests that wait, with the end of their time, in its order."""
 
-    __slots__ = ("_closed", "_give_up", "_host", "_lost_at", "_route", "_waiting", "deadline_at")
+    __slots__ = ("_closed", "_give_up", "_host", "_lost_at", "_route", "deadline_at", "waiting")
 
     def __init__(
         self,
@@ -45,11 +45,7 @@ class Routeless:
         self._route = route
         self._give_up = give_up
         self._lost_at: dict[str, float] = {}
-        self._waiting: dict[Exchange, float] = {}
-
-    def __len__(self) -> int:
-        """How many requests wait."""
-        return len(self._waiting)
+        self.waiting: dict[Exchange, float] = {}
 
     def lost(self, endpoint: str, now: float) -> None:
         """The endpoint lost a route."""
@@ -64,9 +60,9 @@ class Routeless:
 
     def hold(self, exchange: Exchange, now: float) -> bool:
         """Let a request wait; return whether there was room. Next: ``route`` or ``give_up`` is called."""
-        if self._closed or len(self._waiting) >= MAX_WAITING:
+        if self._closed or len(self.waiting) >= MAX_WAITING:
             return False
-        self._waiting[exchange] = now + WAIT_S
+        self.waiting[exchange] = now + WAIT_S
         if self.deadline_at == NEVER:
             self.deadline_at = now + WAIT_S
             self._host.timers.watch(self, now)
@@ -74,27 +70,27 @@ class Routeless:
 
     def forget(self, exchange: Exchange) -> None:
         """A request is over; it may be one that waits."""
-        self._waiting.pop(exchange, None)
+        self.waiting.pop(exchange, None)
 
     def found(self, endpoint: str, now: float) -> None:
         """The endpoint has a route: send what waits for it there."""
-        for exchange in [each for each in self._waiting if each.endpoint == endpoint]:
-            if self._waiting.pop(exchange, None) is not None:
+        for exchange in [each for each in self.waiting if each.endpoint == endpoint]:
+            if self.waiting.pop(exchange, None) is not None:
                 self._route(exchange, now)
 
     def on_deadline(self, now: float) -> None:
         """Answer those that waited long enough."""
-        self._end([exchange for exchange, until in self._waiting.items() if until <= now], now)
-        self.deadline_at = min(self._waiting.values(), default=NEVER)
+        self._end([exchange for exchange, until in self.waiting.items() if until <= now], now)
+        self.deadline_at = min(self.waiting.values(), default=NEVER)
         if self.deadline_at == NEVER:
             self._host.timers.unwatch(self)
 
     def close(self, now: float) -> None:
         """The node stops: no route will come."""
         self._closed = True
-        self._end(list(self._waiting), now)
+        self._end(list(self.waiting), now)
 
     def _end(self, due: list[Exchange], now: float) -> None:
         for exchange in due:
-            if self._waiting.pop(exchange, None) is not None and exchange.state is not OVER:
+            if self.waiting.pop(exchange, None) is not None and exchange.state is not OVER:
                 self._give_up(exchange, now)

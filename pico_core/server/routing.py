@@ -73,7 +73,7 @@ class Routing:
 
     def begin(self, exchange: Exchange, now: float) -> None:
         """Choose an upstream for a new request."""
-        if self._budget:
+        if self._budget.left:
             self._budget.request(exchange.endpoint)
         if not self._watching:
             self._watching = True
@@ -113,7 +113,7 @@ class Routing:
 
     def finished(self, exchange: Exchange, now: float) -> None:
         """A request is over."""
-        if self.routeless:
+        if self.routeless.waiting:
             self.routeless.forget(exchange)
         if exchange.failure is None and exchange.route is not None and exchange.status != CLIENT_GONE:
             self.answered(exchange, now)

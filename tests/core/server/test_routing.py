@@ -173,7 +173,7 @@ def test_what_comes_through_another_node_does_not_wait_here() -> None:
 
 def test_retries_are_a_share_of_the_requests() -> None:
     budget = RetryBudget()
-    assert not budget
+    assert not budget.left
     assert sum(budget.take("e1") for _ in range(1_000)) == RESERVE
     for _ in range(100):
         budget.request("e1")
@@ -182,4 +182,4 @@ def test_retries_are_a_share_of_the_requests() -> None:
     for _ in range(2_000):
         budget.request("e1")
         budget.request("e2")
-    assert not budget, "a full budget takes no memory"
+    assert not budget.left, "a full budget takes no memory"
