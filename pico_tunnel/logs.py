@@ -14,7 +14,7 @@ from functools import partial
 
 from pico_core.boundary import AccessLog, Log
 from pico_core.config.logs import LogConfig
-from pico_tunnel.output import LAST_WRITES_S, Output, standard_output
+from pico_tunnel.output import LAST_WRITES_S, Output, are_the_same, standard_output
 
 _COLOURS = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 _RESET = "\x1b[0m"
@@ -23,8 +23,9 @@ _RESET = "\x1b[0m"
 class LogWriter:
     """The sink of a process: writes ``Log`` and ``AccessLog`` records as lines, filtered by ``config``.
 
-    ``wall_clock`` gives seconds since the epoch. With ``terminal`` log records become readable lines in local time,
-    with ``colour`` their levels are coloured. Next: hand it to a driver, and ``close`` it when the driver has ended.
+    ``events`` and ``access`` may be the same output. ``wall_clock`` gives seconds since the epoch. With ``terminal``
+    log records become readable lines in local time, with ``colour`` their levels are coloured. Next: hand it to a
+    driver, and ``close`` it when the driver has ended.
     """
 
     def __init__(
@@ -40,10 +41,11 @@ class LogWriter:
         self._config = config
         self._events = events
         self._access = access
+        self._outputs = {events, access}
         self._format = partial(_readable, colour=colour) if terminal else _json
         self._wall_clock = wall_clock
-        events.describe_gap = partial(self._gap, self._format)
         access.describe_gap = partial(self._gap, _json)
+        events.describe_gap = partial(self._gap, self._format)
 
     def __call__(self, record: Log | AccessLog) -> int:
         """Write one record; never raises, whatever its texts contain. Return how many lines were dropped so far."""
@@ -51,12 +53,12 @@ class LogWriter:
             self._write_access(record)
         elif self._config.passes(record.level, record.subsystem):
             self._events.write(self._format(record, self._wall_clock()).encode("ascii"), 1)
-        return self._events.dropped + self._access.dropped
+        return sum([output.dropped for output in self._outputs])
 
     def close(self) -> None:
         """Wait a bounded time until the streams have taken what was written."""
         give_up_at = time.monotonic() + LAST_WRITES_S
-        for output in (self._events, self._access):
+        for output in self._outputs:
             output.close(give_up_at)
 
     def _write_access(self, record: AccessLog) -> None:
@@ -111,10 +113,11 @@ def _plain_value(value: str | float | bool) -> str:
 def standard_log_writer(config: LogConfig) -> LogWriter:
     """Return the writer to this process's standard error and output. Next: hand it to ``runtime.run``."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
+    events = standard_output(sys.stderr)
     return LogWriter(
         config,
-        standard_output(sys.stderr),
-        standard_output(sys.stdout),
+        events,
+        events if are_the_same(sys.stderr, sys.stdout) else standard_output(sys.stdout),
         terminal=terminal,
         colour=terminal and not os.environ.get("NO_COLOR"),
     )

@@ -7,6 +7,7 @@ shared with other processes, and the flag would be theirs too.
 """
 
 import io
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -165,6 +166,19 @@ def standard_output(stream: TextIO | None) -> Output:
         return Output(io.FileIO(stream.fileno(), "w", closefd=False))
     except io.UnsupportedOperation:
         return Output(_TextStream(stream))
+
+
+def are_the_same(one: TextIO | None, other: TextIO | None) -> bool:
+    """Say whether two standard streams lead to the same place, as after ``2>&1``: one thread must write to both then.
+
+    The lines of two threads would be mixed up: a pipe takes no more than 4 KiB in one piece.
+    """
+    if one is None or other is None:
+        return False
+    try:
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    except io.UnsupportedOperation:
+        return False
 
 
 class _TextStream:

@@ -43,9 +43,10 @@ def stuck_pipe() -> Iterator[tuple[int, int]]:
 
 
 @contextlib.contextmanager
-def running(stream: int, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(stream: int, *arguments: str, events: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command with ``stream`` for its output, and for its events too unless ``events`` is another one."""
     command = [sys.executable, "-m", "pico_tunnel", *arguments]
-    process = subprocess.Popen(command, stdout=stream, stderr=stream)
+    process = subprocess.Popen(command, stdout=stream, stderr=stream if events is None else events)
     try:
         yield process
     finally:
@@ -115,28 +116,45 @@ def test_a_server_serves_counts_and_stops_while_nobody_reads(runtime: str) -> No
         assert process.wait(PATIENCE_S) == 0
 
 
-def test_when_somebody_reads_again_every_line_is_there_or_counted() -> None:
-    with (
-        server_ports() as ports,
-        stuck_pipe() as (reading, writing),
-        running(writing, "server", *flags(ports), "--drain-delay", "0s") as process,
-    ):
+def lines_once_read(reading: int, writing: int, events: int, ports: dict[str, int]) -> tuple[list[bytes], int]:
+    """Ask much of a server whose output nobody reads, then read it to its end.
+
+    Returns the lines, and how many the server counted as dropped before that.
+    """
+    lines: list[bytes] = []
+    with running(writing, "server", *flags(ports), "--drain-delay", "0s", events=events) as process:
         assert answer(ports["admin"], "/health")[0] == 200
         request_many(ports["proxy"])
         count = dropped(ports["admin"])
         os.close(writing)
-        lines: list[bytes] = []
         reader = threading.Thread(target=lambda: lines.extend(read_to_end(os.dup(reading))))
         reader.start()
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
         reader.join(PATIENCE_S)
-    told = [record for line in lines if (record := json.loads(line)).get("message") == "lines dropped"]
-    assert [record["lines"] for record in told] == [count]
-    requests = [b"proxy.access" in line for line in lines]
-    assert sum(requests) + count == REQUESTS
-    gap = next(index for index, line in enumerate(lines) if b"lines dropped" in line)
-    assert not any(requests[gap:]), "it stands where the others are missing"
+    return lines, count
+
+
+def told(lines: list[bytes]) -> list[int]:
+    """Return the numbers of lines that are said to be missing. Every line is whole: else this fails."""
+    return [record["lines"] for line in lines if (record := json.loads(line)).get("message") == "lines dropped"]
+
+
+def test_when_somebody_reads_again_every_line_is_there_or_counted() -> None:
+    with server_ports() as ports, stuck_pipe() as (reading, writing):
+        lines, count = lines_once_read(reading, writing, subprocess.DEVNULL, ports)
+    assert told(lines) == [count]
+    assert len(lines) - 1 + count == REQUESTS
+    assert b"lines dropped" in lines[-1], "it stands where the others are missing"
+
+
+def test_both_streams_in_one_pipe_do_not_cut_each_others_lines() -> None:
+    with server_ports() as ports, stuck_pipe() as (reading, writing):
+        lines, count = lines_once_read(reading, writing, writing, ports)
+    requests = sum(b"proxy.access" in line for line in lines)
+    assert requests + count == REQUESTS
+    # Lines about the stop are dropped too if they come before the reader has caught up.
+    assert sum(told(lines)) >= count
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
