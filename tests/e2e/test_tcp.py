@@ -222,10 +222,11 @@ def test_an_endpoint_without_an_agent(fleet: Fleet, stack: Stack) -> None:
 
 def test_a_server_that_is_not_there(fleet: Fleet) -> None:
     url = f"http://{LOCAL}:{fleet.reserve_port()}"
-    forwarder = fleet.start("forward", "tcp", f"{LOCAL}:0", "e", "--connect.url", url)
+    limit = ("--connect.timeout", "1s")
+    forwarder = fleet.start("forward", "tcp", f"{LOCAL}:0", "e", "--connect.url", url, *limit)
     assert_reset(forwarder.port("forward"))
     record = forwarder.await_log("cannot reach the endpoint")
-    assert record["reason"] == "cannot reach the server: connection refused"
+    assert "connection refused" in record["reason"]
 
 
 def test_a_client_that_reads_nothing_stalls_only_itself(lines: Lines) -> None:
