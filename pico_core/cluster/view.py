@@ -119,7 +119,7 @@ class ClusterView:
 
         Nodes in ``avoid`` were tried already and are never returned. Those that just failed, drain or are unreachable
         are returned only if there is no other: a request that may fail beats one that certainly does. With ``healthy``
-        nodes whose upstreams for the endpoint fail at present are not returned at all.
+        nodes that drain, are unreachable, or whose upstreams for the endpoint fail at present are not returned at all.
         """
         serving = self._serving.get(endpoint)
         if serving is None:
@@ -130,7 +130,7 @@ class ClusterView:
             if node.status is not NodeStatus.LEFT and node.proxy_addr is not None and node not in avoid
         ]
         if healthy:
-            candidates = [node for node in candidates if not node.health or _is_good(node.health.get(endpoint), now)]
+            candidates = [node for node in candidates if _is_healthy(node, endpoint, now)]
         if len(candidates) <= 1:  # the usual case, in which it does not matter how good a choice it is
             return candidates[0] if candidates else None
         good = [node for node in candidates if not node.draining and self._can_forward(node.id, now)]
@@ -145,5 +145,8 @@ class ClusterView:
         return candidates[-1]
 
 
-def _is_good(health: Health | None, now: float) -> bool:
+def _is_healthy(node: RemoteNode, endpoint: str, now: float) -> bool:
+    if node.draining or node.status is not NodeStatus.ACTIVE:
+        return False
+    health = node.health.get(endpoint) if node.health else None
     return health is None or health.is_good(now)

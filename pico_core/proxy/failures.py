@@ -96,8 +96,8 @@ MISDIRECTED = Failure("misdirected", 421, "no available upstreams", Evidence.UNP
 """A node got a forwarded request for an endpoint that it has no tunnel for: the sender's route was stale (RFC 9110
 section 15.5.20). This is what it answers."""
 
-STALE_ROUTE = msgspec.structs.replace(MISDIRECTED, status=502)
-"""What that answer means to the sender: no client gets a 421."""
+STALE_ROUTE = msgspec.structs.replace(MISDIRECTED, status=502, message=UNREACHABLE)
+"""What that answer means to the sender, where the body cannot be sent elsewhere. No client gets a 421."""
 
 BUSY = Failure(
     "busy",

@@ -126,7 +126,7 @@ def test_a_body_that_cannot_be_repeated_ends_with_the_stale_route() -> None:
     assert isinstance(first, Connect)
     play >> Connected(FIRST, first.host, 8000)
     play.take()
-    assert play >> Received(FIRST, MISDIRECTED) << NO_UPSTREAM
+    assert play >> Received(FIRST, MISDIRECTED) << error(502, "Bad Gateway", "upstream unreachable")
 
 
 def test_a_node_that_cannot_be_reached_is_passed_over() -> None:

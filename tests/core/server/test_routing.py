@@ -3,6 +3,7 @@
 import pytest
 
 from pico_core.boundary import Connected, ConnectionLost, Received, Send
+from pico_core.gossip.status import NodeStatus
 from pico_core.server.node import ServerNode
 from pico_core.server.retries import RESERVE, RetryBudget
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
@@ -115,6 +116,19 @@ def test_another_node_is_better_than_a_tunnel_here_that_fails() -> None:
     assert play >> Data(AGENT, 2, failure("service-refused")) << dial(2, 20)
     client_joins(play, 5)
     assert play >> Received(5, GET) << dial(4, 20)
+
+
+@pytest.mark.parametrize("trouble", ["draining", "unreachable"])
+def test_a_node_in_trouble_is_not_better_than_a_tunnel_here_that_fails(trouble: str) -> None:
+    """Found by seed 109 of the simulator: a request went to where a dead node had been."""
+    play = clustered()
+    play.agent_registers(AGENT, "e1")
+    peer = know(play, 20)
+    peer.draining = trouble == "draining"
+    peer.status = NodeStatus.UNREACHABLE if trouble == "unreachable" else NodeStatus.ACTIVE
+    play >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT) >> 2.0
+    client_joins(play, 5)
+    assert play >> Received(5, POST) << Open(AGENT, 4) << Data(AGENT, 4, POST_SENT)
 
 
 def test_a_node_whose_agents_fail_is_avoided_for_that_endpoint_only() -> None:
