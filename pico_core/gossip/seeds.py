@@ -20,7 +20,7 @@ MAX_JOINS_IN_FLIGHT = 8
 """Addresses of dead nodes may drop packets until the timeout; fewer than this many do not delay the others."""
 MAX_ADDRESSES_PER_NAME = 4096
 
-Address = tuple[str, int]
+HostPort = tuple[str, int]
 
 
 class _Name:
@@ -51,13 +51,13 @@ class Seeds:
     def __init__(self, seeds: Sequence[str], entropy: Entropy) -> None:
         self._seeds = seeds
         self._entropy = entropy
-        self._own: dict[Address, None] = {}
+        self._own: dict[HostPort, None] = {}
         self._names: dict[str, _Name] = {}
-        self._literals: list[Address] = []
-        self._attempts: dict[Address, _Attempt] = {}
+        self._literals: list[HostPort] = []
+        self._attempts: dict[HostPort, _Attempt] = {}
         self.has_answer = False
 
-    def start(self, own: Address, default_port: int) -> None:
+    def start(self, own: HostPort, default_port: int) -> None:
         """Begin, now that our ``own`` address is known. Seeds without a port have ``default_port``."""
         self._own[own] = None
         for seed in self._seeds:
@@ -101,7 +101,7 @@ class Seeds:
                     name.addresses = tuple(map(plain_host, addresses[:MAX_ADDRESSES_PER_NAME]))
         self._refresh()
 
-    def joins(self, now: float, is_known: Callable[[Address], bool]) -> list[Address]:
+    def joins(self, now: float, is_known: Callable[[HostPort], bool]) -> list[HostPort]:
         """Return the addresses to join now. Next: ``joined`` or ``failed`` for each."""
         room = MAX_JOINS_IN_FLIGHT - sum(attempt.in_flight for attempt in self._attempts.values())
         due = [
@@ -109,14 +109,14 @@ class Seeds:
             for address, attempt in self._attempts.items()
             if not attempt.in_flight and attempt.retry_at <= now and not is_known(address)
         ]
-        chosen: list[Address] = []
+        chosen: list[HostPort] = []
         while due and len(chosen) < room:
             address = due.pop(int(self._entropy.random() * len(due)))
             self._attempts[address].in_flight = True
             chosen.append(address)
         return chosen
 
-    def joined(self, address: Address, now: float, *, is_self: bool) -> None:
+    def joined(self, address: HostPort, now: float, *, is_self: bool) -> None:
         """A node answered at ``address``; ``is_self`` if it was us."""
         if is_self:
             self._own[address] = None
@@ -129,7 +129,7 @@ class Seeds:
             attempt.failures = 0
             attempt.retry_at = now + MAX_RETRY_S
 
-    def failed(self, address: Address, now: float) -> None:
+    def failed(self, address: HostPort, now: float) -> None:
         """No node answered at ``address``."""
         attempt = self._attempts.get(address)
         if attempt is not None:

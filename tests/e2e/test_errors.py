@@ -12,9 +12,6 @@ from tests.e2e.origin import HangUpError, Origin, Visit
 from tests.e2e.wire import assert_error, dial, receive_response, request, request_bytes
 
 TIMEOUT_S = 1.0
-STEP_S = TIMEOUT_S / 5
-STEPS = 6
-"""Progress once in each step is in time, and goes on for longer than the timeout."""
 
 
 @pytest.fixture(scope="module")
@@ -72,28 +69,6 @@ def test_a_service_that_does_not_answer(impatient_stack: Stack, origin: Origin) 
         assert seen.get(timeout=PATIENCE_S) in (b"FIN", b"RST")
         wire.send(request_bytes("origin", "/describe"))
         assert receive_response(wire)[0].status == 200
-
-
-def test_a_response_that_makes_progress_is_not_cut(impatient_stack: Stack, origin: Origin) -> None:
-    def slow(visit: Visit) -> None:
-        visit.begin("Transfer-Encoding: chunked\r\n")
-        for _ in range(STEPS):
-            time.sleep(STEP_S)  # the passing of time is the subject of this test
-            visit.chunk(b"slow")
-        visit.wire.send(b"0\r\n\r\n")
-
-    response = request(impatient_stack.port, "origin", origin.handle(slow))
-    assert response[1] == b"slow" * STEPS
-
-
-def test_an_upload_that_makes_progress_is_not_cut(impatient_stack: Stack) -> None:
-    with dial(impatient_stack.port) as wire:
-        wire.send(request_bytes("origin", "/describe", "PUT", f"Content-Length: {10 * STEPS}\r\n"))
-        for _ in range(STEPS):
-            time.sleep(STEP_S)  # the passing of time is the subject of this test
-            wire.send(b"0123456789")
-        head, body = receive_response(wire)
-        assert (head.status, json.loads(body)["size"]) == (200, 10 * STEPS)
 
 
 def test_a_service_that_is_down(fleet: Fleet, stack: Stack) -> None:
