@@ -171,7 +171,7 @@ class Network:
             [
                 *("ip", "netns", "exec", self._hub, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null"),
                 *("--user=root", "--pid-file", "--no-resolv", "--no-hosts", f"--addn-hosts={self._hosts}"),
-                *(f"--listen-address={DNS}", "--bind-interfaces", "--local=//", "--local=/cluster.local/"),
+                *(f"--listen-address={DNS}", "--bind-interfaces", "--local=/#/"),
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
