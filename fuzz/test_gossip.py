@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pico_core.boundary import SendDatagram
@@ -254,6 +254,14 @@ def test_random_bytes_change_no_third_node(tail: bytes, head: bytes) -> None:
 
 
 @given(some_digests)
+@example(
+    Digest(
+        "b",
+        "10.0.0.2:8003",
+        False,
+        [DigestEntry("a", "10.0.0.1:8003", 0, False), DigestEntry("c", "10.0.0.2:8003", 0, False)],
+    )
+)
 def test_strangers_get_no_more_than_they_sent(digest: Digest) -> None:
     engine = Gossip("a", entropy=random.Random(1))
     for number in range(20):

@@ -188,11 +188,12 @@ class Knowledge:
     # --- what a digest shows ---
 
     def compare(
-        self, entries: list[DigestEntry], sender: Member | None, now: float
+        self, entries: list[DigestEntry], sender: Member | None, now: float, *, at_once: bool
     ) -> tuple[list[Member], list[tuple[Member, int]]]:
         """Return the nodes of which the sender shows a newer version, and those of which it lacks entries.
 
-        The latter with the version that the sender has.
+        The latter with the version that the sender has. ``at_once`` says that nodes which the sender lists may be asked
+        now, and not in a later round: the address of the sender is not forged.
         """
         nodes = self._members.nodes
         wanted: list[Member] = []
@@ -200,7 +201,7 @@ class Knowledge:
         for entry in entries:
             member = nodes.get(entry.id)
             if member is None:
-                member = self._heard_of(entry, now, at_once=sender is not None)
+                member = self._heard_of(entry, now, at_once=at_once)
                 if member is None:
                     continue
             elif member.status is NodeStatus.UNREACHABLE and not entry.left:
@@ -221,8 +222,7 @@ class Knowledge:
     def _heard_of(self, entry: DigestEntry, now: float, *, at_once: bool) -> Member | None:
         """A peer lists a node that is not in the table: ask the node itself. Return it if it may live.
 
-        What a stranger lists is not asked ``at_once`` but in a later round: what leaves because of a stranger's
-        datagram never exceeds the datagram.
+        What a stranger lists is not asked ``at_once``: what leaves because of its datagram never exceeds the datagram.
         """
         members = self._members
         member = members.heard.get(entry.id)

@@ -112,8 +112,8 @@ class DatagramReceiver:
         self._counters.digest_entries_inbound += len(digest.entries)
         if sender is not None and not digest.request:
             self._knowledge.answered(sender, now)
-        wanted, lacked = self._knowledge.compare(digest.entries, sender, now)
         is_trusted = sender is not None and sender.verified and (sender.host, sender.port) == (host, port)
+        wanted, lacked = self._knowledge.compare(digest.entries, sender, now, at_once=is_trusted)
         budget_bytes = datagrams.max_packet_bytes if is_trusted else min(size_bytes, datagrams.max_packet_bytes)
         delta = datagrams.delta(lacked, budget_bytes, sender)
         if len(delta) > budget_bytes:

@@ -209,7 +209,7 @@ class StreamRequests:
             return writing.leave_reply(local.id, local.addr)
         sender = self._met(request.node_id, request.addr, host, now, None)
         self._knowledge.take_states(states, {}, now)
-        self._knowledge.compare(request.digest, sender, now)
+        self._knowledge.compare(request.digest, sender, now, at_once=sender is not None)
         return self._join_reply(request)
 
     def _join_reply(self, request: Join) -> bytes:
