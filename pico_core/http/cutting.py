@@ -3,6 +3,8 @@
 from pico_core.http import grammar, refusals
 from pico_core.http.message import HeadLimits, MessageError
 
+CARRIAGE_RETURN = 0x0D
+
 _START_LINE_BYTES_WITHOUT_TARGET = 32 + len(" ") + len(" HTTP/1.1\r")
 
 
@@ -37,33 +39,21 @@ class HeadReader:
         ``parsing.parse_response_head``.
         """
         if not self._buffer:
-            if data[:1] == b"\r" and not self._response:
-                data = self._skip_empty_lines(data)
-                if not data:
-                    return None
             end = data.find(b"\r\n\r\n") + 4
-            if end > 3:
+            if end > 3 and data[0] != CARRIAGE_RETURN:
                 if end > self._limits.max_head_bytes:
                     raise refusals.head_too_large()
                 return (data, b"") if end == len(data) else (data[:end], data[end:])
         return self._receive_piece(data)
 
-    def _skip_empty_lines(self, data: bytes) -> bytes:
-        """Return ``data`` without the empty lines at its beginning; half of one waits for its line feed."""
-        at = 0
-        while data.startswith(b"\r\n", at):
-            at += 2
-        if data[at:] == b"\r":
-            self._buffer += b"\r"
-            return b""
-        return data[at:]
-
     def _receive_piece(self, data: bytes) -> tuple[bytes, bytes] | None:
-        if self._buffer == b"\r":
-            self._buffer.clear()
-            return self.receive(b"\r" + data)
         buffer = self._buffer
         buffer += data
+        if not self._response and not self._searched_bytes:
+            while buffer.startswith(b"\r\n"):
+                del buffer[:2]
+            if not buffer or buffer == b"\r":  # half an empty line waits for its line feed
+                return None
         end = buffer.find(b"\r\n\r\n", max(self._searched_bytes - 3, 0)) + 4
         if end > 3:
             if end > self._limits.max_head_bytes:

@@ -239,7 +239,7 @@ def _apply_framing(message: RequestHead | ResponseHead, notes: dict[bytes, bytes
     if length is not None:
         if coding is not None:
             raise MessageError(400, "both Content-Length and Transfer-Encoding")
-        if isinstance(message, ResponseHead) and b"," in length:
+        if not length.isdigit() and isinstance(message, ResponseHead):
             lengths = {each.strip(b" \t") for each in length.split(b",")}
             length = lengths.pop() if len(lengths) == 1 else b""  # RFC 9112 section 6.3, rule 5
         if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:  # for bytes, only 0 to 9 are digits
