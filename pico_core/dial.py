@@ -47,6 +47,14 @@ class DialUser(Protocol):
         """The connection failed, or the answer was not a valid one; ``reason`` is one short clause of ours."""
 
 
+def explain(error: HandshakeError) -> str:
+    """Say for a log which answer came instead of the 101, and whose it was."""
+    answer = f"{error.status} {error.reason}"
+    if error.refusal is Refusal.FOREIGN:
+        return f"not the answer of a Pico server: {answer}; check connect.url and what stands before it"
+    return f"the server refused: {answer}"
+
+
 class Handshake(Protocol):
     """One exchange of a dial, after which the same connection carries the next one: CONNECT, then the WebSocket's."""
 

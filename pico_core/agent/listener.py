@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from pico_core.agent.tunnel import AgentTunnel
 from pico_core.config.agent import AgentConnectConfig, ListenerConfig
-from pico_core.dial import Backoff, Complaints, Server, WebSocketDial
+from pico_core.dial import Backoff, Complaints, Server, WebSocketDial, explain
 from pico_core.entropy import Entropy
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, FlushScheduler, Logger
@@ -151,19 +151,17 @@ class Listener:
     def on_dial_refused(self, error: HandshakeError, now: float) -> None:
         """Try again, unless it is the server that refuses this endpoint and no tunnel is left."""
         self._attempt = None
-        answer = f"{error.status} {error.reason}"
+        reason = explain(error)
         if error.refusal is Refusal.FINAL and not self._tunnels:
             self.state = ListenerState.DONE
-            self._host.listener_refused(self, answer, now)
-        elif error.refusal is Refusal.FOREIGN:
-            self._retry(f"not the answer of a Pico server: {answer}; check connect.url and what stands before it", now)
+            self._host.listener_refused(self, f"{error.status} {error.reason}", now)
         elif error.refusal is Refusal.LEAVING:
             pause_s = self._backoff.jittered_s(self._connect.backoff.after_loss_s)
-            self._retry_in(pause_s, f"the server refused: {answer}", now)
-        elif error.status in PASSING_STATUSES or error.status >= 500:
-            self._retry(f"the server refused: {answer}", now)
+            self._retry_in(pause_s, reason, now)
+        elif error.refusal is Refusal.FOREIGN or error.status in PASSING_STATUSES or error.status >= 500:
+            self._retry(reason, now)
         else:
-            self._retry(f"the server refused: {answer}; is connect.url that of its upstream port?", now)
+            self._retry(f"{reason}; is connect.url that of its upstream port?", now)
 
     def on_dial_failed(self, reason: str, now: float) -> None:
         """Try again."""

@@ -148,5 +148,5 @@ class ClusterView:
 def _is_healthy(node: RemoteNode, endpoint: str, now: float) -> bool:
     if node.draining or node.status is not NodeStatus.ACTIVE:
         return False
-    health = node.health.get(endpoint) if node.health else None
+    health = node.health.get(endpoint)
     return health is None or health.is_good(now)

@@ -120,8 +120,9 @@ class _Builder:
     def _merged(self, event: yaml.Event, depth: int) -> list[Mapping]:
         """Return the mappings that a merge key names: one, or a list of them."""
         node = self._node(event, depth)
-        mappings = [each for each in (node.items if isinstance(node, Items) else (node,)) if isinstance(each, Mapping)]
-        if len(mappings) != (len(node.items) if isinstance(node, Items) else 1):
+        nodes = node.items if isinstance(node, Items) else (node,)
+        mappings = [each for each in nodes if isinstance(each, Mapping)]
+        if len(mappings) != len(nodes):
             raise self._error(event, "<< wants a mapping with an anchor, such as '<<: *name', or a list of those")
         return mappings
 

@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from urllib.parse import unquote
 
-from pico_core.config.values import Address, Origin, is_ip, quote, wrong
+from pico_core.config.values import Address, Origin, is_ip, is_loopback, quote, wrong
 from pico_core.config.values import server_url as plain_url
 from pico_core.errors import ConfigError
 
@@ -77,7 +77,7 @@ def _basic(credentials: str) -> str:
 
 def _is_excluded(server: Origin, no_proxy: str) -> bool:
     host = server.host.lower().rstrip(".")
-    if host == "localhost" or (is_ip(host) and ipaddress.ip_address(host).is_loopback):
+    if is_loopback(host):
         return True
     return any(_covers(entry.strip().lower(), host, server.port) for entry in no_proxy.split(",") if entry.strip())
 

@@ -5,7 +5,7 @@ from urllib.parse import quote
 from pico_core.boundary import Exit, Listen, ListenFailed, Listening, ShutdownRequested
 from pico_core.config.forward import ForwardConfig, PortConfig
 from pico_core.config.values import Address
-from pico_core.dial import Backoff, Complaints, Server, WebSocketDial
+from pico_core.dial import Backoff, Complaints, Server, WebSocketDial, explain
 from pico_core.entropy import Entropy
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
@@ -83,13 +83,10 @@ class _PendingConnection:
 
     def on_dial_refused(self, error: HandshakeError, now: float) -> None:
         """The server does not let us reach the endpoint, or something before it answered."""
-        answer = f"{error.status} {error.reason}"
-        if error.refusal is Refusal.FOREIGN:
-            self._retry(f"not the answer of a Pico server: {answer}; check connect.url and what stands before it", now)
-        elif error.refusal is Refusal.LEAVING:
-            self._retry(f"the server refused: {answer}", now)
+        if error.refusal in (Refusal.FOREIGN, Refusal.LEAVING):
+            self._retry(explain(error), now)
         else:
-            self._fail(f"the server refused: {answer}")
+            self._fail(explain(error))
 
     def on_dial_failed(self, reason: str, now: float) -> None:
         """The server cannot be reached."""

@@ -111,8 +111,8 @@ class Exchange(msgspec.Struct, eq=False):
 
     ``deadline_at`` is when something must have happened, in seconds on the clock of ``now``; the downstream watches it
     and calls ``on_deadline``. ``failure`` is how the last upstream failed, if one did. ``incomplete`` says which side
-    ended a response that had begun: ``upstream`` or ``client``. ``is_raw`` says that the client wants a raw connection
-    to the service. A call that ``states`` does not permit raises ``LocalProtocolError``.
+    ended a response that had begun: ``upstream`` or ``client``. ``acceptance`` is the 101 for a client that
+    wants a raw connection to the service. A call that ``states`` does not permit raises ``LocalProtocolError``.
     """
 
     router: Router
@@ -133,7 +133,7 @@ class Exchange(msgspec.Struct, eq=False):
     deadline_at: float = NEVER
     failure: Failure | None = None
     incomplete: str = ""
-    is_raw: bool = False
+    acceptance: ResponseHead | None = None
     _replay_bytes: int = 0
     _trailers: bytes = b""
     _pipe: Pipe | None = None

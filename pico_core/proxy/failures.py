@@ -127,14 +127,5 @@ TOLD_BY_PEERS = {
 }
 """The values of ``X-Pico-Failure``. An unknown one, from a newer peer, makes the answer an ordinary response."""
 
-ALL_REASONS = tuple(
-    dict.fromkeys(
-        [
-            *(failure.reason for failure in TOLD_BY_PEERS.values()),
-            NODE_LOST.reason,
-            NODE_UNREACHABLE.reason,
-            NO_ROUTE.reason,
-        ]
-    )
-)
+ALL_REASONS = tuple(failure.reason for failure in (*TOLD_BY_PEERS.values(), NODE_LOST, NODE_UNREACHABLE, NO_ROUTE))
 """Every reason: the label values of the metric."""

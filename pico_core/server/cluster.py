@@ -75,11 +75,6 @@ class Cluster:
         seeds = self._gossip.seeds
         return bool(self._view) or not (self._lookups or seeds.names_others or seeds.unanswered)
 
-    @property
-    def unanswered_names(self) -> dict[str, str]:
-        """The names to join that no lookup has answered so far, with the reason of each."""
-        return {} if self._view else self._gossip.seeds.unanswered
-
     def set_endpoint(self, endpoint: str, tunnels: int, now: float) -> None:
         """Tell the others how many tunnels an endpoint has here; before ``start`` gossip keeps it until then."""
         self._gossip.set_endpoint(endpoint, tunnels, now)

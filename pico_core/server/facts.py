@@ -33,8 +33,7 @@ class Facts(msgspec.Struct, eq=False):
     ``addresses`` are what the node tells others, by port: ``gossip``, ``proxy``, ``admin``; empty until its ports are
     open. ``tunnels`` are all open tunnels in the order they came, ``registry`` those that take requests. ``view`` is
     what the node knows of the others, ``gossip`` how it came to know it. ``ready_at`` is when balancers could first
-    send requests here, ``NEVER`` before; ``waits_for`` says what a node that is not ready waits for, where it knows.
-    ``left`` says that the others were told of the node's leave.
+    send requests here, ``NEVER`` before. ``left`` says that the others were told of the node's leave.
     """
 
     node_id: str
@@ -47,8 +46,12 @@ class Facts(msgspec.Struct, eq=False):
     addresses: dict[str, Address]
     state: NodePhase = NodePhase.STARTING
     ready_at: float = NEVER
-    waits_for: str = ""
     left: bool = False
+
+    @property
+    def unanswered_names(self) -> dict[str, str]:
+        """The names to join that no lookup has answered, with the reason of each; none once another node is known."""
+        return {} if self.view else self.gossip.seeds.unanswered
 
     @property
     def ready(self) -> bool:

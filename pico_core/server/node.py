@@ -87,9 +87,9 @@ class ServerNode(BaseMachine):
             tunnels={},
             addresses={},
         )
-        self.response_limits = HeadLimits(max_head_bytes=config.proxy.http.max_header_bytes)
+        self.head_limits = HeadLimits(max_head_bytes=config.proxy.http.max_header_bytes)
         self.max_streams = config.upstream.max_streams
-        self.peers = Peers(self, gossip, self.response_limits)
+        self.peers = Peers(self, gossip)
         self.cluster = Cluster(self, self.facts, self.peers)
         self._router = ProxyRouter(self, self.facts, self.peers)
         self._admin = AdminPages(self, self.facts)
@@ -161,16 +161,17 @@ class ServerNode(BaseMachine):
 
     def _warn_of_loopback(self) -> None:
         """Say so where other hosts are to be joined and this node can only tell them an address that is its own."""
-        members = [member.host for member in self.facts.config.cluster.join]
+        if all(is_loopback(member.host) for member in self.facts.config.cluster.join):
+            return
+        keys = {port.name: port.key for port in self._ports.values()}
         for name, address in self.facts.addresses.items():
-            if is_loopback(address.host) and not all(map(is_loopback, members)):
-                key = {"gossip": "cluster.gossip"}.get(name, name)
+            if is_loopback(address.host):
                 self.log(
                     "warning",
                     "cluster",
                     "other hosts cannot reach the address that this node tells them",
                     addr=str(address),
-                    set=f"{key}.advertise_addr",
+                    set=f"{keys[name]}.advertise_addr",
                 )
 
     def _reachable(self, bound: Address) -> Address:
@@ -184,9 +185,7 @@ class ServerNode(BaseMachine):
         """
         if self.facts.state is not NodePhase.STARTING:
             return
-        unanswered = self.cluster.unanswered_names
-        self.facts.waits_for = "".join(f" for '{name}' ({reason})" for name, reason in unanswered.items())
-        ready_by = self._names_by if unanswered else self._ready_by
+        ready_by = self._names_by if self.facts.unanswered_names else self._ready_by
         if not self.cluster.settled and now < ready_by:
             self.timers.schedule(now + READY_CHECK_S, self._check_ready)
             return

@@ -30,15 +30,16 @@ FORWARD_FIELDS = b"x-piko-forward: true\r\nx-pico-forward: true\r\nx-piko-endpoi
 class PeersHost(Connector, Logger, Protocol):
     """What forwarding needs of the machine."""
 
+    head_limits: HeadLimits
+    """Bounds of the heads that other nodes send."""
+
 
 class PeerPool(ConnectionPool):
     """Connections to one node's proxy port."""
 
     believes_failures = True
 
-    def __init__(
-        self, host: PeersHost, gossip: Gossip, peer: RemoteNode, address: Address, response_limits: HeadLimits
-    ) -> None:
+    def __init__(self, host: PeersHost, gossip: Gossip, peer: RemoteNode, address: Address) -> None:
         super().__init__(
             host,
             address.host,
@@ -46,7 +47,7 @@ class PeerPool(ConnectionPool):
             limit=MAX_IDLE_CONNECTIONS,
             idle_timeout_s=IDLE_TIMEOUT_S,
             connect_timeout_s=CONNECT_TIMEOUT_S,
-            response_limits=response_limits,
+            response_limits=host.head_limits,
         )
         self._gossip = gossip
         self._peer = peer
@@ -70,10 +71,8 @@ class PeerPool(ConnectionPool):
 class Peers:
     """The pools, one for each node that requests were forwarded to."""
 
-    def __init__(self, host: PeersHost, gossip: Gossip, response_limits: HeadLimits) -> None:
-        """``response_limits`` bound the heads that other nodes send."""
+    def __init__(self, host: PeersHost, gossip: Gossip) -> None:
         self._host = host
-        self._response_limits = response_limits
         self._gossip = gossip
         self._pools: dict[RemoteNode, PeerPool] = {}
         self.exchanges: dict[Exchange, None] = {}
@@ -85,7 +84,7 @@ class Peers:
         assert address is not None, "only nodes with an address are chosen"
         pool = self._pools.get(peer)
         if pool is None or (pool.host, pool.port) != (address.host, address.port):
-            pool = self._pools[peer] = PeerPool(self._host, self._gossip, peer, address, self._response_limits)
+            pool = self._pools[peer] = PeerPool(self._host, self._gossip, peer, address)
         exchange.route = peer
         peer.requests += 1
         self.exchanges[exchange] = None

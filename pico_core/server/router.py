@@ -14,7 +14,7 @@ from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.server.facts import Facts
 from pico_core.server.peers import Peers
 from pico_core.server.routing import Routing
-from pico_core.server.tcp_route import RESERVED, TcpOpening, check_tcp_route, tcp_endpoint
+from pico_core.server.tcp_route import RESERVED, TcpOpening, tcp_acceptance, tcp_endpoint
 from pico_core.timers import Timers
 
 
@@ -22,6 +22,7 @@ class RouterHost(Emitter, Logger, Protocol):
     """What the router needs of the machine."""
 
     timers: Timers
+    head_limits: HeadLimits
 
 
 class ProxyRouter:
@@ -31,12 +32,11 @@ class ProxyRouter:
         config = facts.config
         self._host = host
         self._peers = peers
-        self._view = facts.view
         self.routing = Routing(host, facts, peers, self._send, self._added_fields)
         self._metrics = facts.metrics
         log_access = config.proxy.access_log.is_enabled(config.log, "proxy.access")
         self._access_log = AccessLogger(host, "proxy.access") if log_access else None
-        self.head_limits = HeadLimits(max_head_bytes=config.proxy.http.max_header_bytes)
+        self.head_limits = host.head_limits
         self.header_timeout_s = config.proxy.http.read_header_timeout_s
         self.idle_timeout_s = config.proxy.http.idle_timeout_s
         self.response_timeout_s = config.proxy.timeout_s
@@ -55,8 +55,7 @@ class ProxyRouter:
         try:
             if head.target.startswith(RESERVED):
                 exchange.endpoint = tcp_endpoint(head)
-                exchange.is_raw = True
-                check_tcp_route(head)
+                exchange.acceptance = tcp_acceptance(head)
             else:
                 exchange.endpoint = endpoint_of(head)
         except MessageError as error:
@@ -87,8 +86,8 @@ class ProxyRouter:
 
     def _send(self, exchange: Exchange, upstream: UpstreamConnection, now: float) -> None:
         """Send the request to a tunnel's service."""
-        if exchange.is_raw:
-            TcpOpening(exchange, upstream, now)
+        if exchange.acceptance is not None:
+            TcpOpening(exchange, exchange.acceptance, upstream, now)
         else:
             exchange.forward(upstream, self._added_fields(exchange), now)
 
@@ -96,7 +95,7 @@ class ProxyRouter:
         """Return the field lines that tell the service about the client. Only other nodes are trusted to report it."""
         head = exchange.head
         client = exchange.downstream.client
-        if head.forwarded and self._view.is_member(client.host):
+        if head.forwarded and self.routing.was_forwarded(exchange):  # nearly none is: spare the call
             chain = head.forwarded_for + b", " if head.forwarded_for else b""
             return b"X-Forwarded-For: %b%b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
                 chain,

@@ -144,7 +144,7 @@ class Routing:
 
     def _use_tunnel(self, exchange: Exchange, tunnel: TunnelConnection, now: float) -> bool:
         """Send the request to a tunnel; return whether it had a stream left."""
-        upstream = tunnel.acquire(fresh=exchange.is_raw)
+        upstream = tunnel.acquire(fresh=exchange.acceptance is not None)
         if upstream is None:
             exchange.avoid = (*exchange.avoid, tunnel)
             if tunnel.is_full and exchange.failure is None:
@@ -235,7 +235,7 @@ class Routing:
             if (
                 tunnel.in_flight
                 and tunnel.answered_at <= before
-                and tunnel.waits_since(self._response_timeout_s) <= before
+                and any(self._waits_since(exchange, before) for exchange in tunnel.exchanges())
             ):
                 self._blame(tunnel, tunnel.endpoint, now)
         stalled: dict[tuple[RemoteNode, str], None] = {}
@@ -243,11 +243,17 @@ class Routing:
             node = exchange.route
             if (
                 isinstance(node, RemoteNode)
-                and exchange.state is REQUESTED
-                and exchange.request_done
-                and exchange.deadline_at - self._response_timeout_s <= before
+                and self._waits_since(exchange, before)
                 and node.answered_at.get(exchange.endpoint, -NEVER) <= before
             ):
                 stalled[node, exchange.endpoint] = None
         for node, endpoint in stalled:
             self._blame(node, endpoint, now)
+
+    def _waits_since(self, exchange: Exchange, instant: float) -> bool:
+        """Return whether a whole request has waited for its response since ``instant`` or longer."""
+        return (
+            exchange.state is REQUESTED
+            and exchange.request_done
+            and exchange.deadline_at - self._response_timeout_s <= instant
+        )

@@ -36,7 +36,7 @@ def tcp_endpoint(head: RequestHead) -> str:
         raise MessageError(400, "invalid endpoint id") from None
 
 
-def check_tcp_route(head: RequestHead) -> ResponseHead:
+def tcp_acceptance(head: RequestHead) -> ResponseHead:
     """Return the 101 for a WebSocket handshake. Raises ``MessageError`` if the request is not a valid one."""
     if not head.upgrade:
         raise MessageError(426, "a WebSocket is wanted here")
@@ -54,12 +54,13 @@ class TcpOpening:
     stream makes the router choose again.
     """
 
-    __slots__ = ("_exchange", "_upstream")
+    __slots__ = ("_acceptance", "_exchange", "_upstream")
 
-    def __init__(self, exchange: Exchange, upstream: UpstreamConnection, now: float) -> None:
+    def __init__(self, exchange: Exchange, acceptance: ResponseHead, upstream: UpstreamConnection, now: float) -> None:
         channel = upstream.channel
         assert isinstance(channel, StreamChannel), "streams of tunnels carry raw bytes"
         self._exchange = exchange
+        self._acceptance = acceptance
         self._upstream = upstream
         channel.user = self
         channel.on_accepted = self._join
@@ -70,7 +71,7 @@ class TcpOpening:
         if self._exchange.state is OVER:
             self._upstream.give_up(now)
         else:
-            self._exchange.join(self._upstream, check_tcp_route(self._exchange.head), _websocket, now)
+            self._exchange.join(self._upstream, self._acceptance, _websocket, now)
 
     def on_data(self, data: Piece, now: float) -> None:
         """Not reached: the stream is joined before its first byte."""

@@ -1,6 +1,7 @@
 """The upstream port: agents connect, register an endpoint, and requests go to them through mux streams."""
 
 import re
+from collections.abc import Iterator
 from functools import partial
 from typing import Protocol
 
@@ -15,10 +16,10 @@ from pico_core.machine.parts import FlushScheduler
 from pico_core.mux.events import GoAwayReceived, MuxEvent, SessionFailed
 from pico_core.pieces import Piece
 from pico_core.proxy.endpoint import endpoint_in_path
+from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import BUSY, STREAM_REFUSED, TUNNEL_LOST, Failure
 from pico_core.proxy.http1.pool import IdleConnections
 from pico_core.proxy.http1.upstream import UpstreamConnection
-from pico_core.proxy.states import REQUESTED
 from pico_core.timers import NEVER, Timers
 from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.tunnel.tunnel import Tunnel
@@ -47,7 +48,7 @@ class TunnelHost(FlushScheduler, Protocol):
     """What a tunnel needs of its node."""
 
     timers: Timers
-    response_limits: HeadLimits
+    head_limits: HeadLimits
     """Bounds of the heads that services send."""
     max_streams: int
     """How many requests one tunnel carries at once."""
@@ -118,7 +119,7 @@ class TunnelConnection:
     @property
     def response_limits(self) -> HeadLimits:
         """Bounds of the heads that come from the service."""
-        return self._host.response_limits
+        return self._host.head_limits
 
     def acquire(self, *, fresh: bool = False) -> UpstreamConnection | None:
         """Return a connection to the service for one exchange; ``None`` if no more can be had now.
@@ -148,17 +149,13 @@ class TunnelConnection:
             return TUNNEL_LOST
         return STREAM_REFUSED if upstream.exchange is None else BUSY  # an agent refuses no request for another reason
 
-    def waits_since(self, response_timeout_s: float) -> float:
-        """Return since when the oldest request here waits for its response; ``NEVER`` if none does."""
-        since = NEVER
+    def exchanges(self) -> Iterator[Exchange]:
+        """The requests that are in flight here, except for upgraded ones."""
         if self._tunnel is not None:
             for stream in self._tunnel.session.streams.values():
                 upstream = stream.owner.user
-                if isinstance(upstream, UpstreamConnection):
-                    exchange = upstream.exchange
-                    if exchange is not None and exchange.state is REQUESTED and exchange.request_done:
-                        since = min(since, exchange.deadline_at - response_timeout_s)
-        return since
+                if isinstance(upstream, UpstreamConnection) and upstream.exchange is not None:
+                    yield upstream.exchange
 
     def release(self, upstream: UpstreamConnection, now: float) -> None:
         """Keep the stream for the next request."""

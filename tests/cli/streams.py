@@ -1,5 +1,9 @@
 """Streams that the tests of logs write to."""
 
+import contextlib
+import os
+from collections.abc import Iterator
+
 
 class Stream:
     """Takes at most ``chunk`` bytes a call, after the answers in ``script`` are used up."""
@@ -17,3 +21,20 @@ class Stream:
             raise answer
         self.taken += data[: answer or 0]
         return answer
+
+
+@contextlib.contextmanager
+def stuck_pipe() -> Iterator[tuple[int, int]]:
+    """A full pipe: its reading and its writing end. A process that inherits it waits at its first write."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"\n")
+    os.set_blocking(writing, True)
+    try:
+        yield reading, writing
+    finally:
+        for end in (reading, writing):
+            with contextlib.suppress(OSError):
+                os.close(end)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -11,6 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from tests.cli.streams import stuck_pipe
 
 PATIENCE_S = 20.0
 
@@ -86,14 +87,8 @@ def test_no_signal_ends_it_without_a_word(runtime: str, command: list[str]) -> N
 
 def test_signals_that_come_while_it_leaves_change_nothing(runtime: str, command: list[str]) -> None:
     """A reader that is stuck keeps a process for a second longer: time for a signal that would be deadly by default."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(writing, b"\n")
-    os.set_blocking(writing, True)
     started = [sys.executable, "-m", "pico_tunnel", *command, "--runtime", runtime]
-    with subprocess.Popen(started, stdout=writing, stderr=writing) as process:
+    with stuck_pipe() as (_, writing), subprocess.Popen(started, stdout=writing, stderr=writing) as process:
         try:
             while not catches(process.pid, signal.SIGTERM):
                 assert process.poll() is None
@@ -105,8 +100,6 @@ def test_signals_that_come_while_it_leaves_change_nothing(runtime: str, command:
                     process.wait(0.02)
         finally:
             process.kill()
-    os.close(reading)
-    os.close(writing)
     assert process.returncode == 0
 
 

@@ -15,6 +15,7 @@ from http.client import HTTPConnection
 
 import pytest
 
+from tests.cli.streams import stuck_pipe
 from tests.ports import reserved_port
 
 PATIENCE_S = 20.0
@@ -23,23 +24,6 @@ RUNTIMES = ("asyncio", "uvloop", "trio")
 
 REQUESTS = 12_000
 """Their lines are more than what a pipe holds and what may wait for it."""
-
-
-@contextlib.contextmanager
-def stuck_pipe() -> Iterator[tuple[int, int]]:
-    """A full pipe: its reading and its writing end. A process that inherits it waits at its first write."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(writing, b"\n")
-    os.set_blocking(writing, True)
-    try:
-        yield reading, writing
-    finally:
-        for end in (reading, writing):
-            with contextlib.suppress(OSError):
-                os.close(end)
 
 
 @contextlib.contextmanager

@@ -49,8 +49,10 @@ class AdminPages:
 
     def _ready(self, connection: PlainConnection, now: float) -> None:
         facts = self._facts
-        waits_for = f": waits{facts.waits_for}" if facts.state is NodePhase.STARTING and facts.waits_for else ""
-        connection.respond(200 if facts.ready else 503, TEXT, f"{facts.state.value}{waits_for}\n".encode(), now)
+        state = facts.state.value
+        if facts.state is NodePhase.STARTING and facts.unanswered_names:
+            state += ": waits" + "".join(f" for '{name}' ({why})" for name, why in facts.unanswered_names.items())
+        connection.respond(200 if facts.ready else 503, TEXT, f"{state}\n".encode(), now)
 
     def _metrics(self, connection: PlainConnection, now: float) -> None:
         connection.respond(200, CONTENT_TYPE, metrics_text(self._facts, now), now)
