@@ -106,7 +106,7 @@ class Routing:
             route.answered_at = now
             if route.health is not None and now - exchange.started_at < STALL_S:
                 route.health = None
-        elif type(route) is RemoteNode:
+        elif type(route) is RemoteNode and exchange.endpoint in route.endpoints:  # else nothing would remove it again
             route.answered_at[exchange.endpoint] = now
             if route.health and now - exchange.started_at < STALL_S:
                 route.health.pop(exchange.endpoint, None)
@@ -218,7 +218,7 @@ class Routing:
     def _blame(self, route: object, endpoint: str, now: float) -> None:
         if isinstance(route, TunnelConnection):
             health = route.health = route.health or Health()
-        elif isinstance(route, RemoteNode):
+        elif isinstance(route, RemoteNode) and endpoint in route.endpoints:
             health = route.health.setdefault(endpoint, Health())
         else:
             return

@@ -147,6 +147,18 @@ def test_a_node_whose_agents_fail_is_avoided_for_that_endpoint_only() -> None:
     assert sent.connection == 2, "node 20"
 
 
+@pytest.mark.parametrize("answer", [OK, failure("service-lost")])
+def test_nothing_is_kept_of_an_endpoint_that_a_node_no_longer_serves(answer: bytes) -> None:
+    play = clustered() >> Received(CLIENT, POST) << dial(2, 20) >> Connected(2, "192.0.2.20", 8000)
+    play.take()
+    machine = play.machine
+    assert isinstance(machine, ServerNode)
+    peer = know(play, 20)
+    machine.facts.view.set_endpoint(peer, "e1", 0)
+    assert (play >> Received(2, answer)).take()
+    assert (peer.answered_at, peer.health) == ({}, {})
+
+
 def test_a_node_tells_another_node_what_failed() -> None:
     play = clustered()
     play.agent_registers(AGENT, "e1")
