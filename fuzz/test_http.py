@@ -176,6 +176,7 @@ def compare(whole: list[object], pieces: list[object]) -> None:
 
 @given(st.binary(max_size=200))
 @example(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+@example(b"* ")
 def test_garbage_is_refused_cleanly(data: bytes) -> None:
     for response in (False, True):
         outcome(data, [], response=response)

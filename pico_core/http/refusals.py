@@ -18,7 +18,7 @@ def invalid_request(head: bytes | bytearray) -> MessageError:
     if grammar.long_method.match(head):
         return method_not_supported()
     target = grammar.target_begins.match(head)
-    if target and head[target.end() : target.end() + 6] != b" HTTP/":
+    if target and target.end() < len(head) and head[target.end() : target.end() + 6] != b" HTTP/":
         wrong = head[target.end()]
         return MessageError(
             400, f"malformed request line: byte 0x{wrong:02x} at place {len(target[1]) + 1} of the target"
