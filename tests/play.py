@@ -102,12 +102,10 @@ class FarEnd:
         self.reading = True
 
     def hear(self, connection: int, data: bytes, now: float) -> list[Cue]:
-        cues: list[Cue] = []
-        for event in self.tunnel.receive(data, now):
-            cue = self._cue(connection, event)
-            if cue is not None:
-                cues.append(cue)
-        return cues
+        events = self.tunnel.receive(data, now)
+        while self.tunnel.behind:
+            events += self.tunnel.receive(b"", now)
+        return [cue for event in events if (cue := self._cue(connection, event)) is not None]
 
     def _cue(self, connection: int, event: MuxEvent) -> Cue | None:
         if isinstance(event, StreamData):

@@ -24,6 +24,7 @@ from pico_core.dial import Backoff, Complaints, Server, WebSocketDial, explain
 from pico_core.entropy import Entropy
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, FlushScheduler, Logger
+from pico_core.machine.turns import Turns
 from pico_core.timers import NEVER
 from pico_core.tunnel.channel import StreamChannel
 from pico_core.websocket.handshake import HandshakeError
@@ -66,6 +67,8 @@ class ListenerState(Enum):
 
 class ListenerHost(Connector, FlushScheduler, Logger, Protocol):
     """What a listener needs of its machine."""
+
+    turns: Turns
 
     def listener_opened(self, listener: "Listener", now: float) -> None:
         """The endpoint is registered."""

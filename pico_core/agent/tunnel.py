@@ -6,6 +6,7 @@ from typing import Protocol
 from pico_core.entropy import Entropy
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import FlushScheduler
+from pico_core.machine.turns import Turns
 from pico_core.mux.events import GoAwayReceived, MuxEvent, PongReceived, SessionFailed, StreamOpened
 from pico_core.pieces import Piece
 from pico_core.timers import Timers
@@ -17,6 +18,7 @@ class AgentTunnelHost(FlushScheduler, Protocol):
     """What a tunnel needs of its machine."""
 
     timers: Timers
+    turns: Turns
 
 
 class TunnelUser(Protocol):
@@ -97,7 +99,10 @@ class AgentTunnel:
 
     def on_data(self, data: Piece, now: float) -> None:
         """Take bytes from the server."""
-        self._dispatch(self._tunnel.receive(bytes(data), now), now)
+        events = self._tunnel.receive(bytes(data), now)
+        if self._tunnel.behind:
+            self._channel.hold(b"")
+        self._dispatch(events, now)
 
     def on_eof(self, now: float) -> None:
         """A bare FIN is how servers leave."""
@@ -144,7 +149,7 @@ class AgentTunnel:
 
     def _session_event(self, event: MuxEvent, now: float) -> None:
         if isinstance(event, StreamOpened):
-            self._user.stream_opened(StreamChannel(event.stream, self._mark_dirty), now)
+            self._user.stream_opened(StreamChannel(event.stream, self._mark_dirty, self._host.turns), now)
         elif isinstance(event, PongReceived):
             self._left = self._left or event.number == self._last_ping
         elif isinstance(event, GoAwayReceived):

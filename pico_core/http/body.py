@@ -2,7 +2,8 @@
 
 ``request_body`` and ``response_body`` pick the reader that the head calls for, or ``None`` where there is no body. A
 reader takes the bytes that follow the head and returns the payload in pieces as it comes; nothing is held back except
-an unfinished line. A piece of ``VIEW_BYTES`` or more is the received object itself or a view into it.
+an unfinished line. It also returns the bytes that it did not read. A piece of ``VIEW_BYTES`` or more is the received
+object itself or a view into it.
 
 To write chunks: ``framed``.
 """
@@ -10,7 +11,7 @@ To write chunks: ``framed``.
 import re
 from collections.abc import Sequence
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from pico_core.http import grammar
 from pico_core.http.message import MessageError, RequestHead, ResponseHead
@@ -22,6 +23,9 @@ A bound on peers, which has nothing to do with ``VIEW_BYTES``."""
 
 MAX_IDLE_EXTENSION_BYTES = 16_384
 """How far a body's chunk extensions may be ahead of its payload: they are dropped, so they must not be the bulk."""
+
+_STEPS_AT_ONCE: Final = range(1_024)
+"""How many chunks one call reads, or half as many large ones: a millisecond. A full read may hold 43,000."""
 
 MAX_TRAILER_BYTES = 8_192
 """The trailer section as a whole; it holds checksums and a status."""
@@ -144,14 +148,20 @@ class ChunkedBody:
         return self._state is ChunkedState.DONE
 
     def receive(self, data: Piece) -> tuple[list[Piece], bytes]:
-        """Take bytes; return payload and, once ``done``, the bytes after the body. Raises ``MessageError``."""
+        """Take bytes; return payload, and the bytes that were not read. Raises ``MessageError``.
+
+        Those are the bytes after the body once it is ``done``. Before that they are what is behind very many chunks.
+        Next: ``receive`` with them, after others had their turn.
+        """
         if self.done:
             return [], bytes(data)
         if self._carry:
             data, self._carry = self._carry + data, b""
         pieces: list[Piece] = []
         position, end = 0, len(data)
-        while position < end:
+        for _ in _STEPS_AT_ONCE:
+            if position == end:
+                return _coalesced(pieces), b""
             state = self._state
             if state is ChunkedState.DATA:
                 position = self._read_data(data, position, pieces)
@@ -162,8 +172,8 @@ class ChunkedBody:
             elif state is ChunkedState.TRAILERS:
                 position = self._read_trailers(data, position)
             else:
-                return _coalesced(pieces), bytes(data[position:])
-        return _coalesced(pieces), b""
+                break
+        return _coalesced(pieces), bytes(data[position:])
 
     def eof(self) -> bool:
         """Take the end of the stream; return whether the body is whole. If not, it is truncated."""

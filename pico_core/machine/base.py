@@ -35,6 +35,7 @@ from pico_core.boundary import (
 )
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import ConnectUser, Flushable, LogField, ResolveUser
+from pico_core.machine.turns import Turns
 from pico_core.timers import NEVER, Timers
 
 CLOSE_LINGER_S = 10.0
@@ -66,6 +67,7 @@ class BaseMachine:
         self.emit = self._commands.append
         self.timers = Timers()
         self.now = 0.0
+        self.turns = Turns(self.timers, lambda: self.now)
         self._started = False
         self._wall_offset_s: float | None = None
         self._connections: dict[int, TcpChannel] = {}
@@ -103,7 +105,10 @@ class BaseMachine:
         if isinstance(event, Received):  # nearly all of them
             channel = self._connections.get(event.connection)
             if channel is not None:
-                channel.user.on_data(event.data, now)
+                if channel.held is None:
+                    channel.user.on_data(event.data, now)
+                else:
+                    channel.held += event.data
             return
         if not self._started:
             self._started = True
@@ -226,7 +231,7 @@ class BaseMachine:
     def _eof_received(self, event: EofReceived, now: float) -> None:
         channel = self._connections.get(event.connection)
         if channel is not None:
-            channel.user.on_eof(now)
+            channel.eof(now)
 
     def _writing_paused(self, event: WritingPaused, now: float) -> None:
         channel = self._connections.get(event.connection)
@@ -276,7 +281,7 @@ class BaseMachine:
             self.log("info", "process", "signal ignored", signal=event.name)
 
     def _open(self, event: Accepted | Connected) -> TcpChannel:
-        channel = TcpChannel(event.connection, event.host, self.emit, self._closing, event.peer, event.alpn)
+        channel = TcpChannel(event.connection, event.host, self.emit, self._closing, self.turns, event.peer, event.alpn)
         self._connections[event.connection] = channel
         return channel
 

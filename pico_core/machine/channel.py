@@ -5,6 +5,7 @@ the upstream's a ``tunnel.channel.StreamChannel``; in an agent it is the other w
 """
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Protocol
 
 from pico_core.boundary import (
@@ -18,6 +19,7 @@ from pico_core.boundary import (
     Send,
     SendEof,
 )
+from pico_core.machine.turns import Turns
 from pico_core.pieces import Piece
 
 
@@ -65,6 +67,16 @@ class Channel(Protocol):
         """Let the peer send again."""
 
 
+class HoldingChannel(Channel, Protocol):
+    """A channel whose user may put off a part of what came."""
+
+    def hold(self, rest: bytes) -> None:
+        """Give ``rest`` to the user again in a later turn, and receive nothing until then.
+
+        For a user that stops inside ``on_data``. Does nothing if the user has ended the channel.
+        """
+
+
 class Discard:
     """The user of a channel that was ended: it ignores every report."""
 
@@ -86,20 +98,116 @@ class Discard:
 DISCARD = Discard()
 
 
-class TcpChannel:
+class _End(Enum):
+    """What ended behind the bytes that are held."""
+
+    NONE = "nothing"
+    EOF = "the peer's direction"
+    LOST = "the channel"
+
+
+class HoldingReceiver:
+    """The receiving side that channels share: a user that had its share of a turn holds back the rest.
+
+    ``held`` is ``None``, or what waits for a later turn. Bytes and ends that come behind it wait as well, and the peer
+    is told to stop meanwhile, so that no more than one read waits.
+    """
+
+    __slots__ = ("_ended", "_held_end", "_queued", "_reading", "_turns", "held", "user")
+
+    def __init__(self, turns: Turns) -> None:
+        self.user: ChannelUser = DISCARD
+        self.held: bytes | None = None
+        self._turns = turns
+        self._held_end = _End.NONE
+        self._queued = False
+        self._reading = True
+        self._ended = False
+
+    def hold(self, rest: bytes) -> None:
+        """Give ``rest`` to the user again in a later turn, and receive nothing until then.
+
+        For a user that stops inside ``on_data``. Does nothing if the user has ended the channel.
+        """
+        if self.user is not DISCARD:
+            self.held = rest
+            self._wait()
+            self._match_reading()
+
+    def pause_reading(self) -> None:
+        """Stop the peer from sending more. What is on its way still arrives."""
+        if self._reading:
+            self._reading = False
+            self._match_reading()
+
+    def resume_reading(self) -> None:
+        """Let the peer send again."""
+        if not self._reading:
+            self._reading = True
+            if self.held is not None:
+                self._wait()
+            self._match_reading()
+
+    def eof(self, now: float) -> None:
+        """The peer sent its end of stream (for the machine, and ``dispatch``)."""
+        if self.held is None:
+            self.user.on_eof(now)
+        else:
+            self._held_end = _End.EOF
+
+    def lost(self, now: float) -> None:
+        """The channel is gone: its user may still call it, without effect (for the machine, and ``dispatch``)."""
+        self._ended = True
+        if self.held is None:
+            user, self.user = self.user, DISCARD
+            user.on_lost(now)
+        else:
+            self._held_end = _End.LOST
+            self.resume_reading()
+
+    def on_turn(self, now: float) -> None:
+        """Hand over what was held (for ``Turns``)."""
+        self._queued = False
+        if self.held is None or not self._reading:
+            return
+        data, self.held = self.held, None
+        self.user.on_data(data, now)
+        if self.held is None:
+            end, self._held_end = self._held_end, _End.NONE
+            if end is _End.EOF:
+                self.user.on_eof(now)
+            elif end is _End.LOST:
+                self.lost(now)
+            self._match_reading()
+
+    def _wait(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self._turns.wait(self)
+
+    def _end(self) -> None:
+        """Tell the user nothing more."""
+        self._ended = True
+        self.user = DISCARD
+        self.held = None
+
+    def _match_reading(self) -> None:
+        """Receive exactly while the user reads and nothing is held."""
+        raise NotImplementedError
+
+
+class TcpChannel(HoldingReceiver):
     """A TCP connection of this node: turns calls into commands. The node turns inputs into calls on ``user``."""
 
     __slots__ = (
         "_emit",
-        "_ended",
         "_gone",
         "_on_closing",
-        "_reading",
+        "_receiving",
         "alpn",
         "host",
         "id",
         "peer",
-        "user",
         "writable",
     )
 
@@ -109,6 +217,7 @@ class TcpChannel:
         host: str,
         emit: Callable[[Command], None],
         on_closing: Callable[[int], None],
+        turns: Turns,
         peer: PeerIdentity | None = None,
         alpn: str = "",
     ) -> None:
@@ -116,16 +225,15 @@ class TcpChannel:
 
         ``on_closing`` is called by ``close``, to bound how long the peer may take.
         """
+        super().__init__(turns)
         self.id = connection
         self.host = host
         self.peer = peer
         self.alpn = alpn
-        self.user: ChannelUser = DISCARD
         self.writable = True
         self._emit = emit
         self._on_closing = on_closing
-        self._reading = True
-        self._ended = False
+        self._receiving = True
         self._gone = False
 
     def send(self, data: Data) -> None:
@@ -140,34 +248,26 @@ class TcpChannel:
 
     def close(self) -> None:
         """Flush and close; the node resets the connection if the peer does not take what is left in time."""
-        if not self._ended:
-            self._ended = True
-            self.user = DISCARD
+        closing = not self._ended
+        self._end()
+        if closing:
             self._emit(Close(self.id))
             self._on_closing(self.id)
 
     def abort(self) -> None:
         """Reset the connection, also one that is being closed."""
-        self._ended = True
-        self.user = DISCARD
+        self._end()
         if not self._gone:
             self._gone = True
             self._emit(Abort(self.id))
 
-    def pause_reading(self) -> None:
-        """Stop receiving."""
-        if self._reading and not self._ended:
-            self._reading = False
-            self._emit(PauseReading(self.id))
-
-    def resume_reading(self) -> None:
-        """Receive again."""
-        if not self._reading and not self._ended:
-            self._reading = True
-            self._emit(ResumeReading(self.id))
-
     def lost(self, now: float) -> None:
-        """The connection is gone (called by the machine): its user may still call this channel, without effect."""
-        user, self.user = self.user, DISCARD
-        self._ended = self._gone = True
-        user.on_lost(now)
+        """The connection is gone (for the machine)."""
+        self._gone = True
+        super().lost(now)
+
+    def _match_reading(self) -> None:
+        receiving = self._reading and self.held is None
+        if receiving is not self._receiving and not self._ended:
+            self._receiving = receiving
+            self._emit(ResumeReading(self.id) if receiving else PauseReading(self.id))

@@ -51,6 +51,7 @@ class IncomingFrames(StreamTable):
         "_max_incoming_streams",
         "_pongs_queued",
         "_resets",
+        "frames_left",
         "peer_going_away",
     )
 
@@ -60,6 +61,7 @@ class IncomingFrames(StreamTable):
         self._max_incoming_streams = max_incoming_streams
         self._resets = ResetBudget()
         self._pongs_queued = 0
+        self.frames_left = 0
         self._header = b""  # the beginning of a cut frame header
         self._body_bytes = 0  # the rest of a data frame that is arriving, with these flags and for this stream
         self._body_flags = 0
@@ -68,18 +70,22 @@ class IncomingFrames(StreamTable):
     def receive(self, data: Piece, now: float) -> list[MuxEvent]:
         """Take bytes from the peer, cut anywhere, and return their events. Never raises. Next: ``take_output``."""
         events: list[MuxEvent] = []
+        self.frames_left = len(data)
         self.feed(data, now, events)
         return events
 
-    def feed(self, data: Piece, now: float, events: list[MuxEvent]) -> None:
-        """As ``receive``, but append to ``events``: for a caller that has several pieces at once.
+    def feed(self, data: Piece, now: float, events: list[MuxEvent]) -> int:
+        """As ``receive``, but append to ``events``, take at most ``frames_left`` frames; return their size in bytes.
 
-        Small data frames that came in one piece, which are nearly all of them, are handled right here.
+        For a caller that has several pieces at once, and sets ``frames_left`` before the first. Small data frames that
+        came in one piece, which are nearly all of them, are handled right here.
         """
         size = len(data)
         at = 0
         is_bytes = isinstance(data, bytes)
-        while at < size and not self.failed:
+        left = self.frames_left
+        while at < size and left and not self.failed:
+            left -= 1
             if self._body_bytes:
                 at = self._continue_body(data, at, now, events)
                 continue
@@ -88,7 +94,7 @@ class IncomingFrames(StreamTable):
                 self._header += data[at : at + missing]
                 at += missing
                 if len(self._header) < HEADER_BYTES:
-                    return
+                    break
                 kind, flags, stream_id, length = HEADER.unpack(self._header)
                 self._header = b""
             else:
@@ -122,6 +128,8 @@ class IncomingFrames(StreamTable):
                 self._receive_go_away(flags, stream_id, length, events)
             else:
                 self._break_off(f"unknown version or frame type {kind:#06x}", events)
+        self.frames_left = left
+        return at
 
     def _begin_body(self, flags: int, stream_id: int, length: int, now: float, events: list[MuxEvent]) -> None:
         """Check a data header that the fast path left. Bytes for a stream that is gone, or resets now, are skipped."""

@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from pico_core.http.message import ResponseHead
-from pico_core.machine.channel import Channel
+from pico_core.machine.channel import HoldingChannel
 from pico_core.pieces import Piece
 
 
@@ -60,7 +60,7 @@ class Downstream(Protocol):
     def abort(self, now: float) -> None:
         """End the connection or stream at once: the client is at fault, or does not read."""
 
-    def upgrade(self, head: ResponseHead, rest: bytes, now: float) -> tuple[Channel, bytes]:
+    def upgrade(self, head: ResponseHead, rest: bytes, now: float) -> tuple[HoldingChannel, bytes]:
         """Send a 101 and the bytes ``rest`` behind it. Return the client's channel and what the client sent already.
 
         From here on the channel belongs to a pipe. Next: ``upgrade_over``.

@@ -19,7 +19,7 @@ import msgspec
 from pico_core.errors import LocalProtocolError
 from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
 from pico_core.http.writing import error_message
-from pico_core.machine.channel import Channel
+from pico_core.machine.channel import Channel, HoldingChannel
 from pico_core.pieces import Piece
 from pico_core.proxy.downstream import Client, Downstream
 from pico_core.proxy.failures import SERVICE_TIMEOUT, Failure
@@ -297,7 +297,7 @@ class Exchange(msgspec.Struct, eq=False):
         self._join(self.upstream, head, rest, None, now)
 
     def join(
-        self, upstream: Upstream, head: ResponseHead, wrap: Callable[[Channel], Channel] | None, now: float
+        self, upstream: Upstream, head: ResponseHead, wrap: Callable[[HoldingChannel], Channel] | None, now: float
     ) -> None:
         """Answer with ``head``, a 101 of our own, and pass raw bytes both ways between the client and ``upstream``.
 
@@ -312,7 +312,7 @@ class Exchange(msgspec.Struct, eq=False):
         upstream: Upstream,
         head: ResponseHead,
         rest: bytes,
-        wrap: Callable[[Channel], Channel] | None,
+        wrap: Callable[[HoldingChannel], Channel] | None,
         now: float,
     ) -> None:
         self.state = PIPED

@@ -7,7 +7,7 @@ ends the connection, as it does between two of them. A bare FIN without a Close 
 
 from pico_core.boundary import Data
 from pico_core.entropy import Entropy
-from pico_core.machine.channel import DISCARD, Channel, ChannelUser
+from pico_core.machine.channel import DISCARD, ChannelUser, HoldingChannel
 from pico_core.pieces import Piece
 from pico_core.websocket.decoding import CloseReceived, FrameDecoder, FrameError, Item, Ping
 from pico_core.websocket.encoding import encode_close, encode_frame, encode_pong
@@ -19,7 +19,7 @@ class WebSocketChannel:
 
     __slots__ = ("_close_sent", "_decoder", "_entropy", "_inner", "user")
 
-    def __init__(self, inner: Channel, entropy: Entropy | None) -> None:
+    def __init__(self, inner: HoldingChannel, entropy: Entropy | None) -> None:
         self.user: ChannelUser = DISCARD
         self._inner = inner
         self._entropy = entropy
@@ -70,14 +70,16 @@ class WebSocketChannel:
     def on_data(self, data: Piece, now: float) -> None:
         """Take frames."""
         try:
-            events = self._decoder.receive(bytes(data))
+            items = self._decoder.receive(bytes(data))
         except FrameError as error:
             self._take(error.items, now)
             self._inner.send(encode_close(error.code, str(error), self._entropy))
             self._inner.close()
             self.user.on_lost(now)
             return
-        self._take(events, now)
+        if self._decoder.behind:
+            self._inner.hold(b"")
+        self._take(items, now)
 
     def _take(self, items: list[Item], now: float) -> None:
         for event in items:

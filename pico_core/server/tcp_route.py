@@ -6,7 +6,7 @@ from pico_core.errors import ConfigError
 from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
 from pico_core.http.parsing import parse_response_head
 from pico_core.http.writing import request_bytes
-from pico_core.machine.channel import Channel
+from pico_core.machine.channel import Channel, HoldingChannel
 from pico_core.pieces import Piece
 from pico_core.proxy.endpoint import endpoint_in_path
 from pico_core.proxy.exchange import Exchange
@@ -92,5 +92,5 @@ class TcpOpening:
         """Nothing to send yet."""
 
 
-def _websocket(channel: Channel) -> Channel:
+def _websocket(channel: HoldingChannel) -> Channel:
     return WebSocketChannel(channel, None)

@@ -13,6 +13,7 @@ from pico_core.http.parsing import parse_request_head
 from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_bytes
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import FlushScheduler
+from pico_core.machine.turns import Turns
 from pico_core.mux.events import GoAwayReceived, MuxEvent, SessionFailed
 from pico_core.pieces import Piece
 from pico_core.proxy.endpoint import endpoint_in_path
@@ -48,6 +49,7 @@ class TunnelHost(FlushScheduler, Protocol):
     """What a tunnel needs of its node."""
 
     timers: Timers
+    turns: Turns
     head_limits: HeadLimits
     """Bounds of the heads that services send."""
     max_streams: int
@@ -134,7 +136,7 @@ class TunnelConnection:
             return None
         self.in_flight += 1
         self._mark_dirty()  # the service may send first: it must learn of the stream before any byte
-        return UpstreamConnection(StreamChannel(self._tunnel.open_stream(), self._mark_dirty), self)
+        return UpstreamConnection(StreamChannel(self._tunnel.open_stream(), self._mark_dirty, self._host.turns), self)
 
     @property
     def is_full(self) -> bool:
@@ -179,7 +181,11 @@ class TunnelConnection:
         if self._tunnel is None:
             self._receive_handshake(bytes(data), now)
         else:
-            self._dispatch(self._tunnel, self._tunnel.receive(bytes(data), now), now)
+            tunnel = self._tunnel
+            events = tunnel.receive(bytes(data), now)
+            if tunnel.behind:
+                self.channel.hold(b"")
+            self._dispatch(tunnel, events, now)
 
     def on_eof(self, now: float) -> None:
         """A bare FIN is how Piko's agents leave: the tunnel is gone."""

@@ -7,7 +7,8 @@ The part of a node that has the connection makes a ``StreamChannel`` for every s
 from collections.abc import Callable
 
 from pico_core.boundary import Data
-from pico_core.machine.channel import DISCARD, ChannelUser, TcpChannel
+from pico_core.machine.channel import DISCARD, HoldingReceiver, TcpChannel
+from pico_core.machine.turns import Turns
 from pico_core.mux.events import (
     MuxEvent,
     SessionFailed,
@@ -22,7 +23,7 @@ from pico_core.pieces import Piece
 from pico_core.tunnel.tunnel import Tunnel
 
 
-class StreamChannel:
+class StreamChannel(HoldingReceiver):
     """A mux stream as a ``Channel``; it becomes the ``owner`` of the stream, which is how ``dispatch`` finds it.
 
     Reading is paused by withholding the credit that the peer needs to send more than its window, and by nothing else.
@@ -30,15 +31,13 @@ class StreamChannel:
     set, is called once, when the peer has acknowledged the stream.
     """
 
-    __slots__ = ("_ended", "_on_output", "_reading", "_stream", "_withheld_bytes", "on_accepted", "user")
+    __slots__ = ("_on_output", "_stream", "_withheld_bytes", "on_accepted")
 
-    def __init__(self, stream: Stream, on_output: Callable[[], None]) -> None:
+    def __init__(self, stream: Stream, on_output: Callable[[], None], turns: Turns) -> None:
+        super().__init__(turns)
         self._stream = stream
         self._on_output = on_output
-        self._reading = True
         self._withheld_bytes = 0
-        self._ended = False
-        self.user: ChannelUser = DISCARD
         self.on_accepted: Callable[[float], None] | None = None
         stream.owner = self
 
@@ -75,39 +74,29 @@ class StreamChannel:
 
     def close(self) -> None:
         """Send FIN after all that is queued. A peer that still sends after that gets a RST."""
-        if not self._ended:
-            self._ended = True
-            self.user = DISCARD
+        closing = not self._ended
+        self._end()
+        if closing:
             self._stream.send_eof()
             self._on_output()
 
     def abort(self) -> None:
         """Send RST and drop all that is queued."""
-        self._ended = True
-        self.user = DISCARD
+        self._end()
         self._stream.reset()
         self._stream.owner = _GONE
         self._on_output()
-
-    def pause_reading(self) -> None:
-        """Grant the peer no more credit."""
-        self._reading = False
-
-    def resume_reading(self) -> None:
-        """Grant the peer the credit that was withheld."""
-        self._reading = True
-        if self._withheld_bytes:
-            self._stream.consume(self._withheld_bytes)
-            self._withheld_bytes = 0
-            self._on_output()
 
     def receive(self, data: Piece, now: float) -> None:
         """Hand data of the stream to the user, and return its credit unless reading is paused (for ``dispatch``)."""
         if self._ended:
             self.abort()
             return
-        self.user.on_data(data, now)
-        if self._reading:
+        if self.held is None:
+            self.user.on_data(data, now)
+        else:
+            self.held += data
+        if self._reading and self.held is None:
             self._stream.consume(len(data))
         else:
             self._withheld_bytes += len(data)
@@ -120,10 +109,15 @@ class StreamChannel:
 
     def lost(self, now: float) -> None:
         """The stream was reset by the peer, or its tunnel is gone (for ``dispatch``)."""
-        user, self.user = self.user, DISCARD
-        self._ended = True
         self._stream.owner = _GONE
-        user.on_lost(now)
+        super().lost(now)
+
+    def _match_reading(self) -> None:
+        """Return the credit that was withheld, or withhold what comes."""
+        if self._withheld_bytes and self._reading and self.held is None and not self._ended:
+            self._stream.consume(self._withheld_bytes)
+            self._withheld_bytes = 0
+            self._on_output()
 
 
 class _Gone:
@@ -135,6 +129,9 @@ class _Gone:
     user = DISCARD
 
     def receive(self, data: Piece, now: float) -> None:
+        pass
+
+    def eof(self, now: float) -> None:
         pass
 
     def accepted(self, now: float) -> None:
@@ -175,7 +172,7 @@ def dispatch(events: list[MuxEvent], on_session_event: Callable[[MuxEvent, float
         if isinstance(event, StreamData):
             event.stream.owner.receive(event.data, now)
         elif isinstance(event, StreamEnded):
-            event.stream.owner.user.on_eof(now)
+            event.stream.owner.eof(now)
         elif isinstance(event, StreamAccepted):
             event.stream.owner.accepted(now)
         elif isinstance(event, StreamWritable):

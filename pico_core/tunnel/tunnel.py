@@ -21,6 +21,10 @@ MESSAGE_BYTES = 262_144
 """Frames in one WebSocket message, about: as much as one write should carry, and the full window of a bulk stream."""
 
 
+MAX_FRAMES_AT_ONCE = 512
+"""How many yamux frames one call of ``receive`` carries out: about a millisecond. A full read may hold 21,000."""
+
+
 class Tunnel:
     """The protocol after an accepted WebSocket handshake, on either end.
 
@@ -37,7 +41,7 @@ class Tunnel:
     to ``ping``; all else goes through the tunnel.
     """
 
-    __slots__ = ("_close_frame", "_deadline_at", "_decoder", "_entropy", "_heard", "_pong", "session")
+    __slots__ = ("_close_frame", "_deadline_at", "_decoder", "_entropy", "_heard", "_pong", "_waiting", "session")
 
     def __init__(
         self,
@@ -60,6 +64,12 @@ class Tunnel:
         self._heard = True
         self._pong: bytes | None = None
         self._close_frame = b""
+        self._waiting: list[Item | FrameError] = []
+
+    @property
+    def behind(self) -> bool:
+        """Whether ``receive`` left much of what came for another turn. Next: ``receive(b"")`` in that turn."""
+        return bool(self._waiting) or self._decoder.behind
 
     @property
     def failed(self) -> str:
@@ -69,21 +79,20 @@ class Tunnel:
     def receive(self, data: bytes, now: float) -> list[MuxEvent]:
         """Take bytes from the connection and return what happened in the streams.
 
-        Never raises: a peer that breaks a protocol ends the tunnel with ``SessionFailed``. Next: ``take_output``.
+        Never raises: a peer that breaks a protocol ends the tunnel with ``SessionFailed``. Next: ``take_output``, and
+        look at ``behind``.
         """
         events: list[MuxEvent] = []
         if self.session.failed:
             return events
         self._heard = True
+        items: list[Item | FrameError] = self._waiting
         try:
-            items = self._decoder.receive(data)
+            items += self._decoder.receive(data)
         except FrameError as error:
-            self._take_items(error.items, now, events)
-            if not self.session.failed:
-                events += self.session.fail(f"WebSocket: {error}")
-                self._close_frame = encode_close(error.code, str(error), self._entropy)
-        else:
-            self._take_items(items, now, events)
+            items += error.items
+            items.append(error)
+        self._waiting = self._take_items(items, now, events)
         return events
 
     def open_stream(self) -> Stream:
@@ -154,17 +163,26 @@ class Tunnel:
         self.session.ping()
         return []
 
-    def _take_items(self, items: list[Item], now: float, events: list[MuxEvent]) -> None:
-        """Feed payload to the session, and answer the control frames of WebSocket itself."""
+    def _take_items(
+        self, items: list[Item | FrameError], now: float, events: list[MuxEvent]
+    ) -> list[Item | FrameError]:
+        """Feed payload to the session, answer the control frames of WebSocket itself, and return what is too much."""
         session = self.session
-        for item in items:
+        session.frames_left = MAX_FRAMES_AT_ONCE
+        for index, item in enumerate(items):
             if isinstance(item, (bytes, memoryview)):
-                session.feed(item, now, events)
+                taken = session.feed(item, now, events)
                 if session.failed:
                     self._close_frame = encode_close(PROTOCOL_ERROR, session.failed, self._entropy)
-                    return
+                    break
+                if taken < len(item):
+                    return [item[taken:], *items[index + 1 :]]
+            elif isinstance(item, FrameError):
+                events += session.fail(f"WebSocket: {item}")
+                self._close_frame = encode_close(item.code, str(item), self._entropy)
             elif isinstance(item, Ping):
                 self._pong = item.payload
             elif isinstance(item, CloseReceived):
                 events += session.fail(f"closed by the peer: {item.code} {item.reason}".rstrip())
                 self._close_frame = encode_close(item.code, "", self._entropy)
+        return []

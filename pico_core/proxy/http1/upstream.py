@@ -7,7 +7,7 @@ from pico_core.http.body import BodyReader, EofBody, framed, is_bodiless, respon
 from pico_core.http.message import HeadLimits, MessageError, ResponseHead
 from pico_core.http.recent import ResponseReader
 from pico_core.http.writing import request_bytes
-from pico_core.machine.channel import Channel
+from pico_core.machine.channel import Channel, HoldingChannel
 from pico_core.pieces import Piece
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import SERVICE_INVALID, TOLD_BY_PEERS, Failure
@@ -56,7 +56,7 @@ class UpstreamConnection:
         "source",
     )
 
-    def __init__(self, channel: Channel, source: UpstreamSource) -> None:
+    def __init__(self, channel: HoldingChannel, source: UpstreamSource) -> None:
         self.channel = channel
         self.source = source
         self.exchange: Exchange | None = None
@@ -185,6 +185,8 @@ class UpstreamConnection:
         else:
             self._body = body
             self._keep_alive = head.keep_alive
+            if rest:
+                self.channel.hold(rest)
             if isinstance(body, EofBody):  # the next hop gets chunks, since only this connection's end ends the body
                 head = head.with_chunks(chunked=True)
         exchange.respond(head, pieces, now, last=body.done, trailers=body.trailers)
@@ -194,6 +196,8 @@ class UpstreamConnection:
         done = body.done
         if done:
             self._settle(exchange, self._keep_alive and not rest, now)
+        elif rest:
+            self.channel.hold(rest)
         if pieces or done:
             exchange.respond_more(pieces, now, last=done, trailers=body.trailers)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from pico_core.http.message import RequestHead, ResponseHead
-from pico_core.machine.channel import Channel, TcpChannel
+from pico_core.machine.channel import Channel, HoldingChannel, TcpChannel
 from pico_core.pieces import Piece
 from pico_core.proxy.downstream import Client
 from pico_core.proxy.exchange import Exchange, Router
@@ -62,7 +62,7 @@ class LineDownstream:
 
     abort = cut
 
-    def upgrade(self, head: ResponseHead, rest: bytes, now: float) -> tuple[Channel, bytes]:
+    def upgrade(self, head: ResponseHead, rest: bytes, now: float) -> tuple[HoldingChannel, bytes]:
         raise AssertionError("lines are never upgraded")
 
     def upgrade_over(self, now: float) -> None:

@@ -15,6 +15,7 @@ from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.proxy.states import TRANSITIONS, ExchangeState
 from pico_core.timers import Timers
+from tests.core.machine.channels import no_turns
 
 OK = ResponseHead(200, 1, b"OK", b"", True, 2)
 SWITCH = ResponseHead(101, 1, b"Switching Protocols", b"", True, upgrade=b"echo")
@@ -39,7 +40,7 @@ class Scene:
 
     def channel(self) -> TcpChannel:
         self._number += 1
-        return TcpChannel(self._number, "192.0.2.7", self.commands.append, lambda connection: None)
+        return TcpChannel(self._number, "192.0.2.7", self.commands.append, lambda connection: None, no_turns())
 
     def upstream(self) -> UpstreamConnection:
         return UpstreamConnection(self.channel(), self)

@@ -6,7 +6,7 @@ from pico_core.boundary import Abort, Close, Command, PauseReading, ResumeReadin
 from pico_core.machine.channel import TcpChannel
 from pico_core.proxy.websocket_channel import WebSocketChannel
 from pico_core.websocket.encoding import encode_close, encode_control, encode_frame
-from tests.core.machine.channels import User
+from tests.core.machine.channels import User, no_turns
 from tests.play import joined
 
 PONG = 0xA
@@ -14,7 +14,7 @@ PONG = 0xA
 
 def server_side() -> tuple[WebSocketChannel, TcpChannel, list[Command]]:
     commands: list[Command] = []
-    inner = TcpChannel(3, "192.0.2.7", commands.append, lambda connection: None)
+    inner = TcpChannel(3, "192.0.2.7", commands.append, lambda connection: None, no_turns())
     return WebSocketChannel(inner, None), inner, commands
 
 

@@ -16,7 +16,7 @@ from pico_core.mux.frame import INITIAL_WINDOW_BYTES
 from pico_core.mux.stream import Stream
 from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.tunnel.tunnel import Tunnel
-from tests.core.machine.channels import User, tcp
+from tests.core.machine.channels import User, no_turns, tcp
 from tests.core.websocket.keys import flat
 
 
@@ -27,7 +27,7 @@ class Pair:
         self.server = Tunnel(0.0, entropy=None)
         self.agent = Tunnel(0.0, entropy=random.Random(1), max_incoming_streams=8)
         self.turns = 0
-        self.channel = StreamChannel(self.server.open_stream(), self._on_output)
+        self.channel = StreamChannel(self.server.open_stream(), self._on_output, no_turns())
         self.user = self.channel.user = User()
         (opened,) = self.to_agent()
         assert isinstance(opened, StreamOpened)
