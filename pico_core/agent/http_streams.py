@@ -45,7 +45,7 @@ class HttpStreams:
 
     def accept(self, channel: StreamChannel, now: float) -> None:
         """Serve the requests of a stream."""
-        DownstreamConnection(channel, self, self._host.timers, SERVER, now)
+        DownstreamConnection(channel, self, self._host, SERVER, now)
 
     def begin(self, exchange: Exchange, now: float) -> None:
         """Send the request to the service."""

@@ -3,11 +3,11 @@
 from typing import Protocol
 
 from pico_core.config.agent import ListenerConfig
-from pico_core.machine.parts import Connector, Logger
+from pico_core.machine.parts import AnsweringHost, Connector, Logger
 from pico_core.proxy.failures import SERVICE_REFUSED, Failure
 
 
-class ServiceHost(Connector, Logger, Protocol):
+class ServiceHost(AnsweringHost, Connector, Logger, Protocol):
     """What the streams of a listener need of the machine."""
 
 

@@ -34,6 +34,7 @@ from pico_core.boundary import (
     WritingResumed,
 )
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.lingering import Lingering
 from pico_core.machine.parts import ConnectUser, Flushable, LogField, ResolveUser
 from pico_core.machine.turns import Turns
 from pico_core.timers import NEVER, Timers
@@ -66,13 +67,14 @@ class BaseMachine:
         self._commands: deque[Command] = deque()
         self.emit = self._commands.append
         self.timers = Timers()
+        self.lingering = Lingering(self.timers)
         self.now = 0.0
         self.turns = Turns(self.timers, lambda: self.now)
         self._started = False
         self._wall_offset_s: float | None = None
         self._connections: dict[int, TcpChannel] = {}
         self._connecting: dict[int, ConnectUser] = {}
-        self._lingering: dict[int, float] = {}
+        self._closing_by: dict[int, float] = {}
         self._next_connection = 2
         self._resolving: dict[int, ResolveUser] = {}
         self._queries = 0
@@ -247,7 +249,7 @@ class BaseMachine:
     def _connection_lost(self, event: ConnectionLost, now: float) -> None:
         channel = self._connections.pop(event.connection, None)
         if channel is not None:
-            self._lingering.pop(event.connection, None)
+            self._closing_by.pop(event.connection, None)
             channel.lost(now)
 
     def _accepted(self, event: Accepted, now: float) -> None:
@@ -286,15 +288,15 @@ class BaseMachine:
         return channel
 
     def _closing(self, connection: int) -> None:
-        if not self._lingering:
-            self.timers.schedule(self.now + CLOSE_LINGER_S, self._reset_lingering)
-        self._lingering[connection] = self.now + CLOSE_LINGER_S
+        if not self._closing_by:
+            self.timers.schedule(self.now + CLOSE_LINGER_S, self._reset_slow)
+        self._closing_by[connection] = self.now + CLOSE_LINGER_S
 
-    def _reset_lingering(self, now: float) -> None:
-        while self._lingering:
-            connection, reset_at = next(iter(self._lingering.items()))
+    def _reset_slow(self, now: float) -> None:
+        while self._closing_by:
+            connection, reset_at = next(iter(self._closing_by.items()))
             if reset_at > now:
-                self.timers.schedule(reset_at, self._reset_lingering)
+                self.timers.schedule(reset_at, self._reset_slow)
                 return
-            del self._lingering[connection]
+            del self._closing_by[connection]
             self._connections[connection].abort()

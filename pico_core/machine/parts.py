@@ -5,6 +5,7 @@ from typing import Protocol, TypeAlias
 
 from pico_core.boundary import Command
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.lingering import Lingering
 from pico_core.timers import Timers
 
 LogField: TypeAlias = str | int | float | bool
@@ -46,6 +47,14 @@ class Connector(Protocol):
 
     def cancel_connect(self, connection: int) -> None:
         """Drop a connection that is still being opened; its user is not called."""
+
+
+class AnsweringHost(Protocol):
+    """What a connection needs that answers its peer."""
+
+    timers: Timers
+    lingering: Lingering
+    """Takes the connection after its last answer."""
 
 
 class Logger(Protocol):

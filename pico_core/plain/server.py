@@ -8,14 +8,17 @@ import msgspec
 
 from pico_core.http.message import MAX_OWN_HEAD_BYTES
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.parts import AnsweringHost
 from pico_core.pieces import Piece
-from pico_core.timers import NEVER, Timers
+from pico_core.timers import NEVER
 
 QUESTION_TIMEOUT_S = 10.0
 """Seconds for a client to send its next request whole, and again for the handler to answer it."""
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
+
+CLOSE = (("connection", "close"),)
 
 ANSWERS_PER_TURN = 16
 ANSWERED_PER_TURN_BYTES = 65_536
@@ -45,8 +48,8 @@ class PlainConnection:
     """One client's connection. ``handler`` is asked for every request, and its answer is sent with ``respond``.
 
     Requests that come while an answer is being made, or is not read by the client, wait: in the driver, and in a buffer
-    of one read. The connection ends by itself: when the client leaves, after a request that cannot be served, or when
-    the next request or its answer takes longer than ``QUESTION_TIMEOUT_S``.
+    of one read. The connection ends by itself: when the client leaves, after a request that cannot be served or whose
+    body has not come with it, or when the next request or its answer takes longer than ``QUESTION_TIMEOUT_S``.
     """
 
     __slots__ = (
@@ -55,18 +58,18 @@ class PlainConnection:
         "_answering",
         "_channel",
         "_handler",
+        "_host",
         "_http",
         "_method",
-        "_timers",
         "_turn_bytes",
         "_waiting",
         "deadline_at",
     )
 
-    def __init__(self, channel: TcpChannel, handler: PlainHandler, timers: Timers, now: float) -> None:
+    def __init__(self, channel: TcpChannel, handler: PlainHandler, host: AnsweringHost, now: float) -> None:
         self._channel = channel
         self._handler = handler
-        self._timers = timers
+        self._host = host
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_OWN_HEAD_BYTES)
         self._method = b""
         self._answering = False
@@ -76,7 +79,7 @@ class PlainConnection:
         self._turn_bytes = 0
         self.deadline_at = now + QUESTION_TIMEOUT_S
         channel.user = self
-        timers.watch(self, now)
+        host.timers.watch(self, now)
 
     def on_data(self, data: Piece, now: float) -> None:
         """Take bytes from the client."""
@@ -84,6 +87,7 @@ class PlainConnection:
         received = bytes(data)
         if self._http.their_state is h11.IDLE and not self._http.trailing_data[0]:
             received = received.lstrip(b"\r\n")  # empty lines before a request (RFC 9112 section 2.2)
+            self._method = b"HEAD" if received.startswith(b"HEAD ") else b""  # it may be one that h11 refuses
         if received:
             self._http.receive_data(received)
             self._advance(now)
@@ -112,7 +116,7 @@ class PlainConnection:
         self._answered = True
         self.deadline_at = now + QUESTION_TIMEOUT_S
         self._turn_bytes += len(body)
-        self._send(status, content_type, body)
+        self._send(status, content_type, body, *(CLOSE if self._http.their_state is h11.SEND_BODY else ()))
         self._advance(now)
 
     def _advance(self, now: float) -> None:
@@ -123,8 +127,10 @@ class PlainConnection:
         try:
             self._answer_requests(now)
         except h11.RemoteProtocolError as error:
-            self._refuse(error.error_status_hint, "malformed request")
+            self._refuse(error.error_status_hint, "malformed request", now)
         self._advancing = False
+        if self.deadline_at == NEVER:
+            return
         if self._answering or self._waiting or not self._channel.writable:
             self._channel.pause_reading()
         else:
@@ -132,7 +138,7 @@ class PlainConnection:
 
     def _answer_requests(self, now: float) -> None:
         for _ in range(ANSWERS_PER_TURN):
-            if self._answering or (self._answered and not self._settle()) or not self._channel.writable:
+            if self._answering or (self._answered and not self._settle(now)) or not self._channel.writable:
                 return
             if self._turn_bytes >= ANSWERED_PER_TURN_BYTES and self._http.trailing_data[0]:
                 break
@@ -141,7 +147,7 @@ class PlainConnection:
                 return
             self._receive(event, now)
         self._waiting = True
-        self._timers.schedule(now + PAUSE_S, self._continue)
+        self._host.timers.schedule(now + PAUSE_S, self._continue)
 
     def _continue(self, now: float) -> None:
         self._waiting = False
@@ -153,29 +159,28 @@ class PlainConnection:
         self._method = request.method
         path, _, query = request.target.decode("latin-1").partition("?")
         if request.method not in (b"GET", b"HEAD"):
-            self._refuse(405, "only GET and HEAD are served here", ("allow", "GET, HEAD"))
+            self._refuse(405, "only GET and HEAD are served here", now, ("allow", "GET, HEAD"))
             return
+        while type(self._http.next_event()) is h11.Data:
+            pass  # a body, which is dropped
         self._answering = True
         self.deadline_at = now + QUESTION_TIMEOUT_S
         self._handler.answer(self, Question(path, query, tuple(request.headers)), now)
 
-    def _settle(self) -> bool:
+    def _settle(self, now: float) -> bool:
         """Prepare for the next request after an answer, or end the connection; return whether there may be one."""
         self._answered = False
-        while type(self._http.next_event()) is h11.Data:
-            pass  # a body, which is dropped
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
             self._method = b""
             return True
-        self._end()
+        self._linger(now)
         return False
 
-    def _refuse(self, status: int, reason: str, *fields: tuple[str, str]) -> None:
+    def _refuse(self, status: int, reason: str, now: float, *fields: tuple[str, str]) -> None:
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self._answering = True
-            self._send(status, TEXT, reason.encode() + b"\n", ("connection", "close"), *fields)
-        self._end()
+            self._send(status, TEXT, reason.encode() + b"\n", *CLOSE, *fields)
+        self._linger(now)
 
     def _send(self, status: int, content_type: str, body: bytes, *fields: tuple[str, str]) -> None:
         head = h11.Response(
@@ -194,7 +199,14 @@ class PlainConnection:
         out += self._http.send(h11.EndOfMessage()) or b""
         self._channel.send(out)
 
+    def _linger(self, now: float) -> None:
+        self._stop()
+        self._host.lingering.begin(self._channel, now)
+
     def _end(self) -> None:
-        self.deadline_at = NEVER
-        self._timers.unwatch(self)
+        self._stop()
         self._channel.close()
+
+    def _stop(self) -> None:
+        self.deadline_at = NEVER
+        self._host.timers.unwatch(self)

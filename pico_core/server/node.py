@@ -212,7 +212,7 @@ class ServerNode(BaseMachine):
         self._ports[listener].accept(channel, now)
 
     def _accept_admin(self, channel: TcpChannel, now: float) -> None:
-        PlainConnection(channel, self._admin, self.timers, now)
+        PlainConnection(channel, self._admin, self, now)
 
     def _accept_agent(self, channel: TcpChannel, now: float) -> None:
         TunnelConnection(channel, self, now)

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from pico_core.http.message import HeadLimits, MessageError
 from pico_core.machine.channel import TcpChannel
-from pico_core.machine.parts import Emitter, Logger
+from pico_core.machine.parts import AnsweringHost, Emitter, Logger
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.downstream import Client
 from pico_core.proxy.endpoint import endpoint_of
@@ -15,13 +15,11 @@ from pico_core.server.facts import Facts
 from pico_core.server.peers import Peers
 from pico_core.server.routing import Routing
 from pico_core.server.tcp_route import RESERVED, TcpOpening, tcp_acceptance, tcp_endpoint
-from pico_core.timers import Timers
 
 
-class RouterHost(Emitter, Logger, Protocol):
+class RouterHost(AnsweringHost, Emitter, Logger, Protocol):
     """What the router needs of the machine."""
 
-    timers: Timers
     head_limits: HeadLimits
 
 
@@ -46,7 +44,7 @@ class ProxyRouter:
         """Serve a client's connection."""
         host = channel.host
         fields = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: " % host.encode()
-        DownstreamConnection(channel, self, self._host.timers, Client(host, fields), now)
+        DownstreamConnection(channel, self, self._host, Client(host, fields), now)
 
     def begin(self, exchange: Exchange, now: float) -> None:
         """Find the endpoint and send the request on."""

@@ -12,7 +12,7 @@ from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits, MessageError
 from pico_core.http.parsing import parse_request_head
 from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_bytes
 from pico_core.machine.channel import TcpChannel
-from pico_core.machine.parts import FlushScheduler
+from pico_core.machine.parts import AnsweringHost, FlushScheduler
 from pico_core.machine.turns import Turns
 from pico_core.mux.events import GoAwayReceived, MuxEvent, SessionFailed
 from pico_core.pieces import Piece
@@ -21,7 +21,7 @@ from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import BUSY, STREAM_REFUSED, TUNNEL_LOST, Failure
 from pico_core.proxy.http1.pool import IdleConnections
 from pico_core.proxy.http1.upstream import UpstreamConnection
-from pico_core.timers import NEVER, Timers
+from pico_core.timers import NEVER
 from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import HandshakeError, accept_handshake
@@ -45,10 +45,9 @@ MAX_STREAMS_HEADER = re.compile(rb"(?im)^x-pico-max-streams:[ \t]*([0-9]{1,7})[ 
 INSTANCE_HEADER = re.compile(rb"(?im)^x-pi[ck]o-instance:[ \t]*([!-~]{1,64})[ \t]*\r$")
 
 
-class TunnelHost(FlushScheduler, Protocol):
+class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
     """What a tunnel needs of its node."""
 
-    timers: Timers
     turns: Turns
     head_limits: HeadLimits
     """Bounds of the heads that services send."""
@@ -178,14 +177,14 @@ class TunnelConnection:
 
     def on_data(self, data: Piece, now: float) -> None:
         """Take bytes from the agent."""
-        if self._tunnel is None:
-            self._receive_handshake(bytes(data), now)
-        else:
-            tunnel = self._tunnel
+        tunnel = self._tunnel
+        if tunnel is not None:
             events = tunnel.receive(bytes(data), now)
             if tunnel.behind:
                 self.channel.hold(b"")
             self._dispatch(tunnel, events, now)
+        elif self._reader is not None:
+            self._receive_handshake(self._reader, bytes(data), now)
 
     def on_eof(self, now: float) -> None:
         """A bare FIN is how Piko's agents leave: the tunnel is gone."""
@@ -252,10 +251,7 @@ class TunnelConnection:
 
     # --- inside ---
 
-    def _receive_handshake(self, data: bytes, now: float) -> None:
-        reader = self._reader
-        if reader is None:
-            return  # refused already; the rest of what was sent is ignored
+    def _receive_handshake(self, reader: HeadReader, data: bytes, now: float) -> None:
         try:
             read = reader.receive(data)
             if read is None:
@@ -296,8 +292,8 @@ class TunnelConnection:
         self._host.tunnel_refused(self.channel.host, status, reason)
         head, body = error_message(status, reason, fields)
         self.channel.send(response_bytes(head, CONNECTION_CLOSE) + body)
-        self.channel.close()
         self._end(reason, now)
+        self._host.lingering.begin(self.channel, now)
 
     def _dispatch(self, tunnel: Tunnel, events: list[MuxEvent], now: float) -> None:
         dispatch(events, self._session_event, now)

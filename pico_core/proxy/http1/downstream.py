@@ -8,10 +8,11 @@ from pico_core.http.message import MessageError, RequestHead, ResponseHead
 from pico_core.http.recent import RequestReader
 from pico_core.http.writing import CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, error_response, response_bytes
 from pico_core.machine.channel import HoldingChannel
+from pico_core.machine.parts import AnsweringHost
 from pico_core.pieces import JOIN_BELOW_BYTES, Piece
 from pico_core.proxy.downstream import Client
 from pico_core.proxy.exchange import Exchange, Router
-from pico_core.timers import NEVER, Timers
+from pico_core.timers import NEVER
 
 MAX_BACKLOG_BYTES = 65_536
 """Pipelined requests that wait for the one in flight; beyond it the client is no longer read."""
@@ -19,13 +20,6 @@ MAX_BACKLOG_BYTES = 65_536
 _REQUESTS_AT_ONCE: Final = range(16)
 """How many pipelined requests are answered in one turn: a millisecond, if this node answers them. Those that go to
 a service come one at a time anyway."""
-
-LINGER_S = 2.0
-LINGER_MOST_S = 30.0
-"""How long an answered client may be silent, and how long it may go on sending, before its connection is closed.
-
-Closing while the client sends would reset the connection and destroy the answer on its way (RFC 9112 section 9.6).
-"""
 
 
 class DownstreamConnection:
@@ -41,12 +35,11 @@ class DownstreamConnection:
         "_body",
         "_chunked",
         "_close_after",
+        "_ended",
+        "_host",
         "_idle_until",
-        "_linger_until",
-        "_lingering",
         "_reader",
         "_request",
-        "_timers",
         "channel",
         "client",
         "exchange",
@@ -56,23 +49,24 @@ class DownstreamConnection:
     _request: RequestHead
     _body: BodyReader | None
 
-    def __init__(self, channel: HoldingChannel, router: Router, timers: Timers, client: Client, now: float) -> None:
+    def __init__(
+        self, channel: HoldingChannel, router: Router, host: AnsweringHost, client: Client, now: float
+    ) -> None:
         self.channel = channel
         self.router = router
         self.client = client
         self.exchange: Exchange | None = None
-        self._timers = timers
+        self._host = host
         self._reader = RequestReader(router.head_limits)
         self._body = None
         self._close_after = False
         self._chunked = False
         self._backlog = b""
         self._advancing = False
-        self._lingering = False
-        self._linger_until = NEVER
+        self._ended = False
         self._idle_until = now + router.header_timeout_s
         channel.user = self
-        timers.watch(self, now)
+        host.timers.watch(self, now)
 
     @property
     def deadline_at(self) -> float:
@@ -84,9 +78,7 @@ class DownstreamConnection:
 
     def on_data(self, data: Piece, now: float) -> None:
         """Take bytes from the client."""
-        if self._lingering:
-            self._idle_until = min(now + LINGER_S, self._linger_until)
-        elif self.exchange is None:
+        if self.exchange is None:
             self._advance(data if isinstance(data, bytes) else bytes(data), now)
         elif self._body is None:
             self._keep_for_later(bytes(data))
@@ -114,7 +106,7 @@ class DownstreamConnection:
         """Idle, slow or stuck for too long."""
         if self.exchange is not None:
             self.exchange.on_deadline(now)
-        elif self._lingering or not self._reader.pending_bytes:
+        elif not self._reader.pending_bytes:
             self._end()
             self.channel.close()
         else:
@@ -212,11 +204,7 @@ class DownstreamConnection:
         """The last byte of a response is sent. Go on with the next request, or end the connection."""
         self.exchange = None
         if self._close_after or self._body is not None:
-            if self._body is None:
-                self._end()
-                self.channel.close()
-            else:
-                self._linger(now)
+            self._linger(now)
             return
         self._idle_until = now + self.router.idle_timeout_s
         if not self._backlog:
@@ -234,7 +222,7 @@ class DownstreamConnection:
         """Read requests until one is in flight, the bytes run out, the client reads no answers, or its turn is over."""
         self._advancing = True
         for _ in _REQUESTS_AT_ONCE:
-            if self.exchange is not None or self._lingering:
+            if self.exchange is not None or self._ended:
                 break
             if not self.channel.writable:
                 self._keep_for_later(data)
@@ -314,13 +302,9 @@ class DownstreamConnection:
         self._linger(now)
 
     def _linger(self, now: float) -> None:
-        """Close without a reset destroying the answer on its way: read a little longer (RFC 9112 section 9.6)."""
-        self._backlog = b""
-        self._lingering = True
-        self._linger_until = now + LINGER_MOST_S
-        self._idle_until = now + LINGER_S
-        self.channel.resume_reading()
-        self.channel.send_eof()
+        """Close so that the client gets the answer: it may be sending, and its kernel may drop what it has not read."""
+        self._end()
+        self._host.lingering.begin(self.channel, now)
 
     def _gone(self, now: float) -> None:
         exchange, self.exchange = self.exchange, None
@@ -330,5 +314,6 @@ class DownstreamConnection:
 
     def _end(self) -> None:
         self._backlog = b""
+        self._ended = True
         self._idle_until = NEVER
-        self._timers.unwatch(self)
+        self._host.timers.unwatch(self)

@@ -13,6 +13,7 @@ from pico_core.boundary import (
     Received,
     ResumeReading,
     Send,
+    SendEof,
     Tick,
     WritingPaused,
     WritingResumed,
@@ -23,6 +24,7 @@ from pico_core.plain.server import ANSWERED_PER_TURN_BYTES, ANSWERS_PER_TURN, PA
 from tests.play import Nothing, Play, joined
 
 LARGE = ANSWERED_PER_TURN_BYTES * 3 // 5
+CLOSE = b"connection: close\r\n"
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: pico\r\n\r\n"
 
 
@@ -34,7 +36,7 @@ class Echo(BaseMachine):
         self.late: list[PlainConnection] = []
 
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
-        PlainConnection(channel, self, self.timers, now)
+        PlainConnection(channel, self, self, now)
 
     def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
         path = question.path
@@ -71,13 +73,13 @@ def test_head_has_no_body() -> None:
 def test_close_is_done() -> None:
     play, _ = accepted()
     closing = GET[:-2] + b"Connection: close\r\n\r\n"
-    assert play >> Received(1, closing) << answer(b"/a b=c", extra=b"Connection: close\r\n") << Close(1)
+    assert play >> Received(1, closing) << answer(b"/a b=c", extra=b"Connection: close\r\n") << SendEof(1)
     play, _ = accepted()
     assert (
         play
         >> Received(1, b"GET /a?b=c HTTP/1.0\r\n\r\n")
         << answer(b"/a b=c", extra=b"Connection: close\r\n")
-        << Close(1)
+        << SendEof(1)
     )
 
 
@@ -93,7 +95,7 @@ def test_other_methods_are_refused(method: bytes) -> None:
             b"405 Method Not Allowed",
             extra=b"connection: close\r\nallow: GET, HEAD\r\n",
         )
-        << Close(1)
+        << SendEof(1)
     )
 
 
@@ -105,7 +107,7 @@ def test_a_body_is_read_and_dropped() -> None:
 
 def test_a_body_that_is_not_there_yet_ends_the_connection() -> None:
     play, _ = accepted()
-    assert play >> Received(1, GET[:-2] + b"Content-Length: 3\r\n\r\na") << answer(b"/a b=c") << Close(1)
+    assert play >> Received(1, GET[:-2] + b"Content-Length: 3\r\n\r\na") << answer(b"/a b=c", extra=CLOSE) << SendEof(1)
 
 
 def test_garbage_is_refused() -> None:
@@ -113,7 +115,7 @@ def test_garbage_is_refused() -> None:
     done = (play >> Received(1, b"\x16\x03\x01\r\n\r\n")).take()
     assert isinstance(done[0], Send)
     assert joined(done[0].data).startswith(b"HTTP/1.1 400")
-    assert done[1] == Close(1)
+    assert done[1] == SendEof(1)
 
 
 def test_garbage_behind_a_head_request_is_refused_with_a_body() -> None:
@@ -123,7 +125,7 @@ def test_garbage_behind_a_head_request_is_refused_with_a_body() -> None:
     assert isinstance(done[0], Send)
     assert joined(done[0].data).startswith(b"HTTP/1.1 400")
     assert joined(done[0].data).endswith(b"\n")
-    assert done[1] == Close(1)
+    assert done[1] == SendEof(1)
 
 
 def test_a_head_without_end_is_refused() -> None:
@@ -131,7 +133,7 @@ def test_a_head_without_end_is_refused() -> None:
     done = (play >> Received(1, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 3_000)).take()
     assert isinstance(done[0], Send)
     assert joined(done[0].data).startswith(b"HTTP/1.1 431")
-    assert done[1] == Close(1)
+    assert done[1] == SendEof(1)
 
 
 def test_silence_and_slowness_end_the_connection() -> None:
@@ -189,14 +191,18 @@ def test_only_the_first_answer_counts() -> None:
 
 
 def test_a_broken_request_behind_one_that_waits() -> None:
-    play, respond = asked_late(LATE[:-2] + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n")
-    respond()
-    assert play << answer(b"late") << Close(1)
     play, respond = asked_late(LATE + b"\x00\r\n\r\n")
     respond()
     done = play.take()
     assert done[0] == answer(b"late")
-    assert done[-1] == Close(1)
+    assert done[-1] == SendEof(1)
+
+
+def test_a_broken_body_is_refused() -> None:
+    play, node = accepted()
+    play >> Received(1, LATE[:-2] + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n")
+    assert play << answer(b"malformed request\n", b"400 Bad Request", extra=CLOSE) << SendEof(1)
+    assert not node.late
 
 
 # --- clients that ask much or read little ---
@@ -243,4 +249,4 @@ def test_a_malformed_request_is_refused_and_not_repeated() -> None:
         b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 18\r\n"
         b"x-content-type-options: nosniff\r\nconnection: close\r\n\r\nmalformed request\n"
     )
-    assert closed == Close(1)
+    assert closed == SendEof(1)

@@ -169,9 +169,9 @@ def test_http_1_0_gets_the_bytes_as_they_are_and_the_end_of_the_connection(frami
         << Send(CLIENT, b"c")
     )
     if framing:
-        assert play << Close(CLIENT)
+        assert play << SendEof(CLIENT)
     else:
-        assert play >> End(AGENT, 2) << Close(CLIENT) << End(AGENT, 2)
+        assert play >> End(AGENT, 2) << SendEof(CLIENT) << End(AGENT, 2)
 
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
@@ -280,7 +280,7 @@ def test_early_hints_pass_and_http_1_0_does_not_see_them() -> None:
         << Nothing()
         >> Data(AGENT, 2, OK)
         << Send(CLIENT, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
-        << Close(CLIENT)
+        << SendEof(CLIENT)
     )
 
 

@@ -8,6 +8,7 @@ from pico_core.boundary import Command
 from pico_core.errors import LocalProtocolError
 from pico_core.http.message import HeadLimits, MessageError, ResponseHead
 from pico_core.machine.channel import Channel, TcpChannel
+from pico_core.machine.lingering import Lingering
 from pico_core.proxy.downstream import Client
 from pico_core.proxy.exchange import MAX_TRIES, Exchange
 from pico_core.proxy.failures import NODE_LOST, STREAM_REFUSED, TUNNEL_LOST, Failure
@@ -36,7 +37,9 @@ class Scene:
         self.exchanges: list[Exchange] = []
         self.over: list[int] = []
         self._number = 0
-        self.downstream = DownstreamConnection(self.channel(), self, Timers(), Client("192.0.2.7"), 0.0)
+        self.timers = Timers()
+        self.lingering = Lingering(self.timers)
+        self.downstream = DownstreamConnection(self.channel(), self, self, Client("192.0.2.7"), 0.0)
 
     def channel(self) -> TcpChannel:
         self._number += 1

@@ -113,7 +113,7 @@ def test_nothing_is_served_behind_a_request_that_closes() -> None:
         proxy_play()
         >> Received(CLIENT, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" + GET)
         << error(400, "Bad Request", "missing endpoint id", "Connection: close")
-        << Close(CLIENT)
+        << SendEof(CLIENT)
         >> Received(CLIENT, GET)
     )
 
@@ -126,7 +126,7 @@ def test_close_is_said_and_done() -> None:
         << Data(AGENT, 2, GET_SENT)
         >> Data(AGENT, 2, OK)
         << Send(CLIENT, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
-        << Close(CLIENT)
+        << SendEof(CLIENT)
     )
 
 
@@ -146,7 +146,7 @@ def test_http_1_0_stays_only_when_asked(field: bytes, answer: bytes, closes: boo
         >> Data(AGENT, 2, OK)
         << Send(CLIENT, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + answer + b"\r\nok")
     )
-    assert play << Close(CLIENT) if closes else play
+    assert play << SendEof(CLIENT) if closes else play
 
 
 def test_an_upstream_that_closes_gets_no_second_request() -> None:

@@ -37,7 +37,7 @@ class Seam(BaseMachine):
         if listener == "lines":
             LineDownstream(channel, self)
         else:
-            DownstreamConnection(channel, self, self.timers, Client(channel.host), now)
+            DownstreamConnection(channel, self, self, Client(channel.host), now)
 
     def begin(self, exchange: Exchange, now: float) -> None:
         if exchange.head.target.startswith(b"/app"):

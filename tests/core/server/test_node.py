@@ -19,6 +19,7 @@ from pico_core.boundary import (
     Resolve,
     Resolved,
     Send,
+    SendEof,
     ShutdownRequested,
     StopListening,
     Tick,
@@ -109,7 +110,7 @@ def test_unknown_paths_and_methods() -> None:
         << text(b"404 Not Found", b'{"error": "not found"}', b"application/json")
         >> Received(ADMIN, b"POST /health HTTP/1.1\r\nHost: pico\r\nContent-Length: 0\r\n\r\n")
         << text(b"405 Method Not Allowed", b"only GET and HEAD are served here\n", more=CLOSING)
-        << Close(ADMIN)
+        << SendEof(ADMIN)
     )
 
 
@@ -129,7 +130,7 @@ def test_an_idle_node_still_serves_for_the_drain_delay() -> None:
         << Nothing()
         >> 105.0
         << error(502, "Bad Gateway", "no available upstreams", "Connection: close")
-        << Close(CLIENT)
+        << SendEof(CLIENT)
         >> 106.5
         << STOPPED[0]
         << STOPPED[1]
@@ -178,7 +179,7 @@ def test_an_agent_that_does_not_understand_is_let_go_when_its_requests_end() -> 
         << End(AGENT, 2)
         << Close(AGENT)
         << Send(CLIENT, CLOSING_OK)
-        << Close(CLIENT)
+        << SendEof(CLIENT)
     )
 
 
@@ -195,8 +196,8 @@ def test_a_request_in_flight_is_waited_for_and_answered_with_close() -> None:
         << GoAway(AGENT)
         >> Data(AGENT, 2, OK)
         << Send(CLIENT, CLOSING_OK)
-        << Close(CLIENT)
-        >> 22.0
+        << SendEof(CLIENT)
+        >> 21.5
         << STOPPED[0]
         << STOPPED[1]
         << Close(AGENT)
@@ -222,7 +223,7 @@ def test_requests_still_work_while_the_node_drains() -> None:
         << Data(AGENT, 2, GET_SENT)
         >> Data(AGENT, 2, OK)
         << Send(5, CLOSING_OK)
-        << Close(5)
+        << SendEof(5)
     )
 
 

@@ -12,6 +12,7 @@ from pico_core.boundary import (
     EofReceived,
     Received,
     Send,
+    SendEof,
     ShutdownRequested,
     WritingPaused,
     WritingResumed,
@@ -120,7 +121,7 @@ def test_what_is_no_registration_is_refused(old: bytes, new: bytes, status: int,
         play
         >> Received(AGENT, HANDSHAKE.replace(old, new, 1))
         << refusal
-        << Close(AGENT)
+        << SendEof(AGENT)
         >> Received(AGENT, b"more")
         >> ConnectionLost(AGENT, "")
         >> 30.0
@@ -135,7 +136,7 @@ def test_an_endpoint_that_is_none_is_refused() -> None:
     assert isinstance(refusal, Send)
     assert joined(refusal.data).startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert b"\r\nx-pico-refused: final\r\n" in joined(refusal.data)
-    assert closed == Close(AGENT)
+    assert closed == SendEof(AGENT)
 
 
 def test_a_node_that_stops_takes_no_new_tunnel() -> None:
@@ -151,7 +152,7 @@ def test_a_node_that_stops_takes_no_new_tunnel() -> None:
             "Connection: close",
             client=AGENT,
         )
-        << Close(AGENT)
+        << SendEof(AGENT)
     )
 
 

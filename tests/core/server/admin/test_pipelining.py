@@ -7,11 +7,13 @@ from pico_core.boundary import (
     Received,
     ResumeReading,
     Send,
+    SendEof,
     WritingPaused,
     WritingResumed,
 )
 from pico_core.plain.server import ANSWERS_PER_TURN
 from tests.core.server.admin.scene import OPERATOR, admin_play, ask, response_bytes
+from tests.play import joined
 
 HEALTH = ask("/health").data
 HEALTHY = response_bytes(200, "ok\n", "text/plain; charset=utf-8")
@@ -47,9 +49,9 @@ def test_a_client_that_never_reads_is_let_go() -> None:
 
 def test_a_client_that_leaves_in_its_pipeline() -> None:
     play = admin_play() >> Received(OPERATOR, HEALTH * 20 + b"GET /health HTTP/1.0\r\n\r\n" + HEALTH)
-    done = (play.take() + (play >> 0.1).take())[-3:]
+    done = (play.take() + (play >> 0.1).take())[-4:]
     last = Send(OPERATOR, HEALTHY.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-    assert done == [OK, last, Close(OPERATOR)]
+    assert done == [OK, last, ResumeReading(OPERATOR), SendEof(OPERATOR)]
 
 
 def test_a_body_is_skipped() -> None:
@@ -61,13 +63,16 @@ def test_a_body_is_skipped() -> None:
 
 def test_a_body_that_is_not_there_yet_ends_the_connection() -> None:
     play = admin_play() >> Received(OPERATOR, b"GET /health HTTP/1.1\r\nHost: p\r\nContent-Length: 2\r\n\r\n")
-    assert play << OK << Close(OPERATOR)
+    closing = HEALTHY.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+    assert play << Send(OPERATOR, closing) << SendEof(OPERATOR)
 
 
-def test_a_broken_body_behind_the_answer_ends_the_connection() -> None:
+def test_a_broken_body_is_refused() -> None:
     head = b"GET /health HTTP/1.1\r\nHost: p\r\nTransfer-Encoding: chunked\r\n\r\n"
-    play = admin_play() >> Received(OPERATOR, head + b"nonsense\r\n")
-    assert play << OK << Close(OPERATOR)
+    refusal, end = (admin_play() >> Received(OPERATOR, head + b"nonsense\r\n")).take()
+    assert isinstance(refusal, Send)
+    assert joined(refusal.data).startswith(b"HTTP/1.1 400 ")
+    assert end == SendEof(OPERATOR)
 
 
 def test_a_client_that_is_gone_before_its_next_turn() -> None:

@@ -16,6 +16,7 @@ from pico_core.boundary import (
     ResumeReading,
     Send,
     SendDatagram,
+    SendEof,
 )
 from pico_core.server.admin.pages import FORWARD_TIMEOUT_S, MAX_FORWARDS
 from tests.core.server.admin.scene import OPERATOR, admin_play, ask, joins, node_appears, response
@@ -184,7 +185,7 @@ def test_garbage_behind_a_forwarded_question_is_refused_after_the_answer() -> No
     assert isinstance(done[2], Send)
     assert isinstance(done[2].data, bytes)
     assert done[2].data.startswith(b"HTTP/1.1 400 ")
-    assert done[3:] == [Close(OPERATOR)]
+    assert done[3:] == [ResumeReading(OPERATOR), SendEof(OPERATOR)]
 
 
 def test_questions_on_their_way_are_bounded() -> None:
