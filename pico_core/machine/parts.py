@@ -30,6 +30,13 @@ class ResolveUser(Protocol):
         """The answer, as in ``boundary.Resolved``. Called once, and never by ``resolve``."""
 
 
+class SourceUser(Protocol):
+    """The part that asked which address of this host packets to another one come from."""
+
+    def on_source(self, host: str, now: float) -> None:
+        """The answer, as in ``boundary.SourceSelected``. Called once, and never by ``select_source``."""
+
+
 class Connector(Protocol):
     """Looks names up and opens outbound connections, and watches what they wait for."""
 
@@ -46,6 +53,13 @@ class Connector(Protocol):
 
     def cancel_connect(self, connection: int) -> None:
         """Drop a connection that is still being opened; its user is not called."""
+
+
+class SourceSelector(Protocol):
+    """Says which address of this host its packets come from."""
+
+    def select_source(self, address: str, user: SourceUser) -> None:
+        """Ask for the address that packets to ``address``, an IP address, come from. Next: ``user.on_source``."""
 
 
 class Logger(Protocol):
