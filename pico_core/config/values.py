@@ -135,7 +135,7 @@ def advertised_address(text: str) -> Address | None:
     if not text:
         return None
     address = _host_and_port(text, ADVERTISED_ADDRESS, text)
-    if not address.host or _is_unspecified(address.host):
+    if is_unspecified(address.host):
         raise wrong(ADVERTISED_ADDRESS, text, "it must name one host")
     return _with_real_port(address, ADVERTISED_ADDRESS, text)
 
@@ -262,8 +262,9 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or (is_ip(host) and ipaddress.ip_address(host).is_loopback)
 
 
-def _is_unspecified(host: str) -> bool:
-    return is_ip(host) and ipaddress.ip_address(host).is_unspecified
+def is_unspecified(host: str) -> bool:
+    """Say whether ``host`` means every address of a machine, to listen on, and so names none of them."""
+    return not host or (is_ip(host) and ipaddress.ip_address(host).is_unspecified)
 
 
 HOST_HEADER = "keep, rewrite, or a host such as localhost or localhost:3000"

@@ -257,12 +257,12 @@ def test_a_tunnel_that_came_before_the_last_port_was_open_counts() -> None:
     assert client_joins(play) >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
 
 
-def joining(members: list[str], private_host: str = "192.0.2.10") -> Play:
-    """Return a node that has just opened its ports and has others to join."""
+def joining(members: list[str]) -> Play:
+    """Return a node that has just opened its ports, on one address, and has others to join."""
     config = ServerConfig(cluster=ClusterConfig(join=tuple(Address(member, 8003) for member in members)))
-    play = Play(ServerNode(config, "node-1", random.Random(1), private_host)) >> Tick()
+    play = Play(ServerNode(config, "node-1", random.Random(1))) >> Tick()
     for name in ("admin", "upstream", "proxy", "gossip-streams", "gossip"):
-        play >> Listening(name, "0.0.0.0", 8000)
+        play >> Listening(name, "192.0.2.10", 8000)
     return operator(play)
 
 
@@ -313,24 +313,6 @@ def test_lookups_that_fail_delay_a_node_for_the_join_timeout_at_most() -> None:
     play >> 60.1
     assert Exit not in map(type, play.take()), "a name that leads nowhere is no reason to stop"
     assert "ready" in [log.message for log in play.logs]
-
-
-@pytest.mark.parametrize(
-    ("members", "host", "warned"),
-    [
-        (["192.0.2.20"], "127.0.0.1", True),
-        (["pico.example", "127.0.0.1"], "::1", True),
-        (["127.0.0.1", "::1", "localhost"], "127.0.0.1", False),
-        (["192.0.2.20"], "192.0.2.10", False),
-        ([], "127.0.0.1", False),
-    ],
-)
-def test_a_node_that_tells_other_hosts_a_loopback_address_says_so(members: list[str], host: str, warned: bool) -> None:
-    play = joining(members, host)
-    play.take()
-    warnings = [log.fields["set"] for log in play.logs if log.message.startswith("other hosts cannot reach")]
-    keys = ["cluster.gossip.advertise_addr", "proxy.advertise_addr", "admin.advertise_addr"]
-    assert warnings == (keys if warned else [])
 
 
 def test_a_node_that_nobody_answers_gives_up_with_a_reason() -> None:
