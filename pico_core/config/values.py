@@ -142,7 +142,16 @@ def advertised_address(text: str) -> Address | None:
 
 def member(text: str) -> Address:
     """Parse a cluster member to join. Without a port, ``port`` is 0 and means the gossip port of this node."""
+    if "://" in text:
+        scheme, _, rest = text.partition("://")
+        authority = rest.partition("/")[0].rpartition("@")[2]
+        hint = f", write {quote(authority)}" if authority else ""
+        raise wrong(MEMBER, f"{scheme}://{authority}", f"it must not be a URL{hint}")
     if is_ip(text):
+        head, _, port = text.rpartition(":")
+        if is_ip(head) and _PORT.fullmatch(port) and int(port):
+            hint = f"write '[{head}]:{port}' for port {port}, or '[{text}]' for the gossip port"
+            raise wrong(MEMBER, text, f"it can be read in two ways, {hint}")
         return Address(text, 0)
     if text.startswith("[") and text.endswith("]"):
         return Address(_host(text[1:-1], MEMBER, text, in_brackets=True), 0)
