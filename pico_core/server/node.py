@@ -55,6 +55,9 @@ READY_CHECK_S = 0.05
 LEAVE_S = 1.0
 """How long a leaving node waits for other nodes to confirm that they know."""
 
+MAX_DRAWS = 16
+"""How often another gossip port is drawn, where any will do, because UDP has no room at the number that TCP got."""
+
 STOP_RESERVE_S = 2.0
 """How long before the grace period ends a node gives up on what is still in flight."""
 
@@ -91,6 +94,7 @@ class ServerNode(BaseMachine):
         self._admin = AdminPages(self, self.facts)
         self._ports = {port.listener: port for port in self._table(config)}
         self._bound: dict[str, Address] = {}
+        self._draws = 0
         self._drain_began_at = 0.0
         self._ready_by = 0.0
         self._names_by = 0.0
@@ -164,8 +168,13 @@ class ServerNode(BaseMachine):
             self.log("warning", "cluster", "no other node was found: this one is alone", join=join)
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
-        """Stop: a node needs all of its ports."""
+        """Stop, since a node needs all of its ports. But where any number will do, UDP may refuse the one TCP got."""
         port = next(each for each in self._ports.values() if event.listener in (each.listener, each.datagrams))
+        if event.listener == port.datagrams and not port.bind_addr.port and self._draws < MAX_DRAWS:
+            self._draws += 1
+            self.emit(StopListening(port.listener))
+            self.emit(port.listen())
+            return
         self.stop(
             1,
             f"cannot listen on {port.name} address '{port.bind_addr}': {event.reason}; "

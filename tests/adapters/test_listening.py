@@ -177,6 +177,14 @@ def test_listener_stopped_in_the_turn_after_it_is_opened(stage: Stage, reserved:
     eventually(lambda: refused(reserved))
 
 
+def test_a_listener_is_stopped_and_opened_again_in_one_turn(stage: Stage) -> None:
+    first = stage.listen()
+    stage.do(StopListening("tcp"), Listen("tcp", "127.0.0.1", 0))
+    second = stage.wait(Listening, listener="tcp").port
+    stage.peer(second)
+    assert second == first or refused(first)
+
+
 def test_those_who_wait_when_a_listener_stops_are_accepted(stage: Stage, reserved: int) -> None:
     """Their connection is open as far as they can tell: a reset would fail their first request for nothing."""
     port = stage.listen(port=reserved)

@@ -13,6 +13,7 @@ from pico_core.boundary import (
     EofReceived,
     Exit,
     Listen,
+    ListenDatagram,
     ListenFailed,
     Listening,
     Received,
@@ -25,7 +26,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.config.server import ClusterConfig, ServerConfig
+from pico_core.config.server import ClusterConfig, GossipConfig, ServerConfig
 from pico_core.config.values import Address
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
@@ -238,6 +239,41 @@ def test_the_grace_period_ends_what_does_not_end() -> None:
 
 def test_a_second_signal_ends_the_node_at_once() -> None:
     assert proxy_play() >> ShutdownRequested() >> ShutdownRequested() << Exit(1, "stopped at once by a second signal")
+
+
+def drawing() -> Play:
+    """Return a node that has asked for any gossip port."""
+    config = ServerConfig(cluster=ClusterConfig(gossip=GossipConfig(bind_addr=Address("127.0.0.1", 0))))
+    play = Play(ServerNode(config, "node-1", random.Random(1))) >> Tick()
+    play.take()
+    return play
+
+
+def test_another_gossip_port_is_drawn_where_udp_has_not_the_number_that_tcp_got() -> None:
+    play = drawing() >> Listening("gossip-streams", "127.0.0.1", 40001) << ListenDatagram("gossip", "127.0.0.1", 40001)
+    play >> ListenFailed("gossip", "address already in use")
+    play << StopListening("gossip-streams") << Listen("gossip-streams", "127.0.0.1", 0)
+    play >> Listening("gossip-streams", "127.0.0.1", 40002) << ListenDatagram("gossip", "127.0.0.1", 40002)
+    assert play >> Listening("gossip", "127.0.0.1", 40002)
+
+
+def test_a_gossip_port_is_drawn_again_sixteen_times_and_no_more() -> None:
+    play = drawing()
+    for port in range(40000, 40017):
+        play >> Listening("gossip-streams", "127.0.0.1", port) << ListenDatagram("gossip", "127.0.0.1", port)
+        play >> ListenFailed("gossip", "address already in use")
+        if port < 40016:
+            play << StopListening("gossip-streams") << Listen("gossip-streams", "127.0.0.1", 0)
+    reason = "cannot listen on gossip address '127.0.0.1:0': address already in use"
+    assert play << Exit(1, f"{reason}; choose another one with --cluster.gossip.bind-addr")
+
+
+def test_a_gossip_port_that_was_chosen_is_not_drawn() -> None:
+    play = Play(ServerNode(ServerConfig(), "node-1", random.Random(1))) >> Tick()
+    play.take()
+    play >> Listening("gossip-streams", "", 8003) << ListenDatagram("gossip", "", 8003)
+    (exit_,) = (play >> ListenFailed("gossip", "address already in use")).take()
+    assert isinstance(exit_, Exit)
 
 
 # --- the cluster around it ---
