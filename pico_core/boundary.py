@@ -165,6 +165,16 @@ class Resolved(Record, frozen=True, gc=False):
     error: str
 
 
+class SourceSelected(Record, frozen=True, gc=False):
+    """Answer to ``SelectSource``: the address (an IP address literal) that packets to the remote one come from.
+
+    ``host`` is empty where the host has no route to it, or does not speak its version of IP.
+    """
+
+    query: int
+    host: str
+
+
 class Tick(Record, frozen=True, gc=False):
     """Time passed: at least until the last ``deadline()``, or earlier.
 
@@ -210,6 +220,7 @@ Input: TypeAlias = (
     | WritingResumed
     | DatagramReceived
     | Resolved
+    | SourceSelected
     | Tick
     | ShutdownRequested
     | SignalReceived
@@ -319,6 +330,16 @@ class Resolve(Record, frozen=True, gc=False):
     timeout_s: float
 
 
+class SelectSource(Record, frozen=True, gc=False):
+    """Ask which address of this host its packets to ``address`` come from. Answered by one ``SourceSelected``.
+
+    ``address`` is an IP address literal. The host chooses a route and sends nothing.
+    """
+
+    query: int
+    address: str
+
+
 class Log(Record, frozen=True, gc=False):
     """One event for people and for log pipelines; ``fields`` are scalars and never hold secrets.
 
@@ -357,6 +378,7 @@ Command: TypeAlias = (
     | ResumeReading
     | SendDatagram
     | Resolve
+    | SelectSource
     | Log
     | AccessLog
     | Exit

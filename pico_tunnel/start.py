@@ -7,7 +7,7 @@ runtime is imported wait and are not refused.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 SectionType = TypeVar("SectionType", bound="Section")
 Client = TypeVar("Client", "AgentConfig", "ForwardConfig")
-
-SIOCGIFADDR = 0x8915
-"""Linux: ask for the address of an interface (netdevice(7))."""
 
 MAX_FILE_BYTES = 4 << 20
 """The longest text that can pass ``load`` as UTF-8; what is longer (a device, say) is not read to its end."""
@@ -66,7 +63,7 @@ def run_server(config: ServerConfig, runtime: str | None) -> Exit:
         from pico_core.server.node import ServerNode
 
         entropy = _entropy()
-        return ServerNode(config, draw_node_id(config.cluster, entropy), entropy, private_host(config.cluster.join))
+        return ServerNode(config, draw_node_id(config.cluster, entropy), entropy)
 
     return _run(make, config.log, runtime, (config.proxy.bind_addr, config.upstream.bind_addr, config.admin.bind_addr))
 
@@ -109,55 +106,6 @@ def _with_proxy(config: Client) -> Client:
     if connect.proxy_url is not None:
         return config
     return replace(config, connect=replace(connect, proxy_url=proxy_from_environment(connect.url, os.environ)))
-
-
-def private_host(members: Iterable[Address] = ()) -> str:
-    """Return the address of this machine that packets to ``members`` come from, or else packets to anywhere.
-
-    Where there is no such route (no member is an IP address, and the machine has no default route), it is the address
-    of the first interface that has one; loopback where there is no network.
-    """
-    from pico_core.config.values import is_ip, is_loopback
-
-    hosts = [member.host for member in members if is_ip(member.host)]
-    for host in (*hosts, "192.0.2.1", "2001:db8::1"):
-        source = _source_address(host)
-        if source is not None and not is_loopback(source):
-            return source
-    return next(_interface_addresses(), "127.0.0.1")
-
-
-def _source_address(host: str) -> str | None:
-    """Return the address that packets to ``host`` come from. Connecting a datagram socket only chooses a route."""
-    import socket
-
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((host, 9))
-            return str(probe.getsockname()[0])
-    except OSError:  # no route, or no such family
-        return None
-
-
-def _interface_addresses() -> Iterator[str]:
-    """Yield the IPv4 addresses of the interfaces that are not loopback, in the order of the system. Linux only."""
-    import socket
-    import struct
-
-    try:
-        import fcntl
-    except ImportError:  # not a Unix
-        return
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
-            try:
-                answer = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name[:15].encode()))
-            except OSError:  # an interface without an IPv4 address
-                continue
-            address = socket.inet_ntoa(answer[20:24])
-            if not address.startswith("127."):
-                yield address
 
 
 def _entropy() -> Random:

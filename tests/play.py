@@ -38,7 +38,9 @@ from pico_core.boundary import (
     Machine,
     Received,
     Record,
+    SelectSource,
     Send,
+    SourceSelected,
     Tick,
 )
 from pico_core.config.agent import AgentConfig
@@ -277,7 +279,8 @@ def server_play(config: ServerConfig | None = None) -> Play:
     for name, port in (("admin", 8002), ("upstream", 8001), ("proxy", 8000)):
         play >> Listening(name, "0.0.0.0", port)
     play >> Listening("gossip-streams", "0.0.0.0", 8003) << ListenDatagram("gossip", "0.0.0.0", 8003)
-    play >> Listening("gossip", "0.0.0.0", 8003) >> 0.0
+    play >> Listening("gossip", "0.0.0.0", 8003) << SelectSource(1, "192.0.2.1") << SelectSource(2, "2001:db8::1")
+    play >> SourceSelected(1, "10.0.0.1") >> SourceSelected(2, "fd00::1") >> 0.0
     assert play
     return play
 

@@ -22,7 +22,9 @@ from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.errors import ConfigError
 
-_ADVERTISED_WHY = "Empty: the bind address if it names an IP address, else the private IP address of this machine."
+_ADVERTISED_WHY = (
+    "Empty: the bind address if it names an IP address, else the address that packets to the nodes to join come from."
+)
 _NODE_ID_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 

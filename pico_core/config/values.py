@@ -135,14 +135,23 @@ def advertised_address(text: str) -> Address | None:
     if not text:
         return None
     address = _host_and_port(text, ADVERTISED_ADDRESS, text)
-    if not address.host or _is_unspecified(address.host):
+    if is_unspecified(address.host):
         raise wrong(ADVERTISED_ADDRESS, text, "it must name one host")
     return _with_real_port(address, ADVERTISED_ADDRESS, text)
 
 
 def member(text: str) -> Address:
     """Parse a cluster member to join. Without a port, ``port`` is 0 and means the gossip port of this node."""
+    if "://" in text:
+        scheme, _, rest = text.partition("://")
+        authority = rest.partition("/")[0].rpartition("@")[2]
+        hint = f", write {quote(authority)}" if authority else ""
+        raise wrong(MEMBER, f"{scheme}://{authority}", f"it must not be a URL{hint}")
     if is_ip(text):
+        head, _, port = text.rpartition(":")
+        if is_ip(head) and _PORT.fullmatch(port) and int(port):
+            hint = f"write '[{head}]:{port}' for port {port}, or '[{text}]' for the gossip port"
+            raise wrong(MEMBER, text, f"it can be read in two ways, {hint}")
         return Address(text, 0)
     if text.startswith("[") and text.endswith("]"):
         return Address(_host(text[1:-1], MEMBER, text, in_brackets=True), 0)
@@ -262,8 +271,9 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or (is_ip(host) and ipaddress.ip_address(host).is_loopback)
 
 
-def _is_unspecified(host: str) -> bool:
-    return is_ip(host) and ipaddress.ip_address(host).is_unspecified
+def is_unspecified(host: str) -> bool:
+    """Say whether ``host`` means every address of a machine, to listen on, and so names none of them."""
+    return not host or (is_ip(host) and ipaddress.ip_address(host).is_unspecified)
 
 
 HOST_HEADER = "keep, rewrite, or a host such as localhost or localhost:3000"

@@ -55,6 +55,7 @@ class Gossip:
     method may be called before. Keys, endpoints and draining are kept until then, and published with the start. The
     tables are those of a node that knows no other: only we are in them, without an address. Reports about other nodes
     and datagrams are ignored, and streams are refused. ``leave`` is done at once, and nothing is joined afterwards.
+    ``look_up`` finds the addresses to join, for a node that needs them to know its own.
     """
 
     def __init__(
@@ -109,6 +110,15 @@ class Gossip:
         self._keys.set(DRAINING_KEY, "1", now, internal=True)
 
     # --- life ---
+
+    def look_up(self, own_port: int, now: float) -> None:
+        """Look up the names to join that are due, before ``start``; again every half a second. See ``Seeds.targets``.
+
+        Seeds without a port have ``default_port``, or else ``own_port``.
+        """
+        if self._local.status is not NodeStatus.LEFT:
+            self.seeds.begin(self._default_port or own_port)
+            self._requests.look_up(now)
 
     def start(self, advertise_addr: str, now: float) -> None:
         """Begin to gossip and to join; once. Peers reach us at ``advertise_addr``.
@@ -203,7 +213,8 @@ class Gossip:
     def resolved(self, name: str, addresses: Sequence[str], error: str, now: float) -> None:
         """Take the answer to a ``Lookup``."""
         self.seeds.resolved(name, addresses, error, now)
-        self._requests.join(now)
+        if self._rounds.due_at is not None:
+            self._requests.join(now)
 
     def stream_received(self, number: int, data: bytes, now: float) -> bool:
         """Take bytes of the answer to a ``StreamRequest``; return true when it is over: close the connection."""

@@ -45,7 +45,7 @@ class _Attempt:
 class Seeds:
     """The joining policy. Call ``start`` once, ``lookups`` and ``joins`` every round, and report the outcomes.
 
-    Before ``start`` there is nothing to look up or to join.
+    Before ``begin`` there is nothing to look up; ``start`` does the same where that was not called before.
     """
 
     def __init__(self, seeds: Sequence[str], entropy: Entropy) -> None:
@@ -55,11 +55,20 @@ class Seeds:
         self._names: dict[str, _Name] = {}
         self._literals: list[HostPort] = []
         self._attempts: dict[HostPort, _Attempt] = {}
+        self._has_begun = False
         self.has_answer = False
 
     def start(self, own: HostPort, default_port: int) -> None:
-        """Begin, now that our ``own`` address is known. Seeds without a port have ``default_port``."""
+        """Join from now on, since our ``own`` address is known. Seeds without a port have ``default_port``."""
         self._own[own] = None
+        self.begin(default_port)
+        self._refresh()
+
+    def begin(self, default_port: int) -> None:
+        """Have names looked up, once. Seeds without a port have ``default_port``."""
+        if self._has_begun:
+            return
+        self._has_begun = True
         for seed in self._seeds:
             address = split_address(seed, default_port)
             if address is None:
@@ -70,6 +79,11 @@ class Seeds:
             else:
                 self._names[f"{host}:{port}"] = _Name(port)
         self._refresh()
+
+    @property
+    def targets(self) -> list[str]:
+        """The distinct IP addresses to join, in the order of the seeds."""
+        return list(dict.fromkeys(host for host, _ in self._attempts))
 
     @property
     def names_others(self) -> bool:

@@ -67,10 +67,14 @@ class StreamRequests:
         """Look up the names, and join the addresses, that are due; none once we leave."""
         if self._local.status is NodeStatus.LEFT:
             return
-        for name in self._seeds.lookups(now):
-            self._emit(Lookup(name, LOOKUP_TIMEOUT_S))
+        self.look_up(now)
         for address in self._seeds.joins(now, self._members.is_address_known):
             self._begin(Purpose.JOIN, address, now)
+
+    def look_up(self, now: float) -> None:
+        """Look up the names that are due."""
+        for name in self._seeds.lookups(now):
+            self._emit(Lookup(name, LOOKUP_TIMEOUT_S))
 
     def repair(self, now: float) -> None:
         """Fetch over TCP the entries that datagrams do not bring."""

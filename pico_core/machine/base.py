@@ -27,15 +27,17 @@ from pico_core.boundary import (
     Received,
     Resolve,
     Resolved,
+    SelectSource,
     ShutdownRequested,
     SignalReceived,
+    SourceSelected,
     Tick,
     WritingPaused,
     WritingResumed,
 )
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.lingering import Lingering
-from pico_core.machine.parts import ConnectUser, Flushable, LogField, ResolveUser
+from pico_core.machine.parts import ConnectUser, Flushable, LogField, ResolveUser, SourceUser
 from pico_core.machine.turns import Turns
 from pico_core.timers import NEVER, Timers
 
@@ -77,6 +79,7 @@ class BaseMachine:
         self._closing_by: dict[int, float] = {}
         self._next_connection = 2
         self._resolving: dict[int, ResolveUser] = {}
+        self._selecting: dict[int, SourceUser] = {}
         self._queries = 0
         self._dirty: dict[Flushable, None] = {}
         self._warnings: dict[str, tuple[float, int]] = {}
@@ -93,6 +96,7 @@ class BaseMachine:
             ListenFailed: self.on_listen_failed,
             DatagramReceived: self.on_datagram,
             Resolved: self._resolved,
+            SourceSelected: self._source_selected,
             ShutdownRequested: self.on_shutdown_requested,
             SignalReceived: self._signal_received,
             LogLinesDropped: self.on_log_lines_dropped,
@@ -156,6 +160,12 @@ class BaseMachine:
         self._queries += 1
         self._resolving[self._queries] = user
         self.emit(Resolve(self._queries, name, timeout_s))
+
+    def select_source(self, address: str, user: SourceUser) -> None:
+        """Ask which address of this host its packets to ``address`` come from; ``user`` is told."""
+        self._queries += 1
+        self._selecting[self._queries] = user
+        self.emit(SelectSource(self._queries, address))
 
     def cancel_connect(self, connection: int) -> None:
         """Drop a connection that is still being opened; its user is not called."""
@@ -267,6 +277,11 @@ class BaseMachine:
         user = self._resolving.pop(event.query, None)
         if user is not None:
             user.on_resolved(event.addresses, event.error, now)
+
+    def _source_selected(self, event: SourceSelected, now: float) -> None:
+        user = self._selecting.pop(event.query, None)
+        if user is not None:
+            user.on_source(event.host, now)
 
     def _tick(self, event: Tick, now: float) -> None:
         self._read_wall_clock(event, now)

@@ -31,6 +31,13 @@ class ResolveUser(Protocol):
         """The answer, as in ``boundary.Resolved``. Called once, and never by ``resolve``."""
 
 
+class SourceUser(Protocol):
+    """The part that asked which address of this host packets to another one come from."""
+
+    def on_source(self, host: str, now: float) -> None:
+        """The answer, as in ``boundary.SourceSelected``. Called once, and never by ``select_source``."""
+
+
 class Connector(Protocol):
     """Looks names up and opens outbound connections, and watches what they wait for."""
 
@@ -55,6 +62,13 @@ class AnsweringHost(Protocol):
     timers: Timers
     lingering: Lingering
     """Takes the connection after its last answer."""
+
+
+class SourceSelector(Protocol):
+    """Says which address of this host its packets come from."""
+
+    def select_source(self, address: str, user: SourceUser) -> None:
+        """Ask for the address that packets to ``address``, an IP address, come from. Next: ``user.on_source``."""
 
 
 class Logger(Protocol):

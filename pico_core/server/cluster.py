@@ -22,15 +22,18 @@ from pico_core.gossip.events import (
 from pico_core.gossip.keys import ENDPOINT_PREFIX
 from pico_core.gossip.status import NodeStatus
 from pico_core.machine.channel import TcpChannel
-from pico_core.machine.parts import Connector, Emitter, Logger
+from pico_core.machine.parts import Connector, Emitter, Logger, SourceSelector
 from pico_core.server.facts import Facts
 from pico_core.server.gossip_streams import InboundGossipStream, OutboundGossipStream
+from pico_core.server.own_host import OwnHost
 from pico_core.server.peers import Peers
 
 REBALANCE_INTERVAL_S = 1.0
+LOOK_UP_S = 0.5
+"""How often to look which names are due, while this node does not know its own address."""
 
 
-class ClusterHost(Connector, Emitter, Logger, Protocol):
+class ClusterHost(Connector, Emitter, Logger, SourceSelector, Protocol):
     """What the cluster side needs of the node."""
 
     def endpoint_seen(self, endpoint: str, count: int, now: float) -> None:
@@ -44,7 +47,7 @@ class ClusterHost(Connector, Emitter, Logger, Protocol):
 
 
 class Cluster:
-    """Next: ``start`` once the node knows its own addresses, and in the end ``leave``."""
+    """Next: ``begin`` once the ports of the node are open, and in the end ``leave``."""
 
     def __init__(self, host: ClusterHost, facts: Facts, peers: Peers) -> None:
         self._host = host
@@ -54,8 +57,28 @@ class Cluster:
         self._peers = peers
         self._lookups = 0
         self._unknown: dict[str, None] = {}  # names to join that have no address, as was said
+        self._own_host = OwnHost(host, facts, lambda: self._gossip.seeds.targets, self._start)
+        self._gossip_port = 0
 
-    def start(self, now: float) -> None:
+    def begin(self, bound: dict[str, Address], now: float) -> None:
+        """Find out the addresses of this node and those to join, now that its ports are ``bound``; then gossip."""
+        config = self._facts.config
+        if config.cluster.join and config.cluster.abort_if_join_fails:
+            self._host.timers.schedule(now + config.cluster.join_timeout_s, self._check_joined)
+        if config.upstream.rebalance.threshold:
+            self._host.timers.schedule(now + REBALANCE_INTERVAL_S, self._rebalance)
+        self._gossip_port = (config.cluster.gossip.advertise_addr or bound["gossip"]).port
+        self._look_up(now)
+        self._own_host.begin(bound, now)
+
+    def _look_up(self, now: float) -> None:
+        if self._own_host.is_known or self._facts.left or not self._facts.config.cluster.join:
+            return
+        self._host.timers.schedule(now + LOOK_UP_S, self._look_up)
+        self._gossip.look_up(self._gossip_port, now)
+        self.carry_out(now)
+
+    def _start(self, now: float) -> None:
         """Begin to gossip and to join; ``Facts.addresses`` are known."""
         addresses = self._facts.addresses
         gossip = self._gossip
@@ -63,11 +86,6 @@ class Cluster:
         gossip.set_local("admin_addr", str(addresses["admin"]), now)
         gossip.start(str(addresses["gossip"]), now)
         self._tick(now)
-        config = self._facts.config
-        if config.cluster.join and config.cluster.abort_if_join_fails:
-            self._host.timers.schedule(now + config.cluster.join_timeout_s, self._check_joined)
-        if config.upstream.rebalance.threshold:
-            self._host.timers.schedule(now + REBALANCE_INTERVAL_S, self._rebalance)
 
     @property
     def settled(self) -> bool:
@@ -101,7 +119,8 @@ class Cluster:
         """Serve a peer's stream."""
         stream = self._gossip.accept_stream(channel.host)
         if stream is None:
-            channel.close()
+            self._own_host.peer_came(channel.host, now)
+            channel.close()  # the peer tries again soon
         else:
             InboundGossipStream(self._host, self._gossip, stream, channel, self.carry_out, now)
 
@@ -130,6 +149,7 @@ class Cluster:
             self._unknown.pop(name, None)
         self._gossip.resolved(name, addresses, error, now)
         self.carry_out(now)
+        self._own_host.ask(now)
 
     # --- inside ---
 
@@ -193,14 +213,17 @@ class Cluster:
                 node.admin_addr = address
 
     def _check_joined(self, now: float) -> None:
-        if self._gossip.seeds.names_others and not self._view:
-            config = self._facts.config.cluster
-            self._host.stop(
-                1,
-                f"no node of '{', '.join(config.seeds)}' answered within cluster.join_timeout "
-                f"({config.join_timeout_s:g} s): check the addresses and that UDP and TCP pass, "
-                "or set cluster.abort_if_join_fails to false",
-            )
+        if not self._gossip.seeds.names_others or self._view:
+            return
+        config = self._facts.config.cluster
+        check = "check the addresses and that UDP and TCP pass"
+        if not self._own_host.is_known:
+            check = f"no address of this host leads there, set {self._own_host.missing_keys}"
+        self._host.stop(
+            1,
+            f"no node of '{', '.join(config.seeds)}' answered within cluster.join_timeout "
+            f"({config.join_timeout_s:g} s): {check}, or set cluster.abort_if_join_fails to false",
+        )
 
     def _rebalance(self, now: float) -> None:
         """Shed tunnels to nodes that have fewer."""

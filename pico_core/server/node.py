@@ -22,7 +22,7 @@ from pico_core.boundary import (
 )
 from pico_core.cluster.view import ClusterView
 from pico_core.config.server import ServerConfig
-from pico_core.config.values import Address, is_loopback
+from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.gossip.engine import Gossip
 from pico_core.http.message import HeadLimits
@@ -55,18 +55,17 @@ READY_CHECK_S = 0.05
 LEAVE_S = 1.0
 """How long a leaving node waits for other nodes to confirm that they know."""
 
+MAX_DRAWS = 16
+"""How often another gossip port is drawn, where any will do, because UDP has no room at the number that TCP got."""
+
 STOP_RESERVE_S = 2.0
 """How long before the grace period ends a node gives up on what is still in flight."""
-
-
-UNSPECIFIED = ("", "0.0.0.0", "::")  # noqa: S104 - recognised, not bound
 
 
 class ServerNode(BaseMachine):
     """A ``Machine``. ``node_id`` is new at every start; ``entropy`` drives every random choice."""
 
-    def __init__(self, config: ServerConfig, node_id: str, entropy: Entropy, private_host: str = "127.0.0.1") -> None:
-        """``private_host`` is this machine's address among the nodes, where no bind or advertised address says more."""
+    def __init__(self, config: ServerConfig, node_id: str, entropy: Entropy) -> None:
         super().__init__()
         gossip = Gossip(
             node_id,
@@ -93,9 +92,9 @@ class ServerNode(BaseMachine):
         self.cluster = Cluster(self, self.facts, self.peers)
         self._router = ProxyRouter(self, self.facts, self.peers)
         self._admin = AdminPages(self, self.facts)
-        self._private_host = private_host
         self._ports = {port.listener: port for port in self._table(config)}
         self._bound: dict[str, Address] = {}
+        self._draws = 0
         self._drain_began_at = 0.0
         self._ready_by = 0.0
         self._names_by = 0.0
@@ -144,39 +143,11 @@ class ServerNode(BaseMachine):
             self._join(now)
 
     def _join(self, now: float) -> None:
-        """Join the cluster, now that our own addresses are known."""
-        config = self.facts.config
-        given = {
-            "gossip": config.cluster.gossip.advertise_addr,
-            "proxy": config.proxy.advertise_addr,
-            "admin": config.admin.advertise_addr,
-        }
-        for name, advertised in given.items():
-            self.facts.addresses[name] = advertised or self._reachable(self._bound[name])
-        self._warn_of_loopback()
-        self.cluster.start(now)
+        """Join the cluster, now that all ports are open."""
+        self.cluster.begin(self._bound, now)
         self._ready_by = now + SETTLE_S
-        self._names_by = now + config.cluster.join_timeout_s
+        self._names_by = now + self.facts.config.cluster.join_timeout_s
         self._check_ready(now)
-
-    def _warn_of_loopback(self) -> None:
-        """Say so where other hosts are to be joined and this node can only tell them an address that is its own."""
-        if all(is_loopback(member.host) for member in self.facts.config.cluster.join):
-            return
-        keys = {port.name: port.key for port in self._ports.values()}
-        for name, address in self.facts.addresses.items():
-            if is_loopback(address.host):
-                self.log(
-                    "warning",
-                    "cluster",
-                    "other hosts cannot reach the address that this node tells them",
-                    addr=str(address),
-                    set=f"{keys[name]}.advertise_addr",
-                )
-
-    def _reachable(self, bound: Address) -> Address:
-        """Return the address others reach a bound one at: itself, if it names one, else this machine's."""
-        return Address(self._private_host, bound.port) if bound.host in UNSPECIFIED else bound
 
     def _check_ready(self, now: float) -> None:
         """Become ready once the routes of the cluster are known, or soon, whether any node answers or not.
@@ -197,8 +168,13 @@ class ServerNode(BaseMachine):
             self.log("warning", "cluster", "no other node was found: this one is alone", join=join)
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
-        """Stop: a node needs all of its ports."""
+        """Stop, since a node needs all of its ports. But where any number will do, UDP may refuse the one TCP got."""
         port = next(each for each in self._ports.values() if event.listener in (each.listener, each.datagrams))
+        if event.listener == port.datagrams and not port.bind_addr.port and self._draws < MAX_DRAWS:
+            self._draws += 1
+            self.emit(StopListening(port.listener))
+            self.emit(port.listen())
+            return
         self.stop(
             1,
             f"cannot listen on {port.name} address '{port.bind_addr}': {event.reason}; "

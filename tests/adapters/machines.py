@@ -30,10 +30,12 @@ from pico_core.boundary import (
     Resolve,
     Resolved,
     ResumeReading,
+    SelectSource,
     Send,
     SendEof,
     ShutdownRequested,
     SignalReceived,
+    SourceSelected,
     Tick,
     WritingPaused,
     WritingResumed,
@@ -98,6 +100,8 @@ class Contract:
             case Resolved(query=query, addresses=addresses, error=error):
                 self.resolving.remove(query)
                 assert not (addresses and error)
+            case SourceSelected(query=query):
+                self.resolving.remove(query)
             case Listening(listener=name) | ListenFailed(listener=name):
                 self.opening.remove(name)
             case DatagramReceived() | Tick() | ShutdownRequested() | ConfigReloaded():
@@ -115,7 +119,7 @@ class Contract:
             case Connect(connection=number):
                 assert number % 2 == 0
                 self.connecting.append(number)
-            case Resolve(query=query):
+            case Resolve(query=query) | SelectSource(query=query):
                 self.resolving.append(query)
             case Listen(listener=name) | ListenDatagram(listener=name):
                 self.opening.append(name)

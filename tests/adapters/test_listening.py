@@ -26,7 +26,9 @@ from pico_core.boundary import (
     Received,
     Resolve,
     Resolved,
+    SelectSource,
     SendDatagram,
+    SourceSelected,
     StopListening,
 )
 from pico_driver.early import EarlyListeners
@@ -173,6 +175,14 @@ def test_listener_stopped_in_the_turn_after_it_is_opened(stage: Stage, reserved:
     stage.do(StopListening("tcp"))
     assert stage.wait(Listening, listener="tcp").port == reserved
     eventually(lambda: refused(reserved))
+
+
+def test_a_listener_is_stopped_and_opened_again_in_one_turn(stage: Stage) -> None:
+    first = stage.listen()
+    stage.do(StopListening("tcp"), Listen("tcp", "127.0.0.1", 0))
+    second = stage.wait(Listening, listener="tcp").port
+    stage.peer(second)
+    assert second == first or refused(first)
 
 
 def test_those_who_wait_when_a_listener_stops_are_accepted(stage: Stage, reserved: int) -> None:
@@ -332,6 +342,24 @@ def test_resolve_an_address(stage: Stage) -> None:
     stage.do(Resolve(1, "192.0.2.7", 5.0), Resolve(2, "2001:db8::7", 5.0))
     assert stage.wait(Resolved, query=1) == Resolved(1, ("192.0.2.7",), "")
     stage.wait_until(lambda: stage.count(Resolved, query=2, addresses=("2001:db8::7",)) == 1, "the second")
+
+
+def test_the_source_towards_an_address(stage: Stage) -> None:
+    stage.do(SelectSource(1, "127.0.0.1"), SelectSource(2, "::ffff:127.0.0.1"))
+    assert stage.wait(SourceSelected) == SourceSelected(1, "127.0.0.1")
+    assert stage.wait(SourceSelected) == SourceSelected(2, "127.0.0.1")
+
+
+@needs_ipv6
+def test_the_source_towards_an_ipv6_address(stage: Stage) -> None:
+    stage.do(SelectSource(1, "::1"))
+    assert stage.wait(SourceSelected) == SourceSelected(1, "::1")
+
+
+@pytest.mark.parametrize("address", ["localhost", "nul\0", "", "255.255.255.255", "fe80::1", "10.0.0.300"])
+def test_no_source_towards_what_no_route_leads_to(stage: Stage, address: str) -> None:
+    stage.do(SelectSource(1, address))
+    assert stage.wait(SourceSelected) == SourceSelected(1, "")
 
 
 NO_SUCH_NAME = (

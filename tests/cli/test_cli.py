@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pico_core.config.values import Address, is_ip
 from pico_tunnel.cli import main
 from pico_tunnel.complaints import complain
-from pico_tunnel.start import private_host
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -238,10 +236,3 @@ def test_a_port_in_use(capfd: pytest.CaptureFixture[str]) -> None:
         error = capfd.readouterr().err.splitlines()[-1]
         assert error.startswith("pico: ")
         assert port in error
-
-
-def test_the_address_told_to_others_is_one_that_they_may_reach() -> None:
-    """Towards a member on this machine there is only loopback; then the address of an interface is better."""
-    anywhere = private_host()
-    assert private_host((Address("127.0.0.1", 8003), Address("pico.example", 8003))) == anywhere
-    assert is_ip(anywhere)

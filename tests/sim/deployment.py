@@ -128,7 +128,7 @@ class Deployment:
         self._runs += 1
         host = host or self.network.new_host()
         node_id = f"pico-{slot}-{self._runs}"
-        node = ServerNode(self._config, node_id, self.entropy(), host.address)
+        node = ServerNode(self._config, node_id, self.entropy())
         draw = self.world.random.random
         process = Process(
             self.network,

@@ -28,6 +28,7 @@ from pico_core.boundary import (
     Record,
     Resolve,
     ResumeReading,
+    SelectSource,
     Send,
     SendDatagram,
     SendEof,
@@ -103,6 +104,7 @@ class Driver(Generic[ConnectionT, DialT]):
             ResumeReading: self._resume_reading,
             SendDatagram: self._send_datagram,
             Resolve: self.resolve,
+            SelectSource: self.select_source,
             Log: self.log,
             AccessLog: self.access_log,
             Exit: self.leave,
@@ -130,6 +132,8 @@ class Driver(Generic[ConnectionT, DialT]):
     def send_datagram(self, command: SendDatagram) -> None: ...
 
     def resolve(self, command: Resolve) -> None: ...
+
+    def select_source(self, command: SelectSource) -> None: ...
 
     def log(self, command: Log) -> None: ...
 

@@ -23,8 +23,10 @@ from pico_core.boundary import (
     Received,
     Resolve,
     Resolved,
+    SelectSource,
     SendDatagram,
     ShutdownRequested,
+    SourceSelected,
     StopListening,
     Tick,
     WritingPaused,
@@ -324,6 +326,10 @@ class Process(Driver[End, Dial]):
             self.enqueue(Resolved(command.query, addresses, error))
 
         self._network.names.look_up(command.name, self.host.address, command.timeout_s, answer)
+
+    def select_source(self, command: SelectSource) -> None:
+        """Every host has one address, and one route that leads everywhere, until it is dark."""
+        self.answer(SourceSelected(command.query, "" if self.host.dark else self.host.address))
 
     def log(self, command: Log) -> None:
         if self._on_log is not None:

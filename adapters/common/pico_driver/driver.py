@@ -30,12 +30,14 @@ from pico_core.boundary import (
     Resolve,
     Resolved,
     ResumeReading,
+    SelectSource,
     Send,
     SendDatagram,
     SendEof,
     ShutdownRequested,
     SignalReceived,
     Sink,
+    SourceSelected,
     StopListening,
 )
 from pico_driver import sockets
@@ -99,6 +101,7 @@ class Driver(Conversation, Generic[ConnectionT]):
             ResumeReading: self._resume_reading,
             SendDatagram: self._send_datagram,
             Resolve: self._resolve,
+            SelectSource: self._select_source,
         }
 
     def close(self) -> None:
@@ -260,6 +263,9 @@ class Driver(Conversation, Generic[ConnectionT]):
 
     async def _addresses(self, host: str, port: int) -> list[sockets.SocketAddress]:
         return sockets.lookup_literal(host, port) or await self._look_up_name(host, port)
+
+    def _select_source(self, command: SelectSource) -> None:
+        self._inputs.append(SourceSelected(command.query, sockets.source(command.address)))
 
     # --- listeners ---
 

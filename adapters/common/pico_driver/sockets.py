@@ -41,6 +41,8 @@ UNUSABLE: Final = (OSError, ValueError, OverflowError)
 """What opening or looking up raises: the system's errors, names that cannot be encoded, ports out of range."""
 
 _LARGEST_DATAGRAM_BYTES = 65_535
+_ANY_PORT = 9
+"""A route does not depend on the port, but some systems refuse port 0; 9 is "discard" (RFC 863)."""
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _UNKNOWN_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 _MAPPED_PREFIX = "::ffff:"
@@ -108,6 +110,21 @@ def is_unknown_name(error: BaseException) -> bool:
 def hosts(addresses: list[SocketAddress]) -> tuple[str, ...]:
     """Return the distinct hosts of these addresses, in their order."""
     return tuple(dict.fromkeys(str(address[0]) for _, address in addresses))
+
+
+def source(host: str) -> str:
+    """Return the address of this machine that packets to an IP address come from; empty where no route leads there.
+
+    To connect a datagram socket only chooses a route: no packet is sent.
+    """
+    try:
+        for family, address in lookup_literal(host, _ANY_PORT):
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect(address)
+                return endpoint(probe.getsockname())[0]
+    except UNUSABLE:  # no route, no such family, not an address
+        return ""
+    return ""  # a name
 
 
 def endpoint(address: tuple[Any, ...]) -> tuple[str, int]:

@@ -157,6 +157,11 @@ def test_advertised_address() -> None:
         ("fd00::1", Address("fd00::1", 0)),
         ("[fd00::1]", Address("fd00::1", 0)),
         ("[fd00::1]:8003", Address("fd00::1", 8003)),
+        ("[fd00::1:8003]", Address("fd00::1:8003", 0)),
+        ("fd00::1:80f3", Address("fd00::1:80f3", 0)),
+        ("fd00:0:0:0:0:0:1:8003", Address("fd00:0:0:0:0:0:1:8003", 0)),
+        ("::1", Address("::1", 0)),
+        ("fd00::1:0", Address("fd00::1:0", 0)),
     ],
 )
 def test_member(text: str, address: Address) -> None:
@@ -172,6 +177,15 @@ def test_member(text: str, address: Address) -> None:
         ("a b", "'a b' is not a valid host name"),
         ("1.2.3", "'1.2.3' is not a valid IPv4 address"),
         ("[pico]", "in the brackets goes an IPv6 address"),
+        ("http://pico:8003", "found 'http://pico:8003': it must not be a URL, write 'pico:8003'"),
+        ("https://user:secret@pico:8003/a", "found 'https://pico:8003': it must not be a URL, write 'pico:8003'"),
+        ("http://", "found 'http://': it must not be a URL"),
+        (
+            "fd00::1:8003",
+            "found 'fd00::1:8003': it can be read in two ways, "
+            "write '[fd00::1]:8003' for port 8003, or '[fd00::1:8003]' for the gossip port",
+        ),
+        ("fd00::1:18003", "an IPv6 address needs brackets, such as [::1]:8000"),
     ],
 )
 def test_no_member(text: str, end: str) -> None:

@@ -13,6 +13,7 @@ from pico_core.boundary import (
     EofReceived,
     Exit,
     Listen,
+    ListenDatagram,
     ListenFailed,
     Listening,
     Received,
@@ -26,7 +27,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.config.server import ClusterConfig, ServerConfig
+from pico_core.config.server import ClusterConfig, GossipConfig, ServerConfig
 from pico_core.config.values import Address
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
@@ -241,6 +242,41 @@ def test_a_second_signal_ends_the_node_at_once() -> None:
     assert proxy_play() >> ShutdownRequested() >> ShutdownRequested() << Exit(1, "stopped at once by a second signal")
 
 
+def drawing() -> Play:
+    """Return a node that has asked for any gossip port."""
+    config = ServerConfig(cluster=ClusterConfig(gossip=GossipConfig(bind_addr=Address("127.0.0.1", 0))))
+    play = Play(ServerNode(config, "node-1", random.Random(1))) >> Tick()
+    play.take()
+    return play
+
+
+def test_another_gossip_port_is_drawn_where_udp_has_not_the_number_that_tcp_got() -> None:
+    play = drawing() >> Listening("gossip-streams", "127.0.0.1", 40001) << ListenDatagram("gossip", "127.0.0.1", 40001)
+    play >> ListenFailed("gossip", "address already in use")
+    play << StopListening("gossip-streams") << Listen("gossip-streams", "127.0.0.1", 0)
+    play >> Listening("gossip-streams", "127.0.0.1", 40002) << ListenDatagram("gossip", "127.0.0.1", 40002)
+    assert play >> Listening("gossip", "127.0.0.1", 40002)
+
+
+def test_a_gossip_port_is_drawn_again_sixteen_times_and_no_more() -> None:
+    play = drawing()
+    for port in range(40000, 40017):
+        play >> Listening("gossip-streams", "127.0.0.1", port) << ListenDatagram("gossip", "127.0.0.1", port)
+        play >> ListenFailed("gossip", "address already in use")
+        if port < 40016:
+            play << StopListening("gossip-streams") << Listen("gossip-streams", "127.0.0.1", 0)
+    reason = "cannot listen on gossip address '127.0.0.1:0': address already in use"
+    assert play << Exit(1, f"{reason}; choose another one with --cluster.gossip.bind-addr")
+
+
+def test_a_gossip_port_that_was_chosen_is_not_drawn() -> None:
+    play = Play(ServerNode(ServerConfig(), "node-1", random.Random(1))) >> Tick()
+    play.take()
+    play >> Listening("gossip-streams", "", 8003) << ListenDatagram("gossip", "", 8003)
+    (exit_,) = (play >> ListenFailed("gossip", "address already in use")).take()
+    assert isinstance(exit_, Exit)
+
+
 # --- the cluster around it ---
 
 
@@ -258,12 +294,12 @@ def test_a_tunnel_that_came_before_the_last_port_was_open_counts() -> None:
     assert client_joins(play) >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
 
 
-def joining(members: list[str], private_host: str = "192.0.2.10") -> Play:
-    """Return a node that has just opened its ports and has others to join."""
+def joining(members: list[str]) -> Play:
+    """Return a node that has just opened its ports, on one address, and has others to join."""
     config = ServerConfig(cluster=ClusterConfig(join=tuple(Address(member, 8003) for member in members)))
-    play = Play(ServerNode(config, "node-1", random.Random(1), private_host)) >> Tick()
+    play = Play(ServerNode(config, "node-1", random.Random(1))) >> Tick()
     for name in ("admin", "upstream", "proxy", "gossip-streams", "gossip"):
-        play >> Listening(name, "0.0.0.0", 8000)
+        play >> Listening(name, "192.0.2.10", 8000)
     return operator(play)
 
 
@@ -314,24 +350,6 @@ def test_lookups_that_fail_delay_a_node_for_the_join_timeout_at_most() -> None:
     play >> 60.1
     assert Exit not in map(type, play.take()), "a name that leads nowhere is no reason to stop"
     assert "ready" in [log.message for log in play.logs]
-
-
-@pytest.mark.parametrize(
-    ("members", "host", "warned"),
-    [
-        (["192.0.2.20"], "127.0.0.1", True),
-        (["pico.example", "127.0.0.1"], "::1", True),
-        (["127.0.0.1", "::1", "localhost"], "127.0.0.1", False),
-        (["192.0.2.20"], "192.0.2.10", False),
-        ([], "127.0.0.1", False),
-    ],
-)
-def test_a_node_that_tells_other_hosts_a_loopback_address_says_so(members: list[str], host: str, warned: bool) -> None:
-    play = joining(members, host)
-    play.take()
-    warnings = [log.fields["set"] for log in play.logs if log.message.startswith("other hosts cannot reach")]
-    keys = ["cluster.gossip.advertise_addr", "proxy.advertise_addr", "admin.advertise_addr"]
-    assert warnings == (keys if warned else [])
 
 
 def test_a_node_that_nobody_answers_gives_up_with_a_reason() -> None:

@@ -11,8 +11,8 @@ from tests.play import Play, server_play
 OWN_ROW = {
     "id": "node-1",
     "status": "active",
-    "proxy_addr": "127.0.0.1:8000",
-    "admin_addr": "127.0.0.1:8002",
+    "proxy_addr": "10.0.0.1:8000",
+    "admin_addr": "10.0.0.1:8002",
     "endpoints": 0,
     "upstreams": 0,
 }
@@ -56,7 +56,7 @@ def test_the_bytes_of_a_row() -> None:
         >> ask("/status/cluster/nodes")
         << response(
             200,
-            '[{"id":"node-1","status":"active","proxy_addr":"127.0.0.1:8000","admin_addr":"127.0.0.1:8002",'
+            '[{"id":"node-1","status":"active","proxy_addr":"10.0.0.1:8000","admin_addr":"10.0.0.1:8002",'
             '"endpoints":0,"upstreams":0}]',
         )
     )
@@ -69,7 +69,7 @@ def test_this_node_in_detail() -> None:
     play.take()
     own = joins(play) >> ask("/status/cluster/nodes/local")
     body = (
-        '{"id":"node-1","status":"active","proxy_addr":"127.0.0.1:8000","admin_addr":"127.0.0.1:8002",'
+        '{"id":"node-1","status":"active","proxy_addr":"10.0.0.1:8000","admin_addr":"10.0.0.1:8002",'
         '"endpoints":{"bar":1,"zoo":1}}'
     )
     assert own << response(200, body) >> ask("/status/cluster/nodes/node-1") << response(200, body)
@@ -97,7 +97,7 @@ def test_gossip_nodes() -> None:
     assert [row["id"] for row in rows] == ["node-0", "node-1"]
     assert rows[1] == {
         "id": "node-1",
-        "addr": "127.0.0.1:8003",
+        "addr": "10.0.0.1:8003",
         "status": "active",
         "version": 3,
         "entries": 3,
