@@ -16,6 +16,7 @@ from pico_core.mux.events import (
     StreamWritable,
 )
 from pico_core.mux.frame import HEADER
+from pico_core.mux.frame import INITIAL_WINDOW_BYTES as WINDOW
 from pico_core.mux.session import Session
 from pico_core.mux.stream import Stream, StreamState
 from pico_core.tunnel.tunnel import Tunnel
@@ -92,11 +93,11 @@ def test_any_cut_of_a_tunnel_gives_the_same(scripts: list[bytes], tail: bytes, s
 
 @given(st.booleans(), st.lists(SCRIPTS, max_size=30))
 def test_a_peer_cannot_make_a_session_grow(client: bool, scripts: list[bytes]) -> None:
-    session = Session(client=client, max_incoming_streams=2, max_unread_bytes=100)
+    session = Session(client=client, max_incoming_streams=2, max_outgoing_streams=0)
     for script in scripts:
         session.receive(script, 0.0)
         assert len(session.streams) <= 2
-        assert session.unread_bytes <= 100
+        assert session.unread_bytes <= 2 * WINDOW
         assert len(session.ready) <= 2
         assert session.output_bytes < 200_000
     while session.take_output(1_000_000)[1]:
@@ -168,8 +169,8 @@ class TwoEnds(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.server = End(Tunnel(0.0, entropy=None, max_incoming_streams=3, window_bytes=100_000))
-        self.agent = End(Tunnel(0.0, entropy=Keys(), max_incoming_streams=3, window_bytes=400_000))
+        self.server = End(Tunnel(0.0, entropy=None, max_incoming_streams=3, window_bytes=100_000, shared_bytes=200_000))
+        self.agent = End(Tunnel(0.0, entropy=Keys(), max_incoming_streams=3, window_bytes=400_000, shared_bytes=80_000))
         self.ends = (self.server, self.agent)
 
     def transfer(self, end: End, size: int) -> None:
@@ -260,9 +261,9 @@ class TwoEnds(RuleBasedStateMachine):
                 assert stream.receive_window_bytes >= 0
                 if stream.state in (StreamState.OPEN, StreamState.LOCAL_ENDED):
                     balance = stream.receive_window_bytes + stream.unread_bytes + stream.credit_bytes
-                    assert balance <= session.window_bytes
-                    assert balance == session.window_bytes or not under_way, "one frame is under way at most"
-                    under_way += session.window_bytes - balance
+                    assert balance <= session.windows.window_bytes
+                    assert balance == session.windows.window_bytes or not under_way, "one frame is under way at most"
+                    under_way += session.windows.window_bytes - balance
             assert under_way <= len(other.wire), "what is missing is the rest of a frame, and still to come"
 
     def teardown(self) -> None:

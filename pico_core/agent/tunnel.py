@@ -64,7 +64,7 @@ class AgentTunnel:
         self._host = host
         self._user = user
         self._channel = channel
-        self._tunnel = Tunnel(now, entropy=entropy, max_incoming_streams=max_streams)
+        self._tunnel = Tunnel(now, entropy=entropy, max_incoming_streams=max_streams, max_outgoing_streams=0)
         self._over = False
         self._last_ping = 0
         self._left = False

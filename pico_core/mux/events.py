@@ -33,7 +33,7 @@ class StreamEnded(Record, frozen=True, gc=False):
 
 
 class StreamReset(Record, frozen=True, gc=False):
-    """The stream is gone in both directions. The peer reset it; or we did, as it had most of too many unread bytes.
+    """The stream is gone in both directions: the peer reset it, or we did (``Session`` says when).
 
     No event of this stream follows, and its unread bytes count as consumed.
     """

@@ -55,8 +55,12 @@ class IncomingFrames(StreamTable):
         "peer_going_away",
     )
 
-    def __init__(self, *, client: bool, max_incoming_streams: int, window_bytes: int, max_unread_bytes: int) -> None:
-        super().__init__(client=client, window_bytes=window_bytes, max_unread_bytes=max_unread_bytes)
+    def __init__(
+        self, *, client: bool, max_incoming_streams: int, window_bytes: int, shared_bytes: int, max_unread_bytes: int
+    ) -> None:
+        super().__init__(
+            client=client, window_bytes=window_bytes, shared_bytes=shared_bytes, max_unread_bytes=max_unread_bytes
+        )
         self.peer_going_away = False
         self._max_incoming_streams = max_incoming_streams
         self._resets = ResetBudget()

@@ -13,6 +13,7 @@ from pico_core.mux.events import MuxEvent
 from pico_core.mux.frame import GO_AWAY, INITIAL_WINDOW_BYTES, MAX_UINT32, PING, SYN, GoAwayCode
 from pico_core.mux.incoming import IncomingFrames
 from pico_core.mux.stream import CLOSED, TURN_BYTES, Stream
+from pico_core.mux.windows import SHARED_BYTES
 from pico_core.pieces import Piece
 
 DEFAULT_WINDOW_BYTES = INITIAL_WINDOW_BYTES
@@ -23,19 +24,18 @@ MAX_OUTGOING_STREAMS = 1_024
 """The usual bound: one per request in flight. Beyond it another tunnel, or a clear refusal, serves better than a longer
 queue."""
 
-MAX_UNREAD_BYTES = 16_777_216
-"""All streams together. Sixty-four streams with a full window reach it; more means that a user does not read."""
-
 
 class Session(IncomingFrames):
     """One end of yamux. ``client`` is the end that connected: it opens odd stream ids, the other end even ones.
 
     ``max_incoming_streams`` is how many streams the peer may have open here, 0 for none: more are refused with RST.
     ``max_outgoing_streams`` is how many this end may have open there.
-    ``window_bytes`` is how much the peer may have on its way or unread per stream. ``max_unread_bytes`` bounds the
-    bytes that were delivered and not consumed, over all streams: beyond it the stream with most of them is reset, so
-    that a stream that stalls never slows or ends another. Raises ``LocalProtocolError`` for a window that yamux cannot
-    have.
+    ``window_bytes`` is how much the peer may have on its way or unread per stream. While more than half of
+    ``shared_bytes`` is unread, streams get smaller windows (``windows.SharedWindows``), so that none has to be reset
+    for the memory that it takes. Raises ``LocalProtocolError`` for a window that yamux cannot have.
+
+    The streams that may be open and their windows bound the unread bytes. Only a peer that also ends streams whose
+    bytes nobody has consumed can cause more: then the open stream with most of them is reset.
 
     Attributes to read: ``streams`` (by id, open ones only), ``failed`` (the reason, empty while the session lives),
     ``paused``, ``unread_bytes``, ``peer_going_away``, ``going_away``.
@@ -50,13 +50,15 @@ class Session(IncomingFrames):
         max_incoming_streams: int = 0,
         max_outgoing_streams: int = MAX_OUTGOING_STREAMS,
         window_bytes: int = DEFAULT_WINDOW_BYTES,
-        max_unread_bytes: int = MAX_UNREAD_BYTES,
+        shared_bytes: int = SHARED_BYTES,
     ) -> None:
+        max_streams = max_incoming_streams + max_outgoing_streams
         super().__init__(
             client=client,
             max_incoming_streams=max_incoming_streams,
             window_bytes=window_bytes,
-            max_unread_bytes=max_unread_bytes,
+            shared_bytes=shared_bytes,
+            max_unread_bytes=max_streams * max(window_bytes, INITIAL_WINDOW_BYTES),
         )
         self.going_away = False
         self._max_outgoing_streams = max_outgoing_streams

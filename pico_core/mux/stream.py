@@ -6,19 +6,12 @@ from typing import Any, Protocol
 from pico_core.boundary import Data
 from pico_core.errors import LocalProtocolError
 from pico_core.mux.frame import ACK, DATA, FIN, HEADER, HEADER_BYTES, INITIAL_WINDOW_BYTES, SYN, WINDOW_UPDATE
+from pico_core.mux.windows import HELD_BELOW_BYTES, SharedWindows
 from pico_core.pieces import Piece
 
 TURN_BYTES = 65_536
 """How much one stream may send before the next has its turn: a quarter of a message, so that four bulk streams share
 each message."""
-
-HELD_BELOW_BYTES = 16_384
-"""A window smaller than this, and than the bytes that wait, is left to grow, since a small frame costs as much as a
-large one (the silly window of RFC 9293 section 3.8.6.2). Every peer grants more once it has consumed half a window.
-``pieces.JOIN_BELOW_BYTES`` is a bound of its own: it is about the cost of copies."""
-
-MIN_WINDOW_BYTES = 2 * HELD_BELOW_BYTES
-"""Below it, a sender that leaves a small rest of the window and a receiver that waits for half of it would be stuck."""
 
 
 class StreamState(Enum):
@@ -69,11 +62,9 @@ class StreamHost(Protocol):
     """Frames made since the last output, ``output_bytes`` in all."""
     output_bytes: int
     paused: bool
-    window_bytes: int
-    credit_due_bytes: int
-    """How much credit makes a window update: half a window."""
     unread_bytes: int
     """Of all streams."""
+    windows: SharedWindows
     ready: "list[Stream]"
     """Streams that want a turn at the next output."""
     waiting: "dict[int, Stream]"
@@ -95,16 +86,20 @@ class Stream:
 
     Until the peer's end of stream, the receiving side keeps one balance. Every byte of the session's ``window_bytes``
     is in one of four places: the peer may send it (``receive_window_bytes``), it is the rest of a frame that is
-    arriving, it has arrived (``unread_bytes``), or it was consumed and is not granted again yet (``credit_bytes``). So
-    a peer whose data is consumed is never left with less than half a window.
+    arriving, it has arrived (``unread_bytes``), or it was consumed and is not granted again yet (``credit_bytes``). The
+    stream's own window, ``limit_bytes``, is what the peer may have of them: all, or less while the session is short of
+    memory (``windows.SharedWindows``). So a peer whose data is consumed is never left with less than half of it.
     """
 
     __slots__ = (
         "accepted",
         "credit_bytes",
+        "due_bytes",
         "eof_queued",
         "flags_due",
+        "granted_before_bytes",
         "id",
+        "limit_bytes",
         "owner",
         "pending_bytes",
         "queue",
@@ -131,7 +126,11 @@ class Stream:
         self.receive_window_bytes = INITIAL_WINDOW_BYTES
         self.unread_bytes = 0
         # Below zero when our window is smaller than the initial one: then the first credit is withheld.
-        self.credit_bytes = session.window_bytes - INITIAL_WINDOW_BYTES
+        windows = session.windows
+        self.limit_bytes = windows.window_bytes
+        self.credit_bytes = windows.window_bytes - INITIAL_WINDOW_BYTES
+        self.due_bytes = windows.window_bytes - windows.window_bytes // 2  # how much credit makes a window update
+        self.granted_before_bytes = windows.granted_bytes
         self.flags_due = flags_due
         self.accepted = False
         self.eof_queued = False
@@ -194,7 +193,7 @@ class Stream:
         self.unread_bytes = 0
 
     def consume(self, size: int) -> None:
-        """Return ``size`` received bytes as done with; once half a window is due, the peer is granted them again.
+        """Return ``size`` received bytes as done with; once half a window is due, the peer is granted it again.
 
         Every byte of every ``StreamData`` has to be consumed in the end, or the stream reset. Raises
         ``LocalProtocolError`` for more than is unread; does nothing on a stream that was reset.
@@ -206,7 +205,7 @@ class Stream:
         self.unread_bytes -= size
         self.session.unread_bytes -= size
         self.credit_bytes += size
-        if self.credit_bytes >= self.session.credit_due_bytes and self.state is not PEER_ENDED:
+        if self.credit_bytes >= self.due_bytes and self.state is not PEER_ENDED:
             self.schedule()
 
     def hold_acceptance(self) -> None:
@@ -257,11 +256,11 @@ class Stream:
         """
         flags = self.flags_due
         size = 0
-        if self.credit_bytes >= self.session.credit_due_bytes and self.state is not PEER_ENDED:
-            pieces.append(HEADER.pack(WINDOW_UPDATE, flags, self.id, self.credit_bytes))
-            self.receive_window_bytes += self.credit_bytes
-            self.credit_bytes = 0
-            size, flags = HEADER_BYTES, 0
+        if self.credit_bytes >= self.due_bytes and self.state is not PEER_ENDED:
+            granted_bytes = self._grant()
+            if granted_bytes:
+                pieces.append(HEADER.pack(WINDOW_UPDATE, flags, self.id, granted_bytes))
+                size, flags = HEADER_BYTES, 0
         data_bytes = min(self.sendable_bytes, room_bytes)
         if data_bytes:
             pieces.append(HEADER.pack(DATA, flags, self.id, data_bytes))
@@ -283,6 +282,24 @@ class Stream:
             size += HEADER_BYTES
         self.flags_due = 0
         return size
+
+    def _grant(self) -> int:
+        """Grant the peer what its window has room for and return it; 0 if more credit has to gather first."""
+        session = self.session
+        windows = session.windows
+        consumed_bytes = self.credit_bytes - (windows.window_bytes - self.limit_bytes)
+        limit_bytes = windows.window_of(consumed_bytes, self.granted_before_bytes, session.unread_bytes)
+        self.due_bytes = windows.window_bytes - limit_bytes // 2
+        if self.credit_bytes < self.due_bytes:
+            return 0
+        withheld_bytes = windows.window_bytes - limit_bytes
+        granted_bytes = self.credit_bytes - withheld_bytes
+        self.limit_bytes = limit_bytes
+        self.credit_bytes = withheld_bytes
+        self.receive_window_bytes += granted_bytes
+        windows.granted_bytes += consumed_bytes
+        self.granted_before_bytes = windows.granted_bytes
+        return granted_bytes
 
     def _take_part(self, pieces: list[Piece], size: int) -> None:
         """Move the first ``size`` bytes of the queue to ``pieces``; the piece on the border is cut without a copy."""

@@ -1,9 +1,10 @@
-"""The streams of a session and all that they share: turns, frames to send, the bound on unread bytes, and the end."""
+"""The streams of a session and all that they share: turns, frames to send, unread bytes, and the end."""
 
 from pico_core.errors import LocalProtocolError
 from pico_core.mux.events import MuxEvent, SessionFailed, StreamReset, StreamWritable
 from pico_core.mux.frame import GO_AWAY, HEADER, HEADER_BYTES, MAX_UINT32, RST, WINDOW_UPDATE, GoAwayCode
-from pico_core.mux.stream import MIN_WINDOW_BYTES, Stream
+from pico_core.mux.stream import Stream
+from pico_core.mux.windows import MIN_WINDOW_BYTES, SharedWindows
 from pico_core.pieces import Piece
 
 
@@ -19,7 +20,6 @@ class StreamTable:
         "_client",
         "_incoming",
         "_max_unread_bytes",
-        "credit_due_bytes",
         "failed",
         "output",
         "output_bytes",
@@ -28,10 +28,10 @@ class StreamTable:
         "streams",
         "unread_bytes",
         "waiting",
-        "window_bytes",
+        "windows",
     )
 
-    def __init__(self, *, client: bool, window_bytes: int, max_unread_bytes: int) -> None:
+    def __init__(self, *, client: bool, window_bytes: int, shared_bytes: int, max_unread_bytes: int) -> None:
         if not MIN_WINDOW_BYTES <= window_bytes <= MAX_UINT32:
             raise LocalProtocolError(f"a window of {window_bytes} bytes is not possible")
         self.streams: dict[int, Stream] = {}
@@ -42,8 +42,7 @@ class StreamTable:
         self.paused = False
         self.failed = ""
         self.unread_bytes = 0
-        self.window_bytes = window_bytes
-        self.credit_due_bytes = (window_bytes + 1) // 2
+        self.windows = SharedWindows(window_bytes, shared_bytes)
         self._client = client
         self._incoming = 0  # how many of the streams the peer opened
         self._max_unread_bytes = max_unread_bytes
@@ -65,7 +64,7 @@ class StreamTable:
             events.append(StreamWritable(stream))
 
     def _reset_most_unread(self, events: list[MuxEvent]) -> None:
-        """Reset the stream with most unread bytes, so that the others can go on."""
+        """Reset the stream with most unread bytes. Open streams cannot hold that many, so ended ones hold most."""
         stream = max(self.streams.values(), key=lambda each: each.unread_bytes)
         self._queue_frame(WINDOW_UPDATE, RST, stream.id, 0)
         self._drop(stream, events)

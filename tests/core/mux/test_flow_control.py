@@ -15,7 +15,7 @@ from pico_core.mux.events import (
     StreamWritable,
 )
 from pico_core.mux.session import Session
-from pico_core.mux.stream import MIN_WINDOW_BYTES
+from pico_core.mux.windows import MIN_WINDOW_BYTES
 from pico_core.pieces import Piece
 from tests.core.mux.plays import (
     ACK,

@@ -4,8 +4,7 @@ import tracemalloc
 
 import pytest
 
-from pico_core.mux.events import SessionFailed, StreamData, StreamOpened, StreamReset
-from pico_core.mux.session import Session
+from pico_core.mux.events import SessionFailed, StreamOpened
 from tests.core.memory import reachable_bytes
 from tests.core.mux.plays import (
     ACK,
@@ -110,20 +109,6 @@ def test_a_peer_that_makes_us_reset_and_never_reads_is_ended() -> None:
                 opened += 1
     assert opened == 13_654
     assert agent.failed == "the peer does not read our answers"
-
-
-def test_the_stream_with_most_unread_data_is_reset() -> None:
-    agent = Session(client=True, max_incoming_streams=3, max_unread_bytes=10_000)
-    agent.receive(data(SYN, 2, bytes(6_000)) + data(SYN, 4, bytes(4_000)), 0.0)
-    most, other = agent.streams[2], agent.streams[4]
-    output(agent)
-    assert agent.receive(data(0, 4, b"x"), 0.0) == [StreamData(other, b"x"), StreamReset(most)]
-    assert output(agent) == frame(WINDOW_UPDATE, RST, 2, 0)
-    assert agent.unread_bytes == 4_001
-    (received, reset) = agent.receive(data(0, 4, bytes(6_000)), 0.0)
-    assert isinstance(received, StreamData)
-    assert reset == StreamReset(other)
-    assert (agent.unread_bytes, agent.streams) == (0, {})
 
 
 def test_an_idle_session_is_small() -> None:

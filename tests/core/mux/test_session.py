@@ -14,7 +14,7 @@ from pico_core.mux.events import (
     StreamReset,
 )
 from pico_core.mux.session import MAX_OUTGOING_STREAMS, Session
-from pico_core.mux.stream import MIN_WINDOW_BYTES
+from pico_core.mux.windows import MIN_WINDOW_BYTES
 from tests.core.mux.plays import (
     ACK,
     DATA,

@@ -1,0 +1,147 @@
+"""Plays for the windows that streams share: slow readers get small ones, and none is reset for the memory it takes."""
+
+from pico_core.mux.events import StreamData, StreamEnded, StreamOpened, StreamReset
+from pico_core.mux.session import Session
+from pico_core.mux.stream import Stream
+from tests.core.mux.plays import ACK, DATA, FIN, RST, SYN, WINDOW, WINDOW_UPDATE, data, frame, new_agent, output
+
+MIB = 1 << 20
+FULL = bytes(WINDOW)
+CLIENTS = 300
+
+
+def open_full(session: Session, ids: range) -> list[Stream]:
+    """Open streams, each with the whole first window unread."""
+    for stream_id in ids:
+        session.receive(data(SYN, stream_id, FULL), 0.0)
+    output(session)
+    return list(session.streams.values())
+
+
+def pass_round(session: Session, streams: list[Stream]) -> None:
+    """Every user consumes all that it has, and the peer then fills every window again."""
+    for stream in streams:
+        stream.consume(stream.unread_bytes)
+        output(session)
+        refill(session, stream)
+
+
+def refill(session: Session, stream: Stream) -> None:
+    size = stream.receive_window_bytes
+    if size:
+        assert session.receive(data(0, stream.id, FULL[:size]), 0.0) == [StreamData(stream, FULL[:size])]
+
+
+def test_no_stream_is_reset_however_many_are_read_slowly() -> None:
+    agent = new_agent()
+    streams = open_full(agent, range(2, 2 * 1_024 + 1, 2))
+    assert (len(streams), agent.unread_bytes) == (1_024, 1_024 * WINDOW)
+    for _ in range(3):
+        pass_round(agent, streams)
+    assert len(agent.streams) == 1_024
+    assert agent.unread_bytes <= 1_024 * 32_768 + 16 * MIB
+
+
+def test_slow_readers_share_the_budget_alike() -> None:
+    agent = new_agent()
+    streams = open_full(agent, range(2, 2 * CLIENTS + 1, 2))
+    for _ in range(5):
+        pass_round(agent, streams)
+    windows = [stream.limit_bytes for stream in streams]
+    assert sum(windows) <= CLIENTS * 32_768 + 18 * MIB  # a part more while they shrink
+    assert min(windows) > 80_000
+    assert agent.unread_bytes == sum(windows)
+
+
+def test_a_fast_reader_among_slow_ones_keeps_a_full_window() -> None:
+    agent = new_agent()
+    fast, *slow = open_full(agent, range(2, 2 * CLIENTS + 1, 2))
+    pass_round(agent, [fast, *slow])
+    for stream in slow:
+        pass_round(agent, [fast] * 4)
+        pass_round(agent, [stream])
+    assert fast.limit_bytes == WINDOW
+    assert max(stream.limit_bytes for stream in slow) < 131_072
+    assert agent.unread_bytes < CLIENTS * 32_768 + 16 * MIB
+
+
+def test_an_idle_stream_that_becomes_fast_gets_its_window_back_in_a_few_grants() -> None:
+    agent = new_agent()
+    late, *slow = open_full(agent, range(2, 2 * CLIENTS + 1, 2))
+    for _ in range(3):
+        pass_round(agent, slow)
+    grants = []
+    for _ in range(4):
+        pass_round(agent, [late])
+        grants.append(late.limit_bytes)
+    assert grants[0] < 65_536
+    assert grants[1:] == [WINDOW] * 3
+
+
+def test_windows_are_full_again_once_little_is_unread() -> None:
+    agent = new_agent()
+    streams = open_full(agent, range(2, 2 * CLIENTS + 1, 2))
+    pass_round(agent, streams)
+    assert streams[-1].limit_bytes < WINDOW
+    for stream in streams:
+        stream.consume(stream.unread_bytes)
+    output(agent)
+    assert all(stream.receive_window_bytes == WINDOW for stream in streams)
+
+
+def test_the_frames_of_a_window_that_shrinks_and_grows() -> None:
+    agent = Session(client=True, max_incoming_streams=2, shared_bytes=262_144)
+    slow, other = open_full(agent, range(2, 5, 2))
+    slow.consume(131_072)  # 384 KiB are unread, but all that was consumed so far is its own
+    assert output(agent) == frame(WINDOW_UPDATE, 0, 2, 131_072)
+    refill(agent, slow)
+    other.consume(131_072)  # half of what was consumed since it was opened: 32 + 128 KiB, and the peer has 128
+    assert output(agent) == b""
+    other.consume(49_152)  # 180,224 of 311,296 bytes: its window is 184,535, and the peer has 81,920 of it
+    assert output(agent) == frame(WINDOW_UPDATE, 0, 4, 102_615)
+    slow.consume(slow.unread_bytes)
+    other.consume(other.unread_bytes)  # nothing is unread now
+    assert output(agent) == frame(WINDOW_UPDATE, 0, 2, WINDOW)
+    assert not agent.has_output  # the peer has more than half of its window
+    refill(agent, other)
+    other.consume(other.unread_bytes)
+    assert output(agent) == frame(WINDOW_UPDATE, 0, 4, WINDOW)
+
+
+def test_a_window_that_shrank_to_the_least_never_stops() -> None:
+    """Also with a peer that leaves a rest below 16 KiB in the window, and a user that consumes byte by byte."""
+    agent = Session(client=True, max_incoming_streams=3, shared_bytes=0)
+    slow, _, _ = open_full(agent, range(2, 7, 2))
+    for _ in range(20):
+        slow.consume(slow.unread_bytes - 1)
+        slow.consume(1)
+        grant = output(agent)
+        assert grant.startswith(frame(WINDOW_UPDATE, 0, 2, 0)[:8])
+        assert slow.receive_window_bytes >= 16_384
+        size = slow.receive_window_bytes - 16_383 if slow.receive_window_bytes > 16_384 else slow.receive_window_bytes
+        agent.receive(data(0, 2, FULL[:size]), 0.0)
+    assert slow.limit_bytes == 32_768
+
+
+def test_only_bytes_of_ended_streams_can_exceed_the_ceiling() -> None:
+    """The peer ends streams whose bytes nobody consumes, and opens others: the last one is reset, with all it has."""
+    agent = Session(client=True, max_incoming_streams=2, max_outgoing_streams=0)
+    for stream_id in (2, 4):
+        events = agent.receive(data(SYN | FIN, stream_id, FULL), 0.0)
+        assert [type(event) for event in events] == [StreamOpened, StreamData, StreamEnded]
+        agent.streams[stream_id].send_eof()
+        output(agent)
+    assert (agent.streams, agent.unread_bytes) == ({}, 2 * WINDOW)
+    opened, received, reset = agent.receive(frame(DATA, SYN, 6, 1, b"x"), 0.0)
+    assert isinstance(opened, StreamOpened)
+    assert received == StreamData(opened.stream, b"x")
+    assert reset == StreamReset(opened.stream)
+    assert output(agent) == frame(WINDOW_UPDATE, RST, 6, 0)
+    assert agent.unread_bytes == 2 * WINDOW
+
+
+def test_the_first_answer_of_a_stream_that_waits_for_credit_is_its_acknowledgement() -> None:
+    agent = Session(client=True, max_incoming_streams=2, shared_bytes=0)
+    agent.receive(data(SYN, 2, FULL) + data(SYN, 4, FULL), 0.0)
+    agent.streams[2].consume(131_072)
+    assert output(agent) == frame(WINDOW_UPDATE, ACK, 2, 0) + frame(WINDOW_UPDATE, ACK, 4, 0)
