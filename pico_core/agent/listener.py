@@ -73,6 +73,9 @@ class ListenerHost(Connector, FlushScheduler, Logger, Protocol):
     def listener_opened(self, listener: "Listener", now: float) -> None:
         """The endpoint is registered."""
 
+    def listener_filling(self, listener: "Listener", now: float) -> None:
+        """Most of the streams that the listener may have are open."""
+
     def listener_refused(self, listener: "Listener", reason: str, now: float) -> None:
         """The server refused the endpoint for good; the listener is over."""
 
@@ -89,9 +92,12 @@ class Listener:
         config: ListenerConfig,
         connect: AgentConnectConfig,
         handler: StreamHandler,
+        max_streams: int,
         entropy: Entropy,
     ) -> None:
+        """``max_streams`` is how many streams the server may have open in a tunnel."""
         self.config = config
+        self.max_streams = max_streams
         self.state = ListenerState.SEEKING
         self._host = host
         self._connect = connect
@@ -111,11 +117,15 @@ class Listener:
         self._seek(now)
 
     def drain(self, now: float) -> None:
+        """As ``leave``, and have the requests in flight be the last ones of their connections: the agent stops."""
+        self._handler.closing = True
+        self.leave(now)
+
+    def leave(self, now: float) -> None:
         """Ask the server to route nothing here any more; ``listener_done`` follows when nothing is in flight."""
         if self.state is ListenerState.DONE:
             return
         self.state = ListenerState.LEAVING
-        self._handler.closing = True
         if self._attempt is not None:
             self._attempt.cancel()
             self._attempt = None
@@ -136,6 +146,11 @@ class Listener:
         """How many streams are open: a request or a connection each, or none for a while."""
         return sum(tunnel.stream_count for tunnel in self._tunnels)
 
+    @property
+    def is_filling(self) -> bool:
+        """Whether a tunnel is there, and three quarters of its streams are open."""
+        return bool(self._tunnels) and self.stream_count >= self.max_streams - self.max_streams // 4
+
     # --- as the user of a dial ---
 
     def on_dialed(self, channel: TcpChannel, rest: bytes, now: float) -> None:
@@ -143,7 +158,7 @@ class Listener:
         self._attempt = None
         for older in self._tunnels:
             self._host.timers.schedule(now + OVERLAP_S, older.leave)
-        tunnel = AgentTunnel(self._host, self, channel, self._entropy, self.config.max_streams, now)
+        tunnel = AgentTunnel(self._host, self, channel, self._entropy, self.max_streams, now)
         self._tunnels[tunnel] = None
         self.state = ListenerState.SERVING
         self._complaints.clear()
@@ -177,6 +192,8 @@ class Listener:
     def stream_opened(self, channel: StreamChannel, now: float) -> None:
         """A stream came in through any of the tunnels."""
         self._handler.accept(channel, now)
+        if self.is_filling:
+            self._host.listener_filling(self, now)
 
     def tunnel_going_away(self, tunnel: AgentTunnel, now: float) -> None:
         """The server drains: find another place first, leave this one after."""
@@ -215,7 +232,7 @@ class Listener:
                 "/piko/v1/upstream/" + quote(self.config.endpoint_id, safe=""),
                 (
                     (b"x-piko-instance", self._instance),
-                    (b"x-pico-max-streams", b"%d" % self.config.max_streams),
+                    (b"x-pico-max-streams", b"%d" % self.max_streams),
                 ),
                 self._entropy,
                 self._attempt_s,

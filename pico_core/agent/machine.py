@@ -1,5 +1,6 @@
 """The agent: registers endpoints through tunnels it opens, and passes what comes through them to local services."""
 
+from pico_core.agent.growth import TUNNEL_STREAMS, Growth
 from pico_core.agent.host_header import RenamedHostStreams
 from pico_core.agent.http_streams import HttpStreams
 from pico_core.agent.listener import Listener, StreamHandler
@@ -20,10 +21,18 @@ class AgentMachine(BaseMachine):
         super().__init__()
         self.config = config
         self._draining = False
-        self._listeners = {
-            Listener(self, listener, config.connect, self._handler(listener), entropy): None
-            for listener in config.listeners
+        self._entropy = entropy
+        self._handlers_by_config: dict[ListenerConfig, StreamHandler] = {}
+        self.listeners = {
+            self._listener(each, min(each.max_streams, TUNNEL_STREAMS)): None for each in config.listeners
         }
+        self._growth = Growth(self, self._listener)
+
+    def _listener(self, config: ListenerConfig, max_streams: int) -> Listener:
+        if config not in self._handlers_by_config:
+            self._handlers_by_config[config] = self._handler(config)
+        handler = self._handlers_by_config[config]
+        return Listener(self, config, self.config.connect, handler, max_streams, self._entropy)
 
     def _handler(self, listener: ListenerConfig) -> StreamHandler:
         if listener.protocol == "tcp":
@@ -36,7 +45,7 @@ class AgentMachine(BaseMachine):
         """Look for the server with every listener."""
         if self.config.connect.proxy_url is not None:
             self.log("info", "agent", "connecting through a proxy", proxy=str(self.config.connect.proxy_url))
-        for listener in self._listeners:
+        for listener in self.listeners:
             self._warn_of_name(listener.config)
             listener.start(now)
 
@@ -61,17 +70,17 @@ class AgentMachine(BaseMachine):
             "info",
             "agent",
             "draining",
-            streams=sum(listener.stream_count for listener in self._listeners),
+            streams=sum(listener.stream_count for listener in self.listeners),
             at_most_s=self.config.grace_period_s,
             hint=STOP_HINT,
         )
         self.timers.schedule(now + self.config.grace_period_s, self._give_up)
-        for listener in list(self._listeners):
+        for listener in list(self.listeners):
             listener.drain(now)
 
     def _give_up(self, now: float) -> None:
         self.log("warning", "agent", "stopped with requests in flight: the grace period is over")
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.close(now)
         self.emit(Exit(0, ""))
 
@@ -80,20 +89,32 @@ class AgentMachine(BaseMachine):
     def listener_opened(self, listener: Listener, now: float) -> None:
         """An endpoint is registered."""
         config = listener.config
+        if listener in self._growth.further:
+            self.log("info", "agent", "further tunnel opened", endpoint=config.endpoint_id)
+            return
         self.log("info", "agent", "endpoint registered", endpoint=config.endpoint_id, addr=str(config.addr))
+
+    def listener_filling(self, listener: Listener, now: float) -> None:
+        """Open a further tunnel if the service may get more."""
+        if not self._draining:
+            self._growth.filling(listener, now)
 
     def listener_refused(self, listener: Listener, reason: str, now: float) -> None:
         """Trying again would change nothing: the operator has to. The other endpoints go on."""
         endpoint, server = listener.config.endpoint_id, self.config.connect.url
-        self._listeners.pop(listener, None)
-        if self._listeners:
+        self.listeners.pop(listener, None)
+        if listener in self._growth.further:
+            self._growth.refused(listener, now)
+            self.log("warning", "agent", "further tunnel refused", endpoint=endpoint, reason=reason)
+        elif self.listeners:
             self.log("error", "agent", "endpoint refused", endpoint=endpoint, server=str(server), reason=reason)
         else:
             self.emit(Exit(1, f"the server at {server} refused endpoint '{endpoint}': {reason}"))
 
     def listener_done(self, listener: Listener, now: float) -> None:
         """Leave with the last one."""
-        self._listeners.pop(listener, None)
-        if not self._listeners:
+        self.listeners.pop(listener, None)
+        self._growth.over(listener)
+        if not self.listeners:
             self.log("info", "agent", "stopped")
             self.emit(Exit(0, ""))

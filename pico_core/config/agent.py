@@ -36,9 +36,9 @@ class HttpClientConfig(Section, frozen=True, kw_only=True):
         Key(
             whole_number(0, 1_000_000),
             "How many idle connections to the service are kept; 0 opens a new one for each request.",
-            "100 is as many requests as one listener usually has in flight.",
+            "1024 is as many requests as one tunnel carries at once: a busy service keeps its connections.",
         ),
-    ] = 100
+    ] = 1_024
 
 
 class ListenerConfig(Section, frozen=True, kw_only=True):
@@ -69,10 +69,11 @@ class ListenerConfig(Section, frozen=True, kw_only=True):
         int,
         Key(
             whole_number(1, 1_000_000),
-            "How many requests or connections the service gets through one tunnel at once.",
-            "1024: more than most services take. The server answers 503 beyond it, or asks another agent.",
+            "How many requests or connections the service gets at once. One tunnel carries 1024, or fewer if the server"
+            " says so; the agent opens a further one when three quarters are in use.",
+            "4096: more than most services take. The server answers 503 beyond it, or asks another agent.",
         ),
-    ] = 1_024
+    ] = 4_096
     host_header: Annotated[
         str,
         Key(

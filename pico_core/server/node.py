@@ -292,6 +292,7 @@ class ServerNode(BaseMachine):
             if not port.until_exit:
                 self.emit(StopListening(port.listener))
         self._router.routing.routeless.close(now)
+        self._router.routing.crowding.close(now)
         for tunnel in list(self.facts.tunnels):
             tunnel.close(now)
         self.cluster.leave(now)

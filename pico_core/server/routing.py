@@ -24,7 +24,8 @@ from pico_core.proxy.failures import (
     Evidence,
 )
 from pico_core.proxy.http1.upstream import UpstreamConnection
-from pico_core.proxy.states import REQUESTED
+from pico_core.proxy.states import PIPED, REQUESTED
+from pico_core.server.crowding import Crowding
 from pico_core.server.facts import Facts
 from pico_core.server.peers import Peers
 from pico_core.server.retries import RetryBudget
@@ -57,6 +58,7 @@ class Routing:
     ) -> None:
         """``fields`` returns the field lines that a request to another node gets."""
         self.routeless = Routeless(host, self.route, self._give_up_waiting)
+        self.crowding = Crowding(host, facts.registry, self._client_of, self._use_room, self._give_up_busy)
         self._host = host
         self._facts = facts
         self._peers = peers
@@ -103,6 +105,8 @@ class Routing:
         """The upstream has answered. One that was failing and answers quickly works again."""
         route = exchange.route
         if type(route) is TunnelConnection:
+            if exchange.state is PIPED:
+                self.crowding.raw(exchange)
             route.answered_at = now
             if route.health is not None and now - exchange.started_at < STALL_S:
                 route.health = None
@@ -115,6 +119,8 @@ class Routing:
         """A request is over."""
         if self.routeless.waiting:
             self.routeless.forget(exchange)
+        if self.crowding.waiting or self.crowding.raws:
+            self.crowding.finished(exchange)
         if exchange.failure is None and exchange.route is not None and exchange.status != CLIENT_GONE:
             self.answered(exchange, now)
 
@@ -143,17 +149,21 @@ class Routing:
         self._no_route(exchange, now)
 
     def _use_tunnel(self, exchange: Exchange, tunnel: TunnelConnection, now: float) -> bool:
-        """Send the request to a tunnel; return whether it had a stream left."""
-        upstream = tunnel.acquire(fresh=exchange.acceptance is not None)
-        if upstream is None:
+        """Send the request to a tunnel; return whether it had a stream left for this client."""
+        crowded = tunnel.in_flight >= tunnel.crowded_at
+        if (crowded and not self.crowding.admits(exchange, now)) or not (
+            upstream := tunnel.acquire(fresh=exchange.acceptance is not None)
+        ):
             exchange.avoid = (*exchange.avoid, tunnel)
-            if tunnel.is_full and exchange.failure is None:
+            if (crowded or tunnel.is_full) and exchange.failure is None:
                 exchange.failure = BUSY
             return False
         exchange.route = tunnel
         exchange.failure = None
         if tunnel.health is not None:
             tunnel.health.chosen(now)
+        if exchange.acceptance is not None:
+            self.crowding.raw(exchange)
         self._metrics.upstream_requests += 1
         self._send(exchange, upstream, now)
         return True
@@ -174,9 +184,13 @@ class Routing:
         """Every upstream was tried, or there is none: wait if one may come within a moment, else give up."""
         failure = exchange.failure
         if failure is BUSY:
-            self._host.warn("proxy", "no tunnel can take more requests", endpoint=exchange.endpoint)
-            self._metrics.failures[BUSY.reason] += 1
-        elif failure is not None and failure.evidence is Evidence.LOST_ON_THE_WAY and self._use_again(exchange, now):
+            if self.crowding.hold(exchange, now):
+                exchange.avoid = ()
+                exchange.stamp(now)
+            else:
+                self._give_up_busy(exchange, now)
+            return
+        if failure is not None and failure.evidence is Evidence.LOST_ON_THE_WAY and self._use_again(exchange, now):
             return
         elif failure is None or failure.reason in LOST_ROUTES:
             if self.was_forwarded(exchange):
@@ -188,6 +202,26 @@ class Routing:
             else:
                 self._set_no_route(exchange)
         exchange.give_up(now)
+
+    def _use_room(self, exchange: Exchange, now: float) -> bool:
+        """Send a request that waits to a tunnel here; return whether one has room for it."""
+        tunnel = self._registry.choose(exchange.endpoint, (), now)
+        if tunnel is not None and self._use_tunnel(exchange, tunnel, now):
+            return True
+        exchange.avoid = ()
+        return False
+
+    def _give_up_busy(self, exchange: Exchange, now: float) -> None:
+        self._host.warn("proxy", "no tunnel can take more requests", endpoint=exchange.endpoint)
+        self._metrics.failures[BUSY.reason] += 1
+        exchange.failure = BUSY
+        exchange.give_up(now)
+
+    def _client_of(self, exchange: Exchange) -> str:
+        """Return the address of the client, which another node may have reported."""
+        if exchange.head.forwarded and self.was_forwarded(exchange):
+            return exchange.head.forwarded_for.rpartition(b",")[2].strip().decode("latin-1")
+        return exchange.downstream.client.host
 
     def _use_again(self, exchange: Exchange, now: float) -> bool:
         """Send the request once more to the only tunnel, in which its stream broke; return whether that was done."""

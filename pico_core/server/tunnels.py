@@ -33,8 +33,11 @@ HANDSHAKE_TIMEOUT_S = 10.0
 KEEP_IDLE_STREAM_S = 60.0
 """How long a mux stream is kept for the next request. The agent's side holds a connection to its service for it."""
 
-MAX_IDLE_STREAMS = 256
-"""More idle streams than this per tunnel are closed at once."""
+MAX_IDLE_STREAMS = 896
+"""More idle streams than this per tunnel are closed at once. The usual limit leaves some for raw connections."""
+
+RESERVED_PART = 8
+"""One in so many streams of a tunnel is kept for clients that hold few (``crowding``); none of fewer than eight."""
 
 PATH = re.compile(rb"/(?:pico|piko)/v1/upstream/([^/?#]+)")
 """Piko's agents use its spelling, which ours use too, since they may talk to a Piko server."""
@@ -87,12 +90,14 @@ class TunnelConnection:
         "answered_at",
         "asked_to_leave",
         "channel",
+        "crowded_at",
         "deadline_at",
         "endpoint",
         "health",
         "in_flight",
         "instance",
         "leaving",
+        "max_streams",
     )
 
     def __init__(self, channel: TcpChannel, host: TunnelHost, now: float) -> None:
@@ -103,6 +108,8 @@ class TunnelConnection:
         self.health: Health | None = None
         self.answered_at = now
         self.leaving = False
+        self.max_streams = host.max_streams
+        self.crowded_at = NEVER
         self.asked_to_leave = False
         self._farewell = ""
         self.deadline_at = now + HANDSHAKE_TIMEOUT_S
@@ -279,8 +286,10 @@ class TunnelConnection:
         self.instance = instance[1] if instance else b""
         self.channel.send(response)
         announced = MAX_STREAMS_HEADER.search(head_bytes)
-        max_streams = min(self._host.max_streams, int(announced[1])) if announced else self._host.max_streams
-        self._tunnel = Tunnel(now, entropy=None, max_outgoing_streams=max_streams)
+        if announced:
+            self.max_streams = min(self.max_streams, int(announced[1]))
+        self.crowded_at = self.max_streams - self.max_streams // RESERVED_PART
+        self._tunnel = Tunnel(now, entropy=None, max_outgoing_streams=self.max_streams)
         self._open = True
         self.deadline_at = self._tunnel.deadline()
         self._host.tunnel_opened(self, now)

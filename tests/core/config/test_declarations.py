@@ -61,12 +61,12 @@ LISTENER = {
     "addr": "",
     "protocol": "http",
     "timeout": "10s",
-    "max_streams": "1024",
+    "max_streams": "4096",
     "host_header": "keep",
     "access_log.level": "info",
     "access_log.disable": "false",
     "http_client.idle_conn_timeout": "1m30s",
-    "http_client.max_idle_conns": "100",
+    "http_client.max_idle_conns": "1024",
 }
 FORWARD = {
     "connect.url": "http://localhost:8000",

@@ -265,15 +265,17 @@ def test_an_agent_that_is_leaving_is_not_asked() -> None:
 
 
 def test_an_agent_without_a_free_stream_is_passed_over() -> None:
-    play = proxy_play()
+    play = proxy_play(msgspec.convert({"upstream": {"max_streams": 7}}, ServerConfig))
     far = play.tunnels[AGENT]
-    for connection in range(101, 101 + 2 * 1_024, 2):
+    for connection in range(101, 101 + 2 * 7, 2):
         client_joins(play, connection) >> Received(connection, GET)
     play.take()
-    assert len(far.streams) == 1_024
+    assert len(far.streams) == 7
     assert (
         play
         >> Received(CLIENT, GET)
+        << Nothing()
+        >> 0.1
         << error(503, "Service Unavailable", "too many requests in flight to this endpoint", "Retry-After: 1")
     )
     assert [log.message for log in play.logs if log.level == "warning"] == ["no tunnel can take more requests"]
@@ -292,6 +294,8 @@ def test_a_tunnel_carries_as_many_requests_as_both_ends_allow(own: int, announce
     assert (
         play
         >> Received(13, POST)
+        << Nothing()
+        >> 0.1
         << error(
             503, "Service Unavailable", "too many requests in flight to this endpoint", "Retry-After: 1", client=13
         )

@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import pytest
 
 from pico_core.boundary import (
@@ -17,6 +18,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
+from pico_core.config.server import ServerConfig
 from pico_core.mux.frame import HEADER
 from pico_core.websocket.encoding import encode_close, encode_frame
 from pico_core.websocket.handshake import ClientHandshake
@@ -410,17 +412,19 @@ def test_a_paused_connection_without_a_tunnel() -> None:
 
 
 def test_more_idle_streams_than_are_worth_keeping_are_closed() -> None:
-    play = server_play()
+    play = server_play(msgspec.convert({"upstream": {"max_streams": 2_048}}, ServerConfig))
     play.agent_registers(AGENT, "e1")
-    clients = range(1_001, 1_001 + 2 * 257, 2)
+    clients = range(1_001, 1_001 + 2 * 897, 2)
     for client in clients:
         client_joins(play, client) >> Received(client, GET)
     play.take()
-    for stream in range(2, 2 + 2 * 256, 2):
+    play = play >> 0.1
+    play.take()
+    for stream in range(2, 2 + 2 * 896, 2):
         play >> Data(AGENT, stream, OK)
-    assert len(play.take()) == 256
+    assert len(play.take()) == 896
     last = clients[-1]
-    assert play >> Data(AGENT, 514, OK) << Send(last, OK) << End(AGENT, 514)
+    assert play >> Data(AGENT, 1794, OK) << Send(last, OK) << End(AGENT, 1794)
 
 
 def test_a_reset_of_one_stream_leaves_the_others_alone() -> None:

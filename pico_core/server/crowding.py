@@ -1,0 +1,188 @@
+"""Who gets the last streams of an endpoint whose tunnels are nearly full, and who waits for one.
+
+A tunnel carries ``max_streams`` requests at once. While seven eighths of them are enough, nothing here is asked. Beyond
+that, one client must not keep out all others:
+
+- The last eighth is for clients that hold less than an equal share of the endpoint's streams.
+- A request that gets no stream waits up to ``WAIT_S`` for one, then it is answered 503.
+- Clients that send a body, or read an answer, slower than ``MIN_BYTES_PER_S`` lose their requests to those that wait.
+
+Clients are told apart by their address. Those behind one balancer are one client, and keep seven eighths.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.states import OVER, REQUESTED, RESPONDING
+from pico_core.server.registry import Registry
+from pico_core.server.tunnels import TunnelConnection
+from pico_core.timers import Timers
+
+WAIT_S = 0.08
+"""So that a client has its answer within a tenth of a second, also if that is a refusal."""
+
+CHECK_S = 0.01
+"""How often those that wait are looked at. A stream that is free is used so much later at most."""
+
+MAX_WAITING = 2_048
+"""Requests that wait at once, in all endpoints, each with at most ``MAX_REPLAY_BYTES`` of its body."""
+
+MAX_TRIED = 64
+"""How many waiting requests of one endpoint are looked at in vain in one check."""
+
+COUNT_S = 0.1
+"""How old the count of a client's streams may be: counting costs 0.2 ms for a full tunnel."""
+
+MIN_BYTES_PER_S = 240
+GRACE_S = 5.0
+"""A client that is slower than this, on average since the request began and after a grace, is slower than any modem."""
+
+SHED_S = 0.5
+"""How often the requests of one endpoint are searched for slow ones."""
+
+
+class CrowdingHost(Protocol):
+    """What waiting needs of the machine."""
+
+    timers: Timers
+
+
+class Crowding:
+    """The requests that wait for a stream, and who holds the streams of an endpoint that is nearly full."""
+
+    def __init__(
+        self,
+        host: CrowdingHost,
+        registry: Registry[TunnelConnection],
+        client_of: Callable[[Exchange], str],
+        route: Callable[[Exchange, float], bool],
+        give_up: Callable[[Exchange, float], None],
+    ) -> None:
+        """``client_of`` returns the address of a request's client, also if another node passed the request on.
+
+        ``route`` sends a request to a tunnel here and returns whether one had room; ``give_up`` answers it.
+        """
+        self.raws: dict[str, dict[Exchange, None]] = {}
+        """By endpoint: requests whose stream carries raw bytes, upgraded ones and those of the TCP route."""
+        self.waiting: dict[str, dict[Exchange, float]] = {}
+        """By endpoint: who waits, and until when, in this order."""
+        self._host = host
+        self._registry = registry
+        self._client_of = client_of
+        self._route = route
+        self._give_up = give_up
+        self._waiting_count = 0
+        self._counts: dict[str, tuple[float, Counter[str]]] = {}
+        self._shed_at: dict[str, float] = {}
+        self._checking = False
+        self._closed = False
+
+    # --- shares ---
+
+    def admits(self, exchange: Exchange, now: float) -> bool:
+        """Return whether the client may take one of the last streams of its endpoint, and count it if so."""
+        endpoint = exchange.endpoint
+        counted_at, counts = self._counts.get(endpoint, (-COUNT_S, Counter()))
+        if now - counted_at >= COUNT_S:
+            counts = Counter(map(self._client_of, self._exchanges(endpoint)))
+            self._counts[endpoint] = (now, counts)
+            self._begin_checks(now)
+        client = self._client_of(exchange)
+        held = counts[client]
+        capacity = sum(tunnel.max_streams for tunnel in self._registry.members(endpoint))
+        if held >= capacity // (len(counts) + 1):
+            return False
+        counts[client] = held + 1
+        return True
+
+    def raw(self, exchange: Exchange) -> None:
+        """Count a request whose stream in a tunnel here carries raw bytes. Next: ``finished``."""
+        self.raws.setdefault(exchange.endpoint, {})[exchange] = None
+
+    def finished(self, exchange: Exchange) -> None:
+        """Forget a request that is over: it may be one that waits, or holds a raw stream."""
+        raws = self.raws.get(exchange.endpoint, {})
+        if exchange in raws:
+            del raws[exchange]
+            if not raws:
+                del self.raws[exchange.endpoint]
+        self._leave(exchange)
+
+    def _exchanges(self, endpoint: str) -> Iterator[Exchange]:
+        for tunnel in self._registry.members(endpoint):
+            yield from tunnel.exchanges()
+        yield from self.raws.get(endpoint, ())
+
+    # --- waiting ---
+
+    def hold(self, exchange: Exchange, now: float) -> bool:
+        """Let a request wait for a stream of a tunnel here; return whether it may. Next: ``route`` or ``give_up``."""
+        endpoint = exchange.endpoint
+        if self._closed or self._waiting_count >= MAX_WAITING or not self._registry.members(endpoint):
+            return False
+        self.waiting.setdefault(endpoint, {})[exchange] = now + WAIT_S
+        self._waiting_count += 1
+        self._begin_checks(now)
+        return True
+
+    def close(self, now: float) -> None:
+        """Answer those that wait: the node stops."""
+        self._closed = True
+        for exchanges in list(self.waiting.values()):
+            for exchange in list(exchanges):
+                self._leave(exchange)
+                self._give_up(exchange, now)
+
+    def _leave(self, exchange: Exchange) -> None:
+        waiting = self.waiting.get(exchange.endpoint, {})
+        if exchange in waiting:
+            del waiting[exchange]
+            self._waiting_count -= 1
+            if not waiting:
+                del self.waiting[exchange.endpoint]
+
+    def _begin_checks(self, now: float) -> None:
+        if not self._checking:
+            self._checking = True
+            self._host.timers.schedule(now + CHECK_S, self._check)
+
+    def _check(self, now: float) -> None:
+        for endpoint, waiting in list(self.waiting.items()):
+            if now >= self._shed_at.get(endpoint, 0.0):
+                self._shed_at[endpoint] = now + SHED_S
+                self._shed(endpoint, now)
+            self._serve(list(waiting.items()), now)
+        for endpoint in [each for each, (at, _) in self._counts.items() if now - at >= COUNT_S]:
+            del self._counts[endpoint]
+        self._checking = bool(self.waiting or self._counts)
+        if self._checking:
+            self._host.timers.schedule(now + CHECK_S, self._check)
+        else:
+            self._shed_at.clear()
+
+    def _serve(self, waiting: list[tuple[Exchange, float]], now: float) -> None:
+        """Send on those that have room now, in the order of their coming, and answer those whose time is over."""
+        tries = MAX_TRIED
+        for exchange, until in waiting:
+            if tries and exchange.state is not OVER:
+                if self._route(exchange, now):
+                    self._leave(exchange)
+                    continue
+                tries -= 1
+            if until <= now and exchange.state is not OVER:
+                self._leave(exchange)
+                self._give_up(exchange, now)
+
+    def _shed(self, endpoint: str, now: float) -> None:
+        """End the requests of clients that are too slow."""
+        for exchange in list(self._exchanges(endpoint)):
+            due_bytes = MIN_BYTES_PER_S * (now - exchange.started_at - GRACE_S)
+            if exchange.state is RESPONDING:
+                if not exchange.downstream.writable and exchange.sent_bytes < due_bytes:
+                    exchange.on_deadline(now)
+            elif exchange.state is REQUESTED and not exchange.request_done and exchange.received_bytes < due_bytes:
+                upstream = exchange.upstream
+                if upstream is not None and upstream.writable:
+                    exchange.on_deadline(now)
