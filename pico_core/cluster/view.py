@@ -12,7 +12,7 @@ class RemoteNode:
     """Another node. ``endpoints`` says how many upstreams it has for each endpoint.
 
     ``health`` has, by endpoint, the experience with its upstreams while that is bad; ``answered_at`` when they last
-    answered.
+    answered. ``refused`` are the ports (proxy, admin) of which an address was refused, as the operator was told.
     """
 
     __slots__ = (
@@ -24,6 +24,7 @@ class RemoteNode:
         "health",
         "id",
         "proxy_addr",
+        "refused",
         "requests",
         "status",
     )
@@ -38,6 +39,7 @@ class RemoteNode:
         self.endpoints: dict[str, int] = {}
         self.health: dict[str, Health] = {}
         self.answered_at: dict[str, float] = {}
+        self.refused: dict[str, None] = {}
         self.requests = 0
 
     @property

@@ -24,6 +24,21 @@ def is_literal(host: str) -> bool:
         return False
 
 
+def means_own_host(host: str) -> bool:
+    """Return whether every host takes ``host`` for itself: a loopback or unspecified address, or ``localhost``."""
+    try:
+        address = ip_address(plain_host(host))
+    except ValueError:
+        return host.lower() == "localhost"
+    return address.is_loopback or address.is_unspecified
+
+
+def tells_own_host(addr: str) -> bool:
+    """Return whether ``addr``, with its port, leads only programs of the same host to the one that tells it."""
+    address = split_address(addr)
+    return address is not None and means_own_host(address[0])
+
+
 def split_address(text: str, default_port: int | None = None) -> tuple[str, int] | None:
     """Return host and port, or ``None`` if ``text`` is not an address; with a default, the port may be missing."""
     host, colon, port = text.rpartition(":")

@@ -36,6 +36,16 @@ class NodeJoined(Record, frozen=True, gc=False):
     addr: str
 
 
+class AddressRefused(Record, frozen=True, gc=False):
+    """A node on another host gives as its own an address that means this host: it is not taken for a member.
+
+    Told once for each node ID.
+    """
+
+    node_id: str
+    addr: str
+
+
 class NodeUpdated(Record, frozen=True, gc=False):
     """A node's key has a new value, or was deleted (``None``): ``proxy_addr``, ``admin_addr``, ``endpoint:<id>``."""
 
@@ -83,6 +93,14 @@ class LeaveDone(Record, frozen=True, gc=False):
 
 
 Event: TypeAlias = (
-    NodeJoined | NodeUpdated | NodeDraining | NodeUnreachable | NodeReachable | NodeLeft | NodeForgotten | LeaveDone
+    NodeJoined
+    | AddressRefused
+    | NodeUpdated
+    | NodeDraining
+    | NodeUnreachable
+    | NodeReachable
+    | NodeLeft
+    | NodeForgotten
+    | LeaveDone
 )
 Output: TypeAlias = SendDatagram | Lookup | StreamRequest | Event

@@ -6,9 +6,9 @@ where that would matter: a dead node stays dead until it answers itself.
 
 from collections.abc import Callable
 
-from pico_core.gossip.address import literal_address, source_matches
+from pico_core.gossip.address import literal_address, means_own_host, source_matches, tells_own_host
 from pico_core.gossip.counters import Counters
-from pico_core.gossip.events import NodeDraining, NodeUpdated, Output
+from pico_core.gossip.events import AddressRefused, NodeDraining, NodeUpdated, Output
 from pico_core.gossip.failure import FailureDetector, unpack_report
 from pico_core.gossip.keys import DRAINING_KEY, LEFT_KEY, PICO_KEY, SILENT_KEY
 from pico_core.gossip.local import LocalKeys
@@ -26,6 +26,8 @@ HEARD_S = 10.0
 HEARD_PINGS = 32
 """How many nodes that were heard of are pinged in a round; while there are no more, each is pinged at once."""
 CONFLICT_PAUSE_S = 1.0
+MAX_ADDRESSES_REFUSED = 256
+"""How many nodes with an unusable address are remembered, so as to tell of each once; a forger can name any number."""
 MAX_SUPERSEDED_VERSION = 1 << 53
 """A claim about our own version above it is a lie: no process has written so often."""
 
@@ -66,6 +68,7 @@ class Knowledge:
         self._counters = counters
         self._emit = emit
         self._conflict_at = 0.0
+        self._addresses_refused: dict[str, None] = {}
 
     # --- which node sends ---
 
@@ -79,7 +82,7 @@ class Knowledge:
         member = members.nodes.get(node_id)
         if member is not None and member.addr == addr and member.host == host:
             return member
-        matches = source_matches(addr, host)
+        matches = self._comes_from(node_id, addr, host)
         if member is None:
             member = self._first_sent(node_id, addr, now) if matches and node_id not in members.removed else None
         elif member.addr != addr and matches:
@@ -106,9 +109,26 @@ class Knowledge:
 
     def rejoined(self, node_id: str, addr: str, host: str, now: float) -> Member | None:
         """Return a removed node that proved to live, as a new one; ``None`` if it was not removed, or is elsewhere."""
-        if node_id not in self._members.removed or not source_matches(addr, host):
+        if node_id not in self._members.removed or not self._comes_from(node_id, addr, host):
             return None
         return self._add(node_id, addr, now)
+
+    def _comes_from(self, node_id: str, addr: str, host: str) -> bool:
+        """Return whether ``addr``, which a node gives as its own, is where its message came from."""
+        if tells_own_host(addr) and not means_own_host(host):
+            self._refuse_address(node_id, addr)
+            return False
+        return source_matches(addr, host)
+
+    def _refuse_address(self, node_id: str, addr: str) -> None:
+        """A node on another host tells an address that means our own."""
+        self._counters.nodes_refused += 1
+        refused = self._addresses_refused
+        if node_id not in refused and node_id.isprintable():
+            if len(refused) >= MAX_ADDRESSES_REFUSED:
+                del refused[next(iter(refused))]
+            refused[node_id] = None
+            self._emit(AddressRefused(node_id, addr))
 
     def answered(self, member: Member, now: float) -> None:
         """A node sent a message that can be an answer; it is one if we asked."""
@@ -230,6 +250,9 @@ class Knowledge:
             self._give_up(member, now)
         if member is not None or entry.left:
             return None if entry.left else member
+        if tells_own_host(entry.addr) and not tells_own_host(self._local.addr):
+            self._refuse_address(entry.id, entry.addr)
+            return None
         address = literal_address(entry.addr)
         removed = members.mentioned(entry.id, now)
         if address == (self._local.host, self._local.port):

@@ -4,9 +4,11 @@ from typing import Protocol
 
 from pico_core.boundary import DatagramReceived, SendDatagram
 from pico_core.cluster.rebalance import tunnels_to_shed
+from pico_core.cluster.view import RemoteNode
 from pico_core.config.values import Address
-from pico_core.gossip.address import split_address
+from pico_core.gossip.address import means_own_host, split_address
 from pico_core.gossip.events import (
+    AddressRefused,
     LeaveDone,
     Lookup,
     NodeDraining,
@@ -25,7 +27,7 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, Emitter, Logger, SourceSelector
 from pico_core.server.facts import Facts
 from pico_core.server.gossip_streams import InboundGossipStream, OutboundGossipStream
-from pico_core.server.own_host import OwnHost
+from pico_core.server.own_host import KEYS, OwnHost
 from pico_core.server.peers import Peers
 
 REBALANCE_INTERVAL_S = 1.0
@@ -168,6 +170,8 @@ class Cluster:
             address = split_address(event.addr)
             self._view.add(event.node_id, address[0] if address else "")
             self._host.log("info", "cluster", "node joined", node=event.node_id, addr=event.addr)
+        elif isinstance(event, AddressRefused):
+            self._refuse(event.node_id, event.addr, "gossip")
         elif isinstance(event, NodeDraining):
             self._view.add(event.node_id, "").draining = event.draining
             self._host.log("info", "cluster", "node draining", node=event.node_id, draining=event.draining)
@@ -205,12 +209,34 @@ class Cluster:
             self._view.set_endpoint(node, endpoint, count)
             self._host.endpoint_seen(endpoint, count, now)
         elif event.key in ("proxy_addr", "admin_addr"):
-            parts = split_address(event.value or "")
-            address = Address(*parts) if parts else None
-            if event.key == "proxy_addr":
+            port = event.key.removesuffix("_addr")
+            address = self._reachable(node, port, event.value or "")
+            if port == "proxy":
                 self._view.set_proxy_addr(node, address)
             else:
                 node.admin_addr = address
+
+    def _reachable(self, node: RemoteNode, port: str, value: str) -> Address | None:
+        """Return the address of a node's port, unless the node is on another host and the address means this one."""
+        parts = split_address(value)
+        if parts is None:
+            return None
+        is_here = means_own_host(node.gossip_host) or node.gossip_host == self._facts.addresses["gossip"].host
+        if is_here or not means_own_host(parts[0]):
+            return Address(*parts)
+        if port not in node.refused:
+            node.refused[port] = None
+            self._refuse(node.id, value, port)
+        return None
+
+    def _refuse(self, node_id: str, addr: str, port: str) -> None:
+        self._host.warn(
+            "cluster",
+            "a node tells an address that other hosts cannot reach: set the key there",
+            node=node_id,
+            addr=addr,
+            set=KEYS[port],
+        )
 
     def _check_joined(self, now: float) -> None:
         if not self._gossip.seeds.names_others or self._view:

@@ -76,6 +76,7 @@ class Chaos:
             jitter_s=draw.choice((0.0002, 0.002)),
             tail=0.02 * bad,
             segment_cuts=draw.choice((0.0, 0.05, 0.3)),
+            no_route=0.3 * bad,
         )
 
     def run(self) -> Outcome:

@@ -27,6 +27,8 @@ class Faults:
     tail_s: float = 0.2
     segment_cuts: float = 0.05
     """The share of segments that end in the middle of a ``Send``."""
+    no_route: float = 0.0
+    """The share of questions for a source address to which a host answers that it has no route yet."""
 
 
 @dataclass

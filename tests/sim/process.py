@@ -328,8 +328,11 @@ class Process(Driver[End, Dial]):
         self._network.names.look_up(command.name, self.host.address, command.timeout_s, answer)
 
     def select_source(self, command: SelectSource) -> None:
-        """Every host has one address, and one route that leads everywhere, until it is dark."""
-        self.answer(SourceSelected(command.query, "" if self.host.dark else self.host.address))
+        """Every host has one address, and one route that leads everywhere; it may come up late."""
+        has_route = not self.world.chance(self._network.faults.no_route)
+        if not has_route:
+            self.world.sometimes["no route yet"] += 1
+        self.answer(SourceSelected(command.query, self.host.address if has_route else ""))
 
     def log(self, command: Log) -> None:
         if self._on_log is not None:

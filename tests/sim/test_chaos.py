@@ -42,6 +42,7 @@ MUST_HAPPEN = (
     "node left",
     "node reachable",
     "node unreachable",
+    "no route yet",
     "reading paused",
     "request sent to an origin twice",
     "request tried again",

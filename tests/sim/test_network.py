@@ -16,8 +16,10 @@ from pico_core.boundary import (
     Resolve,
     Resolved,
     ResumeReading,
+    SelectSource,
     Send,
     SendEof,
+    SourceSelected,
     WritingPaused,
     WritingResumed,
 )
@@ -172,6 +174,16 @@ def test_a_paused_process_finds_everything_later() -> None:
     assert not pair.server.received(1)
     pair.world.run(2.0)
     assert pair.server.received(1) == b"hello"
+
+
+def test_a_host_knows_where_its_packets_come_from_once_it_has_a_route() -> None:
+    pair = Pair()
+    pair.network.faults.no_route = 1.0
+    pair.does(pair.client_process, SelectSource(1, "10.0.0.9"))
+    pair.network.faults.no_route = 0.0
+    pair.does(pair.client_process, SelectSource(2, "10.0.0.9"))
+    answers = [event for event in pair.client.told if isinstance(event, SourceSelected)]
+    assert answers == [SourceSelected(1, ""), SourceSelected(2, pair.client_process.host.address)]
 
 
 def test_answers_about_names_are_old_incomplete_or_fail() -> None:

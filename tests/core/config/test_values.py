@@ -182,10 +182,7 @@ def test_member(text: str, address: Address) -> None:
         ("http://", "found 'http://': it must not be a URL"),
         (
             "fd00::1:8003",
-            (
-                "found 'fd00::1:8003': it can be read in two ways, "
-                "write '[fd00::1]:8003' for port 8003, or '[fd00::1:8003]' for the gossip port"
-            ),
+            "two ways, write '[fd00::1]:8003' for port 8003, or '[fd00::1:8003]' for the gossip port",
         ),
         ("fd00::1:18003", "an IPv6 address needs brackets, such as [::1]:8000"),
     ],

@@ -1,11 +1,11 @@
 """Claims of peers that the engine does not accept, in plays."""
 
+import pytest
+
 from pico_core.boundary import SendDatagram
-from pico_core.gossip.events import (
-    NodeJoined,
-)
+from pico_core.gossip.events import AddressRefused, NodeJoined
 from pico_core.gossip.keys import SILENT_KEY
-from pico_core.gossip.knowledge import HEARD_PINGS
+from pico_core.gossip.knowledge import HEARD_PINGS, MAX_ADDRESSES_REFUSED
 from pico_core.gossip.members import MAX_NODES
 from pico_core.gossip.wire import writing
 from pico_core.gossip.wire.records import Delta, Digest, DigestEntry, Entry
@@ -22,6 +22,7 @@ from tests.core.gossip.plays import (
     entries_of,
     events,
     introduce,
+    join_request_of,
     joined,
     only_datagrams,
     pass_time,
@@ -161,3 +162,53 @@ def test_left_nodes_that_we_never_knew_are_not_added() -> None:
     first.receive_datagram(digest("b", B, DigestEntry("c", C, 7, True)), "10.0.0.2", 8003, 0.1)
     assert events(drain(first)) == []
     assert status_of(first, "c") is None
+
+
+OWN_ONLY = ("127.0.0.1:8003", "127.8.8.8:8003", "[::1]:8003", "::ffff:127.0.0.1:8003", "0.0.0.0:8003", "localhost:8003")
+
+
+@pytest.mark.parametrize("addr", OWN_ONLY)
+def test_an_address_that_every_host_takes_for_its_own_is_told_of_once(addr: str) -> None:
+    gossip = engine("a")
+    gossip.start(A, 0.0)
+    data = digest("b", addr, DigestEntry("b", addr, 1, False))
+    gossip.receive_datagram(data, "10.0.0.2", 8003, 0.1)
+    outputs = drain(gossip)
+    assert events(outputs) == [AddressRefused("b", addr)]
+    assert {each.host for each in outputs if isinstance(each, SendDatagram)} <= {"10.0.0.2"}
+    gossip.receive_datagram(data, "10.0.0.2", 8003, 0.2)
+    answer_of(gossip, "10.0.0.2", join_request_of("b", addr).data, 0.3)
+    assert events(drain(gossip)) == []
+    assert status_of(gossip, "b") is None
+    assert not [each for each in drain(gossip) + pass_time(gossip, 0.4, 1.5) if isinstance(each, SendDatagram)]
+
+
+@pytest.mark.parametrize("addr", OWN_ONLY)
+def test_a_node_that_a_peer_lists_at_our_own_host_is_not_pinged(addr: str) -> None:
+    first, _ = joined()
+    first.receive_datagram(digest("b", B, DigestEntry("x", addr, 1, False)), "10.0.0.2", 8003, 0.2)
+    outputs = drain(first)
+    assert events(outputs) == [AddressRefused("x", addr)]
+    assert {each.host for each in outputs if isinstance(each, SendDatagram)} == {"10.0.0.2"}
+    first.receive_datagram(digest("b", B, DigestEntry("x", addr, 1, False)), "10.0.0.2", 8003, 0.3)
+    assert events(drain(first)) == []
+
+
+def test_nodes_of_one_host_may_tell_each_other_loopback_addresses() -> None:
+    gossip = engine("a")
+    gossip.start("127.0.0.1:8003", 0.0)
+    data = digest("b", "127.0.0.1:9003", DigestEntry("c", "127.0.0.1:9004", 1, False))
+    gossip.receive_datagram(data, "127.0.0.1", 9003, 0.1)
+    assert events(drain(gossip)) == [NodeJoined("b", "127.0.0.1:9003")]
+
+
+def test_how_many_refused_addresses_are_remembered_is_bounded() -> None:
+    gossip = engine("a")
+    gossip.start(A, 0.0)
+    for number in range(MAX_ADDRESSES_REFUSED + 1):
+        gossip.receive_datagram(writing.delta_head(f"n{number}", "127.0.0.1:1"), "10.0.0.9", 1, 0.1)
+    drain(gossip)
+    gossip.receive_datagram(writing.delta_head("n1", "127.0.0.1:1"), "10.0.0.9", 1, 0.1)
+    assert events(drain(gossip)) == []
+    gossip.receive_datagram(writing.delta_head("n0", "127.0.0.1:1"), "10.0.0.9", 1, 0.1)
+    assert events(drain(gossip)) == [AddressRefused("n0", "127.0.0.1:1")]

@@ -32,12 +32,15 @@ def node_of(play: Play) -> ServerNode:
     return play.machine
 
 
-def node_appears(play: Play, node_id: str, host: str, **values: str) -> None:
-    """Let a node tell about itself: first its addresses, then endpoints, as ``key=value``."""
+def node_appears(play: Play, node_id: str, host: str, heard_from: str = "", **values: str) -> None:
+    """Let a node tell about itself: first its addresses, then endpoints, as ``key=value``.
+
+    It tells ``host`` as its own, and sends from there, or else from ``heard_from``.
+    """
     entries = [Entry(key, value, version, False, False) for version, (key, value) in enumerate(values.items(), 1)]
     addr = f"{host}:8003"
     data = writing.delta_head(node_id, addr) + writing.delta_node(node_id, addr, len(entries), None)
-    play >> DatagramReceived("gossip", data + b"".join(map(writing.pack_entry, entries)), host, 8003)
+    play >> DatagramReceived("gossip", data + b"".join(map(writing.pack_entry, entries)), heard_from or host, 8003)
     play.take()
 
 
