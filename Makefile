@@ -1,5 +1,5 @@
 # Every target is one command; the scripts say more.
-.PHONY: demo test lint format fuzz bench soak docs
+.PHONY: demo test lint format fuzz bench fair soak docs
 
 demo:    ; scripts/demo
 test:    ; scripts/test
@@ -7,5 +7,6 @@ lint:    ; scripts/lint
 format:  ; scripts/setup && .venv/bin/ruff check --fix . && .venv/bin/ruff format .
 fuzz:    ; scripts/setup && HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest fuzz
 bench:   ; scripts/setup && .venv/bin/python benchmarks/end_to_end.py
+fair:    ; scripts/setup && PYTHONPATH=benchmarks .venv/bin/python -m fair
 soak:    ; scripts/setup && .venv/bin/python -m tests.sim soak
 docs:    ; scripts/setup && .venv/bin/python -m pico_tunnel.reference > docs/configuration.md

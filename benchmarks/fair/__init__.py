@@ -1,0 +1,1 @@
+"""Hostile and heavy loads against real processes of Pico, and what honest clients notice of them."""

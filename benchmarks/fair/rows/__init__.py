@@ -1,0 +1,8 @@
+"""The rows, by kind of load. A module here is known by its line in this import."""
+
+from fair.rows import capacity, crowds, flooding, gossiping, registering
+
+__all__ = ["capacity", "crowds", "flooding", "gossiping", "registering"]
+
+STABLE = ["slow-uploads", "slow-websockets", "slow-answers"]
+"""The rows that CI runs: those of which no broken limit is known. Whoever mends a fault adds its row."""
