@@ -18,12 +18,13 @@ class HeadReader:
     Empty lines before a request are skipped (RFC 9112 section 2.2). They are not counted in ``pending_bytes``.
     """
 
-    __slots__ = ("_buffer", "_limits", "_line_at", "_response", "_searched_bytes")
+    __slots__ = ("_buffer", "_limits", "_line_at", "_refused", "_response", "_searched_bytes")
 
     def __init__(self, limits: HeadLimits, *, response: bool = False) -> None:
         self._limits = limits
         self._response = response
         self._buffer = bytearray()
+        self._refused = b""  # the first bytes of a head that is refused outside of the buffer
         self._searched_bytes = 0
         self._line_at = 0  # where the last, unfinished line begins; 0 is the start line
 
@@ -31,6 +32,11 @@ class HeadReader:
     def pending_bytes(self) -> int:
         """How much of an unfinished head is buffered; after end of stream, more than 0 means it was truncated."""
         return 0 if self._buffer == b"\r" else len(self._buffer)
+
+    @property
+    def is_head_request(self) -> bool:
+        """Whether a request that is unfinished, or was refused, is a HEAD, so that its answer has no body."""
+        return (self._buffer or self._refused).startswith(b"HEAD ")
 
     def receive(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Take bytes; return the head (with its empty line) and the bytes after it, or ``None`` while it is unfinished.
@@ -42,6 +48,7 @@ class HeadReader:
             end = data.find(b"\r\n\r\n") + 4
             if end > 3 and data[0] != CARRIAGE_RETURN:
                 if end > self._limits.max_head_bytes:
+                    self._refused = data[:5]
                     raise refusals.head_too_large()
                 return (data, b"") if end == len(data) else (data[:end], data[end:])
         return self._receive_piece(data)

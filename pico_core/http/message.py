@@ -101,6 +101,9 @@ class ResponseHead(msgspec.Struct, gc=False):
     """The Upgrade field's value in a 101 or 426, else empty."""
     failure: bytes = b""
     """X-Pico-Failure of an error status, which is never among ``fields``; see ``proxy.failures``."""
+    dated: bool = False
+    """Whether there is a Date among ``fields``. Where there is none, a recipient that passes the response on adds it
+    (RFC 9110 section 6.6.1)."""
     onward: bytes = b""
     """The result of ``writing.response_bytes`` without ``extra``: empty until it is first written."""
 

@@ -73,7 +73,8 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
     15.2): pass it on and read the next head.
     """
     _check_sizes(head, limits)
-    match = grammar.usual_response.pattern.fullmatch(head.lower())
+    lower_case = head.lower()
+    match = grammar.usual_response.pattern.fullmatch(lower_case)
     if match is None or head[:7] != b"HTTP/1.":
         match = grammar.whole_response.fullmatch(head)
         if match is None:
@@ -86,6 +87,7 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
         raise refusals.start_line_too_long()
     minor_version, status = head[7] - 0x30, int(match[2])
     response = ResponseHead(status, minor_version, head[reason_at:reason_end], fields, minor_version == 1)
+    response.dated = b"\r\ndate:" in lower_case
     if notes:
         _apply_framing(response, notes)
         upgrades = _apply_connection(response, notes)

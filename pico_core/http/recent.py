@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from pico_core.http.cutting import HeadReader
 from pico_core.http.grammar import TARGET_CHARACTER
-from pico_core.http.message import HeadLimits, RequestHead, ResponseHead
+from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
 from pico_core.http.parsing import parse_request_head, parse_response_head
 
 MAX_REMEMBERED_BYTES = 2_048
@@ -51,7 +51,11 @@ class RequestReader(HeadReader):
         head_bytes, rest = cut
         head = None if head_bytes is data else self._recall(head_bytes)
         if head is None:
-            head = parse_request_head(head_bytes, self._limits)
+            try:
+                head = parse_request_head(head_bytes, self._limits)
+            except MessageError:
+                self._refused = head_bytes[:5]
+                raise
             self._remember(head_bytes, head)
         return head, rest
 

@@ -12,6 +12,18 @@ CONNECTION_KEEP_ALIVE = b"Connection: keep-alive\r\n"
 
 UPGRADE_REQUIRED = 426
 
+_FIELDS_OF_STATUS = {
+    405: b"Allow: GET\r\n",
+    UPGRADE_REQUIRED: b"Sec-WebSocket-Version: 13\r\n",
+    503: b"Retry-After: 1\r\n",
+}
+"""What an error response of a status has to say, whatever the reason (RFC 9110 sections 15.5.6, 15.5.22 and 15.6.4, RFC
+6455 section 4.4).
+
+Only resources that are WebSockets are answered 405, and their handshake is a GET. A 503 is said where the next attempt
+may find another node, or a request that has ended, so one second is enough.
+"""
+
 _PHRASES = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
 
 
@@ -75,14 +87,17 @@ def error_message(status: int, message: str, fields: bytes = b"") -> tuple[Respo
     """
     body = msgspec.json.encode({"error": message})
     own = b"Content-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n" + fields
+    own += _FIELDS_OF_STATUS.get(status, b"")
     head = ResponseHead(status, 1, _PHRASES.get(status, b""), own, True, len(body))
-    if status == UPGRADE_REQUIRED:  # RFC 9110 section 15.5.22 and RFC 6455 section 4.4
-        head.fields += b"Sec-WebSocket-Version: 13\r\n"
+    if status == UPGRADE_REQUIRED:
         head.upgrade = b"websocket"
     return head, body
 
 
-def error_response(status: int, message: str, extra: bytes) -> bytes:
-    """Write an ``error_message`` as HTTP/1.1; ``extra`` as in ``request_bytes``, such as ``CONNECTION_CLOSE``."""
-    head, body = error_message(status, message)
-    return response_bytes(head, extra) + body
+def refusal(status: int, message: str, extra: bytes, *, fields: bytes = b"", bodiless: bool) -> bytes:
+    """Write an ``error_message`` as HTTP/1.1 that says the connection closes, with the field lines ``extra`` behind it.
+
+    ``bodiless`` says that a HEAD request is refused.
+    """
+    head, body = error_message(status, message, fields)
+    return response_bytes(head, extra + CONNECTION_CLOSE) + (b"" if bodiless else body)

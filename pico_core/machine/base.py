@@ -35,6 +35,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
+from pico_core.http.date import Dates
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.lingering import Lingering
 from pico_core.machine.parts import ConnectUser, Flushable, LogField, ResolveUser, SourceUser
@@ -70,6 +71,7 @@ class BaseMachine:
         self.emit = self._commands.append
         self.timers = Timers()
         self.lingering = Lingering(self.timers)
+        self.dates = Dates(self.wall_s)
         self.now = 0.0
         self.turns = Turns(self.timers, lambda: self.now)
         self._started = False

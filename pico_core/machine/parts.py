@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from pico_core.boundary import Command
+from pico_core.http.date import Dates
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.lingering import Lingering
 from pico_core.timers import Timers
@@ -62,6 +63,7 @@ class AnsweringHost(Protocol):
     timers: Timers
     lingering: Lingering
     """Takes the connection after its last answer."""
+    dates: Dates
 
 
 class SourceSelector(Protocol):

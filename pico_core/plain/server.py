@@ -19,6 +19,8 @@ JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 
 CLOSE = (("connection", "close"),)
+RETRY = (("retry-after", "1"),)
+"""Of a 503 (RFC 9110 section 15.6.4): a node is ready, or has room for another question, within about a second."""
 
 ANSWERS_PER_TURN = 16
 ANSWERED_PER_TURN_BYTES = 65_536
@@ -116,7 +118,7 @@ class PlainConnection:
         self._answered = True
         self.deadline_at = now + QUESTION_TIMEOUT_S
         self._turn_bytes += len(body)
-        self._send(status, content_type, body, *(CLOSE if self._http.their_state is h11.SEND_BODY else ()))
+        self._send(status, content_type, body, now, *(CLOSE if self._http.their_state is h11.SEND_BODY else ()))
         self._advance(now)
 
     def _advance(self, now: float) -> None:
@@ -179,10 +181,20 @@ class PlainConnection:
 
     def _refuse(self, status: int, reason: str, now: float, *fields: tuple[str, str]) -> None:
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self._send(status, TEXT, reason.encode() + b"\n", *CLOSE, *fields)
+            body = reason.encode() + b"\n"
+            head = self._head(status, TEXT, body, now, *CLOSE, *fields)
+            self._channel.send(head if self._method == b"HEAD" else head + body)
         self._linger(now)
 
-    def _send(self, status: int, content_type: str, body: bytes, *fields: tuple[str, str]) -> None:
+    def _send(self, status: int, content_type: str, body: bytes, now: float, *fields: tuple[str, str]) -> None:
+        out = self._head(status, content_type, body, now, *fields)
+        if self._method != b"HEAD":
+            out += self._http.send(h11.Data(data=body)) or b""
+        out += self._http.send(h11.EndOfMessage()) or b""
+        self._channel.send(out)
+
+    def _head(self, status: int, content_type: str, body: bytes, now: float, *fields: tuple[str, str]) -> bytes:
+        date = self._host.dates.value(now)
         head = h11.Response(
             status_code=status,
             reason=HTTPStatus(status).phrase,
@@ -191,13 +203,11 @@ class PlainConnection:
                 ("content-length", str(len(body))),
                 ("x-content-type-options", "nosniff"),
                 *fields,
+                *(RETRY if status == HTTPStatus.SERVICE_UNAVAILABLE else ()),
+                *((("date", date),) if date else ()),
             ],
         )
-        out = self._http.send(head) or b""
-        if self._method != b"HEAD":
-            out += self._http.send(h11.Data(data=body)) or b""
-        out += self._http.send(h11.EndOfMessage()) or b""
-        self._channel.send(out)
+        return self._http.send(head) or b""
 
     def _linger(self, now: float) -> None:
         self._stop()

@@ -39,8 +39,8 @@ class Evidence(Enum):
 class Failure(msgspec.Struct, frozen=True):
     """One kind of failure: the ``reason`` in metrics, logs and between peers, and what the client is answered.
 
-    ``blames_upstream`` says that the upstream should be avoided for a moment (``cluster.health``). ``retry_after_s`` is
-    how long the client should wait, 0 where nothing is known. ``detail`` is one more clause, for logs only.
+    ``blames_upstream`` says that the upstream should be avoided for a moment (``cluster.health``). ``detail`` is one
+    more clause, for logs only.
     """
 
     reason: str
@@ -48,7 +48,6 @@ class Failure(msgspec.Struct, frozen=True):
     message: str
     evidence: Evidence
     blames_upstream: bool = True
-    retry_after_s: int = 0
     detail: str = ""
 
     def because(self, detail: str) -> "Failure":
@@ -56,14 +55,9 @@ class Failure(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, detail=detail)
 
     @property
-    def fields(self) -> bytes:
-        """The field lines of the answer to a client."""
-        return b"Retry-After: %d\r\n" % self.retry_after_s if self.retry_after_s else b""
-
-    @property
     def fields_for_peer(self) -> bytes:
         """The field lines of the answer to an agent's server or to another node."""
-        return b"X-Pico-Failure: %b\r\n%b" % (self.reason.encode(), self.fields)
+        return b"X-Pico-Failure: %b\r\n" % self.reason.encode()
 
     def permits(self, method: bytes) -> bool:
         """Return whether a request with ``method`` may be sent a second time after this failure."""
@@ -105,7 +99,6 @@ BUSY = Failure(
     "too many requests in flight to this endpoint",
     Evidence.UNPROCESSED,
     blames_upstream=False,
-    retry_after_s=1,
 )
 """Every tunnel of the endpoint carries as many requests as it may."""
 

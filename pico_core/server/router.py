@@ -70,13 +70,10 @@ class ProxyRouter:
         self.routing.retry(exchange, now)
 
     def failure_fields(self, exchange: Exchange) -> bytes:
-        """Tell another Pico node what failed, and a client how long to wait."""
-        failure = exchange.failure
-        if failure is None:
-            return b""
-        if exchange.head.forwarded_by_pico and self.routing.was_forwarded(exchange):
-            return failure.fields_for_peer
-        return failure.fields
+        """Tell another Pico node what failed."""
+        if exchange.failure is not None and exchange.head.forwarded_by_pico and self.routing.was_forwarded(exchange):
+            return exchange.failure.fields_for_peer
+        return b""
 
     def answered(self, exchange: Exchange, now: float) -> None:
         """The upstream works."""

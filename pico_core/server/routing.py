@@ -184,7 +184,9 @@ class Routing:
         """Every upstream was tried, or there is none: wait if one may come within a moment, else give up."""
         failure = exchange.failure
         if failure is BUSY:
-            if self.crowding.hold(exchange, now):
+            if not exchange.tries and self.crowding.hold(
+                exchange, now
+            ):  # what an agent says to be busy is not asked again
                 exchange.avoid = ()
                 exchange.stamp(now)
             else:

@@ -14,7 +14,7 @@ from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.proxy.states import OVER
 from pico_core.proxy.websocket_channel import WebSocketChannel
 from pico_core.tunnel.channel import StreamChannel
-from pico_core.websocket.handshake import HandshakeError, accept_handshake
+from pico_core.websocket.handshake import NOT_GET, HandshakeError, accept_handshake
 
 RESERVED = (b"/_pico/", b"/_piko/")
 """Paths below these are the server's own and never reach a service."""
@@ -38,6 +38,8 @@ def tcp_endpoint(head: RequestHead) -> str:
 
 def tcp_acceptance(head: RequestHead) -> ResponseHead:
     """Return the 101 for a WebSocket handshake. Raises ``MessageError`` if the request is not a valid one."""
+    if head.method != b"GET":
+        raise MessageError(405, NOT_GET)
     if not head.upgrade:
         raise MessageError(426, "a WebSocket is wanted here")
     try:

@@ -10,7 +10,7 @@ from pico_core.errors import ConfigError
 from pico_core.http.cutting import HeadReader
 from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits, MessageError
 from pico_core.http.parsing import parse_request_head
-from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_bytes
+from pico_core.http.writing import refusal
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import AnsweringHost, FlushScheduler
 from pico_core.machine.turns import Turns
@@ -261,14 +261,17 @@ class TunnelConnection:
     def _receive_handshake(self, reader: HeadReader, data: bytes, now: float) -> None:
         try:
             read = reader.receive(data)
-            if read is None:
-                return
-            self._reader = None
-            self._register(*read, now)
         except MessageError as error:
-            self._refuse(error.status, error.reason, b"", now)
-        except HandshakeError as error:
-            self._refuse(error.status, error.reason, mark(error.refusal), now)
+            self._refuse(error, reader.is_head_request, now)
+            return
+        if read is None:
+            return
+        head, rest = read
+        self._reader = None
+        try:
+            self._register(head, rest, now)
+        except (MessageError, HandshakeError) as error:
+            self._refuse(error, head.startswith(b"HEAD "), now)
 
     def _register(self, head_bytes: bytes, rest: bytes, now: float) -> None:
         head = parse_request_head(head_bytes, HANDSHAKE_LIMITS)
@@ -296,12 +299,13 @@ class TunnelConnection:
         if rest:
             self.on_data(rest, now)
 
-    def _refuse(self, status: int, reason: str, fields: bytes, now: float) -> None:
+    def _refuse(self, error: MessageError | HandshakeError, bodiless: bool, now: float) -> None:
         self._reader = None
-        self._host.tunnel_refused(self.channel.host, status, reason)
-        head, body = error_message(status, reason, fields)
-        self.channel.send(response_bytes(head, CONNECTION_CLOSE) + body)
-        self._end(reason, now)
+        self._host.tunnel_refused(self.channel.host, error.status, error.reason)
+        fields = mark(error.refusal) if isinstance(error, HandshakeError) else b""
+        date = self._host.dates.line(now)
+        self.channel.send(refusal(error.status, error.reason, date, fields=fields, bodiless=bodiless))
+        self._end(error.reason, now)
         self._host.lingering.begin(self.channel, now)
 
     def _dispatch(self, tunnel: Tunnel, events: list[MuxEvent], now: float) -> None:

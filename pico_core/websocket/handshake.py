@@ -29,6 +29,9 @@ MAX_HANDSHAKE_RESPONSE_BYTES = 65_536
 
 MAX_REASON_CHARACTERS = 200
 
+NOT_GET = "a WebSocket is opened with GET"
+"""What a request with another method is told, with 405."""
+
 _REQUEST_LINE = re.compile(rb"GET [!-~]+ HTTP/1\.1\r\n")
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
@@ -36,7 +39,7 @@ _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 class HandshakeError(RemoteProtocolError):
     """The handshake failed. Next, on a server: answer with ``status``; on both sides: close the connection.
 
-    An answer with 426 has to say ``Sec-WebSocket-Version: 13`` (RFC 6455 section 4.4). On a client ``status`` is that
+    ``http.writing.error_message`` knows what an answer with 405 or 426 has to say. On a client ``status`` is that
     of the answer, or 0 when there was no valid one. ``reason`` is one short line, fit for a log. ``refusal`` says what
     the next attempt can expect; a server puts its ``refusal.mark`` into the answer.
     """
@@ -56,8 +59,10 @@ def accept_handshake(head: bytes) -> bytes:
     """
     if len(head) > MAX_OWN_HEAD_BYTES:
         raise HandshakeError(400, "request head too large")
+    if not head.startswith(b"GET "):
+        raise HandshakeError(405, NOT_GET)
     if not _REQUEST_LINE.match(head):
-        raise HandshakeError(400, "not a GET request in HTTP/1.1")
+        raise HandshakeError(400, "not a request in HTTP/1.1")
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
         handshake.receive_data(head)

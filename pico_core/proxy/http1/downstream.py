@@ -6,7 +6,7 @@ from typing import Final
 from pico_core.http.body import BodyReader, framed, is_bodiless, request_body
 from pico_core.http.message import MessageError, RequestHead, ResponseHead
 from pico_core.http.recent import RequestReader
-from pico_core.http.writing import CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, error_response, response_bytes
+from pico_core.http.writing import CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, refusal, response_bytes
 from pico_core.machine.channel import HoldingChannel
 from pico_core.machine.parts import AnsweringHost
 from pico_core.pieces import JOIN_BELOW_BYTES, Piece
@@ -136,7 +136,7 @@ class DownstreamConnection:
         """Send a whole response in one write, and go on."""
         if self._body is not None:
             self._close_after = True  # the rest of the request will not be read: say so (RFC 9112 section 9.6)
-        self.channel.send(response_bytes(head, self._connection_field()) + body)
+        self.channel.send(response_bytes(head, self._extra_fields(head, now)) + body)
         self._exchange_over(now)
 
     def respond(
@@ -150,7 +150,7 @@ class DownstreamConnection:
         if last and self._body is not None:
             self._close_after = True
         self._chunked = head.chunked and not is_bodiless(head, request.method)
-        out = [response_bytes(head, self._connection_field())]
+        out = [response_bytes(head, self._extra_fields(head, now))]
         self._send([*out, *framed(pieces, last=last, trailers=trailers)] if self._chunked else [*out, *pieces])
         if last:
             self._exchange_over(now)
@@ -191,11 +191,13 @@ class DownstreamConnection:
 
     # --- inside ---
 
-    def _connection_field(self) -> bytes:
+    def _extra_fields(self, head: ResponseHead, now: float) -> bytes:
+        """Return what a final head has to say beside its own fields."""
+        date = b"" if head.dated else self._host.dates.line(now)
         if self._close_after or self.router.closing:
             self._close_after = True
-            return CONNECTION_CLOSE
-        return b"" if self._request.minor_version else CONNECTION_KEEP_ALIVE
+            return date + CONNECTION_CLOSE
+        return date if self._request.minor_version else date + CONNECTION_KEEP_ALIVE
 
     def _send(self, out: Sequence[Piece]) -> None:
         self.channel.send(b"".join(out) if sum(map(len, out)) <= JOIN_BELOW_BYTES else tuple(out))
@@ -297,7 +299,8 @@ class DownstreamConnection:
 
     def _refuse(self, error: MessageError, now: float) -> None:
         """Answer bytes that are not a request, and close."""
-        self.channel.send(error_response(error.status, error.reason, CONNECTION_CLOSE))
+        date = self._host.dates.line(now)
+        self.channel.send(refusal(error.status, error.reason, date, bodiless=self._reader.is_head_request))
         self.router.refused(error.status, self.client, now)
         self._linger(now)
 

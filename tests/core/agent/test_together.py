@@ -18,7 +18,7 @@ SERVICE = 3000
 LOCAL = 6379
 
 GET = b"GET /a?b HTTP/1.1\r\nHost: e1.example.com\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 2\r\n\r\nok"
 GET_SERVED = (
     b"GET /a?b HTTP/1.1\r\nHost: e1.example.com\r\n"
     b"X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: e1.example.com\r\n\r\n"
@@ -64,7 +64,7 @@ def test_large_bodies_arrive_as_they_were_sent() -> None:
         client.send(body[at : at + 50_000])
     (connection,) = service.lines
     assert connection.received.endswith(b"\r\n\r\n" + body)
-    head = b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 3000000\r\n\r\n"
     connection.send(head)
     for at in range(0, len(body), 50_000):
         connection.send(body[at : at + 50_000])

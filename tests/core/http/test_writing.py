@@ -3,7 +3,7 @@
 import pytest
 
 from pico_core.http.message import ResponseHead
-from pico_core.http.writing import error_message, error_response, request_bytes, response_bytes
+from pico_core.http.writing import error_message, refusal, request_bytes, response_bytes
 from tests.core.http.heads import request, response
 
 
@@ -67,11 +67,12 @@ def test_a_body_that_ends_with_the_connection_can_be_rechunked() -> None:
 
 
 def test_responses_of_our_own() -> None:
-    assert error_response(400, 'a "b"', b"Connection: close\r\n") == (
+    head_bytes = (
         b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
-        b'Content-Length: 19\r\nConnection: close\r\n\r\n{"error":"a \\"b\\""}'
+        b"Content-Length: 19\r\nA: b\r\nConnection: close\r\n\r\n"
     )
-    head, body = error_message(503, "x", b"Retry-After: 1\r\n")
+    assert refusal(400, 'a "b"', b"A: b\r\n", bodiless=True) == head_bytes
+    assert refusal(400, 'a "b"', b"A: b\r\n", bodiless=False) == head_bytes + b'{"error":"a \\"b\\""}'
+    head, body = error_message(503, "x", b"A: b\r\n")
     assert (head.status, head.content_length, body) == (503, len(body), b'{"error":"x"}')
-    assert head.fields.endswith(b"Retry-After: 1\r\n")
-    assert error_response(499, "x", b"").startswith(b"HTTP/1.1 499 \r\n")
+    assert head.fields.endswith(b"A: b\r\nRetry-After: 1\r\n")

@@ -17,6 +17,9 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 QUIET = msgspec.convert({"proxy": {"access_log": {"disable": True}}}, ServerConfig)
 
 
+FIELDS_OF_STATUS = {405: ("Allow: GET",), 426: ("Sec-WebSocket-Version: 13",), 503: ("Retry-After: 1",)}
+
+
 def client_joins(play: Play, connection: int = CLIENT) -> Play:
     """Let a client connect to the proxy port."""
     return play >> Accepted(connection, "proxy", "192.0.2.7", 5000)
@@ -49,7 +52,7 @@ def error(status: int, phrase: str, message: str, *fields: str, client: int = CL
         "Content-Type: application/json",
         "X-Content-Type-Options: nosniff",
         *(field for field in fields if not field.startswith("Connection")),
-        *(("Sec-WebSocket-Version: 13",) if status == 426 else ()),
+        *FIELDS_OF_STATUS.get(status, ()),
         f"Content-Length: {len(body)}",
         *(("Connection: Upgrade", "Upgrade: websocket") if status == 426 else ()),
         *(field for field in fields if field.startswith("Connection")),

@@ -6,6 +6,7 @@ import pytest
 
 from pico_core.boundary import Command
 from pico_core.errors import LocalProtocolError
+from pico_core.http.date import Dates
 from pico_core.http.message import HeadLimits, MessageError, ResponseHead
 from pico_core.machine.channel import Channel, TcpChannel
 from pico_core.machine.lingering import Lingering
@@ -39,6 +40,7 @@ class Scene:
         self._number = 0
         self.timers = Timers()
         self.lingering = Lingering(self.timers)
+        self.dates = Dates(float)
         self.downstream = DownstreamConnection(self.channel(), self, self, Client("192.0.2.7"), 0.0)
 
     def channel(self) -> TcpChannel:

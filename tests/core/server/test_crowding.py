@@ -38,7 +38,7 @@ def stranger(play: Play, connection: int = STRANGER, host: str = "192.0.2.99") -
 
 def busy(client: int) -> Send:
     """Return the refusal."""
-    return error(503, "Service Unavailable", BUSY, "Retry-After: 1", client=client)
+    return error(503, "Service Unavailable", BUSY, client=client)
 
 
 def streams(play: Play) -> int:

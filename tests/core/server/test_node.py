@@ -40,6 +40,7 @@ STOPPED = (StopListening("upstream"), StopListening("proxy"))
 
 def text(status: bytes, body: bytes, kind: bytes = b"text/plain; charset=utf-8", more: bytes = b"") -> Send:
     """Return an answer of the admin port; ``more`` are the last field lines."""
+    more += b"retry-after: 1\r\n" if status.startswith(b"503") else b""
     return Send(
         ADMIN,
         b"HTTP/1.1 %b\r\ncontent-type: %b\r\ncontent-length: %d\r\nx-content-type-options: nosniff\r\n%b\r\n%b"

@@ -197,7 +197,7 @@ def test_a_used_stream_never_carries_raw_bytes() -> None:
         (b"/_piko/v1/tcp/e1", b"/_pico/v2/tcp/e1", 404, "Not Found", "not found"),
         (b"/_piko/v1/tcp/e1", b"/_pico/", 404, "Not Found", "not found"),
         (b"tcp/e1", b"tcp/a%2Fb", 400, "Bad Request", "invalid endpoint id"),
-        (b"GET", b"POST", 400, "Bad Request", "not a GET request in HTTP/1.1"),
+        (b"GET", b"POST", 405, "Method Not Allowed", "a WebSocket is opened with GET"),
         (b"Version: 13", b"Version: 8", 426, "Upgrade Required", "not a WebSocket handshake of version 13"),
         (b"Upgrade: websocket", b"Upgrade: foo", 400, "Bad Request", "not a WebSocket handshake of version 13"),
     ],

@@ -41,7 +41,7 @@ def test_agrees_to_no_extension_and_no_subprotocol() -> None:
     [
         (b"Version: 13", b"Version: 8", 426),
         (b"Sec-WebSocket-Version: 13\r\n", b"", 400),
-        (b"GET ", b"POST ", 400),
+        (b"GET ", b"POST ", 405),
         (b"HTTP/1.1", b"HTTP/1.0", 400),
         (b"Connection: Upgrade\r\n", b"", 400),
         (b"Connection: Upgrade\r\n", b"Connection: \xff\r\n", 400),

@@ -47,7 +47,8 @@ def node_appears(play: Play, node_id: str, host: str, heard_from: str = "", **va
 def response_bytes(status: int, body: str, kind: str = "application/json") -> bytes:
     """Return an answer of the admin port."""
     head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n"
-    return f"{head}x-content-type-options: nosniff\r\n\r\n{body}".encode()
+    retry = "retry-after: 1\r\n" if status == 503 else ""
+    return f"{head}x-content-type-options: nosniff\r\n{retry}\r\n{body}".encode()
 
 
 def response(status: int, body: str, kind: str = "application/json", connection: int = OPERATOR) -> Send:
