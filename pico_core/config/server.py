@@ -66,6 +66,14 @@ class ProxyConfig(Section, frozen=True, kw_only=True):
         Address | None,
         Key(ADVERTISED_ADDRESS, "The address other nodes forward requests to.", _ADVERTISED_WHY),
     ] = None
+    max_connections: Annotated[
+        int,
+        Key(
+            whole_number(0, 1_000_000_000),
+            "How many connections of clients and other nodes the port has at once; 0: what max_connections leaves it.",
+            "0: beyond it idle connections are closed first, then new ones get a 503.",
+        ),
+    ] = 0
     timeout_s: Annotated[
         float,
         Key(
@@ -114,6 +122,14 @@ class UpstreamConfig(Section, frozen=True, kw_only=True):
         Address,
         Key(BIND_ADDRESS, "Where to listen for agents.", "8001 on every address, as the Kubernetes page promises."),
     ] = Address("", 8001)
+    max_connections: Annotated[
+        int,
+        Key(
+            whole_number(0, 1_000_000_000),
+            "How many connections of agents the port has at once; 0: what max_connections leaves it.",
+            "0: beyond it agents get a 503 and try another node; tunnels that are open are never closed for it.",
+        ),
+    ] = 0
     max_streams: Annotated[
         int,
         Key(
@@ -235,6 +251,25 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     admin: AdminConfig = AdminConfig()
     cluster: ClusterConfig = ClusterConfig()
     log: LogConfig = LogConfig()
+    max_connections: Annotated[
+        int,
+        Key(
+            whole_number(0, 1_000_000_000),
+            "How many connections the node has at once, on all ports and to other nodes; "
+            "0: as many as its limit of open descriptors permits.",
+            "0: the limit of descriptors less 64. The admin and gossip ports, agents and connections to other nodes "
+            "each keep a part that clients cannot take.",
+        ),
+    ] = 0
+    max_address_share: Annotated[
+        float,
+        Key(
+            decimal_number(0, 1),
+            "The part of a port's connections that one client address may have when 7/8 of them are in use.",
+            "0.5: one client cannot shut out all others. It leaves a balancer, from whose address all clients come, "
+            "7/8 of the port; 1 leaves it all of it.",
+        ),
+    ] = 0.5
     grace_period_s: Annotated[
         float,
         Key(

@@ -11,6 +11,7 @@ from typing import Any
 from pico_core.boundary import (
     Abort,
     Accepted,
+    AcceptFailed,
     Command,
     ConfigReloaded,
     Connect,
@@ -33,6 +34,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
+from pico_core.machine.admission import UNLIMITED, Admission, ConnectionLimits
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import ConnectUser, Flushable, LogField, ResolveUser
 from pico_core.timers import NEVER, Timers
@@ -61,10 +63,12 @@ _UNWANTED = _Unwanted()
 class BaseMachine:
     """Base of the server, agent and forwarder machines."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: ConnectionLimits = UNLIMITED) -> None:
+        """``limits`` bound the connections: a server and a forwarder have peers that they do not choose."""
         self._commands: deque[Command] = deque()
         self.emit = self._commands.append
         self.timers = Timers()
+        self.admission = Admission(self, limits)
         self.now = 0.0
         self._started = False
         self._wall_offset_s: float | None = None
@@ -82,6 +86,7 @@ class BaseMachine:
             EofReceived: self._eof_received,
             ConnectionLost: self._connection_lost,
             Accepted: self._accepted,
+            AcceptFailed: self._accept_failed,
             Connected: self._connected,
             ConnectFailed: self._connect_failed,
             Tick: self._tick,
@@ -141,6 +146,7 @@ class BaseMachine:
         connection = self._next_connection
         self._next_connection += 2
         self._connecting[connection] = user
+        self.admission.dialing(self.now)
         self.emit(Connect(connection, host, port, timeout_s, tls))
         return connection
 
@@ -243,17 +249,23 @@ class BaseMachine:
         channel = self._connections.pop(event.connection, None)
         if channel is not None:
             self._lingering.pop(event.connection, None)
+            self.admission.lost(channel)
             channel.lost(now)
 
     def _accepted(self, event: Accepted, now: float) -> None:
         channel = self._open(event)
-        self.on_accepted(channel, event.listener, now)
+        if self.admission.admit(channel, event.listener, now):
+            self.on_accepted(channel, event.listener, now)
+
+    def _accept_failed(self, event: AcceptFailed, now: float) -> None:
+        self.admission.accept_failed(event.listener, event.reason, now)
 
     def _connected(self, event: Connected, now: float) -> None:
         channel = self._open(event)
         self._connecting.pop(event.connection).on_connected(channel, now)
 
     def _connect_failed(self, event: ConnectFailed, now: float) -> None:
+        self.admission.dial_failed()
         self._connecting.pop(event.connection).on_connect_failed(event.reason, now)
 
     def _resolved(self, event: Resolved, now: float) -> None:

@@ -76,7 +76,10 @@ UNREACHABLE = "upstream unreachable"
 CLOSED_EARLY = "the service closed the connection without a response"
 
 SERVICE_REFUSED = Failure("service-refused", 502, UNREACHABLE, Evidence.UNPROCESSED)
-"""The agent cannot connect to its service: refused, unknown name, no route, no descriptors left."""
+"""The agent cannot connect to its service: refused, unknown name, no route."""
+
+AGENT_FULL = Failure("agent-full", 503, "the agent is out of descriptors", Evidence.UNPROCESSED, retry_after_s=1)
+"""The agent has no descriptor left for a connection to its service, which may work."""
 
 SERVICE_STALE = Failure("service-lost", 502, CLOSED_EARLY, Evidence.STALE)
 SERVICE_LOST = Failure("service-lost", 502, CLOSED_EARLY, Evidence.PERHAPS_PROCESSED)
@@ -91,6 +94,16 @@ STREAM_REFUSED = Failure("stream-refused", 502, UNREACHABLE, Evidence.UNPROCESSE
 TUNNEL_LOST = Failure("tunnel-lost", 502, UNREACHABLE, Evidence.LOST_ON_THE_WAY)
 NODE_LOST = Failure("node-lost", 502, UNREACHABLE, Evidence.LOST_ON_THE_WAY)
 NODE_UNREACHABLE = Failure("node-unreachable", 502, UNREACHABLE, Evidence.UNPROCESSED)
+
+NODE_FULL = Failure(
+    "node-full",
+    503,
+    "the server is out of descriptors",
+    Evidence.UNPROCESSED,
+    blames_upstream=False,
+    retry_after_s=1,
+)
+"""This node has no descriptor left for a connection to another one."""
 
 MISDIRECTED = Failure("misdirected", 421, "no available upstreams", Evidence.UNPROCESSED, blames_upstream=False)
 """A node got a forwarded request for an endpoint that it has no tunnel for: the sender's route was stale (RFC 9110
@@ -116,6 +129,7 @@ TOLD_BY_PEERS = {
     failure.reason.encode(): failure
     for failure in (
         SERVICE_REFUSED,
+        AGENT_FULL,
         SERVICE_LOST,
         SERVICE_INVALID,
         SERVICE_TIMEOUT,
@@ -123,6 +137,7 @@ TOLD_BY_PEERS = {
         TUNNEL_LOST,
         STALE_ROUTE,
         BUSY,
+        NODE_FULL,
     )
 }
 """The values of ``X-Pico-Failure``. An unknown one, from a newer peer, makes the answer an ordinary response."""

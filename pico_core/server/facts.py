@@ -12,6 +12,7 @@ from pico_core.cluster.view import ClusterView
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.gossip.engine import Gossip
+from pico_core.machine.admission import Admission
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.registry import Registry
 from pico_core.server.tunnels import TunnelConnection
@@ -42,6 +43,7 @@ class Facts(msgspec.Struct, eq=False):
     view: ClusterView
     registry: Registry[TunnelConnection]
     metrics: ServerMetrics
+    admission: Admission
     tunnels: dict[TunnelConnection, None]
     addresses: dict[str, Address]
     state: NodePhase = NodePhase.STARTING

@@ -26,6 +26,7 @@ from pico_core.config.values import Address, is_loopback
 from pico_core.entropy import Entropy
 from pico_core.gossip.engine import Gossip
 from pico_core.http.message import HeadLimits
+from pico_core.machine.admission import MAX_DESCRIPTORS
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import STOP_HINT
@@ -34,6 +35,7 @@ from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
 from pico_core.server.admin.pages import AdminPages
 from pico_core.server.cluster import Cluster
 from pico_core.server.facts import Facts, NodePhase
+from pico_core.server.limits import connection_limits
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.peers import Peers
 from pico_core.server.ports import Port
@@ -65,9 +67,19 @@ UNSPECIFIED = ("", "0.0.0.0", "::")  # noqa: S104 - recognised, not bound
 class ServerNode(BaseMachine):
     """A ``Machine``. ``node_id`` is new at every start; ``entropy`` drives every random choice."""
 
-    def __init__(self, config: ServerConfig, node_id: str, entropy: Entropy, private_host: str = "127.0.0.1") -> None:
-        """``private_host`` is this machine's address among the nodes, where no bind or advertised address says more."""
-        super().__init__()
+    def __init__(
+        self,
+        config: ServerConfig,
+        node_id: str,
+        entropy: Entropy,
+        private_host: str = "127.0.0.1",
+        descriptors: int = MAX_DESCRIPTORS,
+    ) -> None:
+        """``private_host`` is this machine's address among the nodes, where no bind or advertised address says more.
+
+        ``descriptors`` is how many the process may have open.
+        """
+        super().__init__(connection_limits(config, descriptors))
         gossip = Gossip(
             node_id,
             entropy=entropy,
@@ -84,6 +96,7 @@ class ServerNode(BaseMachine):
             view=ClusterView(entropy, gossip.can_forward),
             registry=Registry(self._endpoint_changed),
             metrics=ServerMetrics(),
+            admission=self.admission,
             tunnels={},
             addresses={},
         )

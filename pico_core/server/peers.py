@@ -8,13 +8,14 @@ know.
 
 from typing import Protocol
 
+from pico_core.boundary import OUT_OF_DESCRIPTORS
 from pico_core.cluster.view import RemoteNode
 from pico_core.config.values import Address
 from pico_core.gossip.engine import Gossip
 from pico_core.http.message import HeadLimits
 from pico_core.machine.parts import Connector, Logger
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.failures import NODE_LOST, NODE_UNREACHABLE, Failure
+from pico_core.proxy.failures import NODE_FULL, NODE_LOST, NODE_UNREACHABLE, Failure
 from pico_core.proxy.http1.pool import ConnectionPool
 from pico_core.proxy.http1.upstream import UpstreamConnection
 
@@ -109,6 +110,9 @@ class Peers:
     def _unreachable(self, exchange: Exchange, reason: str, now: float) -> None:
         peer = exchange.route
         assert isinstance(peer, RemoteNode), "set by forward"
-        self._gossip.report_forward_failure(peer.id, now)
         self._host.warn("cluster", "cannot forward to a node", node=peer.id, reason=reason)
+        if reason == OUT_OF_DESCRIPTORS:
+            exchange.failed(NODE_FULL, now)
+            return
+        self._gossip.report_forward_failure(peer.id, now)
         exchange.failed(NODE_UNREACHABLE, now)

@@ -11,6 +11,7 @@ from pico_core.http.cutting import HeadReader
 from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits, MessageError
 from pico_core.http.parsing import parse_request_head
 from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_bytes
+from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import FlushScheduler
 from pico_core.mux.events import GoAwayReceived, MuxEvent, SessionFailed
@@ -70,7 +71,7 @@ class TunnelHost(FlushScheduler, Protocol):
         """A peer on the upstream port did not get a tunnel."""
 
 
-class TunnelConnection:
+class TunnelConnection(Dismissible):
     """One agent's connection: handshake, then streams. It is the source of the upstream connections inside it."""
 
     believes_failures = True
@@ -113,6 +114,16 @@ class TunnelConnection:
         self._mark_dirty = partial(host.mark_dirty, self)
         channel.user = self
         host.timers.watch(self, now)
+
+    @property
+    def idle_since(self) -> float:
+        """Since when the peer has not registered; ``NEVER`` for a tunnel."""
+        return NEVER if self._open else self.deadline_at - HANDSHAKE_TIMEOUT_S
+
+    def dismiss(self, now: float) -> None:
+        """Close the connection of a peer that has not registered."""
+        self.channel.close()
+        self._end("no place for more connections", now)
 
     # --- for the proxy ---
 

@@ -6,6 +6,7 @@ from pico_core.http.body import BodyReader, framed, is_bodiless, request_body
 from pico_core.http.message import MessageError, RequestHead, ResponseHead
 from pico_core.http.recent import RequestReader
 from pico_core.http.writing import CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, error_response, response_bytes
+from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import Channel
 from pico_core.pieces import JOIN_BELOW_BYTES, Piece
 from pico_core.proxy.downstream import Client
@@ -23,7 +24,7 @@ Closing while the client sends would reset the connection and destroy the answer
 """
 
 
-class DownstreamConnection:
+class DownstreamConnection(Dismissible):
     """A client's connection, and the ``Downstream`` of the exchange in flight. ``router`` decides about its requests.
 
     What belongs to one request begins anew with each: its head, the reader of its body (``None`` once the request is
@@ -36,6 +37,7 @@ class DownstreamConnection:
         "_body",
         "_chunked",
         "_close_after",
+        "_idle_since",
         "_idle_until",
         "_linger_until",
         "_lingering",
@@ -65,6 +67,7 @@ class DownstreamConnection:
         self._advancing = False
         self._lingering = False
         self._linger_until = NEVER
+        self._idle_since = now
         self._idle_until = now + router.header_timeout_s
         channel.user = self
         timers.watch(self, now)
@@ -74,6 +77,17 @@ class DownstreamConnection:
         """When something must have happened: the exchange's own deadline, or the end of what the client may idle."""
         exchange = self.exchange
         return self._idle_until if exchange is None else exchange.deadline_at
+
+    @property
+    def idle_since(self) -> float:
+        """Since when the client has not begun a request; ``NEVER`` where it has, or may still read an answer."""
+        waits = self.exchange is None and not self._backlog and not self._lingering and not self._reader.pending_bytes
+        return self._idle_since if waits else NEVER
+
+    def dismiss(self, now: float) -> None:
+        """Close the connection, which is idle (RFC 9112 section 9.5)."""
+        self._end()
+        self.channel.close()
 
     # --- what the channel reports ---
 
@@ -213,6 +227,7 @@ class DownstreamConnection:
             else:
                 self._linger(now)
             return
+        self._idle_since = now
         self._idle_until = now + self.router.idle_timeout_s
         if not self._backlog:
             self.channel.resume_reading()

@@ -5,6 +5,7 @@ Nothing is kept for this: a scrape reads what the machine counts anyway.
 
 from pico_core.gossip.engine import Gossip
 from pico_core.gossip.status import NodeStatus
+from pico_core.machine.admission import Admission
 from pico_core.server.admin.exposition import Exposition, labels
 from pico_core.server.facts import Facts
 from pico_core.server.metrics import OTHER, Histogram, ServerMetrics
@@ -52,9 +53,32 @@ def metrics_text(facts: Facts, now: float) -> bytes:
         "Log lines lost because standard output or standard error did not take them.",
         {"": facts.metrics.log_lines_dropped},
     )
+    _connections(out, facts.admission)
     _cluster(out, facts)
     _gossip(out, facts.gossip, now)
     return out.text()
+
+
+def _connections(out: Exposition, admission: Admission) -> None:
+    ports = {labels(listener=name): port for name, port in admission.ports.items()}
+    out.gauge("connections", "Open connections.", {label: len(port.channels) for label, port in ports.items()})
+    out.gauge("connections_limit", "The most connections.", {label: port.limits.most for label, port in ports.items()})
+    out.counter(
+        "connections_refused_total",
+        "Connections refused because there was no place for them.",
+        {label: port.refused for label, port in ports.items()},
+    )
+    out.counter(
+        "connections_closed_idle_total",
+        "Idle connections closed because others needed their place.",
+        {label: port.closed for label, port in ports.items()},
+    )
+    out.gauge("connections_outgoing", "Connections that this node opened or is opening.", {"": admission.outgoing})
+    out.counter(
+        "accepts_failed_total",
+        "Times that the system had no descriptor or memory for a connection.",
+        {"": admission.accepts_failed},
+    )
 
 
 def _proxy(out: Exposition, metrics: ServerMetrics) -> None:
