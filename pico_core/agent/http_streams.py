@@ -26,6 +26,7 @@ class HttpStreams:
 
     def __init__(self, host: ServiceHost, config: ListenerConfig, access_log: AccessLogger | None) -> None:
         self.head_limits = HeadLimits()
+        self.heads = host.heads
         self.header_timeout_s = HEAD_TIMEOUT_S
         self.idle_timeout_s = NEXT_REQUEST_TIMEOUT_S
         self.response_timeout_s = config.timeout_s
@@ -41,6 +42,7 @@ class HttpStreams:
             idle_timeout_s=config.http_client.idle_conn_timeout_s,
             connect_timeout_s=config.timeout_s,
             response_limits=self.head_limits,
+            heads=self.heads,
         )
 
     def accept(self, channel: StreamChannel, now: float) -> None:

@@ -7,6 +7,7 @@ from pico_core.agent.tcp_streams import TcpStreams
 from pico_core.boundary import Exit, ShutdownRequested
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.entropy import Entropy
+from pico_core.http.budget import HeadBudget
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.parts import STOP_HINT
 from pico_core.proxy.access_log import AccessLogger
@@ -19,6 +20,7 @@ class AgentMachine(BaseMachine):
     def __init__(self, config: AgentConfig, entropy: Entropy) -> None:
         super().__init__()
         self.config = config
+        self.heads = HeadBudget()
         self._draining = False
         self._listeners = {
             Listener(self, listener, config.connect, self._handler(listener), entropy): None

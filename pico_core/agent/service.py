@@ -4,12 +4,15 @@ from typing import Protocol
 
 from pico_core.boundary import OUT_OF_DESCRIPTORS
 from pico_core.config.agent import ListenerConfig
+from pico_core.http.budget import HeadBudget
 from pico_core.machine.parts import Connector, Logger
 from pico_core.proxy.failures import AGENT_FULL, SERVICE_REFUSED, Failure
 
 
 class ServiceHost(Connector, Logger, Protocol):
-    """What the streams of a listener need of the machine."""
+    """What the streams of a listener need of the machine. ``heads`` is the budget of all unfinished heads."""
+
+    heads: HeadBudget
 
 
 def connect_failure(reason: str) -> Failure:

@@ -53,6 +53,15 @@ class ProxyHttpConfig(Section, frozen=True, kw_only=True):
             "1 MiB refuses nothing that works elsewhere, and bounds the memory of a connection.",
         ),
     ] = 1 << 20
+    max_unfinished_bytes: Annotated[
+        int,
+        Key(
+            whole_number(65_536, 1 << 40),
+            "How many bytes all heads that have not come whole may have together; "
+            "beyond it the longest ones are refused with 503 or 502.",
+            "16 MiB is thousands of heads that come in pieces; max_header_bytes is the least.",
+        ),
+    ] = 1 << 24
 
 
 class ProxyConfig(Section, frozen=True, kw_only=True):

@@ -86,6 +86,11 @@ SERVICE_LOST = Failure("service-lost", 502, CLOSED_EARLY, Evidence.PERHAPS_PROCE
 SERVICE_INVALID = Failure(
     "service-invalid", 502, "the service's response was not valid HTTP", Evidence.PERHAPS_PROCESSED
 )
+SERVICE_HEADS = Failure(
+    "service-invalid", 502, "too many unfinished responses", Evidence.PERHAPS_PROCESSED, blames_upstream=False
+)
+"""The response's head was the largest of those that did not come whole, and all of them took too much memory."""
+
 SERVICE_TIMEOUT = Failure("service-timeout", 504, "upstream timeout", Evidence.PERHAPS_PROCESSED)
 
 STREAM_REFUSED = Failure("stream-refused", 502, UNREACHABLE, Evidence.UNPROCESSED)

@@ -12,6 +12,7 @@ from pico_core.cluster.view import ClusterView
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.gossip.engine import Gossip
+from pico_core.http.budget import HeadBudget
 from pico_core.machine.admission import Admission
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.registry import Registry
@@ -44,6 +45,7 @@ class Facts(msgspec.Struct, eq=False):
     registry: Registry[TunnelConnection]
     metrics: ServerMetrics
     admission: Admission
+    heads: HeadBudget
     tunnels: dict[TunnelConnection, None]
     addresses: dict[str, Address]
     state: NodePhase = NodePhase.STARTING

@@ -25,6 +25,7 @@ from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address, is_loopback
 from pico_core.entropy import Entropy
 from pico_core.gossip.engine import Gossip
+from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits
 from pico_core.machine.admission import MAX_DESCRIPTORS
 from pico_core.machine.base import BaseMachine
@@ -97,10 +98,12 @@ class ServerNode(BaseMachine):
             registry=Registry(self._endpoint_changed),
             metrics=ServerMetrics(),
             admission=self.admission,
+            heads=HeadBudget(max(config.proxy.http.max_unfinished_bytes, config.proxy.http.max_header_bytes)),
             tunnels={},
             addresses={},
         )
         self.head_limits = HeadLimits(max_head_bytes=config.proxy.http.max_header_bytes)
+        self.heads = self.facts.heads
         self.max_streams = config.upstream.max_streams
         self.peers = Peers(self, gossip)
         self.cluster = Cluster(self, self.facts, self.peers)

@@ -12,6 +12,7 @@ from pico_core.boundary import OUT_OF_DESCRIPTORS
 from pico_core.cluster.view import RemoteNode
 from pico_core.config.values import Address
 from pico_core.gossip.engine import Gossip
+from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits
 from pico_core.machine.parts import Connector, Logger
 from pico_core.proxy.exchange import Exchange
@@ -32,6 +33,7 @@ class PeersHost(Connector, Logger, Protocol):
     """What forwarding needs of the machine."""
 
     head_limits: HeadLimits
+    heads: HeadBudget
     """Bounds of the heads that other nodes send."""
 
 
@@ -49,6 +51,7 @@ class PeerPool(ConnectionPool):
             idle_timeout_s=IDLE_TIMEOUT_S,
             connect_timeout_s=CONNECT_TIMEOUT_S,
             response_limits=host.head_limits,
+            heads=host.heads,
         )
         self._gossip = gossip
         self._peer = peer

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Emitter, Logger
@@ -23,6 +24,7 @@ class RouterHost(Emitter, Logger, Protocol):
 
     timers: Timers
     head_limits: HeadLimits
+    heads: HeadBudget
 
 
 class ProxyRouter:
@@ -37,6 +39,7 @@ class ProxyRouter:
         log_access = config.proxy.access_log.is_enabled(config.log, "proxy.access")
         self._access_log = AccessLogger(host, "proxy.access") if log_access else None
         self.head_limits = host.head_limits
+        self.heads = host.heads
         self.header_timeout_s = config.proxy.http.read_header_timeout_s
         self.idle_timeout_s = config.proxy.http.idle_timeout_s
         self.response_timeout_s = config.proxy.timeout_s

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from pico_core.cluster.health import Health
 from pico_core.errors import ConfigError
+from pico_core.http.budget import HeadBudget
 from pico_core.http.cutting import HeadReader
 from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits, MessageError
 from pico_core.http.parsing import parse_request_head
@@ -30,6 +31,8 @@ from pico_core.websocket.refusal import Refusal, mark
 HANDSHAKE_LIMITS = HeadLimits(max_head_bytes=MAX_OWN_HEAD_BYTES)
 HANDSHAKE_TIMEOUT_S = 10.0
 
+RETRY_LATER = b"Retry-After: 1\r\n"
+
 KEEP_IDLE_STREAM_S = 60.0
 """How long a mux stream is kept for the next request. The agent's side holds a connection to its service for it."""
 
@@ -51,6 +54,8 @@ class TunnelHost(FlushScheduler, Protocol):
     timers: Timers
     head_limits: HeadLimits
     """Bounds of the heads that services send."""
+    heads: HeadBudget
+    """The budget of all unfinished heads."""
     max_streams: int
     """How many requests one tunnel carries at once."""
 
@@ -131,6 +136,11 @@ class TunnelConnection(Dismissible):
     def response_limits(self) -> HeadLimits:
         """Bounds of the heads that come from the service."""
         return self._host.head_limits
+
+    @property
+    def heads(self) -> HeadBudget:
+        """The budget of all unfinished heads."""
+        return self._host.heads
 
     def acquire(self, *, fresh: bool = False) -> UpstreamConnection | None:
         """Return a connection to the service for one exchange; ``None`` if no more can be had now.
@@ -264,8 +274,9 @@ class TunnelConnection(Dismissible):
         try:
             read = reader.receive(data)
             if read is None:
+                self.heads.hold(self, reader.pending_bytes, now)
                 return
-            self._reader = None
+            self._drop_head()
             self._register(*read, now)
         except MessageError as error:
             self._refuse(error.status, error.reason, b"", now)
@@ -296,8 +307,16 @@ class TunnelConnection(Dismissible):
         if rest:
             self.on_data(rest, now)
 
-    def _refuse(self, status: int, reason: str, fields: bytes, now: float) -> None:
+    def head_over_budget(self, now: float) -> None:
+        """Refuse the unfinished head, since those of all peers take too much memory."""
+        self._refuse(503, "too many unfinished requests", RETRY_LATER, now)
+
+    def _drop_head(self) -> None:
         self._reader = None
+        self.heads.release(self)
+
+    def _refuse(self, status: int, reason: str, fields: bytes, now: float) -> None:
+        self._drop_head()
         self._host.tunnel_refused(self.channel.host, status, reason)
         head, body = error_message(status, reason, fields)
         self.channel.send(response_bytes(head, CONNECTION_CLOSE) + body)
@@ -333,6 +352,7 @@ class TunnelConnection(Dismissible):
 
     def _end(self, reason: str, now: float) -> None:
         self.deadline_at = NEVER
+        self._drop_head()
         self._host.timers.unwatch(self)
         if not self._open:
             return

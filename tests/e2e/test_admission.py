@@ -4,7 +4,7 @@ import contextlib
 import resource
 import time
 
-from tests.e2e.harness import Fleet, wait_until
+from tests.e2e.harness import MIB, Fleet, wait_until
 from tests.e2e.origin import Origin
 from tests.e2e.wire import Wire, dial, request, request_bytes
 
@@ -60,6 +60,31 @@ def test_a_limit_that_is_lower_than_the_server_knows_is_survived(fleet: Fleet, o
         assert request(server.proxy_port, "origin", "/describe")[0].status == 200
         fleet.agent(server, "other", origin.port)
     assert len(server.process.logged("cannot accept connections")) == 1
+
+
+def test_unfinished_heads_take_little_memory(fleet: Fleet, origin: Origin) -> None:
+    """300 clients send all but the end of a head of 1 MB; 16 MiB of all that is kept, and no part of it afterwards."""
+    server = fleet.server()
+    fleet.agent(server, "origin", origin.port)
+    process = server.process
+    assert request(server.proxy_port, "origin", "/describe")[0].status == 200
+    resident_bytes = process.resident_bytes()
+    process.reset_peak()
+    head = b"GET / HTTP/1.1\r\nHost: origin\r\n" + (b"x: " + b"a" * 60_000 + b"\r\n") * 17
+    answered = 0
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(dial(server.proxy_port)) for _ in range(300)]
+        for wire in clients:
+            with contextlib.suppress(ConnectionError):
+                wire.send(head)
+        for wire in clients[:200]:
+            with contextlib.suppress(ConnectionResetError):
+                assert wire.receive_head().status == 503
+                answered += 1
+        assert request(server.proxy_port, "origin", "/describe")[0].status == 200
+        assert process.peak_bytes() - resident_bytes < 48 * MIB
+    assert answered > 150
+    wait_until(lambda: process.resident_bytes() - resident_bytes < 32 * MIB, "the memory is given back")
 
 
 def test_clients_at_once_are_served_or_told(fleet: Fleet, origin: Origin) -> None:

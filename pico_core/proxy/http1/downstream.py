@@ -37,6 +37,7 @@ class DownstreamConnection(Dismissible):
         "_body",
         "_chunked",
         "_close_after",
+        "_head_held",
         "_idle_since",
         "_idle_until",
         "_linger_until",
@@ -65,6 +66,7 @@ class DownstreamConnection(Dismissible):
         self._chunked = False
         self._backlog = b""
         self._advancing = False
+        self._head_held = False
         self._lingering = False
         self._linger_until = NEVER
         self._idle_since = now
@@ -259,6 +261,8 @@ class DownstreamConnection(Dismissible):
                     if self._reader.pending_bytes:
                         self._wait_for_head(now)
                     break
+                if self._head_held:
+                    self._release_head()
                 head, rest = read
                 self._request = head
                 self._close_after = not head.keep_alive
@@ -286,6 +290,21 @@ class DownstreamConnection(Dismissible):
         latest = now + self.router.header_timeout_s
         if self._idle_until > latest:
             self._idle_until = latest
+        self._head_held = True
+        self.router.heads.hold(self, self._reader.pending_bytes, now)
+
+    def head_over_budget(self, now: float) -> None:
+        """Refuse the unfinished head, since those of all clients take too much memory."""
+        self._refuse(MessageError(503, "too many unfinished requests"), now)
+
+    def _release_head(self) -> None:
+        self._head_held = False
+        self.router.heads.release(self)
+
+    def _drop_head(self) -> None:
+        if self._head_held:
+            self._release_head()
+        self._reader.clear()
 
     def _receive_body(self, exchange: Exchange, body: BodyReader, data: Piece, now: float) -> None:
         try:
@@ -314,6 +333,7 @@ class DownstreamConnection(Dismissible):
     def _linger(self, now: float) -> None:
         """Close without a reset destroying the answer on its way: read a little longer (RFC 9112 section 9.6)."""
         self._backlog = b""
+        self._drop_head()
         self._lingering = True
         self._linger_until = now + LINGER_MOST_S
         self._idle_until = now + LINGER_S
@@ -328,5 +348,6 @@ class DownstreamConnection(Dismissible):
 
     def _end(self) -> None:
         self._backlog = b""
+        self._drop_head()
         self._idle_until = NEVER
         self._timers.unwatch(self)

@@ -54,6 +54,12 @@ def metrics_text(facts: Facts, now: float) -> bytes:
         {"": facts.metrics.log_lines_dropped},
     )
     _connections(out, facts.admission)
+    out.gauge("unfinished_heads_bytes", "Bytes of heads that have not come whole.", {"": facts.heads.used_bytes})
+    out.counter(
+        "unfinished_heads_refused_total",
+        "Heads refused because the unfinished ones took too much memory.",
+        {"": facts.heads.refused},
+    )
     _cluster(out, facts)
     _gossip(out, facts.gossip, now)
     return out.text()

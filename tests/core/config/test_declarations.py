@@ -25,6 +25,7 @@ SERVER = {
     "proxy.http.max_header_bytes": "1048576",
     "upstream.bind_addr": ":8001",
     "upstream.max_connections": "0",
+    "proxy.http.max_unfinished_bytes": "16777216",
     "proxy.max_connections": "0",
     "max_connections": "0",
     "max_address_share": "0.5",
