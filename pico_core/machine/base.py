@@ -36,14 +36,12 @@ from pico_core.boundary import (
 )
 from pico_core.machine.admission import UNLIMITED, Admission, ConnectionLimits
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.logs import LINES_PER_WINDOW, WARNINGS_PER_WINDOW, LogLimits
 from pico_core.machine.parts import ConnectUser, Flushable, LogField, ResolveUser
 from pico_core.timers import NEVER, Timers
 
 CLOSE_LINGER_S = 10.0
 """How long a peer may take to receive what is left after ``Close`` before its connection is reset."""
-
-WARNINGS_PER_WINDOW = 10
-WARNING_WINDOW_S = 10.0
 
 
 class _Unwanted:
@@ -63,11 +61,15 @@ _UNWANTED = _Unwanted()
 class BaseMachine:
     """Base of the server, agent and forwarder machines."""
 
-    def __init__(self, limits: ConnectionLimits = UNLIMITED) -> None:
-        """``limits`` bound the connections: a server and a forwarder have peers that they do not choose."""
+    def __init__(self, limits: ConnectionLimits = UNLIMITED, lines_per_window: int = LINES_PER_WINDOW) -> None:
+        """``limits`` bound the connections: a server and a forwarder have peers that they do not choose.
+
+        ``lines_per_window`` bounds the log lines of one kind (``LogLimits``).
+        """
         self._commands: deque[Command] = deque()
         self.emit = self._commands.append
         self.timers = Timers()
+        self.log_limits = LogLimits(self.timers, self.emit, lines_per_window)
         self.admission = Admission(self, limits)
         self.now = 0.0
         self._started = False
@@ -79,7 +81,6 @@ class BaseMachine:
         self._resolving: dict[int, ResolveUser] = {}
         self._queries = 0
         self._dirty: dict[Flushable, None] = {}
-        self._warnings: dict[str, tuple[float, int]] = {}
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             WritingPaused: self._writing_paused,
             WritingResumed: self._writing_resumed,
@@ -167,19 +168,12 @@ class BaseMachine:
         self._dirty[part] = None
 
     def log(self, level: str, subsystem: str, message: str, **fields: LogField) -> None:
-        """Emit one log event. ``message`` is a fixed text; what varies goes into ``fields``."""
-        self.emit(Log(level, subsystem, message, fields))
+        """Emit one log event, within ``LogLimits``. ``message`` is a fixed text; what varies goes into ``fields``."""
+        self.log_limits.log(Log(level, subsystem, message, fields), self.now)
 
     def warn(self, subsystem: str, message: str, **fields: LogField) -> None:
-        """Emit a warning, at most ``WARNINGS_PER_WINDOW`` of one kind in ``WARNING_WINDOW_S`` (a peer may cause it)."""
-        began_at, count = self._warnings.get(message, (self.now, 0))
-        if self.now - began_at >= WARNING_WINDOW_S:
-            if count > WARNINGS_PER_WINDOW:
-                self.log("warning", subsystem, message, suppressed=count - WARNINGS_PER_WINDOW)
-            began_at, count = self.now, 0
-        self._warnings[message] = (began_at, count + 1)
-        if count < WARNINGS_PER_WINDOW:
-            self.log("warning", subsystem, message, **fields)
+        """Emit a warning, at most ``WARNINGS_PER_WINDOW`` of one kind in ten seconds (a peer may cause it)."""
+        self.log_limits.log(Log("warning", subsystem, message, fields), self.now, WARNINGS_PER_WINDOW)
 
     def wall_s(self, now: float) -> float:
         """Return the wall clock's time at ``now``, in seconds since the epoch; 0.0 while the driver has not told it.

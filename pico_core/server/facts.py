@@ -14,6 +14,7 @@ from pico_core.config.values import Address
 from pico_core.gossip.engine import Gossip
 from pico_core.http.budget import HeadBudget
 from pico_core.machine.admission import Admission
+from pico_core.machine.logs import LogLimits
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.registry import Registry
 from pico_core.server.tunnels import TunnelConnection
@@ -45,6 +46,7 @@ class Facts(msgspec.Struct, eq=False):
     registry: Registry[TunnelConnection]
     metrics: ServerMetrics
     admission: Admission
+    log_limits: LogLimits
     heads: HeadBudget
     tunnels: dict[TunnelConnection, None]
     addresses: dict[str, Address]

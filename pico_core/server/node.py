@@ -98,6 +98,7 @@ class ServerNode(BaseMachine):
             registry=Registry(self._endpoint_changed),
             metrics=ServerMetrics(),
             admission=self.admission,
+            log_limits=self.log_limits,
             heads=HeadBudget(max(config.proxy.http.max_unfinished_bytes, config.proxy.http.max_header_bytes)),
             tunnels={},
             addresses={},

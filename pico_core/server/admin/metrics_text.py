@@ -53,6 +53,11 @@ def metrics_text(facts: Facts, now: float) -> bytes:
         "Log lines lost because standard output or standard error did not take them.",
         {"": facts.metrics.log_lines_dropped},
     )
+    out.counter(
+        "log_lines_suppressed_total",
+        "Log lines held back because there were many of their kind.",
+        {"": facts.log_limits.suppressed},
+    )
     _connections(out, facts.admission)
     out.gauge("unfinished_heads_bytes", "Bytes of heads that have not come whole.", {"": facts.heads.used_bytes})
     out.counter(
