@@ -147,6 +147,23 @@ class UpstreamConfig(Section, frozen=True, kw_only=True):
             "1024 bounds a tunnel's memory. Beyond it requests go to another tunnel of the endpoint, or get a 503.",
         ),
     ] = 1_024
+    registration_rate: Annotated[
+        float,
+        Key(
+            decimal_number(0.1, 1_000_000),
+            "How many tunnels a second one client address may register in the long run; more get a 503.",
+            "100: with one log line and one message of gossip each, a thousand a second would take a core.",
+        ),
+    ] = 100.0
+    registration_burst: Annotated[
+        int,
+        Key(
+            whole_number(1, 1_000_000_000),
+            "How many tunnels one client address may register at once.",
+            "5000: a host with hundreds of endpoints, or all agents behind one balancer, come back at once when a "
+            "node restarts.",
+        ),
+    ] = 5_000
     rebalance: RebalanceConfig = RebalanceConfig()
 
 

@@ -40,6 +40,7 @@ from pico_core.server.limits import connection_limits
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.peers import Peers
 from pico_core.server.ports import Port
+from pico_core.server.registrations import RegistrationRate
 from pico_core.server.registry import Registry
 from pico_core.server.router import ProxyRouter
 from pico_core.server.tunnels import TunnelConnection
@@ -110,6 +111,7 @@ class ServerNode(BaseMachine):
         self.cluster = Cluster(self, self.facts, self.peers)
         self._router = ProxyRouter(self, self.facts, self.peers)
         self._admin = AdminPages(self, self.facts)
+        self._registrations = RegistrationRate(config.upstream.registration_rate, config.upstream.registration_burst)
         self._private_host = private_host
         self._ports = {port.listener: port for port in self._table(config)}
         self._bound: dict[str, Address] = {}
@@ -235,6 +237,13 @@ class ServerNode(BaseMachine):
         TunnelConnection(channel, self, now)
 
     # --- tunnels ---
+
+    def registration_wait_s(self, client: str, now: float) -> int:
+        """Count a registration against its address."""
+        wait_s = self._registrations.take(client, now)
+        if wait_s:
+            self.facts.metrics.registrations_refused += 1
+        return wait_s
 
     def tunnel_opened(self, tunnel: TunnelConnection, now: float) -> None:
         """Route requests to the agent; an older tunnel of the same agent gets no more of them."""

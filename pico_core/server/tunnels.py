@@ -31,8 +31,6 @@ from pico_core.websocket.refusal import Refusal, mark
 HANDSHAKE_LIMITS = HeadLimits(max_head_bytes=MAX_OWN_HEAD_BYTES)
 HANDSHAKE_TIMEOUT_S = 10.0
 
-RETRY_LATER = b"Retry-After: 1\r\n"
-
 KEEP_IDLE_STREAM_S = 60.0
 """How long a mux stream is kept for the next request. The agent's side holds a connection to its service for it."""
 
@@ -62,6 +60,9 @@ class TunnelHost(FlushScheduler, Protocol):
     @property
     def draining(self) -> bool:
         """Whether the node takes no new tunnels."""
+
+    def registration_wait_s(self, client: str, now: float) -> int:
+        """Return 0 if ``client`` may register a tunnel now, else after how many seconds to try again."""
 
     def tunnel_opened(self, tunnel: "TunnelConnection", now: float) -> None:
         """The agent registered: route requests to it."""
@@ -281,7 +282,7 @@ class TunnelConnection(Dismissible):
         except MessageError as error:
             self._refuse(error.status, error.reason, b"", now)
         except HandshakeError as error:
-            self._refuse(error.status, error.reason, mark(error.refusal), now)
+            self._refuse(error.status, error.reason, mark(error.refusal) + _retry_after(error.retry_after_s), now)
 
     def _register(self, head_bytes: bytes, rest: bytes, now: float) -> None:
         head = parse_request_head(head_bytes, HANDSHAKE_LIMITS)
@@ -295,6 +296,9 @@ class TunnelConnection(Dismissible):
         response = accept_handshake(head_bytes)
         if self._host.draining:
             raise HandshakeError(503, "this node is about to stop; connect again", Refusal.LEAVING)
+        wait_s = self._host.registration_wait_s(self.channel.host, now)
+        if wait_s:
+            raise HandshakeError(503, "too many registrations from this address", retry_after_s=wait_s)
         instance = INSTANCE_HEADER.search(head_bytes)
         self.instance = instance[1] if instance else b""
         self.channel.send(response)
@@ -309,7 +313,7 @@ class TunnelConnection(Dismissible):
 
     def head_over_budget(self, now: float) -> None:
         """Refuse the unfinished head, since those of all peers take too much memory."""
-        self._refuse(503, "too many unfinished requests", RETRY_LATER, now)
+        self._refuse(503, "too many unfinished requests", _retry_after(1), now)
 
     def _drop_head(self) -> None:
         self._reader = None
@@ -362,3 +366,8 @@ class TunnelConnection(Dismissible):
         self._host.tunnel_lost(self, reason, now)
         if tunnel is not None:
             self._dispatch(tunnel, tunnel.fail(reason), now)
+
+
+def _retry_after(wait_s: int) -> bytes:
+    """Return the field line that says when to come again; empty for 0, where nothing is known."""
+    return b"Retry-After: %d\r\n" % wait_s if wait_s else b""

@@ -49,6 +49,11 @@ def metrics_text(facts: Facts, now: float) -> bytes:
         {"": facts.metrics.upstream_requests},
     )
     out.counter(
+        "upstreams_registrations_refused_total",
+        "Registrations refused because their address had too many.",
+        {"": facts.metrics.registrations_refused},
+    )
+    out.counter(
         "log_lines_dropped_total",
         "Log lines lost because standard output or standard error did not take them.",
         {"": facts.metrics.log_lines_dropped},

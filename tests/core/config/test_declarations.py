@@ -26,6 +26,8 @@ SERVER = {
     "upstream.bind_addr": ":8001",
     "upstream.max_connections": "0",
     "proxy.http.max_unfinished_bytes": "16777216",
+    "upstream.registration_rate": "100",
+    "upstream.registration_burst": "5000",
     "proxy.max_connections": "0",
     "max_connections": "0",
     "max_address_share": "0.5",
