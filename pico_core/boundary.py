@@ -81,6 +81,16 @@ class Accepted(Record, frozen=True, gc=False):
     alpn: str = ""
 
 
+class AcceptFailed(Record, frozen=True, gc=False):
+    """The system has no descriptor or memory for a connection to ``listener``; the peer waits in the backlog.
+
+    The driver leaves the listener alone for a moment and tries again by itself.
+    """
+
+    listener: str
+    reason: str
+
+
 class Connected(Record, frozen=True, gc=False):
     """The connection asked for with ``Connect`` is open; ``host`` is the IP address that answered.
 
@@ -94,10 +104,15 @@ class Connected(Record, frozen=True, gc=False):
     alpn: str = ""
 
 
+OUT_OF_DESCRIPTORS = "too many open files"
+"""The reason of a failure that says nothing about the peer: this process, or its host, has no descriptor left."""
+
+
 class ConnectFailed(Record, frozen=True, gc=False):
     """The connection asked for with ``Connect`` could not be opened.
 
-    It was refused, its name or address is unknown or unreachable, it timed out, or TLS could not be agreed on.
+    It was refused, its name or address is unknown or unreachable, it timed out, or TLS could not be agreed on;
+    ``reason`` is one readable clause, and ``OUT_OF_DESCRIPTORS`` where that was it.
     """
 
     connection: int
@@ -211,6 +226,7 @@ Input: TypeAlias = (
     Listening
     | ListenFailed
     | Accepted
+    | AcceptFailed
     | Connected
     | ConnectFailed
     | Received

@@ -4,14 +4,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Final
 
 from pico_core.errors import LocalProtocolError
+from pico_core.machine.admission import MAX_DESCRIPTORS
 from pico_driver.driver import IGNORED_SIGNALS, SIGNALS
 from pico_driver.inbox import Inbox
-
-MAX_DESCRIPTORS: Final = 1 << 20
-"""More than a node can serve in its memory; some systems have a hard limit of a thousand times as many."""
 
 
 @contextmanager

@@ -58,12 +58,12 @@ def _read(path: str) -> str:
 def run_server(config: ServerConfig, runtime: str | None) -> Exit:
     """Run a server node to its end."""
 
-    def make() -> Machine:
+    def make(descriptors: int) -> Machine:
         from pico_core.config.server import draw_node_id
         from pico_core.server.node import ServerNode
 
         entropy = _entropy()
-        return ServerNode(config, draw_node_id(config.cluster, entropy), entropy)
+        return ServerNode(config, draw_node_id(config.cluster, entropy), entropy, descriptors)
 
     return _run(make, config.log, runtime, (config.proxy.bind_addr, config.upstream.bind_addr, config.admin.bind_addr))
 
@@ -73,7 +73,7 @@ def run_agent(config: AgentConfig, runtime: str | None) -> Exit:
     if not config.listeners:
         raise ConfigError("no listeners: list them in a file given with --config.path, or see 'pico agent http --help'")
 
-    def make() -> Machine:
+    def make(_descriptors: int) -> Machine:
         from pico_core.agent.machine import AgentMachine
 
         return AgentMachine(config, _entropy())
@@ -87,10 +87,10 @@ def run_forward(config: ForwardConfig, runtime: str | None) -> Exit:
     if not config.ports:
         raise ConfigError("no ports: list them in a file given with --config.path, or see 'pico forward tcp --help'")
 
-    def make() -> Machine:
+    def make(descriptors: int) -> Machine:
         from pico_core.forward.machine import ForwardMachine
 
-        return ForwardMachine(config, _entropy())
+        return ForwardMachine(config, _entropy(), descriptors)
 
     config = _with_proxy(config)
     return _run(make, config.log, runtime, [port.addr for port in config.ports])
@@ -115,8 +115,11 @@ def _entropy() -> Random:
     return random.Random(random.SystemRandom().getrandbits(256))  # noqa: S311 - see above
 
 
-def _run(make: Callable[[], Machine], log: LogConfig, runtime: str | None, ports: Iterable[Address] = ()) -> Exit:
-    """Choose the runtime first: a missing one is told before anything else is done. Then open ``ports``."""
+def _run(make: Callable[[int], Machine], log: LogConfig, runtime: str | None, ports: Iterable[Address] = ()) -> Exit:
+    """Choose the runtime first: a missing one is told before anything else is done. Then open ``ports``.
+
+    ``make`` is given how many descriptors the process may have open.
+    """
     from pico_driver.early import EarlyListeners
     from pico_tunnel.runtime import choose, installed, run
 
@@ -129,5 +132,6 @@ def _run(make: Callable[[], Machine], log: LogConfig, runtime: str | None, ports
         from pico_tunnel.process import raise_descriptor_limit, signals_kept
 
         with signals_kept() as inbox, closing(standard_log_writer(log)) as writer:
-            writer(Log("debug", "process", "descriptor limit", {"descriptors": raise_descriptor_limit()}))
-            return run(make(), writer, name, inbox=inbox, early=early)
+            descriptors = raise_descriptor_limit()
+            writer(Log("debug", "process", "descriptor limit", {"descriptors": descriptors}))
+            return run(make(descriptors), writer, name, inbox=inbox, early=early)

@@ -1,12 +1,12 @@
 """An ``http`` listener: requests that come through the tunnel go to the local service over pooled connections."""
 
-from pico_core.agent.service import ServiceHost, warn_failed
+from pico_core.agent.service import ServiceHost, connect_failure, warn_failed
 from pico_core.config.agent import ListenerConfig
 from pico_core.http.message import HeadLimits
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.downstream import Client
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.failures import SERVICE_REFUSED, Evidence
+from pico_core.proxy.failures import Evidence
 from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.pool import ConnectionPool
 from pico_core.tunnel.channel import StreamChannel
@@ -26,6 +26,7 @@ class HttpStreams:
 
     def __init__(self, host: ServiceHost, config: ListenerConfig, access_log: AccessLogger | None) -> None:
         self.head_limits = HeadLimits()
+        self.heads = host.heads
         self.header_timeout_s = HEAD_TIMEOUT_S
         self.idle_timeout_s = NEXT_REQUEST_TIMEOUT_S
         self.response_timeout_s = config.timeout_s
@@ -41,6 +42,7 @@ class HttpStreams:
             idle_timeout_s=config.http_client.idle_conn_timeout_s,
             connect_timeout_s=config.timeout_s,
             response_limits=self.head_limits,
+            heads=self.heads,
         )
 
     def accept(self, channel: StreamChannel, now: float) -> None:
@@ -76,7 +78,7 @@ class HttpStreams:
         self._pool.send(exchange, _forwarded_fields(exchange), now, self._unreachable, fresh=fresh)
 
     def _unreachable(self, exchange: Exchange, reason: str, now: float) -> None:
-        exchange.failed(SERVICE_REFUSED.because(reason), now)
+        exchange.failed(connect_failure(reason), now)
 
     def finished(self, exchange: Exchange, now: float) -> None:
         """Log an exchange that is over."""

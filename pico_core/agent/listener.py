@@ -41,6 +41,9 @@ FIRST_ATTEMPT_S = 3.0
 """How long the first attempt after a loss may take; each that fails doubles it. A connection that a balancer leads to a
 node that is gone must not hold the agent for long: another one is led elsewhere."""
 
+MAX_RETRY_AFTER_S = 60
+"""The longest pause that a server may ask for. Agents wait up to twice as long, so that they come back one by one."""
+
 PASSING_STATUSES = (408, 429)
 """Refusals that are nobody's mistake, besides 5xx."""
 
@@ -176,6 +179,9 @@ class Listener:
         elif error.refusal is Refusal.LEAVING:
             pause_s = self._backoff.jittered_s(self._connect.backoff.after_loss_s)
             self._retry_in(pause_s, reason, now)
+        elif error.refusal is Refusal.PASSING and error.retry_after_s:
+            wait_s = min(error.retry_after_s, MAX_RETRY_AFTER_S)
+            self._retry_in(max(self._backoff.next_s(), self._backoff.jittered_s(2 * wait_s)), reason, now)
         elif error.refusal is Refusal.FOREIGN or error.status in PASSING_STATUSES or error.status >= 500:
             self._retry(reason, now)
         else:

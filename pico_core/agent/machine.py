@@ -8,18 +8,24 @@ from pico_core.agent.tcp_streams import TcpStreams
 from pico_core.boundary import Exit, ShutdownRequested
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.entropy import Entropy
+from pico_core.http.budget import HeadBudget
 from pico_core.machine.base import BaseMachine
+from pico_core.machine.logs import LINES_PER_WINDOW
 from pico_core.machine.parts import STOP_HINT
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
+
+LINES_PER_LISTENER = 2
+"""Log lines of one kind in ten seconds for each endpoint: those of an agent with many are not peers' doing."""
 
 
 class AgentMachine(BaseMachine):
     """A ``Machine``. It ends by itself only when the server has refused its last endpoint for good."""
 
     def __init__(self, config: AgentConfig, entropy: Entropy) -> None:
-        super().__init__()
+        super().__init__(lines_per_window=max(LINES_PER_WINDOW, LINES_PER_LISTENER * len(config.listeners)))
         self.config = config
+        self.heads = HeadBudget()
         self._draining = False
         self._entropy = entropy
         self._handlers_by_config: dict[ListenerConfig, StreamHandler] = {}

@@ -2,18 +2,27 @@
 
 from typing import Protocol
 
+from pico_core.boundary import OUT_OF_DESCRIPTORS
 from pico_core.config.agent import ListenerConfig
+from pico_core.http.budget import HeadBudget
 from pico_core.machine.parts import AnsweringHost, Connector, Logger
-from pico_core.proxy.failures import SERVICE_REFUSED, Failure
+from pico_core.proxy.failures import AGENT_FULL, SERVICE_REFUSED, Failure
 
 
 class ServiceHost(AnsweringHost, Connector, Logger, Protocol):
-    """What the streams of a listener need of the machine."""
+    """What the streams of a listener need of the machine. ``heads`` is the budget of all unfinished heads."""
+
+    heads: HeadBudget
+
+
+def connect_failure(reason: str) -> Failure:
+    """Return what it means that no connection to the service could be opened, for the ``reason`` of the driver."""
+    return (AGENT_FULL if reason == OUT_OF_DESCRIPTORS else SERVICE_REFUSED).because(reason)
 
 
 def warn_failed(host: ServiceHost, config: ListenerConfig, failure: Failure) -> None:
     """Warn that a request or connection failed at the service."""
-    if failure.reason == SERVICE_REFUSED.reason:
+    if failure.reason in (SERVICE_REFUSED.reason, AGENT_FULL.reason):
         message, reason = "cannot reach the service", failure.detail
     else:
         message, reason = "the service failed", failure.detail or failure.message

@@ -1,9 +1,8 @@
 """A ``tcp`` listener: every stream of the tunnel becomes one connection to the local service."""
 
-from pico_core.agent.service import ServiceHost, warn_failed
+from pico_core.agent.service import ServiceHost, connect_failure, warn_failed
 from pico_core.config.agent import ListenerConfig
 from pico_core.machine.channel import TcpChannel
-from pico_core.proxy.failures import SERVICE_REFUSED
 from pico_core.proxy.waiting import WaitingChannel
 from pico_core.tunnel.channel import StreamChannel
 
@@ -41,7 +40,7 @@ class _ServiceConnection:
 
     def on_connect_failed(self, reason: str, now: float) -> None:
         """Refuse the stream, which tells the server that nothing was processed."""
-        warn_failed(self._host, self._config, SERVICE_REFUSED.because(reason))
+        warn_failed(self._host, self._config, connect_failure(reason))
         self._waiting.refuse()
 
     def _cancel(self) -> None:

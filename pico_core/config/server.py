@@ -55,6 +55,15 @@ class ProxyHttpConfig(Section, frozen=True, kw_only=True):
             "1 MiB refuses nothing that works elsewhere, and bounds the memory of a connection.",
         ),
     ] = 1 << 20
+    max_unfinished_bytes: Annotated[
+        int,
+        Key(
+            whole_number(65_536, 1 << 40),
+            "How many bytes all heads that have not come whole may have together; "
+            "beyond it the longest ones are refused with 503 or 502.",
+            "16 MiB is thousands of heads that come in pieces; max_header_bytes is the least.",
+        ),
+    ] = 1 << 24
 
 
 class ProxyConfig(Section, frozen=True, kw_only=True):
@@ -68,6 +77,14 @@ class ProxyConfig(Section, frozen=True, kw_only=True):
         Address | None,
         Key(ADVERTISED_ADDRESS, "The address other nodes forward requests to.", _ADVERTISED_WHY),
     ] = None
+    max_connections: Annotated[
+        int,
+        Key(
+            whole_number(0, 1_000_000_000),
+            "How many connections of clients and other nodes the port has at once; 0: what max_connections leaves it.",
+            "0: beyond it idle connections are closed first, then new ones get a 503.",
+        ),
+    ] = 0
     timeout_s: Annotated[
         float,
         Key(
@@ -116,6 +133,14 @@ class UpstreamConfig(Section, frozen=True, kw_only=True):
         Address,
         Key(BIND_ADDRESS, "Where to listen for agents.", "8001 on every address, as the Kubernetes page promises."),
     ] = Address("", 8001)
+    max_connections: Annotated[
+        int,
+        Key(
+            whole_number(0, 1_000_000_000),
+            "How many connections of agents the port has at once; 0: what max_connections leaves it.",
+            "0: beyond it agents get a 503 and try another node; tunnels that are open are never closed for it.",
+        ),
+    ] = 0
     max_streams: Annotated[
         int,
         Key(
@@ -124,6 +149,23 @@ class UpstreamConfig(Section, frozen=True, kw_only=True):
             "1024 bounds a tunnel's memory. Beyond it requests go to another tunnel of the endpoint, or get a 503.",
         ),
     ] = 1_024
+    registration_rate: Annotated[
+        float,
+        Key(
+            decimal_number(0.1, 1_000_000),
+            "How many tunnels a second one client address may register in the long run; more get a 503.",
+            "100: with one log line and one message of gossip each, a thousand a second would take a core.",
+        ),
+    ] = 100.0
+    registration_burst: Annotated[
+        int,
+        Key(
+            whole_number(1, 1_000_000_000),
+            "How many tunnels one client address may register at once.",
+            "5000: a host with hundreds of endpoints, or all agents behind one balancer, come back at once when a "
+            "node restarts.",
+        ),
+    ] = 5_000
     rebalance: RebalanceConfig = RebalanceConfig()
 
 
@@ -237,6 +279,25 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     admin: AdminConfig = AdminConfig()
     cluster: ClusterConfig = ClusterConfig()
     log: LogConfig = LogConfig()
+    max_connections: Annotated[
+        int,
+        Key(
+            whole_number(0, 1_000_000_000),
+            "How many connections the node has at once, on all ports and to other nodes; "
+            "0: as many as its limit of open descriptors permits.",
+            "0: the limit of descriptors less 64. The admin and gossip ports, agents and connections to other nodes "
+            "each keep a part that clients cannot take.",
+        ),
+    ] = 0
+    max_address_share: Annotated[
+        float,
+        Key(
+            decimal_number(0, 1),
+            "The part of a port's connections that one client address may have when 7/8 of them are in use.",
+            "0.5: one client cannot shut out all others. It leaves a balancer, from whose address all clients come, "
+            "7/8 of the port; 1 leaves it all of it.",
+        ),
+    ] = 0.5
     grace_period_s: Annotated[
         float,
         Key(

@@ -7,6 +7,7 @@ from pico_core.config.forward import ForwardConfig, PortConfig
 from pico_core.config.values import Address
 from pico_core.dial import Backoff, Complaints, Server, WebSocketDial, explain
 from pico_core.entropy import Entropy
+from pico_core.machine.admission import MAX_DESCRIPTORS, ConnectionLimits, PortLimits
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.proxy.waiting import WaitingChannel
@@ -18,12 +19,20 @@ FIRST_BACKOFF_S = 0.1
 LAST_BACKOFF_S = 1.0
 """A person may be waiting, and ``connect.timeout`` ends it: the pauses stay short."""
 
+OWN_DESCRIPTORS = 32
+"""Kept for what is not a connection of the machine: listeners, logs, the loop, lookups."""
+
 
 class ForwardMachine(BaseMachine):
     """A ``Machine``. Stops at once when asked to: its connections are the user's own."""
 
-    def __init__(self, config: ForwardConfig, entropy: Entropy) -> None:
-        super().__init__()
+    def __init__(self, config: ForwardConfig, entropy: Entropy, descriptors: int = MAX_DESCRIPTORS) -> None:
+        """``descriptors`` is how many the process may have open: each connection takes two."""
+        most = max(descriptors - OWN_DESCRIPTORS, 2)
+        per_port = PortLimits(most // 2, 0)
+        super().__init__(
+            ConnectionLimits(most, {str(index): per_port for index in range(len(config.ports))}, most // 2)
+        )
         self.config = config
         self.entropy = entropy
         self.server = Server(config.connect.url, entropy, config.connect.proxy_url)

@@ -38,6 +38,10 @@ class HeadReader:
         """Whether a request that is unfinished, or was refused, is a HEAD, so that its answer has no body."""
         return (self._buffer or self._refused).startswith(b"HEAD ")
 
+    def clear(self) -> None:
+        """Drop an unfinished head. The reader cannot be used again."""
+        self._buffer = bytearray()
+
     def receive(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Take bytes; return the head (with its empty line) and the bytes after it, or ``None`` while it is unfinished.
 
@@ -65,7 +69,8 @@ class HeadReader:
         if end > 3:
             if end > self._limits.max_head_bytes:
                 raise refusals.head_too_large()
-            head, rest = bytes(buffer[:end]), bytes(buffer[end:])
+            with memoryview(buffer) as view:
+                head, rest = bytes(view[:end]), bytes(view[end:])
             self._buffer = bytearray()
             self._searched_bytes = self._line_at = 0
             return head, rest
@@ -78,7 +83,8 @@ class HeadReader:
         buffer, limits, searched = self._buffer, self._limits, self._searched_bytes
         if len(buffer) > limits.max_head_bytes:
             raise refusals.head_too_large()
-        if grammar.never_in_head.search(buffer, max(searched - 1, 0)):
+        unchecked_at = searched - 1 if searched and buffer[searched - 1] == CARRIAGE_RETURN else searched
+        if not grammar.head_so_far.match(buffer, unchecked_at):
             raise MessageError(400, "control character or bare line end in the head")
         line_at = buffer.rfind(b"\n", searched) + 1
         if line_at and not self._line_at:

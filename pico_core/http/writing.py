@@ -87,7 +87,9 @@ def error_message(status: int, message: str, fields: bytes = b"") -> tuple[Respo
     """
     body = msgspec.json.encode({"error": message})
     own = b"Content-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n" + fields
-    own += _FIELDS_OF_STATUS.get(status, b"")
+    usual = _FIELDS_OF_STATUS.get(status, b"")
+    if usual.partition(b":")[0] not in own:
+        own += usual
     head = ResponseHead(status, 1, _PHRASES.get(status, b""), own, True, len(body))
     if status == UPGRADE_REQUIRED:
         head.upgrade = b"websocket"

@@ -11,6 +11,7 @@ from typing import Any
 from pico_core.boundary import (
     Abort,
     Accepted,
+    AcceptFailed,
     Command,
     ConfigReloaded,
     Connect,
@@ -36,17 +37,16 @@ from pico_core.boundary import (
     WritingResumed,
 )
 from pico_core.http.date import Dates
+from pico_core.machine.admission import UNLIMITED, Admission, ConnectionLimits
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.lingering import Lingering
+from pico_core.machine.logs import LINES_PER_WINDOW, WARNINGS_PER_WINDOW, LogLimits
 from pico_core.machine.parts import ConnectUser, Flushable, LogField, ResolveUser, SourceUser
 from pico_core.machine.turns import Turns
 from pico_core.timers import NEVER, Timers
 
 CLOSE_LINGER_S = 10.0
 """How long a peer may take to receive what is left after ``Close`` before its connection is reset."""
-
-WARNINGS_PER_WINDOW = 10
-WARNING_WINDOW_S = 10.0
 
 
 class _Unwanted:
@@ -66,12 +66,18 @@ _UNWANTED = _Unwanted()
 class BaseMachine:
     """Base of the server, agent and forwarder machines."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: ConnectionLimits = UNLIMITED, lines_per_window: int = LINES_PER_WINDOW) -> None:
+        """``limits`` bound the connections: a server and a forwarder have peers that they do not choose.
+
+        ``lines_per_window`` bounds the log lines of one kind (``LogLimits``).
+        """
         self._commands: deque[Command] = deque()
         self.emit = self._commands.append
         self.timers = Timers()
         self.lingering = Lingering(self.timers)
         self.dates = Dates(self.wall_s)
+        self.log_limits = LogLimits(self.timers, self.emit, lines_per_window)
+        self.admission = Admission(self, limits)
         self.now = 0.0
         self.turns = Turns(self.timers, lambda: self.now)
         self._started = False
@@ -84,13 +90,13 @@ class BaseMachine:
         self._selecting: dict[int, SourceUser] = {}
         self._queries = 0
         self._dirty: dict[Flushable, None] = {}
-        self._warnings: dict[str, tuple[float, int]] = {}
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             WritingPaused: self._writing_paused,
             WritingResumed: self._writing_resumed,
             EofReceived: self._eof_received,
             ConnectionLost: self._connection_lost,
             Accepted: self._accepted,
+            AcceptFailed: self._accept_failed,
             Connected: self._connected,
             ConnectFailed: self._connect_failed,
             Tick: self._tick,
@@ -154,6 +160,7 @@ class BaseMachine:
         connection = self._next_connection
         self._next_connection += 2
         self._connecting[connection] = user
+        self.admission.dialing(self.now)
         self.emit(Connect(connection, host, port, timeout_s, tls))
         return connection
 
@@ -180,19 +187,12 @@ class BaseMachine:
         self._dirty[part] = None
 
     def log(self, level: str, subsystem: str, message: str, **fields: LogField) -> None:
-        """Emit one log event. ``message`` is a fixed text; what varies goes into ``fields``."""
-        self.emit(Log(level, subsystem, message, fields))
+        """Emit one log event, within ``LogLimits``. ``message`` is a fixed text; what varies goes into ``fields``."""
+        self.log_limits.log(Log(level, subsystem, message, fields), self.now)
 
     def warn(self, subsystem: str, message: str, **fields: LogField) -> None:
-        """Emit a warning, at most ``WARNINGS_PER_WINDOW`` of one kind in ``WARNING_WINDOW_S`` (a peer may cause it)."""
-        began_at, count = self._warnings.get(message, (self.now, 0))
-        if self.now - began_at >= WARNING_WINDOW_S:
-            if count > WARNINGS_PER_WINDOW:
-                self.log("warning", subsystem, message, suppressed=count - WARNINGS_PER_WINDOW)
-            began_at, count = self.now, 0
-        self._warnings[message] = (began_at, count + 1)
-        if count < WARNINGS_PER_WINDOW:
-            self.log("warning", subsystem, message, **fields)
+        """Emit a warning, at most ``WARNINGS_PER_WINDOW`` of one kind in ten seconds (a peer may cause it)."""
+        self.log_limits.log(Log("warning", subsystem, message, fields), self.now, WARNINGS_PER_WINDOW)
 
     def wall_s(self, now: float) -> float:
         """Return the wall clock's time at ``now``, in seconds since the epoch; 0.0 while the driver has not told it.
@@ -262,17 +262,23 @@ class BaseMachine:
         channel = self._connections.pop(event.connection, None)
         if channel is not None:
             self._closing_by.pop(event.connection, None)
+            self.admission.lost(channel)
             channel.lost(now)
 
     def _accepted(self, event: Accepted, now: float) -> None:
         channel = self._open(event)
-        self.on_accepted(channel, event.listener, now)
+        if self.admission.admit(channel, event.listener, now):
+            self.on_accepted(channel, event.listener, now)
+
+    def _accept_failed(self, event: AcceptFailed, now: float) -> None:
+        self.admission.accept_failed(event.listener, event.reason, now)
 
     def _connected(self, event: Connected, now: float) -> None:
         channel = self._open(event)
         self._connecting.pop(event.connection).on_connected(channel, now)
 
     def _connect_failed(self, event: ConnectFailed, now: float) -> None:
+        self.admission.dial_failed()
         self._connecting.pop(event.connection).on_connect_failed(event.reason, now)
 
     def _resolved(self, event: Resolved, now: float) -> None:

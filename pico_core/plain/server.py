@@ -7,6 +7,7 @@ import h11
 import msgspec
 
 from pico_core.http.message import MAX_OWN_HEAD_BYTES
+from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import AnsweringHost
 from pico_core.pieces import Piece
@@ -46,7 +47,7 @@ class PlainHandler(Protocol):
         """Call ``connection.respond`` once, now or later."""
 
 
-class PlainConnection:
+class PlainConnection(Dismissible):
     """One client's connection. ``handler`` is asked for every request, and its answer is sent with ``respond``.
 
     Requests that come while an answer is being made, or is not read by the client, wait: in the driver, and in a buffer
@@ -82,6 +83,15 @@ class PlainConnection:
         self.deadline_at = now + QUESTION_TIMEOUT_S
         channel.user = self
         host.timers.watch(self, now)
+
+    @property
+    def idle_since(self) -> float:
+        """Since when no answer is being made."""
+        return NEVER if self._answering or self._waiting else self.deadline_at - QUESTION_TIMEOUT_S
+
+    def dismiss(self, now: float) -> None:
+        """End the connection: others need its place."""
+        self._end()
 
     def on_data(self, data: Piece, now: float) -> None:
         """Take bytes from the client."""

@@ -7,7 +7,6 @@ client ends the exchange.
 
 An exchange writes no byte of a message and knows no connection. Its two ends frame what it passes on: ``Downstream`` is
 the client's side of one request, ``Upstream`` the side of the service. ``proxy.http1`` has both for HTTP/1.1.
-
 ``states`` has the life of an exchange as a drawing and as a table, with the rules behind it.
 """
 
@@ -17,6 +16,7 @@ from typing import Protocol
 import msgspec
 
 from pico_core.errors import LocalProtocolError
+from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
 from pico_core.http.writing import error_message
 from pico_core.machine.channel import Channel, HoldingChannel
@@ -78,6 +78,7 @@ class Router(Protocol):
     """What decides about requests: where they go, how long they may take, and what is counted and logged."""
 
     head_limits: HeadLimits
+    heads: HeadBudget
     header_timeout_s: float
     idle_timeout_s: float
     response_timeout_s: float

@@ -70,13 +70,21 @@ UNREACHABLE = "upstream unreachable"
 CLOSED_EARLY = "the service closed the connection without a response"
 
 SERVICE_REFUSED = Failure("service-refused", 502, UNREACHABLE, Evidence.UNPROCESSED)
-"""The agent cannot connect to its service: refused, unknown name, no route, no descriptors left."""
+"""The agent cannot connect to its service: refused, unknown name, no route."""
+
+AGENT_FULL = Failure("agent-full", 503, "the agent is out of descriptors", Evidence.UNPROCESSED)
+"""The agent has no descriptor left for a connection to its service, which may work."""
 
 SERVICE_STALE = Failure("service-lost", 502, CLOSED_EARLY, Evidence.STALE)
 SERVICE_LOST = Failure("service-lost", 502, CLOSED_EARLY, Evidence.PERHAPS_PROCESSED)
 SERVICE_INVALID = Failure(
     "service-invalid", 502, "the service's response was not valid HTTP", Evidence.PERHAPS_PROCESSED
 )
+SERVICE_HEADS = Failure(
+    "service-invalid", 502, "too many unfinished responses", Evidence.PERHAPS_PROCESSED, blames_upstream=False
+)
+"""The response's head was the largest of those that did not come whole, and all of them took too much memory."""
+
 SERVICE_TIMEOUT = Failure("service-timeout", 504, "upstream timeout", Evidence.PERHAPS_PROCESSED)
 
 STREAM_REFUSED = Failure("stream-refused", 502, UNREACHABLE, Evidence.UNPROCESSED)
@@ -85,6 +93,15 @@ STREAM_REFUSED = Failure("stream-refused", 502, UNREACHABLE, Evidence.UNPROCESSE
 TUNNEL_LOST = Failure("tunnel-lost", 502, UNREACHABLE, Evidence.LOST_ON_THE_WAY)
 NODE_LOST = Failure("node-lost", 502, UNREACHABLE, Evidence.LOST_ON_THE_WAY)
 NODE_UNREACHABLE = Failure("node-unreachable", 502, UNREACHABLE, Evidence.UNPROCESSED)
+
+NODE_FULL = Failure(
+    "node-full",
+    503,
+    "the server is out of descriptors",
+    Evidence.UNPROCESSED,
+    blames_upstream=False,
+)
+"""This node has no descriptor left for a connection to another one."""
 
 MISDIRECTED = Failure("misdirected", 421, "no available upstreams", Evidence.UNPROCESSED, blames_upstream=False)
 """A node got a forwarded request for an endpoint that it has no tunnel for: the sender's route was stale (RFC 9110
@@ -109,6 +126,7 @@ TOLD_BY_PEERS = {
     failure.reason.encode(): failure
     for failure in (
         SERVICE_REFUSED,
+        AGENT_FULL,
         SERVICE_LOST,
         SERVICE_INVALID,
         SERVICE_TIMEOUT,
@@ -116,6 +134,7 @@ TOLD_BY_PEERS = {
         TUNNEL_LOST,
         STALE_ROUTE,
         BUSY,
+        NODE_FULL,
     )
 }
 """The values of ``X-Pico-Failure``. An unknown one, from a newer peer, makes the answer an ordinary response."""

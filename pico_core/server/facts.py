@@ -12,6 +12,9 @@ from pico_core.cluster.view import ClusterView
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.gossip.engine import Gossip
+from pico_core.http.budget import HeadBudget
+from pico_core.machine.admission import Admission
+from pico_core.machine.logs import LogLimits
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.registry import Registry
 from pico_core.server.tunnels import TunnelConnection
@@ -42,6 +45,9 @@ class Facts(msgspec.Struct, eq=False):
     view: ClusterView
     registry: Registry[TunnelConnection]
     metrics: ServerMetrics
+    admission: Admission
+    log_limits: LogLimits
+    heads: HeadBudget
     tunnels: dict[TunnelConnection, None]
     addresses: dict[str, Address]
     state: NodePhase = NodePhase.STARTING

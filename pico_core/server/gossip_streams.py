@@ -10,6 +10,7 @@ from pico_core.gossip.engine import Gossip
 from pico_core.gossip.events import StreamRequest
 from pico_core.gossip.streams import InboundStream
 from pico_core.gossip.wire.records import WireError
+from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, Logger
 from pico_core.pieces import Piece
@@ -25,7 +26,7 @@ class GossipHost(Connector, Logger, Protocol):
     """What a stream needs of the machine."""
 
 
-class InboundGossipStream:
+class InboundGossipStream(Dismissible):
     """A join or leave that another node sends."""
 
     def __init__(
@@ -45,6 +46,15 @@ class InboundGossipStream:
         self._stream = stream
         channel.user = self
         host.timers.watch(self, now)
+
+    @property
+    def idle_since(self) -> float:
+        """Since when the request is not whole: a node sends it at once."""
+        return self.deadline_at - STREAM_TIMEOUT_S
+
+    def dismiss(self, now: float) -> None:
+        """End the connection: others need its place."""
+        self._end()
 
     def on_data(self, data: Piece, now: float) -> None:
         """Take bytes; answer when the request is whole."""

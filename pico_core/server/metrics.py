@@ -65,6 +65,7 @@ class ServerMetrics:
         self.retries_denied = 0
         self.failures = dict.fromkeys(ALL_REASONS, 0)
         self.incomplete = {"client": 0, "upstream": 0}
+        self.registrations_refused = 0
         self.log_lines_dropped = 0
         self.requests: dict[tuple[int, bytes], RequestMetrics] = {}
         self.other_latency_s = Histogram(LATENCY_BUCKETS_S)

@@ -25,7 +25,9 @@ from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.gossip.engine import Gossip
+from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits
+from pico_core.machine.admission import MAX_DESCRIPTORS
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import STOP_HINT
@@ -34,9 +36,11 @@ from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
 from pico_core.server.admin.pages import AdminPages
 from pico_core.server.cluster import Cluster
 from pico_core.server.facts import Facts, NodePhase
+from pico_core.server.limits import connection_limits
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.peers import Peers
 from pico_core.server.ports import Port
+from pico_core.server.registrations import RegistrationRate
 from pico_core.server.registry import Registry
 from pico_core.server.router import ProxyRouter
 from pico_core.server.tunnels import TunnelConnection
@@ -65,8 +69,15 @@ STOP_RESERVE_S = 2.0
 class ServerNode(BaseMachine):
     """A ``Machine``. ``node_id`` is new at every start; ``entropy`` drives every random choice."""
 
-    def __init__(self, config: ServerConfig, node_id: str, entropy: Entropy) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        config: ServerConfig,
+        node_id: str,
+        entropy: Entropy,
+        descriptors: int = MAX_DESCRIPTORS,
+    ) -> None:
+        """``descriptors`` is how many the process may have open."""
+        super().__init__(connection_limits(config, descriptors))
         gossip = Gossip(
             node_id,
             entropy=entropy,
@@ -83,15 +94,20 @@ class ServerNode(BaseMachine):
             view=ClusterView(entropy, gossip.can_forward),
             registry=Registry(self._endpoint_changed),
             metrics=ServerMetrics(),
+            admission=self.admission,
+            log_limits=self.log_limits,
+            heads=HeadBudget(max(config.proxy.http.max_unfinished_bytes, config.proxy.http.max_header_bytes)),
             tunnels={},
             addresses={},
         )
         self.head_limits = HeadLimits(max_head_bytes=config.proxy.http.max_header_bytes)
+        self.heads = self.facts.heads
         self.max_streams = config.upstream.max_streams
         self.peers = Peers(self, gossip)
         self.cluster = Cluster(self, self.facts, self.peers)
         self._router = ProxyRouter(self, self.facts, self.peers)
         self._admin = AdminPages(self, self.facts)
+        self._registrations = RegistrationRate(config.upstream.registration_rate, config.upstream.registration_burst)
         self._ports = {port.listener: port for port in self._table(config)}
         self._bound: dict[str, Address] = {}
         self._draws = 0
@@ -194,6 +210,13 @@ class ServerNode(BaseMachine):
         TunnelConnection(channel, self, now)
 
     # --- tunnels ---
+
+    def registration_wait_s(self, client: str, now: float) -> int:
+        """Count a registration against its address."""
+        wait_s = self._registrations.take(client, now)
+        if wait_s:
+            self.facts.metrics.registrations_refused += 1
+        return wait_s
 
     def tunnel_opened(self, tunnel: TunnelConnection, now: float) -> None:
         """Route requests to the agent; an older tunnel of the same agent gets no more of them."""

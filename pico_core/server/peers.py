@@ -8,13 +8,15 @@ know.
 
 from typing import Protocol
 
+from pico_core.boundary import OUT_OF_DESCRIPTORS
 from pico_core.cluster.view import RemoteNode
 from pico_core.config.values import Address
 from pico_core.gossip.engine import Gossip
+from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits
 from pico_core.machine.parts import Connector, Logger
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.failures import NODE_LOST, NODE_UNREACHABLE, Failure
+from pico_core.proxy.failures import NODE_FULL, NODE_LOST, NODE_UNREACHABLE, Failure
 from pico_core.proxy.http1.pool import ConnectionPool
 from pico_core.proxy.http1.upstream import UpstreamConnection
 
@@ -31,6 +33,7 @@ class PeersHost(Connector, Logger, Protocol):
     """What forwarding needs of the machine."""
 
     head_limits: HeadLimits
+    heads: HeadBudget
     """Bounds of the heads that other nodes send."""
 
 
@@ -48,6 +51,7 @@ class PeerPool(ConnectionPool):
             idle_timeout_s=IDLE_TIMEOUT_S,
             connect_timeout_s=CONNECT_TIMEOUT_S,
             response_limits=host.head_limits,
+            heads=host.heads,
         )
         self._gossip = gossip
         self._peer = peer
@@ -109,6 +113,9 @@ class Peers:
     def _unreachable(self, exchange: Exchange, reason: str, now: float) -> None:
         peer = exchange.route
         assert isinstance(peer, RemoteNode), "set by forward"
-        self._gossip.report_forward_failure(peer.id, now)
         self._host.warn("cluster", "cannot forward to a node", node=peer.id, reason=reason)
+        if reason == OUT_OF_DESCRIPTORS:
+            exchange.failed(NODE_FULL, now)
+            return
+        self._gossip.report_forward_failure(peer.id, now)
         exchange.failed(NODE_UNREACHABLE, now)

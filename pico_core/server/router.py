@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import AnsweringHost, Emitter, Logger
@@ -21,6 +22,7 @@ class RouterHost(AnsweringHost, Emitter, Logger, Protocol):
     """What the router needs of the machine."""
 
     head_limits: HeadLimits
+    heads: HeadBudget
 
 
 class ProxyRouter:
@@ -35,6 +37,7 @@ class ProxyRouter:
         log_access = config.proxy.access_log.is_enabled(config.log, "proxy.access")
         self._access_log = AccessLogger(host, "proxy.access") if log_access else None
         self.head_limits = host.head_limits
+        self.heads = host.heads
         self.header_timeout_s = config.proxy.http.read_header_timeout_s
         self.idle_timeout_s = config.proxy.http.idle_timeout_s
         self.response_timeout_s = config.proxy.timeout_s

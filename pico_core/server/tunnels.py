@@ -7,10 +7,12 @@ from typing import Protocol
 
 from pico_core.cluster.health import Health
 from pico_core.errors import ConfigError
+from pico_core.http.budget import HeadBudget
 from pico_core.http.cutting import HeadReader
 from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits, MessageError
 from pico_core.http.parsing import parse_request_head
 from pico_core.http.writing import refusal
+from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import AnsweringHost, FlushScheduler
 from pico_core.machine.turns import Turns
@@ -54,12 +56,17 @@ class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
     turns: Turns
     head_limits: HeadLimits
     """Bounds of the heads that services send."""
+    heads: HeadBudget
+    """The budget of all unfinished heads."""
     max_streams: int
     """How many requests one tunnel carries at once."""
 
     @property
     def draining(self) -> bool:
         """Whether the node takes no new tunnels."""
+
+    def registration_wait_s(self, client: str, now: float) -> int:
+        """Return 0 if ``client`` may register a tunnel now, else after how many seconds to try again."""
 
     def tunnel_opened(self, tunnel: "TunnelConnection", now: float) -> None:
         """The agent registered: route requests to it."""
@@ -74,7 +81,7 @@ class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
         """A peer on the upstream port did not get a tunnel."""
 
 
-class TunnelConnection:
+class TunnelConnection(Dismissible):
     """One agent's connection: handshake, then streams. It is the source of the upstream connections inside it."""
 
     believes_failures = True
@@ -122,12 +129,27 @@ class TunnelConnection:
         channel.user = self
         host.timers.watch(self, now)
 
+    @property
+    def idle_since(self) -> float:
+        """Since when the peer has not registered; ``NEVER`` for a tunnel."""
+        return NEVER if self._open else self.deadline_at - HANDSHAKE_TIMEOUT_S
+
+    def dismiss(self, now: float) -> None:
+        """Close the connection of a peer that has not registered."""
+        self.channel.close()
+        self._end("no place for more connections", now)
+
     # --- for the proxy ---
 
     @property
     def response_limits(self) -> HeadLimits:
         """Bounds of the heads that come from the service."""
         return self._host.head_limits
+
+    @property
+    def heads(self) -> HeadBudget:
+        """The budget of all unfinished heads."""
+        return self._host.heads
 
     def acquire(self, *, fresh: bool = False) -> UpstreamConnection | None:
         """Return a connection to the service for one exchange; ``None`` if no more can be had now.
@@ -265,9 +287,10 @@ class TunnelConnection:
             self._refuse(error, reader.is_head_request, now)
             return
         if read is None:
+            self._host.heads.hold(self, reader.pending_bytes, now)
             return
         head, rest = read
-        self._reader = None
+        self._drop_head()
         try:
             self._register(head, rest, now)
         except (MessageError, HandshakeError) as error:
@@ -285,6 +308,9 @@ class TunnelConnection:
         response = accept_handshake(head_bytes)
         if self._host.draining:
             raise HandshakeError(503, "this node is about to stop; connect again", Refusal.LEAVING)
+        wait_s = self._host.registration_wait_s(self.channel.host, now)
+        if wait_s:
+            raise HandshakeError(503, "too many registrations from this address", retry_after_s=wait_s)
         instance = INSTANCE_HEADER.search(head_bytes)
         self.instance = instance[1] if instance else b""
         self.channel.send(response)
@@ -300,13 +326,25 @@ class TunnelConnection:
             self.on_data(rest, now)
 
     def _refuse(self, error: MessageError | HandshakeError, bodiless: bool, now: float) -> None:
-        self._reader = None
+        self._drop_head()
         self._host.tunnel_refused(self.channel.host, error.status, error.reason)
-        fields = mark(error.refusal) if isinstance(error, HandshakeError) else b""
+        fields = b""
+        if isinstance(error, HandshakeError):
+            fields = mark(error.refusal)
+            if error.retry_after_s:
+                fields += b"Retry-After: %d\r\n" % error.retry_after_s
         date = self._host.dates.line(now)
         self.channel.send(refusal(error.status, error.reason, date, fields=fields, bodiless=bodiless))
         self._end(error.reason, now)
         self._host.lingering.begin(self.channel, now)
+
+    def head_over_budget(self, now: float) -> None:
+        """Refuse the unfinished head, since those of all peers take too much memory."""
+        self._refuse(MessageError(503, "too many unfinished requests"), bodiless=False, now=now)
+
+    def _drop_head(self) -> None:
+        self._reader = None
+        self._host.heads.release(self)
 
     def _dispatch(self, tunnel: Tunnel, events: list[MuxEvent], now: float) -> None:
         dispatch(events, self._session_event, now)
@@ -337,6 +375,7 @@ class TunnelConnection:
 
     def _end(self, reason: str, now: float) -> None:
         self.deadline_at = NEVER
+        self._drop_head()
         self._host.timers.unwatch(self)
         if not self._open:
             return

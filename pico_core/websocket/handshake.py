@@ -19,7 +19,7 @@ from wsproto.utilities import generate_accept_token
 from pico_core.entropy import Entropy
 from pico_core.errors import LocalProtocolError, RemoteProtocolError
 from pico_core.http.message import MAX_OWN_HEAD_BYTES
-from pico_core.websocket.refusal import Refusal, read_refusal
+from pico_core.websocket.refusal import Refusal, read_refusal, read_retry_after
 
 MAX_REFUSAL_BYTES = 16_384
 """Of the body of a refused handshake, beside ``MAX_OWN_HEAD_BYTES`` for its head. Pico's own is one line."""
@@ -41,14 +41,16 @@ class HandshakeError(RemoteProtocolError):
 
     ``http.writing.error_message`` knows what an answer with 405 or 426 has to say. On a client ``status`` is that
     of the answer, or 0 when there was no valid one. ``reason`` is one short line, fit for a log. ``refusal`` says what
-    the next attempt can expect; a server puts its ``refusal.mark`` into the answer.
+    the next attempt can expect; a server puts its ``refusal.mark`` into the answer. ``retry_after_s`` is how long it
+    should wait, 0 where nothing is said.
     """
 
-    def __init__(self, status: int, reason: str, refusal: Refusal = Refusal.PASSING) -> None:
+    def __init__(self, status: int, reason: str, refusal: Refusal = Refusal.PASSING, *, retry_after_s: int = 0) -> None:
         super().__init__(f"WebSocket handshake failed: {status} {reason}")
         self.status = status
         self.reason = reason
         self.refusal = refusal
+        self.retry_after_s = retry_after_s
 
 
 def accept_handshake(head: bytes) -> bytes:
@@ -175,4 +177,9 @@ class ClientHandshake:
         refusal, text = read_refusal(self._refusal.status_code, self._refusal.headers, self._body)
         reason = text or self._refusal.reason.decode("latin-1")
         printable = "".join(each for each in reason if each.isprintable())
-        raise HandshakeError(self._refusal.status_code, printable[:MAX_REASON_CHARACTERS] or "refused", refusal)
+        raise HandshakeError(
+            self._refusal.status_code,
+            printable[:MAX_REASON_CHARACTERS] or "refused",
+            refusal,
+            retry_after_s=read_retry_after(self._refusal.headers),
+        )

@@ -24,6 +24,10 @@ PIKO_REFUSALS = frozenset(
 """What Piko's server says in the body of a 401; the next attempt would be told the same."""
 
 
+MAX_RETRY_AFTER_DIGITS = 9
+"""Of the seconds in a Retry-After field: thirty years."""
+
+
 class Refusal(Enum):
     """What a refusal says about the next attempt. The values of the first two are those of ``FIELD``."""
 
@@ -58,6 +62,12 @@ def read_refusal(status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes
     if status == 401 and text in PIKO_REFUSALS:
         return Refusal.FINAL, text
     return (Refusal.PASSING if text else Refusal.FOREIGN), text
+
+
+def read_retry_after(fields: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return the seconds of a Retry-After field; 0 where there is none, or where it has a date. Never raises."""
+    value = next((value.strip() for name, value in fields if name == b"retry-after"), b"")
+    return int(value) if len(value) <= MAX_RETRY_AFTER_DIGITS and value.isdigit() else 0
 
 
 def _error_text(body: bytes) -> str:

@@ -57,7 +57,7 @@ def test_running_out_of_files_is_survived(runtime: str) -> None:
         output, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 3
     assert errors == ""
-    assert output.count("too many open files") <= 10
+    assert output == ""
 
 
 def echoes(peer: socket.socket) -> bool:

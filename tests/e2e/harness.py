@@ -6,12 +6,14 @@ Nothing here sleeps for a guessed time and no port is guessed: a process says in
 import contextlib
 import json
 import re
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -95,10 +97,14 @@ class Lines:
 class Process:
     """A running ``pico`` command. Next: ``await_log``, and in the end ``stop``, ``kill`` or ``check``."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, descriptors: int = 0) -> None:
+        """``descriptors`` is how many the process may have open; 0 leaves the limit as it is."""
         self.arguments = arguments
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "pico_tunnel", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "-m", "pico_tunnel", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=partial(resource.setrlimit, resource.RLIMIT_NOFILE, (descriptors,) * 2) if descriptors else None,
         )
         assert self.popen.stdout is not None
         assert self.popen.stderr is not None
@@ -231,8 +237,8 @@ class Fleet:
         self._processes: list[Process] = []
         self._reservations = contextlib.ExitStack()
 
-    def start(self, *arguments: str) -> Process:
-        process = Process(*arguments, "--runtime", self.runtime)
+    def start(self, *arguments: str, descriptors: int = 0) -> Process:
+        process = Process(*arguments, "--runtime", self.runtime, descriptors=descriptors)
         self._processes.append(process)
         return process
 
@@ -240,8 +246,8 @@ class Fleet:
         """Return a port that belongs to the processes of this fleet until ``close``, also while none listens on it."""
         return self._reservations.enter_context(reserved_port())
 
-    def server(self, *flags: str, proxy_port: int = 0, upstream_port: int = 0) -> "Server":
-        return Server(self, flags, proxy_port, upstream_port)
+    def server(self, *flags: str, proxy_port: int = 0, upstream_port: int = 0, descriptors: int = 0) -> "Server":
+        return Server(self, flags, proxy_port, upstream_port, descriptors)
 
     def agent(self, server: "Server | int", endpoint: str, address: object, *flags: str, kind: str = "http") -> Process:
         """Start an agent, and wait until it is registered if ``server`` is a server and not just a port."""
@@ -285,7 +291,9 @@ def fleet_of(runtime: str) -> Iterator[Fleet]:
 class Server:
     """A server node that is ready, and its ports."""
 
-    def __init__(self, fleet: Fleet, flags: tuple[str, ...], proxy_port: int, upstream_port: int) -> None:
+    def __init__(
+        self, fleet: Fleet, flags: tuple[str, ...], proxy_port: int, upstream_port: int, descriptors: int = 0
+    ) -> None:
         self.process = fleet.start(
             "server",
             f"--proxy.bind-addr={LOCAL}:{proxy_port}",
@@ -295,6 +303,7 @@ class Server:
             f"--cluster.gossip.bind-addr={LOCAL}:{fleet.reserve_port()}",
             *(("--drain-delay", "0s") if "--drain-delay" not in flags else ()),
             *flags,
+            descriptors=descriptors,
         )
         self.process.await_log("ready")
         self.proxy_port = self.process.port("proxy")

@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from pico_core.boundary import (
     Abort,
     Accepted,
+    AcceptFailed,
     Close,
     Connect,
     Connected,
@@ -24,7 +25,6 @@ from pico_core.boundary import (
     ListenDatagram,
     ListenFailed,
     Listening,
-    Log,
     Machine,
     PauseReading,
     Resolve,
@@ -181,10 +181,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         """Stop accepting for a while, since trying again at once would fail again at once."""
         self._unwatch(listener)
         self._begin(self._watch_again(listener))
-        try:
-            self.log(Log("error", "driver", "cannot accept connections", {"reason": sockets.describe(error)}))
-        except Exception as failure:  # noqa: BLE001 - the sink's: kept, for ``drive`` to raise it
-            self.end(failure)
+        self.hand_over(AcceptFailed(listener.name, sockets.describe(error)))
 
     async def _watch_again(self, listener: ListeningSocket) -> None:
         await self._sleep(sockets.ACCEPT_RETRY_S)

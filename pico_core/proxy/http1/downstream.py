@@ -7,6 +7,7 @@ from pico_core.http.body import BodyReader, framed, is_bodiless, request_body
 from pico_core.http.message import MessageError, RequestHead, ResponseHead
 from pico_core.http.recent import RequestReader
 from pico_core.http.writing import CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, refusal, response_bytes
+from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import HoldingChannel
 from pico_core.machine.parts import AnsweringHost
 from pico_core.pieces import JOIN_BELOW_BYTES, Piece
@@ -22,7 +23,7 @@ _REQUESTS_AT_ONCE: Final = range(16)
 a service come one at a time anyway."""
 
 
-class DownstreamConnection:
+class DownstreamConnection(Dismissible):
     """A client's connection, and the ``Downstream`` of the exchange in flight. ``router`` decides about its requests.
 
     What belongs to one request begins anew with each: its head, the reader of its body (``None`` once the request is
@@ -36,7 +37,9 @@ class DownstreamConnection:
         "_chunked",
         "_close_after",
         "_ended",
+        "_head_held",
         "_host",
+        "_idle_since",
         "_idle_until",
         "_reader",
         "_request",
@@ -64,6 +67,8 @@ class DownstreamConnection:
         self._backlog = b""
         self._advancing = False
         self._ended = False
+        self._head_held = False
+        self._idle_since = now
         self._idle_until = now + router.header_timeout_s
         channel.user = self
         host.timers.watch(self, now)
@@ -73,6 +78,17 @@ class DownstreamConnection:
         """When something must have happened: the exchange's own deadline, or the end of what the client may idle."""
         exchange = self.exchange
         return self._idle_until if exchange is None else exchange.deadline_at
+
+    @property
+    def idle_since(self) -> float:
+        """Since when the client has not begun a request; ``NEVER`` where it has, or may still read an answer."""
+        waits = self.exchange is None and not self._backlog and not self._ended and not self._reader.pending_bytes
+        return self._idle_since if waits else NEVER
+
+    def dismiss(self, now: float) -> None:
+        """Close the connection, which is idle (RFC 9112 section 9.5)."""
+        self._end()
+        self.channel.close()
 
     # --- what the channel reports ---
 
@@ -208,6 +224,7 @@ class DownstreamConnection:
         if self._close_after or self._body is not None:
             self._linger(now)
             return
+        self._idle_since = now
         self._idle_until = now + self.router.idle_timeout_s
         if not self._backlog:
             self.channel.resume_reading()
@@ -241,6 +258,8 @@ class DownstreamConnection:
                     if self._reader.pending_bytes:
                         self._wait_for_head(now)
                     break
+                if self._head_held:
+                    self._release_head()
                 head, rest = read
                 self._request = head
                 self._close_after = not head.keep_alive
@@ -275,6 +294,21 @@ class DownstreamConnection:
         latest = now + self.router.header_timeout_s
         if self._idle_until > latest:
             self._idle_until = latest
+        self._head_held = True
+        self.router.heads.hold(self, self._reader.pending_bytes, now)
+
+    def head_over_budget(self, now: float) -> None:
+        """Refuse the unfinished head, since those of all clients take too much memory."""
+        self._refuse(MessageError(503, "too many unfinished requests"), now)
+
+    def _release_head(self) -> None:
+        self._head_held = False
+        self.router.heads.release(self)
+
+    def _drop_head(self) -> None:
+        if self._head_held:
+            self._release_head()
+        self._reader.clear()
 
     def _receive_body(self, exchange: Exchange, body: BodyReader, data: Piece, now: float) -> None:
         try:
@@ -318,5 +352,6 @@ class DownstreamConnection:
     def _end(self) -> None:
         self._backlog = b""
         self._ended = True
+        self._drop_head()
         self._idle_until = NEVER
         self._host.timers.unwatch(self)

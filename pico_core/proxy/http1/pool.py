@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector
@@ -89,12 +90,14 @@ class ConnectionPool:
         idle_timeout_s: float,
         connect_timeout_s: float,
         response_limits: HeadLimits,
+        heads: HeadBudget,
         tls: str = "",
     ) -> None:
         """``tls`` names the TLS profile of the driver that the connections use."""
         self.host = host
         self.port = port
         self.response_limits = response_limits
+        self.heads = heads
         self._connector = connector
         self._tls = tls
         self._idle = IdleConnections(limit, idle_timeout_s)

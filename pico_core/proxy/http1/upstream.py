@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pico_core.http.body import BodyReader, EofBody, framed, is_bodiless, response_body
+from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError, ResponseHead
 from pico_core.http.recent import ResponseReader
 from pico_core.http.writing import request_bytes
 from pico_core.machine.channel import Channel, HoldingChannel
 from pico_core.pieces import Piece
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.failures import SERVICE_INVALID, TOLD_BY_PEERS, Failure
+from pico_core.proxy.failures import SERVICE_HEADS, SERVICE_INVALID, TOLD_BY_PEERS, Failure
 from pico_core.timers import NEVER
 
 MAX_INTERIM_RESPONSES = 256
@@ -27,6 +28,10 @@ class UpstreamSource(Protocol):
     @property
     def response_limits(self) -> HeadLimits:
         """Bounds of the heads that come from there."""
+
+    @property
+    def heads(self) -> HeadBudget:
+        """The budget of all unfinished heads."""
 
     def failure_of_loss(self, upstream: "UpstreamConnection") -> Failure:
         """Return what it means that the connection ended before the response."""
@@ -46,6 +51,7 @@ class UpstreamConnection:
 
     __slots__ = (
         "_body",
+        "_head_held",
         "_interim",
         "_keep_alive",
         "_reader",
@@ -64,6 +70,7 @@ class UpstreamConnection:
         self.deadline_at = NEVER
         self._reader = ResponseReader(source.response_limits)
         self._body: BodyReader | None = None
+        self._head_held = False
         self._interim = 0
         self._keep_alive = False
         channel.user = self
@@ -121,6 +128,8 @@ class UpstreamConnection:
         """Reset the channel, so that the service sees at once that its answer is not wanted any more."""
         self.channel.abort()
         self.exchange = None
+        if self._head_held:
+            self._release_head()
         self.source.discard(self, now)
 
     # --- what the channel reports ---
@@ -142,6 +151,8 @@ class UpstreamConnection:
 
     def _receive_head(self, exchange: Exchange, data: bytes, now: float) -> None:
         read = self._reader.read(data)
+        if self._head_held and read is not None:
+            self._release_head()
         while read is not None:
             head, rest = read
             status = head.status
@@ -171,6 +182,18 @@ class UpstreamConnection:
             if not rest:
                 return
             read = self._reader.read(rest)
+        if self._reader.pending_bytes:
+            self._head_held = True
+            self.source.heads.hold(self, self._reader.pending_bytes, now)
+
+    def head_over_budget(self, now: float) -> None:
+        """Give the connection up: the unfinished heads of all of them take too much memory."""
+        self.channel.abort()
+        self._fail(SERVICE_HEADS, now)
+
+    def _release_head(self) -> None:
+        self._head_held = False
+        self.source.heads.release(self)
 
     def _begin_response(self, exchange: Exchange, head: ResponseHead, rest: bytes, now: float) -> None:
         """Pass on a final head, and what came behind it of the body."""
@@ -223,6 +246,8 @@ class UpstreamConnection:
 
     def _fail(self, failure: Failure, now: float) -> None:
         exchange = self.exchange
+        if self._head_held:
+            self._release_head()
         self.source.discard(self, now)
         self.exchange = None
         if exchange is not None:

@@ -5,6 +5,7 @@ Nothing is kept for this: a scrape reads what the machine counts anyway.
 
 from pico_core.gossip.engine import Gossip
 from pico_core.gossip.status import NodeStatus
+from pico_core.machine.admission import Admission
 from pico_core.server.admin.exposition import Exposition, labels
 from pico_core.server.facts import Facts
 from pico_core.server.metrics import OTHER, Histogram, ServerMetrics
@@ -48,13 +49,52 @@ def metrics_text(facts: Facts, now: float) -> bytes:
         {"": facts.metrics.upstream_requests},
     )
     out.counter(
+        "upstreams_registrations_refused_total",
+        "Registrations refused because their address had too many.",
+        {"": facts.metrics.registrations_refused},
+    )
+    out.counter(
         "log_lines_dropped_total",
         "Log lines lost because standard output or standard error did not take them.",
         {"": facts.metrics.log_lines_dropped},
     )
+    out.counter(
+        "log_lines_suppressed_total",
+        "Log lines held back because there were many of their kind.",
+        {"": facts.log_limits.suppressed},
+    )
+    _connections(out, facts.admission)
+    out.gauge("unfinished_heads_bytes", "Bytes of heads that have not come whole.", {"": facts.heads.used_bytes})
+    out.counter(
+        "unfinished_heads_refused_total",
+        "Heads refused because the unfinished ones took too much memory.",
+        {"": facts.heads.refused},
+    )
     _cluster(out, facts)
     _gossip(out, facts.gossip, now)
     return out.text()
+
+
+def _connections(out: Exposition, admission: Admission) -> None:
+    ports = {labels(listener=name): port for name, port in admission.ports.items()}
+    out.gauge("connections", "Open connections.", {label: len(port.channels) for label, port in ports.items()})
+    out.gauge("connections_limit", "The most connections.", {label: port.limits.most for label, port in ports.items()})
+    out.counter(
+        "connections_refused_total",
+        "Connections refused because there was no place for them.",
+        {label: port.refused for label, port in ports.items()},
+    )
+    out.counter(
+        "connections_closed_idle_total",
+        "Idle connections closed because others needed their place.",
+        {label: port.closed for label, port in ports.items()},
+    )
+    out.gauge("connections_outgoing", "Connections that this node opened or is opening.", {"": admission.outgoing})
+    out.counter(
+        "accepts_failed_total",
+        "Times that the system had no descriptor or memory for a connection.",
+        {"": admission.accepts_failed},
+    )
 
 
 def _proxy(out: Exposition, metrics: ServerMetrics) -> None:

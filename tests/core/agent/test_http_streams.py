@@ -188,6 +188,18 @@ def test_a_service_that_is_down_is_a_502_and_one_line_in_the_log() -> None:
     }
 
 
+def test_an_agent_without_descriptors_sends_the_request_elsewhere() -> None:
+    full = (
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
+        b"X-Pico-Failure: agent-full\r\nRetry-After: 1\r\nContent-Length: 43\r\n\r\n"
+        b'{"error":"the agent is out of descriptors"}'
+    )
+    play = asked() << DIAL >> ConnectFailed(SERVICE, "too many open files") << Data(SERVER, 2, full)
+    assert play
+    (warning,) = [log for log in play.logs if log.level == "warning"]
+    assert (warning.message, warning.fields["failure"]) == ("cannot reach the service", "agent-full")
+
+
 def test_many_failures_are_few_lines() -> None:
     play = asked() << DIAL >> ConnectFailed(SERVICE, "connection refused") << Data(SERVER, 2, UNREACHABLE)
     for connection in range(6, 60, 2):

@@ -104,6 +104,24 @@ def test_a_refusal_that_may_pass_is_retried(status: bytes) -> None:
     assert warnings(play) == [f"the server refused: {status.decode()[:3]} why"]
 
 
+@pytest.mark.parametrize(("seconds", "earliest", "latest"), [(b"7", 7.0, 14.0), (b"99999", 60.0, 120.0)])
+def test_a_server_that_says_when_to_come_again_is_asked_no_earlier(
+    seconds: bytes, earliest: float, latest: float
+) -> None:
+    """The pause is drawn between the one that is asked for, a minute at most, and twice as long."""
+    answer = refusal(b"503 Service Unavailable").replace(b"\r\n", b"\r\nRetry-After: " + seconds + b"\r\n", 1)
+    play = connecting() >> Received(SERVER, answer) << Close(SERVER) >> ConnectionLost(SERVER, "")
+    assert play >> earliest << Nothing()
+    assert play >> latest << server(NEXT)
+
+
+@pytest.mark.parametrize("value", [b"Fri, 01 Jan 2038 00:00:00 GMT", b"-1", b"9999999999", b""])
+def test_another_retry_after_changes_nothing(value: bytes) -> None:
+    answer = refusal(b"503 Service Unavailable").replace(b"\r\n", b"\r\nRetry-After: " + value + b"\r\n", 1)
+    play = connecting() >> Received(SERVER, answer) << Close(SERVER) >> ConnectionLost(SERVER, "")
+    assert play >> 0.2 << server(NEXT)
+
+
 @pytest.mark.parametrize("status", [b"401 Unauthorized", b"403 Forbidden", b"404 Not Found", b"502 Bad Gateway"])
 @pytest.mark.parametrize(
     "body", [b"<html>no such page</html>", b'{"error":"unknown route","code":7}', b'["error"]', b""]

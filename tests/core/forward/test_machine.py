@@ -64,6 +64,22 @@ def accepted() -> Play:
     return forward_play() >> Accepted(LOCAL, "0", "127.0.0.1", 40000) << PauseReading(LOCAL) << CONNECT
 
 
+def test_a_connection_for_which_there_is_no_descriptor_is_closed() -> None:
+    """Of 36 descriptors the process needs 32, and each connection needs two."""
+    ports = (PortConfig(addr=Address("127.0.0.1", 6379), endpoint_id="redis"),)
+    machine = ForwardMachine(ForwardConfig(ports=ports, connect=SERVER_URL), random.Random(1), descriptors=36)
+    play = Play(machine) >> Tick() << Listen("0", "127.0.0.1", 6379) >> Listening("0", "127.0.0.1", 6379)
+    for number in (1, 3):
+        play >> Accepted(number, "0", "127.0.0.1", 40_000 + number)
+        assert play << PauseReading(number) << Connect(number + 1, "127.0.0.1", 8000, 30.0)
+    assert play >> Accepted(5, "0", "127.0.0.1", 40_005) << Close(5)
+    assert play >> ConnectionLost(5, "") >> ConnectionLost(1, "reset") << Abort(2)
+    play >> ConnectFailed(2, "aborted") >> Accepted(7, "0", "127.0.0.1", 40_007) << PauseReading(7)
+    assert play << Connect(6, "127.0.0.1", 8000, 30.0)
+    (warning,) = [log for log in play.logs if log.subsystem == "connections"]
+    assert warning.fields == {"listener": "0", "open": 2, "refused": 1, "closed_idle": 0}
+
+
 def asked() -> tuple[Play, bytes]:
     """Return a play in which the server was asked for the endpoint, and its answer to come."""
     play = accepted() >> CONNECTED

@@ -6,6 +6,7 @@ import pytest
 
 from pico_core.boundary import Command
 from pico_core.errors import LocalProtocolError
+from pico_core.http.budget import HeadBudget
 from pico_core.http.date import Dates
 from pico_core.http.message import HeadLimits, MessageError, ResponseHead
 from pico_core.machine.channel import Channel, TcpChannel
@@ -28,6 +29,7 @@ class Scene:
     """A client's connection and one to a service, over channels whose commands gather; it routes by hand."""
 
     head_limits = HeadLimits()
+    heads = HeadBudget()
     header_timeout_s = idle_timeout_s = response_timeout_s = 30.0
     closing = False
     believes_failures = True

@@ -1,6 +1,7 @@
 """An exchange knows neither of its ends: a second downstream and a second upstream work without a change elsewhere."""
 
 from pico_core.boundary import Accepted, Connect, Connected, Received, Send, Tick
+from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
@@ -23,6 +24,7 @@ class Seam(BaseMachine):
     """Serves lines and HTTP/1.1; below ``/app`` by an app in this process, else by a service over HTTP/1.1."""
 
     head_limits = HeadLimits()
+    heads = HeadBudget()
     header_timeout_s = idle_timeout_s = response_timeout_s = 30.0
     closing = False
 
@@ -30,7 +32,14 @@ class Seam(BaseMachine):
         super().__init__()
         self.finished_with: list[int] = []
         self._pool = ConnectionPool(
-            self, "service", 80, limit=1, idle_timeout_s=60.0, connect_timeout_s=5.0, response_limits=self.head_limits
+            self,
+            "service",
+            80,
+            limit=1,
+            idle_timeout_s=60.0,
+            connect_timeout_s=5.0,
+            response_limits=self.head_limits,
+            heads=self.heads,
         )
 
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:

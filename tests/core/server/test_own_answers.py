@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from pico_core.boundary import (
+    OUT_OF_DESCRIPTORS,
     Accepted,
     Connected,
     ConnectFailed,
@@ -24,6 +25,7 @@ from pico_core.boundary import (
     ShutdownRequested,
     Tick,
 )
+from pico_core.config.server import ProxyConfig, ProxyHttpConfig, ServerConfig, UpstreamConfig
 from pico_core.proxy.failures import CLOSED_EARLY, TOLD_BY_PEERS, UNREACHABLE
 from pico_core.server.admin.exposition import CONTENT_TYPE
 from pico_core.server.admin.pages import MAX_FORWARDS
@@ -68,6 +70,7 @@ class Row(msgspec.Struct, frozen=True):
     text: str
     request: bytes
     after: Callable[[Play], object] = lambda play: None
+    config: ServerConfig | None = None
 
 
 def passes(seconds: float) -> Callable[[Play], object]:
@@ -96,6 +99,18 @@ def other_node_is_lost(play: Play) -> None:
 
 def other_node_says(data: bytes) -> Callable[[Play], object]:
     return lambda play: play >> Connected(2, "192.0.2.8", 8002) >> Received(2, data)
+
+
+LONG = b"x: 34567890\r\n" * 800
+SHORT_OF_MEMORY = ServerConfig(
+    proxy=ProxyConfig(http=ProxyHttpConfig(max_header_bytes=16_384, max_unfinished_bytes=16_384))
+)
+FEW_REGISTRATIONS = ServerConfig(upstream=UpstreamConfig(registration_burst=2))
+
+
+def others_begin(play: Play) -> None:
+    """Let another client send so much of a head that those of all are too many."""
+    play >> Accepted(71, "proxy", "192.0.2.7", 5001) >> Received(71, b"GET / HTTP/1.1\r\n" + LONG[:-1200])
 
 
 PROXY_HEADS = [
@@ -156,6 +171,10 @@ TABLE = [
     Row("proxy", 502, "the service's response was not valid HTTP", GET_E1, service_answers(b"nonsense\r\n\r\n")),
     Row("proxy", 504, "upstream timeout", GET_E1, passes(31)),
     Row("proxy", 503, "too many requests in flight to this endpoint", GET_E1, peer_says(b"busy")),
+    Row("proxy", 503, "the agent is out of descriptors", GET_E1, peer_says(b"agent-full")),
+    Row("proxy", 503, "too many unfinished requests", b"GET / HTTP/1.1\r\n" + LONG, others_begin, SHORT_OF_MEMORY),
+    Row("proxy", 502, "too many unfinished responses", GET_E1,
+        lambda play: others_begin(play >> Data(AGENT, 2, b"HTTP/1.1 200 OK\r\n" + LONG)), SHORT_OF_MEMORY),
     *(
         Row("proxy", each.status, each.message, EMPTY_POST, peer_says(reason))
         for reason, each in TOLD_BY_PEERS.items()
@@ -163,6 +182,8 @@ TABLE = [
     ),
     Row("other node", 502, "no available upstreams", GET_E1, other_node_fails),
     Row("other node", 502, "upstream unreachable", EMPTY_POST, other_node_is_lost),
+    Row("other node", 503, "the server is out of descriptors", GET_E1,
+        lambda play: play >> ConnectFailed(2, OUT_OF_DESCRIPTORS)),
     Row("draining", 502, "no available upstreams", b"GET / HTTP/1.1\r\nHost: unknown.a\r\n\r\n", passes(4)),
     Row("upstream", 400, "malformed request line", b"nonsense\r\n\r\n"),
     Row("upstream", 431, "message head too large", get(b"/", b"A: b\r\n" * 4_000)),
@@ -172,6 +193,7 @@ TABLE = [
     Row("upstream", 400, "not a request in HTTP/1.1", REGISTRATION.replace(b"HTTP/1.1", b"HTTP/1.0")),
     Row("upstream", 426, "not a WebSocket handshake of version 13", REGISTRATION.replace(b"n: 13", b"n: 8")),
     Row("upstream", 400, "invalid Sec-WebSocket-Key", REGISTRATION.replace(b"AA==", b"A")),
+    Row("crowded upstream", 503, "too many registrations from this address", REGISTRATION, config=FEW_REGISTRATIONS),
     Row("draining upstream", 503, "this node is about to stop; connect again", REGISTRATION),
     Row("admin", 200, "ok", get(b"/health")),
     Row("admin", 200, "running", get(b"/ready")),
@@ -218,7 +240,7 @@ def scene(row: Row, request: bytes) -> Play:
     """Return a play in which the request was sent, after the example's time of the wall clock was told."""
     if row.port == "agent":
         return agent_asked(agent_registered() >> Tick(SUNDAY_S), request=request)
-    play = server_play()
+    play = server_play(row.config)
     play.agent_registers(AGENT, "e2" if "other node" in row.port else "e1")
     node_appears(play, "n2", "192.0.2.8", proxy_addr="192.0.2.8:8000", admin_addr="192.0.2.8:8002")
     node_appears(play, "odd", "192.0.2.9", admin_addr="nonsense")

@@ -1,0 +1,55 @@
+"""How a server divides its descriptors among its ports and the connections that it opens itself."""
+
+from pico_core.config.server import ServerConfig
+from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_bytes
+from pico_core.machine.admission import ConnectionLimits, PortLimits
+from pico_core.proxy.failures import BUSY
+
+OWN_DESCRIPTORS = 64
+"""Kept for what is not a connection: listeners, logs, the loop, lookups; and for connections that are closing."""
+
+MOST_RESERVED = 64
+"""Connections to the admin port, and to the gossip port: operators and other nodes need few, each for a moment."""
+
+RETRY_AFTER_S = 1
+"""What a refused peer is told to wait: places become free all the time."""
+
+
+def connection_limits(config: ServerConfig, descriptors: int) -> ConnectionLimits:
+    """Return the limits for a process that may have ``descriptors`` open.
+
+    A sixteenth each is for the admin and the gossip port and for them only. Agents keep a quarter, and clients and the
+    connections to other nodes an eighth each. All of these may have more while others do not need theirs.
+    """
+    most = max(descriptors - OWN_DESCRIPTORS, descriptors // 2)
+    if config.max_connections:
+        most = min(most, config.max_connections)
+    small = max(min(most // 16, MOST_RESERVED), 1)
+    outgoing = most // 8
+    common = most - 2 * small - outgoing
+    upstream = _bounded(common - most // 8, config.upstream.max_connections)
+    upstream_reserve = min(most // 4, upstream)
+    proxy = _bounded(common - upstream_reserve, config.proxy.max_connections)
+    share = config.max_address_share
+    answer = _refusal(b"Retry-After: %d\r\n" % RETRY_AFTER_S)
+    client_answer = _refusal(BUSY.fields_for_peer)
+    return ConnectionLimits(
+        most,
+        {
+            "admin": PortLimits(small, small, answer=answer),
+            "gossip-streams": PortLimits(small, small),
+            "upstream": PortLimits(upstream, upstream_reserve, share, answer=answer),
+            "proxy": PortLimits(proxy, min(most // 8, proxy), share, gives_way=True, answer=client_answer),
+        },
+        outgoing,
+    )
+
+
+def _bounded(available: int, configured: int) -> int:
+    return max(min(available, configured) if configured else available, 1)
+
+
+def _refusal(fields: bytes) -> bytes:
+    """Return the answer to a peer for which there is no place. Another node, which forwards, tries elsewhere then."""
+    head, body = error_message(503, "too many connections to this server", fields)
+    return response_bytes(head, CONNECTION_CLOSE) + body

@@ -1,0 +1,46 @@
+"""How often one client address may register tunnels: a token bucket for each address."""
+
+import ipaddress
+import math
+from functools import lru_cache
+
+MAX_ADDRESSES = 4_096
+"""Addresses whose bucket is not full; beyond it the one that was used first is full again."""
+
+IPV6_PREFIX_BITS = 64
+"""An IPv6 host may take any address of its network, so the network has the bucket."""
+
+
+class RegistrationRate:
+    """Tokens by address: a registration takes one, and ``rate`` of them come back each second, up to ``burst``."""
+
+    __slots__ = ("_burst", "_left", "_rate")
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._rate = rate
+        self._burst = float(burst)
+        self._left: dict[str, tuple[float, float]] = {}  # tokens, and when that was counted
+
+    def take(self, host: str, now: float) -> int:
+        """Take a token of ``host`` and return 0, or return how many seconds to wait where none is left."""
+        address = _group(host)
+        tokens, counted_at = self._left.pop(address, (self._burst, now))
+        tokens = min(tokens + (now - counted_at) * self._rate, self._burst)
+        if len(self._left) >= MAX_ADDRESSES:
+            del self._left[next(iter(self._left))]
+        if tokens < 1.0:
+            self._left[address] = (tokens, now)
+            return math.ceil((1.0 - tokens) / self._rate)
+        self._left[address] = (tokens - 1.0, now)
+        return 0
+
+
+@lru_cache(1024)
+def _group(host: str) -> str:
+    """Return what has one bucket: an IPv4 address, or the network of an IPv6 address."""
+    if ":" not in host:
+        return host
+    try:
+        return str(ipaddress.ip_network((host.partition("%")[0], IPV6_PREFIX_BITS), strict=False))
+    except ValueError:
+        return host
