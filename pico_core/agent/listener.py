@@ -42,7 +42,7 @@ FIRST_ATTEMPT_S = 3.0
 node that is gone must not hold the agent for long: another one is led elsewhere."""
 
 MAX_RETRY_AFTER_S = 60
-"""The longest pause that a server may ask for. Agents wait up to twice as long, so that they come back one by one."""
+"""The longest pause that a server may ask for. Agents wait up to twice as long, so that not all come back together."""
 
 PASSING_STATUSES = (408, 429)
 """Refusals that are nobody's mistake, besides 5xx."""

@@ -1,6 +1,6 @@
 """How often one client address may register tunnels."""
 
-from pico_core.boundary import Accepted, ConnectionLost, Received, Send
+from pico_core.boundary import Accepted, ConnectionLost, Received, Send, SendEof
 from pico_core.config.server import ServerConfig, UpstreamConfig
 from pico_core.server.registrations import MAX_ADDRESSES, RegistrationRate
 from tests.play import server_play
