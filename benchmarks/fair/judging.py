@@ -117,7 +117,9 @@ def judge(figures: Figures, limits: Limits) -> list[Check]:
         checks.append(Check("CPU for it", figures.cpu_above_idle_percent, limits.cpu_percent, unit=" % of a core"))
     if limits.same_p50_times is not None:
         idle_ms = percentile_ms(of_lane(figures.idle, "same"), 50)
-        limit = limits.same_p50_times * idle_ms + percentile_ms(of_lane(figures.loaded, "direct"), 50)
+        limit = limits.same_p50_times * idle_ms * figures.slowdown + percentile_ms(
+            of_lane(figures.loaded, "direct"), 50
+        )
         checks.append(Check("p50 of the endpoint under load", percentile_ms(same, 50), limit, unit=MS))
     return checks
 

@@ -116,7 +116,8 @@ def endpoints(stage: Stage) -> None:
 
     def require_answers() -> None:
         counts = stage.got.counts
-        stage.require("registrations answered", counts["101"] + counts["503"], at_least=count)
+        # How many there are within ``OPEN_LIMIT_S`` depends on the machine.
+        stage.require("registrations answered", counts["101"] + counts["503"], at_least=min(count, SHORT_ENDPOINTS) / 2)
         others = counts.total() - counts["101"] - counts["503"]
         stage.require("registrations answered with neither 101 nor 503", others, at_most=0)
 
