@@ -66,12 +66,16 @@ class HeadReader:
             if end > self._limits.max_head_bytes:
                 raise refusals.head_too_large()
             head, rest = bytes(buffer[:end]), bytes(buffer[end:])
-            self._buffer = bytearray()
-            self._searched_bytes = self._line_at = 0
+            self._forget()
             return head, rest
         self._refuse_early()
         self._searched_bytes = len(buffer)
         return None
+
+    def _forget(self) -> None:
+        """Begin with the next head."""
+        self._buffer = bytearray()
+        self._searched_bytes = self._line_at = 0
 
     def _refuse_early(self) -> None:
         """Raise if no continuation can make the buffered bytes a head. Costs one pass over the new bytes."""
