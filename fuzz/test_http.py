@@ -11,6 +11,7 @@ from pico_core.http.body import LAST_CHUNK, BodyReader, ChunkedBody, framed, req
 from pico_core.http.cutting import HeadReader
 from pico_core.http.message import HeadLimits, MessageError, RequestHead, split_fields
 from pico_core.http.parsing import parse_request_head, parse_response_head
+from pico_core.http.recent import ResponseReader
 from pico_core.http.writing import request_bytes, response_bytes
 
 REFUSED = b"(refused)"
@@ -286,3 +287,37 @@ def parsed(data: bytes) -> RequestHead | tuple[int, str]:
         return parse_request_head(data, HeadLimits())
     except MessageError as error:
         return error.status, error.reason
+
+
+LINE_ENDS = st.sampled_from([b"\r\n", b"\n", b"\r\n ", b"\n\t", b" :x\n", b"\r"])
+
+
+def response_outcome(data: bytes, cuts: list[int]) -> tuple[bytes, bytes, bool] | str | None:
+    """Read one head, cut at ``cuts``; return it as written for the next hop with what is behind it."""
+    reader = ResponseReader(HeadLimits())
+    for start, end in pairwise([0, *cuts, len(data)]):
+        try:
+            read = reader.read(data[start:end]) if start < end else None
+        except MessageError as error:
+            return error.reason
+        if read is not None:
+            return response_bytes(read[0], b""), read[1] + data[end:], read[0].keep_alive
+    return None
+
+
+@given(st.lists(st.tuples(NOTABLE_LINES | TEXT.map(b"".join), LINE_ENDS), max_size=6), LINE_ENDS, st.data())
+def test_a_repaired_response_is_read_the_same_again(
+    lines: list[tuple[bytes, bytes]], first_end: bytes, data: st.DataObject
+) -> None:
+    head = b"HTTP/1.1 200 OK" + first_end + b"".join(line + end for line, end in lines) + b"\n"
+    stream = head + b"body\r\n\r\n"
+    read = response_outcome(stream, [])
+    pieces = response_outcome(stream, some_cuts(data, len(stream)))
+    if isinstance(read, tuple):
+        assert pieces == read
+        written, rest, _ = read
+        again = response_outcome(written + rest, [])
+        assert isinstance(again, tuple)
+        assert again[:2] == (written, rest)
+    else:
+        assert not isinstance(pieces, tuple)

@@ -71,12 +71,16 @@ class HeadReader:
                 raise refusals.head_too_large()
             with memoryview(buffer) as view:
                 head, rest = bytes(view[:end]), bytes(view[end:])
-            self._buffer = bytearray()
-            self._searched_bytes = self._line_at = 0
+            self._forget()
             return head, rest
         self._refuse_early()
         self._searched_bytes = len(buffer)
         return None
+
+    def _forget(self) -> None:
+        """Begin with the next head."""
+        self._buffer = bytearray()
+        self._searched_bytes = self._line_at = 0
 
     def _refuse_early(self) -> None:
         """Raise if no continuation can make the buffered bytes a head. Costs one pass over the new bytes."""

@@ -2,8 +2,8 @@
 
 Heads come from unknown clients, and one is read for every request. So one regular expression accepts a whole head or
 nothing and, by its groups, finds the few fields that matter to a proxy (RFC 9112, RFC 9110 section 5); every other
-field line is passed on as the bytes it came in. A malformed head is refused with a status and never repaired: two
-readers of a repaired message can differ.
+field line is passed on as the bytes it came in. A malformed head is refused with a status and not repaired: two
+readers of a repaired message can differ. ``repair`` says where a response is an exception.
 
 Order of use: ``cutting.HeadReader`` cuts, ``parse_request_head`` or ``parse_response_head`` reads, a reader of ``body``
 frames what follows, ``writing`` writes the head for the next hop. ``recent`` has the first two in one step.

@@ -14,9 +14,13 @@ from pico_core.http.cutting import HeadReader
 from pico_core.http.grammar import TARGET_CHARACTER
 from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
 from pico_core.http.parsing import parse_request_head, parse_response_head
+from pico_core.http.repair import HeadRepair
 
 MAX_REMEMBERED_BYTES = 2_048
 """Longer heads are not remembered: few heads are longer, and a connection must stay small."""
+
+BAD_SYNTAX = 400
+"""The status of errors that a repair may mend: not those of sizes, or of what is not supported."""
 
 _LINE_END = b" HTTP/1.1\r\n"
 _plain_line = re.compile(rb"(?!CONNECT |TRACE )([A-Z]{1,32}) (/" + TARGET_CHARACTER + rb"*+)")
@@ -80,14 +84,18 @@ class RequestReader(HeadReader):
 
 
 class ResponseReader(HeadReader):
-    """Reads the responses of one connection; ``read`` is ``receive`` and ``parse_response_head`` with a memory."""
+    """Reads the responses of one connection; ``read`` is ``receive`` and ``parse_response_head`` with a memory.
 
-    __slots__ = ("_last", "_last_bytes")
+    A head that they refuse is repaired where that is safe (``repair``).
+    """
+
+    __slots__ = ("_last", "_last_bytes", "_repair")
 
     def __init__(self, limits: HeadLimits) -> None:
         super().__init__(limits, response=True)
         self._last_bytes = b""
         self._last: ResponseHead | None = None
+        self._repair: HeadRepair | None = None
 
     def read(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
         """Take bytes; return a response's head and the bytes after it, or ``None`` while it is unfinished.
@@ -96,11 +104,30 @@ class ResponseReader(HeadReader):
         """
         if self._last is not None and not self._buffer and data.startswith(self._last_bytes):
             return self._last, data[len(self._last_bytes) :]
-        cut = self.receive(data)
-        if cut is None:
-            return None
-        head_bytes, rest = cut
-        head = parse_response_head(head_bytes, self._limits)
+        if self._repair is not None:
+            return self._repaired(self._repair, data)
+        cut = None
+        try:
+            cut = self.receive(data)
+            if cut is None:
+                return None
+            head_bytes, rest = cut
+            head = parse_response_head(head_bytes, self._limits)
+        except MessageError as error:
+            if error.status != BAD_SYNTAX:
+                raise
+            return self._repaired(
+                HeadRepair(self._limits, error), bytes(self._buffer) if cut is None else b"".join(cut)
+            )
         if len(head_bytes) <= MAX_REMEMBERED_BYTES:
             self._last_bytes, self._last = head_bytes, head
         return head, rest
+
+    def _repaired(self, repair: HeadRepair, data: bytes) -> tuple[ResponseHead, bytes] | None:
+        self._repair = None
+        read = repair.receive(data)
+        if read is None:
+            self._repair = repair
+        else:
+            self._forget()
+        return read

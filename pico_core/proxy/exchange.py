@@ -372,7 +372,7 @@ class Exchange(msgspec.Struct, eq=False):
         failure = self.failure
         if failure is None or (self.state is not CHOOSING and self.state is not REQUESTED):
             raise self._misused("give_up")
-        self.fail(failure.status, failure.message, now, self.router.failure_fields(self))
+        self.fail(failure.status, failure.answer, now, self.router.failure_fields(self))
 
     def abandon_upstream(self, failure: Failure, now: float) -> None:
         """Do not wait any longer for an upstream that seems dead, if the request may be sent to another one."""

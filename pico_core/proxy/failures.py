@@ -16,6 +16,7 @@ An agent or a node tells the next hop towards the client what failed in the fiel
 peers are believed: an agent removes the field from the responses of its service.
 """
 
+import re
 from enum import Enum
 
 import msgspec
@@ -40,7 +41,8 @@ class Failure(msgspec.Struct, frozen=True):
     """One kind of failure: the ``reason`` in metrics, logs and between peers, and what the client is answered.
 
     ``blames_upstream`` says that the upstream should be avoided for a moment (``cluster.health``). ``detail`` is one
-    more clause, for logs only.
+    more clause: for logs, and for the client as well where ``tells_detail`` says that it holds nothing of the service's
+    network.
     """
 
     reason: str
@@ -49,15 +51,22 @@ class Failure(msgspec.Struct, frozen=True):
     evidence: Evidence
     blames_upstream: bool = True
     detail: str = ""
+    tells_detail: bool = False
 
     def because(self, detail: str) -> "Failure":
         """Return this failure with what is known of its cause."""
         return msgspec.structs.replace(self, detail=detail)
 
     @property
+    def answer(self) -> str:
+        """The text of the answer."""
+        return f"{self.message}: {self.detail}" if self.tells_detail and self.detail else self.message
+
+    @property
     def fields_for_peer(self) -> bytes:
         """The field lines of the answer to an agent's server or to another node."""
-        return b"X-Pico-Failure: %b\r\n" % self.reason.encode()
+        detail = f"; {self.detail}" if self.tells_detail and self.detail else ""
+        return f"X-Pico-Failure: {self.reason}{detail}\r\n".encode()
 
     def permits(self, method: bytes) -> bool:
         """Return whether a request with ``method`` may be sent a second time after this failure."""
@@ -78,7 +87,11 @@ AGENT_FULL = Failure("agent-full", 503, "the agent is out of descriptors", Evide
 SERVICE_STALE = Failure("service-lost", 502, CLOSED_EARLY, Evidence.STALE)
 SERVICE_LOST = Failure("service-lost", 502, CLOSED_EARLY, Evidence.PERHAPS_PROCESSED)
 SERVICE_INVALID = Failure(
-    "service-invalid", 502, "the service's response was not valid HTTP", Evidence.PERHAPS_PROCESSED
+    "service-invalid",
+    502,
+    "the service's response was not valid HTTP",
+    Evidence.PERHAPS_PROCESSED,
+    tells_detail=True,
 )
 SERVICE_HEADS = Failure(
     "service-invalid", 502, "too many unfinished responses", Evidence.PERHAPS_PROCESSED, blames_upstream=False
@@ -138,6 +151,18 @@ TOLD_BY_PEERS = {
     )
 }
 """The values of ``X-Pico-Failure``. An unknown one, from a newer peer, makes the answer an ordinary response."""
+
+_DETAIL = re.compile(rb"[ -~]{1,200}")
+
+
+def told_by_peer(value: bytes) -> Failure | None:
+    """Return the failure that a peer's ``X-Pico-Failure`` says, with its detail where it may be passed on."""
+    reason, _, detail = value.partition(b"; ")
+    failure = TOLD_BY_PEERS.get(reason)
+    if failure is not None and failure.tells_detail and _DETAIL.fullmatch(detail):
+        return failure.because(detail.decode("ascii"))
+    return failure
+
 
 ALL_REASONS = tuple(failure.reason for failure in (*TOLD_BY_PEERS.values(), NODE_LOST, NODE_UNREACHABLE, NO_ROUTE))
 """Every reason: the label values of the metric."""

@@ -54,15 +54,21 @@ def test_a_service_that_ends_a_new_connection_is_asked_once(stack: Stack, fleet:
         assert len(asked) == 1
 
 
+INVALID = b'{"error":"the service\'s response was not valid HTTP: %b"}'
+
+
 @pytest.mark.parametrize(
     ("answer", "status", "body"),
     [
         (b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 204, b""),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", 502, b'{"error":"the service\'s response was not valid HTTP"}'),
-        (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", 502, b'{"error":"the service\'s response was not valid HTTP"}'),
+        (b"HTTP/1.1 200 OK\nContent-Length : 2\nA: b\n c\n\nok", 200, b"ok"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", 502, INVALID % b"malformed status line"),
+        (b"HTTP/1.1 200 OK\r\nA\r\n\r\n", 502, INVALID % b"malformed header field"),
+        (b"HTTP/1.1 200 OK\nContent-Length: 2\nContent-Length: 3\n\nabc", 502,
+         INVALID % b"malformed or repeated Content-Length"),
     ],
-)
+)  # fmt: skip
 def test_a_service_that_answers_oddly(stack: Stack, fleet: Fleet, answer: bytes, status: int, body: bytes) -> None:
     asked = []
 

@@ -11,7 +11,7 @@ from pico_core.http.writing import request_bytes
 from pico_core.machine.channel import Channel, HoldingChannel
 from pico_core.pieces import Piece
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.failures import SERVICE_HEADS, SERVICE_INVALID, TOLD_BY_PEERS, Failure
+from pico_core.proxy.failures import SERVICE_HEADS, SERVICE_INVALID, Failure, told_by_peer
 from pico_core.timers import NEVER
 
 MAX_INTERIM_RESPONSES = 256
@@ -160,7 +160,7 @@ class UpstreamConnection:
                 exchange.switch_protocols(head, rest, now)
                 return
             if head.failure and self.source.believes_failures:
-                failure = TOLD_BY_PEERS.get(head.failure)
+                failure = told_by_peer(head.failure)
                 if failure is not None:
                     if head.content_length == len(rest):
                         self._settle(exchange, head.keep_alive, now)

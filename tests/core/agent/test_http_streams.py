@@ -36,7 +36,9 @@ def failed(reason: str, message: str) -> bytes:
 
 UNREACHABLE = failed("service-refused", "upstream unreachable")
 LOST = failed("service-lost", "the service closed the connection without a response")
-INVALID = failed("service-invalid", "the service's response was not valid HTTP")
+INVALID = failed(
+    "service-invalid; malformed status line", "the service's response was not valid HTTP: malformed status line"
+)
 POST = GET.replace(b"GET", b"POST")
 
 

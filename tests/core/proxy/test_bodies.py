@@ -293,7 +293,7 @@ def test_interim_responses_without_end_are_no_answer() -> None:
     assert (
         play
         >> Data(AGENT, 2, hints)
-        << error(502, "Bad Gateway", "the service's response was not valid HTTP")
+        << error(502, "Bad Gateway", "the service's response was not valid HTTP: too many interim responses")
         << Reset(AGENT, 2)
     )
 
@@ -368,4 +368,8 @@ def test_the_bound_on_heads_holds_for_responses() -> None:
     config = msgspec.convert({"proxy": {"http": {"max_header_bytes": 1_000}}}, ServerConfig)
     play = proxy_play(config) >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
     play >> Data(AGENT, 2, b"HTTP/1.1 200 OK\r\nA: " + b"x" * 1_000 + b"\r\n\r\n")
-    assert play << error(502, "Bad Gateway", "the service's response was not valid HTTP") << Reset(AGENT, 2)
+    assert (
+        play
+        << error(502, "Bad Gateway", "the service's response was not valid HTTP: message head too large")
+        << Reset(AGENT, 2)
+    )

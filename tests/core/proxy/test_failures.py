@@ -21,7 +21,7 @@ from tests.play import Data, End, GoAway, Nothing, Open, Play, Reset, server_pla
 
 SECOND = 7
 NO_UPSTREAM = error(502, "Bad Gateway", "no available upstreams")
-INVALID = error(502, "Bad Gateway", "the service's response was not valid HTTP")
+INVALID = error(502, "Bad Gateway", "the service's response was not valid HTTP: malformed status line")
 UNREACHABLE = error(502, "Bad Gateway", "upstream unreachable")
 POST = GET.replace(b"GET", b"POST")
 POST_SENT = GET_SENT.replace(b"GET", b"POST")

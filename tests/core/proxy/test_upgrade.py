@@ -150,7 +150,9 @@ def test_a_101_that_nobody_asked_for_is_no_answer(request_head: bytes) -> None:
     assert (
         play
         >> Data(AGENT, 2, SWITCHING + b"GET / HTTP/1.1\r\n\r\n")
-        << error(502, "Bad Gateway", "the service's response was not valid HTTP")
+        << error(
+            502, "Bad Gateway", "the service's response was not valid HTTP: switching protocols without being asked"
+        )
         << Reset(AGENT, 2)
     )
 

@@ -227,6 +227,8 @@ TABLE = [
 
 NOT_ANSWERED = {
     "malformed status line": "said of a response",
+    "blank before the first header field": "said of a response",
+    "folded framing field": "said of a response",
     "switching protocols without an Upgrade": "said of a response",
     "switching protocols without being asked": "said of a response",
     "too many interim responses": "said of a response",
