@@ -189,7 +189,7 @@ def test_reset_by_the_peer_is_found_when_ending_the_stream(stage: Stage) -> None
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     peer.close()
     stage.do(SendEof(number))
-    stage.wait(ConnectionLost, connection=number)
+    assert stage.wait(ConnectionLost, connection=number).reason, "this is not an orderly end"
 
 
 def test_reset_by_the_peer_while_much_is_buffered(stage: Stage) -> None:

@@ -32,7 +32,7 @@ class Connection(asyncio.BaseProtocol):
     ``listener`` is empty for an outgoing one. ``sendable`` turns false with ``SendEof`` and ``Close``.
     """
 
-    __slots__ = ("closing", "ended", "listener", "number", "owner", "sendable", "transport")
+    __slots__ = ("closing", "ended", "failure", "listener", "number", "owner", "sendable", "transport")
 
     transport: asyncio.Transport
 
@@ -43,6 +43,7 @@ class Connection(asyncio.BaseProtocol):
         self.sendable = True
         self.closing = False
         self.ended = False
+        self.failure: OSError | None = None  # what was found outside the loop's own calls
 
     # --- what the loop calls ---
 
@@ -68,6 +69,7 @@ class Connection(asyncio.BaseProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """End: nothing is called after this. The socket is still open: the loop closes it next."""
+        error = error or self.failure
         if error is not None and not self.ended and not self.closing:
             for data in received_before_loss(self.transport.get_extra_info("socket").fileno()):
                 self.owner.hand_over(Received(self.number, data))
@@ -94,7 +96,8 @@ class Connection(asyncio.BaseProtocol):
         self.sendable = False
         try:
             self.transport.write_eof()
-        except OSError:  # the peer has reset the connection, and the loop has not noticed yet
+        except OSError as error:  # the peer has reset the connection, and the loop has not noticed yet
+            self.failure = error
             self.transport.abort()
 
     def close(self) -> None:
