@@ -14,6 +14,7 @@ from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_byt
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import FlushScheduler
 from pico_core.mux.events import GoAwayReceived, MuxEvent, SessionFailed
+from pico_core.mux.frame import INITIAL_WINDOW_BYTES
 from pico_core.pieces import Piece
 from pico_core.proxy.endpoint import endpoint_in_path
 from pico_core.proxy.exchange import Exchange
@@ -21,6 +22,7 @@ from pico_core.proxy.failures import BUSY, STREAM_REFUSED, TUNNEL_LOST, Failure
 from pico_core.proxy.http1.pool import IdleConnections
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.timers import NEVER, Timers
+from pico_core.tunnel.agreement import FIRST_WINDOW, offered_first_window_bytes
 from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import HandshakeError, accept_handshake
@@ -270,7 +272,8 @@ class TunnelConnection:
             self.endpoint = endpoint_in_path(match[1])
         except ConfigError as error:
             raise HandshakeError(400, f"endpoint: {error}", Refusal.FINAL) from None
-        response = accept_handshake(head_bytes)
+        first_bytes = offered_first_window_bytes(head_bytes)
+        response = accept_handshake(head_bytes, () if first_bytes == INITIAL_WINDOW_BYTES else (FIRST_WINDOW,))
         if self._host.draining:
             raise HandshakeError(503, "this node is about to stop; connect again", Refusal.LEAVING)
         instance = INSTANCE_HEADER.search(head_bytes)
@@ -278,7 +281,7 @@ class TunnelConnection:
         self.channel.send(response)
         announced = MAX_STREAMS_HEADER.search(head_bytes)
         max_streams = min(self._host.max_streams, int(announced[1])) if announced else self._host.max_streams
-        self._tunnel = Tunnel(now, entropy=None, max_outgoing_streams=max_streams)
+        self._tunnel = Tunnel(now, entropy=None, max_outgoing_streams=max_streams, first_window_bytes=first_bytes)
         self._open = True
         self.deadline_at = self._tunnel.deadline()
         self._host.tunnel_opened(self, now)

@@ -18,7 +18,7 @@ from pico_core.mux.events import (
     StreamWritable,
 )
 from pico_core.mux.stream import Stream
-from pico_core.pieces import Piece
+from pico_core.pieces import Piece, compact
 from pico_core.tunnel.tunnel import Tunnel
 
 
@@ -106,7 +106,10 @@ class StreamChannel:
         if self._ended:
             self.abort()
             return
-        self.user.on_data(data, now)
+        if self._reading:
+            self.user.on_data(data, now)
+        else:
+            self.user.on_data(compact(data), now)
         if self._reading:
             self._stream.consume(len(data))
         else:

@@ -4,6 +4,7 @@ import math
 
 from pico_core.boundary import Data
 from pico_core.mux.events import MuxEvent
+from pico_core.mux.frame import INITIAL_WINDOW_BYTES
 from pico_core.mux.session import DEFAULT_WINDOW_BYTES, MAX_OUTGOING_STREAMS, Session
 from pico_core.mux.stream import Stream
 from pico_core.mux.windows import SHARED_BYTES
@@ -27,7 +28,7 @@ class Tunnel:
 
     The end that connected (the agent, or an SDK) gives ``entropy`` for masking, ``ZeroMask()`` inside TLS, and is the
     yamux client; the server gives None. ``max_incoming_streams`` is how many streams the peer may have open: 0 on the
-    server; ``max_outgoing_streams`` how many this end may have open. ``window_bytes`` and
+    server; ``max_outgoing_streams`` how many this end may have open. ``window_bytes``, ``first_window_bytes`` and
     ``shared_bytes`` bound what the peer may have on its way or unread, as in ``mux.session.Session``.
 
     An engine: give it bytes with ``receive`` and time with ``tick``, and act on the events (``channel.dispatch`` hands
@@ -48,6 +49,7 @@ class Tunnel:
         max_incoming_streams: int = 0,
         max_outgoing_streams: int = MAX_OUTGOING_STREAMS,
         window_bytes: int = DEFAULT_WINDOW_BYTES,
+        first_window_bytes: int = INITIAL_WINDOW_BYTES,
         shared_bytes: int = SHARED_BYTES,
     ) -> None:
         self.session = Session(
@@ -55,6 +57,7 @@ class Tunnel:
             max_incoming_streams=max_incoming_streams,
             max_outgoing_streams=max_outgoing_streams,
             window_bytes=window_bytes,
+            first_window_bytes=first_window_bytes,
             shared_bytes=shared_bytes,
         )
         self._entropy = entropy

@@ -65,6 +65,22 @@ def test_the_101_is_the_registration() -> None:
     assert b"GET / HTTP/1.1\r\nHost: My-Endpoint.example.com\r\n" in joined(sent.data)
 
 
+def test_a_smaller_first_window_is_agreed_on_by_repeating_the_offer() -> None:
+    offer = b"X-Pico-First-Window: 65536\r\n\r\n"
+    play = connected() >> Received(AGENT, HANDSHAKE[:-2] + offer)
+    assert play << Send(AGENT, ACCEPTED[:-2] + offer.lower())
+    (sent,) = (client_joins(play) >> Received(CLIENT, GET.replace(b"e1", b"my-endpoint"))).take()
+    assert isinstance(sent, Send)
+    # The stream begins with 64 KiB each way, and the server grants the rest of a full window with the SYN.
+    assert bytes.fromhex("0001 0001 00000002 00030000") in joined(sent.data)
+
+
+@pytest.mark.parametrize("value", [b"65537", b"0", b"-1", b"65536, 65536", b"9" * 100])
+def test_another_first_window_is_not_agreed_on(value: bytes) -> None:
+    play = connected() >> Received(AGENT, HANDSHAKE[:-2] + b"X-Pico-First-Window: %b\r\n\r\n" % value)
+    assert play << Send(AGENT, ACCEPTED)
+
+
 def test_endpoints_have_no_case() -> None:
     play = server_play()
     play.agent_registers(AGENT, "My%2DEndpoint")
