@@ -4,6 +4,8 @@ import select
 import socket
 import threading
 
+import pytest
+
 from pico_core.boundary import (
     Close,
     ConnectionLost,
@@ -34,6 +36,18 @@ def test_writing_pauses_while_the_peer_does_not_read(stage: Stage) -> None:
     read_exactly(peer, size)
     assert stage.wait(WritingResumed) == WritingResumed(number)
     assert stage.count(WritingPaused) == stage.count(WritingResumed) == 1
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="the system has no such bound")
+def test_the_kernel_holds_little_for_a_peer_that_does_not_read(stage: Stage) -> None:
+    """It takes what fits into the peer's receive buffer and 64 KiB more, and not megabytes before the machine knows."""
+    for _, number in (stage.pair(), stage.origin()):
+        size = 0
+        while not stage.count(WritingPaused, connection=number):
+            stage.do(Send(number, bytes(32_768)))
+            size += 32_768
+            stage.wait(DatagramReceived, listener=CONTROL)
+        assert size < MEBIBYTE // 2
 
 
 def test_writing_pauses_again_after_it_resumed(stage: Stage) -> None:
