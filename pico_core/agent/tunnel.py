@@ -141,7 +141,7 @@ class AgentTunnel:
     def _dispatch(self, events: list[MuxEvent], now: float) -> None:
         dispatch(events, self._session_event, now)
         self._end_if_left(now)
-        if self._tunnel.session.has_output:
+        if self._tunnel.has_output:
             self._mark_dirty()
 
     def _end_if_left(self, now: float) -> None:

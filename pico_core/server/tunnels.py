@@ -298,7 +298,7 @@ class TunnelConnection:
 
     def _dispatch(self, tunnel: Tunnel, events: list[MuxEvent], now: float) -> None:
         dispatch(events, self._session_event, now)
-        if tunnel.session.has_output:
+        if tunnel.has_output:
             self._mark_dirty()
 
     def _session_event(self, event: MuxEvent, now: float) -> None:

@@ -121,21 +121,29 @@ class Tunnel:
         """
         return self.session.resume_output()
 
+    @property
+    def has_output(self) -> bool:
+        """Whether ``take_output`` is worth a call: frames of the session, a pong, or the close frame."""
+        if self.session.has_output:
+            return True
+        return bool(self._pong is not None or self._close_frame) and not (self.session.paused and not self.failed)
+
     def take_output(self) -> Data | None:
         """Return the next WebSocket message to send, with frames of all streams, or None when nothing is due.
 
+        A pong goes before all data: of several pings only the last needs one, so at most one waits here.
         Once the tunnel has ``failed``, the last message is a close frame, if one is due (RFC 6455 section 7.1.2).
         """
         session = self.session
-        if session.has_output:
-            pieces, size = session.take_output(MESSAGE_BYTES)
-            if size:
-                return encode_frame(pieces, size, self._entropy)
         if session.paused and not session.failed:
             return None
         if self._pong is not None:
             pong, self._pong = encode_pong(self._pong, self._entropy), None
             return pong
+        if session.has_output:
+            pieces, size = session.take_output(MESSAGE_BYTES)
+            if size:
+                return encode_frame(pieces, size, self._entropy)
         if self._close_frame:
             frame, self._close_frame = self._close_frame, b""
             return frame

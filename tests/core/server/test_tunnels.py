@@ -16,8 +16,8 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.mux.frame import HEADER
-from pico_core.websocket.encoding import encode_close, encode_frame
+from pico_core.mux.frame import ACK, HEADER, PING, SYN
+from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping
 from pico_core.websocket.handshake import ClientHandshake
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
 from tests.play import Data, End, GoAway, Nothing, Open, Play, Reset, joined, server_play
@@ -340,6 +340,19 @@ def test_a_silent_agent_is_dropped_and_its_requests_with_it() -> None:
     assert play >> 20.5 << Close(AGENT)
     assert play.logs[-1].fields["reason"] == "silent for 10 s after a ping"
     assert play >> 23.5 << error(502, "Bad Gateway", "no available upstreams") >> 31.0 << Abort(AGENT)
+
+
+def test_pings_on_a_quiet_tunnel_are_answered_in_the_same_turn() -> None:
+    play = connected() >> Received(AGENT, HANDSHAKE) << Send(AGENT, ACCEPTED)
+    ping = encode_ping(b"are you there?", random.Random(1))
+    assert play >> 3.0 >> Received(AGENT, ping) << Send(AGENT, b"\x8a\x0eare you there?")
+    of_the_session = HEADER.pack(PING, SYN, 0, 7)
+    assert play >> masked(of_the_session) << Send(AGENT, b"\x82\x0c" + HEADER.pack(PING, ACK, 0, 7))
+    both = joined(encode_frame((of_the_session,), 12, random.Random(1)))
+    answers = (Send(AGENT, b"\x8a\x01b"), Send(AGENT, b"\x82\x0c" + HEADER.pack(PING, ACK, 0, 7)))
+    pings = encode_ping(b"a", random.Random(1)) + both + encode_ping(b"b", random.Random(1))
+    play >> WritingPaused(AGENT) >> Received(AGENT, pings) << Nothing()
+    assert play >> WritingResumed(AGENT) << answers[0] << answers[1]
 
 
 def test_an_agent_that_answers_pings_stays() -> None:
