@@ -129,6 +129,7 @@ class WebSocketDial:
         "_timeout_s",
         "_until",
         "_user",
+        "_websocket",
         "deadline_at",
     )
 
@@ -154,6 +155,7 @@ class WebSocketDial:
         self._timeout_s = timeout_s
         self._hop: Address = server.proxy or server.origin
         self._handshakes: list[Handshake] = []
+        self._websocket: ClientHandshake | None = None
         self._addresses: list[str] = []
         self._channel: TcpChannel | None = None
         self._connection: int | None = None
@@ -162,6 +164,11 @@ class WebSocketDial:
             self._connect(self._hop.host, timeout_s)
         else:
             connector.resolve(self._hop.host, timeout_s, self)
+
+    @property
+    def answer(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The fields of the 101, names in lower case; none before it."""
+        return () if self._websocket is None else self._websocket.answer
 
     def cancel(self) -> None:
         """End the attempt; ``user`` is not called any more."""
@@ -200,7 +207,8 @@ class WebSocketDial:
         """Ask the proxy for the connection to the server where there is one, then the server for the upgrade."""
         authority = str(Address(self._server.origin.host, self._server.origin.port))
         proxy = self._server.proxy
-        self._handshakes = [ClientHandshake(authority, self._target, self._headers, self._entropy)]
+        self._websocket = ClientHandshake(authority, self._target, self._headers, self._entropy)
+        self._handshakes = [self._websocket]
         if proxy is not None:
             self._handshakes.insert(0, ProxyConnect(authority, proxy.authorization))
         self._channel = channel

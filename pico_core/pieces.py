@@ -14,6 +14,17 @@ JOIN_BELOW_BYTES = 16_384
 """Below this size in all, the pieces of one write are joined unseen. Above it, ``join_small`` decides."""
 
 
+WAITING_VIEW_BYTES = 65_536
+"""A view up to this size that has to wait is copied, if that frees as much memory again as it keeps."""
+
+
+def compact(piece: Piece) -> Piece:
+    """Return ``piece`` in the form in which it should wait: a copy, if it is a small part of what it keeps alive."""
+    if isinstance(piece, memoryview) and len(piece) <= WAITING_VIEW_BYTES and 2 * len(piece) <= len(piece.obj):  # type: ignore[arg-type]
+        return bytes(piece)
+    return piece
+
+
 def join_small(pieces: Sequence[Piece]) -> list[Piece]:
     """Return ``pieces`` with every run of pieces below ``VIEW_BYTES`` joined; larger ones stay as they are."""
     result: list[Piece] = []

@@ -49,6 +49,7 @@ from pico_core.mux.events import GoAwayReceived, MuxEvent, StreamData, StreamEnd
 from pico_core.mux.stream import Stream
 from pico_core.server.node import ServerNode
 from pico_core.server.routeless import WAIT_S
+from pico_core.tunnel.agreement import first_window_bytes
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import ClientHandshake, accept_handshake
 
@@ -254,7 +255,9 @@ class Play:
         response, *behind = self.take()
         assert isinstance(response, Send)
         assert handshake.receive(joined(response.data)) == b""
-        tunnel = Tunnel(self.now, entropy=random.Random(connection), max_incoming_streams=1024)
+        first_bytes = first_window_bytes(handshake.answer)
+        entropy = random.Random(connection)
+        tunnel = Tunnel(self.now, entropy=entropy, max_incoming_streams=1024, first_window_bytes=first_bytes)
         self.tunnels[connection] = FarEnd(tunnel)
         for each in behind:
             assert isinstance(each, Send)

@@ -26,6 +26,7 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, FlushScheduler, Logger
 from pico_core.machine.turns import Turns
 from pico_core.timers import NEVER
+from pico_core.tunnel.agreement import FIRST_WINDOW, first_window_bytes
 from pico_core.tunnel.channel import StreamChannel
 from pico_core.websocket.handshake import HandshakeError
 from pico_core.websocket.refusal import Refusal
@@ -158,10 +159,13 @@ class Listener:
 
     def on_dialed(self, channel: TcpChannel, rest: bytes, now: float) -> None:
         """Registered: leave the older tunnels, whose work this one takes over."""
+        answer = () if self._attempt is None else self._attempt.answer
         self._attempt = None
         for older in self._tunnels:
             self._host.timers.schedule(now + OVERLAP_S, older.leave)
-        tunnel = AgentTunnel(self._host, self, channel, self._entropy, self.max_streams, now)
+        tunnel = AgentTunnel(
+            self._host, self, channel, self._entropy, self.max_streams, first_window_bytes(answer), now
+        )
         self._tunnels[tunnel] = None
         self.state = ListenerState.SERVING
         self._complaints.clear()
@@ -239,6 +243,7 @@ class Listener:
                 (
                     (b"x-piko-instance", self._instance),
                     (b"x-pico-max-streams", b"%d" % self.max_streams),
+                    FIRST_WINDOW,
                 ),
                 self._entropy,
                 self._attempt_s,

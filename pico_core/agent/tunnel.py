@@ -57,14 +57,21 @@ class AgentTunnel:
         channel: TcpChannel,
         entropy: Entropy,
         max_streams: int,
+        first_window_bytes: int,
         now: float,
     ) -> None:
-        """``max_streams`` is how many streams the server may have open."""
+        """``max_streams`` is how many streams the server may have open; ``first_window_bytes`` was agreed on."""
         self.opened_at = now
         self._host = host
         self._user = user
         self._channel = channel
-        self._tunnel = Tunnel(now, entropy=entropy, max_incoming_streams=max_streams, max_outgoing_streams=0)
+        self._tunnel = Tunnel(
+            now,
+            entropy=entropy,
+            max_incoming_streams=max_streams,
+            max_outgoing_streams=0,
+            first_window_bytes=first_window_bytes,
+        )
         self._over = False
         self._last_ping = 0
         self._left = False
@@ -139,7 +146,7 @@ class AgentTunnel:
     def _dispatch(self, events: list[MuxEvent], now: float) -> None:
         dispatch(events, self._session_event, now)
         self._end_if_left(now)
-        if self._tunnel.session.has_output:
+        if self._tunnel.has_output:
             self._mark_dirty()
 
     def _end_if_left(self, now: float) -> None:

@@ -28,6 +28,7 @@ from pico_core.mux.frame import (
 )
 from pico_core.mux.stream import AFTER_FIN, CLOSED, PEER, Stream
 from pico_core.mux.table import StreamTable
+from pico_core.mux.windows import SharedWindows
 from pico_core.pieces import VIEW_BYTES, Piece
 
 MAX_PONGS_PER_OUTPUT = 32
@@ -56,11 +57,9 @@ class IncomingFrames(StreamTable):
     )
 
     def __init__(
-        self, *, client: bool, max_incoming_streams: int, window_bytes: int, shared_bytes: int, max_unread_bytes: int
+        self, *, client: bool, max_incoming_streams: int, windows: SharedWindows, max_unread_bytes: int
     ) -> None:
-        super().__init__(
-            client=client, window_bytes=window_bytes, shared_bytes=shared_bytes, max_unread_bytes=max_unread_bytes
-        )
+        super().__init__(client=client, windows=windows, max_unread_bytes=max_unread_bytes)
         self.peer_going_away = False
         self._max_incoming_streams = max_incoming_streams
         self._resets = ResetBudget()

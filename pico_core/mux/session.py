@@ -13,7 +13,7 @@ from pico_core.mux.events import MuxEvent
 from pico_core.mux.frame import GO_AWAY, INITIAL_WINDOW_BYTES, MAX_UINT32, PING, SYN, GoAwayCode
 from pico_core.mux.incoming import IncomingFrames
 from pico_core.mux.stream import CLOSED, TURN_BYTES, Stream
-from pico_core.mux.windows import SHARED_BYTES
+from pico_core.mux.windows import MIN_WINDOW_BYTES, SHARED_BYTES, SharedWindows
 from pico_core.pieces import Piece
 
 DEFAULT_WINDOW_BYTES = INITIAL_WINDOW_BYTES
@@ -30,9 +30,10 @@ class Session(IncomingFrames):
 
     ``max_incoming_streams`` is how many streams the peer may have open here, 0 for none: more are refused with RST.
     ``max_outgoing_streams`` is how many this end may have open there.
-    ``window_bytes`` is how much the peer may have on its way or unread per stream. While more than half of
-    ``shared_bytes`` is unread, streams get smaller windows (``windows.SharedWindows``), so that none has to be reset
-    for the memory that it takes. Raises ``LocalProtocolError`` for a window that yamux cannot have.
+    ``window_bytes`` is how much the peer may have on its way or unread per stream. Streams get smaller windows while
+    many are open, or more than half of ``shared_bytes`` is unread (``windows.SharedWindows``), so that none has to be
+    reset for the memory that it takes. ``first_window_bytes`` is what either end may send on a new stream at first;
+    yamux's own value, or what both ends agreed on. Raises ``LocalProtocolError`` for a window that yamux cannot have.
 
     The streams that may be open and their windows bound the unread bytes. Only a peer that also ends streams whose
     bytes nobody has consumed can cause more: then the open stream with most of them is reset.
@@ -50,15 +51,17 @@ class Session(IncomingFrames):
         max_incoming_streams: int = 0,
         max_outgoing_streams: int = MAX_OUTGOING_STREAMS,
         window_bytes: int = DEFAULT_WINDOW_BYTES,
+        first_window_bytes: int = INITIAL_WINDOW_BYTES,
         shared_bytes: int = SHARED_BYTES,
     ) -> None:
+        if not MIN_WINDOW_BYTES <= window_bytes <= MAX_UINT32:
+            raise LocalProtocolError(f"a window of {window_bytes} bytes is not possible")
         max_streams = max_incoming_streams + max_outgoing_streams
         super().__init__(
             client=client,
             max_incoming_streams=max_incoming_streams,
-            window_bytes=window_bytes,
-            shared_bytes=shared_bytes,
-            max_unread_bytes=max_streams * max(window_bytes, INITIAL_WINDOW_BYTES),
+            windows=SharedWindows(window_bytes, first_window_bytes, shared_bytes),
+            max_unread_bytes=max_streams * max(window_bytes, first_window_bytes),
         )
         self.going_away = False
         self._max_outgoing_streams = max_outgoing_streams

@@ -5,9 +5,9 @@ from typing import Any, Protocol
 
 from pico_core.boundary import Data
 from pico_core.errors import LocalProtocolError
-from pico_core.mux.frame import ACK, DATA, FIN, HEADER, HEADER_BYTES, INITIAL_WINDOW_BYTES, SYN, WINDOW_UPDATE
+from pico_core.mux.frame import ACK, DATA, FIN, HEADER, HEADER_BYTES, SYN, WINDOW_UPDATE
 from pico_core.mux.windows import HELD_BELOW_BYTES, SharedWindows
-from pico_core.pieces import Piece
+from pico_core.pieces import Piece, compact
 
 TURN_BYTES = 65_536
 """How much one stream may send before the next has its turn: a quarter of a message, so that four bulk streams share
@@ -62,6 +62,8 @@ class StreamHost(Protocol):
     """Frames made since the last output, ``output_bytes`` in all."""
     output_bytes: int
     paused: bool
+    streams: "dict[int, Stream]"
+    """Those that are open, by id."""
     unread_bytes: int
     """Of all streams."""
     windows: SharedWindows
@@ -122,14 +124,16 @@ class Stream:
         self.state = StreamState.OPEN
         self.queue: list[Piece] = []
         self.pending_bytes = 0
-        self.send_window_bytes = INITIAL_WINDOW_BYTES
-        self.receive_window_bytes = INITIAL_WINDOW_BYTES
-        self.unread_bytes = 0
-        # Below zero when our window is smaller than the initial one: then the first credit is withheld.
         windows = session.windows
-        self.limit_bytes = windows.window_bytes
-        self.credit_bytes = windows.window_bytes - INITIAL_WINDOW_BYTES
-        self.due_bytes = windows.window_bytes - windows.window_bytes // 2  # how much credit makes a window update
+        first_bytes = windows.first_bytes
+        self.send_window_bytes = first_bytes
+        self.receive_window_bytes = first_bytes
+        self.unread_bytes = 0
+        # Below zero when our window is smaller than the first one: then the first credit is withheld.
+        self.credit_bytes = windows.window_bytes - first_bytes
+        # How much credit makes a window update. What a larger window has room for at once goes with the first frame.
+        self.due_bytes = 0 if self.credit_bytes > 0 else windows.window_bytes - windows.window_bytes // 2
+        self.limit_bytes = min(first_bytes, windows.window_bytes)
         self.granted_before_bytes = windows.granted_bytes
         self.flags_due = flags_due
         self.accepted = False
@@ -288,7 +292,9 @@ class Stream:
         session = self.session
         windows = session.windows
         consumed_bytes = self.credit_bytes - (windows.window_bytes - self.limit_bytes)
-        limit_bytes = windows.window_of(consumed_bytes, self.granted_before_bytes, session.unread_bytes)
+        limit_bytes = windows.window_of(
+            consumed_bytes, self.granted_before_bytes, len(session.streams), session.unread_bytes
+        )
         self.due_bytes = windows.window_bytes - limit_bytes // 2
         if self.credit_bytes < self.due_bytes:
             return 0
@@ -312,4 +318,4 @@ class Stream:
         if size:
             piece = memoryview(self.queue[0])
             pieces.append(piece[:size])
-            self.queue[0] = piece[size:]
+            self.queue[0] = compact(piece[size:])

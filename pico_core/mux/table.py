@@ -1,10 +1,9 @@
 """The streams of a session and all that they share: turns, frames to send, unread bytes, and the end."""
 
-from pico_core.errors import LocalProtocolError
 from pico_core.mux.events import MuxEvent, SessionFailed, StreamReset, StreamWritable
-from pico_core.mux.frame import GO_AWAY, HEADER, HEADER_BYTES, MAX_UINT32, RST, WINDOW_UPDATE, GoAwayCode
+from pico_core.mux.frame import GO_AWAY, HEADER, HEADER_BYTES, RST, WINDOW_UPDATE, GoAwayCode
 from pico_core.mux.stream import Stream
-from pico_core.mux.windows import MIN_WINDOW_BYTES, SharedWindows
+from pico_core.mux.windows import SharedWindows
 from pico_core.pieces import Piece
 
 
@@ -31,9 +30,7 @@ class StreamTable:
         "windows",
     )
 
-    def __init__(self, *, client: bool, window_bytes: int, shared_bytes: int, max_unread_bytes: int) -> None:
-        if not MIN_WINDOW_BYTES <= window_bytes <= MAX_UINT32:
-            raise LocalProtocolError(f"a window of {window_bytes} bytes is not possible")
+    def __init__(self, *, client: bool, windows: SharedWindows, max_unread_bytes: int) -> None:
         self.streams: dict[int, Stream] = {}
         self.ready: list[Stream] = []
         self.waiting: dict[int, Stream] = {}
@@ -42,7 +39,7 @@ class StreamTable:
         self.paused = False
         self.failed = ""
         self.unread_bytes = 0
-        self.windows = SharedWindows(window_bytes, shared_bytes)
+        self.windows = windows
         self._client = client
         self._incoming = 0  # how many of the streams the peer opened
         self._max_unread_bytes = max_unread_bytes

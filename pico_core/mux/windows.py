@@ -14,31 +14,46 @@ MIN_WINDOW_BYTES = 2 * HELD_BELOW_BYTES
 SHARED_BYTES = 16_777_216
 """What the windows of a session share while its streams are read slowly: 64 streams can have a full window each."""
 
+FULL_STREAMS = 128
+"""So many streams can be open and have a full window each, 32 MiB in all, before anything of them is unread."""
+
+SMALL_FIRST_WINDOW_BYTES = 65_536
+"""The first window of a new stream where both ends have agreed on it (``tunnel.agreement``): a quarter of yamux's. Most
+answers fit into it, and the end that opens a stream grants more at once while few streams are open."""
+
 
 class SharedWindows:
     """Says at every grant how large the window of the stream may be. Every session has one.
 
-    While at most half of ``shared_bytes`` are unread, every stream has ``window_bytes``. Beyond that a stream has
-    ``MIN_WINDOW_BYTES``, and of ``shared_bytes`` the part that its consumed bytes are of those of all streams since its
-    last grant. So all streams take about as long to consume their windows: a slow one has a small window, and a fast
-    one among them has a full one.
+    A stream has ``MIN_WINDOW_BYTES``, and of ``shared_bytes`` the part that its consumed bytes are of those of all
+    streams since its last grant, where every open stream counts with a little in advance. So all streams take about as
+    long to consume their windows: a slow one has a small window, and a fast one among them a large one. While at most
+    half of ``shared_bytes`` are unread, a stream also has the part of ``FULL_STREAMS`` full windows that it would have
+    if all open streams had the same, and at least ``SMALL_FIRST_WINDOW_BYTES``. No window is larger than
+    ``window_bytes``.
     """
 
-    __slots__ = ("granted_bytes", "shared_bytes", "window_bytes")
+    __slots__ = ("first_bytes", "granted_bytes", "shared_bytes", "window_bytes")
 
-    def __init__(self, window_bytes: int, shared_bytes: int) -> None:
+    def __init__(self, window_bytes: int, first_bytes: int, shared_bytes: int) -> None:
+        """``first_bytes`` is what either end may send on a new stream before the other granted anything."""
         self.window_bytes = window_bytes
+        self.first_bytes = first_bytes
         self.shared_bytes = shared_bytes
         self.granted_bytes = 0
         """Consumed by all streams and granted again, since the session began."""
 
-    def window_of(self, consumed_bytes: int, granted_before_bytes: int, unread_bytes: int) -> int:
+    def window_of(self, consumed_bytes: int, granted_before_bytes: int, open_streams: int, unread_bytes: int) -> int:
         """Return the window of a stream that consumed so much since its last grant, or since it was opened.
 
-        ``granted_before_bytes`` is what ``granted_bytes`` was then; ``unread_bytes`` is the session's now.
+        ``granted_before_bytes`` is what ``granted_bytes`` was then; the other two are the session's now.
         """
-        if unread_bytes <= self.shared_bytes // 2:
-            return self.window_bytes
         turnover_bytes = self.granted_bytes - granted_before_bytes + consumed_bytes
-        share_bytes = self.shared_bytes * consumed_bytes // turnover_bytes
-        return min(self.window_bytes, MIN_WINDOW_BYTES + share_bytes)
+        # The others are yet to be counted when all streams begin at once: each is taken to have consumed a little.
+        turnover_bytes += min(open_streams * HELD_BELOW_BYTES, self.shared_bytes // 2)
+        limit_bytes = MIN_WINDOW_BYTES + self.shared_bytes * consumed_bytes // max(turnover_bytes, 1)
+        if unread_bytes <= self.shared_bytes // 2:
+            limit_bytes = max(
+                limit_bytes, SMALL_FIRST_WINDOW_BYTES, FULL_STREAMS * self.window_bytes // max(open_streams, 1)
+            )
+        return min(self.window_bytes, limit_bytes)

@@ -17,6 +17,7 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import AnsweringHost, FlushScheduler
 from pico_core.machine.turns import Turns
 from pico_core.mux.events import GoAwayReceived, MuxEvent, SessionFailed
+from pico_core.mux.frame import INITIAL_WINDOW_BYTES
 from pico_core.pieces import Piece
 from pico_core.proxy.endpoint import endpoint_in_path
 from pico_core.proxy.exchange import Exchange
@@ -24,6 +25,7 @@ from pico_core.proxy.failures import BUSY, STREAM_REFUSED, TUNNEL_LOST, Failure
 from pico_core.proxy.http1.pool import IdleConnections
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.timers import NEVER
+from pico_core.tunnel.agreement import FIRST_WINDOW, offered_first_window_bytes
 from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import HandshakeError, accept_handshake
@@ -305,7 +307,8 @@ class TunnelConnection(Dismissible):
             self.endpoint = endpoint_in_path(match[1])
         except ConfigError as error:
             raise HandshakeError(400, f"endpoint: {error}", Refusal.FINAL) from None
-        response = accept_handshake(head_bytes)
+        first_bytes = offered_first_window_bytes(head_bytes)
+        response = accept_handshake(head_bytes, () if first_bytes == INITIAL_WINDOW_BYTES else (FIRST_WINDOW,))
         if self._host.draining:
             raise HandshakeError(503, "this node is about to stop; connect again", Refusal.LEAVING)
         wait_s = self._host.registration_wait_s(self.channel.host, now)
@@ -318,7 +321,7 @@ class TunnelConnection(Dismissible):
         if announced:
             self.max_streams = min(self.max_streams, int(announced[1]))
         self.crowded_at = self.max_streams - self.max_streams // RESERVED_PART
-        self._tunnel = Tunnel(now, entropy=None, max_outgoing_streams=self.max_streams)
+        self._tunnel = Tunnel(now, entropy=None, max_outgoing_streams=self.max_streams, first_window_bytes=first_bytes)
         self._open = True
         self.deadline_at = self._tunnel.deadline()
         self._host.tunnel_opened(self, now)
@@ -348,7 +351,7 @@ class TunnelConnection(Dismissible):
 
     def _dispatch(self, tunnel: Tunnel, events: list[MuxEvent], now: float) -> None:
         dispatch(events, self._session_event, now)
-        if tunnel.session.has_output:
+        if tunnel.has_output:
             self._mark_dirty()
 
     def _session_event(self, event: MuxEvent, now: float) -> None:

@@ -19,7 +19,7 @@ from pico_core.mux.events import (
     StreamWritable,
 )
 from pico_core.mux.stream import Stream
-from pico_core.pieces import Piece
+from pico_core.pieces import Piece, compact
 from pico_core.tunnel.tunnel import Tunnel
 
 
@@ -92,10 +92,12 @@ class StreamChannel(HoldingReceiver):
         if self._ended:
             self.abort()
             return
-        if self.held is None:
+        if self.held is not None:
+            self.held += data
+        elif self._reading:
             self.user.on_data(data, now)
         else:
-            self.held += data
+            self.user.on_data(compact(data), now)
         if self._reading and self.held is None:
             self._stream.consume(len(data))
         else:

@@ -4,6 +4,7 @@ import math
 
 from pico_core.boundary import Data
 from pico_core.mux.events import MuxEvent
+from pico_core.mux.frame import INITIAL_WINDOW_BYTES
 from pico_core.mux.session import DEFAULT_WINDOW_BYTES, MAX_OUTGOING_STREAMS, Session
 from pico_core.mux.stream import Stream
 from pico_core.mux.windows import SHARED_BYTES
@@ -31,7 +32,7 @@ class Tunnel:
 
     The end that connected (the agent, or an SDK) gives ``entropy`` for masking, ``ZeroMask()`` inside TLS, and is the
     yamux client; the server gives None. ``max_incoming_streams`` is how many streams the peer may have open: 0 on the
-    server; ``max_outgoing_streams`` how many this end may have open. ``window_bytes`` and
+    server; ``max_outgoing_streams`` how many this end may have open. ``window_bytes``, ``first_window_bytes`` and
     ``shared_bytes`` bound what the peer may have on its way or unread, as in ``mux.session.Session``.
 
     An engine: give it bytes with ``receive`` and time with ``tick``, and act on the events (``channel.dispatch`` hands
@@ -52,6 +53,7 @@ class Tunnel:
         max_incoming_streams: int = 0,
         max_outgoing_streams: int = MAX_OUTGOING_STREAMS,
         window_bytes: int = DEFAULT_WINDOW_BYTES,
+        first_window_bytes: int = INITIAL_WINDOW_BYTES,
         shared_bytes: int = SHARED_BYTES,
     ) -> None:
         self.session = Session(
@@ -59,6 +61,7 @@ class Tunnel:
             max_incoming_streams=max_incoming_streams,
             max_outgoing_streams=max_outgoing_streams,
             window_bytes=window_bytes,
+            first_window_bytes=first_window_bytes,
             shared_bytes=shared_bytes,
         )
         self._entropy = entropy
@@ -127,21 +130,29 @@ class Tunnel:
         """
         return self.session.resume_output()
 
+    @property
+    def has_output(self) -> bool:
+        """Whether ``take_output`` is worth a call: frames of the session, a pong, or the close frame."""
+        if self.session.has_output:
+            return True
+        return bool(self._pong is not None or self._close_frame) and not (self.session.paused and not self.failed)
+
     def take_output(self) -> Data | None:
         """Return the next WebSocket message to send, with frames of all streams, or None when nothing is due.
 
+        A pong goes before all data: of several pings only the last needs one, so at most one waits here.
         Once the tunnel has ``failed``, the last message is a close frame, if one is due (RFC 6455 section 7.1.2).
         """
         session = self.session
-        if session.has_output:
-            pieces, size = session.take_output(MESSAGE_BYTES)
-            if size:
-                return encode_frame(pieces, size, self._entropy)
         if session.paused and not session.failed:
             return None
         if self._pong is not None:
             pong, self._pong = encode_pong(self._pong, self._entropy), None
             return pong
+        if session.has_output:
+            pieces, size = session.take_output(MESSAGE_BYTES)
+            if size:
+                return encode_frame(pieces, size, self._entropy)
         if self._close_frame:
             frame, self._close_frame = self._close_frame, b""
             return frame

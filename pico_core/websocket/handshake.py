@@ -53,11 +53,12 @@ class HandshakeError(RemoteProtocolError):
         self.retry_after_s = retry_after_s
 
 
-def accept_handshake(head: bytes) -> bytes:
+def accept_handshake(head: bytes, fields: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
     """Return the 101 response to a request head, which ends with its empty line (RFC 6455 section 4.2).
 
-    Raises ``HandshakeError``. The caller checks before whether the target and the credentials are acceptable. Next:
-    send the response; ``decoding.FrameDecoder(masked=True)`` reads the bytes behind the head.
+    ``fields`` come after those of the handshake. Raises ``HandshakeError``. The caller checks before whether the
+    target and the credentials are acceptable. Next: send the response; ``decoding.FrameDecoder(masked=True)`` reads
+    the bytes behind the head.
     """
     if len(head) > MAX_OWN_HEAD_BYTES:
         raise HandshakeError(400, "request head too large")
@@ -81,7 +82,7 @@ def accept_handshake(head: bytes) -> bytes:
         raise HandshakeError(400, "invalid Sec-WebSocket-Key")
     if b"content-length" in names or b"transfer-encoding" in names:
         raise HandshakeError(400, "WebSocket handshake with a body")
-    return handshake.send(AcceptConnection())
+    return handshake.send(AcceptConnection(extra_headers=list(fields)))
 
 
 class ClientHandshake:
@@ -97,6 +98,8 @@ class ClientHandshake:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_OWN_HEAD_BYTES)
         self._received_bytes = 0
         self._refusal: h11.Response | None = None
+        self.answer: tuple[tuple[bytes, bytes], ...] = ()
+        """The fields of the 101, names in lower case; none before it."""
         self._body = b""
         fields = [
             (b"Host", host.encode()),
@@ -143,6 +146,7 @@ class ClientHandshake:
             if isinstance(event, h11.InformationalResponse):
                 if event.status_code == 101:
                     self._check(event)
+                    self.answer = tuple(event.headers)
                     return self._http.trailing_data[0]
             elif isinstance(event, h11.Response):
                 self._refusal = event

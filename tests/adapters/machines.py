@@ -220,6 +220,34 @@ class FixedReply(Server):
             super().handle(event, now)
 
 
+class Hose(Server):
+    """Sends to its first peer, one MiB after the other, until it hears that the peer does not read."""
+
+    MOST = 64
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
+        self.sent = 0
+        self._connection = 0
+        self.reactions |= {Accepted: self._accepted, WritingPaused: lambda event: [Exit(0, "paused")]}
+
+    def _accepted(self, event: Accepted) -> Iterable[Command]:
+        self._connection = event.connection
+        return ()
+
+    def handle(self, event: Input, now: float) -> None:
+        super().handle(event, now)
+        if isinstance(event, WritingPaused):
+            self._connection = 0
+
+    def poll(self) -> Command | None:
+        command = super().poll()
+        if command is None and self._connection and self.sent < self.MOST:
+            self.sent += 1
+            return Send(self._connection, bytes(1 << 20))
+        return command
+
+
 class Faulty(Server):
     """Breaks when it receives something, in ``handle`` or in ``poll``."""
 

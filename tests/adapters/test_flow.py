@@ -1,13 +1,19 @@
 """Back-pressure both ways, and several inputs of one turn handled together."""
 
+import concurrent.futures
+import contextlib
 import select
 import socket
 import threading
+import time
+
+import pytest
 
 from pico_core.boundary import (
     Close,
     ConnectionLost,
     DatagramReceived,
+    Exit,
     PauseReading,
     Received,
     ResumeReading,
@@ -15,8 +21,8 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from tests.adapters.machines import CONTROL
-from tests.adapters.stage import PATIENCE_S, Stage, read_exactly
+from tests.adapters.machines import CONTROL, Hose
+from tests.adapters.stage import PATIENCE_S, Stage, drive, read_exactly
 
 MEBIBYTE = 1_048_576
 
@@ -34,6 +40,39 @@ def test_writing_pauses_while_the_peer_does_not_read(stage: Stage) -> None:
     read_exactly(peer, size)
     assert stage.wait(WritingResumed) == WritingResumed(number)
     assert stage.count(WritingPaused) == stage.count(WritingResumed) == 1
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="the system has no such bound")
+def test_the_kernel_holds_little_for_a_peer_that_does_not_read(stage: Stage) -> None:
+    """It takes what fits into the peer's receive buffer and 64 KiB more, and not megabytes before the machine knows."""
+    for _, number in (stage.pair(), stage.origin()):
+        size = 0
+        while not stage.count(WritingPaused, connection=number):
+            stage.do(Send(number, bytes(32_768)))
+            size += 32_768
+            stage.wait(DatagramReceived, listener=CONTROL)
+        assert size < MEBIBYTE // 2
+
+
+def test_a_machine_hears_of_a_full_buffer_before_its_next_command_is_carried_out(runtime: str, reserved: int) -> None:
+    """It may have megabytes to send in one turn, for streams that each have a window: the rest waits in the machine."""
+    hose = Hose(reserved)
+    with contextlib.ExitStack() as peers, concurrent.futures.ThreadPoolExecutor(1) as thread:
+        driven = thread.submit(drive, runtime, hose, lambda record: 0)
+        peers.enter_context(connected(reserved))
+        assert driven.result(PATIENCE_S) == Exit(0, "paused")
+    assert hose.sent <= 2
+
+
+def connected(port: int) -> socket.socket:
+    """Connect to a listener that is about to open."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+        except ConnectionRefusedError:
+            assert time.monotonic() < give_up_at
+            time.sleep(0.01)
 
 
 def test_writing_pauses_again_after_it_resumed(stage: Stage) -> None:

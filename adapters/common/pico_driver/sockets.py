@@ -37,6 +37,10 @@ nothing."""
 MAX_UNREAD_BYTES: Final = 1_048_576
 """The most that is read from a connection after a write to it has failed: an answer, and the beginning of its body."""
 
+UNSENT_BYTES: Final = 65_536
+"""What the kernel may hold of a connection beyond what is on its way to the peer. Without a bound it takes up to 4 MiB
+for a client that does not read, and whatever is sent later, such as the answer to a ping, waits behind all of it."""
+
 READ_BYTES: Final = 65_536
 
 DATAGRAMS_PER_TURN: Final = 64
@@ -202,10 +206,18 @@ def start_connect(family: int) -> socket.socket:
 
 
 def _set_tcp_options(endpoint: socket.socket) -> None:
-    """Send small writes at once, and find out within a minute when the peer's host is gone without a FIN or a reset."""
+    """Send small writes at once, and find out within a minute when the peer's host is gone without a FIN or a reset.
+
+    The kernel's send buffer may be as large as the way to the peer needs, but not hold much that cannot leave yet.
+    """
     endpoint.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+    for option, value in (
+        ("TCP_KEEPIDLE", 30),
+        ("TCP_KEEPINTVL", 10),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_NOTSENT_LOWAT", UNSENT_BYTES),
+    ):
         if hasattr(socket, option):  # not every system has all of them
             endpoint.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 

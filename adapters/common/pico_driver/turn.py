@@ -83,13 +83,14 @@ class Conversation(ABC):
         poll = self._machine.poll
         perform = self.perform
         try:
-            while self._inputs and not self._over:  # carrying out commands brings more
+            while self._inputs and not self._over:
                 inputs, self._inputs = self._inputs, []
                 handle = self._machine.handle
                 now = self._clock()
                 for event in inputs:
                     handle(event, now)
-                while (command := poll()) is not None:
+                # Carrying out commands brings more, such as a full buffer: the machine hears of it before it sends on.
+                while not self._inputs and (command := poll()) is not None:
                     perform[type(command)](command)
             if not self._over:
                 self._arm()

@@ -21,8 +21,9 @@ from pico_core.boundary import (
 from pico_core.config.agent import AgentConfig, AgentConnectConfig, BackoffConfig, ListenerConfig
 from pico_core.config.proxy import Proxy
 from pico_core.config.values import Origin
-from pico_core.mux.frame import HEADER
-from pico_core.websocket.encoding import encode_close, encode_frame
+from pico_core.mux.frame import DATA, HEADER, SYN
+from pico_core.tunnel.agreement import FIRST_WINDOW
+from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping
 from pico_core.websocket.handshake import accept_handshake
 from tests.core.agent.scene import CONNECT, DIAL, GET, OK, SERVER, SERVICE, agent_config, asked, registered
 from tests.play import Data, End, GoAway, Nothing, Open, Play, agent_play, joined
@@ -48,8 +49,32 @@ def connecting() -> Play:
     assert isinstance(request, Send)
     assert joined(request.data).startswith(b"GET /piko/v1/upstream/e1 HTTP/1.1\r\nHost: 127.0.0.1:8001\r\n")
     assert b"\r\nx-piko-instance: " in joined(request.data)
-    assert b"\r\nx-pico-max-streams: 1024\r\n" in joined(request.data)
+    assert b"\r\nx-pico-max-streams: 1024\r\nx-pico-first-window: 65536\r\n" in joined(request.data)
     return play
+
+
+def registered_raw(answer: tuple[tuple[bytes, bytes], ...] = ()) -> Play:
+    """Return an agent whose tunnel is open, for plays that make and read the frames themselves."""
+    play = agent_play(agent_config()) << CONNECT >> Connected(SERVER, "127.0.0.1", 8001)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    return play >> Received(SERVER, accept_handshake(joined(request.data), answer))
+
+
+@pytest.mark.parametrize(("answer", "sent_bytes"), [((FIRST_WINDOW,), 65_536), ((), 262_144)])
+def test_the_first_window_of_streams_is_the_one_that_the_server_agrees_to(
+    answer: tuple[tuple[bytes, bytes], ...], sent_bytes: int
+) -> None:
+    play = registered_raw(answer)
+    head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    frames = HEADER.pack(DATA, SYN, 2, len(head)) + head
+    play >> Received(SERVER, b"\x82%c" % len(frames) + frames)
+    (connect,) = [each for each in play.take() if isinstance(each, Connect)]
+    play >> Connected(connect.connection, "127.0.0.1", 3000)
+    play.take()
+    play >> Received(connect.connection, b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + bytes(500_000))
+    sent = b"".join(joined(each.data) for each in play.take() if isinstance(each, Send))
+    assert sent_bytes < len(sent) < sent_bytes + 200
 
 
 def refusal(status: bytes) -> bytes:
@@ -246,6 +271,13 @@ def test_a_silent_server_is_left() -> None:
     assert isinstance(ping, Send)
     assert play >> 21.0 << Close(SERVER) << again(NEXT)
     assert warnings(play) == ["tunnel lost: silent for 10 s after a ping"]
+
+
+def test_a_ping_on_a_quiet_tunnel_is_answered_in_the_same_turn() -> None:
+    play = registered_raw()
+    (pong,) = (play >> 3.0 >> Received(SERVER, encode_ping(b"a", None))).take()
+    assert isinstance(pong, Send)
+    assert joined(pong.data)[:2] == b"\x8a\x81"
 
 
 def test_a_tunnel_whose_server_answers_pings_stays() -> None:

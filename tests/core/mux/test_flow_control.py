@@ -305,3 +305,14 @@ def test_an_empty_send_does_nothing() -> None:
     stream.send(b"")
     stream.send((b"", memoryview(b"")))
     assert not server.has_output
+
+
+def test_a_small_rest_that_waits_does_not_keep_a_large_piece_alive() -> None:
+    server = new_server()
+    stream = server.open_stream()
+    stream.send(bytes(WINDOW + 65_536))
+    assert output(server) == data(SYN, 2, bytes(WINDOW))
+    server.receive(frame(WINDOW_UPDATE, 0, 2, 100_000), 0.0)
+    ((_, rest), _) = server.take_output(1_000_000)
+    assert isinstance(rest, bytes)  # a copy of 64 KiB, and not a view of 320
+    assert len(rest) == 65_536

@@ -3,7 +3,20 @@
 from pico_core.mux.events import StreamData, StreamEnded, StreamOpened, StreamReset
 from pico_core.mux.session import Session
 from pico_core.mux.stream import Stream
-from tests.core.mux.plays import ACK, DATA, FIN, RST, SYN, WINDOW, WINDOW_UPDATE, data, frame, new_agent, output
+from tests.core.mux.plays import (
+    ACK,
+    DATA,
+    FIN,
+    RST,
+    SYN,
+    WINDOW,
+    WINDOW_UPDATE,
+    data,
+    failure,
+    frame,
+    new_agent,
+    output,
+)
 
 MIB = 1 << 20
 FULL = bytes(WINDOW)
@@ -75,10 +88,11 @@ def test_an_idle_stream_that_becomes_fast_gets_its_window_back_in_a_few_grants()
         pass_round(agent, [late])
         grants.append(late.limit_bytes)
     assert grants[0] < 65_536
-    assert grants[1:] == [WINDOW] * 3
+    assert grants[1] > 196_608
+    assert grants[2:] == [WINDOW] * 2
 
 
-def test_windows_are_full_again_once_little_is_unread() -> None:
+def test_windows_grow_again_once_little_is_unread_and_are_full_with_few_streams() -> None:
     agent = new_agent()
     streams = open_full(agent, range(2, 2 * CLIENTS + 1, 2))
     pass_round(agent, streams)
@@ -86,26 +100,35 @@ def test_windows_are_full_again_once_little_is_unread() -> None:
     for stream in streams:
         stream.consume(stream.unread_bytes)
     output(agent)
-    assert all(stream.receive_window_bytes == WINDOW for stream in streams)
+    assert all(stream.limit_bytes == 128 * WINDOW // CLIENTS for stream in streams)
+    for stream in streams[100:]:
+        stream.reset()
+    for stream in streams[:100]:
+        refill(agent, stream)
+        stream.consume(stream.unread_bytes)
+        output(agent)
+    assert all(stream.receive_window_bytes == WINDOW for stream in streams[:100])
 
 
 def test_the_frames_of_a_window_that_shrinks_and_grows() -> None:
     agent = Session(client=True, max_incoming_streams=2, shared_bytes=262_144)
     slow, other = open_full(agent, range(2, 5, 2))
-    slow.consume(131_072)  # 384 KiB are unread, but all that was consumed so far is its own
-    assert output(agent) == frame(WINDOW_UPDATE, 0, 2, 131_072)
+    # 512 KiB were unread. Beside the 144 KiB of its own, 16 KiB are counted for each stream: 144 of 176.
+    slow.consume(147_456)
+    assert output(agent) == frame(WINDOW_UPDATE, 0, 2, 132_561)
     refill(agent, slow)
-    other.consume(131_072)  # half of what was consumed since it was opened: 32 + 128 KiB, and the peer has 128
+    other.consume(131_072)  # 128 of 304 KiB make a window of 143_144, and the peer has more than half of it
     assert output(agent) == b""
-    other.consume(49_152)  # 180,224 of 311,296 bytes: its window is 184,535, and the peer has 81,920 of it
-    assert output(agent) == frame(WINDOW_UPDATE, 0, 4, 102_615)
-    slow.consume(slow.unread_bytes)
-    other.consume(other.unread_bytes)  # nothing is unread now
-    assert output(agent) == frame(WINDOW_UPDATE, 0, 2, WINDOW)
-    assert not agent.has_output  # the peer has more than half of its window
-    refill(agent, other)
-    other.consume(other.unread_bytes)
-    assert output(agent) == frame(WINDOW_UPDATE, 0, 4, WINDOW)
+    other.consume(65_536)
+    assert output(agent) == frame(WINDOW_UPDATE, 0, 4, 104_002)
+    for stream in (slow, other):
+        stream.consume(stream.unread_bytes)  # nothing is unread in the end
+    output(agent)
+    for stream in (slow, other):
+        refill(agent, stream)
+        stream.consume(stream.unread_bytes)
+    output(agent)
+    assert [stream.receive_window_bytes for stream in (slow, other)] == [WINDOW, WINDOW]
 
 
 def test_a_window_that_shrank_to_the_least_never_stops() -> None:
@@ -145,3 +168,59 @@ def test_the_first_answer_of_a_stream_that_waits_for_credit_is_its_acknowledgeme
     agent.receive(data(SYN, 2, FULL) + data(SYN, 4, FULL), 0.0)
     agent.streams[2].consume(131_072)
     assert output(agent) == frame(WINDOW_UPDATE, ACK, 2, 0) + frame(WINDOW_UPDATE, ACK, 4, 0)
+
+
+# --- a smaller first window that both ends agreed on ---
+
+
+def agreed(*, client: bool) -> Session:
+    return Session(client=client, max_incoming_streams=1_024 * client, first_window_bytes=65_536)
+
+
+def test_the_opener_grants_a_full_window_with_its_first_frame_while_few_streams_are_open() -> None:
+    server = agreed(client=False)
+    server.open_stream().send(b"GET")
+    assert output(server) == frame(WINDOW_UPDATE, SYN, 2, 196_608) + data(0, 2, b"GET")
+    agent = agreed(client=True)
+    opened, received = agent.receive(frame(WINDOW_UPDATE, SYN, 2, 196_608) + data(0, 2, b"GET"), 0.0)
+    assert isinstance(opened, StreamOpened)
+    assert received == StreamData(opened.stream, b"GET")
+    assert (opened.stream.send_window_bytes, opened.stream.receive_window_bytes) == (WINDOW, 65_533)
+    assert output(agent) == frame(WINDOW_UPDATE, ACK, 2, 196_608)
+    assert opened.stream.receive_window_bytes == WINDOW - 3
+
+
+def test_streams_begin_with_the_smaller_window_while_many_are_open() -> None:
+    server = agreed(client=False)
+    windows = []
+    for _ in range(1_024):
+        stream = server.open_stream()
+        output(server)
+        windows.append(stream.receive_window_bytes)
+    assert windows[:128] == [WINDOW] * 128
+    assert windows[127:] == sorted(windows[127:], reverse=True)
+    assert windows[256:] == [65_536] * 768
+    assert sum(windows) <= 112 * MIB
+
+
+def test_a_small_first_window_grows_with_what_is_consumed() -> None:
+    agent = agreed(client=True)
+    for stream_id in range(2, 2 * 512 + 1, 2):
+        agent.receive(frame(WINDOW_UPDATE, SYN, stream_id, 0), 0.0)
+    output(agent)
+    stream = agent.streams[1_024]
+    assert stream.receive_window_bytes == 65_536
+    refill(agent, stream)
+    stream.consume(stream.unread_bytes)
+    assert output(agent) == frame(WINDOW_UPDATE, 0, 1_024, 162_823)
+    for _ in range(2):
+        refill(agent, stream)
+        stream.consume(stream.unread_bytes)
+        output(agent)
+    assert stream.receive_window_bytes == WINDOW  # the only one that is read
+
+
+def test_a_window_beyond_the_small_first_one_is_a_mistake_of_the_peer() -> None:
+    agent = agreed(client=True)
+    events = agent.receive(data(SYN, 2, FULL[:65_537]), 0.0)
+    assert failure(events).reason == "stream 2: 65537 bytes beyond the window"

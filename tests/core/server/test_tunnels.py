@@ -19,8 +19,8 @@ from pico_core.boundary import (
     WritingResumed,
 )
 from pico_core.config.server import ServerConfig
-from pico_core.mux.frame import HEADER
-from pico_core.websocket.encoding import encode_close, encode_frame
+from pico_core.mux.frame import ACK, HEADER, PING, SYN
+from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping
 from pico_core.websocket.handshake import ClientHandshake
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
 from tests.play import Data, End, GoAway, Nothing, Open, Play, Reset, joined, server_play
@@ -66,6 +66,22 @@ def test_the_101_is_the_registration() -> None:
     (sent,) = (client_joins(play) >> Received(CLIENT, request)).take()
     assert isinstance(sent, Send)
     assert b"GET / HTTP/1.1\r\nHost: My-Endpoint.example.com\r\n" in joined(sent.data)
+
+
+def test_a_smaller_first_window_is_agreed_on_by_repeating_the_offer() -> None:
+    offer = b"X-Pico-First-Window: 65536\r\n\r\n"
+    play = connected() >> Received(AGENT, HANDSHAKE[:-2] + offer)
+    assert play << Send(AGENT, ACCEPTED[:-2] + offer.lower())
+    (sent,) = (client_joins(play) >> Received(CLIENT, GET.replace(b"e1", b"my-endpoint"))).take()
+    assert isinstance(sent, Send)
+    # The stream begins with 64 KiB each way, and the server grants the rest of a full window with the SYN.
+    assert bytes.fromhex("0001 0001 00000002 00030000") in joined(sent.data)
+
+
+@pytest.mark.parametrize("value", [b"65537", b"0", b"-1", b"65536, 65536", b"9" * 100])
+def test_another_first_window_is_not_agreed_on(value: bytes) -> None:
+    play = connected() >> Received(AGENT, HANDSHAKE[:-2] + b"X-Pico-First-Window: %b\r\n\r\n" % value)
+    assert play << Send(AGENT, ACCEPTED)
 
 
 def test_endpoints_have_no_case() -> None:
@@ -327,6 +343,19 @@ def test_a_silent_agent_is_dropped_and_its_requests_with_it() -> None:
     assert play >> 20.5 << Close(AGENT)
     assert play.logs[-1].fields["reason"] == "silent for 10 s after a ping"
     assert play >> 23.5 << error(502, "Bad Gateway", "no available upstreams") >> 31.0 << Abort(AGENT)
+
+
+def test_pings_on_a_quiet_tunnel_are_answered_in_the_same_turn() -> None:
+    play = connected() >> Received(AGENT, HANDSHAKE) << Send(AGENT, ACCEPTED)
+    ping = encode_ping(b"are you there?", random.Random(1))
+    assert play >> 3.0 >> Received(AGENT, ping) << Send(AGENT, b"\x8a\x0eare you there?")
+    of_the_session = HEADER.pack(PING, SYN, 0, 7)
+    assert play >> masked(of_the_session) << Send(AGENT, b"\x82\x0c" + HEADER.pack(PING, ACK, 0, 7))
+    both = joined(encode_frame((of_the_session,), 12, random.Random(1)))
+    answers = (Send(AGENT, b"\x8a\x01b"), Send(AGENT, b"\x82\x0c" + HEADER.pack(PING, ACK, 0, 7)))
+    pings = encode_ping(b"a", random.Random(1)) + both + encode_ping(b"b", random.Random(1))
+    play >> WritingPaused(AGENT) >> Received(AGENT, pings) << Nothing()
+    assert play >> WritingResumed(AGENT) << answers[0] << answers[1]
 
 
 def test_an_agent_that_answers_pings_stays() -> None:

@@ -14,6 +14,7 @@ from pico_core.mux.events import (
 )
 from pico_core.mux.frame import INITIAL_WINDOW_BYTES
 from pico_core.mux.stream import Stream
+from pico_core.pieces import Piece
 from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.tunnel.tunnel import Tunnel
 from tests.core.machine.channels import User, no_turns, tcp
@@ -73,6 +74,32 @@ def test_pausing_withholds_the_window() -> None:
     pair.channel.resume_reading()
     pair.to_agent()
     assert pair.far.send_window_bytes == INITIAL_WINDOW_BYTES
+
+
+class Keeper(User):
+    """Keeps the pieces as they come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Piece] = []
+
+    def on_data(self, data: Piece, now: float) -> None:
+        self.kept.append(data)
+
+
+def test_a_small_part_of_a_message_that_waits_does_not_keep_all_of_it_alive() -> None:
+    pair = Pair()
+    other = pair.server.open_stream()
+    (other_far,) = [event.stream for event in pair.to_agent() if isinstance(event, StreamOpened)]
+    StreamChannel(other, lambda: None, no_turns())
+    keeper = pair.channel.user = Keeper()
+    for reading in (True, False):
+        if not reading:
+            pair.channel.pause_reading()
+        pair.far.send(bytes(50_000))
+        other_far.send(bytes(60_000))
+        pair.from_agent()
+    assert [type(piece) for piece in keeper.kept] == [memoryview, bytes]
 
 
 def test_a_closed_channel_answers_data_with_a_reset() -> None:

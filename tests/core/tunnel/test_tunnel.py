@@ -119,6 +119,25 @@ def test_answers_the_last_of_several_websocket_pings() -> None:
     assert server.take_output() is None
 
 
+def test_a_pong_is_output_and_goes_before_the_data_that_waits() -> None:
+    server, _ = new_pair()
+    has_output = [server.has_output]
+    server.open_stream().send(bytes(1_000_000))
+    server.receive(b"\x89\x81\x00\x00\x00\x00a", 0.0)
+    server.pause_output()
+    has_output.append(server.has_output)
+    server.resume_output()
+    has_output.append(server.has_output)
+    assert has_output == [False, False, True]
+    assert server.take_output() == b"\x8a\x01a"
+    while (message := server.take_output()) is not None:
+        assert flat(message)[:1] == b"\x82"
+    server.receive(b"\x89\x81\x00\x00\x00\x00b", 0.0)
+    has_output = [server.has_output]
+    assert server.take_output() == b"\x8a\x01b"
+    assert [*has_output, server.has_output] == [True, False]
+
+
 def test_the_peer_closes_the_websocket() -> None:
     for close, reason, answer in (
         (b"\x88\x85\x00\x00\x00\x00\x03\xe9bye", "closed by the peer: 1001 bye", b"\x88\x02\x03\xe9"),

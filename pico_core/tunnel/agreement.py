@@ -1,0 +1,26 @@
+"""What a Pico agent and a Pico server agree on in the WebSocket handshake of a tunnel, beside the protocol itself.
+
+The agent offers a smaller first window of its streams than yamux has, and the server repeats the field to agree. Where
+either end is Piko's the field is missing, and both ends use yamux's. ``docs/decisions/shared-windows.md`` says why.
+"""
+
+import re
+from collections.abc import Collection
+
+from pico_core.mux.frame import INITIAL_WINDOW_BYTES
+from pico_core.mux.windows import SMALL_FIRST_WINDOW_BYTES
+
+FIRST_WINDOW = (b"x-pico-first-window", b"%d" % SMALL_FIRST_WINDOW_BYTES)
+"""The field of the offer, and of the answer that agrees."""
+
+_OFFER = re.compile(rb"(?im)^%b:[ \t]*%b[ \t]*\r$" % FIRST_WINDOW)
+
+
+def offered_first_window_bytes(head: bytes) -> int:
+    """Return the first window of all streams, by the head of an agent's request."""
+    return SMALL_FIRST_WINDOW_BYTES if _OFFER.search(head) else INITIAL_WINDOW_BYTES
+
+
+def first_window_bytes(answer: Collection[tuple[bytes, bytes]]) -> int:
+    """Return the first window of all streams, by the fields of a server's 101, names in lower case."""
+    return SMALL_FIRST_WINDOW_BYTES if FIRST_WINDOW in answer else INITIAL_WINDOW_BYTES
