@@ -7,6 +7,7 @@ from typing import Protocol
 
 from pico_core.cluster.health import Health
 from pico_core.errors import ConfigError
+from pico_core.gossip.state import MAX_ENDPOINTS
 from pico_core.http.cutting import HeadReader
 from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits, MessageError
 from pico_core.http.parsing import parse_request_head
@@ -41,6 +42,9 @@ PATH = re.compile(rb"/(?:pico|piko)/v1/upstream/([^/?#]+)")
 MAX_STREAMS_HEADER = re.compile(rb"(?im)^x-pico-max-streams:[ \t]*([0-9]{1,7})[ \t]*\r$")
 """How many streams the agent takes; absent where it is not one of ours."""
 
+FULL = f"this node serves {MAX_ENDPOINTS} endpoints and takes no further one; connect again, or add nodes"
+FULL_RETRY_S = 10
+
 INSTANCE_HEADER = re.compile(rb"(?im)^x-pi[ck]o-instance:[ \t]*([!-~]{1,64})[ \t]*\r$")
 
 
@@ -56,6 +60,9 @@ class TunnelHost(FlushScheduler, Protocol):
     @property
     def draining(self) -> bool:
         """Whether the node takes no new tunnels."""
+
+    def has_room_for(self, endpoint: str) -> bool:
+        """Whether the node can serve this endpoint besides those that it serves."""
 
     def tunnel_opened(self, tunnel: "TunnelConnection", now: float) -> None:
         """The agent registered: route requests to it."""
@@ -259,7 +266,10 @@ class TunnelConnection:
         except MessageError as error:
             self._refuse(error.status, error.reason, b"", now)
         except HandshakeError as error:
-            self._refuse(error.status, error.reason, mark(error.refusal), now)
+            fields = mark(error.refusal)
+            if error.retry_after_s is not None:
+                fields += b"Retry-After: %d\r\n" % error.retry_after_s
+            self._refuse(error.status, error.reason, fields, now)
 
     def _register(self, head_bytes: bytes, rest: bytes, now: float) -> None:
         head = parse_request_head(head_bytes, HANDSHAKE_LIMITS)
@@ -273,6 +283,8 @@ class TunnelConnection:
         response = accept_handshake(head_bytes)
         if self._host.draining:
             raise HandshakeError(503, "this node is about to stop; connect again", Refusal.LEAVING)
+        if not self._host.has_room_for(self.endpoint):
+            raise HandshakeError(503, FULL, retry_after_s=FULL_RETRY_S)
         instance = INSTANCE_HEADER.search(head_bytes)
         self.instance = instance[1] if instance else b""
         self.channel.send(response)

@@ -38,14 +38,17 @@ class HandshakeError(RemoteProtocolError):
 
     An answer with 426 has to say ``Sec-WebSocket-Version: 13`` (RFC 6455 section 4.4). On a client ``status`` is that
     of the answer, or 0 when there was no valid one. ``reason`` is one short line, fit for a log. ``refusal`` says what
-    the next attempt can expect; a server puts its ``refusal.mark`` into the answer.
+    the next attempt can expect; a server puts its ``refusal.mark`` into the answer, and ``retry_after_s`` if it knows.
     """
 
-    def __init__(self, status: int, reason: str, refusal: Refusal = Refusal.PASSING) -> None:
+    def __init__(
+        self, status: int, reason: str, refusal: Refusal = Refusal.PASSING, retry_after_s: int | None = None
+    ) -> None:
         super().__init__(f"WebSocket handshake failed: {status} {reason}")
         self.status = status
         self.reason = reason
         self.refusal = refusal
+        self.retry_after_s = retry_after_s
 
 
 def accept_handshake(head: bytes) -> bytes:
