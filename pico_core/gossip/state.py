@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from pico_core.errors import LocalProtocolError
 from pico_core.gossip.keys import COMPACT_KEY
-from pico_core.gossip.wire.records import MAX_KEY_CHARACTERS, MAX_VALUE_CHARACTERS, Entry
+from pico_core.gossip.wire.records import MAX_ENTRIES, MAX_KEY_CHARACTERS, MAX_VALUE_CHARACTERS, Entry
 
 MAX_ENDPOINTS = 20_000
 """Per node: twice the endpoints one node is meant to hold. The owner takes no further one."""
@@ -22,9 +22,6 @@ MIN_TOMBSTONES = 100
 """As in the reference; the owner compacts no sooner."""
 LIVE_PER_TOMBSTONE = 4
 """The owner compacts when a fifth of its entries are tombstones: it then writes four entries for each one it drops."""
-MAX_ENTRIES = 64_000
-"""Per node: the 20,000 live entries and 5,000 tombstones of an owner that is full, once more if it has written all
-anew under other names and the compaction is still to come, and room for one that was seen in part."""
 ENTRY_OVERHEAD_BYTES = 300
 """The memory that an entry takes besides its text: measured 270 with its dictionary slot."""
 

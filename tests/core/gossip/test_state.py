@@ -7,14 +7,13 @@ from pico_core.gossip.keys import COMPACT_KEY
 from pico_core.gossip.state import (
     LIVE_PER_TOMBSTONE,
     MAX_ENDPOINTS,
-    MAX_ENTRIES,
     MIN_TOMBSTONES,
     Budget,
     LocalState,
     NodeState,
     entry_bytes,
 )
-from pico_core.gossip.wire.records import Entry
+from pico_core.gossip.wire.records import MAX_ENTRIES, Entry
 
 
 def local() -> LocalState:

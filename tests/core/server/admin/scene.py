@@ -36,6 +36,9 @@ def node_appears(play: Play, node_id: str, host: str, **values: str) -> None:
     """Let a node tell about itself: first its addresses, then endpoints, as ``key=value``."""
     entries = [Entry(key, value, version, False, False) for version, (key, value) in enumerate(values.items(), 1)]
     addr = f"{host}:8003"
+    padding = writing.digest_entry("left", "", 0, left=True) * 5  # as many bytes as the answer to a stranger may have
+    for proof in (writing.digest_head(node_id, addr, request=True) + padding, writing.delta_head(node_id, addr)):
+        play >> DatagramReceived("gossip", proof, host, 8003)
     data = writing.delta_head(node_id, addr) + writing.delta_node(node_id, addr, len(entries), None)
     play >> DatagramReceived("gossip", data + b"".join(map(writing.pack_entry, entries)), host, 8003)
     play.take()
