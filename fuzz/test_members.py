@@ -12,7 +12,7 @@ from pico_core.gossip.members import REMOVE_AFTER_S, Members
 from pico_core.gossip.state import Budget, LocalState
 from pico_core.gossip.status import NodeStatus
 
-ACTS = ("add", "add", "is_pico", "is_pico", "unreachable", "reachable", "left", "moved", "expire")
+ACTS = ("add", "add", "is_pico", "is_pico", "unreachable", "reachable", "left", "moved", "proved", "expire")
 Step: TypeAlias = tuple[str, int, float]
 steps = st.tuples(st.sampled_from(ACTS), st.integers(0, 5), st.sampled_from((0.0, 1.0, REMOVE_AFTER_S)))
 
@@ -32,6 +32,8 @@ def act(members: Members, name: str, number: int, now: float) -> None:
         members.reachable(member, now)
     elif name == "left" and member.status is not NodeStatus.LEFT:
         members.left(member, now)
+    elif name == "proved":
+        members.proved(member, now)
     elif name == "moved":
         members.moved(member, f"10.0.1.{number}:8003", now)
     elif name == "is_pico":
@@ -51,9 +53,11 @@ def test_counts_and_lists_are_those_of_the_table(script: list[Step]) -> None:
         active = [member for member in others if member.status is NodeStatus.ACTIVE]
         assert members.peers == len(active)
         assert set(members.reporters) == {member.id for member in active if member.is_pico}
-        listed = {member.id for member in others if member.status is not NodeStatus.UNREACHABLE}
+        left = {member.id for member in others if member.status is NodeStatus.LEFT}
+        proved = {member.id for member in active if member.verified}
+        listed = left | proved
         assert set(members.listing.nodes) == {"local", *listed}
-        assert {member.id for member in members.active()} == {member.id for member in active}
+        assert {member.id for member in members.active()} == proved
         unreachable = {member.id for member in others if member.status is NodeStatus.UNREACHABLE}
         assert {member.id for member in members.unreachable_nodes()} == unreachable
         assert not set(members.removed) & set(members.nodes)

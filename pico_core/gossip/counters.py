@@ -18,12 +18,16 @@ class Counters(msgspec.Struct):
     stream_bytes_outbound: int = 0
     malformed: int = 0
     """Datagrams and streams that could not be read."""
+    datagrams_refused: int = 0
+    """Datagrams that were not read: too large, or more than their source may send."""
+    withheld: int = 0
+    """Datagrams that were not sent, since their address has not answered and sent less itself."""
     own_name: int = 0
     """Messages under our own node ID: from ourselves, or from another process with the same ID."""
     gaps_refused: int = 0
     """Deltas that would have left a gap."""
     strangers_refused: int = 0
-    """Deltas about nodes that we do not know, such as late ones about nodes that were removed."""
+    """Deltas from addresses that have not answered, or about nodes that we do not know, such as removed ones."""
     nodes_refused: int = 0
     """Nodes above the size of the table, or with an unusable name or address."""
     entries_refused: int = 0

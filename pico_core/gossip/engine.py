@@ -16,11 +16,12 @@ from collections.abc import Sequence
 
 from pico_core.entropy import Entropy
 from pico_core.errors import LocalProtocolError
-from pico_core.gossip.address import split_address
+from pico_core.gossip.address import plain_host, split_address
 from pico_core.gossip.counters import Counters
 from pico_core.gossip.events import Output
 from pico_core.gossip.failure import FailureDetector
 from pico_core.gossip.forwarding import ForwardHealth
+from pico_core.gossip.gate import Gate
 from pico_core.gossip.keys import DRAINING_KEY, ENDPOINT_PREFIX, LEFT_KEY, PICO_KEY
 from pico_core.gossip.knowledge import Knowledge
 from pico_core.gossip.local import LocalKeys
@@ -83,9 +84,10 @@ class Gossip:
         self._keys = keys = LocalKeys(members, self._state, entropy, is_name_fixed=is_name_fixed)
         self._failure = failure = FailureDetector(interval_s)
         self._forwarding = ForwardHealth()
-        self._datagrams = datagrams = DatagramSender(members, failure, counters, emit, max_packet_bytes)
+        gate = Gate(interval_s, max_packet_bytes)
+        self._datagrams = datagrams = DatagramSender(members, failure, counters, emit, max_packet_bytes, gate)
         knowledge = Knowledge(members, keys, failure, datagrams, counters, emit)
-        self._receiver = DatagramReceiver(members, knowledge, datagrams, counters)
+        self._receiver = DatagramReceiver(members, knowledge, datagrams, counters, gate)
         self._requests = requests = StreamRequests(members, knowledge, self.seeds, entropy, counters, emit)
         self._rounds = Rounds(
             members, keys, failure, self._forwarding, datagrams, knowledge, requests, counters, interval_s
@@ -217,12 +219,27 @@ class Gossip:
             self._requests.join(now)
 
     def stream_received(self, number: int, data: bytes, now: float) -> bool:
-        """Take bytes of the answer to a ``StreamRequest``; return true when it is over: close the connection."""
+        """Take bytes of the answer to a ``StreamRequest``; return true when it is over: close the connection.
+
+        Next, if it is not over: ``stream_work`` while ``is_stream_busy``, now or later.
+        """
         return self._requests.received(number, data, now)
+
+    def stream_work(self, number: int, now: float) -> bool:
+        """Work for a turn on what has come of the answer; return as ``stream_received`` does."""
+        return self._requests.work(number, now)
+
+    def is_stream_busy(self, number: int) -> bool:
+        """Whether ``stream_work`` is to be called, without waiting for more bytes or the end of the stream."""
+        return self._requests.is_busy(number)
 
     def stream_failed(self, number: int, now: float) -> None:
         """A ``StreamRequest`` could not be opened, ended before its answer was whole, or took too long."""
         self._requests.failed(number, now)
+
+    def has_answered(self, host: str) -> bool:
+        """Return whether a node at ``host`` has answered us: what it does has a share of its own."""
+        return plain_host(host) in self._members.proved_hosts
 
     def accept_stream(self, host: str) -> InboundStream | None:
         """Return the reader of a connection that a peer at ``host`` opened to our gossip port.

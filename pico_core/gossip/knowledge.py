@@ -16,7 +16,7 @@ from pico_core.gossip.member import Member, RemovedNode
 from pico_core.gossip.members import Members
 from pico_core.gossip.sending import DatagramSender
 from pico_core.gossip.status import NodeStatus
-from pico_core.gossip.wire.records import DigestEntry, Entry, FullState
+from pico_core.gossip.wire.records import DigestEntry, Entry
 
 RECHECK_PAUSE_S = 0.5
 RECHECK_REMOVED_PAUSE_S = 2.0
@@ -146,7 +146,7 @@ class Knowledge:
         if member.id in self._members.heard:
             self._admit(member, now)
         if not member.verified:
-            member.verified = True
+            self._members.proved(member, now)
             older, member.replaces = member.replaces, None
             if older is not None and older.status is NodeStatus.ACTIVE:
                 self.unreachable(older, "another node answers at its address", now)
@@ -167,12 +167,15 @@ class Knowledge:
         """Ping a node that counts as dead here: if it lives, it answers."""
         pause_s = RECHECK_PAUSE_S if isinstance(dead, Member) else RECHECK_REMOVED_PAUSE_S
         address = literal_address(dead.addr)
-        if now >= dead.rechecked_at + pause_s and address is not None:
+        if (
+            now >= dead.rechecked_at + pause_s
+            and address is not None
+            and self._datagrams.ping(node_id, dead.addr, 0, *address, now)
+        ):
             dead.rechecked_at = now
             dead.awaiting_answer = True
             if isinstance(dead, Member):
                 dead.round_open = True
-            self._datagrams.ping(node_id, dead.addr, 0, *address)
 
     def recheck_heard(self, now: float) -> None:
         """Ping some of the nodes that were heard of, and give up those that have not answered for long."""
@@ -208,52 +211,69 @@ class Knowledge:
     # --- what a digest shows ---
 
     def compare(
-        self, entries: list[DigestEntry], sender: Member | None, now: float, *, at_once: bool
+        self,
+        entries: list[DigestEntry],
+        sender_id: str,
+        sender: Member | None,
+        share_bytes: int,
+        now: float,
+        *,
+        is_trusted: bool,
     ) -> tuple[list[Member], list[tuple[Member, int]]]:
         """Return the nodes of which the sender shows a newer version, and those of which it lacks entries.
 
-        The latter with the version that the sender has. ``at_once`` says that nodes which the sender lists may be asked
-        now, and not in a later round: the address of the sender is not forged.
+        The latter with the version that the sender has. ``is_trusted`` says that the sender has answered us from this
+        address. Only then do we act on what it says of others, and ``share_bytes``, which the sender spent on each
+        entry, may go to the address of a node that it lists and that has not answered.
         """
-        nodes = self._members.nodes
+        nodes, strangers = self._members.nodes, self._datagrams.strangers
         wanted: list[Member] = []
         lacked: list[tuple[Member, int]] = []
         for entry in entries:
             member = nodes.get(entry.id)
+            is_believed = is_trusted or entry.id == sender_id
             if member is None:
-                member = self._heard_of(entry, now, at_once=at_once)
+                member = self._heard_of(entry, share_bytes if is_trusted else 0, now) if is_believed else None
                 if member is None:
                     continue
-            elif member.status is NodeStatus.UNREACHABLE and not entry.left:
-                self.recheck(member.id, member, now)
+            elif is_trusted and not member.verified:
+                strangers.received((member.host, member.port), share_bytes)
+            if entry.id in nodes and member.status is NodeStatus.UNREACHABLE and not entry.left:
+                if is_believed:
+                    self.recheck(member.id, member, now)
                 continue
             version = member.state.version
             if entry.version > version:
                 if member is self._local:
-                    self._supersede(entry.version, now)
+                    if is_trusted:
+                        self._supersede(entry.version, now)
                     continue
                 wanted.append(member)
-                if sender is not None and member.id not in self.behind:
+                if is_trusted and sender is not None and member.id not in self.behind:
                     self.behind[member.id] = Behind(now, sender)
             elif entry.version < version and entry.id in nodes:
                 lacked.append((member, entry.version))
         return wanted, lacked
 
-    def _heard_of(self, entry: DigestEntry, now: float, *, at_once: bool) -> Member | None:
+    def _heard_of(self, entry: DigestEntry, share_bytes: int, now: float) -> Member | None:
         """A peer lists a node that is not in the table: ask the node itself. Return it if it may live.
 
-        What a stranger lists is not asked ``at_once``: what leaves because of its datagram never exceeds the datagram.
+        The peer has spent ``share_bytes`` on it: so much may go to the node.
         """
         members = self._members
         member = members.heard.get(entry.id)
         if member is not None and entry.left:
             self._give_up(member, now)
         if member is not None or entry.left:
+            if member is not None:
+                self._datagrams.strangers.received((member.host, member.port), share_bytes)
             return None if entry.left else member
         if tells_own_host(entry.addr) and not tells_own_host(self._local.addr):
             self._refuse_address(entry.id, entry.addr)
             return None
         address = literal_address(entry.addr)
+        if address is not None:
+            self._datagrams.strangers.received(address, share_bytes)
         removed = members.mentioned(entry.id, now)
         if address == (self._local.host, self._local.port):
             # A former process at our address. It cannot live; our report of it says so to those that list it.
@@ -268,7 +288,7 @@ class Knowledge:
             self._counters.nodes_refused += 1
             return None
         member = self._counted(members.hear_of(entry.id, entry.addr, now))
-        if member is not None and at_once and len(members.heard) <= HEARD_PINGS:
+        if member is not None and len(members.heard) <= HEARD_PINGS:
             self.recheck(entry.id, member, now)
         return member
 
@@ -278,14 +298,10 @@ class Knowledge:
 
     # --- what entries change ---
 
-    def take_states(self, states: list[FullState], asked: dict[str, int], now: float) -> bool:
-        """Take states that came over TCP and follow on the versions in ``asked``; return whether anything changed."""
-        has_changes = False
-        for state in states:
-            if state.id not in self._members.nodes:
-                self._heard_of(DigestEntry(state.id, state.addr, 0, False), now, at_once=True)
-            has_changes |= self.take_entries(state.id, state.entries or [], asked.get(state.id, 0), now)
-        return has_changes
+    def told_of(self, node_id: str, addr: str, size_bytes: int, now: float) -> None:
+        """A peer that was met over TCP has spent so many bytes on telling of a node."""
+        if node_id not in self._members.nodes:
+            self._heard_of(DigestEntry(node_id, addr, 0, False), size_bytes, now)
 
     def take_entries(self, node_id: str, entries: list[Entry], after: int | None, now: float) -> bool:
         """Take entries of one node that follow on version ``after``; return whether anything changed."""

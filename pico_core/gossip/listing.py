@@ -1,7 +1,7 @@
 """The nodes that our digests list, and in which order.
 
-Digests list active nodes and nodes that left. Unreachable nodes are not listed, which keeps nodes that never knew them
-from learning of them.
+Digests list active nodes that have answered us, and nodes that left. Unreachable nodes are not listed, which keeps
+nodes that never knew them from learning of them; nor are nodes whose address may be forged.
 """
 
 from collections.abc import Iterable

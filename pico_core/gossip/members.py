@@ -22,6 +22,7 @@ is told of them. Removed nodes are remembered for an hour after a peer last list
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from pico_core.entropy import Entropy
 from pico_core.gossip.events import Event, NodeForgotten, NodeJoined, NodeLeft, NodeReachable, NodeUnreachable
@@ -30,8 +31,10 @@ from pico_core.gossip.listing import RECENT_S, Listing, shuffled
 from pico_core.gossip.member import Member, RemovedNode
 from pico_core.gossip.state import Budget, NodeState
 from pico_core.gossip.status import NodeStatus
+from pico_core.gossip.wire.records import MAX_NODES
 
-MAX_NODES = 4096
+Proved = TypeVar("Proved", str, tuple[str, int])
+
 MAX_REMOVED_NODES = 4096
 MAX_STATE_BYTES = 128 << 20
 """For the states of all other nodes together: an eighth of the memory the Kubernetes manifests allow."""
@@ -44,7 +47,8 @@ class Members:
 
     ``peers`` is the number of active nodes besides us, ``reporters`` are those among them that report silent nodes.
     ``heard`` are the nodes that peers list and that have not answered us, in the order in which they are pinged next.
-    Their status is ``UNREACHABLE``, and their state may already be here.
+    Their status is ``UNREACHABLE``, and their state may already be here. Nodes have answered us from
+    ``proved_addresses`` and ``proved_hosts``, the latest last, also some that are not in the table any more.
     """
 
     def __init__(self, local: Member, entropy: Entropy, emit: Callable[[Event], None]) -> None:
@@ -54,6 +58,8 @@ class Members:
         self.heard: dict[str, Member] = {}
         self.removed: dict[str, RemovedNode] = {}
         self.reporters: dict[str, None] = {}
+        self.proved_hosts: dict[str, None] = {}
+        self.proved_addresses: dict[tuple[str, int], None] = {}
         self.peers = 0
         self.listing = Listing(local, entropy)
         self._entropy = entropy
@@ -109,7 +115,7 @@ class Members:
         """A node sends from another address: the same ID, restarted elsewhere."""
         self._displace(member)
         member.move(addr)
-        member.verified = False
+        self._doubt(member)
         self._place(member)
         self.listing.changed(member, now)
 
@@ -117,7 +123,17 @@ class Members:
         """A node whose address is a name sends from ``host`` and ``port``: datagrams reach it there."""
         self._displace(member)
         member.host, member.port = host, port
+        self._doubt(member)
         self._place(member)
+
+    def proved(self, member: Member, now: float) -> None:
+        """A node has answered from its address: from now on our digests list it."""
+        member.verified = True
+        _remember(self.proved_hosts, member.host)
+        _remember(self.proved_addresses, (member.host, member.port))
+        if member.status is NodeStatus.ACTIVE:
+            self.listing.add(member)
+            self.listing.changed(member, now)
 
     def unreachable(self, member: Member, reason: str, now: float) -> None:
         """An active node is found dead."""
@@ -195,7 +211,8 @@ class Members:
         self._expiring[member.id] = member
 
     def _activate(self, member: Member) -> None:
-        self.listing.add(member)
+        if member.verified:
+            self.listing.add(member)
         self.peers += 1
         if member.is_pico:
             self.reporters[member.id] = None
@@ -205,6 +222,12 @@ class Members:
     def _deactivate(self, member: Member) -> None:
         self.peers -= 1
         self.reporters.pop(member.id, None)
+
+    def _doubt(self, member: Member) -> None:
+        """A node has another address, from which it has not answered yet."""
+        member.verified = member.awaiting_answer = False
+        if member.status is NodeStatus.ACTIVE:
+            self.listing.remove(member)
 
     def _place(self, member: Member) -> None:
         if member.host:
@@ -233,7 +256,7 @@ class Members:
                 member = self._targets.pop()
                 if member.status is NodeStatus.ACTIVE and member.host and self.nodes.get(member.id) is member:
                     return member
-            others = [each for each in self.listing.nodes.values() if each is not self.local]
+            others = [each for each in self.nodes.values() if each is not self.local]
             self._targets = shuffled(others, self._entropy)
         return None
 
@@ -268,3 +291,10 @@ class Members:
                 break
             found.append(node_id)
         return found
+
+
+def _remember(proved: dict[Proved, None], one: Proved) -> None:
+    proved.pop(one, None)
+    if len(proved) >= MAX_NODES:
+        del proved[next(iter(proved))]
+    proved[one] = None

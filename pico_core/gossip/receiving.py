@@ -2,6 +2,7 @@
 
 from pico_core.gossip.address import plain_host
 from pico_core.gossip.counters import Counters
+from pico_core.gossip.gate import Gate
 from pico_core.gossip.knowledge import Knowledge
 from pico_core.gossip.member import Member, RemovedNode
 from pico_core.gossip.members import Members
@@ -13,13 +14,16 @@ from pico_core.gossip.wire.records import Delta, Digest, WireError
 class DatagramReceiver:
     """Takes datagrams of peers, learns from them, and answers."""
 
-    def __init__(self, members: Members, knowledge: Knowledge, datagrams: DatagramSender, counters: Counters) -> None:
+    def __init__(
+        self, members: Members, knowledge: Knowledge, datagrams: DatagramSender, counters: Counters, gate: Gate
+    ) -> None:
         self._members = members
         self._local = members.local
         self._listing = members.listing
         self._knowledge = knowledge
         self._datagrams = datagrams
         self._counters = counters
+        self._gate = gate
 
     def receive(self, data: bytes, host: str, port: int, now: float) -> None:
         """Take one datagram that came from ``host`` and ``port``."""
@@ -27,6 +31,10 @@ class DatagramReceiver:
         counters.packet_bytes_inbound += len(data)
         member = self._members.by_address.get((host, port))
         if member is not None and self._take_unchanged(member, data, now):
+            return
+        is_proved = (host, port) in self._members.proved_addresses
+        if not self._gate.admits(len(data), (host, port), now, is_member=is_proved):
+            counters.datagrams_refused += 1
             return
         try:
             message = decode_datagram(data)
@@ -38,6 +46,8 @@ class DatagramReceiver:
             return
         if member is None:
             host = plain_host(host)
+        if not is_proved:
+            self._datagrams.strangers.received((host, port), len(data))
         self._take(message, len(data), host, port, now)
 
     def _take(self, message: Digest | Delta, size_bytes: int, host: str, port: int, now: float) -> None:
@@ -56,6 +66,9 @@ class DatagramReceiver:
             return
         if sender is not None:
             knowledge.answered(sender, now)
+        if not _is_trusted(sender, host, port):
+            self._counters.strangers_refused += len(message.nodes)
+            return
         for node in message.nodes:
             knowledge.take_entries(node.id, node.entries, node.after, now)
 
@@ -112,13 +125,17 @@ class DatagramReceiver:
         self._counters.digest_entries_inbound += len(digest.entries)
         if sender is not None and not digest.request:
             self._knowledge.answered(sender, now)
-        is_trusted = sender is not None and sender.verified and (sender.host, sender.port) == (host, port)
-        wanted, lacked = self._knowledge.compare(digest.entries, sender, now, at_once=is_trusted)
-        budget_bytes = datagrams.max_packet_bytes if is_trusted else min(size_bytes, datagrams.max_packet_bytes)
+        is_trusted = _is_trusted(sender, host, port)
+        share_bytes = size_bytes // max(len(digest.entries), 1)
+        wanted, lacked = self._knowledge.compare(
+            digest.entries, digest.node_id, sender, share_bytes, now, is_trusted=is_trusted
+        )
+        budget_bytes = datagrams.room_bytes(host, port)
+        if (host, port) not in self._members.proved_addresses:
+            budget_bytes = min(budget_bytes, size_bytes)
         delta = datagrams.delta(lacked, budget_bytes, sender)
-        if len(delta) > budget_bytes:
+        if len(delta) > budget_bytes or not datagrams.send(delta, host, port):
             return False
-        datagrams.send(delta, host, port)
         if wanted and not digest.request and is_trusted and sender is not None and sender.round_open:
             sender.round_open = False
             self._ask(wanted, sender)
@@ -152,5 +169,9 @@ class DatagramReceiver:
         if not 0 < len(body) <= room_bytes:
             return False
         self._counters.digest_entries_outbound += count
-        self._datagrams.send(local.reply_head + body, host, port)
-        return True
+        return self._datagrams.send(local.reply_head + body, host, port)
+
+
+def _is_trusted(sender: Member | None, host: str, port: int) -> bool:
+    """Return whether a node has answered us from the address that its message is from."""
+    return sender is not None and sender.verified and (sender.host, sender.port) == (host, port)

@@ -81,16 +81,14 @@ class Rounds:
             node_id = next(iter(urgent))
             del urgent[node_id]
             member = members.nodes[node_id]
-            if member.host:
+            if member.host and self._datagrams.begin_round(member, now):
                 self._counters.refutations += 1
-                self._datagrams.begin_round(member, now)
                 return
         for _ in range(1 + members.peers):
             target = members.next_target()
             if target is None:
                 return
-            if not self._failure.silent_s(target.id, now):
-                self._datagrams.begin_round(target, now)
+            if not self._failure.silent_s(target.id, now) and self._datagrams.begin_round(target, now):
                 return
 
     def _check_silent(self, now: float) -> None:
@@ -99,9 +97,10 @@ class Rounds:
         nodes = self._members.nodes
         for node_id in findings.pings:
             member = nodes[node_id]
-            if member.host:
+            if member.host and self._datagrams.ping(
+                member.id, member.addr, member.state.version, member.host, member.port, now
+            ):
                 member.awaiting_answer = True
-                self._datagrams.ping(member.id, member.addr, member.state.version, member.host, member.port)
         for node_id in findings.unreachable:
             self._knowledge.unreachable(nodes[node_id], "does not answer", now)
 

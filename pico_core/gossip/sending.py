@@ -6,9 +6,14 @@ from pico_core.boundary import SendDatagram
 from pico_core.gossip.counters import Counters
 from pico_core.gossip.events import LISTENER, Output
 from pico_core.gossip.failure import FailureDetector
+from pico_core.gossip.gate import Gate
 from pico_core.gossip.member import Member
 from pico_core.gossip.members import Members
+from pico_core.gossip.strangers import Strangers
 from pico_core.gossip.wire import writing
+
+UNPROVED_S = 10.0
+"""How long a node that sent to us may take to answer; peers that list it let us ask it in the meantime."""
 
 
 class DatagramSender:
@@ -24,6 +29,7 @@ class DatagramSender:
         counters: Counters,
         emit: Callable[[Output], None],
         max_packet_bytes: int,
+        gate: Gate,
     ) -> None:
         self.max_packet_bytes = max_packet_bytes
         self.digest_room_bytes = 0
@@ -32,28 +38,60 @@ class DatagramSender:
         self._failure = failure
         self._counters = counters
         self._emit = emit
+        self._gate = gate
+        self._proved = members.proved_addresses
+        self.strangers = Strangers()
 
     def start(self) -> None:
         """Begin, now that our own address is known."""
         self.digest_room_bytes = self.max_packet_bytes - len(self._local.request_head)
 
-    def send(self, data: bytes, host: str, port: int) -> None:
-        """Send a datagram."""
+    def room_bytes(self, host: str, port: int) -> int:
+        """Return how many bytes may go to an address now, at most those of a packet."""
+        if (host, port) in self._proved:
+            return self.max_packet_bytes
+        return min(self.strangers.room_bytes((host, port)), self.max_packet_bytes)
+
+    def send(self, data: bytes, host: str, port: int) -> bool:
+        """Send a datagram, and return true, if that may go to the address."""
+        if (host, port) not in self._proved:
+            if len(data) > self.strangers.room_bytes((host, port)):
+                self._counters.withheld += 1
+                return False
+            self.strangers.sent((host, port), len(data))
         self._counters.packet_bytes_outbound += len(data)
         self._emit(SendDatagram(LISTENER, data, host, port))
+        return True
 
-    def begin_round(self, member: Member, now: float) -> None:
-        """Send our digest to a node, which must answer."""
-        body, count = self.digest_body([], self.digest_room_bytes)
+    def begin_round(self, member: Member, now: float) -> bool:
+        """Send our digest to a node, which must answer; return false if too little may go there.
+
+        A node that has not answered for so long that it would have, had we sent anything, counts as silent.
+        """
+        head = self._local.request_head
+        room_bytes = self.room_bytes(member.host, member.port) - len(head)
+        body, count = self.digest_body([], room_bytes) if room_bytes > 0 else (b"", 0)
+        if not body:
+            self._counters.withheld += 1
+            if now >= member.status_at + UNPROVED_S:
+                self._failure.probed(member.id, now)
+            return False
         self._counters.digest_entries_outbound += count
         self._failure.probed(member.id, now)
         member.awaiting_answer = member.round_open = True
-        self.send(self._local.request_head + body, member.host, member.port)
+        self._gate.asked((member.host, member.port), now)
+        return self.send(head + body, member.host, member.port)
 
-    def ping(self, node_id: str, addr: str, version: int, host: str, port: int) -> None:
-        """Send a short digest that must be answered. It lists the other node only, by which it is known as a ping."""
+    def ping(self, node_id: str, addr: str, version: int, host: str, port: int, now: float) -> bool:
+        """Send a short digest that must be answered, and return true, if that may go to the address.
+
+        It lists the other node only, by which it is known as a ping.
+        """
         entry = writing.digest_entry(node_id, addr, version, left=False)
-        self.send(self._local.request_head + entry, host, port)
+        is_sent = self.send(self._local.request_head + entry, host, port)
+        if is_sent:
+            self._gate.asked((host, port), now)
+        return is_sent
 
     def digest_body(self, first: list[Member], room_bytes: int) -> tuple[bytes, int]:
         """Return the packed entries of a digest, and their number: all if they fit, else ``first`` and others.

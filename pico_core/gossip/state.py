@@ -14,12 +14,14 @@ from collections.abc import Iterable
 
 from pico_core.errors import LocalProtocolError
 from pico_core.gossip.keys import COMPACT_KEY
-from pico_core.gossip.wire.records import MAX_KEY_CHARACTERS, MAX_VALUE_CHARACTERS, Entry
+from pico_core.gossip.wire.records import MAX_ENTRIES, MAX_KEY_CHARACTERS, MAX_VALUE_CHARACTERS, Entry
 
-MAX_TOMBSTONES = 100
-"""As in the reference; above it the owner compacts."""
-MAX_ENTRIES = 20_000
-"""Per node: twice the endpoints one node is meant to hold."""
+MAX_ENDPOINTS = 20_000
+"""Per node: twice the endpoints one node is meant to hold. The owner takes no further one."""
+MIN_TOMBSTONES = 100
+"""As in the reference; the owner compacts no sooner."""
+LIVE_PER_TOMBSTONE = 4
+"""The owner compacts when a fifth of its entries are tombstones: it then writes four entries for each one it drops."""
 ENTRY_OVERHEAD_BYTES = 300
 """The memory that an entry takes besides its text: measured 270 with its dictionary slot."""
 
@@ -152,7 +154,8 @@ class LocalState(NodeState):
             return False
         self._write(Entry(key, "", self.version + 1, entry.internal, True))
         self._tombstones += 1
-        if self._tombstones > MAX_TOMBSTONES:
+        live = len(self.entries) - self._tombstones
+        if self._tombstones > max(MIN_TOMBSTONES, live // LIVE_PER_TOMBSTONE):
             self._write_anew(self.version)
         return True
 

@@ -1,6 +1,6 @@
 """Gossip over TCP: our requests, their outcomes, and the answers to peers. See ``streams`` for one stream."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 from pico_core.entropy import Entropy
 from pico_core.gossip.address import plain_host
@@ -11,15 +11,23 @@ from pico_core.gossip.member import Member
 from pico_core.gossip.members import Members
 from pico_core.gossip.seeds import LOOKUP_TIMEOUT_S, Seeds
 from pico_core.gossip.status import NodeStatus
-from pico_core.gossip.streams import MAX_STREAM_BYTES, REQUEST_TIMEOUT_S, InboundStream, OutboundStream, Purpose
+from pico_core.gossip.streams import (
+    ENTRY_US,
+    MAX_STREAM_BYTES,
+    PACKED_ENTRY_US,
+    REQUEST_TIMEOUT_S,
+    InboundStream,
+    OutboundStream,
+    Purpose,
+    Steps,
+)
 from pico_core.gossip.wire import writing
+from pico_core.gossip.wire.outline import PART_ELEMENTS
+from pico_core.gossip.wire.reading import ReadState, StreamReader
 from pico_core.gossip.wire.records import (
     MAX_ADDR_CHARACTERS,
     MAX_ID_CHARACTERS,
     MAX_VERSION,
-    Join,
-    JoinReply,
-    Leave,
     WireError,
 )
 
@@ -102,7 +110,8 @@ class StreamRequests:
 
     def _begin(self, purpose: Purpose, address: tuple[str, int], now: float) -> None:
         local = self._local
-        own = writing.pack_state(local.id, local.addr, [writing.pack_entry(each) for each in local.state.after(0)])
+        entries = local.state.after(0)
+        own = writing.pack_state(local.id, local.addr, len(entries)) + b"".join(map(writing.pack_entry, entries))
         asked: dict[str, int] = {}
         if purpose is Purpose.LEAVE:
             data = writing.leave_request(local.id, local.addr, own)
@@ -110,7 +119,9 @@ class StreamRequests:
             listed = self._members.listing.nodes.values()
             asked = {member.id: member.state.version for member in listed}
             data = writing.join_request(local.id, local.addr, own, [member.packed() for member in listed])
-        self._open[self._next_number] = OutboundStream(purpose, address, asked, now)
+        stream = OutboundStream(purpose, address, asked, now)
+        stream.work.begin(self._take_answer(stream))
+        self._open[self._next_number] = stream
         self._counters.connections_outbound += 1
         self._counters.stream_bytes_outbound += len(data)
         self._emit(StreamRequest(self._next_number, *address, data, REQUEST_TIMEOUT_S))
@@ -129,26 +140,45 @@ class StreamRequests:
     # --- their outcomes ---
 
     def received(self, number: int, data: bytes, now: float) -> bool:
-        """Take bytes of an answer; return whether the stream is over."""
+        """Take bytes of an answer; return whether the stream is over. Next: ``work``, now or later."""
         stream = self._open.get(number)
         if stream is None:
             return True
         self._counters.stream_bytes_inbound += len(data)
         try:
-            if not stream.reader.receive(data, stream.values):
-                return False
-            reply = stream.reader.join_reply() if stream.purpose is not Purpose.LEAVE else None
+            if not stream.work.reader.is_whole:
+                stream.work.reader.receive(data)
+                stream.work.is_busy = True
         except WireError:
-            self._counters.malformed += 1
-            self.failed(number, now)
+            return self._malformed(number, now)
+        return False
+
+    def work(self, number: int, now: float) -> bool:
+        """Work for a turn on what has come of an answer; return whether the stream is over."""
+        stream = self._open.get(number)
+        if stream is None:
             return True
+        try:
+            stream.work.turn(now)
+        except WireError:
+            return self._malformed(number, now)
+        if not stream.work.is_done:
+            return False
         del self._open[number]
-        if reply is not None:
-            self._answered(stream, reply, now)
-        else:
+        if stream.purpose is Purpose.LEAVE:
             self._leaves_in_flight -= 1
             self._leaves_told += 1
             self._finish_leaving()
+        return True
+
+    def is_busy(self, number: int) -> bool:
+        """Whether ``work`` is to be called, without waiting for more bytes."""
+        stream = self._open.get(number)
+        return stream is not None and stream.work.is_busy
+
+    def _malformed(self, number: int, now: float) -> bool:
+        self._counters.malformed += 1
+        self.failed(number, now)
         return True
 
     def failed(self, number: int, now: float) -> None:
@@ -165,16 +195,34 @@ class StreamRequests:
             self._leave_next(now)
             self._finish_leaving()
 
-    def _answered(self, stream: OutboundStream, reply: JoinReply, now: float) -> None:
-        is_self = reply.node_id == self._local.id
+    def _take_answer(self, stream: OutboundStream) -> Steps:
+        """Take a whole answer: learn from that to a join or repair."""
+        now = yield 0.0
+        if stream.purpose is Purpose.LEAVE:
+            return
+        node_id, addr = stream.work.reader.sender()
+        is_self = node_id == self._local.id
         has_changes = False
         if not is_self:
-            self._met(reply.node_id, reply.addr, stream.address[0], now, stream.began_at)
-            has_changes = self._knowledge.take_states(reply.states, stream.asked, now)
+            self._met(node_id, addr, stream.address[0], now, stream.began_at)
+            for state in stream.work.reader.states():
+                has_changes |= yield from self._take_state(state, stream.asked.get(state.id, 0), now)
+        now = yield 0.0
         if stream.purpose is Purpose.JOIN:
             self._seeds.joined(stream.address, now, is_self=is_self)
         else:
             self._synced(now, has_changes=has_changes)
+
+    def _take_state(self, state: ReadState, after: int, now: float) -> Generator[float | bytes, float, bool]:
+        """Take the entries of one node, which follow on version ``after``; return whether anything changed."""
+        has_changes = False
+        self._knowledge.told_of(state.id, state.addr, state.size_bytes, now)
+        for entries in state.entries():
+            if entries:
+                has_changes |= self._knowledge.take_entries(state.id, entries, after, now)
+                after = max(after, entries[-1].version)
+            now = yield ENTRY_US * (1 + len(entries))
+        return has_changes
 
     def _met(self, node_id: str, addr: str, host: str, now: float, asked_at: float | None) -> Member | None:
         """Return the node at the other end of a connection, which lives and receives what we send."""
@@ -201,37 +249,56 @@ class StreamRequests:
         self._counters.stream_bytes_inbound += inbound_bytes
         self._counters.stream_bytes_outbound += outbound_bytes
 
-    def answer_stream(self, request: Join | Leave, host: str, now: float) -> bytes:
-        """Take a whole request from a peer and return the answer."""
+    def answer_stream(self, reader: StreamReader, host: str) -> Steps:
+        """Take a whole request from a peer and yield the answer."""
+        now = yield 0.0
         local = self._local
-        if request.node_id == local.id:
+        node_id, addr = reader.sender()
+        if node_id == local.id:
             self._counters.own_name += 1
-            return writing.join_reply(local.id, local.addr, [])
-        states = [each for each in request.states if each.id == request.node_id]
-        if isinstance(request, Leave):
-            self._knowledge.take_states(states, {}, now)
-            return writing.leave_reply(local.id, local.addr)
-        sender = self._met(request.node_id, request.addr, host, now, None)
-        self._knowledge.take_states(states, {}, now)
-        self._knowledge.compare(request.digest, sender, now, at_once=sender is not None)
-        return self._join_reply(request)
+            yield writing.join_reply_head(local.id, local.addr, 0)
+            return
+        sender = None if reader.is_leave else self._met(node_id, addr, host, now, None)
+        for state in reader.states():
+            if state.id == node_id:
+                yield from self._take_state(state, 0, now)
+        if reader.is_leave:
+            yield writing.leave_reply(local.id, local.addr)
+            return
+        known: dict[str, int] = {}
+        for listed, share_bytes in reader.digest():
+            known.update((entry.id, entry.version) for entry in listed)
+            self._knowledge.compare(listed, node_id, sender, share_bytes, now, is_trusted=sender is not None)
+            now = yield ENTRY_US * len(listed)
+        known[node_id] = MAX_VERSION
+        yield from self._join_reply(known)
 
-    def _join_reply(self, request: Join) -> bytes:
-        """Return everything that the digest of a join request lacks."""
-        known = {entry.id: entry.version for entry in request.digest}
-        known[request.node_id] = MAX_VERSION
-        states = []
-        room_bytes = MAX_STREAM_BYTES - _LARGEST_HEAD_BYTES
-        for member in self._members.listing.nodes.values():
-            version = known.get(member.id)
-            if version is None and member.status is NodeStatus.LEFT and member is not self._local:
-                continue
-            entries = member.state.after(version or 0)
-            if entries or version is None:
-                state = writing.pack_state(member.id, member.addr, [writing.pack_entry(entry) for entry in entries])
-                room_bytes -= len(state)
+    def _join_reply(self, known: dict[str, int]) -> Steps:
+        """Yield everything that the digest of a join request lacks: no more than the entries of one node at a time.
+
+        The number of nodes comes first, and their entries as far as they fit.
+        """
+        lacking = [each for each in self._members.listing.nodes.values() if self._lacks(known.get(each.id), each)]
+        heads = [writing.pack_state(each.id, each.addr, 0) for each in lacking]
+        room_bytes = MAX_STREAM_BYTES - _LARGEST_HEAD_BYTES - sum(map(len, heads))
+        yield writing.join_reply_head(self._local.id, self._local.addr, len(lacking))
+        for member in lacking:
+            entries = member.state.after(known.get(member.id, 0))
+            count = 0
+            for entry in entries:
+                room_bytes -= writing.most_entry_bytes(entry)
                 if room_bytes < 0:
                     break
-                states.append(state)
-                self._counters.delta_entries_outbound += len(entries)
-        return writing.join_reply(self._local.id, self._local.addr, states)
+                count += 1
+            yield writing.pack_state(member.id, member.addr, count)
+            yield PACKED_ENTRY_US * (10 + count)
+            for at in range(0, count, PART_ELEMENTS):
+                yield b"".join(map(writing.pack_entry, entries[at : min(at + PART_ELEMENTS, count)]))
+                yield PACKED_ENTRY_US * PART_ELEMENTS
+            self._counters.delta_entries_outbound += count
+
+    def _lacks(self, version: int | None, member: Member) -> bool:
+        """Return whether a peer that holds this version of a node lacks entries of it, or does not know it."""
+        if version is None:
+            return member.status is not NodeStatus.LEFT or member is self._local
+        return member.state.version > version

@@ -2,17 +2,34 @@
 
 A join carries the sender's own state and a digest of all it knows; the answer is everything that digest lacks. The
 same request repairs what datagrams cannot: a gap, an entry above the packet size, or being far behind.
+
+A message may have many thousand entries. Reading it and answering it are cut into steps, each a few hundred
+microseconds long at most, so that the node serves everything else in between.
 """
 
+from collections.abc import Generator
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from pico_core.gossip.wire.reading import StreamReader
-from pico_core.gossip.wire.records import Join, Leave
 
 REQUEST_TIMEOUT_S = 5.0
 MAX_STREAM_BYTES = 16 << 20
 """4096 nodes with ten endpoints each take 5 MiB."""
+TURN_US = 4_000.0
+"""About how long a stream works in one turn, in microseconds."""
+WALK_VALUES = 1_000
+VALUE_US = 0.4
+"""What looking at a value costs, at most; the costs of this module are estimates, above those measured."""
+ENTRY_US = 6.0
+"""What taking an entry or a digest entry costs, with all that it changes in the node."""
+PACKED_ENTRY_US = 2.0
+
+Steps: TypeAlias = Generator[float | bytes, float, None]
+"""The work of a stream, in steps. Each yields its cost in microseconds, or bytes to send; it is resumed with the time.
+
+Raises ``WireError``.
+"""
 
 
 class Purpose(Enum):
@@ -23,56 +40,109 @@ class Purpose(Enum):
     LEAVE = "leave"
 
 
+class Work:
+    """The steps of one stream, done in turns. ``is_busy`` says that a turn is due, also without further bytes."""
+
+    def __init__(self, reader: StreamReader) -> None:
+        self.reader = reader
+        self.is_done = False
+        self.is_busy = False
+        self.spent_us = 0.0
+        self._steps: Steps | None = None
+
+    def begin(self, steps: Steps) -> None:
+        """Take the steps, which begin when the message is whole."""
+        self._steps = steps
+        next(steps)
+
+    def turn(self, now: float) -> bytes:
+        """Work for one turn and return the bytes to send. Raises ``WireError``."""
+        steps, reader = self._steps, self.reader
+        output: list[bytes] = []
+        spent_us = 0.0
+        self.is_busy = steps is not None
+        while steps is not None and spent_us < TURN_US:
+            if not reader.is_whole:
+                walked = reader.walk(WALK_VALUES)
+                spent_us += 1.0 + VALUE_US * walked
+                if walked < WALK_VALUES and not reader.is_whole:
+                    self.is_busy = False
+                    break
+                continue
+            try:
+                step = steps.send(now)
+            except StopIteration:
+                self.is_done, self.is_busy = True, False
+                break
+            if isinstance(step, bytes):
+                output.append(step)
+            else:
+                spent_us += step
+        self.spent_us += spent_us
+        return b"".join(output)
+
+
 class OutboundStream:
     """One request of ours, until it is answered or failed. ``asked`` are the versions that our digest gave."""
 
-    __slots__ = ("address", "asked", "began_at", "purpose", "reader")
+    __slots__ = ("address", "asked", "began_at", "purpose", "work")
 
     def __init__(self, purpose: Purpose, address: tuple[str, int], asked: dict[str, int], now: float) -> None:
         self.began_at = now
         self.purpose = purpose
         self.address = address
         self.asked = asked
-        self.reader = StreamReader(is_request=False, max_bytes=MAX_STREAM_BYTES)
-
-    @property
-    def values(self) -> int:
-        """The number of values in the answer."""
-        return 1 if self.purpose is Purpose.LEAVE else 2
+        values = 1 if purpose is Purpose.LEAVE else 2
+        self.work = Work(StreamReader(is_request=False, max_bytes=MAX_STREAM_BYTES, values=values))
 
 
 class RequestHandler(Protocol):
     """The part of the engine that answers whole requests."""
 
-    def answer_stream(self, request: Join | Leave, host: str, now: float) -> bytes:
-        """Take the request and return the answer."""
+    def answer_stream(self, reader: StreamReader, host: str) -> Steps:
+        """Take the request and yield the answer."""
 
     def count_stream(self, inbound_bytes: int, outbound_bytes: int) -> None:
         """Count bytes of a stream."""
 
 
 class InboundStream:
-    """One connection that a peer opened to our gossip port. Feed it with ``receive``."""
+    """One connection that a peer opened to our gossip port. Feed it with ``gather``, and ``work`` while it is busy.
 
-    __slots__ = ("_handler", "_host", "_is_done", "_reader")
+    Send what ``work`` returns, and close the connection once ``is_done``. Both raise ``WireError``: close the
+    connection without an answer. Bytes after the request are ignored.
+    """
 
     def __init__(self, handler: RequestHandler, host: str) -> None:
+        self.host = host
         self._handler = handler
-        self._host = host
-        self._is_done = False
-        self._reader = StreamReader(is_request=True, max_bytes=MAX_STREAM_BYTES)
+        self._work = Work(StreamReader(is_request=True, max_bytes=MAX_STREAM_BYTES))
+        self._work.begin(handler.answer_stream(self._work.reader, host))
 
-    def receive(self, data: bytes, now: float) -> bytes | None:
-        """Take bytes; return the answer once the request is whole: send it and close.
+    @property
+    def is_done(self) -> bool:
+        """Whether the whole answer was returned."""
+        return self._work.is_done
 
-        Raises ``WireError``: close the connection without an answer. Bytes after the request are ignored.
-        """
-        if self._is_done:
-            return None
+    @property
+    def is_busy(self) -> bool:
+        """Whether ``work`` is to be called, without waiting for more bytes."""
+        return self._work.is_busy
+
+    @property
+    def spent_us(self) -> float:
+        """About how long it has worked so far, in microseconds."""
+        return self._work.spent_us
+
+    def gather(self, data: bytes) -> None:
+        """Take bytes. Next: ``work``, now or later."""
         self._handler.count_stream(len(data), 0)
-        if not self._reader.receive(data):
-            return None
-        self._is_done = True
-        answer = self._handler.answer_stream(self._reader.request(), self._host, now)
-        self._handler.count_stream(0, len(answer))
-        return answer
+        if not self._work.reader.is_whole:
+            self._work.reader.receive(data)
+            self._work.is_busy = True
+
+    def work(self, now: float) -> bytes:
+        """Work for a turn."""
+        output = self._work.turn(now)
+        self._handler.count_stream(0, len(output))
+        return output

@@ -26,7 +26,7 @@ from pico_core.gossip.status import NodeStatus
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, Emitter, Logger, SourceSelector
 from pico_core.server.facts import Facts
-from pico_core.server.gossip_streams import InboundGossipStream, OutboundGossipStream
+from pico_core.server.gossip_streams import GossipStreams
 from pico_core.server.own_host import KEYS, OwnHost
 from pico_core.server.peers import Peers
 
@@ -57,6 +57,7 @@ class Cluster:
         self._gossip = facts.gossip
         self._view = facts.view
         self._peers = peers
+        self._streams = GossipStreams(host, facts.gossip, self.carry_out)
         self._lookups = 0
         self._unknown: dict[str, None] = {}  # names to join that have no address, as was said
         self._own_host = OwnHost(host, facts, lambda: self._gossip.seeds.targets, self._start)
@@ -119,12 +120,9 @@ class Cluster:
 
     def accept(self, channel: TcpChannel, now: float) -> None:
         """Serve a peer's stream."""
-        stream = self._gossip.accept_stream(channel.host)
-        if stream is None:
+        if not self._streams.accept(channel, now):
             self._own_host.peer_came(channel.host, now)
-            channel.close()  # the peer tries again soon
-        else:
-            InboundGossipStream(self._host, self._gossip, stream, channel, self.carry_out, now)
+            channel.close()
 
     def carry_out(self, now: float) -> None:
         """Carry out the commands of the gossip engine."""
@@ -135,7 +133,7 @@ class Cluster:
                 self._lookups += 1
                 self._host.resolve(output.name, output.timeout_s, _NameLookup(self, output.name))
             elif isinstance(output, StreamRequest):
-                OutboundGossipStream(self._host, self._gossip, output, self.carry_out, now)
+                self._streams.open(output, now)
             else:
                 self._learn(output, now)
 

@@ -25,6 +25,7 @@ from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.gossip.engine import Gossip
+from pico_core.gossip.state import MAX_ENDPOINTS
 from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits
 from pico_core.machine.admission import MAX_DESCRIPTORS
@@ -217,6 +218,11 @@ class ServerNode(BaseMachine):
         if wait_s:
             self.facts.metrics.registrations_refused += 1
         return wait_s
+
+    def has_room_for(self, endpoint: str) -> bool:
+        """Whether the node can serve this endpoint besides those that it serves: gossip tells of so many."""
+        registry = self.facts.registry
+        return registry.endpoint_count < MAX_ENDPOINTS or bool(registry.members(endpoint))
 
     def tunnel_opened(self, tunnel: TunnelConnection, now: float) -> None:
         """Route requests to the agent; an older tunnel of the same agent gets no more of them."""

@@ -60,6 +60,11 @@ class Registry(Generic[U]):
         rotation = self._endpoints.get(endpoint)
         return () if rotation is None else tuple(rotation.members)
 
+    @property
+    def endpoint_count(self) -> int:
+        """How many endpoints have an upstream here."""
+        return len(self._endpoints)
+
     def counts(self) -> dict[str, int]:
         """Return how many upstreams each endpoint has."""
         return {endpoint: len(rotation.members) for endpoint, rotation in self._endpoints.items()}

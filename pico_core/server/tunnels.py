@@ -7,6 +7,7 @@ from typing import Protocol
 
 from pico_core.cluster.health import Health
 from pico_core.errors import ConfigError
+from pico_core.gossip.state import MAX_ENDPOINTS
 from pico_core.http.budget import HeadBudget
 from pico_core.http.cutting import HeadReader
 from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits, MessageError
@@ -49,6 +50,9 @@ PATH = re.compile(rb"/(?:pico|piko)/v1/upstream/([^/?#]+)")
 MAX_STREAMS_HEADER = re.compile(rb"(?im)^x-pico-max-streams:[ \t]*([0-9]{1,7})[ \t]*\r$")
 """How many streams the agent takes; absent where it is not one of ours."""
 
+FULL = f"this node serves {MAX_ENDPOINTS} endpoints and takes no further one; connect again, or add nodes"
+FULL_RETRY_S = 10
+
 INSTANCE_HEADER = re.compile(rb"(?im)^x-pi[ck]o-instance:[ \t]*([!-~]{1,64})[ \t]*\r$")
 
 
@@ -69,6 +73,9 @@ class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
 
     def registration_wait_s(self, client: str, now: float) -> int:
         """Return 0 if ``client`` may register a tunnel now, else after how many seconds to try again."""
+
+    def has_room_for(self, endpoint: str) -> bool:
+        """Whether the node can serve this endpoint besides those that it serves."""
 
     def tunnel_opened(self, tunnel: "TunnelConnection", now: float) -> None:
         """The agent registered: route requests to it."""
@@ -314,6 +321,8 @@ class TunnelConnection(Dismissible):
         wait_s = self._host.registration_wait_s(self.channel.host, now)
         if wait_s:
             raise HandshakeError(503, "too many registrations from this address", retry_after_s=wait_s)
+        if not self._host.has_room_for(self.endpoint):
+            raise HandshakeError(503, FULL, retry_after_s=FULL_RETRY_S)
         instance = INSTANCE_HEADER.search(head_bytes)
         self.instance = instance[1] if instance else b""
         self.channel.send(response)

@@ -23,6 +23,7 @@ from pico_core.gossip.events import (
 )
 from pico_core.gossip.streams import InboundStream
 from pico_core.gossip.wire.records import Entry, WireError
+from tests.gossip_streams import received, take_answer
 from tests.sim.driver import MOST_DATAGRAM_BYTES, describe
 from tests.sim.network import Network
 from tests.sim.process import SOCKET_BUFFER_DATAGRAMS
@@ -50,6 +51,10 @@ class Engine(Protocol):
     def accept_stream(self, host: str) -> InboundStream | None: ...
 
     def stream_received(self, number: int, data: bytes, now: float) -> bool: ...
+
+    def stream_work(self, number: int, now: float) -> bool: ...
+
+    def is_stream_busy(self, number: int) -> bool: ...
 
     def stream_failed(self, number: int, now: float) -> None: ...
 
@@ -267,13 +272,12 @@ class GossipNode:
         assert stream is not None, "the engine was started when the node was made"
         middle = len(request.data) // 2
         try:
-            reply = stream.receive(request.data[:middle], self.now())
-            reply = stream.receive(request.data[middle:], self.now()) or reply
+            reply = received(stream, request.data[:middle], self.now())
+            reply += received(stream, request.data[middle:], self.now())
         except WireError as error:
             raise self._world.violation(f"{self.name} cannot read the stream of {peer.name}: {error}") from error
         self.drain()
         self.reading_from = ""
-        assert reply is not None
         delay_s = self._network.segment_delay_s() + len(reply) / BYTES_PER_S
         self._world.after(delay_s, peer.take_reply, self.name, request, reply)
 
@@ -281,7 +285,7 @@ class GossipNode:
         """The answer of a peer to a request is back."""
         if self._reaches(request.host) and self._runs(self.take_reply, peer, request, data):
             self.reading_from = peer
-            self.engine.stream_received(request.number, data, self.now())
+            take_answer(self.engine, request.number, data, self.now())
             self.drain()
             self.reading_from = ""
 

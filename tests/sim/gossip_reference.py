@@ -13,10 +13,11 @@ from pico_core.gossip.address import split_address
 from pico_core.gossip.events import LISTENER, Output, StreamRequest
 from pico_core.gossip.keys import LEFT_KEY
 from pico_core.gossip.state import Budget, LocalState, NodeState
-from pico_core.gossip.streams import InboundStream, OutboundStream, Purpose
+from pico_core.gossip.streams import InboundStream, OutboundStream, Purpose, Steps
 from pico_core.gossip.wire import writing
-from pico_core.gossip.wire.reading import decode_datagram
-from pico_core.gossip.wire.records import Delta, Digest, DigestEntry, Entry, FullState, Join, Leave
+from pico_core.gossip.wire.reading import StreamReader, decode_datagram
+from pico_core.gossip.wire.records import Delta, Digest, DigestEntry, Entry, FullState
+from tests.gossip_streams import digest_entries_of, packed_state, reply_of_states, states_of, walked
 
 
 class Reference:
@@ -43,7 +44,7 @@ class Reference:
     def start(self, now: float) -> None:
         self._round_at = now + 0.1 * self._random.random()
         for number, address in enumerate(self._seeds):
-            own = writing.pack_state(self.id, self.addr, [writing.pack_entry(each) for each in self._state.after(0)])
+            own = packed_state(self.id, self.addr, [writing.pack_entry(each) for each in self._state.after(0)])
             data = writing.join_request(self.id, self.addr, own, self._digest_entries())
             self._streams[number] = OutboundStream(Purpose.JOIN, address, {}, now)
             self._outputs.append(StreamRequest(number, *address, data, 5.0))
@@ -80,24 +81,34 @@ class Reference:
     def count_stream(self, inbound_bytes: int, outbound_bytes: int) -> None:
         """A reference counts nothing."""
 
-    def answer_stream(self, request: Join | Leave, host: str, now: float) -> bytes:
-        self._take(request.states)
-        if isinstance(request, Leave):
-            return writing.leave_reply(self.id, self.addr)
-        known = {entry.id: entry.version for entry in request.digest}
+    def answer_stream(self, reader: StreamReader, host: str) -> Steps:
+        yield 0.0
+        node_id, _ = reader.sender()
+        self._take(states_of(reader))
+        if reader.is_leave:
+            yield writing.leave_reply(self.id, self.addr)
+            return
+        digest = digest_entries_of(reader)
+        known = {entry.id: entry.version for entry in digest}
         states = []
         for name, (addr, state) in self.known.items():
             entries = state.after(known.get(name, 0))
-            if entries and name != request.node_id:
-                states.append(writing.pack_state(name, addr, [writing.pack_entry(each) for each in entries]))
-        self._meet(request.digest)
-        return writing.join_reply(self.id, self.addr, states)
+            if entries and name != node_id:
+                states.append(packed_state(name, addr, [writing.pack_entry(each) for each in entries]))
+        self._meet(digest)
+        yield reply_of_states(self.id, self.addr, states)
 
     def stream_received(self, number: int, data: bytes, now: float) -> bool:
-        exchange = self._streams.pop(number)
-        assert exchange.reader.receive(data, 2)
-        self._take(exchange.reader.join_reply().states)
+        reader = self._streams.pop(number).work.reader
+        assert walked(reader, data)
+        self._take(states_of(reader))
         return True
+
+    def stream_work(self, number: int, now: float) -> bool:
+        return True
+
+    def is_stream_busy(self, number: int) -> bool:
+        return False
 
     def stream_failed(self, number: int, now: float) -> None:
         self._streams.pop(number, None)

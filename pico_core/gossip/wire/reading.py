@@ -5,15 +5,20 @@ guess was wrong or the datagram was cut, by walking over them. Then an array hea
 and ``msgspec`` decodes everything at once, half a microsecond per entry. Bytes that cannot be read raise ``WireError``.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, TypeVar
 
 import msgspec
 
+from pico_core.errors import LocalProtocolError
+from pico_core.gossip.wire.outline import Outline, Part, StatePart
 from pico_core.gossip.wire.records import (
     DELTA,
     DIGEST,
     JOIN,
     LEAVE,
+    MAX_ENTRIES,
+    MAX_REPLY_ENTRIES,
     Addr,
     Delta,
     Digest,
@@ -21,10 +26,7 @@ from pico_core.gossip.wire.records import (
     Entry,
     FullState,
     Id,
-    Join,
-    JoinReply,
     Key,
-    Leave,
     NodeDelta,
     Value,
     Version,
@@ -67,11 +69,15 @@ class _DeltaItem(msgspec.Struct, gc=False):
     deleted: bool = False
 
 
+MIN_ITEM_BYTES = 16
+"""The shortest value of a datagram that any node writes has 26."""
 _DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _digest_decoder = msgspec.msgpack.Decoder(list[_DigestItem])
 _delta_decoder = msgspec.msgpack.Decoder(list[_DeltaItem])
-_join_decoder = msgspec.msgpack.Decoder(tuple[_Header, list[FullState] | None, list[DigestEntry] | None])
-_states_decoder = msgspec.msgpack.Decoder(tuple[_Header, list[FullState] | None])
+_header_decoder = msgspec.msgpack.Decoder(_Header)
+_state_decoder = msgspec.msgpack.Decoder(FullState)
+_entries_decoder = msgspec.msgpack.Decoder(list[Entry])
+_digest_entries_decoder = msgspec.msgpack.Decoder(list[DigestEntry])
 
 
 def decode_datagram(data: bytes) -> Digest | Delta:
@@ -85,11 +91,16 @@ def decode_datagram(data: bytes) -> Digest | Delta:
 
 
 def _items(decoder: msgspec.msgpack.Decoder[list[Item]], data: bytes, guess: int) -> list[Item]:
+    most = min(1 + len(data) // MIN_ITEM_BYTES, 0xFFFF)
+    if guess > most:
+        raise WireError("more values than a datagram of this size has")
     try:
         return decoder.decode(b"\xdc" + (guess & 0xFFFF).to_bytes(2, "big") + data[2:])
     except _DECODE_ERRORS:
         walker = Walker(2)
-        walker.walk(data, 0xFFFF)
+        walker.walk(data, most + 1)
+    if walker.whole > most:
+        raise WireError("more values than a datagram of this size has")
     try:
         return decoder.decode(b"\xdc" + walker.whole.to_bytes(2, "big") + data[2 : walker.whole_end])
     except _DECODE_ERRORS as error:
@@ -120,67 +131,106 @@ def _delta(items: list[_DeltaItem]) -> Delta:
     return Delta(items[0].node_id, items[0].addr, nodes)
 
 
+class ReadState:
+    """One node of a stream's message: ``size_bytes`` it took; ``entries`` come in parts of a few hundred."""
+
+    __slots__ = ("_data", "_part", "addr", "id", "size_bytes")
+
+    def __init__(self, data: bytearray, part: StatePart) -> None:
+        """Raises ``WireError``."""
+        head = data[part.start : part.end]
+        if part.entries_start:
+            head = data[part.start : part.entries_start] + b"\x90" + data[part.entries_end : part.end]
+        state = _decode(_state_decoder, head)
+        self.id = state.id
+        self.addr = state.addr
+        self.size_bytes = part.end - part.start
+        self._data = data
+        self._part = part
+
+    def entries(self) -> Iterator[list[Entry]]:
+        """Decode the entries, one part after the other. Raises ``WireError``."""
+        for part in self._part.parts:
+            yield _decode(_entries_decoder, _elements(self._data, part))
+
+
 class StreamReader:
     """Gathers one message of a TCP stream, which has no length in front, within ``max_bytes``.
 
-    Feed with ``receive`` until it returns true; then ``request`` or ``join_reply`` reads the message.
+    Feed with ``receive`` and ``walk`` until ``is_whole``. Then the other methods decode it, a part at a time: nothing
+    that a peer sends takes long or much memory at once. All of them raise ``WireError``.
     """
 
-    __slots__ = ("_buffer", "_is_request", "_max_bytes", "_walker")
-
-    def __init__(self, *, is_request: bool, max_bytes: int) -> None:
+    def __init__(self, *, is_request: bool, max_bytes: int, values: int = 2) -> None:
+        """``values`` is the number of values of an answer; a request says itself how many it has."""
         self._buffer = bytearray()
-        self._is_request = is_request
         self._max_bytes = max_bytes
-        self._walker = Walker(2 if is_request else 0)
+        self._outline = None if is_request else Outline(0, values, MAX_REPLY_ENTRIES)
 
-    def receive(self, data: bytes, values: int = 2) -> bool:
-        """Take bytes; return whether the message is whole. A reply has ``values`` values. Raises ``WireError``."""
-        buffer = self._buffer
-        if len(buffer) + len(data) > self._max_bytes:
+    @property
+    def is_whole(self) -> bool:
+        """Whether the message is complete; bytes behind it do not count."""
+        return self._outline is not None and self._outline.whole
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes."""
+        if len(self._buffer) + len(data) > self._max_bytes:
             raise WireError("a gossip stream longer than allowed")
-        buffer += data
-        if self._is_request:
-            if len(buffer) < 2:
-                return False
-            values = self._request_values(bytes(buffer[:2]))
-        self._walker.walk(buffer, values)
-        return self._walker.whole == values
+        self._buffer += data
 
-    @staticmethod
-    def _request_values(kind: bytes) -> int:
-        if kind == JOIN:
+    def walk(self, most_values: int) -> int:
+        """Look at so many more values at most, and return how many there were: fewer if more bytes are needed."""
+        if self._outline is None:
+            if len(self._buffer) < len(JOIN):
+                return 0
+            self._outline = Outline(len(JOIN), self._request_values(), MAX_ENTRIES)
+        return self._outline.walk(self._buffer, most_values)
+
+    def _request_values(self) -> int:
+        if self._buffer.startswith(JOIN):
             return 3
-        if kind == LEAVE:
+        if self._buffer.startswith(LEAVE):
             return 2
         raise WireError("neither a join nor a leave of version 0")
 
-    def request(self) -> Join | Leave:
-        """Return the whole request. Raises ``WireError``."""
-        if self._buffer.startswith(JOIN):
-            head, states, digest = _decode(_join_decoder, self._values_of(3))
-            return Join(_sender(head), head.addr, states or [], [each for each in digest or [] if each.id])
-        head, states = _decode(_states_decoder, self._values_of(2))
-        return Leave(_sender(head), head.addr, states or [])
+    @property
+    def is_leave(self) -> bool:
+        """Whether a request is a leave."""
+        return self._buffer.startswith(LEAVE)
 
-    def join_reply(self) -> JoinReply:
-        """Return the whole answer to a join. Raises ``WireError``."""
-        head, states = _decode(_states_decoder, self._values_of(2))
-        return JoinReply(_sender(head), head.addr, states or [])
+    def sender(self) -> tuple[str, str]:
+        """Return the sender's ID and address, as the header of a whole message gives them."""
+        part = self._whole_outline.head
+        head = _decode(_header_decoder, self._buffer[part.start : part.end])
+        if not head.node_id:
+            raise WireError("a message without a sender")
+        return head.node_id, head.addr
 
-    def _values_of(self, count: int) -> bytes:
-        start = 2 if self._is_request else 0
-        return bytes((0x90 | count,)) + bytes(self._buffer[start : self._walker.whole_end])
+    def states(self) -> Iterator[ReadState]:
+        """Return the states of a whole message."""
+        for part in self._whole_outline.states:
+            yield ReadState(self._buffer, part)
+
+    def digest(self) -> Iterator[tuple[list[DigestEntry], int]]:
+        """Return the digest of a whole join in parts, each with the number of bytes that an entry took on average."""
+        for part in self._whole_outline.digest:
+            entries = _decode(_digest_entries_decoder, _elements(self._buffer, part))
+            yield [each for each in entries if each.id], (part.end - part.start) // part.count
+
+    @property
+    def _whole_outline(self) -> Outline:
+        if self._outline is None or not self._outline.whole:
+            raise LocalProtocolError("a stream's message is not whole yet")
+        return self._outline
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[Item], data: bytes) -> Item:
+def _elements(data: bytearray, part: Part) -> bytes:
+    """Return some elements of an array as an array of their own."""
+    return b"\xdc" + part.count.to_bytes(2, "big") + data[part.start : part.end]
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[Item], data: bytes | bytearray) -> Item:
     try:
         return decoder.decode(data)
     except _DECODE_ERRORS as error:
         raise WireError(str(error)) from None
-
-
-def _sender(head: _Header) -> str:
-    if not head.node_id:
-        raise WireError("a message without a sender")
-    return head.node_id

@@ -19,6 +19,14 @@ MAX_VALUE_CHARACTERS = 1024
 MAX_VERSION = 1 << 62
 """Versions count the writes of one process, which never come near."""
 
+MAX_NODES = 4096
+"""In the table of one node, those that were only heard of and the node itself included."""
+MAX_ENTRIES = 64_000
+"""Per node: the 20,000 live entries and 5,000 tombstones of an owner that is full, once more if it has written all
+anew under other names and the compaction is still to come, and room for one that was seen in part."""
+MAX_REPLY_ENTRIES = 400_000
+"""In the answer to a join: 16 MiB of the shortest entries that any node writes."""
+
 Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)]
 Addr = Annotated[str, msgspec.Meta(max_length=MAX_ADDR_CHARACTERS)]
 Key = Annotated[str, msgspec.Meta(max_length=MAX_KEY_CHARACTERS)]
@@ -81,28 +89,3 @@ class FullState(msgspec.Struct, frozen=True):
     id: Id = ""
     addr: Addr = ""
     entries: list[Entry] | None = None
-
-
-class Join(msgspec.Struct, frozen=True):
-    """A join request: the node that asks, its own state, and a digest of all it knows."""
-
-    node_id: str
-    addr: str
-    states: list[FullState]
-    digest: list[DigestEntry]
-
-
-class Leave(msgspec.Struct, frozen=True):
-    """A node announces that it leaves, with its own state."""
-
-    node_id: str
-    addr: str
-    states: list[FullState]
-
-
-class JoinReply(msgspec.Struct, frozen=True):
-    """The answer to a join: everything that its digest lacked."""
-
-    node_id: str
-    addr: str
-    states: list[FullState]

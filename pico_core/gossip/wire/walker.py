@@ -18,8 +18,8 @@ _FIXED = (
     + [(1, 0)] * 0x20  # negative fixint
 )
 """For each first byte: the length of the value's own part, and the number of values inside it. Length 0: see below."""
-_FIXED_BYTES = tuple(length for length, _ in _FIXED)
-_FIXED_CHILDREN = tuple(children for _, children in _FIXED)
+FIXED_BYTES = tuple(length for length, _ in _FIXED)
+FIXED_CHILDREN = tuple(children for _, children in _FIXED)
 
 _LENGTH_BYTES = {
     **dict.fromkeys((0xC4, 0xC7, 0xD9), 1),
@@ -51,9 +51,9 @@ class Walker:
         position, pending, end = self._position, self._pending, len(data)
         while position < end and self.whole < limit:
             first = data[position]
-            step, children = _FIXED_BYTES[first], _FIXED_CHILDREN[first]
+            step, children = FIXED_BYTES[first], FIXED_CHILDREN[first]
             if not step:
-                step, children = _variable(data, position, end)
+                step, children = variable(data, position, end)
             if not step or position + step > end:
                 break
             position += step
@@ -64,7 +64,7 @@ class Walker:
         self._position, self._pending = position, pending
 
 
-def _variable(data: bytes | bytearray, position: int, end: int) -> tuple[int, int]:
+def variable(data: bytes | bytearray, position: int, end: int) -> tuple[int, int]:
     """Return length and number of children of a value that gives its length; a length of 0 if it is cut."""
     first = data[position]
     if first == _UNDEFINED:

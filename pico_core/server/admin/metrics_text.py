@@ -22,6 +22,8 @@ GOSSIP_COUNTERS = {
     "stream_bytes_inbound": "Bytes received on gossip connections.",
     "stream_bytes_outbound": "Bytes sent on gossip connections.",
     "malformed": "Datagrams and streams that could not be read.",
+    "datagrams_refused": "Datagrams that were not read: too large, or more than their source may send.",
+    "withheld": "Datagrams that were not sent, since their address has not answered and sent less itself.",
     "own_name": "Messages that came under the node ID of this node.",
     "gaps_refused": "Deltas refused because they would have left a gap.",
     "strangers_refused": "Deltas refused because they were about unknown nodes.",

@@ -10,6 +10,7 @@ from pico_core.gossip.streams import InboundStream
 from pico_core.gossip.wire import writing
 from pico_core.gossip.wire.reading import decode_datagram
 from pico_core.gossip.wire.records import Delta, Digest, DigestEntry, Entry
+from tests.gossip_streams import received, take_answer
 
 A, B, C, D = "10.0.0.1:8003", "10.0.0.2:8003", "10.0.0.3:8003", "10.0.0.4:8003"
 HOSTS = {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3", "d": "10.0.0.4"}
@@ -112,8 +113,9 @@ def accepted(gossip: Gossip, host: str) -> InboundStream:
 
 def answer_of(gossip: Gossip, host: str, request: bytes, now: float) -> bytes:
     """Return the engine's answer to a whole request that comes over a new connection from ``host``."""
-    answer = accepted(gossip, host).receive(request, now)
-    assert answer is not None
+    stream = accepted(gossip, host)
+    answer = received(stream, request, now)
+    assert stream.is_done
     return answer
 
 
@@ -141,7 +143,7 @@ def joined(*, started: bool = True) -> tuple[Gossip, Gossip]:
     second.start(B, 0.0)
     request = request_of(drain(second))
     reply = answer_of(first, "10.0.0.2", request.data, 0.01)
-    assert second.stream_received(request.number, reply, 0.02)
+    assert take_answer(second, request.number, reply, 0.02)
     drain(first), drain(second)
     if started:
         first.tick(0.06)
@@ -165,10 +167,18 @@ def join_request_of(name: str, addr: str) -> StreamRequest:
     return request_of(drain(gossip))
 
 
+def prove(first: Gossip, name: str, addr: str, *listed: DigestEntry, at: float) -> None:
+    """Let a node send a digest from its address, and answer the one that comes back."""
+    host, _, port = addr.rpartition(":")
+    padding = [DigestEntry("left", "", 0, True)] * 5  # as many bytes as our answer to a stranger may have
+    first.receive_datagram(digest(name, addr, *listed, *padding), host, int(port), at)
+    first.receive_datagram(writing.delta_head(name, addr), host, int(port), at)
+
+
 def introduce(first: Gossip, name: str) -> None:
     """Let a node know ``name``, which answers, and is a Pico node."""
     host, addr = HOSTS[name], f"{HOSTS[name]}:8003"
-    first.receive_datagram(digest(name, addr, DigestEntry(name, addr, 1, False)), host, 8003, 0.1)
+    prove(first, name, addr, DigestEntry(name, addr, 1, False), at=0.1)
     pico = Entry(PICO_KEY, "1", 1, True, False)
     first.receive_datagram(delta(name, addr, name, addr, pico), host, 8003, 0.1)
     drain(first)

@@ -6,9 +6,8 @@ from pico_core.boundary import SendDatagram
 from pico_core.gossip.events import AddressRefused, NodeJoined
 from pico_core.gossip.keys import SILENT_KEY
 from pico_core.gossip.knowledge import HEARD_PINGS, MAX_ADDRESSES_REFUSED
-from pico_core.gossip.members import MAX_NODES
 from pico_core.gossip.wire import writing
-from pico_core.gossip.wire.records import Delta, Digest, DigestEntry, Entry
+from pico_core.gossip.wire.records import MAX_NODES, Delta, Digest, DigestEntry, Entry
 from tests.core.gossip.plays import (
     A,
     B,
@@ -26,10 +25,12 @@ from tests.core.gossip.plays import (
     joined,
     only_datagrams,
     pass_time,
+    prove,
     report_silent,
     sent,
     status_of,
 )
+from tests.gossip_streams import packed_state
 
 
 def test_unverified_peers_get_no_more_bytes_than_they_sent() -> None:
@@ -93,7 +94,7 @@ def test_a_gap_is_refused() -> None:
     later = Entry("endpoint:e", "1", 9, False, False)
     first.receive_datagram(delta("b", B, "b", B, later, after=8), "10.0.0.2", 8003, 0.1)
     assert first.counters.gaps_refused == 1
-    first.receive_datagram(digest("c", C, DigestEntry("c", C, 9, False)), "10.0.0.3", 8003, 0.1)
+    prove(first, "c", C, DigestEntry("c", C, 9, False), at=0.1)
     first.receive_datagram(delta("c", C, "c", C, later), "10.0.0.3", 8003, 0.1)
     assert first.counters.gaps_refused == 2
     assert events(drain(first)) == [NodeJoined("c", C)]
@@ -105,7 +106,8 @@ def test_nodes_that_could_never_be_probed_are_not_taken_from_others() -> None:
     first.receive_datagram(digest("b", B, *listed), "10.0.0.2", 8003, 0.1)
     assert events(drain(first)) == []
     assert first.counters.nodes_refused == 2
-    first.receive_datagram(digest("c", "pico-2:8003"), "10.0.0.3", 8003, 0.1)
+    left = [DigestEntry("left", "", 0, True)] * 10
+    first.receive_datagram(digest("c", "pico-2:8003", *left), "10.0.0.3", 8003, 0.1)
     assert events(drain(first)) == [NodeJoined("c", "pico-2:8003")]
     first.tick(0.2)
     first.tick(0.3)
@@ -116,7 +118,7 @@ def test_a_name_met_over_tcp_is_found_once_it_sends_a_datagram() -> None:
     first, _ = joined()
     introduce(first, "c")
     reports_us = writing.pack_entry(Entry(SILENT_KEY, "a", 1, True, False))
-    state = writing.pack_state("d", "pico-3:8003", [reports_us])
+    state = packed_state("d", "pico-3:8003", [reports_us])
     joining = writing.join_request("d", "pico-3:8003", state, [])
     answer_of(first, "10.0.0.4", joining, 0.2)
     assert NodeJoined("d", "pico-3:8003") in drain(first)
@@ -125,7 +127,8 @@ def test_a_name_met_over_tcp_is_found_once_it_sends_a_datagram() -> None:
     assert "10.0.0.4" not in {each.host for each in drain(first) if isinstance(each, SendDatagram)}
     assert first.counters.refutations == 0
     assert pass_time(first, 1.1, 2.2)
-    first.receive_datagram(digest("d", "pico-3:8003"), "10.0.0.4", 8003, 2.2)
+    left = [DigestEntry("left", "", 0, True)] * 5
+    first.receive_datagram(digest("d", "pico-3:8003", *left), "10.0.0.4", 8003, 2.2)
     assert "10.0.0.4" in {each.host for each in pass_time(first, 2.3, 3.0) if isinstance(each, SendDatagram)}
 
 
@@ -134,27 +137,28 @@ def test_the_table_is_bounded() -> None:
     gossip.start(A, 0.0)
     for number in range(MAX_NODES + 100):
         host = f"10.1.{number // 250}.{number % 250}"
-        gossip.receive_datagram(digest(f"n{number}", f"{host}:80"), host, 80, 0.1)
+        gossip.receive_datagram(digest(f"n{number}", f"{host}:80"), host, 80, number * 0.002)
     joins = [each for each in drain(gossip) if isinstance(each, NodeJoined)]
     assert len(joins) == MAX_NODES - 1
     assert gossip.counters.nodes_refused == 101
-    gossip.receive_datagram(digest("b\n", B), "10.0.0.2", 8003, 0.1)
+    gossip.receive_datagram(digest("b\n", B), "10.0.0.2", 8003, 10.0)
     assert gossip.counters.nodes_refused == 102
 
 
 def test_nodes_that_were_only_heard_of_are_bounded_too() -> None:
-    gossip = engine("a")
-    gossip.start(A, 0.0)
+    gossip, _ = joined()
     for number in range(0, MAX_NODES + 100, 20):
-        listed = [DigestEntry(f"n{number + n}", f"10.1.0.{n}:80", 1, False) for n in range(20)]
-        gossip.receive_datagram(digest("b", B, *listed), "10.0.0.2", 8003, 0.1)
-    assert events(drain(gossip)) == [NodeJoined("b", B)]
-    assert gossip.counters.nodes_refused == 106
-    gossip.tick(0.2)
-    drain(gossip)
-    gossip.tick(0.3)
-    pinged = [each for each in drain(gossip) if isinstance(each, SendDatagram) and each.host.startswith("10.1.")]
-    assert len(pinged) == HEARD_PINGS
+        listed = [DigestEntry(f"n{number + n}", f"10.1.{number // 20}.{n}:80", 1, False) for n in range(20)]
+        for turn in range(3):
+            gossip.receive_datagram(digest("b", B, *listed), "10.0.0.2", 8003, 0.1 + number * 0.001 + turn * 0.0001)
+    assert events(drain(gossip)) == []
+    assert gossip.counters.nodes_refused > 100
+    pings = []
+    for tenth in range(52, 62):
+        gossip.tick(tenth / 10)
+        outputs = drain(gossip)
+        pings.append(sum(isinstance(each, SendDatagram) and each.host.startswith("10.1.") for each in outputs))
+    assert max(pings) == HEARD_PINGS
 
 
 def test_left_nodes_that_we_never_knew_are_not_added() -> None:
@@ -206,9 +210,9 @@ def test_how_many_refused_addresses_are_remembered_is_bounded() -> None:
     gossip = engine("a")
     gossip.start(A, 0.0)
     for number in range(MAX_ADDRESSES_REFUSED + 1):
-        gossip.receive_datagram(writing.delta_head(f"n{number}", "127.0.0.1:1"), "10.0.0.9", 1, 0.1)
+        gossip.receive_datagram(writing.delta_head(f"n{number}", "127.0.0.1:1"), "10.0.0.9", 1, 0.1 * number)
     drain(gossip)
-    gossip.receive_datagram(writing.delta_head("n1", "127.0.0.1:1"), "10.0.0.9", 1, 0.1)
+    gossip.receive_datagram(writing.delta_head("n1", "127.0.0.1:1"), "10.0.0.9", 1, 30.0)
     assert events(drain(gossip)) == []
-    gossip.receive_datagram(writing.delta_head("n0", "127.0.0.1:1"), "10.0.0.9", 1, 0.1)
+    gossip.receive_datagram(writing.delta_head("n0", "127.0.0.1:1"), "10.0.0.9", 1, 31.0)
     assert events(drain(gossip)) == [AddressRefused("n0", "127.0.0.1:1")]

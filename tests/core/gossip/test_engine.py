@@ -36,11 +36,13 @@ from tests.core.gossip.plays import (
     joined,
     only_datagrams,
     pass_time,
+    prove,
     request_of,
     sent,
     status_of,
     talk,
 )
+from tests.gossip_streams import packed_state, received, take_answer
 
 # --- before the start ---
 
@@ -87,7 +89,7 @@ def test_keys_of_before_the_start_are_published_with_it() -> None:
         Entry(DRAINING_KEY, "1", 5, True, False),
         Entry(PICO_KEY, "1", 6, True, False),
     ]
-    state = writing.pack_state("a", A, [writing.pack_entry(each) for each in entries])
+    state = packed_state("a", A, [writing.pack_entry(each) for each in entries])
     joining = writing.join_request("a", A, state, [writing.digest_entry("a", A, 6, left=False)])
     assert drain(gossip) == [StreamRequest(1, "10.0.0.2", 8003, joining, 5.0)]
     assert gossip.snapshot(1.0)[0].addr == A
@@ -122,13 +124,13 @@ def test_a_join_brings_both_states() -> None:
     request = request_of(drain(second))
     assert (request.host, request.port, request.timeout_s) == ("10.0.0.1", 8003, 5.0)
     stream = accepted(first, "::ffff:10.0.0.2")
-    assert stream.receive(request.data[:10], 0.01) is None
-    reply = stream.receive(request.data[10:], 0.01)
+    assert received(stream, request.data[:10], 0.01) == b""
+    reply = received(stream, request.data[10:], 0.01)
     assert reply is not None
-    assert stream.receive(b"more", 0.01) is None
+    assert received(stream, b"more", 0.01) == b""
     assert drain(first) == [NodeJoined("b", B), NodeUpdated("b", "proxy_addr", "10.0.0.2:8000")]
-    assert not second.stream_received(request.number, reply[:5], 0.02)
-    assert second.stream_received(request.number, reply[5:], 0.02)
+    assert not take_answer(second, request.number, reply[:5], 0.02)
+    assert take_answer(second, request.number, reply[5:], 0.02)
     assert drain(second) == [
         NodeJoined("a", A),
         NodeUpdated("a", "proxy_addr", "10.0.0.1:8000"),
@@ -139,7 +141,7 @@ def test_a_join_brings_both_states() -> None:
     assert status_of(second, "c") is None
     assert [each.key for each in entries_of(second, "a")] == ["proxy_addr", "endpoint:e", "_internal:pico:version"]
     assert second.entries("c") is None
-    assert second.stream_received(request.number, b"late", 0.03)
+    assert take_answer(second, request.number, b"late", 0.03)
     second.stream_failed(request.number, 0.03)
 
 
@@ -162,7 +164,7 @@ def test_joining_ourselves_under_another_address() -> None:
     gossip.start(A, 0.0)
     request = request_of(drain(gossip))
     reply = answer_of(gossip, "10.9.9.9", request.data, 0.1)
-    assert gossip.stream_received(request.number, reply, 0.1)
+    assert take_answer(gossip, request.number, reply, 0.1)
     assert not gossip.seeds.names_others
     assert drain(gossip) == []
     assert gossip.counters.own_name == 1
@@ -172,7 +174,7 @@ def test_a_broken_answer_is_a_failed_join() -> None:
     gossip = engine("a", "10.0.0.2")
     gossip.start(A, 0.0)
     request = request_of(drain(gossip))
-    assert gossip.stream_received(request.number, b"HTTP/1.1 400 Bad Request\r\n\r\n", 0.1)
+    assert take_answer(gossip, request.number, b"HTTP/1.1 400 Bad Request\r\n\r\n", 0.1)
     assert gossip.counters.malformed == 1
     assert not gossip.seeds.has_answer
 
@@ -181,7 +183,7 @@ def test_a_broken_request_raises_wire_error() -> None:
     gossip = engine("a")
     gossip.start(A, 0.0)
     with pytest.raises(WireError):
-        accepted(gossip, "10.0.0.2").receive(b"GET / HTTP/1.1\r\n", 0.1)
+        received(accepted(gossip, "10.0.0.2"), b"GET / HTTP/1.1\r\n", 0.1)
 
 
 # --- rounds ---
@@ -284,7 +286,7 @@ def test_a_delta_is_cut_where_the_packet_ends_and_goes_on_in_the_next_round() ->
 
 def test_a_third_node_is_asked_for_in_one_round_and_joins_when_it_answers() -> None:
     first, second = joined()
-    first.receive_datagram(digest("c", C, DigestEntry("c", C, 0, False)), "10.0.0.3", 8003, 0.1)
+    prove(first, "c", C, DigestEntry("c", C, 0, False), at=0.1)
     assert events(drain(first)) == [NodeJoined("c", C)]
     state = Entry("proxy_addr", "10.0.0.3:8000", 1, False, False)
     first.receive_datagram(delta("c", C, "c", C, state), "10.0.0.3", 8003, 0.1)

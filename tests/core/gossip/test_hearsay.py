@@ -28,6 +28,7 @@ from tests.core.gossip.plays import (
     request_of,
     status_of,
 )
+from tests.gossip_streams import packed_state, reply_of_states, take_answer
 
 STATE = Entry("proxy_addr", "10.0.0.3:8000", 1, False, False)
 JOINED = [NodeJoined("c", C), NodeUpdated("c", "proxy_addr", "10.0.0.3:8000")]
@@ -38,10 +39,8 @@ def hearing(*states: FullState) -> Gossip:
     first = engine("a", B)
     first.start(A, 0.0)
     request = request_of(drain(first))
-    packed = [
-        writing.pack_state(each.id, each.addr, list(map(writing.pack_entry, each.entries or []))) for each in states
-    ]
-    assert first.stream_received(request.number, writing.join_reply("b", B, packed), 0.01)
+    packed = [packed_state(each.id, each.addr, list(map(writing.pack_entry, each.entries or []))) for each in states]
+    assert take_answer(first, request.number, reply_of_states("b", B, packed), 0.01)
     return first
 
 

@@ -22,10 +22,12 @@ from tests.core.gossip.plays import (
     join_request_of,
     joined,
     pass_time,
+    prove,
     request_of,
     sent,
     status_of,
 )
+from tests.gossip_streams import take_answer
 
 
 def test_leaving_is_told_over_tcp_and_by_datagrams() -> None:
@@ -39,7 +41,7 @@ def test_leaving_is_told_over_tcp_and_by_datagrams() -> None:
     assert told.nodes[0].after == 2
     reply = answer_of(first, "10.0.0.2", request.data, 0.21)
     assert drain(first) == [NodeLeft("b")]
-    assert second.stream_received(request.number, reply, 0.22)
+    assert take_answer(second, request.number, reply, 0.22)
     assert drain(second) == [LeaveDone(1)]
     assert status_of(first, "b") == "left"
     assert not first.can_forward("b", 0.3)
@@ -75,7 +77,7 @@ def test_a_leave_that_is_not_answered_goes_to_another_node() -> None:
     assert sorted(each.host for each in requests) == ["10.0.0.2", "10.0.0.3"]
     first.stream_failed(requests[0].number, 0.3)
     assert drain(first) == []
-    assert first.stream_received(requests[1].number, writing.leave_reply("x", B), 0.4)
+    assert take_answer(first, requests[1].number, writing.leave_reply("x", B), 0.4)
     assert drain(first) == [LeaveDone(1)]
 
 
@@ -84,9 +86,7 @@ def test_of_many_nodes_three_are_told_and_another_one_after_a_failure() -> None:
     gossip.start(A, 0.0)
     for number in range(10, 20):
         addr = f"10.0.0.{number}:8003"
-        gossip.receive_datagram(
-            digest(f"n{number}", addr, DigestEntry(f"n{number}", addr, 1, False)), addr[:-5], 8003, 0.1
-        )
+        prove(gossip, f"n{number}", addr, DigestEntry(f"n{number}", addr, 1, False), at=0.1)
     drain(gossip)
     gossip.leave(0.2)
     requests = [each for each in drain(gossip) if isinstance(each, StreamRequest)]
@@ -102,7 +102,7 @@ def test_a_node_that_joins_a_leaving_node_learns_that_it_leaves() -> None:
     third = Gossip("c", entropy=Steady(), seeds=("10.0.0.2",))
     third.start(C, 0.0)
     request = request_of(drain(third))
-    third.stream_received(request.number, reply, 0.4)
+    take_answer(third, request.number, reply, 0.4)
     told = drain(third)
     assert NodeJoined("b", B) in told
     assert NodeLeft("b") in told

@@ -1,15 +1,19 @@
+from collections import deque
+
 import pytest
 
 from pico_core.errors import LocalProtocolError
 from pico_core.gossip.keys import COMPACT_KEY
 from pico_core.gossip.state import (
-    MAX_TOMBSTONES,
+    LIVE_PER_TOMBSTONE,
+    MAX_ENDPOINTS,
+    MIN_TOMBSTONES,
     Budget,
     LocalState,
     NodeState,
     entry_bytes,
 )
-from pico_core.gossip.wire.records import Entry
+from pico_core.gossip.wire.records import MAX_ENTRIES, Entry
 
 
 def local() -> LocalState:
@@ -52,11 +56,11 @@ def test_compaction_writes_live_entries_anew_and_voids_the_rest() -> None:
     owner, peer = local(), remote()
     owner.set("proxy_addr", "x")
     owner.set("gone", "x")
-    for number in range(MAX_TOMBSTONES):
+    for number in range(MIN_TOMBSTONES):
         owner.set(f"k{number}", "1")
         owner.delete(f"k{number}")
     peer.apply(owner.after(0))
-    assert len(peer.entries) == MAX_TOMBSTONES + 2
+    assert len(peer.entries) == MIN_TOMBSTONES + 2
     version = owner.version
     owner.delete("gone")
     assert [(each.key, each.value) for each in owner.after(0)] == [("proxy_addr", "x"), (COMPACT_KEY, str(version + 1))]
@@ -125,9 +129,9 @@ def test_memory_is_bounded_without_a_gap() -> None:
 def test_entries_are_bounded_in_number() -> None:
     budget = Budget(1 << 30)
     peer = NodeState(budget)
-    changes = peer.apply(entry(str(number), number) for number in range(1, 20_010))
-    assert len(changes) == 20_000
-    assert peer.version == 20_000
+    changes = peer.apply(entry(str(number), number) for number in range(1, MAX_ENTRIES + 10))
+    assert len(changes) == MAX_ENTRIES
+    assert peer.version == MAX_ENTRIES
 
 
 def test_where_entries_may_follow_on() -> None:
@@ -163,3 +167,24 @@ def test_a_compact_entry_may_void_itself() -> None:
     peer.apply([entry("a", 1), entry(COMPACT_KEY, 2, "99", internal=True)])
     assert peer.entries == {}
     assert budget.used_bytes == 0
+
+
+def test_names_that_come_and_go_for_an_hour_leave_a_full_node_within_its_bounds() -> None:
+    """Each registration has a new name, 30 come and 30 go each second, and a peer reads now and then."""
+    owner, peer = LocalState(Budget(32 << 20)), NodeState(Budget(32 << 20))
+    names = deque(f"endpoint:{number}" for number in range(MAX_ENDPOINTS))
+    for name in names:
+        owner.set(name, "1")
+    largest = 0
+    for number in range(30 * 3600):
+        owner.delete(names.popleft())
+        names.append(f"endpoint:new-{number}")
+        owner.set(names[-1], "1")
+        largest = max(largest, len(owner.entries))
+        if number % 20_000 == 0:
+            peer.apply(owner.after(peer.version))
+            assert peer.entries == owner.entries
+    assert largest <= MAX_ENDPOINTS + MAX_ENDPOINTS // LIVE_PER_TOMBSTONE + 3
+    assert owner.version < 8 * 30 * 3600
+    peer.apply(owner.after(peer.version))
+    assert peer.entries == owner.entries

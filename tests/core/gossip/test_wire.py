@@ -4,23 +4,26 @@ import msgspec
 import pytest
 
 from pico_core.gossip.wire import writing
+from pico_core.gossip.wire.outline import PART_ELEMENTS
 from pico_core.gossip.wire.reading import StreamReader, decode_datagram
 from pico_core.gossip.wire.records import (
+    DELTA,
+    DIGEST,
     JOIN,
     LEAVE,
+    MAX_ENTRIES,
+    MAX_NODES,
     Delta,
     Digest,
     DigestEntry,
     Entry,
     FullState,
-    Join,
-    JoinReply,
-    Leave,
     NodeDelta,
     WireError,
 )
 from pico_core.gossip.wire.walker import Walker
 from tests.core.gossip.plays import delta_of, digest_of
+from tests.gossip_streams import digest_entries_of, packed_state, reply_of_states, states_of, walked
 
 GOLDEN_DIGEST = bytes.fromhex(
     "010083a76e6f64655f6964a26e31a461646472ad31302e302e302e313a38303033a772657175657374c384a26964a26e31a461646472ad3130"
@@ -221,42 +224,64 @@ def test_single_precision_floats_too() -> None:
 def read(data: bytes, step: int, *, is_request: bool = True, max_bytes: int = 1 << 20) -> StreamReader:
     reader = StreamReader(is_request=is_request, max_bytes=max_bytes)
     for at in range(0, len(data), step):
-        is_whole = reader.receive(data[at : at + step])
-        assert is_whole == (at + step >= len(data))
+        assert walked(reader, data[at : at + step]) == (at + step >= len(data))
     return reader
 
 
-STATE = writing.pack_state("n1", ADDR, [writing.pack_entry(each) for each in ENTRIES])
+def all_of(reader: StreamReader) -> tuple[tuple[str, str], list[FullState], list[DigestEntry]]:
+    return reader.sender(), states_of(reader), digest_entries_of(reader)
+
+
+STATE = packed_state("n1", ADDR, [writing.pack_entry(each) for each in ENTRIES])
 
 
 @pytest.mark.parametrize("step", [1, 7, 10000])
 def test_streams_come_in_pieces(step: int) -> None:
     join = writing.join_request("n1", ADDR, STATE, [writing.digest_entry("n1", ADDR, 3, left=False)])
     state = FullState("n1", ADDR, ENTRIES)
-    assert read(join, step).request() == Join("n1", ADDR, [state], [DigestEntry("n1", ADDR, 3, False)])
+    assert all_of(read(join, step)) == (("n1", ADDR), [state], [DigestEntry("n1", ADDR, 3, False)])
     leave = writing.leave_request("n1", ADDR, STATE)
-    assert read(leave, step).request() == Leave("n1", ADDR, [state])
-    reply = writing.join_reply("n2", ADDR, [STATE] * 20)
-    assert read(reply, step, is_request=False).join_reply() == JoinReply("n2", ADDR, [state] * 20)
+    assert all_of(read(leave, step)) == (("n1", ADDR), [state], [])
+    reply = reply_of_states("n2", ADDR, [STATE] * 20)
+    assert all_of(read(reply, step, is_request=False)) == (("n2", ADDR), [state] * 20, [])
 
 
 def test_the_reply_to_a_leave_is_one_value() -> None:
-    reader = StreamReader(is_request=False, max_bytes=100)
-    assert reader.receive(writing.leave_reply("n2", ADDR), 1)
+    reader = StreamReader(is_request=False, max_bytes=100, values=1)
+    assert walked(reader, writing.leave_reply("n2", ADDR))
 
 
 def test_nil_is_an_empty_list() -> None:
     head = {"node_id": "n1", "addr": ADDR}
     data = JOIN + packed(head, None, None)
-    assert read(data, 5).request() == Join("n1", ADDR, [], [])
+    assert all_of(read(data, 5)) == (("n1", ADDR), [], [])
     data = packed(head, [{"id": "n2", "addr": ADDR, "entries": None}])
-    assert read(data, 5, is_request=False).join_reply().states == [FullState("n2", ADDR, None)]
-    assert read(LEAVE + packed(head, None), 5).request() == Leave("n1", ADDR, [])
+    assert states_of(read(data, 5, is_request=False)) == [FullState("n2", ADDR, [])]
+    assert all_of(read(LEAVE + packed(head, None), 5)) == (("n1", ADDR), [], [])
+
+
+def test_keys_of_a_state_come_in_any_order_and_unknown_ones_too() -> None:
+    entry = {"version": 1, "value": "v", "new": [1, {"a": 2}], "key": "k", "internal": False, "deleted": False}
+    state = {"entries": [entry], "new": {"a": [1, 2]}, "addr": ADDR, "id": "n2"}
+    data = packed({"addr": ADDR, "node_id": "n1"}, [state])
+    assert states_of(read(data, 5, is_request=False)) == [FullState("n2", ADDR, [Entry("k", "v", 1, False, False)])]
 
 
 def test_many_states_in_one_stream() -> None:
-    data = writing.join_reply("n2", ADDR, [writing.pack_state(f"n{n}", ADDR, []) for n in range(70000)])
-    assert len(read(data, len(data), is_request=False, max_bytes=1 << 22).join_reply().states) == 70000
+    data = reply_of_states("n2", ADDR, [packed_state(f"n{n}", ADDR, []) for n in range(MAX_NODES)])
+    assert len(states_of(read(data, len(data), is_request=False, max_bytes=1 << 22))) == MAX_NODES
+
+
+def test_many_entries_in_one_stream() -> None:
+    entries = [Entry(f"k{number}", "v", number, False, False) for number in range(1, 10_001)]
+    data = JOIN + packed({"node_id": "n", "addr": ADDR}) + b"\x91"
+    data += packed_state("n", ADDR, list(map(writing.pack_entry, entries))) + b"\x90"
+    reader = read(data, 65_536)
+    (state,) = reader.states()
+    parts = list(state.entries())
+    assert max(map(len, parts)) == PART_ELEMENTS
+    assert [each for part in parts for each in part] == entries
+    assert state.size_bytes == len(data) - data.index(b"\x83\xa2id") - 1
 
 
 @pytest.mark.parametrize(
@@ -264,18 +289,52 @@ def test_many_states_in_one_stream() -> None:
     [
         b"\x07\x00",
         JOIN + packed({}, [], []),
+        JOIN + packed({"node_id": "n"}, [1], []),
+        JOIN + packed({"node_id": "n"}, [{"entries": [1]}], []),
+        JOIN + packed({"node_id": "n"}, [], [2]),
+        JOIN + b"\xdd\xff\xff\xff\xff",
+        JOIN + packed({"node_id": "n"}, [{"entries": [{}]}], []),
         JOIN + packed({"node_id": "n"}, 1, 2),
         LEAVE + packed({"node_id": "n"}, "x"),
+        LEAVE + packed({"node_id": "n"}, {"x": 1}),
         JOIN + b"\xc1",
     ],
 )
 def test_streams_that_are_not_gossip(data: bytes) -> None:
     with pytest.raises(WireError):
-        read(data, len(data)).request()
+        all_of(read(data, len(data)))
+
+
+HEAD = b"\x81\xa7node_id\xa1n"
+MANY_STATES = MAX_NODES + 1
+MANY_ENTRIES = MAX_ENTRIES + 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        HEAD + b"\xdd" + MANY_STATES.to_bytes(4, "big"),
+        HEAD + b"\x90\xdd" + MANY_STATES.to_bytes(4, "big"),
+        HEAD + b"\x91\x81\xa7entries\xdd" + MANY_ENTRIES.to_bytes(4, "big"),
+        HEAD + b"\x92\x81\xa7entries\xdd\x00\x00\xfa\x00" + b"\x81\xa3key\xa0" * 64_000 + b"\x81\xa7entries\x91",
+        HEAD + b"\x91\x81\xa7entries\x91\xdf\x00\x00\x01\x00",
+        HEAD + b"\x91" * 10,
+    ],
+)
+def test_more_values_than_any_node_has_are_refused_by_the_head_that_announces_them(data: bytes) -> None:
+    reader = StreamReader(is_request=True, max_bytes=1 << 20)
+    with pytest.raises(WireError, match=r"more values|too deeply"):
+        walked(reader, JOIN + data)
 
 
 def test_streams_are_bounded() -> None:
     reader = StreamReader(is_request=True, max_bytes=100)
-    assert not reader.receive(JOIN + b"\xdd\xff\xff\xff\xff")
+    assert not walked(reader, JOIN + b"\x81")
     with pytest.raises(WireError, match="longer"):
         reader.receive(b"\x00" * 100)
+
+
+def test_a_datagram_of_many_tiny_values_is_refused_by_their_number() -> None:
+    for data in (DIGEST + b"\x80" * 1398, DELTA + b"\x80" * 1398, DIGEST + b"\x81\xa2id\xa0" * 279):
+        with pytest.raises(WireError, match="more values"):
+            decode_datagram(data)

@@ -52,7 +52,7 @@ def error(status: int, phrase: str, message: str, *fields: str, client: int = CL
         "Content-Type: application/json",
         "X-Content-Type-Options: nosniff",
         *(field for field in fields if not field.startswith("Connection")),
-        *FIELDS_OF_STATUS.get(status, ()),
+        *(() if any(field.startswith("Retry-After") for field in fields) else FIELDS_OF_STATUS.get(status, ())),
         f"Content-Length: {len(body)}",
         *(("Connection: Upgrade", "Upgrade: websocket") if status == 426 else ()),
         *(field for field in fields if field.startswith("Connection")),

@@ -18,6 +18,7 @@ def test_tells_of_every_change() -> None:
     for upstream in (one, two, other):
         registry.add(upstream)
     assert registry.counts() == {"e": 2, "f": 1}
+    assert registry.endpoint_count == 2
     assert list(registry) == [one, two, other]
     assert tuple(registry.members("e")) == (one, two)
     assert tuple(registry.members("g")) == ()

@@ -18,7 +18,8 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.config.server import ServerConfig
+from pico_core.config.server import ServerConfig, UpstreamConfig
+from pico_core.gossip.state import MAX_ENDPOINTS
 from pico_core.mux.frame import ACK, HEADER, PING, SYN
 from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping
 from pico_core.websocket.handshake import ClientHandshake
@@ -105,6 +106,33 @@ def test_an_endpoint_that_no_host_name_reaches_is_warned_of_once() -> None:
     (warning,) = [log for log in play.logs if log.level == "warning"]
     assert warning.message.startswith("no host name reaches this endpoint")
     assert warning.fields == {"endpoint": "a.b"}
+
+
+@pytest.mark.slow
+def test_a_node_takes_no_more_endpoints_than_it_can_tell_the_others_of() -> None:
+    """Each registration beyond is told why and when to come again; names that come and go do not fill the node."""
+    play = server_play(ServerConfig(upstream=UpstreamConfig(registration_burst=3 * MAX_ENDPOINTS)))
+    tunnels = range(1, 2 * MAX_ENDPOINTS, 2)
+    for connection in tunnels:
+        play >> Accepted(connection, "upstream", "192.0.2.1", 4000)
+        play >> Received(connection, HANDSHAKE.replace(b"my-endpoint", b"e%d" % connection))
+    assert len(play.take()) == MAX_ENDPOINTS
+    beyond = 2 * MAX_ENDPOINTS + 1
+    reason = f"this node serves {MAX_ENDPOINTS} endpoints and takes no further one; connect again, or add nodes"
+    refusal = error(503, "Service Unavailable", reason, "Retry-After: 10", "Connection: close", client=beyond)
+    play >> Accepted(beyond, "upstream", "192.0.2.1", 4000)
+    assert play >> Received(beyond, HANDSHAKE) << refusal << SendEof(beyond)
+    same = beyond + 2
+    play >> Accepted(same, "upstream", "192.0.2.1", 4000)
+    assert play >> Received(same, HANDSHAKE.replace(b"my-endpoint", b"e1")) << Send(same, ACCEPTED)
+    for number in range(300):
+        leaving, coming = tunnels[number + 1], same + 2 + 2 * number
+        play >> EofReceived(leaving) >> ConnectionLost(leaving, "")
+        play >> Accepted(coming, "upstream", "192.0.2.1", 4000)
+        assert (
+            play >> Received(coming, HANDSHAKE.replace(b"my-endpoint", b"new-%d" % number)) << Close(leaving)
+            << Send(coming, ACCEPTED)
+        )  # fmt: skip
 
 
 def test_frames_right_behind_the_handshake_count() -> None:

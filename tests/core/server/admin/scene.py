@@ -39,6 +39,9 @@ def node_appears(play: Play, node_id: str, host: str, heard_from: str = "", **va
     """
     entries = [Entry(key, value, version, False, False) for version, (key, value) in enumerate(values.items(), 1)]
     addr = f"{host}:8003"
+    padding = writing.digest_entry("left", "", 0, left=True) * 5  # as many bytes as the answer to a stranger may have
+    for proof in (writing.digest_head(node_id, addr, request=True) + padding, writing.delta_head(node_id, addr)):
+        play >> DatagramReceived("gossip", proof, heard_from or host, 8003)
     data = writing.delta_head(node_id, addr) + writing.delta_node(node_id, addr, len(entries), None)
     play >> DatagramReceived("gossip", data + b"".join(map(writing.pack_entry, entries)), heard_from or host, 8003)
     play.take()

@@ -1,0 +1,37 @@
+"""Addresses that have not answered us: the bytes that may go to each.
+
+The source of a datagram can be forged, and so can the address that a peer lists. So what goes to an address that has
+never answered is at most what came from there, and what peers that did answer have spent on listing it. One datagram
+then never causes more bytes than it has, from however many nodes (RFC 9000, section 8.1 bounds amplification likewise).
+"""
+
+from typing import TypeAlias
+
+Address: TypeAlias = tuple[str, int]
+
+MAX_STRANGERS = 4096
+"""As many as nodes. One that falls out of the table has to be heard from again before anything goes there."""
+MAX_CREDIT_BYTES = 65_536
+
+
+class Strangers:
+    """The bytes that may still go to each address that has not answered. Bounded; the oldest address gives way."""
+
+    def __init__(self) -> None:
+        self._credit_bytes: dict[Address, int] = {}
+
+    def received(self, address: Address, size_bytes: int) -> None:
+        """So many bytes came from there, or were spent on listing it by a peer that has answered."""
+        credit = self._credit_bytes
+        credit_bytes = credit.pop(address, 0)
+        if len(credit) >= MAX_STRANGERS:
+            del credit[next(iter(credit))]
+        credit[address] = min(credit_bytes + size_bytes, MAX_CREDIT_BYTES)
+
+    def room_bytes(self, address: Address) -> int:
+        """Return how many bytes may go there."""
+        return self._credit_bytes.get(address, 0)
+
+    def sent(self, address: Address, size_bytes: int) -> None:
+        """So many bytes, at most ``room_bytes``, went there."""
+        self._credit_bytes[address] -= size_bytes
