@@ -12,7 +12,7 @@ from tests.e2e.harness import LOCAL, MIB
 from tests.e2e.wire import Head, dial
 
 HEADER_TIMEOUT_S = 1.0
-GROWTH_BYTES = 6 * MIB
+GROWTH_BYTES = 8 * MIB
 """How much a node may grow under attack: interpreters and allocators keep a little, attackers send much more."""
 
 

@@ -79,7 +79,7 @@ def test_unfinished_heads_take_little_memory(fleet: Fleet, origin: Origin) -> No
                 wire.send(head)
         for wire in clients[:200]:
             with contextlib.suppress(ConnectionResetError):
-                assert wire.receive_head().status == 503
+                assert wire.receive_head().status in (408, 503)  # 408: the server had read less of it than of others
                 answered += 1
         assert request(server.proxy_port, "origin", "/describe")[0].status == 200
         assert process.peak_bytes() - resident_bytes < 48 * MIB
