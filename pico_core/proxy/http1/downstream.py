@@ -23,6 +23,10 @@ _REQUESTS_AT_ONCE: Final = range(16)
 a service come one at a time anyway."""
 
 
+LONG_HEAD_BYTES = 65_536
+"""A head that is longer is read one piece a turn: checking a read of 256 KiB takes a millisecond."""
+
+
 class DownstreamConnection(Dismissible):
     """A client's connection, and the ``Downstream`` of the exchange in flight. ``router`` decides about its requests.
 
@@ -295,7 +299,10 @@ class DownstreamConnection(Dismissible):
         if self._idle_until > latest:
             self._idle_until = latest
         self._head_held = True
-        self.router.heads.hold(self, self._reader.pending_bytes, now)
+        pending_bytes = self._reader.pending_bytes
+        self.router.heads.hold(self, pending_bytes, now)
+        if pending_bytes >= LONG_HEAD_BYTES and not self._ended:
+            self.channel.hold(b"")
 
     def head_over_budget(self, now: float) -> None:
         """Refuse the unfinished head, since those of all clients take too much memory."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pico_core.boundary import Accepted, ConnectionLost, Received, Send, SendEof
+from pico_core.boundary import Accepted, ConnectionLost, PauseReading, Received, Send, SendEof
 from pico_core.config.server import ProxyConfig, ProxyHttpConfig, ServerConfig
 from pico_core.http.budget import HeadBudget
 from pico_core.server.node import ServerNode
@@ -91,7 +91,7 @@ def test_what_no_longer_waits_is_not_counted() -> None:
 
 def test_a_refused_client_that_goes_on_keeps_nothing() -> None:
     play = limited()
-    assert begun(play, 101, 100_000)
+    assert begun(play, 101, 100_000) << PauseReading(101)
     assert begun(play, 103, 40_000) << Send(101, REFUSED) << SendEof(101)
     assert play >> Received(101, b"x: a\r\n" * 10_000)
     assert budget_of(play).used_bytes == 40_000
@@ -99,7 +99,7 @@ def test_a_refused_client_that_goes_on_keeps_nothing() -> None:
 
 def test_a_peer_of_the_upstream_port_shares_the_budget() -> None:
     play = limited()
-    assert begun(play, 101, 125_000)
+    assert begun(play, 101, 125_000) << PauseReading(101)
     assert begun(play, 103, 5_000, "upstream")
     assert begun(play, 105, 10_000) << Send(101, REFUSED) << SendEof(101)
     assert play >> ConnectionLost(101, "") >> ConnectionLost(105, "")

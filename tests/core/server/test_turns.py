@@ -159,6 +159,13 @@ def test_a_client_that_reads_no_answers_holds_its_requests_back() -> None:
     assert answers == 24
 
 
+def test_a_long_head_is_read_one_piece_a_turn() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: e1.example.com\r\n" + b"x: %b\r\n" % (b"a" * 50_000) * 3
+    play = proxy_play() >> Received(CLIENT, head) << PauseReading(CLIENT) >> PAUSE_S << ResumeReading(CLIENT)
+    play = play >> Received(CLIENT, b"\r\n") << Open(AGENT, 2)
+    assert len(play.take()) == 1
+
+
 def test_only_some_floods_go_on_in_one_turn() -> None:
     play = proxy_play()
     clients = range(OTHER, OTHER + 20, 2)
