@@ -5,6 +5,7 @@ Nothing here sleeps for a guessed time and no port is guessed: a process says in
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -174,6 +175,11 @@ class Process:
 
     def reset_peak(self) -> None:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def cpu_s(self) -> float:
+        """Return how long the process has used a core since its start."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _status(self, field: str) -> int:
         match = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())

@@ -1,0 +1,88 @@
+"""Floods of the gossip port of a real server: memory, CPU and the time that clients wait stay within bounds."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.conftest import Stack
+from tests.e2e.harness import LOCAL, MIB, PATIENCE_S
+from tests.e2e.wire import dial, request
+
+FLOOD_S = 3.0
+LONGEST_WAIT_S = 0.25
+"""For a request during a flood, on a machine that is shared; the loop was frozen for seconds before."""
+CORE_SHARE = 0.25
+"""Of a core, the requests of the test and the work of the kernel included; it was a whole one before. Most of it is the
+reading of 2,000 datagrams a second from the socket, on a slow machine."""
+HEAD = b"\x03\x00\x82\xa7node_id\xa1x\xa4addr\xae127.0.0.9:8003"
+TINY_VALUES = HEAD + b"\x91\x83\xa2id\xa1x\xa4addr\xa0\xa7entries\xdd\x00\xff\xff\xff" + b"\x80" * (16 * MIB - 100)
+UNFINISHED = HEAD + b"\x91\x84\xa2id\xa1x\xa4addr\xa0\xa4more\xdb\x7f\xff\xff\xff" + bytes(16 * MIB - 100)
+
+
+def gossip_port(stack: Stack) -> int:
+    return stack.server.process.port("gossip")
+
+
+def send_stream(port: int, data: bytes) -> None:
+    """Send a stream as far as the server takes it, and wait until it ends the connection or the flood is over."""
+    with dial(port) as wire, contextlib.suppress(OSError):
+        wire.socket.settimeout(FLOOD_S)
+        wire.send(data)
+        wire.receive()
+
+
+def send_datagrams(port: int, data: bytes, per_s: float) -> None:
+    until = time.monotonic() + FLOOD_S
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        while time.monotonic() < until:
+            sender.sendto(data, (LOCAL, port))
+            time.sleep(1 / per_s)
+
+
+def one_join(port: int) -> None:
+    send_stream(port, TINY_VALUES)
+
+
+def many_streams(port: int) -> None:
+    threads = [threading.Thread(target=send_stream, args=(port, UNFINISHED)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+
+
+def large_datagrams(port: int) -> None:
+    send_datagrams(port, b"\x01\x00" + HEAD[2:] + b"\x80" * 65_000, 200)
+
+
+def garbage_datagrams(port: int) -> None:
+    send_datagrams(port, b"\x02\x00" + b"\x80" * 1398, 2_000)
+
+
+@pytest.mark.parametrize(
+    ("attack", "grows_mib"), [(one_join, 16), (many_streams, 48), (large_datagrams, 16), (garbage_datagrams, 16)]
+)
+def test_a_flood_costs_little(target: Stack, attack: Callable[[int], None], grows_mib: int) -> None:
+    process = target.server.process
+    port = gossip_port(target)
+    process.reset_peak()
+    memory_bytes, cpu_s, began_at = process.resident_bytes(), process.cpu_s(), time.monotonic()
+    flood = threading.Thread(target=attack, args=(port,))
+    flood.start()
+    longest_s = 0.0
+    while flood.is_alive() or time.monotonic() < began_at + FLOOD_S:
+        asked_at = time.monotonic()
+        assert request(target.port, "origin", "/describe")[0].status == 200
+        longest_s = max(longest_s, time.monotonic() - asked_at)
+        time.sleep(0.1)
+    took_s = time.monotonic() - began_at
+    used_share = (process.cpu_s() - cpu_s) / took_s
+    grown_mib = (process.peak_bytes() - memory_bytes) / MIB
+    print(f"{attack.__name__}: {grown_mib:.1f} MiB, {used_share:.1%} of a core, a request took {longest_s:.3f} s")
+    assert grown_mib < grows_mib
+    assert used_share < CORE_SHARE
+    assert longest_s < LONGEST_WAIT_S
