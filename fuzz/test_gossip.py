@@ -27,6 +27,7 @@ from pico_core.gossip.wire.records import (
     WireError,
 )
 from pico_core.gossip.wire.walker import Walker
+from tests.core.gossip.plays import prove
 from tests.gossip_streams import digest_entries_of, packed_state, states_of, walked
 
 ids = st.text(min_size=1, max_size=40)
@@ -244,8 +245,7 @@ def test_random_bytes_change_no_third_node(tail: bytes, head: bytes) -> None:
     """I9"""
     engine = Gossip("a", entropy=random.Random(1))
     engine.start("10.0.0.1:8003", 0.0)
-    third = writing.digest_head("c", "10.0.0.3:8003", request=True)
-    engine.receive_datagram(third, "10.0.0.3", 8003, 0.0)
+    prove(engine, "c", "10.0.0.3:8003", at=0.0)
     before = engine.entries("c")
     engine.receive_datagram(head + tail, "10.0.0.2", 8003, 0.1)
     assert engine.entries("c") == before

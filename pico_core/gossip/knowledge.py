@@ -23,6 +23,9 @@ RECHECK_REMOVED_PAUSE_S = 2.0
 """How often at most a peer that lists a dead node makes us ping it."""
 HEARD_S = 10.0
 """How long a node may be only heard of: twenty pings, of which one is answered even if the network loses most."""
+MAX_STRANGERS_HEARD = 512
+"""Above as many nodes that were only heard of, no datagram of a stranger adds one: the room is for nodes that peers
+list, or that join over TCP."""
 HEARD_PINGS = 32
 """How many nodes that were heard of are pinged in a round; while there are no more, each is pinged at once."""
 CONFLICT_PAUSE_S = 1.0
@@ -84,7 +87,11 @@ class Knowledge:
             return member
         matches = self._comes_from(node_id, addr, host)
         if member is None:
-            member = self._first_sent(node_id, addr, now) if matches and node_id not in members.removed else None
+            member = (
+                self._first_sent(node_id, addr, now, is_connected=port is None)
+                if matches and node_id not in members.removed
+                else None
+            )
         elif member.addr != addr and matches:
             members.moved(member, addr, now)
         if member is None:
@@ -93,19 +100,16 @@ class Knowledge:
             members.located(member, host, port)
         return member if member.host in ("", host) else None
 
-    def _first_sent(self, node_id: str, addr: str, now: float) -> Member | None:
-        """A node sends that is not in the table. If a peer reports it as silent or dead, it must answer first."""
+    def _first_sent(self, node_id: str, addr: str, now: float, *, is_connected: bool) -> Member | None:
+        """A node sends that is not in the table. Its address may be forged, so it must answer first."""
         members = self._members
         member = members.heard.get(node_id)
         if member is not None and member.addr != addr:
             members.forget_heard(member)
             member = None
-        if self._failure.is_reported(node_id):
-            return member or self._counted(members.hear_of(node_id, addr, now))
-        if member is None:
-            return self._add(node_id, addr, now)
-        self._admit(member, now)
-        return member
+        if member is None and not is_connected and len(members.heard) >= MAX_STRANGERS_HEARD:
+            return self._counted(None)
+        return member or self._counted(members.hear_of(node_id, addr, now))
 
     def rejoined(self, node_id: str, addr: str, host: str, now: float) -> Member | None:
         """Return a removed node that proved to live, as a new one; ``None`` if it was not removed, or is elsewhere."""
@@ -215,7 +219,7 @@ class Knowledge:
         entries: list[DigestEntry],
         sender_id: str,
         sender: Member | None,
-        share_bytes: int,
+        size_bytes: int,
         now: float,
         *,
         is_trusted: bool,
@@ -223,17 +227,18 @@ class Knowledge:
         """Return the nodes of which the sender shows a newer version, and those of which it lacks entries.
 
         The latter with the version that the sender has. ``is_trusted`` says that the sender has answered us from this
-        address. Only then do we act on what it says of others, and ``share_bytes``, which the sender spent on each
-        entry, may go to the address of a node that it lists and that has not answered.
+        address. Only then do we act on what it says of others, and ``size_bytes``, which the sender spent on the
+        entries, may go to the addresses of the nodes among them that have not answered.
         """
         nodes, strangers = self._members.nodes, self._datagrams.strangers
+        share_bytes = size_bytes // max(self._count_unproved(entries), 1) if is_trusted else 0
         wanted: list[Member] = []
         lacked: list[tuple[Member, int]] = []
         for entry in entries:
             member = nodes.get(entry.id)
             is_believed = is_trusted or entry.id == sender_id
             if member is None:
-                member = self._heard_of(entry, share_bytes if is_trusted else 0, now) if is_believed else None
+                member = self._heard_of(entry, share_bytes, now) if is_believed else None
                 if member is None:
                     continue
             elif is_trusted and not member.verified:
@@ -254,6 +259,11 @@ class Knowledge:
             elif entry.version < version and entry.id in nodes:
                 lacked.append((member, entry.version))
         return wanted, lacked
+
+    def _count_unproved(self, entries: list[DigestEntry]) -> int:
+        """Return how many entries are about nodes that have not answered us."""
+        get = self._members.nodes.get
+        return sum((member := get(entry.id)) is None or not member.verified for entry in entries)
 
     def _heard_of(self, entry: DigestEntry, share_bytes: int, now: float) -> Member | None:
         """A peer lists a node that is not in the table: ask the node itself. Return it if it may live.

@@ -3,9 +3,8 @@
 ======================  ===================================================  ==============
 from                    when                                                 to
 ======================  ===================================================  ==============
-(unknown)               a peer lists it                                      (heard of)
-(unknown), (heard of)   it answers, itself; or it sends to us and no peer    ACTIVE
-                        reports it as silent
+(unknown)               a peer lists it, or it sends to us                   (heard of)
+(unknown), (heard of)   it answers, itself                                   ACTIVE
 (heard of)              10 s later                                           (removed)
 ACTIVE                  the failure detector finds it unreachable, or        UNREACHABLE
                         another node answers at its address
@@ -53,6 +52,7 @@ class Members:
 
     def __init__(self, local: Member, entropy: Entropy, emit: Callable[[Event], None]) -> None:
         self.local = local
+        local.verified = True
         self.nodes: dict[str, Member] = {local.id: local}
         self.by_address: dict[tuple[str, int], Member] = {}
         self.heard: dict[str, Member] = {}
@@ -124,13 +124,15 @@ class Members:
         self._displace(member)
         member.host, member.port = host, port
         self._doubt(member)
-        self._place(member)
+        if member.id in self.nodes:
+            self._place(member)
 
     def proved(self, member: Member, now: float) -> None:
         """A node has answered from its address: from now on our digests list it."""
         member.verified = True
-        _remember(self.proved_hosts, member.host)
-        _remember(self.proved_addresses, (member.host, member.port))
+        if member.host:
+            _remember(self.proved_hosts, member.host)
+            _remember(self.proved_addresses, (member.host, member.port))
         if member.status is NodeStatus.ACTIVE:
             self.listing.add(member)
             self.listing.changed(member, now)

@@ -126,9 +126,8 @@ class DatagramReceiver:
         if sender is not None and not digest.request:
             self._knowledge.answered(sender, now)
         is_trusted = _is_trusted(sender, host, port)
-        share_bytes = size_bytes // max(len(digest.entries), 1)
         wanted, lacked = self._knowledge.compare(
-            digest.entries, digest.node_id, sender, share_bytes, now, is_trusted=is_trusted
+            digest.entries, digest.node_id, sender, size_bytes, now, is_trusted=is_trusted
         )
         budget_bytes = datagrams.room_bytes(host, port)
         if (host, port) not in self._members.proved_addresses:

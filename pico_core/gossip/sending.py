@@ -12,9 +12,6 @@ from pico_core.gossip.members import Members
 from pico_core.gossip.strangers import Strangers
 from pico_core.gossip.wire import writing
 
-UNPROVED_S = 10.0
-"""How long a node that sent to us may take to answer; peers that list it let us ask it in the meantime."""
-
 
 class DatagramSender:
     """Builds and emits datagrams of at most ``max_packet_bytes``. Call ``start`` before anything else.
@@ -66,15 +63,14 @@ class DatagramSender:
     def begin_round(self, member: Member, now: float) -> bool:
         """Send our digest to a node, which must answer; return false if too little may go there.
 
-        A node that has not answered for so long that it would have, had we sent anything, counts as silent.
+        It counts as silent then, too: it has moved to an address from which it has to prove that it lives.
         """
         head = self._local.request_head
         room_bytes = self.room_bytes(member.host, member.port) - len(head)
         body, count = self.digest_body([], room_bytes) if room_bytes > 0 else (b"", 0)
         if not body:
             self._counters.withheld += 1
-            if now >= member.status_at + UNPROVED_S:
-                self._failure.probed(member.id, now)
+            self._failure.probed(member.id, now)
             return False
         self._counters.digest_entries_outbound += count
         self._failure.probed(member.id, now)

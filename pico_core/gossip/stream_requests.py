@@ -186,6 +186,7 @@ class StreamRequests:
         stream = self._open.pop(number, None)
         if stream is None:
             return
+        stream.work.end()
         if stream.purpose is Purpose.JOIN:
             self._seeds.failed(stream.address, now)
         elif stream.purpose is Purpose.SYNC:
@@ -266,9 +267,9 @@ class StreamRequests:
             yield writing.leave_reply(local.id, local.addr)
             return
         known: dict[str, int] = {}
-        for listed, share_bytes in reader.digest():
+        for listed, size_bytes in reader.digest():
             known.update((entry.id, entry.version) for entry in listed)
-            self._knowledge.compare(listed, node_id, sender, share_bytes, now, is_trusted=sender is not None)
+            self._knowledge.compare(listed, node_id, sender, size_bytes, now, is_trusted=sender is not None)
             now = yield ENTRY_US * len(listed)
         known[node_id] = MAX_VERSION
         yield from self._join_reply(known)

@@ -55,6 +55,13 @@ class Work:
         self._steps = steps
         next(steps)
 
+    def end(self) -> None:
+        """Do nothing more: what was gathered can be freed at once."""
+        if self._steps is not None:
+            self._steps.close()
+            self._steps = None
+        self.is_busy = False
+
     def turn(self, now: float) -> bytes:
         """Work for one turn and return the bytes to send. Raises ``WireError``."""
         steps, reader = self._steps, self.reader

@@ -1,5 +1,6 @@
 """Random histories: a deployment, faults and operations, all drawn from the seed; then all faults end."""
 
+import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from tests.sim.checks import Checks
 from tests.sim.client import Load
 from tests.sim.deployment import Deployment
 from tests.sim.network import Faults, NameFaults
+from tests.sim.stranger import Stranger
 from tests.sim.world import World
 
 REST_S = 75.0
@@ -90,12 +92,26 @@ class Chaos:
         for load in (LOAD, replace(LOAD, keep_alive=True)):
             deployment.add_client(endpoints, load)
         deployment.add_forwarder("t", TALKS_PER_S)
+        stranger = self._stranger()
         while world.now < self._until:
             world.run(self._draw.expovariate(1 / self._draw.choice((2.0, 4.0, 15.0))))
             self._checks.check_requests()
             self._operate()
+        if stranger is not None:
+            stranger.stopped = True
         self._come_to_rest()
         return self._outcome()
+
+    def _stranger(self) -> Stranger | None:
+        """Have a hostile process in half of all histories.
+
+        Its choices come from a stream of its own. The histories without it are what they were before there was one; in
+        the others servers have more to do, and draw other numbers when they do it.
+        """
+        entropy = random.Random(f"stranger of {self.world.seed}")
+        if entropy.random() < 0.5:
+            return None
+        return self._deployment.add_stranger(entropy, entropy.choice((1.0, 5.0, 20.0)))
 
     def _operate(self) -> None:
         total = sum(weight for weight, _ in self._operations)

@@ -19,12 +19,15 @@ from tests.sim.client import HttpClient, Load
 from tests.sim.network import Faults, Host, Network
 from tests.sim.origin import HTTP_PORT, TCP_PORT, Ledger, Origin
 from tests.sim.process import Process
+from tests.sim.stranger import Stranger
 from tests.sim.tcp_client import TcpClient
 from tests.sim.world import World
 
 PROXY_PORT, UPSTREAM_PORT, FORWARD_PORT = 8000, 8001, 7000
 VIRTUAL = "10.96.0.1"
 """The balancer's address; ``pico`` resolves to it, ``nodes.pico`` to the addresses of all pods, ready or not."""
+
+STRANGER_HOST = "10.253.0.1"
 
 KUBELET_RESTART_S = 1.0
 
@@ -327,6 +330,16 @@ class Deployment:
         Process(self.network, self.network.new_host(), "tcp-client", client).start()
         self.tcp_clients.append(client)
         return client
+
+    def add_stranger(self, entropy: random.Random, rate: float) -> Stranger:
+        """Start a hostile process that makes ``rate`` attacks a second on the servers, by choices of its own."""
+        host = Host(STRANGER_HOST)
+        self.network.hosts[host.address] = host
+        stranger = Stranger(
+            self.network, host.address, entropy, lambda: [server.host.address for server in self.alive()], rate
+        )
+        Process(self.network, host, "stranger", stranger).start()
+        return stranger
 
     # --- questions ---
 

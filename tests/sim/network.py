@@ -1,5 +1,6 @@
 """The network between hosts: which paths are open, latency, faults of datagrams, and the answers of DNS."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -50,6 +51,9 @@ STRANGER = "10.255.255.1"
 """An address that no host ever has."""
 
 
+OVERHEARD = 200
+
+
 class Virtual(Protocol):
     """A balancer behind an address of its own, which chooses the host of each new connection."""
 
@@ -83,6 +87,8 @@ class Network:
         self.names = Names(world)
         self.hosts: dict[str, Host] = {}
         self.virtual: dict[str, Virtual] = {}
+        self.overheard: deque[bytes] = deque(maxlen=OVERHEARD)
+        """The last datagrams that were sent, for a stranger that replays them."""
         self._cuts: dict[tuple[str, str], None] = {}
         self._sides: dict[str, int] = {}
         self._next_address = 0
@@ -147,6 +153,7 @@ class Network:
     def send_datagram(self, source: str, source_port: int, target: str, port: int, data: bytes) -> None:
         """Send a datagram, which the network may lose, double, delay, cut short or break."""
         world, faults = self.world, self.faults
+        self.overheard.append(data)
         if self.blocked(source, target) or (faults.loss and world.chance(faults.loss)):
             return
         if faults.corruption and world.chance(faults.corruption):
@@ -159,6 +166,13 @@ class Network:
         if faults.duplication and world.chance(faults.duplication):
             world.sometimes["datagram doubled"] += 1
             world.after(self.delay_s() + 0.01, self._deliver, target, port, data, source, source_port)
+
+    def forge_datagram(
+        self, source: str, source_port: int, target: str, port: int, data: bytes, delay_s: float
+    ) -> None:
+        """Let a datagram arrive that claims any source. It draws nothing: the stranger has its own random stream."""
+        if target in self.hosts and not self.hosts[target].dark:
+            self.world.after(delay_s, self._deliver, target, port, data, source, source_port)
 
     def _corrupted(self, data: bytes) -> bytes:
         """Return a datagram that cannot be decoded, as nearly all are that the UDP checksum lets through."""

@@ -212,10 +212,10 @@ class StreamReader:
             yield ReadState(self._buffer, part)
 
     def digest(self) -> Iterator[tuple[list[DigestEntry], int]]:
-        """Return the digest of a whole join in parts, each with the number of bytes that an entry took on average."""
+        """Return the digest of a whole join in parts, each with the number of bytes that it took."""
         for part in self._whole_outline.digest:
             entries = _decode(_digest_entries_decoder, _elements(self._buffer, part))
-            yield [each for each in entries if each.id], (part.end - part.start) // part.count
+            yield [each for each in entries if each.id], part.end - part.start
 
     @property
     def _whole_outline(self) -> Outline:

@@ -5,7 +5,7 @@ import pytest
 from pico_core.boundary import SendDatagram
 from pico_core.gossip.events import AddressRefused, NodeJoined
 from pico_core.gossip.keys import SILENT_KEY
-from pico_core.gossip.knowledge import HEARD_PINGS, MAX_ADDRESSES_REFUSED
+from pico_core.gossip.knowledge import HEARD_PINGS, MAX_ADDRESSES_REFUSED, MAX_STRANGERS_HEARD
 from pico_core.gossip.wire import writing
 from pico_core.gossip.wire.records import MAX_NODES, Delta, Digest, DigestEntry, Entry
 from tests.core.gossip.plays import (
@@ -108,6 +108,8 @@ def test_nodes_that_could_never_be_probed_are_not_taken_from_others() -> None:
     assert first.counters.nodes_refused == 2
     left = [DigestEntry("left", "", 0, True)] * 10
     first.receive_datagram(digest("c", "pico-2:8003", *left), "10.0.0.3", 8003, 0.1)
+    assert events(drain(first)) == []
+    first.receive_datagram(writing.delta_head("c", "pico-2:8003"), "10.0.0.3", 8003, 0.1)
     assert events(drain(first)) == [NodeJoined("c", "pico-2:8003")]
     first.tick(0.2)
     first.tick(0.3)
@@ -135,14 +137,29 @@ def test_a_name_met_over_tcp_is_found_once_it_sends_a_datagram() -> None:
 def test_the_table_is_bounded() -> None:
     gossip = engine("a")
     gossip.start(A, 0.0)
-    for number in range(MAX_NODES + 100):
-        host = f"10.1.{number // 250}.{number % 250}"
-        gossip.receive_datagram(digest(f"n{number}", f"{host}:80"), host, 80, number * 0.002)
+    prove(gossip, "b", B, at=0.0)
+    for number in range(MAX_NODES):
+        host, at = f"10.1.{number // 250}.{number % 250}", 1.0 + number * 0.01
+        listed = [DigestEntry(f"n{number}", f"{host}:80", 1, False), DigestEntry("b", B, 1, False)]
+        gossip.receive_datagram(digest("b", B, *listed), "10.0.0.2", 8003, at)
+        gossip.receive_datagram(writing.delta_head(f"n{number}", f"{host}:80"), host, 80, at)
     joins = [each for each in drain(gossip) if isinstance(each, NodeJoined)]
     assert len(joins) == MAX_NODES - 1
-    assert gossip.counters.nodes_refused == 101
-    gossip.receive_datagram(digest("b\n", B), "10.0.0.2", 8003, 10.0)
-    assert gossip.counters.nodes_refused == 102
+    assert gossip.counters.nodes_refused >= 2
+    refused = gossip.counters.nodes_refused
+    gossip.receive_datagram(digest("c\n", C), "10.0.0.3", 8003, 50.0)
+    assert gossip.counters.nodes_refused == refused + 1
+
+
+def test_strangers_do_not_fill_the_table() -> None:
+    gossip = engine("a")
+    gossip.start(A, 0.0)
+    for number in range(MAX_STRANGERS_HEARD + 100):
+        host = f"10.2.{number // 250}.{number % 250}"
+        gossip.receive_datagram(digest(f"s{number}", f"{host}:80"), host, 80, number * 0.002)
+    assert gossip.counters.nodes_refused == 100
+    answer_of(gossip, "10.0.0.2", join_request_of("b", B).data, 2.0)
+    assert NodeJoined("b", B) in drain(gossip)
 
 
 def test_nodes_that_were_only_heard_of_are_bounded_too() -> None:
@@ -201,8 +218,7 @@ def test_a_node_that_a_peer_lists_at_our_own_host_is_not_pinged(addr: str) -> No
 def test_nodes_of_one_host_may_tell_each_other_loopback_addresses() -> None:
     gossip = engine("a")
     gossip.start("127.0.0.1:8003", 0.0)
-    data = digest("b", "127.0.0.1:9003", DigestEntry("c", "127.0.0.1:9004", 1, False))
-    gossip.receive_datagram(data, "127.0.0.1", 9003, 0.1)
+    prove(gossip, "b", "127.0.0.1:9003", DigestEntry("c", "127.0.0.1:9004", 1, False), at=0.1)
     assert events(drain(gossip)) == [NodeJoined("b", "127.0.0.1:9003")]
 
 

@@ -23,6 +23,7 @@ from tests.core.gossip.plays import (
     introduce,
     joined,
     pass_time,
+    prove,
     report_of,
     report_silent,
     request_of,
@@ -87,10 +88,17 @@ def test_a_node_that_does_not_answer_is_reported() -> None:
     assert report_of(first) == "c"
 
 
-def test_a_node_that_sends_itself_is_active() -> None:
+def test_a_node_that_sends_itself_must_answer() -> None:
+    """Its address may be forged, or its datagram late."""
     first = hearing(FullState("c", C, [STATE]))
     drain(first)
+    prove(first, "d", D, at=0.02)
+    assert events(drain(first)) == [NodeJoined("d", D)]
+    first.receive_datagram(writing.digest_head("x", A.replace("1:", "9:"), request=True), "10.0.0.9", 8003, 0.02)
+    assert events(drain(first)) == []
     first.receive_datagram(writing.digest_head("c", C, request=True), "10.0.0.3", 8003, 0.02)
+    assert events(drain(first)) == []
+    first.receive_datagram(writing.delta_head("c", C), "10.0.0.3", 8003, 0.02)
     assert events(drain(first)) == JOINED
 
 
@@ -128,7 +136,7 @@ def test_a_node_that_was_heard_of_and_left_is_not_known() -> None:
 def test_a_node_that_was_heard_of_at_another_address_is_active_where_it_is() -> None:
     first = hearing(FullState("c", C, [STATE]))
     drain(first)
-    first.receive_datagram(writing.digest_head("c", D, request=True), "10.0.0.4", 8003, 0.02)
+    prove(first, "c", D, at=0.02)
     assert events(drain(first)) == [NodeJoined("c", D)]
 
 

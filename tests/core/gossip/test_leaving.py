@@ -48,6 +48,7 @@ def test_leaving_is_told_over_tcp_and_by_datagrams() -> None:
     first.receive_datagram(writing.delta_head("b", B), "10.0.0.2", 8003, 0.3)
     assert events(drain(first)) == []
     assert events(pass_time(first, 0.4, 65.0)) == [NodeForgotten("b")]
+    prove(first, "c", C, at=65.0)
     first.receive_datagram(digest("c", C, DigestEntry("b", B, 2, False)), "10.0.0.3", 8003, 65.0)
     first.receive_datagram(digest("b", B, DigestEntry("b", B, 3, False), request=True), "10.0.0.2", 8003, 65.0)
     assert events(drain(first)) == [NodeJoined("c", C)]
