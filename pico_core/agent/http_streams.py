@@ -17,6 +17,10 @@ HEAD_TIMEOUT_S = 30.0
 NEXT_REQUEST_TIMEOUT_S = 300.0
 """How long a stream may wait for its next request. The server closes it long before (``KEEP_IDLE_STREAM_S``)."""
 
+MAX_HEAD_BYTES = 17 << 20
+"""What a server's ``proxy.http.max_header_bytes`` may be at most, and what servers add: theirs is what counts here, and
+all unfinished heads of the agent together have a bound of their own (``HeadBudget``)."""
+
 SERVER = Client("")
 """The client of all requests: the server, which says in the X-Forwarded fields on whose behalf."""
 
@@ -25,7 +29,7 @@ class HttpStreams:
     """A ``StreamHandler``, and the ``Router`` of the requests in the streams: there is one service to go to."""
 
     def __init__(self, host: ServiceHost, config: ListenerConfig, access_log: AccessLogger | None) -> None:
-        self.head_limits = HeadLimits()
+        self.head_limits = HeadLimits(max_head_bytes=MAX_HEAD_BYTES)
         self.heads = host.heads
         self.header_timeout_s = HEAD_TIMEOUT_S
         self.idle_timeout_s = NEXT_REQUEST_TIMEOUT_S

@@ -88,8 +88,15 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
     minor_version, status = head[7] - 0x30, int(match[2])
     response = ResponseHead(status, minor_version, head[reason_at:reason_end], fields, minor_version == 1)
     response.dated = b"\r\ndate:" in lower_case
+    bodiless = status < 200 or status == 204
+    certain = True
     if notes:
-        _apply_framing(response, notes)
+        try:
+            _apply_framing(response, notes)
+        except MessageError:
+            if not bodiless and status != 304:
+                raise
+            certain = False
         upgrades = _apply_connection(response, notes)
         if upgrades and (status == 101 or status == 426):
             response.upgrade = notes.get(b"upgrade", b"")
@@ -97,9 +104,9 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
         response.failure, response.fields = _cut_failure(fields)
     if status == 101 and not response.upgrade:
         raise MessageError(400, "switching protocols without an Upgrade")
-    if (status < 200 or status == 204) and (response.chunked or response.content_length > 0):
+    if not certain or (bodiless and (response.chunked or response.content_length > 0)):
         # Such a response has no body, whatever its fields say (RFC 9112 section 6.3), and must not say so (RFC 9110
-        # section 8.6). The service may send one all the same, so nothing else is read from this connection.
+        # section 8.6; a 304 may). The service may send one all the same, so nothing else is read from this connection.
         response.chunked, response.content_length, response.keep_alive = False, -1, False
     return response
 

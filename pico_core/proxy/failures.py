@@ -57,6 +57,10 @@ class Failure(msgspec.Struct, frozen=True):
         """Return this failure with what is known of its cause."""
         return msgspec.structs.replace(self, detail=detail)
 
+    def after_response_bytes(self) -> "Failure":
+        """Return this failure of a connection that ended when a response had begun: the request was received."""
+        return msgspec.structs.replace(self, evidence=Evidence.PERHAPS_PROCESSED)
+
     @property
     def answer(self) -> str:
         """The text of the answer."""

@@ -24,7 +24,7 @@ from pico_core.proxy.failures import (
     Evidence,
 )
 from pico_core.proxy.http1.upstream import UpstreamConnection
-from pico_core.proxy.states import PIPED, REQUESTED
+from pico_core.proxy.states import CHOOSING, PIPED, REQUESTED
 from pico_core.server.crowding import Crowding
 from pico_core.server.facts import Facts
 from pico_core.server.peers import Peers
@@ -68,6 +68,7 @@ class Routing:
         self._view = facts.view
         self._metrics = facts.metrics
         self._response_timeout_s = facts.config.proxy.timeout_s
+        self._idle_timeout_s = facts.config.proxy.http.idle_timeout_s
         self._budget = RetryBudget()
         self._watching = False
 
@@ -268,12 +269,13 @@ class Routing:
         self._host.timers.schedule(now + STALL_CHECK_S, self._find_stalls)
         before = now - STALL_S
         for tunnel in self._registry:
-            if (
-                tunnel.in_flight
-                and tunnel.answered_at <= before
-                and any(self._waits_since(exchange, before) for exchange in tunnel.exchanges())
-            ):
-                self._blame(tunnel, tunnel.endpoint, now)
+            if tunnel.in_flight and tunnel.answered_at <= before:
+                late = [each for each in tunnel.openings() if self._opens_since(each.exchange, before)]
+                if late or any(self._waits_since(exchange, before) for exchange in tunnel.exchanges()):
+                    self._blame(tunnel, tunnel.endpoint, now)
+                for opening in late:
+                    if self._works_elsewhere(opening.exchange, tunnel, now):
+                        opening.abandon(now)
         stalled: dict[tuple[RemoteNode, str], None] = {}
         for exchange in self._peers.exchanges:
             node = exchange.route
@@ -286,10 +288,23 @@ class Routing:
         for node, endpoint in stalled:
             self._blame(node, endpoint, now)
 
-    def _waits_since(self, exchange: Exchange, instant: float) -> bool:
-        """Return whether a whole request has waited for its response since ``instant`` or longer."""
-        return (
-            exchange.state is REQUESTED
-            and exchange.request_done
-            and exchange.deadline_at - self._response_timeout_s <= instant
+    def _opens_since(self, exchange: Exchange, instant: float) -> bool:
+        """Return whether a stream for raw TCP has waited for its agent since ``instant`` or longer."""
+        return exchange.state is CHOOSING and exchange.deadline_at - self._response_timeout_s <= instant
+
+    def _works_elsewhere(self, exchange: Exchange, tunnel: TunnelConnection, now: float) -> bool:
+        """Return whether an upstream that works at present was not tried yet for ``exchange``."""
+        avoid = (*exchange.avoid, tunnel)
+        return self._registry.choose(exchange.endpoint, avoid, now, healthy=True) is not None or (
+            not self.was_forwarded(exchange)
+            and self._view.choose(exchange.endpoint, avoid, now, healthy=True) is not None
         )
+
+    def _waits_since(self, exchange: Exchange, instant: float) -> bool:
+        """Return whether a request has waited for its response, or to be taken further, since ``instant`` or longer."""
+        if exchange.state is not REQUESTED:
+            return False
+        if exchange.request_done:
+            return exchange.deadline_at - self._response_timeout_s <= instant
+        upstream = exchange.upstream
+        return upstream is not None and not upstream.writable and exchange.deadline_at - self._idle_timeout_s <= instant

@@ -56,12 +56,12 @@ class TcpOpening:
     stream makes the router choose again.
     """
 
-    __slots__ = ("_acceptance", "_exchange", "_upstream")
+    __slots__ = ("_acceptance", "_upstream", "exchange")
 
     def __init__(self, exchange: Exchange, acceptance: ResponseHead, upstream: UpstreamConnection, now: float) -> None:
         channel = upstream.channel
         assert isinstance(channel, StreamChannel), "streams of tunnels carry raw bytes"
-        self._exchange = exchange
+        self.exchange = exchange
         self._acceptance = acceptance
         self._upstream = upstream
         channel.user = self
@@ -70,16 +70,20 @@ class TcpOpening:
 
     def _join(self, now: float) -> None:
         """Accept the WebSocket, unless its client has left."""
-        if self._exchange.state is OVER:
+        if self.exchange.state is OVER:
             self._upstream.give_up(now)
         else:
-            self._exchange.join(self._upstream, self._acceptance, _websocket, now)
+            self.exchange.join(self._upstream, self._acceptance, _websocket, now)
 
     def on_data(self, data: Piece, now: float) -> None:
         """Not reached: the stream is joined before its first byte."""
 
     def on_eof(self, now: float) -> None:
         """The agent ended the stream without having accepted it."""
+        self.abandon(now)
+
+    def abandon(self, now: float) -> None:
+        """Reset the stream, as if the agent had refused it."""
         self._upstream.channel.abort()
         self.on_lost(now)
 
@@ -87,8 +91,8 @@ class TcpOpening:
         """The agent refused the stream, or its tunnel is gone."""
         failure = self._upstream.source.failure_of_loss(self._upstream)
         self._upstream.source.discard(self._upstream, now)
-        if self._exchange.state is not OVER:
-            self._exchange.failed(failure, now)
+        if self.exchange.state is not OVER:
+            self.exchange.failed(failure, now)
 
     def on_writable(self, now: float) -> None:
         """Nothing to send yet."""

@@ -25,6 +25,7 @@ from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import BUSY, STREAM_REFUSED, TUNNEL_LOST, Failure
 from pico_core.proxy.http1.pool import IdleConnections
 from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.server.tcp_route import TcpOpening
 from pico_core.timers import NEVER
 from pico_core.tunnel.agreement import FIRST_WINDOW, offered_first_window_bytes
 from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
@@ -195,6 +196,14 @@ class TunnelConnection(Dismissible):
                 upstream = stream.owner.user
                 if isinstance(upstream, UpstreamConnection) and upstream.exchange is not None:
                     yield upstream.exchange
+
+    def openings(self) -> Iterator[TcpOpening]:
+        """The streams for raw TCP that the agent has not accepted yet."""
+        if self._tunnel is not None:
+            for stream in self._tunnel.session.streams.values():
+                user = stream.owner.user
+                if isinstance(user, TcpOpening):
+                    yield user
 
     def release(self, upstream: UpstreamConnection, now: float) -> None:
         """Keep the stream for the next request."""

@@ -86,6 +86,27 @@ def test_a_service_that_answers_oddly(stack: Stack, fleet: Fleet, answer: bytes,
         agent.stop()
 
 
+@pytest.mark.parametrize(("most", "status"), [(1 << 20, 431), (1 << 22, 200)])
+def test_the_servers_bound_of_heads_is_the_one_that_counts(fleet: Fleet, most: int, status: int) -> None:
+    fields = "".join(f"X-{number}: {'x' * 60_000}\r\n" for number in range(30))
+
+    def answers(wire: Wire) -> None:
+        large = (
+            fields.encode() if b"X-29: " in wire.receive_until(b"\r\n\r\n") else b"X: " + bytes(b"x" * 9_000) + b"\r\n"
+        )
+        wire.send(b"HTTP/1.1 200 OK\r\n" + large + b"Content-Length: 2\r\n\r\nok")
+
+    with service(answers) as running:
+        server = fleet.server("--proxy.http.max-header-bytes", str(most))
+        fleet.agent(server, "large", running.port)
+        assert request(server.proxy_port, "large", fields=fields)[0].status == status
+        assert request(server.proxy_port, "large")[0].status == 200
+        narrow = fleet.server("--proxy.http.max-header-bytes", "8192")
+        fleet.agent(narrow, "large", running.port)
+        error = INVALID % b"message head too large"
+        assert status_and_error(request(narrow.proxy_port, "large")) == (502, error)
+
+
 def refuses_early(wire: Wire) -> None:
     """Answer a large request when its head has come, and reset the connection with most of the body unread."""
     wire.receive_head()

@@ -237,7 +237,10 @@ class UpstreamConnection:
 
     def on_lost(self, now: float) -> None:
         """The connection is gone."""
-        self._fail(self.source.failure_of_loss(self), now)
+        failure = self.source.failure_of_loss(self)
+        if self._interim or self._reader.pending_bytes:
+            failure = failure.after_response_bytes()
+        self._fail(failure, now)
 
     def on_writable(self, now: float) -> None:
         """More of the request body can be sent."""

@@ -132,6 +132,15 @@ def test_a_stale_connection_is_replaced(gone: EofReceived | ConnectionLost) -> N
     )
 
 
+@pytest.mark.parametrize("begun", [b"HTTP/1.1 200 O", b"HTTP/1.1 102 Processing\r\n\r\n"])
+def test_a_connection_that_ends_within_a_response_was_not_stale(begun: bytes) -> None:
+    put = GET.replace(b"GET", b"PUT")
+    play = served() >> Data(SERVER, 2, put) << Send(SERVICE, put) >> Received(SERVICE, begun)
+    if b"102" in begun:
+        play << Data(SERVER, 2, begun)
+    assert play >> ConnectionLost(SERVICE, "reset") << Data(SERVER, 2, LOST)
+
+
 def test_a_request_that_may_have_had_effects_is_not_repeated() -> None:
     assert (
         served()

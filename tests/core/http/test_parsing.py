@@ -289,6 +289,25 @@ def test_responses_without_body_announce_none(line: bytes) -> None:
         assert not repaired.keep_alive, "the body may come all the same, and must not become the next response"
 
 
+@pytest.mark.parametrize(
+    "line", [b"HTTP/1.1 103 Early Hints", b"HTTP/1.1 204 No Content", b"HTTP/1.1 304 Not Modified"]
+)
+@pytest.mark.parametrize(
+    "announced",
+    [
+        (b"Content-Length: 0", b"Transfer-Encoding: chunked"),
+        (b"Transfer-Encoding: gzip, chunked",),
+        (b"Content-Length: 1", b"Content-Length: 2"),
+        (b"Content-Length: nonsense",),
+    ],
+)
+def test_no_framing_is_needed_where_there_is_no_body(line: bytes, announced: tuple[bytes, ...]) -> None:
+    """RFC 9112 section 6.3, rule 1: these end with their head, whatever its fields say."""
+    read = response(b"Link: x", *announced, line=line)
+    assert (read.content_length, read.chunked, read.fields) == (-1, False, b"Link: x\r\n")
+    assert not read.keep_alive
+
+
 def test_a_length_that_a_service_repeats_is_one_length() -> None:
     for lines in ((b"Content-Length: 7", b"content-length: 7"), (b"Content-Length: 7, 7",)):
         assert response(*lines).content_length == 7

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pico_core.boundary import Connected, ConnectionLost, Received, Send
+from pico_core.boundary import Connected, ConnectionLost, Received, Send, WritingPaused
 from pico_core.gossip.status import NodeStatus
 from pico_core.server.node import ServerNode
 from pico_core.server.retries import RESERVE, RetryBudget
@@ -107,6 +107,23 @@ def test_an_upstream_that_keeps_requests_waiting_is_avoided() -> None:
     for connection in (5, 9):
         client_joins(play, connection) >> Received(connection, GET)
     assert [cue.tunnel for cue in play.take() if isinstance(cue, Data)] == [OTHER, OTHER]
+
+
+def test_an_upstream_that_takes_no_more_of_an_upload_is_avoided() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: e1.example.com\r\nContent-Length: 3\r\n\r\n"
+    play = two_agents() >> Received(CLIENT, head) >> WritingPaused(AGENT) >> Received(CLIENT, b"ab") >> 1.6
+    play.take()
+    for connection in (5, 9):
+        client_joins(play, connection) >> Received(connection, GET)
+    assert [cue.tunnel for cue in play.take() if isinstance(cue, Data)] == [OTHER, OTHER]
+
+
+def test_an_upstream_whose_client_is_slow_to_upload_is_not_avoided() -> None:
+    play = two_agents() >> Received(CLIENT, GET.replace(b"\r\n\r\n", b"\r\nContent-Length: 1\r\n\r\n")) >> 1.6
+    play.take()
+    for connection in (5, 9):
+        client_joins(play, connection) >> Received(connection, GET)
+    assert sorted(cue.tunnel for cue in play.take() if isinstance(cue, Data)) == [AGENT, OTHER]
 
 
 def test_another_node_is_better_than_a_tunnel_here_that_fails() -> None:

@@ -17,7 +17,7 @@ from pico_core.boundary import (
     WritingResumed,
 )
 from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping
-from tests.core.proxy.scene import AGENT, CLIENT, error, proxy_play
+from tests.core.proxy.scene import AGENT, CLIENT, client_joins, error, proxy_play
 from tests.play import Data, End, Nothing, Open, Play, Reset, joined
 
 ASKING = (
@@ -103,6 +103,31 @@ def test_a_stream_that_every_agent_refuses_is_a_502() -> None:
     play.tunnels[AGENT].streams[2].hold_acceptance()
     play.tunnels[AGENT].tunnel.session.resume_output()
     assert play >> Reset(AGENT, 2) << error(502, "Bad Gateway", "upstream unreachable")
+
+
+def unanswered(play: Play) -> Play:
+    """Let a client ask for the endpoint, and the agent not accept the stream."""
+    play.tunnels[AGENT].tunnel.session.pause_output()
+    play >> Received(CLIENT, ASKING) << Open(AGENT, 2)
+    play.tunnels[AGENT].streams[2].hold_acceptance()
+    play.tunnels[AGENT].tunnel.session.resume_output()
+    return play
+
+
+def test_a_stream_that_an_agent_does_not_accept_leads_to_another_agent() -> None:
+    play = proxy_play()
+    play.agent_registers(7, "e1")
+    assert unanswered(play) >> 0.9 << Nothing() >> 1.6 << Reset(AGENT, 2) << Open(7, 2) << ACCEPTED
+    for connection, stream in ((5, 4), (9, 6)):
+        client_joins(play, connection) >> Received(connection, ASKING)
+        assert play << Open(7, stream) << Send(connection, ACCEPTED.data), "the silent agent is avoided"
+
+
+def test_a_stream_that_the_only_agent_does_not_accept_is_waited_for() -> None:
+    play = unanswered(proxy_play()) >> 9.0 << Nothing()
+    play.tunnels[AGENT].streams[2].accept()
+    play.tunnels[AGENT].streams[2].send(b"hello")
+    assert play >> Data(AGENT, 2, b"") << ACCEPTED << Send(CLIENT, b"\x82\x05hello")
 
 
 def test_half_close_passes_in_both_directions() -> None:
