@@ -295,7 +295,7 @@ LINE_ENDS = st.sampled_from([b"\r\n", b"\n", b"\r\n ", b"\n\t", b" :x\n", b"\r"]
 def response_outcome(data: bytes, cuts: list[int]) -> tuple[bytes, bytes, bool] | str | None:
     """Read one head, cut at ``cuts``; return it as written for the next hop with what is behind it."""
     reader = ResponseReader(HeadLimits())
-    for start, end in pairwise([0, *cuts, len(data)]):
+    for start, end in pairwise([0, *sorted(cuts), len(data)]):
         try:
             read = reader.read(data[start:end]) if start < end else None
         except MessageError as error:
