@@ -3,7 +3,7 @@
 import random
 from typing import TypeAlias
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pico_core.gossip.events import Event
@@ -41,6 +41,7 @@ def act(members: Members, name: str, number: int, now: float) -> None:
 
 
 @given(st.lists(steps, max_size=60))
+@example([("add", 0, 0.0), ("left", 0, 0.0), ("reachable", 0, 0.0)])
 def test_counts_and_lists_are_those_of_the_table(script: list[Step]) -> None:
     local = Member("local", "10.0.0.99:8003", LocalState(Budget(1 << 20)), 0.0)
     events: list[Event] = []

@@ -215,6 +215,8 @@ class Members:
     def _activate(self, member: Member) -> None:
         if member.verified:
             self.listing.add(member)
+        else:
+            self.listing.remove(member)  # one that left is listed, whether or not it has answered
         self.peers += 1
         if member.is_pico:
             self.reporters[member.id] = None
