@@ -1,4 +1,7 @@
-"""Every scenario runs on every runtime. One set of processes a runtime serves the tests that leave it as it was."""
+"""Every scenario runs on every runtime; those that are not the default one make the group ``runtimes``.
+
+One set of processes a runtime serves the tests that leave it as it was.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +27,10 @@ class Stack:
         return self.server.proxy_port
 
 
-@pytest.fixture(scope="session", params=["uvloop", "asyncio", "trio"])
+OTHERS = [pytest.param(name, marks=pytest.mark.runtimes) for name in ("asyncio", "trio")]
+
+
+@pytest.fixture(scope="session", params=["uvloop", *OTHERS])
 def runtime(request: pytest.FixtureRequest) -> str:
     if request.param == "uvloop":
         pytest.importorskip("uvloop")
