@@ -64,6 +64,29 @@ def test_logs_reach_the_sink_in_order(stage: Stage) -> None:
     assert stage.records == records
 
 
+class Times(Queued):
+    """Keeps the time of every input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+
+    def handle(self, event: Input, now: float) -> None:
+        self.times.append(now)
+        if len(self.times) == 20:
+            self.commands.append(Exit(0, ""))
+        else:
+            self.due_at = now
+
+
+def test_time_is_finer_than_a_millisecond(runtime: str) -> None:
+    """Latency is measured with it. A clock of whole milliseconds would show no fraction of one in any reading."""
+    machine = Times()
+    run(runtime, machine, lambda _record: None)
+    assert max(abs(time_s * 1000 - round(time_s * 1000)) for time_s in machine.times) > 0.001
+    assert machine.times == sorted(machine.times)
+
+
 class Clock(Queued):
     """Asks for a tick after each of some delays and leaves after the last."""
 

@@ -8,6 +8,7 @@ import asyncio
 import selectors
 import signal
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
@@ -62,7 +63,7 @@ class AsyncioDriver(Driver[Connection]):
     def __init__(
         self, loop: asyncio.AbstractEventLoop, machine: Machine, sink: Sink, early: EarlyListeners | None
     ) -> None:
-        super().__init__(machine, sink, loop.time, early)
+        super().__init__(machine, sink, time.monotonic, early)  # uvloop's own clock counts whole milliseconds
         self.ended = asyncio.Event()
         self._loop = loop
         self._call_soon = loop.call_soon
@@ -129,7 +130,7 @@ class AsyncioDriver(Driver[Connection]):
     def _set_timer(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(at, self.tick)
+        self._timer = self._loop.call_later(at - self._clock(), self.tick)
 
     def _wake(self) -> None:
         self.ended.set()

@@ -22,7 +22,7 @@ SHORTEST_WAIT_S: Final = 0.001
 
 
 class Conversation(ABC):
-    """Gives one machine its inputs until it says ``Exit``. ``clock`` is the loop's monotonic clock.
+    """Gives one machine its inputs until it says ``Exit``. ``clock`` is monotonic and finer than a millisecond.
 
     A subclass adds its commands to ``perform``.
     """
