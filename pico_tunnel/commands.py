@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from pico_core.config.nearest import did_you_mean
 from pico_tunnel import __version__
+from pico_tunnel.bench import bench
 from pico_tunnel.complaints import complain
 from pico_tunnel.flags import ConfigCommand, TeachingGroup, checked, groups
 from pico_tunnel.start import read_config, run_agent, run_forward, run_server
@@ -246,6 +247,9 @@ def agent_start(flags: dict[str, str], config_path: str | None, expand_env: bool
     from pico_core.config.agent import AgentConfig
 
     return _finish(run_agent(read_config(AgentConfig, flags, config_path, expand_env=expand_env), runtime))
+
+
+pico.add_command(bench)
 
 
 # --- pico forward ----------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def write_examples(examples: str, formatter: click.HelpFormatter) -> None:
 
 
 def checked(parser: str) -> Callable[[click.Context, click.Parameter, str], str]:
-    """Return an argument's callback: the parser of that name in ``values`` must accept it, and it stays text."""
+    """Return the callback of an argument or option: a parser in ``values`` must accept it, and it stays text."""
 
     def check(ctx: click.Context, param: click.Parameter, value: str) -> str:
         from pico_core.config import values
@@ -39,7 +39,8 @@ def checked(parser: str) -> Callable[[click.Context, click.Parameter, str], str]
         try:
             getattr(values, parser)(value)
         except ConfigError as error:
-            raise click.UsageError(f"argument {param.human_readable_name}: {error}", ctx) from None
+            name = param.opts[0] if isinstance(param, click.Option) else f"argument {param.human_readable_name}"
+            raise click.UsageError(f"{name}: {error}", ctx) from None
         return value
 
     return check

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pico_tunnel.complaints import EXIT_FAILURE, complain
+from pico_tunnel.answer import Unanswered, write
+from pico_tunnel.complaints import complain
 from pico_tunnel.flags import TeachingGroup, write_examples
 
 if TYPE_CHECKING:
@@ -18,14 +17,6 @@ if TYPE_CHECKING:
 DEFAULT_URL = "http://localhost:8002"
 
 NODE_STATUSES = ("active", "unreachable", "left")
-
-
-class Unanswered(Exception):  # noqa: N818 - named after what happened
-    """No document was printed. ``str()`` says why, in one line; ``code`` is the exit code."""
-
-    def __init__(self, message: str, code: int = EXIT_FAILURE) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 def ask(url: str, path: str, forward: str | None, kind: Any) -> Any:
@@ -77,16 +68,8 @@ def show(document: Any) -> None:
     """
     import yaml
 
-    if sys.stdout is None:
-        return
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    try:
-        sys.stdout.write(yaml.dump(document, Dumper=dumper, sort_keys=False))
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or what is left fails again at exit
-        if not isinstance(error, BrokenPipeError):
-            raise Unanswered(f"cannot write the answer: {error.strerror}") from None
+    write(yaml.dump(document, Dumper=dumper, sort_keys=False))
 
 
 def _print(path: str, kind: Any, server_url: str, forward: str | None, status: str | None = None) -> int:

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from tests.cli.streams import stuck_pipe
+from tests.runtimes import RUNTIMES
 
 PATIENCE_S = 20.0
 
 LOW_LIMIT = 256
 
 
-@pytest.fixture(params=["asyncio", "uvloop", "trio"])
+@pytest.fixture(params=RUNTIMES)
 def runtime(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.ports import reserved_port
+from tests.runtimes import RUNTIMES
 
 PATIENCE_S = 20.0
 
-RUNTIMES = ("asyncio", "uvloop", "trio")
 
 HELD_START = """
 import sys

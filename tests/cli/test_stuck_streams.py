@@ -17,10 +17,10 @@ import pytest
 
 from tests.cli.streams import stuck_pipe
 from tests.ports import reserved_port
+from tests.runtimes import RUNTIMES
 
 PATIENCE_S = 20.0
 
-RUNTIMES = ("asyncio", "uvloop", "trio")
 
 REQUESTS = 12_000
 """Their lines are more than what a pipe holds and what may wait for it."""

@@ -7,7 +7,7 @@ import pytest
 from tests.cluster.harness import Cluster, loopback_cluster
 
 
-@pytest.fixture(params=["uvloop", "trio"])
+@pytest.fixture(params=["uvloop", pytest.param("trio", marks=pytest.mark.runtimes)])
 def runtime(request: pytest.FixtureRequest) -> str:
     if request.param == "uvloop":
         pytest.importorskip("uvloop")

@@ -12,6 +12,7 @@ from tests.e2e.harness import Fleet, Process, Server, fleet_of, wait_until
 from tests.e2e.hostile import GROWTH_BYTES, HEADER_TIMEOUT_S
 from tests.e2e.origin import Origin
 from tests.e2e.wire import request
+from tests.runtimes import RUNTIMES
 
 
 @dataclass
@@ -27,10 +28,7 @@ class Stack:
         return self.server.proxy_port
 
 
-OTHERS = [pytest.param(name, marks=pytest.mark.runtimes) for name in ("asyncio", "trio")]
-
-
-@pytest.fixture(scope="session", params=["uvloop", *OTHERS])
+@pytest.fixture(scope="session", params=RUNTIMES)
 def runtime(request: pytest.FixtureRequest) -> str:
     if request.param == "uvloop":
         pytest.importorskip("uvloop")

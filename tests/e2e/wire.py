@@ -51,9 +51,11 @@ class Wire:
         return bool(self.buffer or select.select([self.socket], [], [], 0)[0])
 
     def receive_until(self, end: bytes) -> bytes:
-        """Return everything up to and with ``end``."""
+        """Return everything up to and with ``end``; raises ``ConnectionError`` if the stream ends before it begins."""
         while end not in self.buffer:
             data = self.socket.recv(65_536)
+            if not data and not self.buffer:
+                raise ConnectionAbortedError(f"the connection ended before {end!r}")
             assert data, f"the connection ended without {end!r}, after {self.buffer[-1000:]!r}"
             self.buffer += data
         found, _, self.buffer = self.buffer.partition(end)

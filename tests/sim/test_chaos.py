@@ -4,10 +4,12 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.sim.__main__ import run_seed
 from tests.sim.chaos import Outcome
@@ -15,6 +17,9 @@ from tests.sim.chaos import Outcome
 FIXED = (*range(1, 22), 102, 109, 90053, 90067, 701640)
 """In 102 a server gives up joining. 109 failed when a request went to where a dead node had been, the last three when
 newcomers took for alive what a peer listed, and when a rolling restart did not end."""
+QUICK = 4
+"""How many of the fixed seeds the usual run has; the others are of the group ``slow``, and all but one fresh one."""
+
 FRESH = [random.SystemRandom().randrange(1 << 32) for _ in range(4)]
 
 MUST_HAPPEN = (
@@ -70,21 +75,27 @@ MUST_HAPPEN = (
 )
 
 
+def _few(values: Sequence[object], quick: int) -> list[ParameterSet]:
+    """Return ``values`` as parameters, those after the first ``quick`` ones marked as slow."""
+    return [pytest.param(each, marks=pytest.mark.slow if at >= quick else ()) for at, each in enumerate(values)]
+
+
 @cache
 def outcome(seed: int) -> Outcome:
     return run_seed(seed)
 
 
-@pytest.mark.parametrize("seed", FIXED)
+@pytest.mark.parametrize("seed", _few(FIXED, QUICK))
 def test_fixed_seed(seed: int) -> None:
     assert outcome(seed).requests["ok"] > 0
 
 
-@pytest.mark.parametrize("seed", FRESH, ids=[f"fresh-{number}" for number in range(len(FRESH))])
+@pytest.mark.parametrize("seed", _few(FRESH, 1), ids=[f"fresh-{number}" for number in range(len(FRESH))])
 def test_fresh_seed(seed: int) -> None:
     assert run_seed(seed).requests["ok"] > 0, f"python -m tests.sim --seed {seed}"
 
 
+@pytest.mark.slow
 def test_every_interesting_thing_happens() -> None:
     missing = set(MUST_HAPPEN)
     for seed in FIXED:
@@ -94,6 +105,7 @@ def test_every_interesting_thing_happens() -> None:
     assert not missing
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_trace_under_two_hash_seeds() -> None:
     lines = []
     for hash_seed in ("1", "2"):

@@ -33,6 +33,7 @@ def test_targets(case: str, seeds: int) -> None:
     assert missed == []
 
 
+@pytest.mark.slow
 def test_storms() -> None:
     sometimes: Counter[str] = Counter()
     for seed in [*STORMS, *UNLUCKY]:

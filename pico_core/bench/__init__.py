@@ -1,0 +1,1 @@
+"""Load for a server, and what its clients notice: what ``pico bench http`` runs. Start at ``machine``."""

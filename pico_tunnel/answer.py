@@ -1,0 +1,29 @@
+"""What a command prints for its caller on standard output."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pico_tunnel.complaints import EXIT_FAILURE
+
+
+class Unanswered(Exception):  # noqa: N818 - named after what happened
+    """No answer was printed. ``str()`` says why, in one line; ``code`` is the exit code."""
+
+    def __init__(self, message: str, code: int = EXIT_FAILURE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def write(text: str) -> None:
+    """Write the answer. Raises ``Unanswered`` if it cannot be written; a pipe that its reader closed early is fine."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or what is left fails again at exit
+        if not isinstance(error, BrokenPipeError):
+            raise Unanswered(f"cannot write the answer: {error.strerror}") from None

@@ -1,0 +1,218 @@
+"""``pico bench http``: puts load on a server and prints what its clients notice."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pico_tunnel.answer import Unanswered, write
+from pico_tunnel.complaints import complain
+from pico_tunnel.flags import TeachingGroup, checked, write_examples
+
+if TYPE_CHECKING:
+    from pico_core.bench.plan import Outcome, Plan
+    from pico_core.boundary import AccessLog, Log
+
+DEFAULT_URL = "http://localhost:8000"
+
+MAX_BODY_BYTES = 64 << 20
+
+_FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\x21-\x7e\x80-\xff][\t\x20-\x7e\x80-\xff]*")
+_TARGET = re.compile(r"/[\x21-\x7e]*")
+_METHOD = re.compile(r"[A-Z]{1,20}")
+
+
+class BenchCommand(click.Command):
+    """A command with examples."""
+
+    def __init__(self, *arguments: Any, examples: str, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._examples = examples
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what the command is for, with examples."""
+        super().format_help_text(ctx, formatter)
+        write_examples(self._examples, formatter)
+
+
+@click.group(
+    cls=TeachingGroup,
+    short_help="Measure what a server carries.",
+    examples="""\
+As fast as the server answers, for ten seconds:
+  pico bench http --endpoint my-endpoint
+A hundred requests a second, as steady visitors would send them:
+  pico bench http --endpoint my-endpoint --rate 100""",
+)
+def bench() -> None:
+    """Put load on a server and print what its clients notice."""
+
+
+@bench.command(
+    cls=BenchCommand,
+    short_help="HTTP requests.",
+    examples="""\
+50 clients, each with a connection that it keeps:
+  pico bench http --endpoint my-endpoint
+500 requests a second in all, whether or not the server keeps up:
+  pico bench http http://pico.example.com:8000 --endpoint my-endpoint --rate 500 --clients 200
+A new path and request ID each time, as real traffic has:
+  pico bench http --endpoint shop --path '/items/{n}' --header 'X-Request-ID: bench-{n}'
+Uploads of 64 KiB, each on a new connection, with the figures as JSON:
+  pico bench http --endpoint my-endpoint --method POST --body-bytes 65536 --new-connections --json""",
+)
+@click.argument("url", default=DEFAULT_URL, metavar="[URL]", callback=checked("server_url"))
+@click.option(
+    "--endpoint", "endpoints", multiple=True, metavar="ID", help="Ask for this endpoint; of several, in turn."
+)
+@click.option("--clients", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many clients.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 1e6),
+    default=0.0,
+    help="Requests a second in all, evenly spread. Latency then counts from when a request was due, so that requests "
+    "that wait for a slow server are seen.  [default: each client sends its next request after a response]",
+)
+@click.option("--duration", default="10s", show_default=True, callback=checked("duration"), help="For how long.")
+@click.option("--timeout", default="10s", show_default=True, callback=checked("duration"), help="For one response.")
+@click.option("--method", default="GET", show_default=True, help="The method of the requests.")
+@click.option("--path", default="/", show_default=True, help="Path and query; {n} becomes the number of the request.")
+@click.option(
+    "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A field for every request; {n} as in --path."
+)
+@click.option(
+    "--body-bytes", type=click.IntRange(0, MAX_BODY_BYTES), default=0, show_default=True, help="Size of the body."
+)
+@click.option("--new-connections", is_flag=True, help="Open a connection for each request.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object, and no progress.")
+@click.option("--runtime", type=click.Choice(("uvloop", "asyncio", "trio")), help="What carries the connections.")
+def http(
+    url: str,
+    endpoints: tuple[str, ...],
+    method: str,
+    path: str,
+    headers: tuple[str, ...],
+    duration: str,
+    timeout: str,
+    new_connections: bool,
+    as_json: bool,
+    runtime: str | None,
+    **numbers: Any,
+) -> int:
+    """Send HTTP requests to the proxy port at URL, by default http://localhost:8000.
+
+    Shows the responses of each second as it goes, then latency by percentile, and every kind of failure. The exit code
+    is 1 if not one response came.
+    """
+    from pico_core.bench.plan import Plan
+    from pico_core.config.values import duration as seconds
+    from pico_core.config.values import identifier, server_url
+
+    if not _METHOD.fullmatch(method):
+        raise click.UsageError("--method wants capital letters, such as POST")
+    if not _TARGET.fullmatch(path):
+        raise click.UsageError("--path must begin with / and be written as in %20")
+    for header in headers:
+        if not _FIELD.fullmatch(header):
+            raise click.UsageError("--header wants a name, a colon and a value, such as 'X-Tried: yes'")
+    plan = Plan(
+        server=server_url(url),
+        target=path.encode("ascii"),
+        method=method.encode("ascii"),
+        endpoints=tuple(identifier(endpoint) for endpoint in endpoints),
+        fields="".join(f"{header}\r\n" for header in headers).encode("latin-1"),
+        duration_s=seconds(duration),
+        timeout_s=seconds(timeout),
+        keep_alive=not new_connections,
+        **numbers,
+    )
+    return _run(plan, runtime, as_json=as_json)
+
+
+def _run(plan: Plan, runtime: str | None, *, as_json: bool) -> int:
+    from pico_core.bench.machine import BenchMachine
+    from pico_tunnel.process import raise_descriptor_limit, signals_kept
+    from pico_tunnel.runtime import choose, installed, run
+
+    name = choose(runtime, installed())
+    raise_descriptor_limit()
+    progress = _Progress(quiet=as_json)
+    machine = BenchMachine(plan, progress.show)
+    with signals_kept() as inbox:
+        end = run(machine, _drop, name, inbox=inbox)
+    progress.end()
+    try:
+        if as_json:
+            import json
+
+            write(json.dumps(machine.outcome.summary()) + "\n")
+        elif end.code == 0:
+            write("\n".join(_report(plan, machine.outcome)) + "\n")
+    except Unanswered as error:
+        complain(str(error))
+        return error.code
+    if end.message:
+        complain(end.message)
+    return end.code
+
+
+def _drop(record: Log | AccessLog) -> None:
+    """Drop a log record: a bench has nothing to log but its outcome."""
+
+
+class _Progress:
+    """One line on standard error, written over on a terminal and once a second elsewhere."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet or sys.stderr is None
+        self._is_terminal = not self._quiet and sys.stderr.isatty()
+        self._count = 0
+
+    def show(self, outcome: Outcome) -> None:
+        """Show the responses since the last call."""
+        if self._quiet:
+            return
+        count = outcome.latency.count
+        text = f"{count:,} responses, {count - self._count:,}/s"
+        if outcome.failed:
+            text += f", {outcome.failed:,} failed"
+        if outcome.refused:
+            text += f", {outcome.refused:,} with an error status"
+        self._count = count
+        self._write(f"\r\x1b[K{text}" if self._is_terminal else f"{text}\n")
+
+    def end(self) -> None:
+        """Remove the line from a terminal."""
+        if self._is_terminal:
+            self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except OSError:  # nobody reads it; the figures are what counts
+            self._quiet = True
+
+
+def _report(plan: Plan, outcome: Outcome) -> list[str]:
+    figures: Any = outcome.summary()
+    kind = f"{plan.rate:g} requests a second" if plan.rate else "one request after the other"
+    received = f"{figures['per_second']:,.1f}/s, {outcome.received_bytes / 1e6:,.1f} MB received"
+    lines = [
+        f"{plan.clients} clients, {kind}, {outcome.elapsed_s:.1f} s, {outcome.connections:,} connections",
+        "",
+        f"  responses  {outcome.latency.count:>10,}   {received}",
+    ]
+    lines += [f"    {status:<9}{count:>10,}" for status, count in figures["statuses"].items()]
+    if outcome.failed:
+        lines.append(f"  failures   {outcome.failed:>10,}")
+        lines += [f"    {count:>18,}   {reason}" for reason, count in figures["failures"].items()]
+    if outcome.late:
+        lines.append(f"  never sent {outcome.late:>10,}   no client was free: more --clients, or a lower --rate")
+    since = "from when a request was due" if plan.rate else "from sending to the last byte"
+    lines += ["", f"  latency, {since}"]
+    lines += [f"    {name:<9}{value:>10.2f} ms" for name, value in figures["latency_ms"].items()]
+    return lines
