@@ -91,6 +91,17 @@ class AcceptFailed(Record, frozen=True, gc=False):
     reason: str
 
 
+class HandshakeFailed(Record, frozen=True, gc=False):
+    """A peer that connected to ``listener`` did not get through the TLS handshake, and its connection is gone.
+
+    ``host`` is its address, ``reason`` one readable clause.
+    """
+
+    listener: str
+    host: str
+    reason: str
+
+
 class Connected(Record, frozen=True, gc=False):
     """The connection asked for with ``Connect`` is open; ``host`` is the IP address that answered.
 
@@ -117,6 +128,14 @@ class ConnectFailed(Record, frozen=True, gc=False):
 
     connection: int
     reason: str
+
+
+class TlsStarted(Record, frozen=True, gc=False):
+    """The handshake that ``StartTls`` asked for is done. ``peer`` and ``alpn`` are as in ``Accepted``."""
+
+    connection: int
+    peer: PeerIdentity | None = None
+    alpn: str = ""
 
 
 class Received(Record, frozen=True, gc=False):
@@ -227,8 +246,10 @@ Input: TypeAlias = (
     | ListenFailed
     | Accepted
     | AcceptFailed
+    | HandshakeFailed
     | Connected
     | ConnectFailed
+    | TlsStarted
     | Received
     | EofReceived
     | ConnectionLost
@@ -278,7 +299,8 @@ class StopListening(Record, frozen=True, gc=False):
 class Connect(Record, frozen=True, gc=False):
     """Open a TCP connection to a name or address, trying every address of a name, within ``timeout_s`` in all.
 
-    ``tls`` is as in ``Listen``; ``timeout_s`` includes the handshake.
+    ``tls`` is as in ``Listen``; ``timeout_s`` includes the handshake. The peer's certificate must be for
+    ``server_name``, or for ``host`` where that is empty.
     """
 
     connection: int
@@ -286,6 +308,19 @@ class Connect(Record, frozen=True, gc=False):
     port: int
     timeout_s: float
     tls: str = ""
+    server_name: str = ""
+
+
+class StartTls(Record, frozen=True, gc=False):
+    """Begin a TLS handshake, as the client, on a connection that is open: behind a proxy, the server's begins there.
+
+    Answered by ``TlsStarted``, or by ``ConnectionLost`` with a reason. Until then nothing may be sent on it. ``tls``
+    and ``server_name`` are as in ``Connect``; ``server_name`` is not empty.
+    """
+
+    connection: int
+    tls: str
+    server_name: str
 
 
 class Send(Record, frozen=True, gc=False):
@@ -386,6 +421,7 @@ Command: TypeAlias = (
     | ListenDatagram
     | StopListening
     | Connect
+    | StartTls
     | Send
     | SendEof
     | Close

@@ -34,6 +34,10 @@ MAX_REASONS = 8
 """A server may give another reason each time; those above this number wait for the next minute."""
 
 
+TLS_PROFILE = "connect"
+"""The name of the TLS profile with which agents and forwarders reach the server."""
+
+
 class DialUser(Protocol):
     """The part that dialed. Exactly one of these is called, once, and never by the constructor of the dial."""
 
@@ -80,9 +84,10 @@ class Server:
     __slots__ = ("_entropy", "_failed", "_last", "origin", "proxy", "tls")
 
     def __init__(self, origin: Origin, entropy: Entropy, proxy: Proxy | None = None, tls: str = "") -> None:
+        """``tls`` names the TLS profile to use if ``origin`` is reached over TLS."""
         self.origin = origin
         self.proxy = proxy
-        self.tls = tls
+        self.tls = tls if origin.is_secure else ""
         self._entropy = entropy
         self._last = ""
         self._failed = False
@@ -197,7 +202,11 @@ class WebSocketDial:
 
     def _connect(self, address: str, timeout_s: float) -> None:
         self._server.tried(address)
-        self._connection = self._connector.connect(address, self._hop.port, timeout_s, self, self._server.tls)
+        server = self._server
+        tls = server.tls if server.proxy is None else ""  # with a proxy, TLS begins behind it
+        self._connection = self._connector.connect(
+            address, self._hop.port, timeout_s, self, tls, server.origin.host if tls else ""
+        )
 
     def on_connect_failed(self, reason: str, now: float) -> None:
         """Try the next address, if there is one and time is left."""
@@ -205,9 +214,10 @@ class WebSocketDial:
 
     def on_connected(self, channel: TcpChannel, now: float) -> None:
         """Ask the proxy for the connection to the server where there is one, then the server for the upgrade."""
-        authority = str(Address(self._server.origin.host, self._server.origin.port))
+        origin = self._server.origin
+        authority = str(Address(origin.host, origin.port))
         proxy = self._server.proxy
-        self._websocket = ClientHandshake(authority, self._target, self._headers, self._entropy)
+        self._websocket = ClientHandshake(origin.authority, self._target, self._headers, self._entropy)
         self._handshakes = [self._websocket]
         if proxy is not None:
             self._handshakes.insert(0, ProxyConnect(authority, proxy.authorization))
@@ -229,12 +239,30 @@ class WebSocketDial:
         if rest is None or self._channel is None:
             return
         del self._handshakes[0]
+        if self._handshakes and self._server.tls:
+            if rest:
+                self._fail("the proxy sent more than its answer", now)
+                return
+            self._connector.start_tls(self._channel, self._server.tls, self._server.origin.host, self)
+            return
         if self._handshakes:
             self._channel.send(self._handshakes[0].request_bytes())
             return
         self._stop_waiting()
         self._server.reached()
         self._user.on_dialed(self._channel, rest, now)
+
+    def on_tls_started(self, now: float) -> None:
+        """Ask the server for the upgrade, behind the proxy."""
+        if self._channel is not None:
+            self._channel.send(self._handshakes[0].request_bytes())
+
+    def on_tls_failed(self, reason: str, now: float) -> None:
+        """The server behind the proxy cannot be trusted, or does not speak TLS."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.abort()
+            self._fail(reason, now)
 
     def on_eof(self, now: float) -> None:
         """The answer ends early."""

@@ -10,6 +10,8 @@ ANSWER_TIMEOUT_S = 10.0
 
 INTERRUPTED = 130
 
+TLS_PROFILE = "status"
+
 
 class StatusMachine(BaseMachine):
     """A ``Machine`` that ends with its answer. Next: ``response``, if it exits with 0."""
@@ -23,7 +25,8 @@ class StatusMachine(BaseMachine):
 
     def on_start(self, now: float) -> None:
         """Ask."""
-        PlainRequest(self, self._server, self._target, self, ANSWER_TIMEOUT_S, now)
+        tls = TLS_PROFILE if self._server.is_secure else ""
+        PlainRequest(self, self._server, self._target, self, ANSWER_TIMEOUT_S, now, tls)
 
     def on_response(self, response: PlainResponse, now: float) -> None:
         """Keep the answer."""

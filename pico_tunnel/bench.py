@@ -10,11 +10,12 @@ import click
 
 from pico_tunnel.answer import Unanswered, write
 from pico_tunnel.complaints import complain
-from pico_tunnel.flags import TeachingGroup, checked, write_examples
+from pico_tunnel.flags import TLS_FLAGS, TeachingGroup, checked, tls_options, write_examples
 
 if TYPE_CHECKING:
     from pico_core.bench.plan import Outcome, Plan
     from pico_core.boundary import AccessLog, Log
+    from pico_driver.tls_profiles import Profiles
 
 DEFAULT_URL = "http://localhost:8000"
 
@@ -26,10 +27,11 @@ _METHOD = re.compile(r"[A-Z]{1,20}")
 
 
 class BenchCommand(click.Command):
-    """A command with examples."""
+    """A command with examples, and with the flags of TLS towards a server."""
 
     def __init__(self, *arguments: Any, examples: str, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
+        self.params += tls_options("server")
         self._examples = examples
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -100,7 +102,7 @@ def http(
     new_connections: bool,
     as_json: bool,
     runtime: str | None,
-    **numbers: Any,
+    **others: Any,
 ) -> int:
     """Send HTTP requests to the proxy port at URL, by default http://localhost:8000.
 
@@ -110,6 +112,7 @@ def http(
     from pico_core.bench.plan import Plan
     from pico_core.config.values import duration as seconds
     from pico_core.config.values import identifier, server_url
+    from pico_tunnel.tls import client_sections, load_profiles
 
     if not _METHOD.fullmatch(method):
         raise click.UsageError("--method wants capital letters, such as POST")
@@ -118,8 +121,11 @@ def http(
     for header in headers:
         if not _FIELD.fullmatch(header):
             raise click.UsageError("--header wants a name, a colon and a value, such as 'X-Tried: yes'")
+    server = server_url(url)
+    sections = client_sections(server, "bench", "server.tls", {name: others.pop(name) for name in TLS_FLAGS})
     plan = Plan(
-        server=server_url(url),
+        server=server,
+        tls="bench" if server.is_secure else "",
         target=path.encode("ascii"),
         method=method.encode("ascii"),
         endpoints=tuple(identifier(endpoint) for endpoint in endpoints),
@@ -127,12 +133,12 @@ def http(
         duration_s=seconds(duration),
         timeout_s=seconds(timeout),
         keep_alive=not new_connections,
-        **numbers,
+        **others,
     )
-    return _run(plan, runtime, as_json=as_json)
+    return _run(plan, runtime, load_profiles(sections), as_json=as_json)
 
 
-def _run(plan: Plan, runtime: str | None, *, as_json: bool) -> int:
+def _run(plan: Plan, runtime: str | None, profiles: Profiles | None, *, as_json: bool) -> int:
     from pico_core.bench.machine import BenchMachine
     from pico_tunnel.process import raise_descriptor_limit, signals_kept
     from pico_tunnel.runtime import choose, installed, run
@@ -142,7 +148,7 @@ def _run(plan: Plan, runtime: str | None, *, as_json: bool) -> int:
     progress = _Progress(quiet=as_json)
     machine = BenchMachine(plan, progress.show)
     with signals_kept() as inbox:
-        end = run(machine, _drop, name, inbox=inbox)
+        end = run(machine, _drop, name, inbox=inbox, profiles=profiles)
     progress.end()
     try:
         if as_json:

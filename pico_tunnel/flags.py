@@ -60,6 +60,27 @@ def groups(root: type[Section], title: str = GENERAL, without: tuple[str, ...] =
     return result
 
 
+TLS_FLAGS = ("root_cas", "cert", "key", "server_name", "insecure_skip_verify")
+"""What ``tls_options`` are called when they reach a command."""
+
+
+def tls_options(section: str) -> list[click.Parameter]:
+    """Return the flags of a client without a configuration file for TLS; their names are those of the keys."""
+    helps = {
+        "root_cas": "Trust these issuers, in PEM, instead of the system's.",
+        "cert": "Show this certificate, in PEM.",
+        "key": "Its private key, in PEM.",
+        "server_name": "The name that the server's certificate must be for.",
+    }
+    options: list[click.Parameter] = [
+        click.Option((f"--{section}.tls.{name.replace('_', '-')}", name), default="", metavar="TEXT", help=text)
+        for name, text in helps.items()
+    ]
+    skip = f"--{section}.tls.insecure-skip-verify"
+    options.append(click.Option((skip, "insecure_skip_verify"), is_flag=True, help="Accept any certificate."))
+    return options
+
+
 class KeyOption(click.Option):
     """The flag of one key. Its value stays text: the configuration's own parser reads it, as it reads the file."""
 

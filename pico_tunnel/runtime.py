@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pico_core.boundary import Exit, Machine, Sink
     from pico_driver.early import EarlyListeners
     from pico_driver.inbox import Inbox
+    from pico_driver.tls_profiles import Profiles
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -54,17 +55,24 @@ def keep_memory() -> None:
 
 
 def run(
-    machine: Machine, sink: Sink, runtime: str, *, inbox: Inbox | None = None, early: EarlyListeners | None = None
+    machine: Machine,
+    sink: Sink,
+    runtime: str,
+    *,
+    inbox: Inbox | None = None,
+    early: EarlyListeners | None = None,
+    profiles: Profiles | None = None,
 ) -> Exit:
     """Run a node machine to its end on a runtime that ``choose`` returned; ``Exit`` says how it ended.
 
-    ``inbox`` and ``early`` are what the process has for the driver already: inputs, and open listeners.
+    ``inbox`` and ``early`` are what the process has for the driver already: inputs, and open listeners. ``profiles``
+    are the TLS profiles that the machine names.
     """
     keep_memory()
     if runtime == "trio":
         import pico_trio
 
-        return pico_trio.run(machine, sink, inbox=inbox, early=early)
+        return pico_trio.run(machine, sink, inbox=inbox, early=early, profiles=profiles)
     import pico_asyncio
 
-    return pico_asyncio.run(machine, sink, uvloop=runtime == "uvloop", inbox=inbox, early=early)
+    return pico_asyncio.run(machine, sink, uvloop=runtime == "uvloop", inbox=inbox, early=early, profiles=profiles)

@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 from pico_core.errors import ConfigError
+from pico_tunnel.tls import agent_sections, forward_sections, load_profiles, server_sections
 
 if TYPE_CHECKING:
     from random import Random
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pico_core.config.logs import LogConfig
     from pico_core.config.server import ServerConfig
     from pico_core.config.values import Address
+    from pico_tunnel.tls import TlsSections
 
 SectionType = TypeVar("SectionType", bound="Section")
 Client = TypeVar("Client", "AgentConfig", "ForwardConfig")
@@ -65,7 +67,8 @@ def run_server(config: ServerConfig, runtime: str | None) -> Exit:
         entropy = _entropy()
         return ServerNode(config, draw_node_id(config.cluster, entropy), entropy, descriptors)
 
-    return _run(make, config.log, runtime, (config.proxy.bind_addr, config.upstream.bind_addr, config.admin.bind_addr))
+    ports = (config.proxy.bind_addr, config.upstream.bind_addr, config.admin.bind_addr)
+    return _run(make, config.log, runtime, ports, server_sections(config))
 
 
 def run_agent(config: AgentConfig, runtime: str | None) -> Exit:
@@ -79,7 +82,7 @@ def run_agent(config: AgentConfig, runtime: str | None) -> Exit:
         return AgentMachine(config, _entropy())
 
     config = _with_proxy(config)
-    return _run(make, config.log, runtime)
+    return _run(make, config.log, runtime, (), agent_sections(config))
 
 
 def run_forward(config: ForwardConfig, runtime: str | None) -> Exit:
@@ -93,7 +96,7 @@ def run_forward(config: ForwardConfig, runtime: str | None) -> Exit:
         return ForwardMachine(config, _entropy(), descriptors)
 
     config = _with_proxy(config)
-    return _run(make, config.log, runtime, [port.addr for port in config.ports])
+    return _run(make, config.log, runtime, [port.addr for port in config.ports], forward_sections(config))
 
 
 def _with_proxy(config: Client) -> Client:
@@ -115,15 +118,18 @@ def _entropy() -> Random:
     return random.Random(random.SystemRandom().getrandbits(256))  # noqa: S311 - see above
 
 
-def _run(make: Callable[[int], Machine], log: LogConfig, runtime: str | None, ports: Iterable[Address] = ()) -> Exit:
+def _run(
+    make: Callable[[int], Machine], log: LogConfig, runtime: str | None, ports: Iterable[Address], sections: TlsSections
+) -> Exit:
     """Choose the runtime first: a missing one is told before anything else is done. Then open ``ports``.
 
-    ``make`` is given how many descriptors the process may have open.
+    ``make`` is given how many descriptors the process may have open. ``sections`` are those of its TLS profiles.
     """
     from pico_driver.early import EarlyListeners
     from pico_tunnel.runtime import choose, installed, run
 
     name = choose(runtime, installed())
+    profiles = load_profiles(sections)
     with closing(EarlyListeners()) as early:
         for address in ports:
             early.open(address.host, address.port)
@@ -134,4 +140,4 @@ def _run(make: Callable[[int], Machine], log: LogConfig, runtime: str | None, po
         with signals_kept() as inbox, closing(standard_log_writer(log)) as writer:
             descriptors = raise_descriptor_limit()
             writer(Log("debug", "process", "descriptor limit", {"descriptors": descriptors}))
-            return run(make(descriptors), writer, name, inbox=inbox, early=early)
+            return run(make(descriptors), writer, name, inbox=inbox, early=early, profiles=profiles)

@@ -8,7 +8,7 @@ import click
 
 from pico_tunnel.answer import Unanswered, write
 from pico_tunnel.complaints import complain
-from pico_tunnel.flags import TeachingGroup, write_examples
+from pico_tunnel.flags import TeachingGroup, tls_options, write_examples
 
 if TYPE_CHECKING:
     from pico_core.boundary import AccessLog, Log
@@ -19,10 +19,10 @@ DEFAULT_URL = "http://localhost:8002"
 NODE_STATUSES = ("active", "unreachable", "left")
 
 
-def ask(url: str, path: str, forward: str | None, kind: Any) -> Any:
+def ask(url: str, path: str, forward: str | None, kind: Any, tls: dict[str, Any]) -> Any:
     """Return the document of type ``kind`` at ``path`` of a server's admin port, or of node ``forward`` through it.
 
-    Raises ``Unanswered``, and ``ConfigError`` for a wrong URL.
+    ``tls`` are the keys of ``ClientTlsConfig``. Raises ``Unanswered``, and ``ConfigError`` for a wrong URL or file.
     """
     from urllib.parse import quote
 
@@ -30,13 +30,15 @@ def ask(url: str, path: str, forward: str | None, kind: Any) -> Any:
     from pico_core.errors import ConfigError
     from pico_core.status import StatusMachine
     from pico_tunnel.runtime import run
+    from pico_tunnel.tls import client_sections, load_profiles
 
     try:
         server = server_url(url)
     except ConfigError as error:
         raise ConfigError(f"--server.url: {error}") from None
     node = StatusMachine(server, path if forward is None else f"{path}?forward={quote(forward, safe='')}")
-    end = run(node, _drop, "asyncio")
+    profiles = load_profiles(client_sections(server, "status", "server.tls", tls))
+    end = run(node, _drop, "asyncio", profiles=profiles)
     if node.response is None:
         raise Unanswered(end.message, end.code)
     return _document(node.response, str(server), kind)
@@ -72,9 +74,9 @@ def show(document: Any) -> None:
     write(yaml.dump(document, Dumper=dumper, sort_keys=False))
 
 
-def _print(path: str, kind: Any, server_url: str, forward: str | None, status: str | None = None) -> int:
+def _print(path: str, kind: Any, server_url: str, forward: str | None, status: str | None = None, **tls: Any) -> int:
     try:
-        document = ask(server_url, path, forward, kind)
+        document = ask(server_url, path, forward, kind, tls)
         show(document if status is None else [node for node in document if node.get("status") == status])
     except Unanswered as error:
         complain(str(error))
@@ -104,7 +106,7 @@ class StatusCommand(click.Command):
             help="The admin port of the server to ask.",
         )
         forward = click.Option(("--forward",), metavar="NODE", help="Have the server ask the node with this ID.")
-        self.params += [url, forward]
+        self.params += [url, forward, *tls_options("server")]
         self._examples = examples
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -7,7 +7,6 @@ from msgspec.structs import replace
 from pico_core.agent.http_streams import HttpStreams
 from pico_core.agent.service import ServiceHost
 from pico_core.config.agent import ListenerConfig
-from pico_core.config.values import HTTP_PORT, Address
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.exchange import Exchange
 
@@ -19,7 +18,7 @@ class RenamedHostStreams(HttpStreams):
 
     def __init__(self, host: ServiceHost, config: ListenerConfig, access_log: AccessLogger | None) -> None:
         super().__init__(host, config, access_log)
-        name = _authority(config.addr) if config.host_header == "rewrite" else config.host_header
+        name = config.addr.authority if config.host_header == "rewrite" else config.host_header
         self._name = name.encode()
 
     def begin(self, exchange: Exchange, now: float) -> None:
@@ -28,9 +27,3 @@ class RenamedHostStreams(HttpStreams):
         fields = b"Host: %b\r\n%b" % (self._name, _HOST_LINE.sub(b"", head.fields))
         exchange.head = replace(head, host=self._name, fields=fields, onward=b"")
         super().begin(exchange, now)
-
-
-def _authority(addr: Address) -> str:
-    """Return ``addr`` as a client that connects to it writes it into Host: without the port where that is 80."""
-    text = str(Address(addr.host, addr.port))
-    return text.removesuffix(f":{HTTP_PORT}") if addr.port == HTTP_PORT else text

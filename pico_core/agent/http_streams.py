@@ -1,7 +1,7 @@
 """An ``http`` listener: requests that come through the tunnel go to the local service over pooled connections."""
 
 from pico_core.agent.service import ServiceHost, connect_failure, warn_failed
-from pico_core.config.agent import ListenerConfig
+from pico_core.config.agent import ListenerConfig, service_profile
 from pico_core.http.message import HeadLimits
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.downstream import Client
@@ -47,6 +47,7 @@ class HttpStreams:
             connect_timeout_s=config.timeout_s,
             response_limits=self.head_limits,
             heads=self.heads,
+            tls=service_profile(config) if config.addr.is_secure else "",
         )
 
     def accept(self, channel: StreamChannel, now: float) -> None:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from pico_core.agent.tunnel import AgentTunnel
 from pico_core.config.agent import AgentConnectConfig, ListenerConfig
-from pico_core.dial import Backoff, Complaints, Server, WebSocketDial, explain
+from pico_core.dial import TLS_PROFILE, Backoff, Complaints, Server, WebSocketDial, explain
 from pico_core.entropy import Entropy
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, FlushScheduler, Logger
@@ -110,7 +110,7 @@ class Listener:
         self._instance = b"%016x" % entropy.getrandbits(64)
         self._tunnels: dict[AgentTunnel, None] = {}
         self._attempt: WebSocketDial | None = None
-        self._server = Server(connect.url, entropy, connect.proxy_url)
+        self._server = Server(connect.url, entropy, connect.proxy_url, TLS_PROFILE)
         self._backoff = Backoff(connect.backoff.first_s, connect.backoff.longest_s, entropy)
         self._hurry_until = 0.0
         self._attempt_s = connect.timeout_s

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from pico_core.bench.histogram import Histogram
-from pico_core.config.values import Address, Origin
+from pico_core.config.values import Origin
 
 MAX_KINDS = 32
 """How many statuses and failures are counted apart; the services choose the statuses. The others share one row."""
@@ -100,7 +100,7 @@ def request_template(plan: Plan) -> Mapping[str, bytes]:
     ``NUMBER`` is still to be replaced.
     """
     named = (b"\r\n" + plan.fields.lower()).find(b"\r\nhost:") >= 0
-    lines = b"" if named else b"Host: %b\r\n" % str(Address(plan.server.host, plan.server.port)).encode()
+    lines = b"" if named else b"Host: %b\r\n" % plan.server.authority.encode()
     lines += plan.fields
     if plan.body_bytes or plan.method in (b"POST", b"PUT", b"PATCH"):
         lines += b"Content-Length: %d\r\n" % plan.body_bytes

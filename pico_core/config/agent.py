@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pico_core.config.connect import ProxyUrl
+from pico_core.config.connect import ConnectTlsConfig, ProxyUrl
 from pico_core.config.declare import (
     CONNECT_URL,
     DURATION,
@@ -16,6 +16,7 @@ from pico_core.config.declare import (
     whole_number,
 )
 from pico_core.config.logs import AccessLogConfig, LogConfig
+from pico_core.config.tls import ClientTlsConfig
 from pico_core.config.values import Origin
 from pico_core.errors import ConfigError
 
@@ -41,13 +42,17 @@ class HttpClientConfig(Section, frozen=True, kw_only=True):
     ] = 1_024
 
 
+class ServiceTlsConfig(ClientTlsConfig, frozen=True, kw_only=True):
+    """TLS towards the service, where addr is a URL with https://."""
+
+
 class ListenerConfig(Section, frozen=True, kw_only=True):
     """An endpoint to register, and the service its requests go to."""
 
     endpoint_id: Annotated[str, Key(IDENTIFIER, "The endpoint whose requests come through this tunnel.")]
     addr: Annotated[
         Origin,
-        Key(ORIGIN, "The service: a port of this machine, a host:port, or (http) a URL http://host:port."),
+        Key(ORIGIN, "The service: a port of this machine, a host:port, or (http) a URL such as http://host:port."),
     ]
     protocol: Annotated[
         str,
@@ -84,12 +89,18 @@ class ListenerConfig(Section, frozen=True, kw_only=True):
     ] = "keep"
     access_log: AccessLogConfig = AccessLogConfig()
     http_client: HttpClientConfig = HttpClientConfig()
+    tls: ServiceTlsConfig = ServiceTlsConfig()
 
     def __post_init__(self) -> None:
         if self.protocol == "tcp" and self.addr.scheme:
             raise ConfigError(f"a tcp listener wants a port or a host:port, found the URL '{self.addr}'")
         if self.protocol == "tcp" and self.host_header != "keep":
             raise ConfigError(f"host_header is for http listeners, found '{self.host_header}' at a tcp one")
+
+
+def service_profile(config: ListenerConfig) -> str:
+    """Return the name of the TLS profile with which the agent reaches a service."""
+    return f"service {config.endpoint_id} {config.addr}"
 
 
 class BackoffConfig(Section, frozen=True, kw_only=True):
@@ -147,6 +158,7 @@ class AgentConnectConfig(Section, frozen=True, kw_only=True):
         ),
     ] = 30.0
     proxy_url: ProxyUrl = None
+    tls: ConnectTlsConfig = ConnectTlsConfig()
     backoff: BackoffConfig = BackoffConfig()
 
 

@@ -4,6 +4,12 @@ from typing import Annotated, TypeAlias
 
 from pico_core.config.declare import PROXY_URL, Key
 from pico_core.config.proxy import Proxy
+from pico_core.config.tls import ClientTlsConfig
+
+
+class ConnectTlsConfig(ClientTlsConfig, frozen=True, kw_only=True):
+    """TLS towards the server, where connect.url is https://."""
+
 
 ProxyUrl: TypeAlias = Annotated[
     Proxy | None,

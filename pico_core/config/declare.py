@@ -66,6 +66,9 @@ IDENTIFIER = Kind("ID", values.IDENTIFIER, values.identifier)
 OPTIONAL_IDENTIFIER = Kind("ID", values.IDENTIFIER, _optional_identifier)
 PREFIX = Kind("TEXT", values.IDENTIFIER, _prefix)
 NAMES = Kind("NAME,...", "a name such as proxy", values.identifier, many=True)
+FILE = Kind("FILE", "the path of a file", values.file_path)
+FILES = Kind("FILE,...", "the path of a file", values.file_path, many=True)
+SERVER_NAME = Kind("NAME", values.SERVER_NAME, values.server_name)
 SWITCH = Kind("[true|false]", "true or false", values.switch, _show_switch)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pico_core.config.connect import ProxyUrl
+from pico_core.config.connect import ConnectTlsConfig, ProxyUrl
 from pico_core.config.declare import CONNECT_URL, DURATION, IDENTIFIER, LOCAL_ADDRESS, Key, Section
 from pico_core.config.logs import LogConfig
 from pico_core.config.values import Address, Origin
@@ -35,6 +35,7 @@ class ForwardConnectConfig(Section, frozen=True, kw_only=True):
         ),
     ] = 30.0
     proxy_url: ProxyUrl = None
+    tls: ConnectTlsConfig = ConnectTlsConfig()
 
 
 class ForwardConfig(Section, frozen=True, kw_only=True):

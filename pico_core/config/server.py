@@ -18,6 +18,7 @@ from pico_core.config.declare import (
     whole_number,
 )
 from pico_core.config.logs import AccessLogConfig, LogConfig
+from pico_core.config.tls import ProxyTlsConfig, ServerTlsConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.errors import ConfigError
@@ -95,6 +96,15 @@ class ProxyConfig(Section, frozen=True, kw_only=True):
     ] = 30.0
     access_log: AccessLogConfig = AccessLogConfig()
     http: ProxyHttpConfig = ProxyHttpConfig()
+    tls: ProxyTlsConfig = ProxyTlsConfig()
+
+
+class UpstreamTlsConfig(ServerTlsConfig, frozen=True, kw_only=True):
+    """TLS of the upstream port. The files are read again when they change."""
+
+
+class AdminTlsConfig(ServerTlsConfig, frozen=True, kw_only=True):
+    """TLS of the admin port. The files are read again when they change."""
 
 
 class RebalanceConfig(Section, frozen=True, kw_only=True):
@@ -167,6 +177,7 @@ class UpstreamConfig(Section, frozen=True, kw_only=True):
         ),
     ] = 5_000
     rebalance: RebalanceConfig = RebalanceConfig()
+    tls: UpstreamTlsConfig = UpstreamTlsConfig()
 
 
 class AdminConfig(Section, frozen=True, kw_only=True):
@@ -180,6 +191,7 @@ class AdminConfig(Section, frozen=True, kw_only=True):
         Address | None,
         Key(ADVERTISED_ADDRESS, "The address other nodes ask for this node's status.", _ADVERTISED_WHY),
     ] = None
+    tls: AdminTlsConfig = AdminTlsConfig()
 
 
 class GossipConfig(Section, frozen=True, kw_only=True):

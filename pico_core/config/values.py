@@ -15,6 +15,10 @@ YEAR_S = 365 * 24 * 3600.0
 """Longest duration accepted: beyond it, event loops and selectors overflow."""
 
 HTTP_PORT = 80
+DEFAULT_PORTS = {"http": HTTP_PORT, "https": 443}
+"""The schemes of URLs, and their ports."""
+
+_WEBSOCKET_SCHEMES = {"ws": "http", "wss": "https"}
 HIGHEST_PORT = 65535
 HIGHEST_ID_LENGTH = 255
 SHOWN_LENGTH = 60
@@ -45,13 +49,24 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class Origin(Address, frozen=True):
-    """An address to connect to; ``scheme`` is ``http`` when it was given as a URL, else empty.
+    """An address to connect to; ``scheme`` is ``http`` or ``https`` when it was given as a URL, else empty.
 
     ``path`` is that of the URL, as it goes into a request's target: empty, or with a slash at its beginning only.
     """
 
     scheme: str = ""
     path: str = ""
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it is reached over TLS."""
+        return self.scheme == "https"
+
+    @property
+    def authority(self) -> str:
+        """What a Host field says: without the port where it is the scheme's own (RFC 9110, section 4.2.3)."""
+        port = DEFAULT_PORTS["https" if self.is_secure else "http"]
+        return super().__str__().removesuffix(f":{port}")
 
     def __str__(self) -> str:
         return f"{self.scheme}://{super().__str__()}{self.path}" if self.scheme else super().__str__()
@@ -173,7 +188,7 @@ def origin(text: str) -> Origin:
 
 
 def server_url(text: str) -> Origin:
-    """Parse the URL of a Pico server: ``http://host:port``; the port is 80 when left out."""
+    """Parse the URL of a Pico server: ``http://host:port``; the port is 80, or 443 with ``https``, when left out."""
     return _url(text, SERVER_URL)
 
 
@@ -193,22 +208,21 @@ def connect_url(text: str) -> Origin:
 def _url(text: str, wanted: str) -> Origin:
     scheme, mark, rest = text.partition("://")
     if not mark:
-        raise wrong(wanted, text, "it must begin with http://")
-    if scheme.lower() == "https":
-        raise wrong(wanted, text, "TLS is not supported yet, write http://")
-    if scheme.lower() != "http":
-        raise wrong(wanted, text, "it must begin with http://")
+        raise wrong(wanted, text, "it must begin with http:// or https://")
+    scheme = _WEBSOCKET_SCHEMES.get(scheme.lower(), scheme.lower())
+    if scheme not in DEFAULT_PORTS:
+        raise wrong(wanted, text, "it must begin with http:// or https://")
     authority = rest.removesuffix("/")
     if any(mark in authority for mark in "/?#"):
         raise wrong(wanted, text, "a path is not supported")
     if "@" in authority:
         raise wrong(wanted, f"{scheme}://***@{authority.rpartition('@')[2]}", "a user name is not supported")
     if not _has_port(authority):
-        authority += f":{HTTP_PORT}"
+        authority += f":{DEFAULT_PORTS[scheme]}"
     address = _with_real_port(_host_and_port(authority, wanted, text), wanted, text)
     if not address.host:
         raise wrong(wanted, text, "the host is missing")
-    return Origin(address.host, address.port, "http")
+    return Origin(address.host, address.port, scheme)
 
 
 def _has_port(authority: str) -> bool:
@@ -277,6 +291,24 @@ def is_unspecified(host: str) -> bool:
 
 
 HOST_HEADER = "keep, rewrite, or a host such as localhost or localhost:3000"
+
+
+FILE_PATH = "the path of a file"
+
+
+def file_path(text: str) -> str:
+    """Parse the path of a file; whether it can be read is found out by whoever reads it."""
+    if not text.isprintable():
+        raise wrong(FILE_PATH, text, "it has a control character")
+    return text
+
+
+SERVER_NAME = "a host name or an IP address"
+
+
+def server_name(text: str) -> str:
+    """Parse the name that a certificate must be for; empty is the host that is connected to."""
+    return _host(text, SERVER_NAME, text) if text and not is_ip(text) else text
 
 
 def host_header(text: str) -> str:

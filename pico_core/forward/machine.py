@@ -5,7 +5,7 @@ from urllib.parse import quote
 from pico_core.boundary import Exit, Listen, ListenFailed, Listening, ShutdownRequested
 from pico_core.config.forward import ForwardConfig, PortConfig
 from pico_core.config.values import Address
-from pico_core.dial import Backoff, Complaints, Server, WebSocketDial, explain
+from pico_core.dial import TLS_PROFILE, Backoff, Complaints, Server, WebSocketDial, explain
 from pico_core.entropy import Entropy
 from pico_core.machine.admission import MAX_DESCRIPTORS, ConnectionLimits, PortLimits
 from pico_core.machine.base import BaseMachine
@@ -35,7 +35,7 @@ class ForwardMachine(BaseMachine):
         )
         self.config = config
         self.entropy = entropy
-        self.server = Server(config.connect.url, entropy, config.connect.proxy_url)
+        self.server = Server(config.connect.url, entropy, config.connect.proxy_url, TLS_PROFILE)
         self.complaints = Complaints()
         self._ports: dict[str, PortConfig] = {str(index): port for index, port in enumerate(config.ports)}
 

@@ -20,6 +20,7 @@ from pico_core.boundary import (
     ConnectionLost,
     DatagramReceived,
     EofReceived,
+    HandshakeFailed,
     Input,
     ListenFailed,
     Listening,
@@ -32,7 +33,9 @@ from pico_core.boundary import (
     ShutdownRequested,
     SignalReceived,
     SourceSelected,
+    StartTls,
     Tick,
+    TlsStarted,
     WritingPaused,
     WritingResumed,
 )
@@ -41,7 +44,7 @@ from pico_core.machine.admission import UNLIMITED, Admission, ConnectionLimits
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.lingering import Lingering
 from pico_core.machine.logs import LINES_PER_WINDOW, WARNINGS_PER_WINDOW, LogLimits
-from pico_core.machine.parts import ConnectUser, Flushable, LogField, ResolveUser, SourceUser
+from pico_core.machine.parts import ConnectUser, Flushable, LogField, ResolveUser, SourceUser, TlsUser
 from pico_core.machine.turns import Turns
 from pico_core.timers import NEVER, Timers
 
@@ -85,6 +88,7 @@ class BaseMachine:
         self._connections: dict[int, TcpChannel] = {}
         self._connecting: dict[int, ConnectUser] = {}
         self._closing_by: dict[int, float] = {}
+        self._starting_tls: dict[int, TlsUser] = {}
         self._next_connection = 2
         self._resolving: dict[int, ResolveUser] = {}
         self._selecting: dict[int, SourceUser] = {}
@@ -97,6 +101,8 @@ class BaseMachine:
             ConnectionLost: self._connection_lost,
             Accepted: self._accepted,
             AcceptFailed: self._accept_failed,
+            HandshakeFailed: self._handshake_failed,
+            TlsStarted: self._tls_started,
             Connected: self._connected,
             ConnectFailed: self._connect_failed,
             Tick: self._tick,
@@ -152,17 +158,25 @@ class BaseMachine:
 
     # --- for the parts of a machine ---
 
-    def connect(self, host: str, port: int, timeout_s: float, user: ConnectUser, tls: str = "") -> int:
+    def connect(
+        self, host: str, port: int, timeout_s: float, user: ConnectUser, tls: str = "", server_name: str = ""
+    ) -> int:
         """Ask for an outbound connection; ``user`` is told of the outcome. Next: ``cancel_connect`` if unwanted.
 
-        ``tls`` names a TLS profile of the driver; empty means plain TCP.
+        ``tls`` names a TLS profile of the driver; empty means plain TCP. The peer's certificate must be for
+        ``server_name``, or for ``host`` where that is empty.
         """
         connection = self._next_connection
         self._next_connection += 2
         self._connecting[connection] = user
         self.admission.dialing(self.now)
-        self.emit(Connect(connection, host, port, timeout_s, tls))
+        self.emit(Connect(connection, host, port, timeout_s, tls, server_name))
         return connection
+
+    def start_tls(self, channel: TcpChannel, tls: str, server_name: str, user: TlsUser) -> None:
+        """Begin a TLS handshake on a connection that is open. Next: ``user.on_tls_started``, or its ``on_lost``."""
+        self._starting_tls[channel.id] = user
+        self.emit(StartTls(channel.id, tls, server_name))
 
     def resolve(self, name: str, timeout_s: float, user: ResolveUser) -> None:
         """Ask for the addresses of a name; ``user`` is told the outcome."""
@@ -262,6 +276,8 @@ class BaseMachine:
         channel = self._connections.pop(event.connection, None)
         if channel is not None:
             self._closing_by.pop(event.connection, None)
+            if self._starting_tls and (user := self._starting_tls.pop(event.connection, None)) is not None:
+                user.on_tls_failed(event.reason, now)
             self.admission.lost(channel)
             channel.lost(now)
 
@@ -272,6 +288,14 @@ class BaseMachine:
 
     def _accept_failed(self, event: AcceptFailed, now: float) -> None:
         self.admission.accept_failed(event.listener, event.reason, now)
+
+    def _handshake_failed(self, event: HandshakeFailed, now: float) -> None:
+        self.log("debug", event.listener, "TLS handshake failed", client=event.host, reason=event.reason)
+
+    def _tls_started(self, event: TlsStarted, now: float) -> None:
+        user = self._starting_tls.pop(event.connection, None)
+        if user is not None:
+            user.on_tls_started(now)
 
     def _connected(self, event: Connected, now: float) -> None:
         channel = self._open(event)

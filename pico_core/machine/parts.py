@@ -25,6 +25,16 @@ class ConnectUser(Protocol):
         """It could not be opened; ``reason`` is one readable clause."""
 
 
+class TlsUser(Protocol):
+    """The part that asked for TLS on a connection that was open. Exactly one of these is called."""
+
+    def on_tls_started(self, now: float) -> None:
+        """The handshake is done; the channel goes on."""
+
+    def on_tls_failed(self, reason: str, now: float) -> None:
+        """The handshake has failed, and the channel is lost; ``reason`` is one readable clause."""
+
+
 class ResolveUser(Protocol):
     """The part that asked for the addresses of a name."""
 
@@ -47,11 +57,17 @@ class Connector(Protocol):
     def resolve(self, name: str, timeout_s: float, user: ResolveUser) -> None:
         """Ask for the addresses of a name. Next: ``user.on_resolved``."""
 
-    def connect(self, host: str, port: int, timeout_s: float, user: ConnectUser, tls: str = "") -> int:
+    def connect(
+        self, host: str, port: int, timeout_s: float, user: ConnectUser, tls: str = "", server_name: str = ""
+    ) -> int:
         """Ask for an outbound connection; return its number. Next: ``cancel_connect``, if it is not wanted any more.
 
-        ``tls`` names a TLS profile of the driver; empty means plain TCP.
+        ``tls`` names a TLS profile of the driver; empty means plain TCP. The peer's certificate must be for
+        ``server_name``, or for ``host`` where that is empty.
         """
+
+    def start_tls(self, channel: TcpChannel, tls: str, server_name: str, user: TlsUser) -> None:
+        """Begin a TLS handshake on a connection that is open. Next: ``user`` is told of the outcome."""
 
     def cancel_connect(self, connection: int) -> None:
         """Drop a connection that is still being opened; its user is not called."""

@@ -38,7 +38,7 @@ class PlainRequest:
     """One GET on a connection of its own, within ``timeout_s`` from connecting to the last byte.
 
     ``target`` is the path and query, ready for the request line. A response above ``MAX_RESPONSE_BODY_BYTES`` counts as
-    none. Next: the asker is told of the outcome.
+    none. ``tls`` names a TLS profile of the driver; empty means plain TCP. Next: the asker is told of the outcome.
     """
 
     __slots__ = (
@@ -56,7 +56,14 @@ class PlainRequest:
     )
 
     def __init__(
-        self, connector: Connector, address: Address, target: str, asker: PlainAsker, timeout_s: float, now: float
+        self,
+        connector: Connector,
+        address: Address,
+        target: str,
+        asker: PlainAsker,
+        timeout_s: float,
+        now: float,
+        tls: str = "",
     ) -> None:
         self.deadline_at = now + timeout_s
         self._connector = connector
@@ -69,7 +76,7 @@ class PlainRequest:
         self._body_bytes = 0
         self._channel: TcpChannel | None = None
         connector.timers.watch(self, now)
-        self._connection = connector.connect(address.host, address.port, timeout_s, self)
+        self._connection = connector.connect(address.host, address.port, timeout_s, self, tls)
 
     # --- as the user of the connection that is being opened ---
 

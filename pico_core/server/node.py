@@ -101,6 +101,7 @@ class ServerNode(BaseMachine):
             tunnels={},
             addresses={},
         )
+        self.peer_tls = "peers" if config.proxy.tls.enabled else ""
         self.head_limits = HeadLimits(max_head_bytes=config.proxy.http.max_header_bytes)
         self.heads = self.facts.heads
         self.max_streams = config.upstream.max_streams
@@ -121,7 +122,15 @@ class ServerNode(BaseMachine):
         """Return the ports in the order in which they open: admin first, so that an operator sees the node come up."""
         gossip = config.cluster.gossip.bind_addr
         return (
-            Port("admin", "admin", "admin", config.admin.bind_addr, self._accept_admin, until_exit=True),
+            Port(
+                "admin",
+                "admin",
+                "admin",
+                config.admin.bind_addr,
+                self._accept_admin,
+                tls="admin" if config.admin.tls.enabled else "",
+                until_exit=True,
+            ),
             Port(
                 "gossip",
                 "gossip-streams",
@@ -131,8 +140,22 @@ class ServerNode(BaseMachine):
                 datagrams="gossip",
                 until_exit=True,
             ),
-            Port("upstream", "upstream", "upstream", config.upstream.bind_addr, self._accept_agent),
-            Port("proxy", "proxy", "proxy", config.proxy.bind_addr, self._router.accept),
+            Port(
+                "upstream",
+                "upstream",
+                "upstream",
+                config.upstream.bind_addr,
+                self._accept_agent,
+                tls="upstream" if config.upstream.tls.enabled else "",
+            ),
+            Port(
+                "proxy",
+                "proxy",
+                "proxy",
+                config.proxy.bind_addr,
+                self._router.accept,
+                tls="proxy" if config.proxy.tls.enabled else "",
+            ),
         )
 
     @property

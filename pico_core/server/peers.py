@@ -35,6 +35,8 @@ class PeersHost(Connector, Logger, Protocol):
     head_limits: HeadLimits
     heads: HeadBudget
     """Bounds of the heads that other nodes send."""
+    peer_tls: str
+    """The TLS profile of connections to their proxy ports, empty where this node's own speaks plain HTTP."""
 
 
 class PeerPool(ConnectionPool):
@@ -52,6 +54,7 @@ class PeerPool(ConnectionPool):
             connect_timeout_s=CONNECT_TIMEOUT_S,
             response_limits=host.head_limits,
             heads=host.heads,
+            tls=host.peer_tls,
         )
         self._gossip = gossip
         self._peer = peer

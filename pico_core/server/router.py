@@ -42,11 +42,12 @@ class ProxyRouter:
         self.idle_timeout_s = config.proxy.http.idle_timeout_s
         self.response_timeout_s = config.proxy.timeout_s
         self.closing = False
+        self._scheme = b"https" if config.proxy.tls.enabled else b"http"
 
     def accept(self, channel: TcpChannel, now: float) -> None:
         """Serve a client's connection."""
         host = channel.host
-        fields = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: " % host.encode()
+        fields = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: " % (host.encode(), self._scheme)
         DownstreamConnection(channel, self, self._host, Client(host, fields), now)
 
     def begin(self, exchange: Exchange, now: float) -> None:
@@ -98,7 +99,7 @@ class ProxyRouter:
             return b"X-Forwarded-For: %b%b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
                 chain,
                 client.host.encode(),
-                head.forwarded_proto or b"http",
+                head.forwarded_proto or self._scheme,
                 head.forwarded_host or head.host,
             )
         return b"%b%b\r\n" % (client.fields, head.host)

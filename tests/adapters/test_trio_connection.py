@@ -54,7 +54,7 @@ def fill(ours: socket.socket) -> int:
 
 def test_sending_into_a_full_socket_buffers_everything(owner: Owner, ends: tuple[socket.socket, socket.socket]) -> None:
     ours, peer = ends
-    connection = Connection(owner, 1, ours)
+    connection = Connection(owner, owner.selector, 1, ours)
     waiting = fill(ours)
     connection.send(b"hello ")
     connection.send((b"wor", memoryview(b"ld")))
@@ -70,7 +70,7 @@ def test_sending_into_a_full_socket_buffers_everything(owner: Owner, ends: tuple
 
 
 def test_nothing_to_receive_after_all(owner: Owner, ends: tuple[socket.socket, socket.socket]) -> None:
-    connection = Connection(owner, 1, ends[0])
+    connection = Connection(owner, owner.selector, 1, ends[0])
     connection.ready(selectors.EVENT_READ)
     connection.ready(selectors.EVENT_WRITE)
     assert owner.events == []
@@ -78,7 +78,7 @@ def test_nothing_to_receive_after_all(owner: Owner, ends: tuple[socket.socket, s
 
 def test_peer_goes_while_something_is_buffered(owner: Owner, ends: tuple[socket.socket, socket.socket]) -> None:
     ours, peer = ends
-    connection = Connection(owner, 1, ours)
+    connection = Connection(owner, owner.selector, 1, ours)
     fill(ours)
     connection.send(bytes(SIZE))
     peer.close()

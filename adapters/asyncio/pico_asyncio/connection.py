@@ -4,11 +4,12 @@ Protocol classes and not streams, because a stream costs a task and a future per
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol, cast
 
-from pico_core.boundary import EofReceived, Received, WritingPaused, WritingResumed
+from pico_core.boundary import Data, EofReceived, Received, WritingPaused, WritingResumed
 from pico_driver.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, ConnectionOwner
-from pico_driver.sockets import received_before_loss, reset_on_close
+from pico_driver.sockets import endpoint, received_before_loss, reset_on_close
 
 RECEIVED_PER_TURN_BYTES = 131_072
 """How much may be received before the turn ends. uvloop reads up to 256,000 bytes at once, and after a full read it
@@ -32,9 +33,11 @@ class Connection(asyncio.BaseProtocol):
     ``listener`` is empty for an outgoing one. ``sendable`` turns false with ``SendEof`` and ``Close``.
     """
 
-    __slots__ = ("closing", "ended", "failure", "listener", "number", "owner", "sendable", "transport")
+    __slots__ = ("closing", "ended", "failure", "listener", "number", "owner", "sendable", "transport", "write")
 
     transport: asyncio.Transport
+    write: Callable[[bytes], None]
+    """Sends one piece."""
 
     def __init__(self, owner: TransportOwner, listener: str, number: int) -> None:
         self.owner = owner
@@ -50,6 +53,7 @@ class Connection(asyncio.BaseProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: the loop opened the connection."""
         self.transport = cast("asyncio.Transport", transport)
+        self.write = self.transport.write
         self.transport.set_write_buffer_limits(HIGH_WATER_BYTES, LOW_WATER_BYTES)
         self.owner.opened(self)
 
@@ -85,6 +89,13 @@ class Connection(asyncio.BaseProtocol):
 
     # --- what the machine commands ---
 
+    def send(self, data: Data) -> None:
+        """Send one piece or several."""
+        if isinstance(data, bytes):
+            self.write(data)
+        else:
+            self.send_pieces(data)
+
     def send_pieces(self, pieces: tuple[bytes | memoryview, ...]) -> None:
         """Send several pieces in order, as one: ``writelines`` joins too on 3.11, and on 3.12 ignores the high mark."""
         self.transport.write(b"".join(pieces))
@@ -112,6 +123,23 @@ class Connection(asyncio.BaseProtocol):
         self.closing = True
         reset_on_close(self.transport.get_extra_info("socket"))
         self.transport.abort()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the peer, or an empty host when it is gone already."""
+        return endpoint(self.transport.get_extra_info("peername") or ("", 0))
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something waits for the peer to take it."""
+        return bool(self.transport.get_write_buffer_size())
+
+    def flush(self) -> None:
+        """Do nothing: the loop sends by itself whatever can leave."""
+
+    def change_owner(self, owner: TransportOwner) -> None:
+        """Tell ``owner`` what happens from now on."""
+        self.owner = owner
 
     def pause_reading(self) -> None:
         """Stop receiving."""

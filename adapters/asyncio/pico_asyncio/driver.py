@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pico_asyncio.connection import BufferedConnection, Connection, StreamConnection
 from pico_asyncio.opening import Resolver, connect
@@ -21,6 +21,10 @@ from pico_driver.connection import refuse_send
 from pico_driver.driver import SIGNALS, Driver, Result, WatchedSocket
 from pico_driver.early import EarlyListeners
 from pico_driver.inbox import Inbox
+
+if TYPE_CHECKING:
+    from pico_driver.tls import SecureConnection
+    from pico_driver.tls_profiles import Profiles
 
 _TURNS_TO_OPEN: Final = 3
 """Turns from ``accept`` to ``connection_made``: one for the task, one for the loop's callback, one to be sure."""
@@ -36,6 +40,7 @@ async def drive(
     signals: bool = False,
     inbox: Inbox | None = None,
     early: EarlyListeners | None = None,
+    profiles: "Profiles | None" = None,
 ) -> Exit:
     """Run a machine inside the running loop until it says ``Exit``, and return that record.
 
@@ -44,11 +49,12 @@ async def drive(
     needs no waiting. The machine gets no input about it: ``Exit`` is the last record.
     With ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``; SIGHUP, SIGUSR1 and SIGUSR2
     become ``SignalReceived``. ``inbox`` brings inputs of the embedding program. ``early`` has listeners that are open
-    already; those that the machine does not ask for are closed at the end.
+    already; those that the machine does not ask for are closed at the end. ``profiles`` are the TLS profiles that the
+    machine names.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """
-    driver = AsyncioDriver(asyncio.get_running_loop(), machine, sink, early)
+    driver = AsyncioDriver(asyncio.get_running_loop(), machine, sink, early, profiles)
     try:
         driver.start(inbox, signals=signals)
         await driver.ended.wait()
@@ -61,9 +67,15 @@ class AsyncioDriver(Driver[Connection]):
     """One machine on one loop. Next: ``start``, wait for ``ended``, ``stop``, ``result``."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, machine: Machine, sink: Sink, early: EarlyListeners | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        machine: Machine,
+        sink: Sink,
+        early: EarlyListeners | None,
+        profiles: "Profiles | None",
     ) -> None:
-        super().__init__(machine, sink, time.monotonic, early)  # uvloop's own clock counts whole milliseconds
+        # uvloop's own clock counts whole milliseconds.
+        super().__init__(machine, sink, time.monotonic, early, profiles)
         self.ended = asyncio.Event()
         self._loop = loop
         self._call_soon = loop.call_soon
@@ -81,6 +93,7 @@ class AsyncioDriver(Driver[Connection]):
         for number in self._handlers_before:
             self._loop.add_signal_handler(number, self.hand_over, SIGNALS[number])
         self.tick()
+        self.watch_files()
         if inbox is not None:
             self.open_inbox(inbox, self._loop.call_soon_threadsafe)
 
@@ -100,7 +113,7 @@ class AsyncioDriver(Driver[Connection]):
             connection.close()
         await asyncio.sleep(0)  # uvloop writes at the end of its turn, asyncio has written already
         for connection in list(self._connections.values()):
-            if connection.transport.get_write_buffer_size():
+            if connection.unsent:
                 connection.reset()  # so that the peer can tell that its stream was cut
         for _ in range(_TURNS_TO_CLOSE):
             if not self._connections and not self._tasks:
@@ -145,37 +158,41 @@ class AsyncioDriver(Driver[Connection]):
         if not connection.sendable:
             refuse_send(connection.number, closing=connection.closing)
         elif isinstance(data, bytes):
-            connection.transport.write(data)
+            connection.write(data)
         else:
             connection.send_pieces(data)
 
     def take_over(self, listener: str, accepted: socket.socket, host: str, port: int) -> None:
         """Begin to make a connection of an accepted socket. Next: ``opened``."""
-        self._begin(self._make(self._loop.connect_accepted_socket, listener, 0, accepted))
+        owner = self._secure_accepted(listener) or self
+        self._begin(self._make(self._loop.connect_accepted_socket, owner, listener, 0, accepted))
 
-    async def _adopt(self, number: int, connected: socket.socket) -> None:
-        await self._make(self._loop.create_connection, "", number, connected)
+    async def _adopt(self, number: int, connected: socket.socket, secure: "SecureConnection | None") -> None:
+        await self._make(self._loop.create_connection, secure or self, "", number, connected)
 
     async def _make(
         self,
         open_transport: Callable[..., Coroutine[Any, Any, object]],
+        owner: "AsyncioDriver | SecureConnection",
         listener: str,
         number: int,
         sock: socket.socket,
     ) -> None:
         try:
-            await open_transport(partial(self._connection_type, self, listener, number), sock=sock)
+            await open_transport(partial(self._connection_type, owner, listener, number), sock=sock)
         except OSError as error:  # the peer was gone before the loop had looked at it
             sock.close()
-            self.connect_failed(number, error)
+            if owner is self:
+                self.connect_failed(number, error)
+            else:
+                owner.lost(number, error)
 
     def opened(self, connection: Connection) -> None:
         """Announce a connection whose transport is there."""
-        host, port = sockets.endpoint(connection.transport.get_extra_info("peername") or ("", 0))
         if connection.listener:
-            self.accepted(connection, connection.listener, host, port)
+            self.accepted(connection, connection.listener, *connection.address)
         else:
-            self.connected(connection, host, port)
+            self.connected(connection, *connection.address)
 
     # --- waiting ---
 

@@ -1,6 +1,6 @@
 """The two sides of a connection inside a driver, and the rules of both that no loop changes."""
 
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from pico_core.boundary import Input
 from pico_core.errors import LocalProtocolError
@@ -35,6 +35,9 @@ class Connection(Protocol):
     def pause_reading(self) -> None:
         """Stop receiving; safe to repeat."""
 
+    def change_owner(self, owner: Any) -> None:
+        """Tell ``owner`` what happens from now on: the TLS side of the connection."""
+
     def resume_reading(self) -> None:
         """Receive again; do nothing after the peer's end of stream, which is reported once."""
 
@@ -42,7 +45,10 @@ class Connection(Protocol):
 class ConnectionOwner(Protocol):
     """What a connection needs of its driver."""
 
-    receive_buffer: memoryview
+    @property
+    def receive_buffer(self) -> memoryview:
+        """The buffer that all connections share."""
+
     turn_bytes: int
     """Bytes received in this turn; zero again when the next one begins."""
 

@@ -9,7 +9,7 @@ import signal
 import socket
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from pico_core.boundary import (
     Abort,
@@ -20,13 +20,16 @@ from pico_core.boundary import (
     Connected,
     ConnectFailed,
     ConnectionLost,
+    HandshakeFailed,
     Input,
     Listen,
     ListenDatagram,
     ListenFailed,
     Listening,
+    Log,
     Machine,
     PauseReading,
+    PeerIdentity,
     Resolve,
     Resolved,
     ResumeReading,
@@ -38,13 +41,20 @@ from pico_core.boundary import (
     SignalReceived,
     Sink,
     SourceSelected,
+    StartTls,
     StopListening,
+    TlsStarted,
 )
+from pico_core.errors import ConfigError
 from pico_driver import sockets
 from pico_driver.connection import RECEIVE_BUFFER_BYTES, Connection
 from pico_driver.early import EarlyListeners
 from pico_driver.listeners import DatagramSocket, ListenerOwner, ListeningSocket
 from pico_driver.turn import Conversation
+
+if TYPE_CHECKING:
+    from pico_driver.tls import SecureConnection
+    from pico_driver.tls_profiles import Profile, Profiles
 
 ConnectionT = TypeVar("ConnectionT", bound=Connection)
 Result = TypeVar("Result")
@@ -66,6 +76,16 @@ SIGNALS: Final[dict[signal.Signals, Input]] = {
 """What each signal becomes, where ``drive`` was asked for that."""
 
 
+MAX_HANDSHAKES: Final = 512
+"""TLS handshakes at one time; beyond it the oldest one is given up, which a client that answers is not."""
+
+START_TLS_TIMEOUT_S: Final = 60.0
+"""A machine has a deadline of its own for what it begins; this one ends what a machine has forgotten."""
+
+FILES_CHECK_S: Final = 10.0
+"""How often the files of TLS profiles are looked at."""
+
+
 class Cancellable(Protocol):
     """Something that was begun and can be given up."""
 
@@ -77,7 +97,12 @@ class Driver(Conversation, Generic[ConnectionT]):
     """Owner of the sockets, timers and lookups of one machine. Next: ``tick``, which begins the conversation."""
 
     def __init__(
-        self, machine: Machine, sink: Sink, clock: Callable[[], float], early: EarlyListeners | None = None
+        self,
+        machine: Machine,
+        sink: Sink,
+        clock: Callable[[], float],
+        early: EarlyListeners | None = None,
+        profiles: "Profiles | None" = None,
     ) -> None:
         super().__init__(machine, sink, clock)
         self.receive_buffer = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
@@ -87,12 +112,16 @@ class Driver(Conversation, Generic[ConnectionT]):
         self._numbers = itertools.count(1, 2)
         self._connections: dict[int, ConnectionT] = {}
         self._connecting: dict[int, Cancellable] = {}
+        self._profiles = profiles
+        self._secure_listeners: dict[str, str] = {}
+        self._handshakes: dict[SecureConnection, Cancellable] = {}
         self._listeners: dict[str, WatchedSocket] = {}
         self.perform |= {
             Listen: self._listen,
             ListenDatagram: self._listen_datagram,
             StopListening: self._stop_listening,
             Connect: self._connect,
+            StartTls: self._start_tls,
             Send: self._send,
             SendEof: self._send_eof,
             Close: self._close,
@@ -107,6 +136,8 @@ class Driver(Conversation, Generic[ConnectionT]):
     def close(self) -> None:
         """End the conversation and close the listeners. Next: the runtime closes the connections."""
         super().close()
+        for connection in list(self._handshakes):
+            connection.cancel()
         for listener in self._listeners.values():
             self._unwatch(listener)
             listener.socket.close()
@@ -143,8 +174,11 @@ class Driver(Conversation, Generic[ConnectionT]):
         """Return a socket connected to one of these addresses; raises ``OSError``."""
 
     @abstractmethod
-    async def _adopt(self, number: int, connected: socket.socket) -> None:
-        """Make a connection of a socket that was asked for. Next: ``connected`` or ``connect_failed``."""
+    async def _adopt(self, number: int, connected: socket.socket, secure: "SecureConnection | None") -> None:
+        """Make a connection of a socket that was asked for. Next: ``connected`` or ``connect_failed``.
+
+        Its owner is ``secure`` where there is one.
+        """
 
     @abstractmethod
     def _send(self, command: Send) -> None:
@@ -152,20 +186,30 @@ class Driver(Conversation, Generic[ConnectionT]):
 
     # --- connections that open and end ---
 
-    def accepted(self, connection: ConnectionT, listener: str, host: str, port: int) -> None:
+    def accepted(
+        self,
+        connection: ConnectionT,
+        listener: str,
+        host: str,
+        port: int,
+        peer: PeerIdentity | None = None,
+        alpn: str = "",
+    ) -> None:
         """Announce, under a new number, a connection that a peer opened."""
         connection.number = number = next(self._numbers)
         self._connections[number] = connection
-        self.hand_over(Accepted(number, listener, host, port))
+        self.hand_over(Accepted(number, listener, host, port, peer, alpn))
 
-    def connected(self, connection: ConnectionT, host: str, port: int) -> None:
+    def connected(
+        self, connection: ConnectionT, host: str, port: int, peer: PeerIdentity | None = None, alpn: str = ""
+    ) -> None:
         """Announce a connection that the machine asked for, unless the machine has given it up meanwhile."""
         number = connection.number
         if self._connecting.pop(number, None) is None:
             connection.reset()
             return
         self._connections[number] = connection
-        self.announce(Connected(number, host, port))
+        self.announce(Connected(number, host, port, peer, alpn))
 
     def connect_failed(self, number: int, error: Exception) -> None:
         """Announce that a connection could not be opened, unless the machine has given it up meanwhile."""
@@ -222,7 +266,7 @@ class Driver(Conversation, Generic[ConnectionT]):
     # --- commands that open connections ---
 
     def _connect(self, command: Connect) -> None:
-        if command.tls:
+        if command.tls and self._profile(command.tls) is None:
             self._inputs.append(ConnectFailed(command.connection, _no_profile(command.tls)))
         else:
             self._connecting[command.connection] = self._begin(self._open(command))
@@ -234,15 +278,140 @@ class Driver(Conversation, Generic[ConnectionT]):
             self._inputs.append(ConnectFailed(number, "aborted"))
 
     async def _open(self, command: Connect) -> None:
+        until = self._clock() + command.timeout_s
         try:
             connected = await self._within(command.timeout_s, self._reach(command.host, command.port))
         except sockets.UNUSABLE as error:
             self.connect_failed(command.connection, error)
-        else:
-            await self._adopt(command.connection, connected)
+            return
+        secure = None
+        if command.tls:
+            try:
+                name = command.server_name or command.host
+                secure = self._secure(command.tls, command.connection, until, server_name=name)
+            except sockets.UNUSABLE as error:
+                connected.close()
+                self.connect_failed(command.connection, error)
+                return
+            self._connecting[command.connection] = secure
+        await self._adopt(command.connection, connected, secure)
 
     async def _reach(self, host: str, port: int) -> socket.socket:
         return await self._dial(await self._addresses(host, port))
+
+    # --- TLS ---
+
+    def _profile(self, name: str) -> "Profile | None":
+        return None if self._profiles is None else self._profiles.get(name)
+
+    def _secure(
+        self, tls: str, number: int, until: float, *, listener: str = "", server_name: str = "", upgrade: bool = False
+    ) -> "SecureConnection":
+        """Return a connection that is to be attached. Raises ``ValueError`` for a name that no certificate can have."""
+        from pico_driver.tls import SecureConnection
+
+        profile = self._profile(tls)
+        assert profile is not None, "whoever names a profile has looked for it"
+        secure = SecureConnection(self, profile, number, listener=listener, server_name=server_name, upgrade=upgrade)
+        if len(self._handshakes) >= MAX_HANDSHAKES:
+            self._expire(next(iter(self._handshakes)), "too many TLS handshakes at one time")
+        self._handshakes[secure] = self._begin(self._give_up_handshake(secure, until - self._clock()))
+        return secure
+
+    def _secure_accepted(self, listener: str) -> "SecureConnection | None":
+        """Return the owner of a connection that a peer opened, if its listener speaks TLS."""
+        tls = self._secure_listeners.get(listener)
+        if tls is None:
+            return None
+        from pico_driver.tls_profiles import HANDSHAKE_TIMEOUT_S
+
+        return self._secure(tls, 0, self._clock() + HANDSHAKE_TIMEOUT_S, listener=listener)
+
+    async def _give_up_handshake(self, secure: "SecureConnection", timeout_s: float) -> None:
+        await self._sleep(max(timeout_s, 0.0))
+        self._handshakes.pop(secure, None)
+        self._expire(secure, "the TLS handshake took too long")
+
+    def _expire(self, secure: "SecureConnection", reason: str) -> None:
+        secure.cancel()
+        self.not_secured(secure, reason)
+
+    def secured(self, connection: "SecureConnection", peer: PeerIdentity | None, alpn: str) -> None:
+        """Announce a connection whose handshake is done."""
+        self.forget_handshake(connection)
+        host, port = connection.address
+        secure: Any = connection  # the driver's commands find in it what they find in its own connections
+        if connection.upgrade:
+            self.announce(TlsStarted(connection.number, peer, alpn))
+        elif connection.listener:
+            self.accepted(secure, connection.listener, host, port, peer, alpn)
+        else:
+            self.connected(secure, host, port, peer, alpn)
+
+    def not_secured(self, connection: "SecureConnection", reason: str) -> None:
+        """Announce that a handshake has failed."""
+        self.forget_handshake(connection)
+        if connection.upgrade:
+            self.lost(connection.number, ConnectionError(reason))
+            self.announce()
+        elif connection.listener:
+            self.announce(HandshakeFailed(connection.listener, connection.address[0], reason))
+        else:
+            self.connect_failed(connection.number, ConnectionError(reason))
+
+    def forget_handshake(self, connection: "SecureConnection") -> None:
+        """Count the handshake no longer."""
+        limit = self._handshakes.pop(connection, None)
+        if limit is not None:
+            limit.cancel()
+
+    def end_turn(self) -> None:
+        """End the turn now."""
+        self.take_turn()
+
+    def _start_tls(self, command: StartTls) -> None:
+        raw = self._connections.get(command.connection)
+        if raw is None:
+            return
+        if self._profile(command.tls) is None:
+            raw.reset()
+            self.lost(command.connection, ConnectionError(_no_profile(command.tls)))
+            return
+        until = self._clock() + START_TLS_TIMEOUT_S
+        try:
+            secure: Any = self._secure(
+                command.tls, command.connection, until, server_name=command.server_name, upgrade=True
+            )
+        except ValueError as error:
+            raw.reset()
+            self.lost(command.connection, error)
+            return
+        raw.change_owner(secure)
+        self._connections[command.connection] = secure
+        secure.attach(raw, "", 0)
+
+    def watch_files(self) -> None:
+        """Load certificates and keys again when their files change."""
+        if self._profiles is not None:
+            self._warn_of_certificates(self._profiles)
+            self._begin(self._load_again(self._profiles))
+
+    def _warn_of_certificates(self, profiles: "Profiles") -> None:
+        for reason in profiles.expiring():
+            self.log(Log("warning", "tls", "a certificate of this process is of no use now", {"reason": reason}))
+
+    async def _load_again(self, profiles: "Profiles") -> None:
+        while True:
+            await self._sleep(FILES_CHECK_S)
+            if profiles.changed:
+                try:
+                    profiles.reload()
+                except ConfigError as error:
+                    message = "the changed certificates are not used"
+                    self.log(Log("warning", "tls", message, {"reason": str(error)}))
+                else:
+                    self.log(Log("info", "tls", "certificates and keys loaded again", {}))
+                    self._warn_of_certificates(profiles)
 
     # --- names ---
 
@@ -268,8 +437,11 @@ class Driver(Conversation, Generic[ConnectionT]):
 
     def _listen(self, command: Listen) -> None:
         if command.tls:
-            self._inputs.append(ListenFailed(command.listener, _no_profile(command.tls)))
-        elif (early := self._early.take(command.host, command.port)) is not None:
+            if self._profile(command.tls) is None:
+                self._inputs.append(ListenFailed(command.listener, _no_profile(command.tls)))
+                return
+            self._secure_listeners[command.listener] = command.tls
+        if (early := self._early.take(command.host, command.port)) is not None:
             self._inputs.append(self._listening(command.listener, ListeningSocket, early))
         else:
             self._bind(sockets.open_listener, ListeningSocket, command)

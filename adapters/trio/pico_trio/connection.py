@@ -8,7 +8,7 @@ import selectors
 import socket
 from collections import deque
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final
 
 from pico_core.boundary import Data, EofReceived, Received, WritingPaused, WritingResumed
 from pico_driver.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, ConnectionOwner, refuse_send
@@ -16,14 +16,6 @@ from pico_driver.sockets import received_before_loss, reset_on_close
 
 _PIECES_AT_ONCE: Final = 512
 """Pieces given to one ``sendmsg``; Linux and macOS take 1,024."""
-
-
-class SelectorOwner(ConnectionOwner, Protocol):
-    """What a connection in a selector needs of its driver."""
-
-    @property
-    def selector(self) -> selectors.BaseSelector:
-        """The selector that all sockets are registered with."""
 
 
 class Connection:
@@ -37,15 +29,20 @@ class Connection:
         "_finishing",
         "_interest",
         "_over_high_water",
-        "_owner",
         "_reading_paused",
+        "_selector",
         "_socket",
         "number",
+        "owner",
     )
 
-    def __init__(self, owner: SelectorOwner, number: int, connected: socket.socket) -> None:
+    def __init__(
+        self, owner: ConnectionOwner, selector: selectors.BaseSelector, number: int, connected: socket.socket
+    ) -> None:
+        """``selector`` is the one that all sockets are registered with."""
         self.number = number
-        self._owner = owner
+        self.owner = owner
+        self._selector = selector
         self._socket = connected
         self._buffered: deque[bytes | memoryview] | None = None  # made when the kernel takes no more
         self._buffered_bytes = 0
@@ -67,7 +64,7 @@ class Connection:
             self.flush()
 
     def _receive(self) -> None:
-        owner = self._owner
+        owner = self.owner
         try:
             size = self._socket.recv_into(owner.receive_buffer)
         except BlockingIOError:
@@ -104,7 +101,7 @@ class Connection:
             sent -= len(piece)
         if self._over_high_water and self._buffered_bytes <= LOW_WATER_BYTES:
             self._over_high_water = False
-            self._owner.hand_over(WritingResumed(self.number))
+            self.owner.hand_over(WritingResumed(self.number))
         if not buffered:
             self._flushed()
 
@@ -163,7 +160,7 @@ class Connection:
         self._buffered_bytes += sum(map(len, pieces))
         if self._buffered_bytes > HIGH_WATER_BYTES and not self._over_high_water:
             self._over_high_water = True
-            self._owner.hand_over(WritingPaused(self.number))
+            self.owner.hand_over(WritingPaused(self.number))
 
     def send_eof(self) -> None:
         """Half-close, after what is buffered."""
@@ -192,6 +189,10 @@ class Connection:
         reset_on_close(self._socket)
         self._lose(None)
 
+    def change_owner(self, owner: ConnectionOwner) -> None:
+        """Tell ``owner`` what happens from now on."""
+        self.owner = owner
+
     def pause_reading(self) -> None:
         """Stop receiving."""
         self._reading_paused = True
@@ -213,7 +214,7 @@ class Connection:
             interest |= selectors.EVENT_WRITE
         if interest == self._interest:
             return
-        selector = self._owner.selector
+        selector = self._selector
         if not self._interest:
             selector.register(self._socket, interest, self)
         elif not interest:
@@ -225,9 +226,9 @@ class Connection:
     def _lose(self, error: OSError | None) -> None:
         if error is not None and not self._ended and not self._closing:
             for data in received_before_loss(self._socket.fileno()):
-                self._owner.hand_over(Received(self.number, data))
+                self.owner.hand_over(Received(self.number, data))
         self._closing = True
         self._buffered = None
         self._watch()
         self._socket.close()
-        self._owner.lost(self.number, error)
+        self.owner.lost(self.number, error)

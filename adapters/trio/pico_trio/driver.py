@@ -12,7 +12,7 @@ import signal
 import socket
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -24,6 +24,10 @@ from pico_driver.inbox import Inbox
 from pico_trio.connection import Connection
 from pico_trio.opening import connect
 
+if TYPE_CHECKING:
+    from pico_driver.tls import SecureConnection
+    from pico_driver.tls_profiles import Profiles
+
 _TURNS_AT_ONCE: Final = 16
 """Turns taken while sockets are ready before trio's other tasks get theirs: a wait costs 10 us, a look 1 us."""
 
@@ -31,13 +35,20 @@ _RECEIVED_PER_TURN_BYTES: Final = 1_048_576
 """What is received before the machine gets it: the rest of the sockets that are ready waits in the kernel."""
 
 
-def run(machine: Machine, sink: Sink, *, inbox: Inbox | None = None, early: EarlyListeners | None = None) -> Exit:
+def run(
+    machine: Machine,
+    sink: Sink,
+    *,
+    inbox: Inbox | None = None,
+    early: EarlyListeners | None = None,
+    profiles: "Profiles | None" = None,
+) -> Exit:
     """Run a machine under ``trio.run`` until it says ``Exit``, and return that record.
 
-    Signals, ``inbox`` and ``early`` are as in ``drive``. Raises what ``drive`` raises. Next: end the process with
-    ``exit.code``.
+    Signals, ``inbox``, ``early`` and ``profiles`` are as in ``drive``. Raises what ``drive`` raises. Next: end the
+    process with ``exit.code``.
     """
-    return trio.run(partial(drive, machine, sink, signals=True, inbox=inbox, early=early))
+    return trio.run(partial(drive, machine, sink, signals=True, inbox=inbox, early=early, profiles=profiles))
 
 
 async def drive(
@@ -47,18 +58,20 @@ async def drive(
     signals: bool = False,
     inbox: Inbox | None = None,
     early: EarlyListeners | None = None,
+    profiles: "Profiles | None" = None,
 ) -> Exit:
     """Run a machine inside a running trio program until it says ``Exit``, and return that record.
 
     The arguments and the end are those of ``pico_asyncio.drive``: the first input is a ``Tick``; when this returns,
     raises or is cancelled, everything is closed, and what was sent leaves as far as that needs no waiting; with
     ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``, and SIGHUP, SIGUSR1 and SIGUSR2
-    ``SignalReceived``; ``inbox`` brings inputs of the embedding program; ``early`` has listeners that are open already.
+    ``SignalReceived``; ``inbox`` brings inputs of the embedding program; ``early`` has listeners that are open
+    already; ``profiles`` are the TLS profiles that the machine names.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """
     async with trio.open_nursery() as nursery:
-        driver = TrioDriver(nursery, machine, sink, early)
+        driver = TrioDriver(nursery, machine, sink, early, profiles)
         try:
             if signals:
                 await nursery.start(driver.watch_signals)
@@ -74,8 +87,15 @@ async def drive(
 class TrioDriver(Driver[Connection]):
     """One machine in one nursery. Next: ``serve``, ``stop``, ``result``."""
 
-    def __init__(self, nursery: trio.Nursery, machine: Machine, sink: Sink, early: EarlyListeners | None) -> None:
-        super().__init__(machine, sink, trio.current_time, early)
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        machine: Machine,
+        sink: Sink,
+        early: EarlyListeners | None,
+        profiles: "Profiles | None",
+    ) -> None:
+        super().__init__(machine, sink, trio.current_time, early, profiles)
         self.selector = selectors.DefaultSelector()
         self._nursery = nursery
         self._first = 0
@@ -86,6 +106,7 @@ class TrioDriver(Driver[Connection]):
 
     async def serve(self) -> None:
         """Hold the conversation until it has an outcome. Next: ``stop``."""
+        self.watch_files()
         while self.outcome is None:
             with trio.CancelScope() as self._wait:
                 self.tick()
@@ -147,10 +168,18 @@ class TrioDriver(Driver[Connection]):
 
     def take_over(self, listener: str, accepted: socket.socket, host: str, port: int) -> None:
         """Make a connection of an accepted socket."""
-        self.accepted(Connection(self, 0, accepted), listener, host, port)
+        secure = self._secure_accepted(listener)
+        if secure is None:
+            self.accepted(Connection(self, self.selector, 0, accepted), listener, host, port)
+        else:
+            secure.attach(Connection(secure, self.selector, 0, accepted), host, port)
 
-    async def _adopt(self, number: int, connected: socket.socket) -> None:
-        self.connected(Connection(self, number, connected), *sockets.peer(connected))
+    async def _adopt(self, number: int, connected: socket.socket, secure: "SecureConnection | None") -> None:
+        address = sockets.peer(connected)
+        if secure is None:
+            self.connected(Connection(self, self.selector, number, connected), *address)
+        else:
+            secure.attach(Connection(secure, self.selector, number, connected), *address)
 
     # --- waiting ---
 

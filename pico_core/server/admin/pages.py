@@ -83,7 +83,8 @@ class AdminPages:
             _refuse(connection, 502, f"node '{node_id}' has no usable admin address", now)
             return
         self._forwards += 1
-        PlainRequest(self._connector, origin, path, _Forward(self, connection, node_id), FORWARD_TIMEOUT_S, now)
+        tls = "peers" if self._facts.config.admin.tls.enabled else ""
+        PlainRequest(self._connector, origin, path, _Forward(self, connection, node_id), FORWARD_TIMEOUT_S, now, tls)
 
     def forward_over(self) -> None:
         """Count a forwarded question that has its answer, or gets none."""

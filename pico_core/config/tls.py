@@ -1,0 +1,90 @@
+"""Keys, certificates and trust: what ports and clients declare alike. The files are read outside of the core."""
+
+from typing import Annotated
+
+from pico_core.config.declare import FILE, FILES, SERVER_NAME, SWITCH, Key, Section, one_of
+from pico_core.errors import ConfigError
+
+
+class ServerTlsConfig(Section, frozen=True, kw_only=True):
+    """TLS of the port. The files are read again when they change."""
+
+    cert: Annotated[
+        tuple[str, ...],
+        Key(
+            FILES,
+            "The certificate with its chain, in PEM; of several, the one for the name that the client asks for.",
+            "Empty: plain HTTP, for a network or a balancer that you trust.",
+        ),
+    ] = ()
+    key: Annotated[
+        tuple[str, ...], Key(FILES, "The private key, in PEM without a password; one for each of cert.")
+    ] = ()
+    client_cas: Annotated[
+        str,
+        Key(
+            FILE,
+            "Issuers of client certificates, in PEM; with it clients are asked for one.",
+            "Empty: any client may connect.",
+        ),
+    ] = ""
+    client_cert: Annotated[
+        str,
+        Key(
+            one_of("required", "optional"),
+            "Whether a client without a certificate is refused, where client_cas is set.",
+            "required: asking and then serving everybody protects nothing.",
+        ),
+    ] = "required"
+
+    def __post_init__(self) -> None:
+        if len(self.cert) != len(self.key):
+            raise ConfigError(f"cert and key belong together, found {len(self.cert)} and {len(self.key)} of them")
+        if self.client_cas and not self.cert:
+            raise ConfigError("client_cas needs cert and key")
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the port speaks TLS."""
+        return bool(self.cert)
+
+
+class ClientTlsConfig(Section, frozen=True, kw_only=True):
+    """TLS towards the server. The files are read again when they change."""
+
+    root_cas: Annotated[
+        str,
+        Key(FILE, "The issuers to trust, in PEM.", "Empty: those that the system trusts."),
+    ] = ""
+    cert: Annotated[str, Key(FILE, "The certificate to show, in PEM.", "Empty: few servers ask for one.")] = ""
+    key: Annotated[str, Key(FILE, "Its private key, in PEM without a password.")] = ""
+    server_name: Annotated[
+        str,
+        Key(
+            SERVER_NAME,
+            "The name that the server's certificate must be for.",
+            "Empty: the host that is connected to.",
+        ),
+    ] = ""
+    insecure_skip_verify: Annotated[
+        bool,
+        Key(
+            SWITCH,
+            "Accept any certificate: anybody on the way can then read and change everything.",
+            "false; for trying things out, root_cas does the same safely.",
+        ),
+    ] = False
+
+    def __post_init__(self) -> None:
+        if bool(self.cert) != bool(self.key):
+            raise ConfigError("cert and key belong together, found one of them")
+
+
+class PeerTlsConfig(ClientTlsConfig, frozen=True, kw_only=True):
+    """TLS towards the other nodes, where the port speaks it."""
+
+
+class ProxyTlsConfig(ServerTlsConfig, frozen=True, kw_only=True):
+    """TLS of the proxy port. The files are read again when they change."""
+
+    client: PeerTlsConfig = PeerTlsConfig()

@@ -1,0 +1,80 @@
+"""Which TLS profiles a command needs: the names that its machine uses, and the sections that are behind them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pico_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pico_core.config.agent import AgentConfig
+    from pico_core.config.forward import ForwardConfig
+    from pico_core.config.server import ServerConfig
+    from pico_core.config.tls import ClientTlsConfig, ServerTlsConfig
+    from pico_core.config.values import Origin
+    from pico_driver.tls_profiles import Profiles
+
+
+class TlsSections(NamedTuple):
+    """The sections by the name of their profile, each with its dotted name. Next: ``load_profiles``."""
+
+    servers: dict[str, tuple[str, ServerTlsConfig]]
+    clients: dict[str, tuple[str, ClientTlsConfig]]
+
+
+def server_sections(config: ServerConfig) -> TlsSections:
+    """Return those of a server."""
+    ports: dict[str, ServerTlsConfig] = {
+        "proxy": config.proxy.tls,
+        "upstream": config.upstream.tls,
+        "admin": config.admin.tls,
+    }
+    servers = {name: (f"{name}.tls", section) for name, section in ports.items() if section.enabled}
+    clients: dict[str, tuple[str, ClientTlsConfig]] = {}
+    if config.proxy.tls.enabled or config.admin.tls.enabled:
+        clients["peers"] = ("proxy.tls.client", config.proxy.tls.client)
+    return TlsSections(servers, clients)
+
+
+def agent_sections(config: AgentConfig) -> TlsSections:
+    """Return those of an agent."""
+    from pico_core.config.agent import service_profile
+    from pico_core.dial import TLS_PROFILE
+
+    clients: dict[str, tuple[str, ClientTlsConfig]] = {}
+    if config.connect.url.is_secure:
+        clients[TLS_PROFILE] = ("connect.tls", config.connect.tls)
+    for index, listener in enumerate(config.listeners):
+        if listener.addr.is_secure:
+            clients[service_profile(listener)] = (f"listeners[{index}].tls", listener.tls)
+    return TlsSections({}, clients)
+
+
+def forward_sections(config: ForwardConfig) -> TlsSections:
+    """Return those of a forwarder."""
+    from pico_core.dial import TLS_PROFILE
+
+    clients: dict[str, tuple[str, ClientTlsConfig]] = {}
+    if config.connect.url.is_secure:
+        clients[TLS_PROFILE] = ("connect.tls", config.connect.tls)
+    return TlsSections({}, clients)
+
+
+def client_sections(server: Origin, profile: str, section: str, keys: dict[str, Any]) -> TlsSections:
+    """Return those of a command that asks one server. Raises ``ConfigError``."""
+    from pico_core.config.tls import ClientTlsConfig
+
+    try:
+        config = ClientTlsConfig(**keys)
+    except ConfigError as error:
+        raise ConfigError(f"--{section}: {error}") from None
+    return TlsSections({}, {profile: (section, config)} if server.is_secure else {})
+
+
+def load_profiles(sections: TlsSections) -> Profiles | None:
+    """Load what the sections name; ``None`` where nothing uses TLS. Raises ``ConfigError`` that names key and file."""
+    if not sections.servers and not sections.clients:
+        return None
+    from pico_driver.tls_profiles import Profiles
+
+    return Profiles(sections.servers, sections.clients)
