@@ -18,7 +18,8 @@ class ServerTlsConfig(Section, frozen=True, kw_only=True):
         ),
     ] = ()
     key: Annotated[
-        tuple[str, ...], Key(FILES, "The private key, in PEM without a password; one for each of cert.")
+        tuple[str, ...],
+        Key(FILES, "The private key, in PEM without a password; one for each of cert.", "Empty, as cert is."),
     ] = ()
     client_cas: Annotated[
         str,
@@ -57,7 +58,7 @@ class ClientTlsConfig(Section, frozen=True, kw_only=True):
         Key(FILE, "The issuers to trust, in PEM.", "Empty: those that the system trusts."),
     ] = ""
     cert: Annotated[str, Key(FILE, "The certificate to show, in PEM.", "Empty: few servers ask for one.")] = ""
-    key: Annotated[str, Key(FILE, "Its private key, in PEM without a password.")] = ""
+    key: Annotated[str, Key(FILE, "Its private key, in PEM without a password.", "Empty, as cert is.")] = ""
     server_name: Annotated[
         str,
         Key(

@@ -32,6 +32,7 @@ from pico_core.boundary import (
 )
 from pico_driver.early import EarlyListeners
 from pico_driver.inbox import Inbox
+from pico_driver.tls_profiles import Profiles
 from tests.adapters.machines import Recorder
 
 PATIENCE_S = 10.0
@@ -46,12 +47,13 @@ def drive(
     sink: pico_asyncio.Sink,
     inbox: Inbox | None = None,
     early: EarlyListeners | None = None,
+    profiles: Profiles | None = None,
 ) -> Exit:
     """Run ``drive`` in a loop of the runtime's own, without signals (they belong to the main thread)."""
     if runtime == "trio":
-        return trio.run(partial(pico_trio.drive, machine, sink, inbox=inbox, early=early))
+        return trio.run(partial(pico_trio.drive, machine, sink, inbox=inbox, early=early, profiles=profiles))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if runtime == "uvloop" else None) as runner:
-        return runner.run(pico_asyncio.drive(machine, sink, inbox=inbox, early=early))
+        return runner.run(pico_asyncio.drive(machine, sink, inbox=inbox, early=early, profiles=profiles))
 
 
 def package(runtime: str) -> ModuleType:
@@ -61,7 +63,8 @@ def package(runtime: str) -> ModuleType:
 class Stage:
     """One machine at work, and what a test needs to direct it."""
 
-    def __init__(self, runtime: str, machine: Recorder, inbox: Inbox) -> None:
+    def __init__(self, runtime: str, machine: Recorder, inbox: Inbox, profiles: Profiles | None) -> None:
+        self.profiles = profiles
         self.runtime = runtime
         self.machine = machine
         self.inbox = inbox
@@ -76,7 +79,7 @@ class Stage:
 
     def _run(self) -> None:
         try:
-            self.outcome = drive(self.runtime, self.machine, self.records.append, self.inbox)
+            self.outcome = drive(self.runtime, self.machine, self.records.append, self.inbox, None, self.profiles)
         except BaseException as error:  # noqa: BLE001 - the test asks for it, see ``ended``
             self.outcome = error
         with self.machine.changed:
@@ -185,8 +188,10 @@ class Stage:
 
 
 @contextlib.contextmanager
-def staged(runtime: str, machine: Recorder | None = None, inbox: Inbox | None = None) -> Iterator[Stage]:
-    stage = Stage(runtime, machine or Recorder(), inbox or Inbox())
+def staged(
+    runtime: str, machine: Recorder | None = None, inbox: Inbox | None = None, profiles: Profiles | None = None
+) -> Iterator[Stage]:
+    stage = Stage(runtime, machine or Recorder(), inbox or Inbox(), profiles)
     try:
         yield stage
         stage.finish()

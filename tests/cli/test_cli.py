@@ -127,11 +127,8 @@ def test_a_listener_given_as_arguments_is_not_a_flag(capsys: pytest.CaptureFixtu
             ),
         ),
         (
-            "agent http a https://localhost",
-            (
-                "argument ADDR: wants a port, a host:port or a URL such as http://localhost:3000, "
-                "found 'https://localhost': TLS is not supported yet, write http:// (see 'pico agent http --help')"
-            ),
+            "agent http a https://localhost --tls.root-cas no-such.pem",
+            "listeners[0].tls.root_cas: cannot read 'no-such.pem': No such file or directory",
         ),
         ("agent http a", "missing argument 'ADDR' (see 'pico agent http --help')"),
         (
@@ -165,7 +162,7 @@ def test_a_listener_given_as_arguments_is_not_a_flag(capsys: pytest.CaptureFixtu
             "forward tcp 3000 a --connect.url localhost:8000",
             (
                 "--connect.url: wants a URL such as http://localhost:8001, found 'localhost:8000': "
-                "it must begin with http://"
+                "it must begin with http:// or https://"
             ),
         ),
         (

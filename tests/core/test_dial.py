@@ -10,13 +10,16 @@ from pico_core.boundary import (
     Connect,
     Connected,
     ConnectFailed,
+    ConnectionLost,
     EofReceived,
     Received,
     Resolve,
     Resolved,
     Send,
     ShutdownRequested,
+    StartTls,
     Tick,
+    TlsStarted,
 )
 from pico_core.config.proxy import Proxy
 from pico_core.config.values import Origin
@@ -36,7 +39,7 @@ class Dialer(BaseMachine):
         super().__init__()
         self.outcomes: list[str] = []
         self.dials: list[WebSocketDial] = []
-        self._server = Server(Origin(host, 8001, "http", path), random.Random(1), proxy, tls)
+        self._server = Server(Origin(host, 8001, "https" if tls else "http", path), random.Random(1), proxy, tls)
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         dial = WebSocketDial(self, self, self._server, "/t", (), random.Random(1), 10.0, now)
@@ -73,8 +76,12 @@ def test_an_address_is_not_looked_up() -> None:
 
 
 def test_a_dial_uses_the_tls_profile_of_its_server() -> None:
+    """The certificate must be for the name in the URL, whichever of its addresses is tried."""
     play, _ = dialing("192.0.2.9", tls="servers")
-    assert play << Connect(2, "192.0.2.9", 8001, 10.0, "servers")
+    assert play << Connect(2, "192.0.2.9", 8001, 10.0, "servers", "192.0.2.9")
+    play, _ = dialing(tls="servers")
+    play << Resolve(1, "pico.example.com", 10.0) >> Resolved(1, (A,), "")
+    assert play << Connect(2, A, 8001, 10.0, "servers", "pico.example.com")
 
 
 def test_a_name_is_looked_up_and_its_addresses_are_tried_in_turn() -> None:
@@ -314,6 +321,39 @@ def test_a_proxy_that_refuses(answer: bytes, outcome: str) -> None:
     play, machine = through_proxy()
     assert play >> Received(2, answer) << Close(2)
     assert machine.outcomes == [f"through the proxy http://192.0.2.50:3128: {outcome}"]
+
+
+def behind_proxy() -> tuple[Play, Dialer]:
+    """Return a play in which the proxy has opened the way, and the handshake of TLS begins."""
+    play, machine = dialing(proxy=PROXY, tls="servers")
+    play << Connect(2, "192.0.2.50", 3128, 10.0) >> Connected(2, "192.0.2.50", 3128)
+    play.take()
+    play >> Received(2, b"HTTP/1.1 200 OK\r\n\r\n") << StartTls(2, "servers", "pico.example.com")
+    return play, machine
+
+
+def test_tls_begins_behind_the_proxy() -> None:
+    play, machine = behind_proxy()
+    play >> TlsStarted(2)
+    (sent,) = play.take()
+    assert isinstance(sent, Send)
+    assert isinstance(sent.data, bytes)
+    assert sent.data.startswith(b"GET /t HTTP/1.1\r\nHost: pico.example.com:8001\r\n")
+    assert machine.outcomes == []
+
+
+def test_a_server_behind_the_proxy_that_is_not_trusted() -> None:
+    play, machine = behind_proxy()
+    play >> ConnectionLost(2, "the certificate has expired") << Abort(2)
+    assert machine.outcomes == ["through the proxy http://192.0.2.50:3128: the certificate has expired"]
+
+
+def test_a_proxy_that_sends_more_than_its_answer_before_tls() -> None:
+    play, machine = dialing(proxy=PROXY, tls="servers")
+    play << Connect(2, "192.0.2.50", 3128, 10.0) >> Connected(2, "192.0.2.50", 3128)
+    play.take()
+    play >> Received(2, b"HTTP/1.1 200 OK\r\n\r\nmore") << Close(2)
+    assert machine.outcomes == ["through the proxy http://192.0.2.50:3128: the proxy sent more than its answer"]
 
 
 def test_a_proxy_that_ends_the_connection_or_is_silent_or_away() -> None:

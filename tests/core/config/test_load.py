@@ -156,11 +156,8 @@ def test_wrong_server_file(text: str, message: str) -> None:
             "pico.yaml:3: listeners[0]: a tcp listener wants a port or a host:port, found the URL 'http://h:1'",
         ),
         (
-            "connect:\n  url: https://pico.example.com\n",
-            (
-                "pico.yaml:2: connect.url: wants a URL such as http://localhost:8001, "
-                "found 'https://pico.example.com': TLS is not supported yet, write http://"
-            ),
+            "connect:\n  tls:\n    cert: a.pem\n",
+            "pico.yaml:3: connect.tls: cert and key belong together, found one of them",
         ),
     ],
 )

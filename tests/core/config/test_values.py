@@ -219,8 +219,7 @@ def test_an_origin_with_a_scheme_is_a_url_too(text: str) -> None:
         ("", "found nothing"),
         ("0", "found '0': the port must be from 1 to 65535"),
         ("host", "found 'host': the port is missing"),
-        ("https://host:1", "TLS is not supported yet, write http://"),
-        ("ftp://host:1", "it must begin with http://"),
+        ("ftp://host:1", "it must begin with http:// or https://"),
         ("http://", "the host is missing"),
         ("http://:80", "the host is missing"),
         ("http://host:0", "the port must be from 1 to 65535"),
@@ -254,7 +253,7 @@ def test_connect_url(text: str, path: str, shown: str) -> None:
 @pytest.mark.parametrize(
     ("text", "end"),
     [
-        ("h:1/a", "it must begin with http://"),
+        ("h:1/a", "it must begin with http:// or https://"),
         ("http://h/a//b", "its path has an empty part or a character that is to be written as in %20"),
         ("http://h/a b", "its path has an empty part or a character that is to be written as in %20"),
         ("http://h/a%2", "its path has an empty part or a character that is to be written as in %20"),
@@ -269,9 +268,25 @@ def test_no_connect_url(text: str, end: str) -> None:
     assert refusal(values.connect_url, text).endswith(end)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown", "authority"),
+    [
+        ("https://pico.example.com", "https://pico.example.com:443", "pico.example.com"),
+        ("HTTPS://pico.example.com:8001/", "https://pico.example.com:8001", "pico.example.com:8001"),
+        ("wss://pico.example.com", "https://pico.example.com:443", "pico.example.com"),
+        ("ws://[::1]", "http://[::1]:80", "[::1]"),
+        ("http://h:443", "http://h:443", "h:443"),
+    ],
+)
+def test_urls_over_tls(text: str, shown: str, authority: str) -> None:
+    url = values.server_url(text)
+    assert (str(url), url.authority) == (shown, authority)
+    assert url.is_secure is shown.startswith("https")
+
+
 def test_server_url_needs_its_scheme() -> None:
     assert refusal(values.server_url, "localhost:8001") == (
-        "wants a URL such as http://localhost:8001, found 'localhost:8001': it must begin with http://"
+        "wants a URL such as http://localhost:8001, found 'localhost:8001': it must begin with http:// or https://"
     )
 
 
