@@ -10,6 +10,8 @@ While draining the node still serves: balancers and clients learn late. Agents a
 time, and keep their tunnel here until they have another one.
 """
 
+from collections.abc import Collection
+
 from pico_core.boundary import (
     DatagramReceived,
     Exit,
@@ -104,6 +106,7 @@ class ServerNode(BaseMachine):
         self.head_limits = HeadLimits(max_head_bytes=config.proxy.http.max_header_bytes)
         self.heads = self.facts.heads
         self.max_streams = config.upstream.max_streams
+        self.allowed_origins: Collection[str] = config.upstream.allowed_origins
         self.peers = Peers(self, gossip)
         self.cluster = Cluster(self, self.facts, self.peers)
         self._router = ProxyRouter(self, self.facts, self.peers)

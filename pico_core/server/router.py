@@ -42,6 +42,7 @@ class ProxyRouter:
         self.idle_timeout_s = config.proxy.http.idle_timeout_s
         self.response_timeout_s = config.proxy.timeout_s
         self.closing = False
+        self._allowed_origins = config.proxy.allowed_origins
 
     def accept(self, channel: TcpChannel, now: float) -> None:
         """Serve a client's connection."""
@@ -56,7 +57,7 @@ class ProxyRouter:
         try:
             if head.target.startswith(RESERVED):
                 exchange.endpoint = tcp_endpoint(head)
-                exchange.acceptance = tcp_acceptance(head)
+                exchange.acceptance = tcp_acceptance(head, self._allowed_origins)
             else:
                 exchange.endpoint = endpoint_of(head)
         except MessageError as error:

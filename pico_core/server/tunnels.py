@@ -1,7 +1,7 @@
 """The upstream port: agents connect, register an endpoint, and requests go to them through mux streams."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from typing import Protocol
 
@@ -26,6 +26,7 @@ from pico_core.proxy.failures import BUSY, STREAM_REFUSED, TUNNEL_LOST, Failure
 from pico_core.proxy.http1.pool import IdleConnections
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.server.tcp_route import TcpOpening
+from pico_core.server.web_pages import check_origin
 from pico_core.timers import NEVER
 from pico_core.tunnel.agreement import FIRST_WINDOW, offered_first_window_bytes
 from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
@@ -67,6 +68,8 @@ class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
     """The budget of all unfinished heads."""
     max_streams: int
     """How many requests one tunnel carries at once."""
+    allowed_origins: Collection[str]
+    """Pages in browsers that may register."""
 
     @property
     def draining(self) -> bool:
@@ -323,6 +326,7 @@ class TunnelConnection(Dismissible):
             self.endpoint = endpoint_in_path(match[1])
         except ConfigError as error:
             raise HandshakeError(400, f"endpoint: {error}", Refusal.FINAL) from None
+        check_origin(head_bytes, self._host.allowed_origins, "upstream.allowed_origins")
         first_bytes = offered_first_window_bytes(head_bytes)
         response = accept_handshake(head_bytes, () if first_bytes == INITIAL_WINDOW_BYTES else (FIRST_WINDOW,))
         if self._host.draining:

@@ -28,7 +28,7 @@ from pico_core.boundary import (
 from pico_core.config.server import ProxyConfig, ProxyHttpConfig, ServerConfig, UpstreamConfig
 from pico_core.proxy.failures import CLOSED_EARLY, TOLD_BY_PEERS, UNREACHABLE
 from pico_core.server.admin.exposition import CONTENT_TYPE
-from pico_core.server.admin.pages import MAX_FORWARDS
+from pico_core.server.admin.pages import MAX_FORWARDS, UNKNOWN_HOST
 from pico_core.websocket.handshake import NOT_GET
 from tests.core.agent.scene import SERVER, SERVICE
 from tests.core.agent.scene import asked as agent_asked
@@ -50,6 +50,7 @@ WEBSOCKET = (
 )
 TCP_ROUTE = b"GET /_pico/v1/tcp/e1" + WEBSOCKET
 REGISTRATION = b"GET " + UPSTREAM_PATH + WEBSOCKET
+EVIL = b"Origin: http://evil.example\r\n\r\n"
 TO_E1 = b"Host: e1.a\r\n\r\n"
 GET_E1 = b"GET / HTTP/1.1\r\n" + TO_E1
 POST_E1 = b"POST / HTTP/1.1\r\nHost: e1.a\r\n"
@@ -159,6 +160,8 @@ TABLE = [
     Row("proxy", 400, "invalid endpoint id", get(b"/_pico/v1/tcp/-%2F-")),
     Row("proxy", 405, NOT_GET, TCP_ROUTE.replace(b"GET", b"PUT")),
     Row("proxy", 426, "a WebSocket is wanted here", get(b"/_pico/v1/tcp/e1")),
+    Row("proxy", 403, "pages of this Origin are not allowed here: see proxy.allowed_origins",
+        TCP_ROUTE[:-2] + EVIL),
     Row("proxy", 426, "not a WebSocket handshake of version 13", TCP_ROUTE.replace(b"n: 13", b"n: 8")),
     Row("proxy", 400, "not a WebSocket handshake of version 13", TCP_ROUTE.replace(b"websocket", b"other")),
     Row("proxy", 400, "invalid Sec-WebSocket-Key", TCP_ROUTE.replace(b"AA==", b"A")),
@@ -193,6 +196,8 @@ TABLE = [
     Row("upstream", 400, "not a request in HTTP/1.1", REGISTRATION.replace(b"HTTP/1.1", b"HTTP/1.0")),
     Row("upstream", 426, "not a WebSocket handshake of version 13", REGISTRATION.replace(b"n: 13", b"n: 8")),
     Row("upstream", 400, "invalid Sec-WebSocket-Key", REGISTRATION.replace(b"AA==", b"A")),
+    Row("upstream", 403, "pages of this Origin are not allowed here: see upstream.allowed_origins",
+        REGISTRATION[:-2] + EVIL),
     Row("crowded upstream", 503, "too many registrations from this address", REGISTRATION, config=FEW_REGISTRATIONS),
     Row("draining upstream", 503, "this node is about to stop; connect again", REGISTRATION),
     Row("admin", 200, "ok", get(b"/health")),
@@ -206,6 +211,7 @@ TABLE = [
     Row("admin", 404, "unknown node '", get(b"/status/cluster/nodes/x")),
     Row("admin", 404, "unknown node '", get(b"/status/cluster/nodes?forward=x")),
     Row("admin", 405, "only GET and HEAD are served here", b"PUT / HTTP/1.1\r\nHost: pico\r\n\r\n"),
+    Row("admin", 421, UNKNOWN_HOST, b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n"),
     Row("admin", 431, "malformed request", get(b"/", b"A: b\r\n" * 4_000)[:-2]),
     Row("admin", 501, "malformed request", get(b"/", b"Transfer-Encoding: gzip\r\n")),
     Row("crowded admin", 503, "too many questions are being forwarded", get(b"/status/cluster/nodes?forward=n2")),
@@ -374,6 +380,7 @@ CONSTANTS = {
     "NOT_GET": NOT_GET,
     "UNREACHABLE": UNREACHABLE,
     "CLOSED_EARLY": CLOSED_EARLY,
+    "UNKNOWN_HOST": UNKNOWN_HOST,
 }
 
 
