@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.declare import Leaf, Section, flag_name, leaves
 from pico_core.config.forward import ForwardConfig, PortConfig
+from pico_core.config.policies import PolicyConfig
 from pico_core.config.server import ServerConfig
 
 _HEAD = """\
@@ -41,6 +42,11 @@ def text() -> str:
         [
             _HEAD,
             *_command("pico server", ServerConfig),
+            *_items(
+                "policies",
+                "Each item of the list `policies` of `pico server`; [policies.md](policies.md) has examples.",
+                PolicyConfig,
+            ),
             *_command("pico agent", AgentConfig),
             *_items(
                 "listeners",

@@ -75,7 +75,10 @@ class _Loader:
         try:
             return cls(**values)
         except ConfigError as error:
-            raise ConfigError(f"{self._place(path, tree)}{error}") from None
+            name, _, index = error.key.partition("[")
+            items = tree.entries.get(name)
+            node = items.items[int(index[:-1])] if isinstance(items, Items) else tree
+            raise ConfigError(f"{self._place(prefix + error.key if error.key else path, node)}{error}") from None
 
     def _member(self, member: Declared, node: TreeItem | None, path: str) -> tuple[Any] | None:
         """Return the value of a member in a tuple, or ``None`` when the default holds."""

@@ -18,6 +18,7 @@ from pico_core.config.declare import (
     whole_number,
 )
 from pico_core.config.logs import AccessLogConfig, LogConfig
+from pico_core.config.policies import PolicyConfig, check_reach
 from pico_core.config.values import Address
 from pico_core.config.web import HOST_NAMES, WEB_ORIGINS
 from pico_core.entropy import Entropy
@@ -304,6 +305,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     upstream: UpstreamConfig = UpstreamConfig()
     admin: AdminConfig = AdminConfig()
     cluster: ClusterConfig = ClusterConfig()
+    policies: tuple[PolicyConfig, ...] = ()
     log: LogConfig = LogConfig()
     max_connections: Annotated[
         int,
@@ -340,6 +342,9 @@ class ServerConfig(Section, frozen=True, kw_only=True):
             "5 s: balancers and Kubernetes learn late that a node is leaving.",
         ),
     ] = 5.0
+
+    def __post_init__(self) -> None:
+        check_reach(self.policies)
 
 
 def draw_node_id(cluster: ClusterConfig, entropy: Entropy) -> str:

@@ -16,6 +16,7 @@ from pico_core.http.budget import HeadBudget
 from pico_core.machine.admission import Admission
 from pico_core.machine.logs import LogLimits
 from pico_core.server.metrics import ServerMetrics
+from pico_core.server.policies import Policies
 from pico_core.server.registry import Registry
 from pico_core.server.tunnels import TunnelConnection
 from pico_core.timers import NEVER
@@ -35,7 +36,8 @@ class Facts(msgspec.Struct, eq=False):
 
     ``addresses`` are what the node tells others, by port: ``gossip``, ``proxy``, ``admin``; empty until its ports are
     open. ``tunnels`` are all open tunnels in the order they came, ``registry`` those that take requests. ``view`` is
-    what the node knows of the others, ``gossip`` how it came to know it. ``ready_at`` is when balancers could first
+    what the node knows of the others, ``gossip`` how it came to know it. ``policies`` are
+    ``None`` where none is configured. ``ready_at`` is when balancers could first
     send requests here, ``NEVER`` before. ``left`` says that the others were told of the node's leave.
     """
 
@@ -48,6 +50,7 @@ class Facts(msgspec.Struct, eq=False):
     admission: Admission
     log_limits: LogLimits
     heads: HeadBudget
+    policies: Policies | None
     tunnels: dict[TunnelConnection, None]
     addresses: dict[str, Address]
     state: NodePhase = NodePhase.STARTING

@@ -36,14 +36,15 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import STOP_HINT
 from pico_core.plain.server import PlainConnection
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
+from pico_core.server.address_rate import AddressRate
 from pico_core.server.admin.pages import AdminPages
 from pico_core.server.cluster import Cluster
 from pico_core.server.facts import Facts, NodePhase
 from pico_core.server.limits import connection_limits
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.peers import Peers
+from pico_core.server.policies import Policies
 from pico_core.server.ports import Port
-from pico_core.server.registrations import RegistrationRate
 from pico_core.server.registry import Registry
 from pico_core.server.router import ProxyRouter
 from pico_core.server.tunnels import TunnelConnection
@@ -100,6 +101,7 @@ class ServerNode(BaseMachine):
             admission=self.admission,
             log_limits=self.log_limits,
             heads=HeadBudget(max(config.proxy.http.max_unfinished_bytes, config.proxy.http.max_header_bytes)),
+            policies=Policies(config.policies) if config.policies else None,
             tunnels={},
             addresses={},
         )
@@ -111,7 +113,7 @@ class ServerNode(BaseMachine):
         self.cluster = Cluster(self, self.facts, self.peers)
         self._router = ProxyRouter(self, self.facts, self.peers)
         self._admin = AdminPages(self, self.facts)
-        self._registrations = RegistrationRate(config.upstream.registration_rate, config.upstream.registration_burst)
+        self._registrations = AddressRate(config.upstream.registration_rate, config.upstream.registration_burst)
         self._ports = {port.listener: port for port in self._table(config)}
         self._bound: dict[str, Address] = {}
         self._draws = 0

@@ -43,6 +43,11 @@ def metrics_text(facts: Facts, now: float) -> bytes:
     """Return all metrics of a server in the Prometheus text format."""
     out = Exposition()
     _proxy(out, facts.metrics)
+    out.counter(
+        "proxy_policy_denials_total",
+        "Requests that a policy did not let pass, by its part; bodies only where their length was known.",
+        {labels(part=part): count for part, count in facts.policies.denials.items()} if facts.policies else {},
+    )
     out.gauge("upstreams_connected_upstreams", "Tunnels from agents that are open here.", {"": len(facts.tunnels)})
     out.gauge("upstreams_registered_endpoints", "Endpoints with a tunnel here.", {"": len(facts.registry.counts())})
     out.counter(

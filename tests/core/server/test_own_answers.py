@@ -25,7 +25,9 @@ from pico_core.boundary import (
     ShutdownRequested,
     Tick,
 )
+from pico_core.config.policies import PolicyConfig
 from pico_core.config.server import ProxyConfig, ProxyHttpConfig, ServerConfig, UpstreamConfig
+from pico_core.http.body import BODY_TOO_LONG
 from pico_core.proxy.failures import CLOSED_EARLY, TOLD_BY_PEERS, UNREACHABLE
 from pico_core.server.admin.exposition import CONTENT_TYPE
 from pico_core.server.admin.pages import MAX_FORWARDS, UNKNOWN_HOST
@@ -106,6 +108,7 @@ LONG = b"x: 34567890\r\n" * 800
 SHORT_OF_MEMORY = ServerConfig(
     proxy=ProxyConfig(http=ProxyHttpConfig(max_header_bytes=16_384, max_unfinished_bytes=16_384))
 )
+SHORT_BODIES = ServerConfig(policies=(PolicyConfig(endpoints=("*",), max_body_bytes=4),))
 FEW_REGISTRATIONS = ServerConfig(upstream=UpstreamConfig(registration_burst=2))
 
 
@@ -156,6 +159,7 @@ TABLE = [
     Row("proxy", 400, "malformed trailer field", CHUNKED, lambda play: play >> Received(CLIENT, b"0\r\nx\r\n")),
     Row("proxy", 400, "line too long in a chunked body", CHUNKED,
         lambda play: play >> Received(CLIENT, b"1;" + b"a" * 5_000)),
+    Row("proxy", 413, BODY_TOO_LONG, CHUNKED, lambda play: play >> Received(CLIENT, b"5\r\nhello\r\n"), SHORT_BODIES),
     Row("proxy", 404, "not found", get(b"/_pico/")),
     Row("proxy", 400, "invalid endpoint id", get(b"/_pico/v1/tcp/-%2F-")),
     Row("proxy", 405, NOT_GET, TCP_ROUTE.replace(b"GET", b"PUT")),
@@ -380,6 +384,7 @@ CONSTANTS = {
     "NOT_GET": NOT_GET,
     "UNREACHABLE": UNREACHABLE,
     "CLOSED_EARLY": CLOSED_EARLY,
+    "BODY_TOO_LONG": BODY_TOO_LONG,
     "UNKNOWN_HOST": UNKNOWN_HOST,
 }
 
