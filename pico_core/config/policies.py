@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from pico_core.config.declare import Key, Kind, Section, decimal_number, whole_number
+from pico_core.config.declare import Key, Kind, Section, decimal_number, one_of, whole_number
 from pico_core.config.networks import NETWORKS, Network
 from pico_core.config.values import identifier, quote, wrong
 from pico_core.errors import ConfigError
@@ -184,6 +184,15 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
             "Empty: everybody.",
         ),
     ] = ()
+    second_agent: Annotated[
+        str,
+        Key(
+            one_of("warn", "allow", "refuse"),
+            "A second agent that registers one of the endpoints is let and both sides log a warning, is let, or is "
+            "refused with 409.",
+            "warn: several agents are a way to scale, and also how somebody takes half of another one's requests.",
+        ),
+    ] = "warn"
     request_headers: FieldsConfig = FieldsConfig()
     response_headers: FieldsConfig = FieldsConfig()
 

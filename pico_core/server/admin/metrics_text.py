@@ -70,6 +70,11 @@ def metrics_text(facts: Facts, now: float) -> bytes:
         "Log lines held back because there were many of their kind.",
         {"": facts.log_limits.suppressed},
     )
+    out.counter(
+        "upstreams_second_agents_total",
+        "Agents that registered an endpoint which somebody else serves.",
+        {labels(outcome=outcome): count for outcome, count in facts.metrics.second_agents.items()},
+    )
     _connections(out, facts.admission)
     out.gauge("unfinished_heads_bytes", "Bytes of heads that have not come whole.", {"": facts.heads.used_bytes})
     out.counter(

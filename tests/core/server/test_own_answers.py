@@ -109,6 +109,7 @@ SHORT_OF_MEMORY = ServerConfig(
     proxy=ProxyConfig(http=ProxyHttpConfig(max_header_bytes=16_384, max_unfinished_bytes=16_384))
 )
 SHORT_BODIES = ServerConfig(policies=(PolicyConfig(endpoints=("*",), max_body_bytes=4),))
+ONE_AGENT = ServerConfig(policies=(PolicyConfig(endpoints=("*",), second_agent="refuse"),))
 FEW_REGISTRATIONS = ServerConfig(upstream=UpstreamConfig(registration_burst=2))
 
 
@@ -203,6 +204,13 @@ TABLE = [
     Row("upstream", 403, "pages of this Origin are not allowed here: see upstream.allowed_origins",
         REGISTRATION[:-2] + EVIL),
     Row("crowded upstream", 503, "too many registrations from this address", REGISTRATION, config=FEW_REGISTRATIONS),
+    Row("upstream, http taken", 409, "another agent serves this endpoint as http, this one as tcp",
+        REGISTRATION.replace(b"e9", b"e1")[:-2] + b"x-pico-protocol: tcp\r\n\r\n"),
+    Row("upstream, taken", 409, "another agent serves this endpoint, and its policy lets only one",
+        REGISTRATION.replace(b"e9", b"e1"), config=ONE_AGENT),
+    Row("proxy, http", 404, "this endpoint takes HTTP requests and no TCP connections", TCP_ROUTE),
+    Row("proxy, tcp", 404, "this endpoint takes TCP connections and no HTTP requests: see 'pico forward tcp --help'",
+        GET_E1),
     Row("draining upstream", 503, "this node is about to stop; connect again", REGISTRATION),
     Row("admin", 200, "ok", get(b"/health")),
     Row("admin", 200, "running", get(b"/ready")),
@@ -253,7 +261,8 @@ def scene(row: Row, request: bytes) -> Play:
     if row.port == "agent":
         return agent_asked(agent_registered() >> Tick(SUNDAY_S), request=request)
     play = server_play(row.config)
-    play.agent_registers(AGENT, "e2" if "other node" in row.port else "e1")
+    fields = [(b"x-pico-protocol", each) for each in (b"http", b"tcp") if each.decode() in row.port]
+    play.agent_registers(AGENT, "e2" if "other node" in row.port else "e1", *fields)
     node_appears(play, "n2", "192.0.2.8", proxy_addr="192.0.2.8:8000", admin_addr="192.0.2.8:8002")
     node_appears(play, "odd", "192.0.2.9", admin_addr="nonsense")
     if row.port == "other node":
@@ -310,7 +319,7 @@ def test_an_answer_has_all_that_it_must_have(row: Row) -> None:
     assert text.startswith(row.text)
     needed = {405: "allow", 426: "sec-websocket-version", 503: "retry-after"}
     for status, name in needed.items():
-        assert (name in fields) == (row.status == status)
+        assert (name in fields) == (row.status == status or (name == "retry-after" and row.status == 409))
     if row.status == 405:
         assert fields["allow"] == ("GET, HEAD" if row.port == "admin" else "GET")
     if row.status == 426:
