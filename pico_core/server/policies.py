@@ -58,9 +58,12 @@ BODY_DENIED = Denial("body", 413, BODY_TOO_LONG)
 
 
 class Policy:
-    """One policy, and how much its clients use at present. ``index`` is its place in the configuration."""
+    """One policy, and how much its clients use at present.
 
-    __slots__ = ("_edit", "_networks", "_rate", "_users", "config", "in_flight", "index", "response_edit")
+    ``index`` is its place in the configuration, ``burst`` how many requests of a client may come at once.
+    """
+
+    __slots__ = ("_edit", "_networks", "_rate", "_users", "burst", "config", "in_flight", "index", "response_edit")
 
     def __init__(self, config: PolicyConfig, index: int) -> None:
         self.config = config
@@ -71,7 +74,8 @@ class Policy:
         self._users = {each.name.encode(): each for each in config.basic_auth}
         self._networks: dict[str, bool] = {}
         rate = config.requests_per_second
-        self._rate = AddressRate(rate, config.burst or max(math.ceil(rate), 1)) if rate else None
+        self.burst = config.burst or max(math.ceil(rate), 1)
+        self._rate = AddressRate(rate, self.burst) if rate else None
 
     def lets_in(self, host: str) -> bool:
         """Say whether the client's network may use the endpoint. An address that is not one belongs to no network."""
