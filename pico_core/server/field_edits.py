@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 from msgspec.structs import replace
 
@@ -11,17 +12,41 @@ from pico_core.machine.channel import HoldingChannel
 from pico_core.pieces import Piece
 from pico_core.proxy.downstream import Client, Downstream
 
+T = TypeVar("T")
+
+MAX_REMEMBERED = 512
+MAX_REMEMBERED_BYTES = 2_048
+"""A client repeats its fields from request to request (``http.recent``); a megabyte holds those of as many clients."""
+
+
+class RememberedFields(Generic[T]):
+    """What was made of field lines, while the same ones come again. All are forgotten when there are too many."""
+
+    __slots__ = ("_results", "get")
+
+    def __init__(self) -> None:
+        self._results: dict[bytes, T] = {}
+        self.get = self._results.get
+
+    def put(self, fields: bytes, result: T) -> None:
+        """Remember what was made of ``fields``, unless they are long."""
+        if len(fields) <= MAX_REMEMBERED_BYTES:
+            if len(self._results) >= MAX_REMEMBERED:
+                self._results.clear()
+            self._results[fields] = result
+
 
 class FieldEdit:
     """Removes field lines by their names, also where ``_`` stands for ``-``, and adds others behind the rest."""
 
-    __slots__ = ("_added", "_last", "_removed")
+    __slots__ = ("_added", "_edited_requests", "_last", "_removed")
 
     def __init__(self, added: Sequence[str], removed: Sequence[str]) -> None:
         names = [*removed, *(line.partition(":")[0] for line in added)]
         patterns = ("[-_]".join(map(re.escape, re.split("[-_]", name))) for name in names)
         self._removed = re.compile(rb"(?im)^(?:%b):[^\r\n]*\r\n" % "|".join(patterns).encode())
         self._added = "".join(f"{line}\r\n" for line in added).encode()
+        self._edited_requests = RememberedFields[bytes]()
         self._last: tuple[ResponseHead, ResponseHead] | None = None
 
     @classmethod
@@ -32,7 +57,11 @@ class FieldEdit:
 
     def of_request(self, head: RequestHead) -> RequestHead:
         """Return the head with other fields."""
-        return replace(head, fields=self._edited(head.fields), onward=b"")
+        fields = self._edited_requests.get(head.fields)
+        if fields is None:
+            fields = self._edited(head.fields)
+            self._edited_requests.put(head.fields, fields)
+        return replace(head, fields=fields, onward=b"")
 
     def of_response(self, head: ResponseHead) -> ResponseHead:
         """Return the head with other fields. Responses of a service often share one head: the last is remembered."""

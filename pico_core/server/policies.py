@@ -21,7 +21,7 @@ from pico_core.http.body import BODY_TOO_LONG
 from pico_core.http.message import RequestHead
 from pico_core.proxy.exchange import Exchange
 from pico_core.server.address_rate import AddressRate, address_group
-from pico_core.server.field_edits import EditedDownstream, FieldEdit
+from pico_core.server.field_edits import EditedDownstream, FieldEdit, RememberedFields
 
 MAX_REMEMBERED = 4_096
 """Endpoints, and addresses for each policy, of which the verdict is remembered; then all are decided anew."""
@@ -63,7 +63,18 @@ class Policy:
     ``index`` is its place in the configuration, ``burst`` how many requests of a client may come at once.
     """
 
-    __slots__ = ("_edit", "_networks", "_rate", "_users", "burst", "config", "in_flight", "index", "response_edit")
+    __slots__ = (
+        "_edit",
+        "_known",
+        "_networks",
+        "_rate",
+        "_users",
+        "burst",
+        "config",
+        "in_flight",
+        "index",
+        "response_edit",
+    )
 
     def __init__(self, config: PolicyConfig, index: int) -> None:
         self.config = config
@@ -72,6 +83,7 @@ class Policy:
         self.response_edit = FieldEdit.of(config.response_headers)
         self._edit = FieldEdit.of(config.request_headers, *(("Authorization",) if config.basic_auth else ()))
         self._users = {each.name.encode(): each for each in config.basic_auth}
+        self._known = RememberedFields[bool]()
         self._networks: dict[str, bool] = {}
         rate = config.requests_per_second
         self.burst = config.burst or max(math.ceil(rate), 1)
@@ -96,8 +108,17 @@ class Policy:
         return not allowed or any(address in network for network in allowed)
 
     def knows(self, head: RequestHead) -> bool:
-        """Say whether a request has the credentials of a user (RFC 7617)."""
-        values = _AUTHORIZATION.findall(head.fields)
+        """Say whether a request has the credentials of a user (RFC 7617). Right ones are remembered."""
+        fields = head.fields
+        if self._known.get(fields):
+            return True
+        is_known = self._has_credentials(fields)
+        if is_known:
+            self._known.put(fields, True)
+        return is_known
+
+    def _has_credentials(self, fields: bytes) -> bool:
+        values = _AUTHORIZATION.findall(fields)
         match = _BASIC.fullmatch(values[0]) if len(values) == 1 else None
         try:
             name, _, password = binascii.a2b_base64(match[1], strict_mode=True).partition(b":") if match else (b"",) * 3
