@@ -37,7 +37,7 @@ IN_FLIGHT_REASON = "too many requests of this client in flight"
 REASONS = ("network", "rate", "credentials", "in_flight", "body")
 """The label values of the metric."""
 
-_AUTHORIZATION = re.compile(rb"(?im)^authorization:[ \t]*([^\r\n]*?)[ \t]*\r$")
+_AUTHORIZATION = re.compile(rb"(?im)^authorization:([^\r\n]*+)\r$")
 _BASIC = re.compile(rb"(?i:basic) +([A-Za-z0-9+/]{1,2048}={0,2})")
 _NOBODY = User("", "", digest_of("", b""))
 """Compared with where the user is unknown, so that the time does not tell which users exist."""
@@ -119,7 +119,7 @@ class Policy:
 
     def _has_credentials(self, fields: bytes) -> bool:
         values = _AUTHORIZATION.findall(fields)
-        match = _BASIC.fullmatch(values[0]) if len(values) == 1 else None
+        match = _BASIC.fullmatch(values[0].strip(b" \t")) if len(values) == 1 else None
         try:
             name, _, password = binascii.a2b_base64(match[1], strict_mode=True).partition(b":") if match else (b"",) * 3
         except binascii.Error:

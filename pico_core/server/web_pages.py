@@ -16,7 +16,7 @@ from pico_core.config.values import is_ip
 from pico_core.config.web import ANY
 from pico_core.http.message import MessageError
 
-_ORIGIN_LINE = re.compile(rb"(?im)^origin:[ \t]*([^\r\n]*?)[ \t]*\r$")
+_ORIGIN_LINE = re.compile(rb"(?im)^origin:([^\r\n]*+)\r$")
 
 PRIVATE_SUFFIXES = (".localhost", ".svc", ".cluster.local", ".internal", ".home.arpa")
 """Names below these are not delegated in the public DNS (RFC 6761, RFC 8375, ICANN's board on .internal, and those of
@@ -29,7 +29,7 @@ def check_origin(lines: bytes, allowed: Collection[str], key: str) -> None:
     ``lines`` are field lines, each with its CRLF; ``key`` is what the operator would set.
     """
     for origin in _ORIGIN_LINE.findall(lines):
-        if ANY not in allowed and origin.decode("latin-1").lower() not in allowed:
+        if ANY not in allowed and origin.strip(b" \t").decode("latin-1").lower() not in allowed:
             raise MessageError(403, f"pages of this Origin are not allowed here: see {key}")
 
 

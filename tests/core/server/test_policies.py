@@ -10,7 +10,10 @@ from pico_core.boundary import Accepted, Close, Connected, ConnectionLost, Recei
 from pico_core.config.networks import network
 from pico_core.config.policies import FieldsConfig, PolicyConfig, user
 from pico_core.config.server import ServerConfig
+from pico_core.http.message import RequestHead
+from pico_core.server.field_edits import FieldEdit
 from pico_core.server.policies import MAX_REMEMBERED, Policies
+from tests.core.http.growth import grows_linearly
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, OK, client_joins, error, proxy_play
 from tests.core.server.admin.scene import node_of
 from tests.core.server.test_peers import FIRST, FROM_NODE, HOP, dial, know
@@ -348,3 +351,18 @@ def test_a_response_that_breaks_off_is_still_cut() -> None:
     play >> Data(AGENT, 2, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nok")
     play.take()
     assert play >> Reset(AGENT, 2) << Close(CLIENT) << Nothing()
+
+
+@pytest.mark.parametrize("line", [b"Authorization: Basic%b!", b"Authorization: Basic a%bb", b"Cookie:%bx", b"A:%b"])
+def test_hostile_fields_take_linear_time(line: bytes) -> None:
+    found = Policies((policy(basic_auth=(user("a:b"),), **EDITS),)).of("e1")
+    assert found is not None
+
+    def work(size: int) -> None:
+        head = RequestHead(b"GET", b"/", 1, b"e1", line % (b" \t" * size) + b"\r\n", True)
+        assert not found.knows(head)
+        edit = FieldEdit.of(FieldsConfig(remove=("Cookie", "A-B")))
+        assert edit is not None
+        edit.of_request(head)
+
+    assert grows_linearly(work, 8_000)

@@ -6,7 +6,9 @@ import pytest
 from pico_core.boundary import Connected, Received, Send
 from pico_core.config.server import AdminConfig, ProxyConfig, ServerConfig, UpstreamConfig
 from pico_core.config.values import Address
-from pico_core.server.web_pages import HostNames
+from pico_core.http.message import MessageError
+from pico_core.server.web_pages import HostNames, check_origin
+from tests.core.http.growth import grows_linearly
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, client_joins, error, proxy_play
 from tests.core.server.admin.scene import OPERATOR, admin_play, joins
 from tests.core.server.test_peers import FIRST, HOP, clustered, dial
@@ -140,3 +142,11 @@ def test_by_a_foreign_name_only_probes_are_answered(path: str, status: int) -> N
     assert isinstance(answer, Send)
     assert b" 421 " not in joined(answer.data)[:20]
     assert play << Nothing()
+
+
+def test_a_hostile_origin_takes_linear_time() -> None:
+    def work(size: int) -> None:
+        with pytest.raises(MessageError):
+            check_origin(b"Origin: http://a" + b" \t" * size + b"b\r\n", ("http://a",), "")
+
+    assert grows_linearly(work, 8_000)
