@@ -68,7 +68,7 @@ class Claims:
         self,
         here: Callable[[str], Iterable[Registration]],
         view: ClusterView,
-        policies: Policies | None,
+        policies: Policies,
         metrics: ServerMetrics,
     ) -> None:
         """``here`` returns the registrations of an endpoint whose tunnels at this node take requests."""
@@ -91,7 +91,7 @@ class Claims:
                     f"another agent serves this endpoint as {each.protocol}, this one as {new.protocol}",
                     retry_after_s=TAKEN_RETRY_S,
                 )
-        policy = self._policies.of(new.endpoint) if self._policies is not None else None
+        policy = self._policies.of(new.endpoint)
         second_agent = "warn" if policy is None else policy.config.second_agent
         others = tuple(each.node for each in claimants if any(other != new.identity for other in each.identities))
         if not others or second_agent == "allow":

@@ -36,8 +36,7 @@ class Facts(msgspec.Struct, eq=False):
 
     ``addresses`` are what the node tells others, by port: ``gossip``, ``proxy``, ``admin``; empty until its ports are
     open. ``tunnels`` are all open tunnels in the order they came, ``registry`` those that take requests. ``view`` is
-    what the node knows of the others, ``gossip`` how it came to know it. ``policies`` are
-    ``None`` where none is configured. ``ready_at`` is when balancers could first
+    what the node knows of the others, ``gossip`` how it came to know it. ``ready_at`` is when balancers could first
     send requests here, ``NEVER`` before. ``left`` says that the others were told of the node's leave.
     """
 
@@ -50,7 +49,7 @@ class Facts(msgspec.Struct, eq=False):
     admission: Admission
     log_limits: LogLimits
     heads: HeadBudget
-    policies: Policies | None
+    policies: Policies
     tunnels: dict[TunnelConnection, None]
     addresses: dict[str, Address]
     state: NodePhase = NodePhase.STARTING

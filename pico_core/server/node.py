@@ -102,7 +102,7 @@ class ServerNode(BaseMachine):
             admission=self.admission,
             log_limits=self.log_limits,
             heads=HeadBudget(max(config.proxy.http.max_unfinished_bytes, config.proxy.http.max_header_bytes)),
-            policies=Policies(config.policies) if config.policies else None,
+            policies=Policies(config.policies),
             tunnels={},
             addresses={},
         )

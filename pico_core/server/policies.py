@@ -76,9 +76,9 @@ class Policy:
         "response_edit",
     )
 
-    def __init__(self, config: PolicyConfig, index: int) -> None:
+    def __init__(self, config: PolicyConfig) -> None:
         self.config = config
-        self.index = index
+        self.index = 0
         self.in_flight: Counter[str] = Counter()
         self.response_edit = FieldEdit.of(config.response_headers)
         self._edit = FieldEdit.of(config.request_headers, *(("Authorization",) if config.basic_auth else ()))
@@ -152,20 +152,31 @@ class Policy:
 
 
 class Policies:
-    """All policies of a node. Next, for each request: ``begin``, and in its end ``finished``."""
+    """All policies of a node. Next, if there are ``any``, for each request: ``begin``, and in its end ``finished``."""
 
     def __init__(self, configs: Sequence[PolicyConfig]) -> None:
         self.denials = dict.fromkeys(REASONS, 0)
+        self.any = False
+        self._all: dict[PolicyConfig, Policy] = {}
         self._names: dict[str, Policy] = {}
         self._prefixes: dict[str, Policy] = {}
+        self._lengths: list[int] = []
+        self._remembered: dict[str, Policy | None] = {}
+        self._held: dict[Exchange, tuple[Policy, str]] = {}
+        self.configure(configs)
+
+    def configure(self, configs: Sequence[PolicyConfig]) -> None:
+        """Let these policies hold from the next request on. One that was there before goes on counting."""
+        before, self._all = self._all, {}
+        self._names, self._prefixes, self._remembered = {}, {}, {}
         for index, config in enumerate(configs):
-            policy = Policy(config, index)
+            policy = self._all[config] = before.get(config) or Policy(config)
+            policy.index = index
             for pattern in config.endpoints:
                 table = self._prefixes if pattern.endswith("*") else self._names
                 table.setdefault(pattern.removesuffix("*"), policy)
         self._lengths = sorted({len(prefix) for prefix in self._prefixes})
-        self._remembered: dict[str, Policy | None] = {}
-        self._held: dict[Exchange, tuple[Policy, str]] = {}
+        self.any = bool(configs) or bool(self._held)
 
     def of(self, endpoint: str) -> Policy | None:
         """Return the policy that holds for an endpoint: the first that has it."""

@@ -14,7 +14,6 @@ from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.server.facts import Facts
 from pico_core.server.peers import Peers
-from pico_core.server.policies import Policies
 from pico_core.server.routing import Routing
 from pico_core.server.tcp_route import RESERVED, TcpOpening, tcp_acceptance, tcp_endpoint
 
@@ -43,7 +42,7 @@ class ProxyRouter:
         self.idle_timeout_s = config.proxy.http.idle_timeout_s
         self.response_timeout_s = config.proxy.timeout_s
         self.closing = False
-        self.policies = facts.policies
+        self._policies = facts.policies
         self._allowed_origins = config.proxy.allowed_origins
 
     def accept(self, channel: TcpChannel, now: float) -> None:
@@ -65,14 +64,14 @@ class ProxyRouter:
         except MessageError as error:
             exchange.fail(error.status, error.reason, now)
             return
-        if self.policies is None or self._may_pass(self.policies, exchange, now):
+        if not self._policies.any or self._may_pass(exchange, now):
             self.routing.begin(exchange, now)
 
-    def _may_pass(self, policies: Policies, exchange: Exchange, now: float) -> bool:
+    def _may_pass(self, exchange: Exchange, now: float) -> bool:
         """Ask the policy of the endpoint, unless the Pico node that forwarded the request did; answer if it denies."""
         if exchange.head.forwarded_by_pico and self.routing.was_forwarded(exchange):
             return True
-        denial = policies.begin(exchange, self.routing.client_of(exchange), now)
+        denial = self._policies.begin(exchange, self.routing.client_of(exchange), now)
         if denial is None:
             return True
         exchange.fail(denial.status, denial.reason, now, denial.fields)
@@ -122,8 +121,8 @@ class ProxyRouter:
         self._metrics.requests_in_flight -= 1
         if self._peers.exchanges:  # this one may be among them, wherever its last try went
             self._peers.finished(exchange)
-        if self.policies is not None:
-            self.policies.finished(exchange)
+        if self._policies.any:
+            self._policies.finished(exchange)
         self.routing.finished(exchange, now)
         self._metrics.request(exchange, now)
         if self._access_log is not None:

@@ -46,7 +46,7 @@ def metrics_text(facts: Facts, now: float) -> bytes:
     out.counter(
         "proxy_policy_denials_total",
         "Requests that a policy did not let pass, by its part; bodies only where their length was known.",
-        {labels(part=part): count for part, count in facts.policies.denials.items()} if facts.policies else {},
+        {labels(part=part): count for part, count in facts.policies.denials.items()},
     )
     out.gauge("upstreams_connected_upstreams", "Tunnels from agents that are open here.", {"": len(facts.tunnels)})
     out.gauge("upstreams_registered_endpoints", "Endpoints with a tunnel here.", {"": len(facts.registry.counts())})

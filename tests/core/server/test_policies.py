@@ -93,6 +93,36 @@ def test_what_is_remembered_is_bounded() -> None:
     assert policies.of("b") is None
 
 
+def test_other_policies_hold_from_the_next_request_on() -> None:
+    limited, other = policy(requests_per_second=0.5), policy("e2")
+    play = proxy_play(under(limited))
+    served(play >> Received(CLIENT, GET))
+    policies = node_of(play).facts.policies
+    policies.configure((other, limited))
+    assert play >> Received(CLIENT, GET) << error(429, "Too Many Requests", RATE, "Retry-After: 2"), (
+        "it goes on counting"
+    )
+    found = policies.of("e1")
+    assert found is not None
+    assert found.index == 1
+    policies.configure(())
+    assert not policies.any
+    play >> Received(CLIENT, GET) << Data(AGENT, 2, GET_SENT) >> Data(AGENT, 2, OK) << Send(CLIENT, OK)
+    policies.configure((policy(allowed_networks=OTHERS),))
+    assert play >> Received(CLIENT, GET) << error(403, "Forbidden", NETWORK)
+
+
+def test_a_request_in_flight_gives_its_place_back_to_the_policy_that_it_met() -> None:
+    config = policy(max_in_flight=1)
+    play = proxy_play(under(config)) >> Received(CLIENT, GET)
+    play.take()
+    policies = node_of(play).facts.policies
+    policies.configure(())
+    play >> Data(AGENT, 2, OK) << Send(CLIENT, OK)
+    policies.configure((config,))
+    assert play >> Received(CLIENT, GET) << Data(AGENT, 2, GET_SENT)
+
+
 # --- networks ---
 
 
@@ -234,7 +264,6 @@ def test_more_requests_in_flight_than_a_client_may_have(scene: Any) -> None:
     play >> Received(NEXT, GET)
     assert not any(isinstance(each, Send) and each.connection == NEXT for each in play.take()), "there is room now"
     policies = node_of(play).facts.policies
-    assert policies is not None
     assert policies.denials["in_flight"] == 2
 
 
@@ -253,7 +282,6 @@ def test_nothing_is_kept_of_clients_that_are_gone() -> None:
     play = play_with(max_in_flight=1)
     served(play >> Received(CLIENT, GET))
     policies = node_of(play).facts.policies
-    assert policies is not None
     found = policies.of("e1")
     assert found is not None
     assert not found.in_flight
