@@ -152,7 +152,10 @@ class Policy:
 
 
 class Policies:
-    """All policies of a node. Next, if there are ``any``, for each request: ``begin``, and in its end ``finished``."""
+    """All policies of a node. Next, if there are ``any``, for each request: ``begin``, and in its end ``finished``.
+
+    ``held`` are the requests that hold a place of their client.
+    """
 
     def __init__(self, configs: Sequence[PolicyConfig]) -> None:
         self.denials = dict.fromkeys(REASONS, 0)
@@ -162,7 +165,7 @@ class Policies:
         self._prefixes: dict[str, Policy] = {}
         self._lengths: list[int] = []
         self._remembered: dict[str, Policy | None] = {}
-        self._held: dict[Exchange, tuple[Policy, str]] = {}
+        self.held: dict[Exchange, tuple[Policy, str]] = {}
         self.configure(configs)
 
     def configure(self, configs: Sequence[PolicyConfig]) -> None:
@@ -176,7 +179,7 @@ class Policies:
                 table = self._prefixes if pattern.endswith("*") else self._names
                 table.setdefault(pattern.removesuffix("*"), policy)
         self._lengths = sorted({len(prefix) for prefix in self._prefixes})
-        self.any = bool(configs) or bool(self._held)
+        self.any = bool(configs)
 
     def of(self, endpoint: str) -> Policy | None:
         """Return the policy that holds for an endpoint: the first that has it."""
@@ -208,12 +211,12 @@ class Policies:
         if policy.config.max_in_flight:
             group = address_group(client)
             policy.in_flight[group] += 1
-            self._held[exchange] = policy, group
+            self.held[exchange] = policy, group
         return None
 
     def finished(self, exchange: Exchange) -> None:
         """A request is over, whether it ever held a place or not."""
-        held = self._held.pop(exchange, None)
+        held = self.held.pop(exchange, None)
         if held is not None:
             policy, group = held
             policy.in_flight[group] -= 1

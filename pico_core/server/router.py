@@ -43,6 +43,7 @@ class ProxyRouter:
         self.response_timeout_s = config.proxy.timeout_s
         self.closing = False
         self._policies = facts.policies
+        self._holding = facts.policies.held
         self._allowed_origins = config.proxy.allowed_origins
 
     def accept(self, channel: TcpChannel, now: float) -> None:
@@ -121,7 +122,7 @@ class ProxyRouter:
         self._metrics.requests_in_flight -= 1
         if self._peers.exchanges:  # this one may be among them, wherever its last try went
             self._peers.finished(exchange)
-        if self._policies.any:
+        if self._holding:
             self._policies.finished(exchange)
         self.routing.finished(exchange, now)
         self._metrics.request(exchange, now)
