@@ -94,6 +94,10 @@ def test_what_an_endpoint_speaks_and_whose_it_is(fleet: Fleet, origin: Origin, t
             with connect(f"ws://{LOCAL}:{port}/_pico/v1/tcp/database", proxy=None) as socket:
                 socket.send(b"ping")
                 assert socket.recv() == b"ping"
+            url = f"ws://{LOCAL}:{server.upstream_port}/pico/v1/upstream/mine"
+            with pytest.raises(InvalidStatus) as refused:
+                connect(url, additional_headers={"Origin": "http://evil.example"}, proxy=None)
+            assert refused.value.response.status_code == 403
         assert running.connections == 2
     another = fleet.agent(second, "web", origin.port)
     another.await_log("another agent serves this endpoint too", endpoint="web")
