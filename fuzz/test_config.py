@@ -2,16 +2,18 @@
 
 from typing import Any
 
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from pico_core.config import values
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.declare import Section, leaves
-from pico_core.config.expand import expand
+from pico_core.config.document import parse
+from pico_core.config.expand import Values, expand
 from pico_core.config.forward import ForwardConfig
 from pico_core.config.load import load
 from pico_core.config.server import ServerConfig
+from pico_core.config.tree import Items, Mapping, TreeItem
 from pico_core.errors import ConfigError
 
 ROOTS: list[type[Section]] = [ServerConfig, AgentConfig, ListenerConfig, ForwardConfig]
@@ -33,10 +35,12 @@ TREES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-def refused_in_one_line(root: type[Section], text: str | None, flags: dict[str, str]) -> None:
+def refused_in_one_line(
+    root: type[Section], text: str | None, flags: dict[str, str], environ: dict[str, str] | None = None
+) -> None:
     line = ""
     try:
-        config = load(root, text, flags, "pico.yaml")
+        config = load(root, text, flags, "pico.yaml", environ)
     except ConfigError as error:
         line = str(error)
     else:
@@ -84,7 +88,25 @@ def test_any_value_of_every_flag(data: st.DataObject) -> None:
 
 @given(FILES, st.dictionaries(st.text(max_size=5), TEXTS, max_size=3))
 def test_any_environment(text: str, environ: dict[str, str]) -> None:
-    refused_in_one_line(ServerConfig, expand(text, environ), {})
+    refused_in_one_line(ServerConfig, text, {}, environ)
+
+
+@given(TEXTS, st.sampled_from(["k: ${V}", "{k: '$V'}", 'k: "${V:x}" # $V', "k: |-\n  $V\n", "$V: 1", "k: [$V, x]"]))
+def test_the_value_of_a_variable_stays_where_it_is(value: str, text: str) -> None:
+    assume(value.rstrip("\r\n") not in ("", "x", "1", "k", "~", "null", "Null", "NULL"))
+    kept = Values(text, "")
+    plain = parse(expand(text, {"V": "v"}), "")
+    tree = parse(expand(text, {"V": value}, kept.put), "", kept.restore)
+    assert shape(tree, value.rstrip("\r\n")) == shape(plain, "v")
+
+
+def shape(item: TreeItem, value: str) -> object:
+    """Return a tree as texts, with a mark for ``value``."""
+    if isinstance(item, Items):
+        return [shape(each, value) for each in item.items]
+    if isinstance(item, Mapping):
+        return {"$" if key == value else key: shape(each, value) for key, each in item.entries.items()}
+    return "$" if item.text == value else item.text
 
 
 @given(st.text("${}:aB_1 -\n", max_size=60))

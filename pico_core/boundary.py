@@ -92,10 +92,7 @@ class AcceptFailed(Record, frozen=True, gc=False):
 
 
 class HandshakeFailed(Record, frozen=True, gc=False):
-    """A peer that connected to ``listener`` did not get through the TLS handshake, and its connection is gone.
-
-    ``host`` is its address, ``reason`` one readable clause.
-    """
+    """A peer at ``host`` did not get through the TLS handshake of ``listener``; ``reason`` is one readable clause."""
 
     listener: str
     host: str
@@ -299,8 +296,8 @@ class StopListening(Record, frozen=True, gc=False):
 class Connect(Record, frozen=True, gc=False):
     """Open a TCP connection to a name or address, trying every address of a name, within ``timeout_s`` in all.
 
-    ``tls`` is as in ``Listen``; ``timeout_s`` includes the handshake. The peer's certificate must be for
-    ``server_name``, or for ``host`` where that is empty.
+    ``tls`` is as in ``Listen``; ``timeout_s`` includes the handshake. The certificate must be for ``server_name``, or
+    for ``host`` where that is empty.
     """
 
     connection: int
@@ -312,10 +309,9 @@ class Connect(Record, frozen=True, gc=False):
 
 
 class StartTls(Record, frozen=True, gc=False):
-    """Begin a TLS handshake, as the client, on a connection that is open: behind a proxy, the server's begins there.
+    """Begin a TLS handshake, as the client, on a connection that is open. Fields as in ``Connect``, none empty.
 
-    Answered by ``TlsStarted``, or by ``ConnectionLost`` with a reason. Until then nothing may be sent on it. ``tls``
-    and ``server_name`` are as in ``Connect``; ``server_name`` is not empty.
+    Answered by ``TlsStarted``, or by ``ConnectionLost`` with a reason. Until then nothing may be sent on it.
     """
 
     connection: int

@@ -14,4 +14,11 @@ class RemoteProtocolError(PicoError):
 
 
 class ConfigError(PicoError):
-    """A configuration that cannot be used. The text names the key, what is wrong with it and what to do."""
+    """A configuration that cannot be used. The text names the key, what is wrong with it and what to do.
+
+    ``key`` is an item of a section, such as ``policies[1]``, where the section finds it wrong as a whole.
+    """
+
+    def __init__(self, text: str, key: str = "") -> None:
+        super().__init__(text)
+        self.key = key

@@ -31,8 +31,8 @@ def _finish(end: Exit) -> int:
     return end.code
 
 
-def _runnable(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options of every command that runs a node: file, expansion, runtime."""
+def _reads_file(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of every command that reads a configuration: file, expansion."""
     options = (
         click.option("--config.path", "config_path", metavar="FILE", help="Read the configuration from a YAML file."),
         click.option(
@@ -41,15 +41,20 @@ def _runnable(command: Callable[..., int]) -> Callable[..., int]:
             is_flag=True,
             help="Replace $NAME, ${NAME} and ${NAME:default} in the file from the environment.",
         ),
-        click.option(
-            "--runtime",
-            type=click.Choice(("uvloop", "asyncio", "trio")),
-            help="What carries the connections.  [default: uvloop where installed, else asyncio]",
-        ),
     )
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def _runnable(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of every command that runs a node: those of its file, and the runtime."""
+    runtime = click.option(
+        "--runtime",
+        type=click.Choice(("uvloop", "asyncio", "trio")),
+        help="What carries the connections.  [default: uvloop where installed, else asyncio]",
+    )
+    return _reads_file(runtime(command))
 
 
 @click.group(
@@ -79,6 +84,45 @@ def _server_keys() -> Groups:
     return groups(ServerConfig)
 
 
+@click.command(
+    "check",
+    cls=ConfigCommand,
+    keys=_server_keys,
+    short_help="Check a configuration, and explain its policies.",
+    examples="""\
+Is the file good?
+  pico server check --config.path server.yaml
+What becomes of a request?
+  pico server check --config.path server.yaml --request 'GET http://my-endpoint.example.com/x' --client 10.1.2.3
+And with credentials?
+  pico server check ... --header 'Authorization: Basic YWxpY2U6c2VjcmV0'""",
+)
+@click.option("--request", metavar="'METHOD URL'", help="Explain which policy this request would meet.")
+@click.option("--client", metavar="IP", help="The address that sends the request.")
+@click.option("--header", "fields", multiple=True, metavar="'NAME: VALUE'", help="A header field of the request.")
+@_reads_file
+def server_check(flags: dict[str, str], config_path: str | None, expand_env: bool, **common: Any) -> int:
+    """Look through a configuration as a start would, without opening a port.
+
+    Exits with 0 if it is good and the request would pass, with 1 if the request would be refused, and with 2 and the
+    line if the configuration cannot be used.
+    """
+    from pico_tunnel.check import check
+
+    return check(flags, config_path, expand_env, **common)
+
+
+@click.command("password", short_help="Draw a password for a user of a policy.")
+@click.argument("name")
+def server_password(name: str) -> int:
+    """Draw a password for the user NAME, and print it above the line of 'basic_auth' that has its hash only."""
+    from pico_tunnel.password import draw
+
+    password, line = draw(name)
+    click.echo(f"password:    {password}\nbasic_auth:  {line}")
+    return 0
+
+
 class ServerCommand(ConfigCommand, click.Group):
     """Runs a node, unless a command follows: then the flags of a node are refused."""
 
@@ -103,9 +147,9 @@ class ServerCommand(ConfigCommand, click.Group):
 @pico.command(
     cls=ServerCommand,
     keys=_server_keys,
-    commands=[status],
+    commands=[status, server_check, server_password],
     invoke_without_command=True,
-    subcommand_metavar="[status ...]",
+    subcommand_metavar="[status|check|password ...]",
     short_help="Run a node of the cluster.",
     examples="""\
 A cluster of one:

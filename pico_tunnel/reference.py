@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.declare import Leaf, Section, flag_name, leaves
 from pico_core.config.forward import ForwardConfig, PortConfig
+from pico_core.config.policies import PolicyConfig
 from pico_core.config.server import ServerConfig
 
 _HEAD = """\
@@ -31,7 +32,8 @@ are refused. `warn` is read as the level `warning`.
 
 With `--config.expand-env` the file may refer to environment variables, by the rules of Go's `os.Expand`: `$NAME`,
 `${NAME}`, and `${NAME:default}` for a variable that is undefined or empty. An undefined variable without a default is
-empty. `$$` is empty too; a dollar sign before a letter is written as a default, `${NONE:$}`.
+empty. `$$` is empty too; a dollar sign before a letter is written as a default, `${NONE:$}`. The value of a variable is
+one piece of a key or value, whatever it holds; a default is text of the file, and may be a list.
 """
 
 
@@ -41,6 +43,11 @@ def text() -> str:
         [
             _HEAD,
             *_command("pico server", ServerConfig),
+            *_items(
+                "policies",
+                "Each item of the list `policies` of `pico server`; [policies.md](policies.md) has examples.",
+                PolicyConfig,
+            ),
             *_command("pico agent", AgentConfig),
             *_items(
                 "listeners",

@@ -40,11 +40,7 @@ def read_config(
     from pico_core.config.load import load
 
     text = None if path is None else _read(path)
-    if text is not None and expand_env:
-        from pico_core.config.expand import expand
-
-        text = expand(text, os.environ)
-    return load(cls, text, flags, path or "")
+    return load(cls, text, flags, path or "", os.environ if expand_env else None)
 
 
 def _read(path: str) -> str:

@@ -26,7 +26,7 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, FlushScheduler, Logger
 from pico_core.machine.turns import Turns
 from pico_core.timers import NEVER
-from pico_core.tunnel.agreement import FIRST_WINDOW, first_window_bytes
+from pico_core.tunnel.agreement import FIRST_WINDOW, SECOND_AGENT, first_window_bytes
 from pico_core.tunnel.channel import StreamChannel
 from pico_core.websocket.handshake import HandshakeError
 from pico_core.websocket.refusal import Refusal
@@ -97,15 +97,20 @@ class Listener:
         connect: AgentConnectConfig,
         handler: StreamHandler,
         max_streams: int,
+        agent_id: bytes,
         entropy: Entropy,
     ) -> None:
-        """``max_streams`` is how many streams the server may have open in a tunnel."""
+        """``max_streams`` is how many streams the server may have open in a tunnel.
+
+        ``agent_id`` is the same for all listeners of an agent, and new in each process.
+        """
         self.config = config
         self.max_streams = max_streams
         self.state = ListenerState.SEEKING
         self._host = host
         self._connect = connect
         self._handler = handler
+        self._agent_id = agent_id
         self._entropy = entropy
         self._instance = b"%016x" % entropy.getrandbits(64)
         self._tunnels: dict[AgentTunnel, None] = {}
@@ -170,6 +175,8 @@ class Listener:
         self.state = ListenerState.SERVING
         self._complaints.clear()
         self._host.listener_opened(self, now)
+        if SECOND_AGENT in answer:
+            self._log("warning", "another agent serves this endpoint too, and gets a part of its requests")
         if rest:
             tunnel.on_data(rest, now)
 
@@ -242,6 +249,8 @@ class Listener:
                 "/piko/v1/upstream/" + quote(self.config.endpoint_id, safe=""),
                 (
                     (b"x-piko-instance", self._instance),
+                    (b"x-pico-agent", self._agent_id),
+                    (b"x-pico-protocol", self.config.protocol.encode()),
                     (b"x-pico-max-streams", b"%d" % self.max_streams),
                     FIRST_WINDOW,
                 ),

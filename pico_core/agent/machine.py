@@ -28,6 +28,7 @@ class AgentMachine(BaseMachine):
         self.heads = HeadBudget()
         self._draining = False
         self._entropy = entropy
+        self._agent_id = b"%016x" % entropy.getrandbits(64)
         self._handlers_by_config: dict[ListenerConfig, StreamHandler] = {}
         self.listeners = {
             self._listener(each, min(each.max_streams, TUNNEL_STREAMS)): None for each in config.listeners
@@ -38,7 +39,7 @@ class AgentMachine(BaseMachine):
         if config not in self._handlers_by_config:
             self._handlers_by_config[config] = self._handler(config)
         handler = self._handlers_by_config[config]
-        return Listener(self, config, self.config.connect, handler, max_streams, self._entropy)
+        return Listener(self, config, self.config.connect, handler, max_streams, self._agent_id, self._entropy)
 
     def _handler(self, listener: ListenerConfig) -> StreamHandler:
         if listener.protocol == "tcp":

@@ -1,15 +1,25 @@
 """The other nodes by endpoint, as a node knows them, and which of them takes a request."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pico_core.cluster.health import Health
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.gossip.status import NodeStatus
 
+HTTP = "http"
+TCP = "tcp"
+"""What an endpoint's service speaks, in claims."""
+
+
+def claimed(claim: str) -> tuple[str, tuple[str, ...]]:
+    """Return the protocol of a node's claim, empty where it is not known, and the identities of the agents."""
+    protocol, *identities = claim.split(" ")
+    return protocol if protocol in (HTTP, TCP) else "", tuple(identities)
+
 
 class RemoteNode:
-    """Another node. ``endpoints`` says how many upstreams it has for each endpoint.
+    """Another node. ``endpoints`` says how many upstreams it has for each endpoint, ``claims`` what it tells of them.
 
     ``health`` has, by endpoint, the experience with its upstreams while that is bad; ``answered_at`` when they last
     answered. ``refused`` are the ports (proxy, admin) of which an address was refused, as the operator was told.
@@ -18,6 +28,7 @@ class RemoteNode:
     __slots__ = (
         "admin_addr",
         "answered_at",
+        "claims",
         "draining",
         "endpoints",
         "gossip_host",
@@ -37,6 +48,7 @@ class RemoteNode:
         self.proxy_addr: Address | None = None
         self.admin_addr: Address | None = None
         self.endpoints: dict[str, int] = {}
+        self.claims: dict[str, str] = {}
         self.health: dict[str, Health] = {}
         self.answered_at: dict[str, float] = {}
         self.refused: dict[str, None] = {}
@@ -109,6 +121,17 @@ class ClusterView:
             if not serving:
                 del self._serving[endpoint]
 
+    def set_claim(self, node: RemoteNode, endpoint: str, claim: str) -> None:
+        """Record what ``node`` tells of an endpoint; nothing removes it."""
+        if claim:
+            node.claims[endpoint] = claim
+        else:
+            node.claims.pop(endpoint, None)
+
+    def serving(self, endpoint: str) -> Iterable[RemoteNode]:
+        """Return the nodes that serve ``endpoint``."""
+        return self._serving.get(endpoint, {}).values()
+
     def is_member(self, host: str) -> bool:
         """Return whether ``host`` is the address of a node, which is trusted to report its clients' addresses."""
         if self._hosts is None:
@@ -116,8 +139,12 @@ class ClusterView:
             self._hosts |= dict.fromkeys(node.proxy_addr.host for node in self._nodes.values() if node.proxy_addr)
         return host in self._hosts
 
-    def choose(self, endpoint: str, avoid: Sequence[object], now: float, *, healthy: bool = False) -> RemoteNode | None:
+    def choose(
+        self, endpoint: str, avoid: Sequence[object], now: float, *, raw: bool, healthy: bool = False
+    ) -> RemoteNode | None:
         """Return a node that serves ``endpoint``, by chance weighted with its number of upstreams.
+
+        With ``raw`` it is to take a TCP connection, else HTTP; nodes that are known to do only the other are left out.
 
         Nodes in ``avoid`` were tried already and are never returned. Those that just failed, drain or are unreachable
         are returned only if there is no other: a request that may fail beats one that certainly does. With ``healthy``
@@ -129,7 +156,10 @@ class ClusterView:
         candidates = [
             node
             for node in serving.values()
-            if node.status is not NodeStatus.LEFT and node.proxy_addr is not None and node not in avoid
+            if node.status is not NodeStatus.LEFT
+            and node.proxy_addr is not None
+            and node not in avoid
+            and claimed(node.claims.get(endpoint, ""))[0] != (HTTP if raw else TCP)
         ]
         if healthy:
             candidates = [node for node in candidates if _is_healthy(node, endpoint, now)]

@@ -5,7 +5,7 @@ used, the one written in Python: a file has a few dozen lines, and its messages 
 Refused on purpose: tags, several documents, duplicate keys, and more nesting or aliases than any real file has.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import yaml
@@ -26,9 +26,12 @@ MERGE = "<<"
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
-def parse(text: str, source_name: str) -> Mapping:
-    """Parse a whole file; an empty one is an empty mapping. Raises ``ConfigError`` with source and line."""
-    builder = _Builder(yaml.parse(text, Loader=yaml.SafeLoader), source_name)
+def parse(text: str, source_name: str, restore: Callable[[str], str] = str) -> Mapping:
+    """Parse a whole file; an empty one is an empty mapping. Raises ``ConfigError`` with source and line.
+
+    ``restore`` returns what a key or value is, by what it is in ``text``.
+    """
+    builder = _Builder(yaml.parse(text, Loader=yaml.SafeLoader), source_name, restore)
     try:
         return builder.document()
     except yaml.YAMLError as error:
@@ -49,8 +52,9 @@ def _problem(error: yaml.YAMLError) -> str:
 
 
 class _Builder:
-    def __init__(self, events: Iterator[yaml.Event], source_name: str) -> None:
+    def __init__(self, events: Iterator[yaml.Event], source_name: str, restore: Callable[[str], str]) -> None:
         self._events = events
+        self._restore = restore
         self._source_name = source_name
         self._anchors: dict[str, TreeItem] = {}
         self._aliases = 0
@@ -81,7 +85,8 @@ class _Builder:
         line = _line(event)
         node: TreeItem
         if isinstance(event, yaml.ScalarEvent):
-            node = Scalar("" if event.style is None and event.value in _NULLS else event.value, line)
+            value = self._restore(event.value)
+            node = Scalar("" if event.style is None and value in _NULLS else value, line)
         elif isinstance(event, yaml.SequenceStartEvent):
             node = Items(tuple(self._items(depth + 1)), line)
         else:
@@ -102,7 +107,7 @@ class _Builder:
             key = self._node(event, depth)
             if not isinstance(key, Scalar):
                 raise self._error(event, "a key must be a plain word")
-            if key.text == MERGE and isinstance(event, yaml.ScalarEvent) and event.style is None:
+            if isinstance(event, yaml.ScalarEvent) and event.value == MERGE and event.style is None:
                 merged += self._merged(next(self._events), depth)
                 continue
             if key.text in entries:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from pico_core.config.declare import Declared, Key, Kind, Section, flag_name, leaves, members
+from pico_core.config.expand import Values, expand
 from pico_core.config.nearest import did_you_mean
 from pico_core.config.tree import EMPTY, Items, Scalar, TreeItem
 from pico_core.config.tree import Mapping as Tree
@@ -20,11 +21,18 @@ MAX_TEXT_LENGTH = 1 << 20
 SectionType = TypeVar("SectionType", bound=Section)
 
 
-def load(cls: type[SectionType], text: str | None, flags: Mapping[str, str], source_name: str) -> SectionType:
+def load(
+    cls: type[SectionType],
+    text: str | None,
+    flags: Mapping[str, str],
+    source_name: str,
+    environ: Mapping[str, str] | None = None,
+) -> SectionType:
     """Return the configuration ``cls`` from a file's ``text`` (``None``: no file) and ``flags``.
 
     ``flags`` maps dotted keys (``proxy.timeout``) to texts; lists are comma separated. ``source_name`` stands for the
-    file in error texts. Raises ``ConfigError`` and nothing else. Next: hand the result to a node machine.
+    file in error texts. With ``environ`` the text may refer to these variables (``expand``). Raises ``ConfigError`` and
+    nothing else. Next: hand the result to a node machine.
     """
     tree = EMPTY
     if text is not None:
@@ -32,7 +40,11 @@ def load(cls: type[SectionType], text: str | None, flags: Mapping[str, str], sou
             raise ConfigError(f"{source_name}: is longer than {MAX_TEXT_LENGTH} characters; is it the right file?")
         from pico_core.config.document import parse  # PyYAML takes 26 ms that only a file needs
 
-        tree = parse(text, source_name)
+        if environ is None:
+            tree = parse(text, source_name)
+        else:
+            values = Values(text, source_name)
+            tree = parse(expand(text, environ, values.put), source_name, values.restore)
     known = [leaf.name for leaf in leaves(cls)]
     for name in flags:
         if name not in known:
@@ -63,7 +75,10 @@ class _Loader:
         try:
             return cls(**values)
         except ConfigError as error:
-            raise ConfigError(f"{self._place(path, tree)}{error}") from None
+            name, _, index = error.key.partition("[")
+            items = tree.entries.get(name)
+            node = items.items[int(index[:-1])] if isinstance(items, Items) else tree
+            raise ConfigError(f"{self._place(prefix + error.key if error.key else path, node)}{error}") from None
 
     def _member(self, member: Declared, node: TreeItem | None, path: str) -> tuple[Any] | None:
         """Return the value of a member in a tuple, or ``None`` when the default holds."""

@@ -18,8 +18,10 @@ from pico_core.config.declare import (
     whole_number,
 )
 from pico_core.config.logs import AccessLogConfig, LogConfig
+from pico_core.config.policies import PolicyConfig, check_reach
 from pico_core.config.tls import ProxyTlsConfig, ServerTlsConfig
 from pico_core.config.values import Address
+from pico_core.config.web import HOST_NAMES, WEB_ORIGINS
 from pico_core.entropy import Entropy
 from pico_core.errors import ConfigError
 
@@ -94,6 +96,14 @@ class ProxyConfig(Section, frozen=True, kw_only=True):
             "30 s is what clients and balancers commonly allow; what streams on after the head is never cut.",
         ),
     ] = 30.0
+    allowed_origins: Annotated[
+        tuple[str, ...],
+        Key(
+            WEB_ORIGINS,
+            "Pages that may reach tcp endpoints from a browser, by their origin; others get 403.",
+            "Empty: forwarders are programs. What an http endpoint lets pages do is its service's decision.",
+        ),
+    ] = ()
     access_log: AccessLogConfig = AccessLogConfig()
     http: ProxyHttpConfig = ProxyHttpConfig()
     tls: ProxyTlsConfig = ProxyTlsConfig()
@@ -176,6 +186,14 @@ class UpstreamConfig(Section, frozen=True, kw_only=True):
             "node restarts.",
         ),
     ] = 5_000
+    allowed_origins: Annotated[
+        tuple[str, ...],
+        Key(
+            WEB_ORIGINS,
+            "Pages that may register endpoints from a browser, by their origin; others get 403.",
+            "Empty: agents are programs.",
+        ),
+    ] = ()
     rebalance: RebalanceConfig = RebalanceConfig()
     tls: UpstreamTlsConfig = UpstreamTlsConfig()
 
@@ -192,6 +210,15 @@ class AdminConfig(Section, frozen=True, kw_only=True):
         Key(ADVERTISED_ADDRESS, "The address other nodes ask for this node's status.", _ADVERTISED_WHY),
     ] = None
     tls: AdminTlsConfig = AdminTlsConfig()
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Key(
+            HOST_NAMES,
+            "Further names in Host by which metrics and status may be asked for; others get 421.",
+            "Empty: IP addresses, names without a dot, those below .localhost, .svc, .cluster.local, .internal and "
+            ".home.arpa, and names that the configuration has for nodes suffice. Others may be those of a page.",
+        ),
+    ] = ()
 
 
 class GossipConfig(Section, frozen=True, kw_only=True):
@@ -290,6 +317,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     upstream: UpstreamConfig = UpstreamConfig()
     admin: AdminConfig = AdminConfig()
     cluster: ClusterConfig = ClusterConfig()
+    policies: tuple[PolicyConfig, ...] = ()
     log: LogConfig = LogConfig()
     max_connections: Annotated[
         int,
@@ -326,6 +354,9 @@ class ServerConfig(Section, frozen=True, kw_only=True):
             "5 s: balancers and Kubernetes learn late that a node is leaving.",
         ),
     ] = 5.0
+
+    def __post_init__(self) -> None:
+        check_reach(self.policies)
 
 
 def draw_node_id(cluster: ClusterConfig, entropy: Entropy) -> str:

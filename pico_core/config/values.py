@@ -32,6 +32,7 @@ _IPV4_LOOK = re.compile(r"[0-9.]+")
 _IPV6_LOOK = re.compile(r"[0-9A-Fa-f:.]+(%[0-9A-Za-z_.-]+)?")
 _NAME = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _PATH = re.compile(r"(/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*")
+_CREDENTIALS = re.compile(r"(?s)\A([A-Za-z][A-Za-z0-9+.-]*://|).*@")
 _VISIBLE = re.compile(r"[!-.0-~]+")
 
 
@@ -77,9 +78,14 @@ def quote(text: str) -> str:
     return repr(text) if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]!r}..."
 
 
+def without_credentials(text: str) -> str:
+    """Return ``text`` with the credentials of a URL, or of what may be meant as one, struck out."""
+    return _CREDENTIALS.sub(r"\1***@", text)
+
+
 def wrong(wanted: str, text: str, hint: str = "") -> ConfigError:
     """Build the error that says what was wanted, what was found and, in ``hint``, what to do about it."""
-    found = quote(text) if text else "nothing"
+    found = quote(without_credentials(text)) if text else "nothing"
     return ConfigError(f"wants {wanted}, found {found}" + (f": {hint}" if hint else ""))
 
 
@@ -159,7 +165,7 @@ def member(text: str) -> Address:
     """Parse a cluster member to join. Without a port, ``port`` is 0 and means the gossip port of this node."""
     if "://" in text:
         scheme, _, rest = text.partition("://")
-        authority = rest.partition("/")[0].rpartition("@")[2]
+        authority = rest.rpartition("@")[2].partition("/")[0]
         hint = f", write {quote(authority)}" if authority else ""
         raise wrong(MEMBER, f"{scheme}://{authority}", f"it must not be a URL{hint}")
     if is_ip(text):
@@ -181,7 +187,7 @@ def member(text: str) -> Address:
 def origin(text: str) -> Origin:
     """Parse what an agent forwards to: a port of this machine, ``host:port``, or a URL without a path."""
     if "://" in text:
-        return _url(text, ORIGIN)
+        return _url(text, ORIGIN, text)
     address = _host_and_port(f":{text}" if _PORT.fullmatch(text) else text, ORIGIN, text)
     address = _with_real_port(address, ORIGIN, text)
     return Origin(address.host or "localhost", address.port)
@@ -189,7 +195,7 @@ def origin(text: str) -> Origin:
 
 def server_url(text: str) -> Origin:
     """Parse the URL of a Pico server: ``http://host:port``; the port is 80, or 443 with ``https``, when left out."""
-    return _url(text, SERVER_URL)
+    return _url(text, SERVER_URL, text)
 
 
 def connect_url(text: str) -> Origin:
@@ -201,27 +207,28 @@ def connect_url(text: str) -> Origin:
         raise wrong(SERVER_URL, text, "a query is not supported")
     if not _PATH.fullmatch(path):
         raise wrong(SERVER_URL, text, "its path has an empty part or a character that is to be written as in %20")
-    origin = _url(scheme + mark + authority, SERVER_URL)
+    origin = _url(scheme + mark + authority, SERVER_URL, text)
     return Origin(origin.host, origin.port, origin.scheme, path)
 
 
-def _url(text: str, wanted: str) -> Origin:
+def _url(text: str, wanted: str, found: str) -> Origin:
+    """Parse a URL without a path; the error texts repeat ``found``, which is what the user wrote."""
     scheme, mark, rest = text.partition("://")
     if not mark:
-        raise wrong(wanted, text, "it must begin with http:// or https://")
+        raise wrong(wanted, found, "it must begin with http:// or https://")
     scheme = _WEBSOCKET_SCHEMES.get(scheme.lower(), scheme.lower())
     if scheme not in DEFAULT_PORTS:
-        raise wrong(wanted, text, "it must begin with http:// or https://")
+        raise wrong(wanted, found, "it must begin with http:// or https://")
     authority = rest.removesuffix("/")
     if any(mark in authority for mark in "/?#"):
-        raise wrong(wanted, text, "a path is not supported")
+        raise wrong(wanted, found, "a path is not supported")
     if "@" in authority:
-        raise wrong(wanted, f"{scheme}://***@{authority.rpartition('@')[2]}", "a user name is not supported")
+        raise wrong(wanted, found, "a user name is not supported")
     if not _has_port(authority):
         authority += f":{DEFAULT_PORTS[scheme]}"
-    address = _with_real_port(_host_and_port(authority, wanted, text), wanted, text)
+    address = _with_real_port(_host_and_port(authority, wanted, found), wanted, found)
     if not address.host:
-        raise wrong(wanted, text, "the host is missing")
+        raise wrong(wanted, found, "the host is missing")
     return Origin(address.host, address.port, scheme)
 
 
@@ -259,7 +266,7 @@ def _host(host: str, wanted: str, found: str, *, in_brackets: bool = False) -> s
         if not is_ip(host):
             raise wrong(wanted, found, f"{quote(host)} is not a valid IPv4 address")
     elif not _NAME.fullmatch(host):
-        raise wrong(wanted, found, f"{quote(host)} is not a valid host name")
+        raise wrong(wanted, found, f"{quote(without_credentials(host))} is not a valid host name")
     return host
 
 

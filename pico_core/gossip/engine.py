@@ -22,7 +22,7 @@ from pico_core.gossip.events import Output
 from pico_core.gossip.failure import FailureDetector
 from pico_core.gossip.forwarding import ForwardHealth
 from pico_core.gossip.gate import Gate
-from pico_core.gossip.keys import DRAINING_KEY, ENDPOINT_PREFIX, LEFT_KEY, PICO_KEY
+from pico_core.gossip.keys import CLAIM_PREFIX, DRAINING_KEY, ENDPOINT_PREFIX, LEFT_KEY, PICO_KEY
 from pico_core.gossip.knowledge import Knowledge
 from pico_core.gossip.local import LocalKeys
 from pico_core.gossip.member import Member
@@ -99,13 +99,18 @@ class Gossip:
         """Write one of our keys. Raises ``LocalProtocolError`` above the bounds of key, value and state."""
         self._keys.set(key, value, now)
 
-    def set_endpoint(self, endpoint: str, listeners: int, now: float) -> None:
-        """Tell the cluster how many listeners an endpoint has here; 0 deletes it. Raises as ``set_local`` does."""
-        key = ENDPOINT_PREFIX + endpoint
+    def set_endpoint(self, endpoint: str, listeners: int, now: float, claim: str = "") -> None:
+        """Tell the cluster how many listeners an endpoint has here; 0 deletes it. Raises as ``set_local`` does.
+
+        ``claim`` is what Pico nodes are told besides, before they can choose this one.
+        """
+        if listeners and claim:
+            self._keys.set(CLAIM_PREFIX + endpoint, claim, now, internal=True)
         if listeners:
-            self._keys.set(key, str(listeners), now)
+            self._keys.set(ENDPOINT_PREFIX + endpoint, str(listeners), now)
         else:
-            self._keys.delete(key, now)
+            self._keys.delete(ENDPOINT_PREFIX + endpoint, now)
+            self._keys.delete(CLAIM_PREFIX + endpoint, now)
 
     def set_draining(self, now: float) -> None:
         """Tell the cluster to prefer other nodes from now on."""

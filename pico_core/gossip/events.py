@@ -47,7 +47,10 @@ class AddressRefused(Record, frozen=True, gc=False):
 
 
 class NodeUpdated(Record, frozen=True, gc=False):
-    """A node's key has a new value, or was deleted (``None``): ``proxy_addr``, ``admin_addr``, ``endpoint:<id>``."""
+    """A node's key has a new value, or was deleted (``None``): ``proxy_addr``, ``admin_addr``, ``endpoint:<id>``.
+
+    Of the internal keys only ``_internal:pico:endpoint:<id>`` is told.
+    """
 
     node_id: str
     key: str

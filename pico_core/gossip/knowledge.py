@@ -10,7 +10,7 @@ from pico_core.gossip.address import literal_address, means_own_host, source_mat
 from pico_core.gossip.counters import Counters
 from pico_core.gossip.events import AddressRefused, NodeDraining, NodeUpdated, Output
 from pico_core.gossip.failure import FailureDetector, unpack_report
-from pico_core.gossip.keys import DRAINING_KEY, LEFT_KEY, PICO_KEY, SILENT_KEY
+from pico_core.gossip.keys import CLAIM_PREFIX, DRAINING_KEY, LEFT_KEY, PICO_KEY, SILENT_KEY
 from pico_core.gossip.local import LocalKeys
 from pico_core.gossip.member import Member, RemovedNode
 from pico_core.gossip.members import Members
@@ -344,7 +344,7 @@ class Knowledge:
 
     def _take_changes(self, member: Member, changes: list[Entry], now: float) -> None:
         for entry in changes:
-            if not entry.internal:
+            if not entry.internal or entry.key.startswith(CLAIM_PREFIX):
                 self._emit(NodeUpdated(member.id, entry.key, None if entry.deleted else entry.value))
             elif entry.key == SILENT_KEY:
                 self._take_report(member, () if entry.deleted else unpack_report(entry.value), now)

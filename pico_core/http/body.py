@@ -27,6 +27,9 @@ MAX_IDLE_EXTENSION_BYTES = 16_384
 _STEPS_AT_ONCE: Final = range(1_024)
 """How many chunks one call reads, or half as many large ones: a millisecond. A full read may hold 43,000."""
 
+BODY_TOO_LONG = "request body too long"
+"""What a client is told whose request has a longer body than its endpoint takes."""
+
 MAX_TRAILER_BYTES = 8_192
 """The trailer section as a whole; it holds checksums and a status."""
 
@@ -247,7 +250,39 @@ class ChunkedBody:
         return len(data)
 
 
-BodyReader: TypeAlias = LengthBody | ChunkedBody | EofBody
+class LimitedBody:
+    """A chunked body of at most ``left_bytes`` more; the rules of what it wraps, and one more."""
+
+    __slots__ = ("_body", "_left_bytes")
+
+    def __init__(self, body: "BodyReader", left_bytes: int) -> None:
+        self._body = body
+        self._left_bytes = left_bytes
+
+    @property
+    def done(self) -> bool:
+        """Whether the whole body has come."""
+        return self._body.done
+
+    @property
+    def trailers(self) -> bytes:
+        """The trailer field lines, once ``done``."""
+        return self._body.trailers
+
+    def receive(self, data: Piece) -> tuple[list[Piece], bytes]:
+        """Take bytes; return payload and the bytes that were not read. Raises ``MessageError`` (413) as well."""
+        pieces, rest = self._body.receive(data)
+        self._left_bytes -= sum(map(len, pieces))
+        if self._left_bytes < 0:
+            raise MessageError(413, BODY_TOO_LONG)
+        return pieces, rest
+
+    def eof(self) -> bool:
+        """Take the end of the stream; return whether the body is whole."""
+        return self._body.eof()
+
+
+BodyReader: TypeAlias = LengthBody | ChunkedBody | EofBody | LimitedBody
 
 
 def request_body(head: RequestHead) -> BodyReader | None:

@@ -16,7 +16,7 @@ from pico_core.http.message import HeadLimits, MessageError, RequestHead, Respon
 
 _USUAL_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b""))
 
-PEER_FAILURES = frozenset((421, 502, 503, 504))
+PEER_FAILURES = frozenset((404, 421, 502, 503, 504))
 """The statuses of answers that may carry ``X-Pico-Failure``."""
 
 _MAX_LENGTH_DIGITS = 18  # fits 64 bits everywhere

@@ -40,6 +40,9 @@ class Downstream(Protocol):
     def resume_request(self) -> None:
         """Let the client send again."""
 
+    def limit_request(self, most_bytes: int) -> None:
+        """Refuse the request with 413 once its body has more than ``most_bytes`` in all, as far as more is to come."""
+
     def respond_interim(self, head: ResponseHead, now: float) -> None:
         """Send a 1xx head other than 101 (RFC 9110 section 15.2), if the client understands it."""
 

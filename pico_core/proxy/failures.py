@@ -139,6 +139,22 @@ BUSY = Failure(
 NO_ROUTE = Failure("no-tunnel", 502, "no available upstreams", Evidence.UNPROCESSED, blames_upstream=False)
 """No node of the cluster has a tunnel of the endpoint."""
 
+TCP_ENDPOINT = Failure(
+    "tcp-endpoint",
+    404,
+    "this endpoint takes TCP connections and no HTTP requests: see 'pico forward tcp --help'",
+    Evidence.UNPROCESSED,
+    blames_upstream=False,
+)
+HTTP_ENDPOINT = Failure(
+    "http-endpoint",
+    404,
+    "this endpoint takes HTTP requests and no TCP connections",
+    Evidence.UNPROCESSED,
+    blames_upstream=False,
+)
+"""The agents of the endpoint have said what their service speaks, and it is the other."""
+
 TOLD_BY_PEERS = {
     failure.reason.encode(): failure
     for failure in (
@@ -152,6 +168,8 @@ TOLD_BY_PEERS = {
         STALE_ROUTE,
         BUSY,
         NODE_FULL,
+        TCP_ENDPOINT,
+        HTTP_ENDPOINT,
     )
 }
 """The values of ``X-Pico-Failure``. An unknown one, from a newer peer, makes the answer an ordinary response."""

@@ -21,7 +21,7 @@ from pico_core.gossip.events import (
     Output,
     StreamRequest,
 )
-from pico_core.gossip.keys import ENDPOINT_PREFIX
+from pico_core.gossip.keys import CLAIM_PREFIX, ENDPOINT_PREFIX
 from pico_core.gossip.status import NodeStatus
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, Emitter, Logger, SourceSelector
@@ -96,9 +96,9 @@ class Cluster:
         seeds = self._gossip.seeds
         return bool(self._view) or not (self._lookups or seeds.names_others or seeds.unanswered)
 
-    def set_endpoint(self, endpoint: str, tunnels: int, now: float) -> None:
-        """Tell the others how many tunnels an endpoint has here; before ``start`` gossip keeps it until then."""
-        self._gossip.set_endpoint(endpoint, tunnels, now)
+    def set_endpoint(self, endpoint: str, tunnels: int, now: float, claim: str = "") -> None:
+        """Tell the others how many tunnels an endpoint has here, and whose; gossip keeps it until ``start``."""
+        self._gossip.set_endpoint(endpoint, tunnels, now, claim)
         self.carry_out(now)
 
     def drain(self, now: float) -> None:
@@ -206,6 +206,8 @@ class Cluster:
             endpoint = event.key[len(ENDPOINT_PREFIX) :].lower()
             self._view.set_endpoint(node, endpoint, count)
             self._host.endpoint_seen(endpoint, count, now)
+        elif event.key.startswith(CLAIM_PREFIX):
+            self._view.set_claim(node, event.key[len(CLAIM_PREFIX) :].lower(), event.value or "")
         elif event.key in ("proxy_addr", "admin_addr"):
             port = event.key.removesuffix("_addr")
             address = self._reachable(node, port, event.value or "")

@@ -16,6 +16,7 @@ from pico_core.http.budget import HeadBudget
 from pico_core.machine.admission import Admission
 from pico_core.machine.logs import LogLimits
 from pico_core.server.metrics import ServerMetrics
+from pico_core.server.policies import Policies
 from pico_core.server.registry import Registry
 from pico_core.server.tunnels import TunnelConnection
 from pico_core.timers import NEVER
@@ -48,6 +49,7 @@ class Facts(msgspec.Struct, eq=False):
     admission: Admission
     log_limits: LogLimits
     heads: HeadBudget
+    policies: Policies
     tunnels: dict[TunnelConnection, None]
     addresses: dict[str, Address]
     state: NodePhase = NodePhase.STARTING

@@ -66,6 +66,7 @@ class ServerMetrics:
         self.failures = dict.fromkeys(ALL_REASONS, 0)
         self.incomplete = {"client": 0, "upstream": 0}
         self.registrations_refused = 0
+        self.second_agents = {"accepted": 0, "refused": 0}
         self.log_lines_dropped = 0
         self.requests: dict[tuple[int, bytes], RequestMetrics] = {}
         self.other_latency_s = Histogram(LATENCY_BUCKETS_S)

@@ -10,6 +10,8 @@ While draining the node still serves: balancers and clients learn late. Agents a
 time, and keep their tunnel here until they have another one.
 """
 
+from collections.abc import Collection, Iterable
+
 from pico_core.boundary import (
     DatagramReceived,
     Exit,
@@ -34,14 +36,16 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import STOP_HINT
 from pico_core.plain.server import PlainConnection
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
+from pico_core.server.address_rate import AddressRate
 from pico_core.server.admin.pages import AdminPages
+from pico_core.server.claims import SECOND_AGENT, Claims, Registration
 from pico_core.server.cluster import Cluster
 from pico_core.server.facts import Facts, NodePhase
 from pico_core.server.limits import connection_limits
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.peers import Peers
+from pico_core.server.policies import Policies
 from pico_core.server.ports import Port
-from pico_core.server.registrations import RegistrationRate
 from pico_core.server.registry import Registry
 from pico_core.server.router import ProxyRouter
 from pico_core.server.tunnels import TunnelConnection
@@ -98,6 +102,7 @@ class ServerNode(BaseMachine):
             admission=self.admission,
             log_limits=self.log_limits,
             heads=HeadBudget(max(config.proxy.http.max_unfinished_bytes, config.proxy.http.max_header_bytes)),
+            policies=Policies(config.policies),
             tunnels={},
             addresses={},
         )
@@ -105,11 +110,14 @@ class ServerNode(BaseMachine):
         self.head_limits = HeadLimits(max_head_bytes=config.proxy.http.max_header_bytes)
         self.heads = self.facts.heads
         self.max_streams = config.upstream.max_streams
+        self.allowed_origins: Collection[str] = config.upstream.allowed_origins
         self.peers = Peers(self, gossip)
         self.cluster = Cluster(self, self.facts, self.peers)
         self._router = ProxyRouter(self, self.facts, self.peers)
         self._admin = AdminPages(self, self.facts)
-        self._registrations = RegistrationRate(config.upstream.registration_rate, config.upstream.registration_burst)
+        facts = self.facts
+        self._claims = Claims(self._registrations_of, facts.view, facts.policies, facts.metrics)
+        self._registrations = AddressRate(config.upstream.registration_rate, config.upstream.registration_burst)
         self._ports = {port.listener: port for port in self._table(config)}
         self._bound: dict[str, Address] = {}
         self._draws = 0
@@ -247,12 +255,28 @@ class ServerNode(BaseMachine):
         registry = self.facts.registry
         return registry.endpoint_count < MAX_ENDPOINTS or bool(registry.members(endpoint))
 
+    def _registrations_of(self, endpoint: str) -> Iterable[Registration]:
+        return (tunnel.registration for tunnel in self.facts.registry.members(endpoint))
+
+    def claim(self, registration: Registration) -> bool:
+        """Let an agent serve an endpoint, or refuse it; tell the operator if somebody else serves it too."""
+        others = self._claims.claim(registration)
+        if others:
+            self.warn(
+                "upstream",
+                SECOND_AGENT,
+                endpoint=registration.endpoint,
+                client=registration.client,
+                other_at=", ".join(each or "this node" for each in others),
+            )
+        return bool(others)
+
     def tunnel_opened(self, tunnel: TunnelConnection, now: float) -> None:
         """Route requests to the agent; an older tunnel of the same agent gets no more of them."""
         for older in self.facts.registry.members(tunnel.endpoint):
             if tunnel.instance and older.instance == tunnel.instance:
                 older.supersede(now)
-        if not is_host_label(tunnel.endpoint) and not self.facts.registry.members(tunnel.endpoint):
+        if not tunnel.raw and not is_host_label(tunnel.endpoint) and not self.facts.registry.members(tunnel.endpoint):
             self.warn("upstream", NO_HOST_NAME, endpoint=tunnel.endpoint)
         self.facts.tunnels[tunnel] = None
         self.facts.registry.add(tunnel)
@@ -285,7 +309,7 @@ class ServerNode(BaseMachine):
     def _endpoint_changed(self, endpoint: str, count: int) -> None:
         if not count:
             self._router.routing.routeless.lost(endpoint, self.now)
-        self.cluster.set_endpoint(endpoint, count, self.now)
+        self.cluster.set_endpoint(endpoint, count, self.now, self._claims.told(endpoint) if count else "")
 
     def shed(self, count: int, now: float) -> None:
         """Ask ``count`` agents to go elsewhere."""

@@ -43,6 +43,9 @@ class ProxyRouter:
         self.response_timeout_s = config.proxy.timeout_s
         self.closing = False
         self._scheme = b"https" if config.proxy.tls.enabled else b"http"
+        self._policies = facts.policies
+        self._holding = facts.policies.held
+        self._allowed_origins = config.proxy.allowed_origins
 
     def accept(self, channel: TcpChannel, now: float) -> None:
         """Serve a client's connection."""
@@ -57,13 +60,24 @@ class ProxyRouter:
         try:
             if head.target.startswith(RESERVED):
                 exchange.endpoint = tcp_endpoint(head)
-                exchange.acceptance = tcp_acceptance(head)
+                exchange.acceptance = tcp_acceptance(head, self._allowed_origins)
             else:
                 exchange.endpoint = endpoint_of(head)
         except MessageError as error:
             exchange.fail(error.status, error.reason, now)
             return
-        self.routing.begin(exchange, now)
+        if not self._policies.any or self._may_pass(exchange, now):
+            self.routing.begin(exchange, now)
+
+    def _may_pass(self, exchange: Exchange, now: float) -> bool:
+        """Ask the policy of the endpoint, unless the Pico node that forwarded the request did; answer if it denies."""
+        if exchange.head.forwarded_by_pico and self.routing.was_forwarded(exchange):
+            return True
+        denial = self._policies.begin(exchange, self.routing.client_of(exchange), now)
+        if denial is None:
+            return True
+        exchange.fail(denial.status, denial.reason, now, denial.fields)
+        return False
 
     def failed(self, exchange: Exchange, now: float) -> None:
         """Count the failure, and avoid the upstream for a moment."""
@@ -109,6 +123,8 @@ class ProxyRouter:
         self._metrics.requests_in_flight -= 1
         if self._peers.exchanges:  # this one may be among them, wherever its last try went
             self._peers.finished(exchange)
+        if self._holding:
+            self._policies.finished(exchange)
         self.routing.finished(exchange, now)
         self._metrics.request(exchange, now)
         if self._access_log is not None:

@@ -10,16 +10,18 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pico_core.cluster.health import STALL_S, Health
-from pico_core.cluster.view import RemoteNode
+from pico_core.cluster.view import HTTP, TCP, RemoteNode, claimed
 from pico_core.machine.parts import Logger
 from pico_core.proxy.exchange import CLIENT_GONE, MAX_TRIES, Exchange
 from pico_core.proxy.failures import (
     BUSY,
+    HTTP_ENDPOINT,
     MISDIRECTED,
     NO_ROUTE,
     NODE_LOST,
     NODE_UNREACHABLE,
     STALE_ROUTE,
+    TCP_ENDPOINT,
     TUNNEL_LOST,
     Evidence,
 )
@@ -58,7 +60,7 @@ class Routing:
     ) -> None:
         """``fields`` returns the field lines that a request to another node gets."""
         self.routeless = Routeless(host, self.route, self._give_up_waiting)
-        self.crowding = Crowding(host, facts.registry, self._client_of, self._use_room, self._give_up_busy)
+        self.crowding = Crowding(host, facts.registry, self.client_of, self._use_room, self._give_up_busy)
         self._host = host
         self._facts = facts
         self._peers = peers
@@ -129,6 +131,12 @@ class Routing:
         """Return whether the request has made its one hop already."""
         return exchange.head.forwarded and self._view.is_member(exchange.downstream.client.host)
 
+    def client_of(self, exchange: Exchange) -> str:
+        """Return the address of the client, which another node may have reported."""
+        if exchange.head.forwarded and self.was_forwarded(exchange):
+            return exchange.head.forwarded_for.rpartition(b",")[2].strip().decode("latin-1")
+        return exchange.downstream.client.host
+
     # --- choosing ---
 
     def route(self, exchange: Exchange, now: float) -> None:
@@ -150,7 +158,10 @@ class Routing:
         self._no_route(exchange, now)
 
     def _use_tunnel(self, exchange: Exchange, tunnel: TunnelConnection, now: float) -> bool:
-        """Send the request to a tunnel; return whether it had a stream left for this client."""
+        """Send the request to a tunnel; return whether it speaks what is asked for and had a stream for this client."""
+        if tunnel.raw is (exchange.acceptance is None):
+            exchange.avoid = (*exchange.avoid, tunnel)
+            return False
         crowded = tunnel.in_flight >= tunnel.crowded_at
         if (crowded and not self.crowding.admits(exchange, now)) or not (
             upstream := tunnel.acquire(fresh=exchange.acceptance is not None)
@@ -171,7 +182,8 @@ class Routing:
 
     def _use_node(self, exchange: Exchange, now: float, *, healthy: bool) -> bool:
         """Send the request to another node; return whether there is one."""
-        peer = self._view.choose(exchange.endpoint, exchange.avoid, now, healthy=healthy)
+        raw = exchange.acceptance is not None
+        peer = self._view.choose(exchange.endpoint, exchange.avoid, now, raw=raw, healthy=healthy)
         if peer is None:
             return False
         exchange.failure = None
@@ -184,6 +196,9 @@ class Routing:
     def _no_route(self, exchange: Exchange, now: float) -> None:
         """Every upstream was tried, or there is none: wait if one may come within a moment, else give up."""
         failure = exchange.failure
+        if failure is None and self._speaks_otherwise(exchange):
+            failure = exchange.failure = TCP_ENDPOINT if exchange.acceptance is None else HTTP_ENDPOINT
+            self._metrics.failures[failure.reason] += 1
         if failure is BUSY:
             if not exchange.tries and self.crowding.hold(
                 exchange, now
@@ -206,6 +221,16 @@ class Routing:
                 self._set_no_route(exchange)
         exchange.give_up(now)
 
+    def _speaks_otherwise(self, exchange: Exchange) -> bool:
+        """Return whether tunnels of the endpoint, here or elsewhere, are known to speak the other protocol."""
+        other = TCP if exchange.acceptance is None else HTTP
+        return any(
+            tunnel.registration.protocol == other for tunnel in self._registry.members(exchange.endpoint)
+        ) or any(
+            claimed(node.claims.get(exchange.endpoint, ""))[0] == other
+            for node in self._view.serving(exchange.endpoint)
+        )
+
     def _use_room(self, exchange: Exchange, now: float) -> bool:
         """Send a request that waits to a tunnel here; return whether one has room for it."""
         tunnel = self._registry.choose(exchange.endpoint, (), now)
@@ -219,12 +244,6 @@ class Routing:
         self._metrics.failures[BUSY.reason] += 1
         exchange.failure = BUSY
         exchange.give_up(now)
-
-    def _client_of(self, exchange: Exchange) -> str:
-        """Return the address of the client, which another node may have reported."""
-        if exchange.head.forwarded and self.was_forwarded(exchange):
-            return exchange.head.forwarded_for.rpartition(b",")[2].strip().decode("latin-1")
-        return exchange.downstream.client.host
 
     def _use_again(self, exchange: Exchange, now: float) -> bool:
         """Send the request once more to the only tunnel, in which its stream broke; return whether that was done."""
@@ -297,7 +316,7 @@ class Routing:
         avoid = (*exchange.avoid, tunnel)
         return self._registry.choose(exchange.endpoint, avoid, now, healthy=True) is not None or (
             not self.was_forwarded(exchange)
-            and self._view.choose(exchange.endpoint, avoid, now, healthy=True) is not None
+            and self._view.choose(exchange.endpoint, avoid, now, raw=True, healthy=True) is not None
         )
 
     def _waits_since(self, exchange: Exchange, instant: float) -> bool:

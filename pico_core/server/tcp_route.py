@@ -1,6 +1,7 @@
 """``GET /_pico/v1/tcp/{endpoint}``: one TCP connection to an endpoint, inside a WebSocket on the proxy port."""
 
 import re
+from collections.abc import Collection
 
 from pico_core.errors import ConfigError
 from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
@@ -13,6 +14,7 @@ from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.proxy.states import OVER
 from pico_core.proxy.websocket_channel import WebSocketChannel
+from pico_core.server.web_pages import check_origin
 from pico_core.tunnel.channel import StreamChannel
 from pico_core.websocket.handshake import NOT_GET, HandshakeError, accept_handshake
 
@@ -36,12 +38,16 @@ def tcp_endpoint(head: RequestHead) -> str:
         raise MessageError(400, "invalid endpoint id") from None
 
 
-def tcp_acceptance(head: RequestHead) -> ResponseHead:
-    """Return the 101 for a WebSocket handshake. Raises ``MessageError`` if the request is not a valid one."""
+def tcp_acceptance(head: RequestHead, allowed_origins: Collection[str]) -> ResponseHead:
+    """Return the 101 for a WebSocket handshake.
+
+    Raises ``MessageError`` if the request is not a valid one, or that of a page that is not allowed.
+    """
     if head.method != b"GET":
         raise MessageError(405, NOT_GET)
     if not head.upgrade:
         raise MessageError(426, "a WebSocket is wanted here")
+    check_origin(head.fields, allowed_origins, "proxy.allowed_origins")
     try:
         response = accept_handshake(request_bytes(head, b""))
     except HandshakeError as error:

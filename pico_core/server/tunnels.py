@@ -1,11 +1,12 @@
 """The upstream port: agents connect, register an endpoint, and requests go to them through mux streams."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from typing import Protocol
 
 from pico_core.cluster.health import Health
+from pico_core.cluster.view import HTTP, TCP
 from pico_core.errors import ConfigError
 from pico_core.gossip.state import MAX_ENDPOINTS
 from pico_core.http.budget import HeadBudget
@@ -25,9 +26,11 @@ from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import BUSY, STREAM_REFUSED, TUNNEL_LOST, Failure
 from pico_core.proxy.http1.pool import IdleConnections
 from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.server.claims import Registration
 from pico_core.server.tcp_route import TcpOpening
+from pico_core.server.web_pages import check_origin
 from pico_core.timers import NEVER
-from pico_core.tunnel.agreement import FIRST_WINDOW, offered_first_window_bytes
+from pico_core.tunnel.agreement import FIRST_WINDOW, SECOND_AGENT, offered_first_window_bytes
 from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import HandshakeError, accept_handshake
@@ -41,6 +44,9 @@ KEEP_IDLE_STREAM_S = 60.0
 
 MAX_IDLE_STREAMS = 896
 """More idle streams than this per tunnel are closed at once. The usual limit leaves some for raw connections."""
+
+RAW_BY_PROTOCOL = {HTTP: False, TCP: True}
+"""Whether the streams of a tunnel carry raw bytes, where its agent has told what its service speaks."""
 
 RESERVED_PART = 8
 """One in so many streams of a tunnel is kept for clients that hold few (``crowding``); none of fewer than eight."""
@@ -67,6 +73,8 @@ class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
     """The budget of all unfinished heads."""
     max_streams: int
     """How many requests one tunnel carries at once."""
+    allowed_origins: Collection[str]
+    """Pages in browsers that may register."""
 
     @property
     def draining(self) -> bool:
@@ -77,6 +85,12 @@ class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
 
     def has_room_for(self, endpoint: str) -> bool:
         """Whether the node can serve this endpoint besides those that it serves."""
+
+    def claim(self, registration: Registration) -> bool:
+        """Return whether to tell the agent that another one serves its endpoint too.
+
+        Raises ``HandshakeError`` if the agent may not serve it.
+        """
 
     def tunnel_opened(self, tunnel: "TunnelConnection", now: float) -> None:
         """The agent registered: route requests to it."""
@@ -115,11 +129,16 @@ class TunnelConnection(Dismissible):
         "instance",
         "leaving",
         "max_streams",
+        "raw",
+        "registration",
     )
+
+    registration: Registration
 
     def __init__(self, channel: TcpChannel, host: TunnelHost, now: float) -> None:
         self.channel = channel
         self.endpoint = ""
+        self.raw: bool | None = None
         self.instance = b""
         self.in_flight = 0
         self.health: Health | None = None
@@ -323,6 +342,7 @@ class TunnelConnection(Dismissible):
             self.endpoint = endpoint_in_path(match[1])
         except ConfigError as error:
             raise HandshakeError(400, f"endpoint: {error}", Refusal.FINAL) from None
+        check_origin(head_bytes, self._host.allowed_origins, "upstream.allowed_origins")
         first_bytes = offered_first_window_bytes(head_bytes)
         response = accept_handshake(head_bytes, () if first_bytes == INITIAL_WINDOW_BYTES else (FIRST_WINDOW,))
         if self._host.draining:
@@ -332,6 +352,10 @@ class TunnelConnection(Dismissible):
             raise HandshakeError(503, "too many registrations from this address", retry_after_s=wait_s)
         if not self._host.has_room_for(self.endpoint):
             raise HandshakeError(503, FULL, retry_after_s=FULL_RETRY_S)
+        self.registration = Registration.read(head_bytes, self.endpoint, self.channel.host)
+        if self._host.claim(self.registration):
+            response = b"%b%b: %b\r\n\r\n" % (response[:-2], *SECOND_AGENT)
+        self.raw = RAW_BY_PROTOCOL.get(self.registration.protocol)
         instance = INSTANCE_HEADER.search(head_bytes)
         self.instance = instance[1] if instance else b""
         self.channel.send(response)

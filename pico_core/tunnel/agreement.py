@@ -13,6 +13,9 @@ from pico_core.mux.windows import SMALL_FIRST_WINDOW_BYTES
 FIRST_WINDOW = (b"x-pico-first-window", b"%d" % SMALL_FIRST_WINDOW_BYTES)
 """The field of the offer, and of the answer that agrees."""
 
+SECOND_AGENT = (b"x-pico-notice", b"second-agent")
+"""The field of an answer that tells the agent that somebody else serves its endpoint too."""
+
 _OFFER = re.compile(rb"(?im)^%b:[ \t]*%b[ \t]*\r$" % FIRST_WINDOW)
 
 

@@ -37,7 +37,8 @@ from pico_core.boundary import (
 )
 from pico_core.config.tls import ClientTlsConfig, ServerTlsConfig
 from pico_core.errors import ConfigError
-from pico_driver import driver, tls_profiles
+from pico_driver import handshakes
+from pico_driver.connection import RECEIVE_BUFFER_BYTES
 from pico_driver.tls_profiles import Profiles
 from tests.adapters.stage import PATIENCE_S, Stage, read_all, read_exactly, staged
 from tests.certificates import Files, issue, write_authority
@@ -273,7 +274,7 @@ def test_a_paused_connection_takes_no_more_than_what_is_on_its_way(stage: Stage,
     thread.start()
     thread.join(0.3)
     assert thread.is_alive()
-    assert len(stage.received(number)) <= 2 * driver.RECEIVE_BUFFER_BYTES
+    assert len(stage.received(number)) <= 2 * RECEIVE_BUFFER_BYTES
     stage.do(ResumeReading(number))
     thread.join(PATIENCE_S)
     stage.wait_until(lambda: len(stage.received(number)) == len(sent), "everything")
@@ -323,7 +324,7 @@ def test_a_client_of_http_is_told_so(stage: Stage) -> None:
 
 
 def test_a_handshake_has_a_deadline(runtime: str, profiles: Profiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tls_profiles, "HANDSHAKE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(handshakes, "HANDSHAKE_TIMEOUT_S", 0.2)
     with staged(runtime, profiles=profiles) as stage:
         with socket.create_connection(("127.0.0.1", listening(stage)), PATIENCE_S) as plain:
             assert stage.wait(HandshakeFailed).reason == "the TLS handshake took too long"
@@ -333,7 +334,7 @@ def test_a_handshake_has_a_deadline(runtime: str, profiles: Profiles, monkeypatc
 
 
 def test_handshakes_are_bounded(runtime: str, profiles: Profiles, ca: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "MAX_HANDSHAKES", 8)
+    monkeypatch.setattr(handshakes, "MAX_HANDSHAKES", 8)
     with staged(runtime, profiles=profiles) as stage:
         port = listening(stage)
         idle = [stage.keep(socket.create_connection(("127.0.0.1", port), PATIENCE_S)) for _ in range(20)]
@@ -473,9 +474,11 @@ def test_client_certificates(runtime: str, tmp_path: Path, files: Files, ca: str
 def test_a_server_that_wants_a_certificate_says_which_key_to_set(stage: Stage, files: Files, ca: str) -> None:
     with contextlib.closing(Origin(files, client_ca=ca)) as origin:
         connect(stage, origin)
-        reasons = lambda: [  # noqa: E731 - a condition that is asked again and again
-            event.reason for event in stage.machine.events if isinstance(event, ConnectFailed | ConnectionLost)
-        ]
+
+        def reasons() -> list[str]:
+            ends = (ConnectFailed, ConnectionLost)
+            return [event.reason for event in list(stage.machine.events) if isinstance(event, ends)]
+
         stage.wait_until(lambda: bool(reasons()), "the refusal")
     assert reasons() == ["the server wants a certificate: set connect.tls.cert and connect.tls.key"]
 
@@ -498,13 +501,16 @@ def test_changed_files_are_loaded_again(
     runtime: str, tmp_path: Path, files: Files, ca: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """New connections get the new certificate; open ones go on; files that do not fit change nothing."""
-    monkeypatch.setattr(driver, "FILES_CHECK_S", 0.05)
+    monkeypatch.setattr(handshakes, "FILES_CHECK_S", 0.05)
     profiles = Profiles({"inside": ("proxy.tls", server(files))}, {})
     with staged(runtime, profiles=profiles) as stage:
         before, number = peer(stage, trusting(ca))
         stage.do(StopListening("secure"))
         issue(tmp_path, "localhost", "127.0.0.1", "new.example")
-        messages = lambda: [each.message for each in stage.records if isinstance(each, Log)]  # noqa: E731 - as above
+
+        def messages() -> list[str]:
+            return [each.message for each in list(stage.records) if isinstance(each, Log)]
+
         stage.wait_until(lambda: "certificates and keys loaded again" in messages(), "the new certificate")
         after, _ = peer(stage, trusting(ca), "new.example")
         stage.do(StopListening("secure"))

@@ -176,6 +176,24 @@ def test_one_line_says_what_is_wrong(capsys: pytest.CaptureFixture[str], argumen
     assert refusal(capsys, *arguments.split(" ")) == message
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "agent http e1 3000 http://user:s3cret@host:8001",
+        "agent http e1 http://user:s3cret@host:3000",
+        "agent start --connect.ulr=http://user:s3cret@host:8001",
+        "agent start --connect.url http://user:s3cret@host:8001",
+        "forward start http://user:s3cret@host:8001",
+        "forward tcp 5432 e1 --connect.url http://user:s3cret/@host",
+        "server status cluster nodes --server.url http://user:s3cret@host:8002/path",
+        "server http://user:s3cret@host",
+        "http://user:s3cret@host",
+    ],
+)
+def test_credentials_are_struck_out(capsys: pytest.CaptureFixture[str], arguments: str) -> None:
+    assert "s3cret" not in refusal(capsys, *arguments.split())
+
+
 def test_a_flag_without_its_value(capsys: pytest.CaptureFixture[str]) -> None:
     assert refusal(capsys, "server", "--cluster.join").startswith("option '--cluster.join' requires")
 

@@ -51,7 +51,7 @@ def test_files_and_environment(tmp_path: Path) -> None:
     done = pico("server", "--config.path", str(path), "--config.expand-env", environ={"POD_NAME": "pico-0"})
     assert "exclude each other" in done.stderr
     done = pico("server", "--config.path", str(path), "--config.expand-env", environ={"POD_NAME": "a\x07b"})
-    assert "is not YAML: it contains a character that is not allowed" in done.stderr
+    assert r"found 'a\x07b': only visible ASCII characters are allowed" in done.stderr
 
 
 def test_an_environment_that_is_not_text(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ class AsyncioDriver(Driver[Connection]):
         for number in self._handlers_before:
             self._loop.add_signal_handler(number, self.hand_over, SIGNALS[number])
         self.tick()
-        self.watch_files()
+        self._handshakes.watch_files()
         if inbox is not None:
             self.open_inbox(inbox, self._loop.call_soon_threadsafe)
 
@@ -164,8 +164,8 @@ class AsyncioDriver(Driver[Connection]):
 
     def take_over(self, listener: str, accepted: socket.socket, host: str, port: int) -> None:
         """Begin to make a connection of an accepted socket. Next: ``opened``."""
-        owner = self._secure_accepted(listener) or self
-        self._begin(self._make(self._loop.connect_accepted_socket, owner, listener, 0, accepted))
+        owner = self._handshakes.of_listener(listener) or self
+        self.begin(self._make(self._loop.connect_accepted_socket, owner, listener, 0, accepted))
 
     async def _adopt(self, number: int, connected: socket.socket, secure: "SecureConnection | None") -> None:
         await self._make(self._loop.create_connection, secure or self, "", number, connected)
@@ -202,7 +202,8 @@ class AsyncioDriver(Driver[Connection]):
     def _unwatch(self, listener: WatchedSocket) -> None:
         self._loop.remove_reader(listener.socket)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start one of the rare things that wait."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -221,7 +222,8 @@ class AsyncioDriver(Driver[Connection]):
         except TimeoutError as error:
             raise sockets.timed_out(timeout_s) if limit.expired() else error from None
 
-    async def _sleep(self, duration_s: float) -> None:
+    async def sleep(self, duration_s: float) -> None:
+        """Wait for ``duration_s`` seconds."""
         await asyncio.sleep(duration_s)
 
     async def _look_up_name(self, host: str, port: int) -> list[sockets.SocketAddress]:

@@ -9,7 +9,7 @@ import signal
 import socket
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from pico_core.boundary import (
     Abort,
@@ -26,7 +26,6 @@ from pico_core.boundary import (
     ListenDatagram,
     ListenFailed,
     Listening,
-    Log,
     Machine,
     PauseReading,
     PeerIdentity,
@@ -45,16 +44,16 @@ from pico_core.boundary import (
     StopListening,
     TlsStarted,
 )
-from pico_core.errors import ConfigError
 from pico_driver import sockets
 from pico_driver.connection import RECEIVE_BUFFER_BYTES, Connection
 from pico_driver.early import EarlyListeners
+from pico_driver.handshakes import START_TLS_TIMEOUT_S, Cancellable, Handshakes
 from pico_driver.listeners import DatagramSocket, ListenerOwner, ListeningSocket
 from pico_driver.turn import Conversation
 
 if TYPE_CHECKING:
     from pico_driver.tls import SecureConnection
-    from pico_driver.tls_profiles import Profile, Profiles
+    from pico_driver.tls_profiles import Profiles
 
 ConnectionT = TypeVar("ConnectionT", bound=Connection)
 Result = TypeVar("Result")
@@ -76,23 +75,6 @@ SIGNALS: Final[dict[signal.Signals, Input]] = {
 """What each signal becomes, where ``drive`` was asked for that."""
 
 
-MAX_HANDSHAKES: Final = 512
-"""TLS handshakes at one time; beyond it the oldest one is given up, which a client that answers is not."""
-
-START_TLS_TIMEOUT_S: Final = 60.0
-"""A machine has a deadline of its own for what it begins; this one ends what a machine has forgotten."""
-
-FILES_CHECK_S: Final = 10.0
-"""How often the files of TLS profiles are looked at."""
-
-
-class Cancellable(Protocol):
-    """Something that was begun and can be given up."""
-
-    def cancel(self) -> object:
-        """End it at its next wait."""
-
-
 class Driver(Conversation, Generic[ConnectionT]):
     """Owner of the sockets, timers and lookups of one machine. Next: ``tick``, which begins the conversation."""
 
@@ -112,9 +94,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         self._numbers = itertools.count(1, 2)
         self._connections: dict[int, ConnectionT] = {}
         self._connecting: dict[int, Cancellable] = {}
-        self._profiles = profiles
-        self._secure_listeners: dict[str, str] = {}
-        self._handshakes: dict[SecureConnection, Cancellable] = {}
+        self._handshakes = Handshakes(self, self, clock, self.log, profiles)
         self._listeners: dict[str, WatchedSocket] = {}
         self.perform |= {
             Listen: self._listen,
@@ -136,8 +116,7 @@ class Driver(Conversation, Generic[ConnectionT]):
     def close(self) -> None:
         """End the conversation and close the listeners. Next: the runtime closes the connections."""
         super().close()
-        for connection in list(self._handshakes):
-            connection.cancel()
+        self._handshakes.close()
         for listener in self._listeners.values():
             self._unwatch(listener)
             listener.socket.close()
@@ -154,7 +133,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         """Undo ``_watch``, if that was called and not undone before."""
 
     @abstractmethod
-    def _begin(self, work: Coroutine[Any, Any, None]) -> Cancellable:
+    def begin(self, work: Coroutine[Any, Any, None]) -> Cancellable:
         """Start one of the rare things that wait: lookups, outgoing connections, new listeners."""
 
     @abstractmethod
@@ -162,7 +141,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         """Return what ``work`` returns; raises ``sockets.timed_out`` when that takes longer."""
 
     @abstractmethod
-    async def _sleep(self, duration_s: float) -> None:
+    async def sleep(self, duration_s: float) -> None:
         """Wait for ``duration_s`` seconds."""
 
     @abstractmethod
@@ -224,11 +203,11 @@ class Driver(Conversation, Generic[ConnectionT]):
     def rest(self, listener: ListeningSocket, error: OSError) -> None:
         """Stop accepting for a while, since trying again at once would fail again at once."""
         self._unwatch(listener)
-        self._begin(self._watch_again(listener))
+        self.begin(self._watch_again(listener))
         self.hand_over(AcceptFailed(listener.name, sockets.describe(error)))
 
     async def _watch_again(self, listener: ListeningSocket) -> None:
-        await self._sleep(sockets.ACCEPT_RETRY_S)
+        await self.sleep(sockets.ACCEPT_RETRY_S)
         if self._listeners.get(listener.name) is listener:
             self._watch(listener)
 
@@ -266,10 +245,10 @@ class Driver(Conversation, Generic[ConnectionT]):
     # --- commands that open connections ---
 
     def _connect(self, command: Connect) -> None:
-        if command.tls and self._profile(command.tls) is None:
+        if command.tls and self._handshakes.profile(command.tls) is None:
             self._inputs.append(ConnectFailed(command.connection, _no_profile(command.tls)))
         else:
-            self._connecting[command.connection] = self._begin(self._open(command))
+            self._connecting[command.connection] = self.begin(self._open(command))
 
     def _give_up(self, number: int) -> None:
         connecting = self._connecting.pop(number, None)
@@ -288,7 +267,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         if command.tls:
             try:
                 name = command.server_name or command.host
-                secure = self._secure(command.tls, command.connection, until, server_name=name)
+                secure = self._handshakes.begin(command.tls, command.connection, until, server_name=name)
             except sockets.UNUSABLE as error:
                 connected.close()
                 self.connect_failed(command.connection, error)
@@ -300,41 +279,6 @@ class Driver(Conversation, Generic[ConnectionT]):
         return await self._dial(await self._addresses(host, port))
 
     # --- TLS ---
-
-    def _profile(self, name: str) -> "Profile | None":
-        return None if self._profiles is None else self._profiles.get(name)
-
-    def _secure(
-        self, tls: str, number: int, until: float, *, listener: str = "", server_name: str = "", upgrade: bool = False
-    ) -> "SecureConnection":
-        """Return a connection that is to be attached. Raises ``ValueError`` for a name that no certificate can have."""
-        from pico_driver.tls import SecureConnection
-
-        profile = self._profile(tls)
-        assert profile is not None, "whoever names a profile has looked for it"
-        secure = SecureConnection(self, profile, number, listener=listener, server_name=server_name, upgrade=upgrade)
-        if len(self._handshakes) >= MAX_HANDSHAKES:
-            self._expire(next(iter(self._handshakes)), "too many TLS handshakes at one time")
-        self._handshakes[secure] = self._begin(self._give_up_handshake(secure, until - self._clock()))
-        return secure
-
-    def _secure_accepted(self, listener: str) -> "SecureConnection | None":
-        """Return the owner of a connection that a peer opened, if its listener speaks TLS."""
-        tls = self._secure_listeners.get(listener)
-        if tls is None:
-            return None
-        from pico_driver.tls_profiles import HANDSHAKE_TIMEOUT_S
-
-        return self._secure(tls, 0, self._clock() + HANDSHAKE_TIMEOUT_S, listener=listener)
-
-    async def _give_up_handshake(self, secure: "SecureConnection", timeout_s: float) -> None:
-        await self._sleep(max(timeout_s, 0.0))
-        self._handshakes.pop(secure, None)
-        self._expire(secure, "the TLS handshake took too long")
-
-    def _expire(self, secure: "SecureConnection", reason: str) -> None:
-        secure.cancel()
-        self.not_secured(secure, reason)
 
     def secured(self, connection: "SecureConnection", peer: PeerIdentity | None, alpn: str) -> None:
         """Announce a connection whose handshake is done."""
@@ -361,9 +305,7 @@ class Driver(Conversation, Generic[ConnectionT]):
 
     def forget_handshake(self, connection: "SecureConnection") -> None:
         """Count the handshake no longer."""
-        limit = self._handshakes.pop(connection, None)
-        if limit is not None:
-            limit.cancel()
+        self._handshakes.over(connection)
 
     def end_turn(self) -> None:
         """End the turn now."""
@@ -373,13 +315,13 @@ class Driver(Conversation, Generic[ConnectionT]):
         raw = self._connections.get(command.connection)
         if raw is None:
             return
-        if self._profile(command.tls) is None:
+        if self._handshakes.profile(command.tls) is None:
             raw.reset()
             self.lost(command.connection, ConnectionError(_no_profile(command.tls)))
             return
         until = self._clock() + START_TLS_TIMEOUT_S
         try:
-            secure: Any = self._secure(
+            secure: Any = self._handshakes.begin(
                 command.tls, command.connection, until, server_name=command.server_name, upgrade=True
             )
         except ValueError as error:
@@ -390,33 +332,10 @@ class Driver(Conversation, Generic[ConnectionT]):
         self._connections[command.connection] = secure
         secure.attach(raw, "", 0)
 
-    def watch_files(self) -> None:
-        """Load certificates and keys again when their files change."""
-        if self._profiles is not None:
-            self._warn_of_certificates(self._profiles)
-            self._begin(self._load_again(self._profiles))
-
-    def _warn_of_certificates(self, profiles: "Profiles") -> None:
-        for reason in profiles.expiring():
-            self.log(Log("warning", "tls", "a certificate of this process is of no use now", {"reason": reason}))
-
-    async def _load_again(self, profiles: "Profiles") -> None:
-        while True:
-            await self._sleep(FILES_CHECK_S)
-            if profiles.changed:
-                try:
-                    profiles.reload()
-                except ConfigError as error:
-                    message = "the changed certificates are not used"
-                    self.log(Log("warning", "tls", message, {"reason": str(error)}))
-                else:
-                    self.log(Log("info", "tls", "certificates and keys loaded again", {}))
-                    self._warn_of_certificates(profiles)
-
     # --- names ---
 
     def _resolve(self, command: Resolve) -> None:
-        self._begin(self._look_up(command))
+        self.begin(self._look_up(command))
 
     async def _look_up(self, command: Resolve) -> None:
         try:
@@ -437,10 +356,10 @@ class Driver(Conversation, Generic[ConnectionT]):
 
     def _listen(self, command: Listen) -> None:
         if command.tls:
-            if self._profile(command.tls) is None:
+            if self._handshakes.profile(command.tls) is None:
                 self._inputs.append(ListenFailed(command.listener, _no_profile(command.tls)))
                 return
-            self._secure_listeners[command.listener] = command.tls
+            self._handshakes.listen(command.listener, command.tls)
         if (early := self._early.take(command.host, command.port)) is not None:
             self._inputs.append(self._listening(command.listener, ListeningSocket, early))
         else:
@@ -459,7 +378,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         if addresses:
             self._inputs.append(self._bound(bind, listener_type, command.listener, addresses))
         else:
-            self._binding[command.listener] = self._begin(self._bind_by_name(bind, listener_type, command))
+            self._binding[command.listener] = self.begin(self._bind_by_name(bind, listener_type, command))
 
     async def _bind_by_name(self, bind: Bind, listener_type: ListenerType, command: Listen | ListenDatagram) -> None:
         name = command.listener

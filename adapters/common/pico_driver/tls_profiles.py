@@ -25,9 +25,6 @@ PROTOCOLS: Final = ["http/1.1"]
 MAX_SESSIONS: Final = 64
 """Sessions that a client keeps, one for each server name: more servers than an agent or a node talks to at once."""
 
-HANDSHAKE_TIMEOUT_S: Final = 10.0
-"""How long a peer may take for its handshake: as long as for a request's head."""
-
 
 class Profile:
     """One name's keys and trust. Next: ``wrap`` for each connection."""

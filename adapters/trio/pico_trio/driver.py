@@ -106,7 +106,7 @@ class TrioDriver(Driver[Connection]):
 
     async def serve(self) -> None:
         """Hold the conversation until it has an outcome. Next: ``stop``."""
-        self.watch_files()
+        self._handshakes.watch_files()
         while self.outcome is None:
             with trio.CancelScope() as self._wait:
                 self.tick()
@@ -168,7 +168,7 @@ class TrioDriver(Driver[Connection]):
 
     def take_over(self, listener: str, accepted: socket.socket, host: str, port: int) -> None:
         """Make a connection of an accepted socket."""
-        secure = self._secure_accepted(listener)
+        secure = self._handshakes.of_listener(listener)
         if secure is None:
             self.accepted(Connection(self, self.selector, 0, accepted), listener, host, port)
         else:
@@ -190,7 +190,8 @@ class TrioDriver(Driver[Connection]):
         with contextlib.suppress(KeyError):  # while it rests it is not registered
             self.selector.unregister(listener.socket)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> trio.CancelScope:
+    def begin(self, work: Coroutine[Any, Any, None]) -> trio.CancelScope:
+        """Start one of the rare things that wait."""
         scope = trio.CancelScope()
         self._nursery.start_soon(self._work, scope, work)
         return scope
@@ -204,7 +205,8 @@ class TrioDriver(Driver[Connection]):
             return await work
         raise sockets.timed_out(timeout_s)
 
-    async def _sleep(self, duration_s: float) -> None:
+    async def sleep(self, duration_s: float) -> None:
+        """Wait for ``duration_s`` seconds."""
         await trio.sleep(duration_s)
 
     async def _look_up_name(self, host: str, port: int) -> list[sockets.SocketAddress]:

@@ -21,8 +21,8 @@ MAX_VERSION = 1 << 62
 
 MAX_NODES = 4096
 """In the table of one node, those that were only heard of and the node itself included."""
-MAX_ENTRIES = 64_000
-"""Per node: the 20,000 live entries and 5,000 tombstones of an owner that is full, once more if it has written all
+MAX_ENTRIES = 128_000
+"""Per node: the 40,000 live entries and 10,000 tombstones of an owner that is full, once more if it has written all
 anew under other names and the compaction is still to come, and room for one that was seen in part."""
 MAX_REPLY_ENTRIES = 400_000
 """In the answer to a join: 16 MiB of the shortest entries that any node writes."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from pico_core.http.body import BodyReader, framed, is_bodiless, request_body
+from pico_core.http.body import BodyReader, LimitedBody, framed, is_bodiless, request_body
 from pico_core.http.message import MessageError, RequestHead, ResponseHead
 from pico_core.http.recent import RequestReader
 from pico_core.http.writing import CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, refusal, response_bytes
@@ -146,6 +146,11 @@ class DownstreamConnection(Dismissible):
     def resume_request(self) -> None:
         """Read from the connection again."""
         self.channel.resume_reading()
+
+    def limit_request(self, most_bytes: int) -> None:
+        """Read the rest of the body with a limit."""
+        if self._body is not None and self.exchange is not None:
+            self._body = LimitedBody(self._body, most_bytes - self.exchange.received_bytes)
 
     def respond_interim(self, head: ResponseHead, now: float) -> None:
         """Send a 1xx head; a client of HTTP/1.0 must not see one (RFC 9110 section 15.2)."""

@@ -43,6 +43,11 @@ def metrics_text(facts: Facts, now: float) -> bytes:
     """Return all metrics of a server in the Prometheus text format."""
     out = Exposition()
     _proxy(out, facts.metrics)
+    out.counter(
+        "proxy_policy_denials_total",
+        "Requests that a policy did not let pass, by its part; bodies only where their length was known.",
+        {labels(part=part): count for part, count in facts.policies.denials.items()},
+    )
     out.gauge("upstreams_connected_upstreams", "Tunnels from agents that are open here.", {"": len(facts.tunnels)})
     out.gauge("upstreams_registered_endpoints", "Endpoints with a tunnel here.", {"": len(facts.registry.counts())})
     out.counter(
@@ -64,6 +69,11 @@ def metrics_text(facts: Facts, now: float) -> bytes:
         "log_lines_suppressed_total",
         "Log lines held back because there were many of their kind.",
         {"": facts.log_limits.suppressed},
+    )
+    out.counter(
+        "upstreams_second_agents_total",
+        "Agents that registered an endpoint which somebody else serves.",
+        {labels(outcome=outcome): count for outcome, count in facts.metrics.second_agents.items()},
     )
     _connections(out, facts.admission)
     out.gauge("unfinished_heads_bytes", "Bytes of heads that have not come whole.", {"": facts.heads.used_bytes})

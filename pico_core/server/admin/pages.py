@@ -18,6 +18,7 @@ from pico_core.server.admin.exposition import CONTENT_TYPE
 from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.admin.status import STATUS_PATH, status_document
 from pico_core.server.facts import Facts, NodePhase
+from pico_core.server.web_pages import HostNames
 
 FORWARD_TIMEOUT_S = 5.0
 """Less than a client of the admin port waits, so that the answer can still say which node did not answer."""
@@ -33,11 +34,14 @@ class AdminPages:
         self._connector = connector
         self._facts = facts
         self._forwards = 0
+        self._hosts = HostNames(facts.config)
 
     def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
         """Answer one request."""
         page = PATHS.get(question.path)
-        if page is not None:
+        if question.path not in ANY_HOST and not self._hosts.knows(_host_of(question)):
+            _refuse(connection, 421, UNKNOWN_HOST, now)
+        elif page is not None:
             page(self, connection, now)
         elif STATUS_PATH.fullmatch(question.path):
             self._status(connection, question.path, parse_qs(question.query).get("forward", []), now)
@@ -92,6 +96,17 @@ class AdminPages:
 
 
 PATHS = {"/health": AdminPages._health, "/ready": AdminPages._ready, "/metrics": AdminPages._metrics}  # noqa: SLF001 - our own
+
+
+ANY_HOST = ("/health", "/ready")
+"""Probes and balancers ask for these by any name, and the answers are of no use to a page."""
+
+UNKNOWN_HOST = "this Host is not known as a name of the node: ask by IP address, or list it in admin.allowed_hosts"
+
+
+def _host_of(question: Question) -> str:
+    """Return the Host of a request; browsers always send it, a client of HTTP/1.0 may not."""
+    return next((value.decode("latin-1") for name, value in question.fields if name == b"host"), "")
 
 
 class _Forward:

@@ -1,5 +1,7 @@
 """An endpoint stays registered: through lost tunnels, temporary refusals, servers that drain, and its own end."""
 
+import re
+
 import pytest
 from msgspec.structs import replace
 
@@ -22,7 +24,7 @@ from pico_core.config.agent import AgentConfig, AgentConnectConfig, BackoffConfi
 from pico_core.config.proxy import Proxy
 from pico_core.config.values import Origin
 from pico_core.mux.frame import DATA, HEADER, SYN
-from pico_core.tunnel.agreement import FIRST_WINDOW
+from pico_core.tunnel.agreement import FIRST_WINDOW, SECOND_AGENT
 from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping
 from pico_core.websocket.handshake import accept_handshake
 from tests.core.agent.scene import CONNECT, DIAL, GET, OK, SERVER, SERVICE, agent_config, asked, registered
@@ -49,6 +51,7 @@ def connecting() -> Play:
     assert isinstance(request, Send)
     assert joined(request.data).startswith(b"GET /piko/v1/upstream/e1 HTTP/1.1\r\nHost: 127.0.0.1:8001\r\n")
     assert b"\r\nx-piko-instance: " in joined(request.data)
+    assert b"\r\nx-pico-protocol: http\r\n" in joined(request.data)
     assert b"\r\nx-pico-max-streams: 1024\r\nx-pico-first-window: 65536\r\n" in joined(request.data)
     return play
 
@@ -75,6 +78,35 @@ def test_the_first_window_of_streams_is_the_one_that_the_server_agrees_to(
     play >> Received(connect.connection, b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + bytes(500_000))
     sent = b"".join(joined(each.data) for each in play.take() if isinstance(each, Send))
     assert sent_bytes < len(sent) < sent_bytes + 200
+
+
+def test_an_agent_has_one_name_and_each_of_its_listeners_another() -> None:
+    config = agent_config()
+    second = replace(config.listeners[0], endpoint_id="e2", protocol="tcp")
+    play = agent_play(replace(config, listeners=(*config.listeners, second)))
+    assert play << CONNECT << server(NEXT)
+    play >> Connected(SERVER, "127.0.0.1", 8001) >> Connected(NEXT, "127.0.0.1", 8001)
+    one, two = [joined(each.data) for each in play.take() if isinstance(each, Send)]
+    assert b"\r\nx-pico-protocol: tcp\r\n" in two
+    names = re.compile(rb"x-pi[ck]o-(agent|instance): ([0-9a-f]{16})\r\n")
+    first, other = dict(names.findall(one)), dict(names.findall(two))
+    assert first[b"agent"] == other[b"agent"]
+    assert first[b"instance"] != other[b"instance"]
+
+
+def test_another_agent_at_the_endpoint_is_told_of() -> None:
+    play = registered_raw((SECOND_AGENT,))
+    assert play
+    assert warnings(play) == ["another agent serves this endpoint too, and gets a part of its requests"]
+    assert warnings(registered_raw(((b"x-pico-notice", b"something newer"),))) == []
+
+
+def test_an_endpoint_that_is_another_agents_is_asked_for_again() -> None:
+    answer = refusal(b"409 Conflict").replace(b"\r\n", b"\r\nRetry-After: 5\r\n", 1)
+    play = connecting() >> Received(SERVER, answer) << Close(SERVER) >> ConnectionLost(SERVER, "")
+    assert play >> 4.9 << Nothing()
+    assert play >> 10.1 << server(NEXT)
+    assert warnings(play) == ["the server refused: 409 why"]
 
 
 def refusal(status: bytes) -> bytes:

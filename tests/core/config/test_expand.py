@@ -2,7 +2,13 @@
 
 import pytest
 
-from pico_core.config.expand import expand
+from pico_core.config.document import parse
+from pico_core.config.expand import Values, expand
+from pico_core.config.load import load
+from pico_core.config.server import ServerConfig
+from pico_core.config.tree import Items, Scalar
+from pico_core.config.values import Address
+from pico_core.errors import ConfigError
 
 ENVIRON = {"POD_NAME": "pico-0", "EMPTY": ""}
 
@@ -59,3 +65,74 @@ def test_references_never_closed_take_linear_time() -> None:
 def test_the_ground_of_the_kubernetes_page() -> None:
     text = "cluster:\n  node_id_prefix: ${POD_NAME}-\n  join:\n    - pico\n"
     assert expand(text, ENVIRON) == "cluster:\n  node_id_prefix: pico-0-\n  join:\n    - pico\n"
+
+
+HOSTILE = [
+    "a\nlog:\n  level: debug",
+    "a # b",
+    "#",
+    "a: b",
+    "a:",
+    "- a",
+    "[a, b]",
+    "{a: b}",
+    "a, b",
+    "]",
+    "'",
+    '"',
+    "\\n",
+    "&a",
+    "*a",
+    "!!str a",
+    "| a",
+    "%YAML 1.2",
+    "@",
+    "`",
+    "? a",
+    "a\r\nb",
+    "a\x85b",
+    "a\u2028b",
+    "${POD_NAME}",
+    "<<",
+    "\ue0000;",
+]
+"""Values that would be more than one scalar, or not the same, as a part of the text."""
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize("text", ["k: ${V}", "k: '${V}'", 'k: "${V}"', "{k: ${V:x}}", "k: $V # ${V}", "k: >-\n  $V\n"])
+def test_the_value_of_a_variable_stays_one_scalar(value: str, text: str) -> None:
+    values = Values(text, "")
+    tree = parse(expand(text, {"V": value}, values.put), "", values.restore)
+    assert list(tree.entries) == ["k"]
+    scalar = tree.entries["k"]
+    assert isinstance(scalar, Scalar)
+    assert scalar.text == value
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_variable_in_a_key_or_a_list_changes_no_structure(value: str) -> None:
+    text = "${V}: [${V}, x]\nb: {<<: {c: 1}}\n# ${V}\n"
+    values = Values(text, "")
+    tree = parse(expand(text, {"V": value}, values.put), "", values.restore)
+    assert list(tree.entries) == [value, "b"]
+    items = tree.entries[value]
+    assert isinstance(items, Items)
+    assert items.items == (Scalar(value, 1), Scalar("x", 1))
+
+
+def test_the_end_of_a_file_is_not_part_of_a_value() -> None:
+    config = load(ServerConfig, "cluster: {node_id: $ID}", {}, "", {"ID": "pico-0\n"})
+    assert config.cluster.node_id == "pico-0"
+
+
+def test_no_value_is_the_default_of_the_key() -> None:
+    text = "cluster: {node_id: $ID, node_id_prefix: ${NULL}, join: ${JOIN:[a, b]}}\n"
+    config = load(ServerConfig, text, {}, "", {"NULL": "null"})
+    assert config.cluster.node_id == ""
+    assert config.cluster.join == (Address("a", 0), Address("b", 0))
+
+
+def test_a_text_that_has_a_marker_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^pico.yaml: contains the character U\+E000"):
+        load(ServerConfig, "cluster: {node_id: \ue0000;}", {}, "pico.yaml", {})

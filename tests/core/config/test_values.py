@@ -261,7 +261,7 @@ def test_connect_url(text: str, path: str, shown: str) -> None:
         ("http://h/a?b", "a query is not supported"),
         ("http://h/#a", "a query is not supported"),
         ("http:///a", "the host is missing"),
-        ("http://me:secret@h/a", "found 'http://***@h': a user name is not supported"),
+        ("http://me:secret@h/a", "found 'http://***@h/a': a user name is not supported"),
     ],
 )
 def test_no_connect_url(text: str, end: str) -> None:

@@ -316,7 +316,7 @@ MANY_ENTRIES = MAX_ENTRIES + 1
         HEAD + b"\xdd" + MANY_STATES.to_bytes(4, "big"),
         HEAD + b"\x90\xdd" + MANY_STATES.to_bytes(4, "big"),
         HEAD + b"\x91\x81\xa7entries\xdd" + MANY_ENTRIES.to_bytes(4, "big"),
-        HEAD + b"\x92\x81\xa7entries\xdd\x00\x00\xfa\x00" + b"\x81\xa3key\xa0" * 64_000 + b"\x81\xa7entries\x91",
+        HEAD + b"\x92\x81\xa7entries\xdd\x00\x01\xf4\x00" + b"\x81\xa3key\xa0" * 128_000 + b"\x81\xa7entries\x91",
         HEAD + b"\x91\x81\xa7entries\x91\xdf\x00\x00\x01\x00",
         HEAD + b"\x91" * 10,
     ],

@@ -25,10 +25,12 @@ from pico_core.boundary import (
     ShutdownRequested,
     Tick,
 )
+from pico_core.config.policies import PolicyConfig
 from pico_core.config.server import ProxyConfig, ProxyHttpConfig, ServerConfig, UpstreamConfig
+from pico_core.http.body import BODY_TOO_LONG
 from pico_core.proxy.failures import CLOSED_EARLY, TOLD_BY_PEERS, UNREACHABLE
 from pico_core.server.admin.exposition import CONTENT_TYPE
-from pico_core.server.admin.pages import MAX_FORWARDS
+from pico_core.server.admin.pages import MAX_FORWARDS, UNKNOWN_HOST
 from pico_core.websocket.handshake import NOT_GET
 from tests.core.agent.scene import SERVER, SERVICE
 from tests.core.agent.scene import asked as agent_asked
@@ -50,6 +52,7 @@ WEBSOCKET = (
 )
 TCP_ROUTE = b"GET /_pico/v1/tcp/e1" + WEBSOCKET
 REGISTRATION = b"GET " + UPSTREAM_PATH + WEBSOCKET
+EVIL = b"Origin: http://evil.example\r\n\r\n"
 TO_E1 = b"Host: e1.a\r\n\r\n"
 GET_E1 = b"GET / HTTP/1.1\r\n" + TO_E1
 POST_E1 = b"POST / HTTP/1.1\r\nHost: e1.a\r\n"
@@ -105,6 +108,8 @@ LONG = b"x: 34567890\r\n" * 800
 SHORT_OF_MEMORY = ServerConfig(
     proxy=ProxyConfig(http=ProxyHttpConfig(max_header_bytes=16_384, max_unfinished_bytes=16_384))
 )
+SHORT_BODIES = ServerConfig(policies=(PolicyConfig(endpoints=("*",), max_body_bytes=4),))
+ONE_AGENT = ServerConfig(policies=(PolicyConfig(endpoints=("*",), second_agent="refuse"),))
 FEW_REGISTRATIONS = ServerConfig(upstream=UpstreamConfig(registration_burst=2))
 
 
@@ -155,10 +160,13 @@ TABLE = [
     Row("proxy", 400, "malformed trailer field", CHUNKED, lambda play: play >> Received(CLIENT, b"0\r\nx\r\n")),
     Row("proxy", 400, "line too long in a chunked body", CHUNKED,
         lambda play: play >> Received(CLIENT, b"1;" + b"a" * 5_000)),
+    Row("proxy", 413, BODY_TOO_LONG, CHUNKED, lambda play: play >> Received(CLIENT, b"5\r\nhello\r\n"), SHORT_BODIES),
     Row("proxy", 404, "not found", get(b"/_pico/")),
     Row("proxy", 400, "invalid endpoint id", get(b"/_pico/v1/tcp/-%2F-")),
     Row("proxy", 405, NOT_GET, TCP_ROUTE.replace(b"GET", b"PUT")),
     Row("proxy", 426, "a WebSocket is wanted here", get(b"/_pico/v1/tcp/e1")),
+    Row("proxy", 403, "pages of this Origin are not allowed here: see proxy.allowed_origins",
+        TCP_ROUTE[:-2] + EVIL),
     Row("proxy", 426, "not a WebSocket handshake of version 13", TCP_ROUTE.replace(b"n: 13", b"n: 8")),
     Row("proxy", 400, "not a WebSocket handshake of version 13", TCP_ROUTE.replace(b"websocket", b"other")),
     Row("proxy", 400, "invalid Sec-WebSocket-Key", TCP_ROUTE.replace(b"AA==", b"A")),
@@ -193,7 +201,16 @@ TABLE = [
     Row("upstream", 400, "not a request in HTTP/1.1", REGISTRATION.replace(b"HTTP/1.1", b"HTTP/1.0")),
     Row("upstream", 426, "not a WebSocket handshake of version 13", REGISTRATION.replace(b"n: 13", b"n: 8")),
     Row("upstream", 400, "invalid Sec-WebSocket-Key", REGISTRATION.replace(b"AA==", b"A")),
+    Row("upstream", 403, "pages of this Origin are not allowed here: see upstream.allowed_origins",
+        REGISTRATION[:-2] + EVIL),
     Row("crowded upstream", 503, "too many registrations from this address", REGISTRATION, config=FEW_REGISTRATIONS),
+    Row("upstream, http taken", 409, "another agent serves this endpoint as http, this one as tcp",
+        REGISTRATION.replace(b"e9", b"e1")[:-2] + b"x-pico-protocol: tcp\r\n\r\n"),
+    Row("upstream, taken", 409, "another agent serves this endpoint, and its policy lets only one",
+        REGISTRATION.replace(b"e9", b"e1"), config=ONE_AGENT),
+    Row("proxy, http", 404, "this endpoint takes HTTP requests and no TCP connections", TCP_ROUTE),
+    Row("proxy, tcp", 404, "this endpoint takes TCP connections and no HTTP requests: see 'pico forward tcp --help'",
+        GET_E1),
     Row("draining upstream", 503, "this node is about to stop; connect again", REGISTRATION),
     Row("admin", 200, "ok", get(b"/health")),
     Row("admin", 200, "running", get(b"/ready")),
@@ -206,6 +223,7 @@ TABLE = [
     Row("admin", 404, "unknown node '", get(b"/status/cluster/nodes/x")),
     Row("admin", 404, "unknown node '", get(b"/status/cluster/nodes?forward=x")),
     Row("admin", 405, "only GET and HEAD are served here", b"PUT / HTTP/1.1\r\nHost: pico\r\n\r\n"),
+    Row("admin", 421, UNKNOWN_HOST, b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n"),
     Row("admin", 431, "malformed request", get(b"/", b"A: b\r\n" * 4_000)[:-2]),
     Row("admin", 501, "malformed request", get(b"/", b"Transfer-Encoding: gzip\r\n")),
     Row("crowded admin", 503, "too many questions are being forwarded", get(b"/status/cluster/nodes?forward=n2")),
@@ -243,7 +261,8 @@ def scene(row: Row, request: bytes) -> Play:
     if row.port == "agent":
         return agent_asked(agent_registered() >> Tick(SUNDAY_S), request=request)
     play = server_play(row.config)
-    play.agent_registers(AGENT, "e2" if "other node" in row.port else "e1")
+    fields = [(b"x-pico-protocol", each) for each in (b"http", b"tcp") if each.decode() in row.port]
+    play.agent_registers(AGENT, "e2" if "other node" in row.port else "e1", *fields)
     node_appears(play, "n2", "192.0.2.8", proxy_addr="192.0.2.8:8000", admin_addr="192.0.2.8:8002")
     node_appears(play, "odd", "192.0.2.9", admin_addr="nonsense")
     if row.port == "other node":
@@ -300,7 +319,7 @@ def test_an_answer_has_all_that_it_must_have(row: Row) -> None:
     assert text.startswith(row.text)
     needed = {405: "allow", 426: "sec-websocket-version", 503: "retry-after"}
     for status, name in needed.items():
-        assert (name in fields) == (row.status == status)
+        assert (name in fields) == (row.status == status or (name == "retry-after" and row.status == 409))
     if row.status == 405:
         assert fields["allow"] == ("GET, HEAD" if row.port == "admin" else "GET")
     if row.status == 426:
@@ -374,6 +393,8 @@ CONSTANTS = {
     "NOT_GET": NOT_GET,
     "UNREACHABLE": UNREACHABLE,
     "CLOSED_EARLY": CLOSED_EARLY,
+    "BODY_TOO_LONG": BODY_TOO_LONG,
+    "UNKNOWN_HOST": UNKNOWN_HOST,
 }
 
 

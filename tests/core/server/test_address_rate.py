@@ -2,7 +2,7 @@
 
 from pico_core.boundary import Accepted, ConnectionLost, Received, Send, SendEof
 from pico_core.config.server import ServerConfig, UpstreamConfig
-from pico_core.server.registrations import MAX_ADDRESSES, RegistrationRate
+from pico_core.server.address_rate import MAX_ADDRESSES, AddressRate
 from tests.play import server_play
 
 REGISTER = (
@@ -32,25 +32,25 @@ def test_an_agent_that_registers_too_often_is_told_when_to_come_again() -> None:
 
 def test_an_honest_agent_with_many_endpoints_is_not_held_up() -> None:
     """It registers 500 endpoints, and again after each of nine restarts within a second."""
-    rate = RegistrationRate(UpstreamConfig().registration_rate, UpstreamConfig().registration_burst)
+    rate = AddressRate(UpstreamConfig().registration_rate, UpstreamConfig().registration_burst)
     for number in range(5_000):
         assert rate.take("192.0.2.1", number / 5_000) == 0
 
 
 def test_a_thousand_a_second_become_a_hundred() -> None:
-    rate = RegistrationRate(100.0, 5_000)
+    rate = AddressRate(100.0, 5_000)
     taken = [not rate.take("192.0.2.1", number / 1_170) for number in range(60 * 1_170)]
     assert sum(taken[:5_000]) == 5_000
     assert sum(taken[-10 * 1_170 :]) in range(999, 1_002)
 
 
 def test_the_pause_is_told_in_whole_seconds() -> None:
-    rate = RegistrationRate(0.5, 1)
+    rate = AddressRate(0.5, 1)
     assert [rate.take("192.0.2.1", at) for at in (0.0, 0.0, 0.5, 1.5, 2.0)] == [0, 2, 2, 1, 0]
 
 
 def test_addresses_of_one_ipv6_network_share() -> None:
-    rate = RegistrationRate(1.0, 1)
+    rate = AddressRate(1.0, 1)
     assert rate.take("2001:db8:1:2::1", 0.0) == 0
     assert rate.take("2001:db8:1:2:ffff::1", 0.0) == 1
     assert rate.take("2001:db8:1:3::1", 0.0) == 0
@@ -60,7 +60,7 @@ def test_addresses_of_one_ipv6_network_share() -> None:
 
 
 def test_many_addresses_keep_the_table_small() -> None:
-    rate = RegistrationRate(1.0, 1)
+    rate = AddressRate(1.0, 1)
     assert rate.take("192.0.2.1", 0.0) == 0
     for number in range(MAX_ADDRESSES):
         assert rate.take(f"10.0.{number >> 8}.{number & 255}", 0.0) == 0

@@ -1,4 +1,4 @@
-"""How often one client address may register tunnels: a token bucket for each address."""
+"""How often one client address may do something: a token bucket for each address."""
 
 import ipaddress
 import math
@@ -11,8 +11,8 @@ IPV6_PREFIX_BITS = 64
 """An IPv6 host may take any address of its network, so the network has the bucket."""
 
 
-class RegistrationRate:
-    """Tokens by address: a registration takes one, and ``rate`` of them come back each second, up to ``burst``."""
+class AddressRate:
+    """Tokens by address: an act takes one, and ``rate`` of them come back each second, up to ``burst``."""
 
     __slots__ = ("_burst", "_left", "_rate")
 
@@ -23,7 +23,7 @@ class RegistrationRate:
 
     def take(self, host: str, now: float) -> int:
         """Take a token of ``host`` and return 0, or return how many seconds to wait where none is left."""
-        address = _group(host)
+        address = address_group(host)
         tokens, counted_at = self._left.pop(address, (self._burst, now))
         tokens = min(tokens + (now - counted_at) * self._rate, self._burst)
         if len(self._left) >= MAX_ADDRESSES:
@@ -36,8 +36,8 @@ class RegistrationRate:
 
 
 @lru_cache(1024)
-def _group(host: str) -> str:
-    """Return what has one bucket: an IPv4 address, or the network of an IPv6 address."""
+def address_group(host: str) -> str:
+    """Return what counts as one client: an IPv4 address, or the network of an IPv6 address."""
     if ":" not in host:
         return host
     try:

@@ -1,0 +1,139 @@
+"""The TLS handshakes in progress of a driver, and the profiles behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from pico_core.boundary import Log
+from pico_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pico_driver.tls import SecureConnection, SecureOwner
+    from pico_driver.tls_profiles import Profile, Profiles
+
+MAX_HANDSHAKES: Final = 512
+"""TLS handshakes at one time; beyond it the oldest one is given up, which a client that answers is not."""
+
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+"""How long a peer that connected may take for its handshake: as long as for a request's head."""
+
+START_TLS_TIMEOUT_S: Final = 60.0
+"""A machine has a deadline of its own for what it begins; this one ends what a machine has forgotten."""
+
+FILES_CHECK_S: Final = 10.0
+"""How often the files of TLS profiles are looked at."""
+
+
+class Cancellable(Protocol):
+    """Something that was begun and can be given up."""
+
+    def cancel(self) -> object:
+        """End it at its next wait."""
+
+
+class Loop(Protocol):
+    """What handshakes need of a driver's loop."""
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> Cancellable:
+        """Start something that waits."""
+
+    async def sleep(self, duration_s: float) -> None:
+        """Wait for ``duration_s`` seconds."""
+
+
+class Handshakes:
+    """Begins TLS on connections and gives up what takes too long. The driver hears of the outcome."""
+
+    def __init__(
+        self,
+        owner: SecureOwner,
+        loop: Loop,
+        clock: Callable[[], float],
+        log: Callable[[Log], None],
+        profiles: Profiles | None,
+    ) -> None:
+        self._owner = owner
+        self._loop = loop
+        self._clock = clock
+        self._log = log
+        self._profiles = profiles
+        self._listeners: dict[str, str] = {}
+        self._limits: dict[SecureConnection, Cancellable] = {}
+
+    def profile(self, name: str) -> Profile | None:
+        """Return the profile of this name, if there is one."""
+        return None if self._profiles is None else self._profiles.get(name)
+
+    def listen(self, listener: str, tls: str) -> None:
+        """Take note that the connections of a listener begin with a handshake."""
+        self._listeners[listener] = tls
+
+    def of_listener(self, listener: str) -> SecureConnection | None:
+        """Return the owner of a connection that a peer opened, if its listener speaks TLS. Next: ``attach`` it."""
+        tls = self._listeners.get(listener)
+        return None if tls is None else self.begin(tls, 0, self._clock() + HANDSHAKE_TIMEOUT_S, listener=listener)
+
+    def begin(
+        self, tls: str, number: int, until: float, *, listener: str = "", server_name: str = "", upgrade: bool = False
+    ) -> SecureConnection:
+        """Return a connection that is to be attached; at ``until`` it is given up.
+
+        Raises ``ValueError`` for a name that no certificate can have.
+        """
+        from pico_driver.tls import SecureConnection
+
+        profile = self.profile(tls)
+        assert profile is not None, "whoever names a profile has looked for it"
+        secure = SecureConnection(
+            self._owner, profile, number, listener=listener, server_name=server_name, upgrade=upgrade
+        )
+        if len(self._limits) >= MAX_HANDSHAKES:
+            self._give_up(next(iter(self._limits)), "too many TLS handshakes at one time")
+        self._limits[secure] = self._loop.begin(self._expire(secure, until - self._clock()))
+        return secure
+
+    def over(self, connection: SecureConnection) -> None:
+        """Count a handshake no longer."""
+        limit = self._limits.pop(connection, None)
+        if limit is not None:
+            limit.cancel()
+
+    def close(self) -> None:
+        """End all of them."""
+        for connection in list(self._limits):
+            connection.cancel()
+
+    async def _expire(self, secure: SecureConnection, timeout_s: float) -> None:
+        await self._loop.sleep(max(timeout_s, 0.0))
+        self._limits.pop(secure, None)
+        self._give_up(secure, "the TLS handshake took too long")
+
+    def _give_up(self, secure: SecureConnection, reason: str) -> None:
+        secure.cancel()
+        self._owner.not_secured(secure, reason)
+
+    # --- files ---
+
+    def watch_files(self) -> None:
+        """Load certificates and keys again when their files change."""
+        if self._profiles is not None:
+            self._warn(self._profiles)
+            self._loop.begin(self._load_again(self._profiles))
+
+    def _warn(self, profiles: Profiles) -> None:
+        for reason in profiles.expiring():
+            self._log(Log("warning", "tls", "a certificate of this process is of no use now", {"reason": reason}))
+
+    async def _load_again(self, profiles: Profiles) -> None:
+        while True:
+            await self._loop.sleep(FILES_CHECK_S)
+            if not profiles.changed:
+                continue
+            try:
+                profiles.reload()
+            except ConfigError as error:
+                self._log(Log("warning", "tls", "the changed certificates are not used", {"reason": str(error)}))
+            else:
+                self._log(Log("info", "tls", "certificates and keys loaded again", {}))
+                self._warn(profiles)

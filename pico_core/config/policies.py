@@ -1,0 +1,217 @@
+"""The configuration of policies: what clients may do with the endpoints of a pattern."""
+
+import re
+from typing import Annotated
+
+import msgspec
+
+from pico_core.config.declare import Key, Kind, Section, decimal_number, one_of, whole_number
+from pico_core.config.networks import NETWORKS, Network
+from pico_core.config.values import identifier, quote, wrong
+from pico_core.errors import ConfigError
+
+# --- endpoints -------------------------------------------------------------------------------------------------------
+
+ENDPOINT_PATTERN = "an endpoint such as my-endpoint, or the beginning of some and a star such as billing-*"
+
+
+def endpoint_pattern(text: str) -> str:
+    """Parse an endpoint ID, or its beginning and a star; in lower case, as endpoints have no case."""
+    prefix = text.removesuffix("*")
+    if "*" in prefix:
+        raise wrong(ENDPOINT_PATTERN, text, "a star is the last character")
+    return text if text == "*" else identifier(prefix).lower() + text[len(prefix) :]
+
+
+def covers(pattern: str, other: str) -> bool:
+    """Say whether every endpoint of the pattern ``other`` is one of ``pattern`` too."""
+    return pattern == other or (pattern.endswith("*") and other.startswith(pattern[:-1]))
+
+
+# --- users -----------------------------------------------------------------------------------------------------------
+
+USER = "NAME:PASSWORD, or a line of 'pico server password'"
+HASH = "sha256"
+
+_HASHED = re.compile(r"sha256:([0-9a-f]{16}):([0-9a-f]{64})")
+_NAME = re.compile(r"[^:\x00-\x1f\x7f]{1,255}")
+
+
+class User(msgspec.Struct, frozen=True):
+    """A user of HTTP Basic authentication. Only a digest of the password is kept, and ``repr()`` does not show it."""
+
+    name: str
+    salt: str
+    digest: bytes
+
+    def __repr__(self) -> str:
+        return f"User({self.name!r})"
+
+    def has(self, password: bytes) -> bool:
+        """Say whether the password is right, in a time that does not depend on how much of it is."""
+        from hmac import compare_digest
+
+        return compare_digest(self.digest, digest_of(self.salt, password))
+
+
+def digest_of(salt: str, password: bytes) -> bytes:
+    """Return what is kept of a password. Why one round: ``docs/decisions/policies.md``."""
+    from hashlib import sha256  # 8 ms that a start needs only later, and a file without users never
+
+    return sha256(salt.encode() + b":" + password).digest()
+
+
+def user(text: str) -> User:
+    """Parse a user. The error texts repeat nothing of it, since it holds a secret."""
+    name, colon, password = text.partition(":")
+    if not colon or not _NAME.fullmatch(name) or not password:
+        raise ConfigError(f"wants {USER}, found something else, which is not shown as it may be a secret")
+    if not password.startswith(f"{HASH}:"):
+        return User(name, "", digest_of("", password.encode(errors="surrogatepass")))
+    match = _HASHED.fullmatch(password)
+    if match is None:
+        raise ConfigError(f"the hash of user {quote(name)} is not one that 'pico server password' prints")
+    return User(name, match[1], bytes.fromhex(match[2]))
+
+
+# --- field lines -----------------------------------------------------------------------------------------------------
+
+FIELD_NAME = "the name of a header field such as X-Frame-Options"
+FIELD_LINE = "a header field such as 'X-Frame-Options: DENY'"
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+_VALUE = re.compile(r"[\t\x20-\x7e]{0,8192}")
+_OWN = re.compile(
+    r"host|connection|keep-alive|te|trailer|upgrade|expect|date|content-length|transfer-encoding|proxy-.*"
+    r"|sec-websocket-.*|forwarded|x-real-ip|x-forwarded-.*|x-pi[ck]o-.*"
+)
+"""Fields on which framing, routes or the client's identity depend: Pico writes, keeps or removes them itself."""
+
+
+def field_name(text: str) -> str:
+    """Parse the name of a field that may be added or removed."""
+    if not _TOKEN.fullmatch(text):
+        raise wrong(FIELD_NAME, text)
+    if _OWN.fullmatch(text.lower().replace("_", "-")):
+        raise wrong(FIELD_NAME, text, "the server takes care of this one itself")
+    return text
+
+
+def field_line(text: str) -> str:
+    """Parse a field that may be added."""
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise wrong(FIELD_LINE, text, "the colon is missing")
+    if not _VALUE.fullmatch(value):
+        raise wrong(FIELD_LINE, field_name(name), "its value has a character that is not visible ASCII, or is too long")
+    return f"{field_name(name)}: {value.strip()}"
+
+
+ENDPOINT_PATTERNS = Kind("ENDPOINT,...", ENDPOINT_PATTERN, endpoint_pattern, many=True)
+USERS = Kind("USER,...", USER, user, many=True)
+FIELD_NAMES = Kind("NAME,...", FIELD_NAME, field_name, many=True)
+FIELD_LINES = Kind("FIELD,...", FIELD_LINE, field_line, many=True)
+
+
+class FieldsConfig(Section, frozen=True, kw_only=True):
+    """Header fields that are changed."""
+
+    add: Annotated[
+        tuple[str, ...],
+        Key(
+            FIELD_LINES,
+            "Fields to add, each as 'Name: value'; one of the same name that came is removed.",
+            "Empty: messages pass as they are.",
+        ),
+    ] = ()
+    remove: Annotated[
+        tuple[str, ...],
+        Key(FIELD_NAMES, "Names of fields to remove, also where '_' stands for '-'.", "Empty: nothing is hidden."),
+    ] = ()
+
+
+class PolicyConfig(Section, frozen=True, kw_only=True):
+    """What clients may do with some endpoints. Of several policies, the first that has the endpoint holds alone."""
+
+    endpoints: Annotated[
+        tuple[str, ...],
+        Key(ENDPOINT_PATTERNS, "The endpoints: names, or beginnings of names with a star; * is every endpoint."),
+    ]
+    allowed_networks: Annotated[
+        tuple[Network, ...],
+        Key(NETWORKS, "Networks whose clients are let in; others get 403.", "Empty: all networks."),
+    ] = ()
+    denied_networks: Annotated[
+        tuple[Network, ...],
+        Key(NETWORKS, "Networks whose clients get 403, also where they are allowed.", "Empty: none."),
+    ] = ()
+    requests_per_second: Annotated[
+        float,
+        Key(
+            decimal_number(0, 1_000_000),
+            "How many requests a second one client may send in the long run, to all endpoints of the policy together; "
+            "more get 429. 0: any number.",
+            "0: what is much depends on the service.",
+        ),
+    ] = 0.0
+    burst: Annotated[
+        int,
+        Key(
+            whole_number(0, 1_000_000_000),
+            "How many requests one client may send at once, within requests_per_second.",
+            "0: as many as requests_per_second, and at least one.",
+        ),
+    ] = 0
+    max_in_flight: Annotated[
+        int,
+        Key(
+            whole_number(0, 1_000_000_000),
+            "How many requests and connections one client may have in progress; more get 429. 0: any number.",
+            "0: what a tunnel carries is shared out anyway.",
+        ),
+    ] = 0
+    max_body_bytes: Annotated[
+        int,
+        Key(
+            whole_number(0, 1 << 39),
+            "The longest request body; longer ones get 413, before they are read where they say their length. 0: any.",
+            "0: bodies are never kept whole, so their length costs nothing here.",
+        ),
+    ] = 0
+    basic_auth: Annotated[
+        tuple[User, ...],
+        Key(
+            USERS,
+            "Users with their passwords; requests without one get 401. The service is not told the password.",
+            "Empty: everybody.",
+        ),
+    ] = ()
+    second_agent: Annotated[
+        str,
+        Key(
+            one_of("warn", "allow", "refuse"),
+            "A second agent that registers one of the endpoints is let and both sides log a warning, is let, or is "
+            "refused with 409.",
+            "warn: several agents are a way to scale, and also how somebody takes half of another one's requests.",
+        ),
+    ] = "warn"
+    request_headers: FieldsConfig = FieldsConfig()
+    response_headers: FieldsConfig = FieldsConfig()
+
+    def __post_init__(self) -> None:
+        if not self.endpoints:
+            raise ConfigError("endpoints is empty; write '*' for every endpoint")
+        if self.burst and not self.requests_per_second:
+            raise ConfigError("burst has no meaning without requests_per_second")
+        names = [each.name for each in self.basic_auth]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"basic_auth has the user {quote(name)} twice")
+
+
+def check_reach(policies: tuple[PolicyConfig, ...]) -> None:
+    """Raise ``ConfigError`` for a policy that never holds, because others before it have all of its endpoints."""
+    for index, policy in enumerate(policies):
+        before = [pattern for each in policies[:index] for pattern in each.endpoints]
+        if all(any(covers(pattern, own) for pattern in before) for own in policy.endpoints):
+            raise ConfigError("never holds, because policies before it have all of its endpoints", f"policies[{index}]")

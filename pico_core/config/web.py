@@ -1,0 +1,39 @@
+"""Values about pages in browsers: origins as browsers write them (RFC 6454), and host names that a port answers to."""
+
+import re
+
+from pico_core.config.declare import Kind
+from pico_core.config.values import HTTP_PORT, quote, wrong
+
+WEB_ORIGIN = "the origin of a page as browsers write it, such as https://app.example.com, or * for every page"
+HOST_NAME = "a host name such as pico.example.com, *.example.com for all below it, or * for every name"
+
+ANY = "*"
+
+_ORIGIN = re.compile(r"(https?)://([a-z0-9._-]{1,253}|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+_HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
+_DEFAULT_PORTS = {"http": HTTP_PORT, "https": 443}
+
+
+def web_origin(text: str) -> str:
+    """Parse an origin, or ``*``. Browsers leave the default port out and write in lower case, and so does this."""
+    if text == ANY:
+        return text
+    match = _ORIGIN.fullmatch(text.lower().removesuffix("/"))
+    if match is None:
+        hint = f"it begins with http:// or https://, as in {quote('https://' + text)}" if "://" not in text else ""
+        raise wrong(WEB_ORIGIN, text, hint)
+    scheme, host, port = match.groups()
+    return f"{scheme}://{host}" + (f":{port}" if port and int(port) != _DEFAULT_PORTS[scheme] else "")
+
+
+def host_name(text: str) -> str:
+    """Parse a host name without a port, ``*.`` and a name for all names below it, or ``*``."""
+    name = text.lower().removesuffix(".")
+    if name != ANY and not _HOST_NAME.fullmatch(name):
+        raise wrong(HOST_NAME, text, "a port does not belong here" if ":" in text else "")
+    return name
+
+
+WEB_ORIGINS = Kind("ORIGIN,...", WEB_ORIGIN, web_origin, many=True)
+HOST_NAMES = Kind("NAME,...", HOST_NAME, host_name, many=True)

@@ -1,0 +1,229 @@
+"""Policies at work: which of them holds for an endpoint, and whether a request of a client may pass.
+
+The node that a client sends to asks, since it knows the client; a Pico node that gets the request from another one has
+nothing to ask any more. Piko's nodes have no policies: what they forward is asked about here.
+
+Order: networks, rate, credentials, requests in flight, body. So guesses of a password are limited by the rate, and who
+is not let in holds no place.
+"""
+
+import binascii
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from pico_core.config.networks import client_address
+from pico_core.config.policies import PolicyConfig, User, digest_of
+from pico_core.http.body import BODY_TOO_LONG
+from pico_core.http.message import RequestHead
+from pico_core.proxy.exchange import Exchange
+from pico_core.server.address_rate import AddressRate, address_group
+from pico_core.server.field_edits import EditedDownstream, FieldEdit, RememberedFields
+
+MAX_REMEMBERED = 4_096
+"""Endpoints, and addresses for each policy, of which the verdict is remembered; then all are decided anew."""
+
+IN_FLIGHT_RETRY_S = 1
+"""A request of the client may end at any time."""
+
+NETWORK_REASON = "this client's network is not allowed here"
+RATE_REASON = "too many requests of this client"
+CREDENTIALS_REASON = "wrong or missing credentials"
+IN_FLIGHT_REASON = "too many requests of this client in flight"
+
+REASONS = ("network", "rate", "credentials", "in_flight", "body")
+"""The label values of the metric."""
+
+_AUTHORIZATION = re.compile(rb"(?im)^authorization:([^\r\n]*+)\r$")
+_BASIC = re.compile(rb"(?i:basic) +([A-Za-z0-9+/]{1,2048}={0,2})")
+_NOBODY = User("", "", digest_of("", b""))
+"""Compared with where the user is unknown, so that the time does not tell which users exist."""
+
+
+class Denial(msgspec.Struct, frozen=True):
+    """Why a request may not pass: the metric's label, and the answer with its field lines."""
+
+    label: str
+    status: int
+    reason: str
+    fields: bytes = b""
+
+
+NETWORK_DENIED = Denial("network", 403, NETWORK_REASON)
+TOO_MANY_IN_FLIGHT = Denial("in_flight", 429, IN_FLIGHT_REASON, b"Retry-After: %d\r\n" % IN_FLIGHT_RETRY_S)
+BODY_DENIED = Denial("body", 413, BODY_TOO_LONG)
+
+
+class Policy:
+    """One policy, and how much its clients use at present.
+
+    ``index`` is its place in the configuration, ``burst`` how many requests of a client may come at once.
+    """
+
+    __slots__ = (
+        "_edit",
+        "_known",
+        "_networks",
+        "_rate",
+        "_users",
+        "burst",
+        "config",
+        "in_flight",
+        "index",
+        "response_edit",
+    )
+
+    def __init__(self, config: PolicyConfig) -> None:
+        self.config = config
+        self.index = 0
+        self.in_flight: Counter[str] = Counter()
+        self.response_edit = FieldEdit.of(config.response_headers)
+        self._edit = FieldEdit.of(config.request_headers, *(("Authorization",) if config.basic_auth else ()))
+        self._users = {each.name.encode(): each for each in config.basic_auth}
+        self._known = RememberedFields[bool]()
+        self._networks: dict[str, bool] = {}
+        rate = config.requests_per_second
+        self.burst = config.burst or max(math.ceil(rate), 1)
+        self._rate = AddressRate(rate, self.burst) if rate else None
+
+    def lets_in(self, host: str) -> bool:
+        """Say whether the client's network may use the endpoint. An address that is not one belongs to no network."""
+        verdict = self._networks.get(host)
+        if verdict is None:
+            if len(self._networks) >= MAX_REMEMBERED:
+                self._networks.clear()
+            verdict = self._networks[host] = self._judge(host)
+        return verdict
+
+    def _judge(self, host: str) -> bool:
+        allowed, denied = self.config.allowed_networks, self.config.denied_networks
+        address = client_address(host)
+        if address is None:
+            return not allowed and not denied
+        if any(address in network for network in denied):
+            return False
+        return not allowed or any(address in network for network in allowed)
+
+    def knows(self, head: RequestHead) -> bool:
+        """Say whether a request has the credentials of a user (RFC 7617). Right ones are remembered."""
+        fields = head.fields
+        if self._known.get(fields):
+            return True
+        is_known = self._has_credentials(fields)
+        if is_known:
+            self._known.put(fields, True)
+        return is_known
+
+    def _has_credentials(self, fields: bytes) -> bool:
+        values = _AUTHORIZATION.findall(fields)
+        match = _BASIC.fullmatch(values[0].strip(b" \t")) if len(values) == 1 else None
+        try:
+            name, _, password = binascii.a2b_base64(match[1], strict_mode=True).partition(b":") if match else (b"",) * 3
+        except binascii.Error:
+            return False
+        return self._users.get(name, _NOBODY).has(password) and name in self._users
+
+    def denial(self, exchange: Exchange, client: str, now: float) -> Denial | None:
+        """Return why a request may not pass, and count it against its client's rate; ``None`` where it may."""
+        config = self.config
+        if (config.allowed_networks or config.denied_networks) and not self.lets_in(client):
+            return NETWORK_DENIED
+        wait_s = self._rate.take(client, now) if self._rate is not None else 0
+        if wait_s:
+            return Denial("rate", 429, RATE_REASON, b"Retry-After: %d\r\n" % wait_s)
+        if self._users and not self.knows(exchange.head):
+            return Denial("credentials", 401, CREDENTIALS_REASON, _challenge(exchange.endpoint))
+        if config.max_in_flight and self.in_flight[address_group(client)] >= config.max_in_flight:
+            return TOO_MANY_IN_FLIGHT
+        most_bytes = config.max_body_bytes
+        if most_bytes and max(exchange.head.content_length, exchange.received_bytes) > most_bytes:
+            return BODY_DENIED
+        return None
+
+    def apply(self, exchange: Exchange) -> None:
+        """Change the request as the policy says, before it is sent anywhere."""
+        if self._edit is not None:
+            exchange.head = self._edit.of_request(exchange.head)
+        if self.config.max_body_bytes and not exchange.request_done and exchange.head.chunked:
+            exchange.downstream.limit_request(self.config.max_body_bytes)
+
+
+class Policies:
+    """All policies of a node. Next, if there are ``any``, for each request: ``begin``, and in its end ``finished``.
+
+    ``held`` are the requests that hold a place of their client.
+    """
+
+    def __init__(self, configs: Sequence[PolicyConfig]) -> None:
+        self.denials = dict.fromkeys(REASONS, 0)
+        self.any = False
+        self._all: dict[PolicyConfig, Policy] = {}
+        self._names: dict[str, Policy] = {}
+        self._prefixes: dict[str, Policy] = {}
+        self._lengths: list[int] = []
+        self._remembered: dict[str, Policy | None] = {}
+        self.held: dict[Exchange, tuple[Policy, str]] = {}
+        self.configure(configs)
+
+    def configure(self, configs: Sequence[PolicyConfig]) -> None:
+        """Let these policies hold from the next request on. One that was there before goes on counting."""
+        before, self._all = self._all, {}
+        self._names, self._prefixes, self._remembered = {}, {}, {}
+        for index, config in enumerate(configs):
+            policy = self._all[config] = before.get(config) or Policy(config)
+            policy.index = index
+            for pattern in config.endpoints:
+                table = self._prefixes if pattern.endswith("*") else self._names
+                table.setdefault(pattern.removesuffix("*"), policy)
+        self._lengths = sorted({len(prefix) for prefix in self._prefixes})
+        self.any = bool(configs)
+
+    def of(self, endpoint: str) -> Policy | None:
+        """Return the policy that holds for an endpoint: the first that has it."""
+        try:
+            return self._remembered[endpoint]
+        except KeyError:
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
+            policy = self._remembered[endpoint] = self._first(endpoint)
+            return policy
+
+    def _first(self, endpoint: str) -> Policy | None:
+        found = [self._prefixes.get(endpoint[:length]) for length in self._lengths if length <= len(endpoint)]
+        found.append(self._names.get(endpoint))
+        return min((each for each in found if each is not None), key=lambda policy: policy.index, default=None)
+
+    def begin(self, exchange: Exchange, client: str, now: float) -> Denial | None:
+        """Ask whether a request of ``client`` may pass, and change it as the policy of its endpoint says."""
+        policy = self.of(exchange.endpoint)
+        if policy is None:
+            return None
+        if policy.response_edit is not None:
+            exchange.downstream = EditedDownstream(exchange.downstream, policy.response_edit)
+        denial = policy.denial(exchange, client, now)
+        if denial is not None:
+            self.denials[denial.label] += 1
+            return denial
+        policy.apply(exchange)
+        if policy.config.max_in_flight:
+            group = address_group(client)
+            policy.in_flight[group] += 1
+            self.held[exchange] = policy, group
+        return None
+
+    def finished(self, exchange: Exchange) -> None:
+        """A request is over, whether it ever held a place or not."""
+        held = self.held.pop(exchange, None)
+        if held is not None:
+            policy, group = held
+            policy.in_flight[group] -= 1
+            if not policy.in_flight[group]:
+                del policy.in_flight[group]
+
+
+def _challenge(endpoint: str) -> bytes:
+    realm = endpoint.replace("\\", "\\\\").replace('"', '\\"')
+    return f'WWW-Authenticate: Basic realm="{realm}", charset="UTF-8"\r\n'.encode()

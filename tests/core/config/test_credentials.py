@@ -1,0 +1,69 @@
+"""Credentials in a URL never come back in an error text, wherever the mistake in it is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pico_core.config import values
+from pico_core.config.agent import AgentConfig
+from pico_core.config.load import load
+from pico_core.config.proxy import proxy_from_environment, proxy_url
+from pico_core.errors import ConfigError
+
+SECRET = "s3cret"
+
+TEXTS = [
+    "http://user:s3cret@host:8001",
+    "http://user:s3cret@host:8001/path?query",
+    "http://user:s3cret@host:8001/%",
+    "https://user:s3cret@host",
+    "ftp://user:s3cret@host",
+    "HTTP://user:s3cret@",
+    "http://user:s3cret@host:port",
+    "http://user:s3cret@host/a b",
+    "http://user:s3cret/@host",
+    "http://user:s3cret//x@host",
+    "http://user:s3cret@x@host",
+    "http://s3cret@host:0",
+    "http://user:s3cret@[host",
+    "user:s3cret@host:8001",
+    "s3cret@host:8001",
+    "user:s3cret@host",
+]
+PARSERS: list[Callable[[str], Any]] = [
+    *(values.connect_url, values.server_url, values.origin, values.bind_address, values.local_address),
+    *(values.advertised_address, values.member, values.host_header),
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("parse", PARSERS, ids=lambda parse: parse.__name__)
+def test_credentials_are_struck_out(parse: Callable[[str], Any], text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert SECRET not in str(caught.value)
+    assert "host" in str(caught.value) or text.endswith("@"), "the rest still says what was given"
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_credentials_of_proxies_show_nowhere(text: str) -> None:
+    server = values.Origin("pico.example.com", 8001, "http")
+    for parse in (proxy_url, lambda text: proxy_from_environment(server, {"HTTP_PROXY": text})):
+        shown = ""
+        try:
+            proxy = parse(text)
+            shown = f"{proxy} {proxy!r}"
+        except ConfigError as error:
+            shown = str(error)
+        assert SECRET not in shown
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_files_and_flags(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(AgentConfig, None, {"connect.url": text}, "")
+    assert SECRET not in str(caught.value)
+    with pytest.raises(ConfigError) as caught:
+        load(AgentConfig, f"connect: {{url: '{text}'}}\n", {}, "agent.yaml")
+    assert SECRET not in str(caught.value)
