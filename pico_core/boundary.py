@@ -309,10 +309,7 @@ class Connect(Record, frozen=True, gc=False):
 
 
 class StartTls(Record, frozen=True, gc=False):
-    """Begin a TLS handshake, as the client, on a connection that is open. Fields as in ``Connect``, none empty.
-
-    Answered by ``TlsStarted``, or by ``ConnectionLost`` with a reason. Until then nothing may be sent on it.
-    """
+    """Begin a TLS handshake, as the client, on an open connection; nothing may be sent before ``TlsStarted``."""
 
     connection: int
     tls: str
