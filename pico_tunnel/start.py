@@ -42,7 +42,21 @@ def read_config(
         from pico_core.config.expand import expand
 
         text = expand(text, os.environ)
-    return load(cls, text, flags, path or "")
+    return load(cls, text, flags, path or "", read_secret)
+
+
+def read_secret(path: str) -> str:
+    """Return the text of a file that the configuration names: a key, a token, a key set. Raises ``ConfigError``."""
+    from pico_core.config.secrets import MAX_FILE_BYTES as MAX_SECRET_BYTES
+    from pico_driver.files import read_file
+
+    content, reason = read_file(path, MAX_SECRET_BYTES)
+    if reason:
+        raise ConfigError(f"cannot read {path!r}: {reason}")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path!r} is not UTF-8 text; is it the right file?") from None
 
 
 def _read(path: str) -> str:

@@ -303,6 +303,11 @@ def identifier(text: str) -> str:
     return text
 
 
+def tenant(text: str) -> str:
+    """Check a tenant ID. Like endpoints, tenants have no case."""
+    return identifier(text).lower()
+
+
 def switch(text: str) -> bool:
     """Parse ``true`` or ``false``."""
     if text not in ("true", "false"):

@@ -420,6 +420,12 @@ class Exchange(msgspec.Struct, eq=False):
         else:
             self.fail(408, "request timeout", now)
 
+    def cut_pipe(self, now: float) -> None:
+        """Reset both sides of a raw connection."""
+        if self.state is not PIPED or self._pipe is None:
+            raise self._misused("cut_pipe")
+        self._pipe.cut(now)
+
     def _stop_responding(self, now: float) -> None:
         self._give_up_upstream(now)
         self.incomplete = "client"

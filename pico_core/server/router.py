@@ -2,23 +2,27 @@
 
 from typing import Protocol
 
+from pico_core.access.grant import Denied
 from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError
 from pico_core.machine.channel import TcpChannel
-from pico_core.machine.parts import AnsweringHost, Emitter, Logger
+from pico_core.machine.parts import AnsweringHost, Emitter, Logger, WallClock
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.downstream import Client
 from pico_core.proxy.endpoint import endpoint_of
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.states import PIPED
+from pico_core.server.access import Access
+from pico_core.server.expiry import PipeExpiry
 from pico_core.server.facts import Facts
 from pico_core.server.peers import Peers
 from pico_core.server.routing import Routing
 from pico_core.server.tcp_route import RESERVED, TcpOpening, tcp_acceptance, tcp_endpoint
 
 
-class RouterHost(AnsweringHost, Emitter, Logger, Protocol):
+class RouterHost(AnsweringHost, Emitter, Logger, WallClock, Protocol):
     """What the router needs of the machine."""
 
     head_limits: HeadLimits
@@ -28,8 +32,10 @@ class RouterHost(AnsweringHost, Emitter, Logger, Protocol):
 class ProxyRouter:
     """A ``Router`` for clients and for other nodes."""
 
-    def __init__(self, host: RouterHost, facts: Facts, peers: Peers) -> None:
+    def __init__(self, host: RouterHost, facts: Facts, peers: Peers, access: Access) -> None:
         config = facts.config
+        self._access = access
+        self._expiry = PipeExpiry(host)
         self._host = host
         self._peers = peers
         self.routing = Routing(host, facts, peers, self._send, self._added_fields)
@@ -54,15 +60,28 @@ class ProxyRouter:
         self._metrics.requests_in_flight += 1
         head = exchange.head
         try:
-            if head.target.startswith(RESERVED):
-                exchange.endpoint = tcp_endpoint(head)
+            is_reserved = head.target.startswith(RESERVED)
+            endpoint = tcp_endpoint(head) if is_reserved else endpoint_of(head)
+            if self._access.guards_proxy or head.tenant:
+                endpoint = self._admit(exchange, endpoint, now)
+            exchange.endpoint = endpoint
+            if is_reserved:
                 exchange.acceptance = tcp_acceptance(head)
-            else:
-                exchange.endpoint = endpoint_of(head)
-        except MessageError as error:
+        except (MessageError, Denied) as error:
             exchange.fail(error.status, error.reason, now)
             return
         self.routing.begin(exchange, now)
+
+    def _admit(self, exchange: Exchange, endpoint: str, now: float) -> str:
+        """Return the endpoint that the request may reach. A tenant that is named on a node without tenants is ignored.
+
+        Another node has found out which one it is, if it is a Pico node.
+        """
+        head = exchange.head
+        was_forwarded = head.forwarded and self.routing.was_forwarded(exchange)
+        if not self._access.guards_proxy and not (was_forwarded and head.forwarded_by_pico):
+            return endpoint
+        return self._access.admit_client(head, endpoint, now, was_forwarded=was_forwarded)
 
     def failed(self, exchange: Exchange, now: float) -> None:
         """Count the failure, and avoid the upstream for a moment."""
@@ -81,6 +100,8 @@ class ProxyRouter:
     def answered(self, exchange: Exchange, now: float) -> None:
         """The upstream works."""
         self.routing.answered(exchange, now)
+        if exchange.state is PIPED and exchange.head.grant is not None:
+            self._expiry.watch(exchange, self._access.expires_at(exchange.head), now)
 
     def _send(self, exchange: Exchange, upstream: UpstreamConnection, now: float) -> None:
         """Send the request to a tunnel's service."""
@@ -108,6 +129,8 @@ class ProxyRouter:
         self._metrics.requests_in_flight -= 1
         if self._peers.exchanges:  # this one may be among them, wherever its last try went
             self._peers.finished(exchange)
+        if self._expiry.watched:
+            self._expiry.forget(exchange)
         self.routing.finished(exchange, now)
         self._metrics.request(exchange, now)
         if self._access_log is not None:
