@@ -20,7 +20,8 @@ from urllib.parse import quote
 
 from pico_core.agent.tunnel import AgentTunnel
 from pico_core.config.agent import AgentConnectConfig, ListenerConfig
-from pico_core.dial import Backoff, Complaints, Server, WebSocketDial, explain
+from pico_core.credentials import Credentials
+from pico_core.dial import Backoff, Complaints, Server, WebSocketDial, advised, explain
 from pico_core.entropy import Entropy
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, FlushScheduler, Logger
@@ -98,6 +99,7 @@ class Listener:
         handler: StreamHandler,
         max_streams: int,
         entropy: Entropy,
+        credentials: Credentials,
     ) -> None:
         """``max_streams`` is how many streams the server may have open in a tunnel."""
         self.config = config
@@ -107,6 +109,7 @@ class Listener:
         self._connect = connect
         self._handler = handler
         self._entropy = entropy
+        self._credentials = credentials
         self._instance = b"%016x" % entropy.getrandbits(64)
         self._tunnels: dict[AgentTunnel, None] = {}
         self._attempt: WebSocketDial | None = None
@@ -119,6 +122,13 @@ class Listener:
     def start(self, now: float) -> None:
         """Look for a server."""
         self._seek(now)
+
+    def renew(self, now: float) -> None:
+        """Open a new tunnel with the token that has just come, and leave the old one, whose token will expire."""
+        if self.state is ListenerState.SERVING:
+            self.state = ListenerState.MOVING
+            self._log("info", "connecting again with the new token")
+            self._seek(now)
 
     def drain(self, now: float) -> None:
         """As ``leave``, and have the requests in flight be the last ones of their connections: the agent stops."""
@@ -177,9 +187,11 @@ class Listener:
         """Try again, unless it is the server that refuses this endpoint and no tunnel is left."""
         self._attempt = None
         reason = explain(error)
-        if error.refusal is Refusal.FINAL and not self._tunnels:
+        if error.refusal is Refusal.FINAL and error.status == 401 and self._credentials.path:
+            self._retry(f"{reason}; the token is that of '{self._credentials.path}'", now)
+        elif error.refusal is Refusal.FINAL and not self._tunnels:
             self.state = ListenerState.DONE
-            self._host.listener_refused(self, f"{error.status} {error.reason}", now)
+            self._host.listener_refused(self, advised(error), now)
         elif error.refusal is Refusal.LEAVING:
             pause_s = self._backoff.jittered_s(self._connect.backoff.after_loss_s)
             self._retry_in(pause_s, reason, now)
@@ -241,6 +253,7 @@ class Listener:
                 self._server,
                 "/piko/v1/upstream/" + quote(self.config.endpoint_id, safe=""),
                 (
+                    *self._credentials.fields,
                     (b"x-piko-instance", self._instance),
                     (b"x-pico-max-streams", b"%d" % self.max_streams),
                     FIRST_WINDOW,

@@ -39,8 +39,8 @@ class PlainRequest:
     """One GET on a connection of its own, within ``timeout_s`` from connecting to the last byte.
 
     ``target`` is the path and query, ready for the request line; ``fields`` are sent besides the usual ones. A response
-    above ``max_body_bytes`` counts as none. ``tls`` names a TLS profile of the driver; empty means plain TCP. Next: the asker is
-    told of the outcome.
+    above ``max_body_bytes`` counts as none. ``tls`` names a TLS profile of the driver; empty means plain TCP. Next: the
+    asker is told of the outcome.
     """
 
     __slots__ = (

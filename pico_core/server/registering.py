@@ -95,7 +95,7 @@ class Registrar:
             self._take(tenant.registrations.take(tenant.id, now), "too many registrations of this tenant")
             others = tenant.tunnels - sum(each.is_of(instance) for each in members)
             if 0 < tenant.config.max_tunnels <= others:
-                raise HandshakeError(503, "too many tunnels of this tenant", retry_after_s=FULL_RETRY_S)
+                self._take(FULL_RETRY_S, "too many tunnels of this tenant")
         if registry.endpoint_count >= MAX_ENDPOINTS and not members:
             raise HandshakeError(503, FULL, retry_after_s=FULL_RETRY_S)
 

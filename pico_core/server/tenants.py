@@ -1,7 +1,7 @@
 """Tenants: who shares the node with others, under keys and limits of its own.
 
-Inside the cluster an endpoint of a tenant is ``tenant/endpoint``: an ID has no slash, so the name of a tenant's endpoint
-is never that of another one. ``docs/decisions/tenants.md`` says how requests name a tenant.
+Inside the cluster an endpoint of a tenant is ``tenant/endpoint``: an ID has no slash, so the name of a tenant's
+endpoint is never that of another one. ``docs/decisions/tenants.md`` says how requests name a tenant.
 """
 
 from pico_core.config.server import TenantConfig
