@@ -37,6 +37,7 @@ def read_config(
     """Return the configuration ``cls`` from a file and flags. Raises ``ConfigError``. Next: one of ``run_...``."""
     from pico_core.config.load import load
 
+    _hide_secrets(cls, flags)
     text = None if path is None else _read(path)
     if text is not None and expand_env:
         from pico_core.config.expand import expand
@@ -57,6 +58,18 @@ def read_secret(path: str) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError(f"{path!r} is not UTF-8 text; is it the right file?") from None
+
+
+def _hide_secrets(cls: type[Section], flags: dict[str, str]) -> None:
+    """Overwrite what flags give of secrets, before anything else is done: others may list the processes."""
+    from pico_core.config.declare import PROXY_URL, SECRET, TOKEN, leaves
+
+    secrets = (SECRET, TOKEN, PROXY_URL)
+    given = [flags[leaf.name] for leaf in leaves(cls) if leaf.name in flags and leaf.key.kind in secrets]
+    if given:
+        from pico_tunnel.process import hide_arguments
+
+        hide_arguments(given)
 
 
 def _read(path: str) -> str:

@@ -218,8 +218,8 @@ class Listener:
             self._host.listener_filling(self, now)
 
     def tunnel_going_away(self, tunnel: AgentTunnel, now: float) -> None:
-        """The server drains: find another place first, leave this one after."""
-        if self.state is ListenerState.SERVING and tunnel in self._tunnels:
+        """The server drains: find another place first, leave this one after. It also says so of a replaced tunnel."""
+        if self.state is ListenerState.SERVING and self._tunnels and tunnel is next(reversed(self._tunnels)):
             self.state = ListenerState.MOVING
             self._hurry(now)
             self._log("info", "the server asks to go elsewhere, connecting again")

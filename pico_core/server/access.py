@@ -116,13 +116,11 @@ class Access:
 
     # --- the proxy port ---
 
-    def admit_client(self, head: RequestHead, endpoint: str, now: float, *, was_forwarded: bool) -> str:
+    def admit_client(self, head: RequestHead, endpoint: str, now: float) -> str:
         """Return the name inside the cluster of the endpoint that a request may reach. Raises ``Denied``.
 
-        The node that a request entered has checked it, so a member is not asked again.
+        A request that another node forwarded is checked like any other: that node hands its token and tenant on.
         """
-        if was_forwarded:
-            return qualified(_tenant_id(head), endpoint)
         tenant = ""
         gate = self._proxy
         if gate is not None:

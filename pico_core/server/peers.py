@@ -31,10 +31,9 @@ FORWARD_FIELDS = b"x-piko-forward: true\r\nx-pico-forward: true\r\nx-piko-endpoi
 
 
 TENANT_FIELD = b"x-pico-tenant-id: %b\r\n"
-"""Piko's nodes have no endpoints of tenants, so only ours get such a request."""
 
 TOKEN_FIELD = b"x-piko-authorization: %b\r\n"
-"""The token that this node has verified: a Pico node does not ask for it again, a Piko node does."""
+"""The token that this node has verified. The other node verifies it too: ``x-pico-forward`` lets nobody in."""
 
 
 def forward_fields(exchange: Exchange) -> bytes:

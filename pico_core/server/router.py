@@ -62,26 +62,13 @@ class ProxyRouter:
         try:
             is_reserved = head.target.startswith(RESERVED)
             endpoint = tcp_endpoint(head) if is_reserved else endpoint_of(head)
-            if self._access.guards_proxy or head.tenant:
-                endpoint = self._admit(exchange, endpoint, now)
-            exchange.endpoint = endpoint
+            exchange.endpoint = self._access.admit_client(head, endpoint, now) if self._access.guards_proxy else endpoint
             if is_reserved:
                 exchange.acceptance = tcp_acceptance(head)
         except (MessageError, Denied) as error:
             exchange.fail(error.status, error.reason, now)
             return
         self.routing.begin(exchange, now)
-
-    def _admit(self, exchange: Exchange, endpoint: str, now: float) -> str:
-        """Return the endpoint that the request may reach. A tenant that is named on a node without tenants is ignored.
-
-        Another node has found out which one it is, if it is a Pico node.
-        """
-        head = exchange.head
-        was_forwarded = head.forwarded and self.routing.was_forwarded(exchange)
-        if not self._access.guards_proxy and not (was_forwarded and head.forwarded_by_pico):
-            return endpoint
-        return self._access.admit_client(head, endpoint, now, was_forwarded=was_forwarded)
 
     def failed(self, exchange: Exchange, now: float) -> None:
         """Count the failure, and avoid the upstream for a moment."""
