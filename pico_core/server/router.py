@@ -62,7 +62,9 @@ class ProxyRouter:
         try:
             is_reserved = head.target.startswith(RESERVED)
             endpoint = tcp_endpoint(head) if is_reserved else endpoint_of(head)
-            exchange.endpoint = self._access.admit_client(head, endpoint, now) if self._access.guards_proxy else endpoint
+            exchange.endpoint = (
+                self._access.admit_client(head, endpoint, now) if self._access.guards_proxy else endpoint
+            )
             if is_reserved:
                 exchange.acceptance = tcp_acceptance(head)
         except (MessageError, Denied) as error:

@@ -147,22 +147,19 @@ class TunnelConnection(Dismissible):
 
         One that was used before is preferred, unless it must be ``fresh`` because it is to carry raw bytes.
         """
-        if self.tenant is not None and self.tenant.is_full:
+        tenant = self.tenant
+        if tenant is not None and tenant.is_full:
             return None
         upstream = None if fresh else self._idle.take()
-        if upstream is not None:
-            self._count(1)
-            return upstream
-        if self._tunnel is None or not self._tunnel.session.can_open_stream:
+        if upstream is None and (self._tunnel is None or not self._tunnel.session.can_open_stream):
             return None
-        self._count(1)
+        self.in_flight += 1
+        if tenant is not None:
+            tenant.in_flight += 1
+        if upstream is not None or self._tunnel is None:
+            return upstream
         self._mark_dirty()  # the service may send first: it must learn of the stream before any byte
         return UpstreamConnection(StreamChannel(self._tunnel.open_stream(), self._mark_dirty, self._host.turns), self)
-
-    def _count(self, change: int) -> None:
-        self.in_flight += change
-        if self.tenant is not None:
-            self.tenant.in_flight += change
 
     @property
     def is_full(self) -> bool:
@@ -197,7 +194,9 @@ class TunnelConnection(Dismissible):
 
     def release(self, upstream: UpstreamConnection, now: float) -> None:
         """Keep the stream for the next request."""
-        self._count(-1)
+        self.in_flight -= 1
+        if self.tenant is not None:
+            self.tenant.in_flight -= 1
         if self.leaving:
             upstream.channel.close()
             self._close_if_done(now)
@@ -207,7 +206,9 @@ class TunnelConnection(Dismissible):
     def discard(self, upstream: UpstreamConnection, now: float) -> None:
         """The stream is over, in an exchange or idle."""
         if not self._idle.remove(upstream):
-            self._count(-1)
+            self.in_flight -= 1
+            if self.tenant is not None:
+                self.tenant.in_flight -= 1
             self._close_if_done(now)
 
     # --- what the TCP connection reports ---
