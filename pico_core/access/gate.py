@@ -21,33 +21,34 @@ _SCHEME = re.compile(rb"([!-~]+) +([!-~]+)")
 class Gate:
     """Checks tokens against ``keys``. ``era`` is a new object whenever what was verified must be verified again."""
 
-    __slots__ = ("_remembered", "era", "keys", "rules")
+    __slots__ = ("era", "keys", "remembered", "rules")
 
     def __init__(self, keys: tuple[VerifyingKey, ...], rules: TokenRules) -> None:
         self.rules = rules
         self.keys = keys
         self.era = object()
-        self._remembered: dict[bytes, Grant] = {}
+        self.remembered: dict[bytes, Grant] = {}
+        """What was verified, by the hash of the field that had the token."""
 
     def replace_keys(self, keys: tuple[VerifyingKey, ...]) -> None:
         """Take over other keys: a token that only the old ones verify is not accepted any more."""
         self.keys = keys
         self.era = object()
-        self._remembered.clear()
+        self.remembered.clear()
 
     def check(self, authorization: bytes, wall_s: float) -> Grant:
         """Return what the value of an Authorization field permits. Raises ``Denied``."""
         if len(authorization) > MAX_TOKEN_BYTES + len(b"Bearer "):
             raise Denied(INVALID_TOKEN)
         digest = sha256(authorization).digest()
-        grant = self._remembered.get(digest)
+        grant = self.remembered.get(digest)
         if grant is None:
             grant = verify(token_of(authorization), self.keys, self.rules, wall_s, self.era)
-            if len(self._remembered) >= MAX_REMEMBERED:
-                del self._remembered[next(iter(self._remembered))]
-            self._remembered[digest] = grant
+            if len(self.remembered) >= MAX_REMEMBERED:
+                del self.remembered[next(iter(self.remembered))]
+            self.remembered[digest] = grant
         elif grant.expires_at <= wall_s:
-            del self._remembered[digest]
+            del self.remembered[digest]
             raise Denied(EXPIRED_TOKEN)
         return grant
 

@@ -34,7 +34,7 @@ ADVICE = {
     INVALID_TOKEN: "its key, audience or issuer is not what the server wants: see 'pico token inspect'",
     EXPIRED_TOKEN: "give a new one with connect.token or connect.token_file",
     UNKNOWN_TENANT: "give a tenant of the server with connect.tenant_id",
-    NOT_PERMITTED: "the token names other endpoints: see 'pico token inspect'",
+    NOT_PERMITTED: "the token is for other endpoints, or for another tenant: see 'pico token inspect'",
 }
 """What the user of an agent or a forwarder does about each reason."""
 

@@ -54,7 +54,7 @@ class Access:
         """Raises ``ConfigError`` for keys that cannot be used; the loader of the configuration has checked them."""
         self._host = host
         self._configs: dict[str, AuthConfig] = {}
-        self._gates: dict[str, Gate | None] = {}
+        self.gates: dict[str, Gate | None] = {}
         self._key_sets: dict[str, KeySet] = {}
         self.tenants: dict[str, Tenant] = {}
         self._set_up(config)
@@ -92,14 +92,14 @@ class Access:
         for each in config.upstream.tenants:
             tenants[each.id].reload(each)
         self.tenants = tenants
-        self._proxy = self._gates["proxy.auth"]
+        self._proxy = self.gates["proxy.auth"]
         self.guards_proxy = self._proxy is not None or bool(tenants)
 
     def _replace(self, key: str, section: AuthConfig) -> None:
         older = self._key_sets.get(key)
         self._remove(key)
         self._configs[key] = section
-        gate = self._gates[key] = section.gate()
+        gate = self.gates[key] = section.gate()
         source = section.jwks.endpoint
         if gate is not None and source is not None:
             key_set = self._key_sets[key] = KeySet(self._host, f"{key}.jwks", section, source, gate)
@@ -108,7 +108,7 @@ class Access:
 
     def _remove(self, key: str) -> None:
         self._configs.pop(key, None)
-        self._gates.pop(key, None)
+        self.gates.pop(key, None)
         key_set = self._key_sets.pop(key, None)
         if key_set is not None:
             key_set.stop()
@@ -168,9 +168,9 @@ class Access:
         if tenant is None and (tenant_id or self.tenants):
             raise Denied(UNKNOWN_TENANT)
         key = "upstream.auth"
-        if tenant is not None and self._gates[_tenant_key(tenant.id)] is not None:
+        if tenant is not None and self.gates[_tenant_key(tenant.id)] is not None:
             key = _tenant_key(tenant.id)
-        gate = self._gates[key]
+        gate = self.gates[key]
         if gate is None:
             return Registration(qualified(tenant_id, endpoint), tenant, NEVER)
         grant = self._check(key, gate, head.authorization or _take_authorization(head.fields)[0], now)
@@ -186,7 +186,7 @@ class Access:
 
         The port shows everything, so a token that is limited to endpoints or to a tenant does not open it.
         """
-        gate = self._gates["admin.auth"]
+        gate = self.gates["admin.auth"]
         if gate is None:
             return b""
         own = [value for name, value in fields if name in _OWN_AUTHORIZATION]

@@ -102,7 +102,7 @@ def test_an_agent_says_why_it_is_refused_and_what_to_do(fleet: Fleet, key_file: 
     server = guarded(fleet, key_file)
     for flags, reason in (
         ((), "401 missing authorization; give a token with connect.token or connect.token_file"),
-        (("--connect.token", token("other")), "401 endpoint not permitted; the token names other endpoints"),
+        (("--connect.token", token("other")), "401 endpoint not permitted; the token is for other endpoints"),
         (("--connect.token", token(lasts_s=-100)), "401 expired token; give a new one with connect.token"),
         (("--connect.tenant-id", "acme", "--connect.token", token()), "401 unknown tenant; give a tenant"),
     ):

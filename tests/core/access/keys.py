@@ -17,7 +17,7 @@ KINDS = ("hmac", "rsa", "ecdsa", "eddsa")
 
 
 @cache
-def drawn(kind: str, number: int = 0) -> Any:
+def drawn(kind: str) -> Any:
     if kind == "rsa":
         return rsa.generate_private_key(65537, 2048)
     if kind == "ecdsa":
@@ -34,8 +34,8 @@ def public_pem(key: Any) -> str:
 
 
 @cache
-def signing(kind: str, number: int = 0) -> SigningKey:
-    return SigningKey(SECRET if kind == "hmac" else private_pem(drawn(kind, number)))
+def signing(kind: str) -> SigningKey:
+    return SigningKey(SECRET if kind == "hmac" else private_pem(drawn(kind)))
 
 
 def part(content: object) -> str:

@@ -1,6 +1,7 @@
 """Which tokens a gate lets in, and what they permit."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -23,15 +24,15 @@ from tests.core.access.keys import (
 )
 
 
-def gate(kind: str = "hmac", **rules: object) -> Gate:
-    return Gate((signing(kind).verifying,), TokenRules(**rules))  # type: ignore[arg-type]
+def gate(kind: str = "hmac", **rules: Any) -> Gate:
+    return Gate((signing(kind).verifying,), TokenRules(**rules))
 
 
-def permitted(text: str, at: float = NOW_S, **rules: object) -> Grant:
+def permitted(text: str, at: float = NOW_S, **rules: Any) -> Grant:
     return gate(**rules).check(bearer(text), at)
 
 
-def denied(text: str, at: float = NOW_S, kind: str = "hmac", **rules: object) -> str:
+def denied(text: str, at: float = NOW_S, kind: str = "hmac", **rules: Any) -> str:
     with pytest.raises(Denied) as caught:
         gate(kind, **rules).check(bearer(text), at)
     return caught.value.reason
@@ -228,7 +229,7 @@ def test_audience_and_issuer() -> None:
 # --- memory ---
 
 
-def test_a_verified_token_is_remembered_until_it_expires() -> None:
+def test_a_verified_token_isremembered_until_it_expires() -> None:
     port = gate()
     text = bearer(token("a"))
     grant = port.check(text, NOW_S)
@@ -252,15 +253,15 @@ def test_the_memory_is_bounded_and_holds_no_token() -> None:
     port = gate()
     for number in range(MAX_REMEMBERED + 10):
         port.check(bearer(signed({"sub": number})), NOW_S)
-    remembered = port._remembered
+    remembered = port.remembered
     assert len(remembered) == MAX_REMEMBERED
     assert all(len(key) == 32 for key in remembered)
     assert SECRET not in repr(remembered)
 
 
-def test_refused_tokens_are_not_remembered() -> None:
+def test_refused_tokens_are_notremembered() -> None:
     port = gate()
     for number in range(10):
         with pytest.raises(Denied):
             port.check(bearer(signed({"sub": number}, secret=OTHER_SECRET)), NOW_S)
-    assert not port._remembered
+    assert not port.remembered
