@@ -82,7 +82,7 @@ TRANSITIONS: dict[ExchangeState, dict[str, frozenset[ExchangeState]]] = {
     },
     PIPED: {
         "abandon_upstream": frozenset({PIPED}),
-        "cut_pipe": frozenset({OVER}),
+        "on_deadline": frozenset({OVER}),
     },
     OVER: {},
 }

@@ -153,11 +153,12 @@ class Access:
             raise Denied(NOT_PERMITTED)
         return qualified(named, endpoint)
 
-    def expires_at(self, head: RequestHead) -> float:
-        """Return until when (wall time) what a client has opened may stay open, ``NEVER`` for as long as it likes."""
-        if head.grant is None or self._configs["proxy.auth"].disable_disconnect_on_expiry:
+    def deadline_at(self, head: RequestHead, now: float) -> float:
+        """Return until when a raw connection that a client has opened may last, ``NEVER`` for as long as it likes."""
+        grant = head.grant
+        if grant is None or grant.expires_at == NEVER or self._configs["proxy.auth"].disable_disconnect_on_expiry:
             return NEVER
-        return head.grant.expires_at
+        return now + max(grant.expires_at - self._host.wall_s(now), 0.0)
 
     # --- the upstream port ---
 

@@ -6,7 +6,7 @@ from pico_core.access.grant import Denied
 from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError
 from pico_core.machine.channel import TcpChannel
-from pico_core.machine.parts import AnsweringHost, Emitter, Logger, WallClock
+from pico_core.machine.parts import AnsweringHost, Emitter, Logger
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.downstream import Client
 from pico_core.proxy.endpoint import endpoint_of
@@ -15,14 +15,13 @@ from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.proxy.states import PIPED
 from pico_core.server.access import Access
-from pico_core.server.expiry import PipeExpiry
 from pico_core.server.facts import Facts
 from pico_core.server.peers import Peers
 from pico_core.server.routing import Routing
 from pico_core.server.tcp_route import RESERVED, TcpOpening, tcp_acceptance, tcp_endpoint
 
 
-class RouterHost(AnsweringHost, Emitter, Logger, WallClock, Protocol):
+class RouterHost(AnsweringHost, Emitter, Logger, Protocol):
     """What the router needs of the machine."""
 
     head_limits: HeadLimits
@@ -35,7 +34,6 @@ class ProxyRouter:
     def __init__(self, host: RouterHost, facts: Facts, peers: Peers, access: Access) -> None:
         config = facts.config
         self._access = access
-        self._expiry = PipeExpiry(host)
         self._host = host
         self._peers = peers
         self.routing = Routing(host, facts, peers, self._send, self._added_fields)
@@ -90,7 +88,7 @@ class ProxyRouter:
         """The upstream works."""
         self.routing.answered(exchange, now)
         if exchange.state is PIPED and exchange.head.grant is not None:
-            self._expiry.watch(exchange, self._access.expires_at(exchange.head), now)
+            exchange.deadline_at = self._access.deadline_at(exchange.head, now)
 
     def _send(self, exchange: Exchange, upstream: UpstreamConnection, now: float) -> None:
         """Send the request to a tunnel's service."""
@@ -118,8 +116,6 @@ class ProxyRouter:
         self._metrics.requests_in_flight -= 1
         if self._peers.exchanges:  # this one may be among them, wherever its last try went
             self._peers.finished(exchange)
-        if self._expiry.watched:
-            self._expiry.forget(exchange)
         self.routing.finished(exchange, now)
         self._metrics.request(exchange, now)
         if self._access_log is not None:

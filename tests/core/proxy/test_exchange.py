@@ -127,7 +127,6 @@ CALLS: dict[str, Callable[[Scene, Exchange], None]] = {
     "failed": lambda scene, exchange: exchange.failed(TUNNEL_LOST, 1.0),
     "give_up": lambda scene, exchange: _give_up(exchange),
     "abandon_upstream": lambda scene, exchange: exchange.abandon_upstream(NODE_LOST, 1.0),
-    "cut_pipe": lambda scene, exchange: exchange.cut_pipe(1.0),
     "fail": lambda scene, exchange: exchange.fail(502, "no", 1.0),
     "on_deadline": lambda scene, exchange: exchange.on_deadline(1.0),
     "client_error": lambda scene, exchange: exchange.client_error(MessageError(400, "no"), 1.0),
