@@ -78,6 +78,10 @@ def _token(text: str | None, path: str | None) -> Secret | None:
     from pico_core.errors import ConfigError
     from pico_tunnel.start import read_secret
 
+    if text:
+        from pico_tunnel.process import hide_arguments
+
+        hide_arguments([text])
     if text and path:
         raise ConfigError("--server.token and --server.token-file exclude each other; give one of them")
     flag = "--server.token-file" if path else "--server.token"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KINDS = ("hmac", "rsa", "ecdsa", "ed25519")
+MIN_HIDDEN_LENGTH = 16
+"""Shorter texts are not tokens."""
+
 SECRET_BYTES = 48
 """Of a new secret: as text it has 64 characters, enough for every HMAC of ours."""
 
@@ -197,7 +200,9 @@ def inspect(key_file: str | None, text: str) -> int:
     from pico_core.access.grant import Denied
     from pico_core.access.token import MAX_TOKEN_BYTES, read_claims, read_header
     from pico_core.errors import ConfigError
+    from pico_tunnel.process import hide_arguments
 
+    hide_arguments([text] if len(text) >= MIN_HIDDEN_LENGTH else [])
     if text == "-":
         text = sys.stdin.buffer.read(4 * MAX_TOKEN_BYTES).decode("latin-1")
     text = text.strip().removeprefix("Bearer ").strip()

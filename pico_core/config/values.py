@@ -26,6 +26,7 @@ _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 _PORT = re.compile(r"[0-9]{1,5}")
 _IPV4_LOOK = re.compile(r"[0-9.]+")
 _IPV6_LOOK = re.compile(r"[0-9A-Fa-f:.]+(%[0-9A-Za-z_.-]+)?")
+_CREDENTIALS = re.compile(r"://[^/]*@")
 _NAME = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _PATH = re.compile(r"(/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*")
 _VISIBLE = re.compile(r"[!-.0-~]+")
@@ -63,8 +64,11 @@ def quote(text: str) -> str:
 
 
 def wrong(wanted: str, text: str, hint: str = "") -> ConfigError:
-    """Build the error that says what was wanted, what was found and, in ``hint``, what to do about it."""
-    found = quote(text) if text else "nothing"
+    """Build the error that says what was wanted, what was found and, in ``hint``, what to do about it.
+
+    The credentials of a URL are struck out of what was found.
+    """
+    found = quote(_CREDENTIALS.sub("://***@", text)) if text else "nothing"
     return ConfigError(f"wants {wanted}, found {found}" + (f": {hint}" if hint else ""))
 
 
