@@ -11,7 +11,7 @@ from pico_core.access.token import MAX_TOKEN_BYTES
 from pico_core.config.secrets import SecretFile, token_in
 from pico_core.errors import ConfigError
 from pico_core.machine.parts import FileReader, Logger
-from pico_core.timers import Timers
+from pico_core.timers import Timer, Timers
 
 READ_AGAIN_S = 5.0
 """How often a token file is read: less than the time before the end of its token in which a server asks for another."""
@@ -48,6 +48,7 @@ class Credentials:
         self._token = token if file is None else file.content
         self._tenant_id = tenant_id
         self._on_change = on_change
+        self._timer: Timer | None = None
 
     @property
     def fields(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -61,15 +62,28 @@ class Credentials:
 
     def start(self, now: float) -> None:
         """Begin to read the file again and again, if there is one."""
-        if self.path:
-            self._host.timers.schedule(now + READ_AGAIN_S, self._read)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._host.timers.schedule(now + READ_AGAIN_S, self._read) if self.path else None
+
+    def reload(self, token: Secret | None, file: SecretFile | None, tenant_id: str, now: float) -> None:
+        """Take over what another configuration says; ``on_change`` is called if there is anything new."""
+        before = self.fields
+        self.path = "" if file is None else file.path
+        self._token = token if file is None else file.content
+        self._tenant_id = tenant_id
+        self.start(now)
+        if self.fields != before:
+            self._on_change(now)
 
     def _read(self, now: float) -> None:
         self._host.read_file(self.path, MAX_FILE_BYTES, self)
 
     def on_file(self, content: bytes, error: str, now: float) -> None:
         """Take the token; a file that has none just now leaves the last one."""
-        self._host.timers.schedule(now + READ_AGAIN_S, self._read)
+        if not self.path:
+            return  # another configuration has come meanwhile
+        self.start(now)
         if error:
             self._keep(f"cannot read '{self.path}': {error}")
             return

@@ -10,7 +10,7 @@ from typing import Final
 
 from pico_core.access.grant import EXPIRED_TOKEN, INVALID_AUTHORIZATION, INVALID_TOKEN, UNSUPPORTED_TYPE, Denied, Grant
 from pico_core.access.keys import VerifyingKey
-from pico_core.access.token import MAX_TOKEN_BYTES, TokenRules, verify
+from pico_core.access.token import MAX_TOKEN_BYTES, TokenRules, algorithms, verify
 
 MAX_REMEMBERED: Final = 4_096
 """Tokens; each takes about 600 bytes. Beyond it the one that was verified first is forgotten, and verified again."""
@@ -24,6 +24,7 @@ class Gate:
     __slots__ = ("era", "keys", "remembered", "rules")
 
     def __init__(self, keys: tuple[VerifyingKey, ...], rules: TokenRules) -> None:
+        algorithms()  # now, and not when the first client waits for it
         self.rules = rules
         self.keys = keys
         self.era = object()

@@ -98,14 +98,14 @@ def verify(token: str, keys: tuple[VerifyingKey, ...], rules: TokenRules, wall_s
 def _is_signed_by(key: VerifyingKey, algorithm: str, signed: str, signature: str) -> bool:
     """Check a signature (RFC 7515 section 5.2). The caller has seen to it that the key permits the algorithm."""
     try:
-        return bool(_algorithms()[algorithm].verify(signed.encode(), key.material, _decoded(signature)))
+        return bool(algorithms()[algorithm].verify(signed.encode(), key.material, _decoded(signature)))
     except (ValueError, TypeError):  # a signature of another length, or what else cryptography does not take
         return False
 
 
 @cache
-def _algorithms() -> "dict[str, Algorithm]":
-    """Return PyJWT's algorithms by name; importing them takes a tenth of a second, which only a token needs."""
+def algorithms() -> "dict[str, Algorithm]":
+    """Return PyJWT's algorithms by name. The first call imports them, which takes a tenth of a second."""
     from jwt.algorithms import get_default_algorithms
 
     return get_default_algorithms()

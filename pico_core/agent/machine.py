@@ -31,9 +31,7 @@ class AgentMachine(BaseMachine):
         self._entropy = entropy
         self._handlers_by_config: dict[ListenerConfig, StreamHandler] = {}
         connect = config.connect
-        self._credentials = Credentials(
-            self, "agent", connect.token, connect.token_file, connect.tenant_id, self._renew
-        )
+        self.credentials = Credentials(self, "agent", connect.token, connect.token_file, connect.tenant_id, self._renew)
         self.listeners = {
             self._listener(each, min(each.max_streams, TUNNEL_STREAMS)): None for each in config.listeners
         }
@@ -43,7 +41,7 @@ class AgentMachine(BaseMachine):
         if config not in self._handlers_by_config:
             self._handlers_by_config[config] = self._handler(config)
         handler = self._handlers_by_config[config]
-        return Listener(self, config, self.config.connect, handler, max_streams, self._entropy, self._credentials)
+        return Listener(self, config, self.config.connect, handler, max_streams, self._entropy, self.credentials)
 
     def _handler(self, listener: ListenerConfig) -> StreamHandler:
         if listener.protocol == "tcp":
@@ -56,7 +54,7 @@ class AgentMachine(BaseMachine):
         """Look for the server with every listener."""
         if self.config.connect.proxy_url is not None:
             self.log("info", "agent", "connecting through a proxy", proxy=str(self.config.connect.proxy_url))
-        self._credentials.start(now)
+        self.credentials.start(now)
         for listener in self.listeners:
             self._warn_of_name(listener.config)
             listener.start(now)

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from pico_core.access.secret import Secret
+from pico_core.agent.machine import AgentMachine
 from pico_core.boundary import (
     Accepted,
     Close,
@@ -106,6 +107,22 @@ def test_a_file_without_a_token_leaves_the_last_one(content: bytes, error: str, 
     assert str(warning.fields["reason"]).startswith(reason)
     assert "words" not in str(warning.fields)
     assert play >> 10.0 << msgspec.structs.replace(READ, query=2)
+
+
+def test_another_configuration_is_taken_over() -> None:
+    play = registered()
+    machine = play.machine
+    assert isinstance(machine, AgentMachine)
+    machine.credentials.reload(Secret("third.token.text"), None, "acme", play.now)
+    play << Connect(NEXT, "127.0.0.1", 8001, 30.0)
+    head = request(play, NEXT)
+    assert b"Authorization: Bearer third.token.text\r\nx-piko-tenant-id: acme\r\n" in head
+    play >> 12.0
+    assert not [each for each in play.take() if isinstance(each, ReadFile)]
+    machine.credentials.reload(None, FILE, "acme", play.now)
+    play >> 16.9
+    play.take()
+    assert play >> 17.1 << READ
 
 
 def test_a_refused_token_ends_the_agent_with_what_to_do() -> None:
