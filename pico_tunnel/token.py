@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KINDS = ("hmac", "rsa", "ecdsa", "ed25519")
+FAMILIES = {"hmac": "a secret", "rsa": "an RSA key", "ecdsa": "an ECDSA key", "eddsa": "an Ed25519 key"}
+"""What verifies a token, by the family of its algorithm."""
+
 MIN_HIDDEN_LENGTH = 16
 """Shorter texts are not tokens."""
 
@@ -229,7 +232,7 @@ def _about_key(header: dict[str, Any], problems: list[str]) -> Iterator[str]:
 
     algorithm = header.get("alg")
     family = family_of(algorithm)
-    yield f"algorithm:  {_plain(algorithm)}" + (f" (a key of {family})" if family else "")
+    yield f"algorithm:  {_plain(algorithm)}" + (f" ({FAMILIES[family]})" if family else "")
     if header.get("kid"):
         yield f"key ID:     {_plain(header['kid'])}"
     if not family:
