@@ -55,7 +55,10 @@ class VerifyingKey:
 
 def hmac_key(secret: str | bytes, kid: str = "") -> VerifyingKey:
     """Return the key of a shared secret. Raises ``ConfigError``, which never repeats it."""
-    material = secret.encode("utf-8", "surrogateescape") if isinstance(secret, str) else secret
+    try:
+        material = secret.encode("utf-8", "surrogateescape") if isinstance(secret, str) else secret
+    except UnicodeEncodeError:
+        raise ConfigError("wants a secret text, found characters that have no bytes") from None
     if _PEM.search(material.decode("latin-1")):
         raise ConfigError("wants a secret text, found a key in PEM: a public key must never be an HMAC secret")
     algorithms = tuple(name for name, size in HASH_BYTES.items() if len(material) >= size)

@@ -22,7 +22,7 @@ class Issuer:
         self._life_s = life_s
         self._key = SigningKey(SECRET)
         self._hosts: list[tuple[Host, tuple[str, ...]]] = []
-        world.after(life_s / 2, self._renew)
+        world.after(life_s / 2, self._renew_again)
 
     def guard(self, config: ServerConfig) -> ServerConfig:
         """Return the configuration of a server whose proxy and upstream ports ask for these tokens."""
@@ -47,8 +47,12 @@ class Issuer:
     def _write(self, host: Host, endpoints: tuple[str, ...]) -> None:
         host.files[TOKEN_FILE] = self.token(endpoints).encode()
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """Write new tokens into all files now."""
+        for host, endpoints in self._hosts:
+            self._write(host, endpoints)
+
+    def _renew_again(self) -> None:
         if self.renewing:
-            for host, endpoints in self._hosts:
-                self._write(host, endpoints)
-        self._world.after(self._life_s / 2, self._renew)
+            self.renew()
+        self._world.after(self._life_s / 2, self._renew_again)

@@ -37,6 +37,7 @@ def refusal(call: Any, *arguments: Any) -> str:
 
 
 def test_what_is_not_a_secret() -> None:
+    assert "characters that have no bytes" in refusal(hmac_key, "\ud800" * 40)
     assert "at least 32 bytes, found 31; make one with 'pico token key'" in refusal(hmac_key, "x" * 31)
     for pem in (public_pem(drawn("rsa")), private_pem(drawn("ecdsa")), "  -----BEGIN CERTIFICATE-----\nx"):
         assert "found a key in PEM" in refusal(hmac_key, pem)
