@@ -25,7 +25,8 @@ EXPIRED_TOKEN = "expired token"  # noqa: S105 - a text for people
 UNKNOWN_TENANT = "unknown tenant"
 NOT_PERMITTED = "endpoint not permitted"
 KEYS_UNKNOWN = "the keys that verify tokens are being fetched"
-"""Said with 503."""
+CLOCK_UNKNOWN = "the time is not known yet"
+"""Both are said with 503."""
 
 ADVICE = {
     MISSING: "give a token with connect.token or connect.token_file",

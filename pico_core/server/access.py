@@ -11,6 +11,7 @@ import msgspec
 
 from pico_core.access.gate import Gate
 from pico_core.access.grant import (
+    CLOCK_UNKNOWN,
     EXPIRED_TOKEN,
     INVALID_AUTHORIZATION,
     KEYS_UNKNOWN,
@@ -205,8 +206,11 @@ class Access:
     # --- inside ---
 
     def _check(self, key: str, gate: Gate, authorization: bytes, now: float) -> Grant:
+        wall_s = self._host.wall_s(now)
+        if not wall_s:
+            raise Denied(CLOCK_UNKNOWN, 503)
         try:
-            return gate.check(authorization, self._host.wall_s(now))
+            return gate.check(authorization, wall_s)
         except Unverified as error:
             key_set = self._key_sets.get(key)
             if key_set is not None and (error.kid_unknown or not key_set.known) and key_set.look_again(now):

@@ -37,7 +37,7 @@ from tests.core.server.tokens import (
     shows,
     texts,
 )
-from tests.play import Data, GoAway, Open, Play, Reset
+from tests.play import Data, GoAway, Open, Play, Reset, server_play
 
 # --- the proxy port ---
 
@@ -61,6 +61,13 @@ from tests.play import Data, GoAway, Open, Play, Reset
 )
 def test_who_is_not_let_in(fields: bytes, reason: str) -> None:
     assert proxied() >> Received(CLIENT, get(fields)) << denied(reason)
+
+
+def test_nobody_is_let_in_while_the_time_is_not_known() -> None:
+    """Every token would look as if it had not expired."""
+    play = server_play(PROXY)
+    client_joins(play) >> Received(CLIENT, get(shows(token("e1", lasts_s=-10))))
+    assert play << error(503, "Service Unavailable", "the time is not known yet")
 
 
 def test_a_token_is_taken_out_of_the_request() -> None:
