@@ -66,6 +66,13 @@ class Credentials:
             self._timer.cancel()
         self._timer = self._host.timers.schedule(now + READ_AGAIN_S, self._read) if self.path else None
 
+    def read_now(self, now: float) -> None:
+        """Read the file at once, since the server has refused the token."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._read(now)
+
     def reload(self, token: Secret | None, file: SecretFile | None, tenant_id: str, now: float) -> None:
         """Take over what another configuration says; ``on_change`` is called if there is anything new."""
         before = self.fields
@@ -77,6 +84,7 @@ class Credentials:
             self._on_change(now)
 
     def _read(self, now: float) -> None:
+        self._timer = None
         self._host.read_file(self.path, MAX_FILE_BYTES, self)
 
     def on_file(self, content: bytes, error: str, now: float) -> None:

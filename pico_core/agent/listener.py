@@ -128,7 +128,7 @@ class Listener:
         if self.state is ListenerState.SERVING:
             self.state = ListenerState.MOVING
             self._log("info", "connecting again with the new token")
-            self._seek(now)
+        self._seek(now)
 
     def drain(self, now: float) -> None:
         """As ``leave``, and have the requests in flight be the last ones of their connections: the agent stops."""
@@ -189,6 +189,7 @@ class Listener:
         reason = explain(error)
         if error.refusal is Refusal.FINAL and error.status == 401 and self._credentials.path:
             self._retry(f"{reason}; the token is that of '{self._credentials.path}'", now)
+            self._credentials.read_now(now)
         elif error.refusal is Refusal.FINAL and not self._tunnels:
             self.state = ListenerState.DONE
             self._host.listener_refused(self, advised(error), now)

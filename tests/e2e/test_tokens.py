@@ -144,7 +144,7 @@ def test_forwarder_and_status_show_a_token(fleet: Fleet, key_file: Path, tmp_pat
 def test_a_token_that_is_renewed_in_its_file_costs_no_request(fleet: Fleet, key_file: Path, tmp_path: Path) -> None:
     server = guarded(fleet, key_file, "--upstream.auth.leeway", "0s")
     file = tmp_path / "token"
-    file.write_text(token("origin", lasts_s=8))
+    file.write_text(token("origin", lasts_s=15))
     statuses: list[int] = []
     over = threading.Event()
     client = token("origin")

@@ -140,8 +140,15 @@ def test_a_refused_token_ends_the_agent_with_what_to_do() -> None:
 def test_a_refused_token_of_a_file_is_tried_again_since_the_file_may_change() -> None:
     play = agent_play(config(token_file=FILE)) << CONNECT
     request(play)
-    play >> Received(SERVER, REFUSED) << Close(SERVER) >> ConnectionLost(SERVER, "")
+    play >> Received(SERVER, REFUSED) << Close(SERVER) << READ >> ConnectionLost(SERVER, "")
+    play >> FileRead(1, b"first.token.text", "") << Nothing()
     play >> 0.2 << Connect(NEXT, "127.0.0.1", 8001, 30.0)
+    request(play, NEXT)
+    play >> Received(NEXT, REFUSED) << Close(NEXT) << msgspec.structs.replace(READ, query=2)
+    # A new token is shown at once.
+    play >> ConnectionLost(NEXT, "") >> FileRead(2, b"second.token.text", "")
+    play << Connect(NEXT + 2, "127.0.0.1", 8001, 30.0)
+    assert b"Bearer second.token.text" in request(play, NEXT + 2)
     (warning,) = [log for log in play.logs if log.level == "warning"]
     assert warning.message == (
         "the server refused: 401 expired token; give a new one with connect.token or connect.token_file; "
