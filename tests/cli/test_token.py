@@ -129,3 +129,30 @@ def test_what_cannot_be_done_is_one_line(key: str, tmp_path: Path, capsys: Captu
         assert out == ""
         assert said.count("\n") == 1
         assert line in said
+
+
+def test_bad_keys_refuse_to_start_with_one_line(tmp_path: Path, capsys: Capture) -> None:
+    public = tmp_path / "public.pem"
+    run(capsys, "key", "--type", "rsa", str(tmp_path / "rsa"))
+    public.write_bytes((tmp_path / "rsa.pub").read_bytes())
+    (tmp_path / "set.json").write_text('{"keys": []}')
+    section = "upstream.auth"
+    for flag, value, wanted in (
+        ("hmac-secret-key", "short", f"{section}: hmac_secret_key: wants a secret of at least 32 bytes, found 5"),
+        ("hmac-secret-key-file", str(public), f"{section}: hmac_secret_key_file: '{public}' wants a secret text"),
+        (
+            "rsa-public-key-file",
+            str(tmp_path / "rsa"),
+            f"rsa_public_key_file: '{tmp_path / 'rsa'}' wants an RSA public",
+        ),
+        ("ecdsa-public-key-file", str(public), "that is for rsa_public_key"),
+        ("rsa-public-key-file", str(tmp_path / "no"), f"--{section}.rsa-public-key-file: cannot read"),
+        ("jwks.endpoint", f"file://{tmp_path}/set.json", "has no key that can verify a token"),
+        ("jwks.endpoint", f"file://{tmp_path}/no.json", f"--{section}.jwks.endpoint: cannot read"),
+        ("jwks.endpoint", "ftp://x/y", f"--{section}.jwks.endpoint: wants the URL of a key set"),
+    ):
+        assert main(("server", f"--{section}.{flag}", value)) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert wanted in said
+        assert "PRIVATE" not in said
