@@ -250,9 +250,8 @@ def test_tenants_have_endpoints_of_their_own_on_all_nodes(fleet: Fleet, tmp_path
                 wire.send(f"GET /describe HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n".encode())
                 return receive_response(wire)[0].status
 
-        for tenant in ("acme", "globex"):
-            named = f"x-pico-tenant-id: {tenant}\r\n"
-            wait_until(lambda named=named: ask(far.proxy_port, named) == 200, "the far node knows the endpoint")
+        named = [f"x-pico-tenant-id: {tenant}\r\n" for tenant in ("acme", "globex")]
+        wait_until(lambda: {ask(far.proxy_port, each) for each in named} == {200}, "the far node knows both endpoints")
         before = (len(acme.requests), len(globex.requests))
         for port in (near.proxy_port, far.proxy_port):
             assert ask(port, "x-piko-tenant-id: ACME\r\n") == 200
