@@ -22,6 +22,8 @@ from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import ClientHandshake
 
 CLIENTS = 50
+WALL_S = 1_700_000_000.0
+DEFAULT = ServerConfig()
 REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nx-pico-endpoint: e1\r\n\r\n"
 RESPONSE = (
     b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 23 Nov 2026 02:45:26 GMT\r\n"
@@ -64,22 +66,33 @@ class Agent:
         return b"".join(out)
 
 
-def server(*, access_log: bool) -> ServerNode:
-    config = ServerConfig()
+def server(*, access_log: bool, config: ServerConfig) -> ServerNode:
     if not access_log:
         log = msgspec.structs.replace(config.proxy.access_log, disable=True)
         config = msgspec.structs.replace(config, proxy=msgspec.structs.replace(config.proxy, access_log=log))
     node = ServerNode(config, "n", random.Random(1))
-    node.handle(Tick(), 0.0)
+    node.handle(Tick(WALL_S), 0.0)
     for name in ("admin", "upstream", "proxy"):
         node.handle(Listening(name, "127.0.0.1", 1), 0.0)
     drain(node)
     return node
 
 
-def run(seconds: float, *, access_log: bool, profile: cProfile.Profile | None = None, new_heads: bool = False) -> float:
-    """Return microseconds per request; with ``new_heads`` no head of a connection is like the one before it."""
-    node = server(access_log=access_log)
+def run(
+    seconds: float,
+    *,
+    access_log: bool,
+    profile: cProfile.Profile | None = None,
+    new_heads: bool = False,
+    config: ServerConfig = DEFAULT,
+    fields: bytes = b"",
+) -> float:
+    """Return microseconds per request; with ``new_heads`` no head of a connection is like the one before it.
+
+    ``fields`` are more field lines of every request.
+    """
+    usual = REQUEST[:-2] + fields + REQUEST[-2:]
+    node = server(access_log=access_log, config=config)
     agent = Agent(node)
     clients = range(3, 3 + 2 * CLIENTS, 2)
     for client in clients:
@@ -91,7 +104,7 @@ def run(seconds: float, *, access_log: bool, profile: cProfile.Profile | None = 
     while clock() < until:
         if profile:
             profile.enable()
-        request = REQUEST.replace(b"8000", b"%d" % (10_000 + len(turns) % 50_000)) if new_heads else REQUEST
+        request = usual.replace(b"8000", b"%d" % (10_000 + len(turns) % 50_000)) if new_heads else usual
         agent.date = b"%06d GMT" % (len(turns) % 1_000_000) if new_heads else b"02:45:26 GMT"
         began = clock()
         for client in clients:

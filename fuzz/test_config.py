@@ -40,7 +40,7 @@ def refused_in_one_line(
 ) -> None:
     line = ""
     try:
-        config = load(root, text, flags, "pico.yaml", environ)
+        config = load(root, text, flags, "pico.yaml", environ=environ)
     except ConfigError as error:
         line = str(error)
     else:

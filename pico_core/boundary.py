@@ -206,6 +206,20 @@ class SourceSelected(Record, frozen=True, gc=False):
     host: str
 
 
+class FileRead(Record, frozen=True, gc=False):
+    """Answer to ``ReadFile``: the content of the file, or nothing and one readable clause in ``error``.
+
+    ``repr()`` does not show the content, which may be a secret.
+    """
+
+    query: int
+    content: bytes
+    error: str
+
+    def __repr__(self) -> str:
+        return f"FileRead(query={self.query}, {len(self.content)} bytes, error={self.error!r})"
+
+
 class Tick(Record, frozen=True, gc=False):
     """Time passed: at least until the last ``deadline()``, or earlier.
 
@@ -255,6 +269,7 @@ Input: TypeAlias = (
     | DatagramReceived
     | Resolved
     | SourceSelected
+    | FileRead
     | Tick
     | ShutdownRequested
     | SignalReceived
@@ -384,6 +399,17 @@ class SelectSource(Record, frozen=True, gc=False):
     address: str
 
 
+class ReadFile(Record, frozen=True, gc=False):
+    """Read a small regular file of this host, such as a token. Answered by one ``FileRead``.
+
+    A file above ``max_bytes`` counts as one that cannot be read. The content is a secret: a driver shows it to nobody.
+    """
+
+    query: int
+    path: str
+    max_bytes: int
+
+
 class Log(Record, frozen=True, gc=False):
     """One event for people and for log pipelines; ``fields`` are scalars and never hold secrets.
 
@@ -424,6 +450,7 @@ Command: TypeAlias = (
     | SendDatagram
     | Resolve
     | SelectSource
+    | ReadFile
     | Log
     | AccessLog
     | Exit

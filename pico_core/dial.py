@@ -7,6 +7,7 @@ long to wait before the next one, ``Complaints`` whether its failure is worth a 
 from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
+from pico_core.access.grant import ADVICE
 from pico_core.config.proxy import Proxy
 from pico_core.config.values import Address, Origin, is_ip
 from pico_core.entropy import Entropy
@@ -56,7 +57,13 @@ def explain(error: HandshakeError) -> str:
     answer = f"{error.status} {error.reason}"
     if error.refusal is Refusal.FOREIGN:
         return f"not the answer of a Pico server: {answer}; check connect.url and what stands before it"
-    return f"the server refused: {answer}"
+    return f"the server refused: {advised(error)}"
+
+
+def advised(error: HandshakeError) -> str:
+    """Return the server's answer, and what the user does about a refused token."""
+    advice = ADVICE.get(error.reason, "") if error.status == 401 else ""
+    return f"{error.status} {error.reason}" + (f"; {advice}" if advice else "")
 
 
 class Handshake(Protocol):

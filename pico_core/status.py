@@ -1,5 +1,6 @@
 """One question to a server's admin port, as a machine of its own: what ``pico server status`` runs."""
 
+from pico_core.access.secret import Secret
 from pico_core.boundary import Exit, ShutdownRequested
 from pico_core.config.values import Origin
 from pico_core.machine.base import BaseMachine
@@ -16,17 +17,19 @@ TLS_PROFILE = "status"
 class StatusMachine(BaseMachine):
     """A ``Machine`` that ends with its answer. Next: ``response``, if it exits with 0."""
 
-    def __init__(self, server: Origin, target: str) -> None:
-        """``target`` is the path and query, ready for the request line."""
+    def __init__(self, server: Origin, target: str, token: Secret | None = None) -> None:
+        """``target`` is the path and query, ready for the request line; ``token`` is shown to the server."""
         super().__init__()
         self.response: PlainResponse | None = None
         self._server = server
         self._target = target
+        self._token = token
 
     def on_start(self, now: float) -> None:
         """Ask."""
+        fields = [] if self._token is None else [("Authorization", f"Bearer {self._token.reveal()}")]
         tls = TLS_PROFILE if self._server.is_secure else ""
-        PlainRequest(self, self._server, self._target, self, ANSWER_TIMEOUT_S, now, tls)
+        PlainRequest(self, self._server, self._target, self, ANSWER_TIMEOUT_S, now, fields=fields, tls=tls)
 
     def on_response(self, response: PlainResponse, now: float) -> None:
         """Keep the answer."""

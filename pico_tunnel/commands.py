@@ -18,6 +18,7 @@ from pico_tunnel.complaints import complain
 from pico_tunnel.flags import ConfigCommand, TeachingGroup, checked, groups
 from pico_tunnel.start import read_config, run_agent, run_forward, run_server
 from pico_tunnel.status import status
+from pico_tunnel.token import token
 
 if TYPE_CHECKING:
     from pico_core.boundary import Exit
@@ -367,3 +368,6 @@ def forward_start(flags: dict[str, str], config_path: str | None, expand_env: bo
     from pico_core.config.forward import ForwardConfig
 
     return _finish(run_forward(read_config(ForwardConfig, flags, config_path, expand_env=expand_env), runtime))
+
+
+pico.add_command(token)

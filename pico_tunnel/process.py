@@ -1,7 +1,7 @@
 """What belongs to the process of a long-running command and not to its machine: signals, the limit of descriptors."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -9,6 +9,9 @@ from pico_core.errors import LocalProtocolError
 from pico_core.machine.admission import MAX_DESCRIPTORS
 from pico_driver.driver import IGNORED_SIGNALS, SIGNALS
 from pico_driver.inbox import Inbox
+
+_ARG_START, _ARG_END = 45, 46
+"""Fields of /proc/PID/stat behind the name of the program (proc_pid_stat(5) counts from 1 and has three before)."""
 
 
 @contextmanager
@@ -33,6 +36,30 @@ def signals_kept() -> Iterator[Inbox]:
         for number in IGNORED_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, before)
+
+
+def hide_arguments(secrets: Iterable[str]) -> None:
+    """Overwrite secrets among the arguments of this process, where others can read them (Linux: /proc/PID/cmdline).
+
+    Does nothing where the system does not tell where the arguments are.
+    """
+    import ctypes
+
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        begin, end = int(fields[_ARG_START]), int(fields[_ARG_END])
+    except (OSError, ValueError, IndexError):
+        return
+    if not 0 < begin < end:
+        return
+    arguments = ctypes.string_at(begin, end - begin)
+    for secret in secrets:
+        hidden = secret.encode(errors="surrogateescape")
+        place = arguments.find(hidden)
+        while hidden and place >= 0:
+            ctypes.memset(begin + place, ord("*"), len(hidden))
+            place = arguments.find(hidden, place + len(hidden))
 
 
 def raise_descriptor_limit() -> int:

@@ -9,7 +9,7 @@ from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.declare import Leaf, Section, flag_name, leaves
 from pico_core.config.forward import ForwardConfig, PortConfig
 from pico_core.config.policies import PolicyConfig
-from pico_core.config.server import ServerConfig
+from pico_core.config.server import ServerConfig, TenantConfig
 
 _HEAD = """\
 # Configuration
@@ -26,6 +26,8 @@ the default.
 | an address to listen on: `:8000`, `127.0.0.1:8000`, `"[::1]:8000"` | the same, without quotes |
 | a switch: `true` or `false` | `--key` or `--key=true`, `--key=false` |
 | a list: `[a, b]` or one item a line | `--key a,b` or `--key a --key b` |
+
+A key with `_file` behind its name is the same value in a file of its own, such as a secret or a key in PEM.
 
 Unknown keys, keys given twice and wrong values are errors; they name the key, the line, and what is wanted. YAML tags
 are refused. `warn` is read as the level `warning`.
@@ -47,6 +49,11 @@ def text() -> str:
                 "policies",
                 "Each item of the list `policies` of `pico server`; [policies.md](policies.md) has examples.",
                 PolicyConfig,
+            ),
+            *_items(
+                "upstream.tenants",
+                "Each item of the list `tenants` below `upstream`; [tokens.md](tokens.md) says what a tenant is.",
+                TenantConfig,
             ),
             *_command("pico agent", AgentConfig),
             *_items(

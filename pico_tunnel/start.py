@@ -39,8 +39,35 @@ def read_config(
     """Return the configuration ``cls`` from a file and flags. Raises ``ConfigError``. Next: one of ``run_...``."""
     from pico_core.config.load import load
 
+    _hide_secrets(cls, flags)
     text = None if path is None else _read(path)
-    return load(cls, text, flags, path or "", os.environ if expand_env else None)
+    return load(cls, text, flags, path or "", read_secret, os.environ if expand_env else None)
+
+
+def read_secret(path: str) -> str:
+    """Return the text of a file that the configuration names: a key, a token, a key set. Raises ``ConfigError``."""
+    from pico_core.config.secrets import MAX_FILE_BYTES as MAX_SECRET_BYTES
+    from pico_driver.files import read_file
+
+    content, reason = read_file(path, MAX_SECRET_BYTES)
+    if reason:
+        raise ConfigError(f"cannot read {path!r}: {reason}")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path!r} is not UTF-8 text; is it the right file?") from None
+
+
+def _hide_secrets(cls: type[Section], flags: dict[str, str]) -> None:
+    """Overwrite what flags give of secrets, before anything else is done: others may list the processes."""
+    from pico_core.config.declare import PROXY_URL, SECRET, TOKEN, leaves
+
+    secrets = (SECRET, TOKEN, PROXY_URL)
+    given = [flags[leaf.name] for leaf in leaves(cls) if leaf.name in flags and leaf.key.kind in secrets]
+    if given:
+        from pico_tunnel.process import hide_arguments
+
+        hide_arguments(given)
 
 
 def _read(path: str) -> str:

@@ -11,6 +11,7 @@ from pico_tunnel.complaints import complain
 from pico_tunnel.flags import TeachingGroup, tls_options, write_examples
 
 if TYPE_CHECKING:
+    from pico_core.access.secret import Secret
     from pico_core.boundary import AccessLog, Log
     from pico_core.plain.client import PlainResponse
 
@@ -19,7 +20,9 @@ DEFAULT_URL = "http://localhost:8002"
 NODE_STATUSES = ("active", "unreachable", "left")
 
 
-def ask(url: str, path: str, forward: str | None, kind: Any, tls: dict[str, Any]) -> Any:
+def ask(
+    url: str, path: str, forward: str | None, kind: Any, token: Secret | None = None, tls: dict[str, Any] | None = None
+) -> Any:
     """Return the document of type ``kind`` at ``path`` of a server's admin port, or of node ``forward`` through it.
 
     ``tls`` are the keys of ``ClientTlsConfig``. Raises ``Unanswered``, and ``ConfigError`` for a wrong URL or file.
@@ -36,8 +39,8 @@ def ask(url: str, path: str, forward: str | None, kind: Any, tls: dict[str, Any]
         server = server_url(url)
     except ConfigError as error:
         raise ConfigError(f"--server.url: {error}") from None
-    node = StatusMachine(server, path if forward is None else f"{path}?forward={quote(forward, safe='')}")
-    profiles = load_profiles(client_sections(server, "status", "server.tls", tls))
+    node = StatusMachine(server, path if forward is None else f"{path}?forward={quote(forward, safe='')}", token)
+    profiles = load_profiles(client_sections(server, "status", "server.tls", tls or {}))
     end = run(node, _drop, "asyncio", profiles=profiles)
     if node.response is None:
         raise Unanswered(end.message, end.code)
@@ -60,7 +63,27 @@ def _document(response: PlainResponse, server: str, kind: Any) -> Any:
             f"{server} is not the admin port of a Pico server: it answered {response.status} "
             f"{response.content_type or 'without a content type'}; give it with --server.url"
         ) from None
-    raise Unanswered(f"{server} answered {response.status}: {error}")
+    advice = "; give a token with --server.token or --server.token-file" if response.status == 401 else ""
+    raise Unanswered(f"{server} answered {response.status}: {error}{advice}")
+
+
+def _token(text: str | None, path: str | None) -> Secret | None:
+    """Return the token that a flag gives or names the file of. Raises ``ConfigError``."""
+    from pico_core.config import secrets
+    from pico_core.errors import ConfigError
+    from pico_tunnel.start import read_secret
+
+    if text:
+        from pico_tunnel.process import hide_arguments
+
+        hide_arguments([text])
+    if text and path:
+        raise ConfigError("--server.token and --server.token-file exclude each other; give one of them")
+    flag = "--server.token-file" if path else "--server.token"
+    try:
+        return secrets.token_in(path, read_secret(path)) if path else secrets.token(text or "")
+    except ConfigError as error:
+        raise ConfigError(f"{flag}: {error}") from None
 
 
 def show(document: Any) -> None:
@@ -74,9 +97,18 @@ def show(document: Any) -> None:
     write(yaml.dump(document, Dumper=dumper, sort_keys=False))
 
 
-def _print(path: str, kind: Any, server_url: str, forward: str | None, status: str | None = None, **tls: Any) -> int:
+def _print(
+    path: str,
+    kind: Any,
+    server_url: str,
+    forward: str | None,
+    token: str | None,
+    token_file: str | None,
+    status: str | None = None,
+    **tls: Any,
+) -> int:
     try:
-        document = ask(server_url, path, forward, kind, tls)
+        document = ask(server_url, path, forward, kind, _token(token, token_file), tls)
         show(document if status is None else [node for node in document if node.get("status") == status])
     except Unanswered as error:
         complain(str(error))
@@ -106,7 +138,11 @@ class StatusCommand(click.Command):
             help="The admin port of the server to ask.",
         )
         forward = click.Option(("--forward",), metavar="NODE", help="Have the server ask the node with this ID.")
-        self.params += [url, forward, *tls_options("server")]
+        token = click.Option(
+            ("--server.token", "token"), metavar="TOKEN", help="The token to show to a server that asks for one."
+        )
+        token_file = click.Option(("--server.token-file", "token_file"), metavar="FILE", help="A file with the token.")
+        self.params += [url, token, token_file, forward, *tls_options("server")]
         self._examples = examples
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -30,9 +30,16 @@ def server_sections(config: ServerConfig) -> TlsSections:
         "admin": config.admin.tls,
     }
     servers = {name: (f"{name}.tls", section) for name, section in ports.items() if section.enabled}
+    from pico_core.config.tls import ClientTlsConfig
+
     clients: dict[str, tuple[str, ClientTlsConfig]] = {}
     if config.proxy.tls.enabled or config.admin.tls.enabled:
         clients["peers"] = ("proxy.tls.client", config.proxy.tls.client)
+    sections = [config.proxy.auth, config.upstream.auth, config.admin.auth]
+    sections += [tenant.auth for tenant in config.upstream.tenants]
+    sources = [section.jwks.endpoint for section in sections]
+    if any(source is not None and source.origin is not None and source.origin.is_secure for source in sources):
+        clients["jwks"] = ("proxy.auth.jwks", ClientTlsConfig())
     return TlsSections(servers, clients)
 
 

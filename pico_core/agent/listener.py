@@ -20,7 +20,8 @@ from urllib.parse import quote
 
 from pico_core.agent.tunnel import AgentTunnel
 from pico_core.config.agent import AgentConnectConfig, ListenerConfig
-from pico_core.dial import TLS_PROFILE, Backoff, Complaints, Server, WebSocketDial, explain
+from pico_core.credentials import Credentials
+from pico_core.dial import TLS_PROFILE, Backoff, Complaints, Server, WebSocketDial, advised, explain
 from pico_core.entropy import Entropy
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, FlushScheduler, Logger
@@ -99,6 +100,7 @@ class Listener:
         max_streams: int,
         agent_id: bytes,
         entropy: Entropy,
+        credentials: Credentials,
     ) -> None:
         """``max_streams`` is how many streams the server may have open in a tunnel.
 
@@ -112,6 +114,7 @@ class Listener:
         self._handler = handler
         self._agent_id = agent_id
         self._entropy = entropy
+        self._credentials = credentials
         self._instance = b"%016x" % entropy.getrandbits(64)
         self._tunnels: dict[AgentTunnel, None] = {}
         self._attempt: WebSocketDial | None = None
@@ -123,6 +126,13 @@ class Listener:
 
     def start(self, now: float) -> None:
         """Look for a server."""
+        self._seek(now)
+
+    def renew(self, now: float) -> None:
+        """Open a new tunnel with the token that has just come, and leave the old one, whose token will expire."""
+        if self.state is ListenerState.SERVING:
+            self.state = ListenerState.MOVING
+            self._log("info", "connecting again with the new token")
         self._seek(now)
 
     def drain(self, now: float) -> None:
@@ -184,9 +194,12 @@ class Listener:
         """Try again, unless it is the server that refuses this endpoint and no tunnel is left."""
         self._attempt = None
         reason = explain(error)
-        if error.refusal is Refusal.FINAL and not self._tunnels:
+        if error.refusal is Refusal.FINAL and error.status == 401 and self._credentials.path:
+            self._retry(f"{reason}; the token is that of '{self._credentials.path}'", now)
+            self._credentials.read_now(now)
+        elif error.refusal is Refusal.FINAL and not self._tunnels:
             self.state = ListenerState.DONE
-            self._host.listener_refused(self, f"{error.status} {error.reason}", now)
+            self._host.listener_refused(self, advised(error), now)
         elif error.refusal is Refusal.LEAVING:
             pause_s = self._backoff.jittered_s(self._connect.backoff.after_loss_s)
             self._retry_in(pause_s, reason, now)
@@ -213,8 +226,8 @@ class Listener:
             self._host.listener_filling(self, now)
 
     def tunnel_going_away(self, tunnel: AgentTunnel, now: float) -> None:
-        """The server drains: find another place first, leave this one after."""
-        if self.state is ListenerState.SERVING and tunnel in self._tunnels:
+        """The server drains: find another place first, leave this one after. It also says so of a replaced tunnel."""
+        if self.state is ListenerState.SERVING and self._tunnels and tunnel is next(reversed(self._tunnels)):
             self.state = ListenerState.MOVING
             self._hurry(now)
             self._log("info", "the server asks to go elsewhere, connecting again")
@@ -248,6 +261,7 @@ class Listener:
                 self._server,
                 "/piko/v1/upstream/" + quote(self.config.endpoint_id, safe=""),
                 (
+                    *self._credentials.fields,
                     (b"x-piko-instance", self._instance),
                     (b"x-pico-agent", self._agent_id),
                     (b"x-pico-protocol", self.config.protocol.encode()),

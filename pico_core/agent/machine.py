@@ -7,6 +7,7 @@ from pico_core.agent.listener import Listener, StreamHandler
 from pico_core.agent.tcp_streams import TcpStreams
 from pico_core.boundary import Exit, ShutdownRequested
 from pico_core.config.agent import AgentConfig, ListenerConfig
+from pico_core.credentials import Credentials
 from pico_core.entropy import Entropy
 from pico_core.http.budget import HeadBudget
 from pico_core.machine.base import BaseMachine
@@ -30,6 +31,8 @@ class AgentMachine(BaseMachine):
         self._entropy = entropy
         self._agent_id = b"%016x" % entropy.getrandbits(64)
         self._handlers_by_config: dict[ListenerConfig, StreamHandler] = {}
+        connect = config.connect
+        self.credentials = Credentials(self, "agent", connect.token, connect.token_file, connect.tenant_id, self._renew)
         self.listeners = {
             self._listener(each, min(each.max_streams, TUNNEL_STREAMS)): None for each in config.listeners
         }
@@ -39,7 +42,9 @@ class AgentMachine(BaseMachine):
         if config not in self._handlers_by_config:
             self._handlers_by_config[config] = self._handler(config)
         handler = self._handlers_by_config[config]
-        return Listener(self, config, self.config.connect, handler, max_streams, self._agent_id, self._entropy)
+        return Listener(
+            self, config, self.config.connect, handler, max_streams, self._agent_id, self._entropy, self.credentials
+        )
 
     def _handler(self, listener: ListenerConfig) -> StreamHandler:
         if listener.protocol == "tcp":
@@ -52,9 +57,14 @@ class AgentMachine(BaseMachine):
         """Look for the server with every listener."""
         if self.config.connect.proxy_url is not None:
             self.log("info", "agent", "connecting through a proxy", proxy=str(self.config.connect.proxy_url))
+        self.credentials.start(now)
         for listener in self.listeners:
             self._warn_of_name(listener.config)
             listener.start(now)
+
+    def _renew(self, now: float) -> None:
+        for listener in list(self.listeners):
+            listener.renew(now)
 
     def _warn_of_name(self, config: ListenerConfig) -> None:
         """Warn of an endpoint ID that looks like one that a host name reaches; a ``tcp`` endpoint has no host name."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pico_core.config.connect import ConnectTlsConfig, ProxyUrl
+from pico_core.config.connect import ConnectTlsConfig, ProxyUrl, TenantId, Token, TokenFile, check_token
 from pico_core.config.declare import (
     CONNECT_URL,
     DURATION,
@@ -157,9 +157,15 @@ class AgentConnectConfig(Section, frozen=True, kw_only=True):
             "30 s outlasts a balancer that is just being replaced.",
         ),
     ] = 30.0
+    token: Token = None
+    token_file: TokenFile = None
+    tenant_id: TenantId = ""
     proxy_url: ProxyUrl = None
     tls: ConnectTlsConfig = ConnectTlsConfig()
     backoff: BackoffConfig = BackoffConfig()
+
+    def __post_init__(self) -> None:
+        check_token(self.token, self.token_file)
 
 
 class AgentConfig(Section, frozen=True, kw_only=True):

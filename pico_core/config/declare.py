@@ -11,21 +11,23 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
-from pico_core.config import proxy, values
+from pico_core.config import proxy, secrets, values
 
 
 class Kind(msgspec.Struct, frozen=True):
     """A kind of value: how it reads, how it is written, and what to call it.
 
     ``parse`` takes the user's text and raises ``ConfigError``; with ``many`` the value is a tuple of such items: a list
-    in a file, comma separated or repeated as a flag.
+    in a file, comma separated or repeated as a flag. A kind that ``reads`` names a file, whose content is the value:
+    its ``parse`` takes ``ReadText`` too.
     """
 
     metavar: str
     wanted: str
-    parse: Callable[[str], Any]
+    parse: Callable[..., Any]
     show: Callable[[Any], str] = str
     many: bool = False
+    reads: bool = False
 
 
 def _show_switch(value: bool) -> str:
@@ -64,11 +66,19 @@ PROXY_URL = Kind("URL", proxy.PROXY_URL, proxy.proxy_url, _show_optional)
 HOST_HEADER = Kind("[keep|rewrite|HOST]", values.HOST_HEADER, values.host_header)
 IDENTIFIER = Kind("ID", values.IDENTIFIER, values.identifier)
 OPTIONAL_IDENTIFIER = Kind("ID", values.IDENTIFIER, _optional_identifier)
+TENANT = Kind("ID", values.IDENTIFIER, values.tenant)
+OPTIONAL_TENANT = Kind("ID", values.IDENTIFIER, lambda text: values.tenant(text) if text else "")
 PREFIX = Kind("TEXT", values.IDENTIFIER, _prefix)
 NAMES = Kind("NAME,...", "a name such as proxy", values.identifier, many=True)
 FILE = Kind("FILE", "the path of a file", values.file_path)
 FILES = Kind("FILE,...", "the path of a file", values.file_path, many=True)
 SERVER_NAME = Kind("NAME", values.SERVER_NAME, values.server_name)
+NAME = Kind("TEXT", "a text without blanks", secrets.name)
+SECRET = Kind("SECRET", "a secret", secrets.secret, _show_optional)
+TOKEN = Kind("TOKEN", secrets.TOKEN, secrets.token, _show_optional)
+SECRET_FILE = Kind("FILE", "the path of a file", secrets.secret_file, _show_optional, reads=True)
+TOKEN_FILE = Kind("FILE", secrets.TOKEN_FILE, secrets.token_file, _show_optional, reads=True)
+KEY_SET = Kind("URL", secrets.KEY_SET, secrets.key_set, _show_optional, reads=True)
 SWITCH = Kind("[true|false]", "true or false", values.switch, _show_switch)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pico_core.config.connect import ConnectTlsConfig, ProxyUrl
+from pico_core.config.connect import ConnectTlsConfig, ProxyUrl, TenantId, Token, TokenFile, check_token
 from pico_core.config.declare import CONNECT_URL, DURATION, IDENTIFIER, LOCAL_ADDRESS, Key, Section
 from pico_core.config.logs import LogConfig
 from pico_core.config.values import Address, Origin
@@ -34,8 +34,14 @@ class ForwardConnectConfig(Section, frozen=True, kw_only=True):
             "30 s outlasts a balancer that is just being replaced.",
         ),
     ] = 30.0
+    token: Token = None
+    token_file: TokenFile = None
+    tenant_id: TenantId = ""
     proxy_url: ProxyUrl = None
     tls: ConnectTlsConfig = ConnectTlsConfig()
+
+    def __post_init__(self) -> None:
+        check_token(self.token, self.token_file)
 
 
 class ForwardConfig(Section, frozen=True, kw_only=True):

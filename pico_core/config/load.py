@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pico_core.config.declare import Declared, Key, Kind, Section, flag_name, leaves, members
 from pico_core.config.expand import Values, expand
 from pico_core.config.nearest import did_you_mean
+from pico_core.config.secrets import ReadText, read_nothing
 from pico_core.config.tree import EMPTY, Items, Scalar, TreeItem
 from pico_core.config.tree import Mapping as Tree
 from pico_core.config.values import quote, wrong
@@ -26,13 +27,14 @@ def load(
     text: str | None,
     flags: Mapping[str, str],
     source_name: str,
+    read: ReadText = read_nothing,
     environ: Mapping[str, str] | None = None,
 ) -> SectionType:
     """Return the configuration ``cls`` from a file's ``text`` (``None``: no file) and ``flags``.
 
     ``flags`` maps dotted keys (``proxy.timeout``) to texts; lists are comma separated. ``source_name`` stands for the
-    file in error texts. With ``environ`` the text may refer to these variables (``expand``). Raises ``ConfigError`` and
-    nothing else. Next: hand the result to a node machine.
+    file in error texts. ``read`` reads the files that values name, such as keys. With ``environ`` the text may refer to
+    these variables (``expand``). Raises ``ConfigError`` and nothing else. Next: hand the result to a node machine.
     """
     tree = EMPTY
     if text is not None:
@@ -50,14 +52,15 @@ def load(
         if name not in known:
             hint = did_you_mean(flag_name(name), map(flag_name, known))
             raise ConfigError(f"unknown flag {quote(flag_name(name))}{hint}")
-    return _Loader(cls, flags, source_name).section(cls, tree, "")
+    return _Loader(cls, flags, source_name, read).section(cls, tree, "")
 
 
 class _Loader:
-    def __init__(self, root: type[Section], flags: Mapping[str, str], source_name: str) -> None:
+    def __init__(self, root: type[Section], flags: Mapping[str, str], source_name: str, read: ReadText) -> None:
         self._root = root
         self._flags = flags
         self._source_name = source_name
+        self._read = read
 
     def section(self, cls: type[SectionType], tree: Tree, path: str) -> SectionType:
         declared = members(cls)
@@ -101,7 +104,7 @@ class _Loader:
         if path not in self._flags:
             return value
         try:
-            return (_from_flag(key.kind, self._flags[path]),)
+            return (self._from_flag(key.kind, self._flags[path]),)
         except ConfigError as error:
             raise ConfigError(f"{flag_name(path)}: {error}") from None
 
@@ -115,9 +118,17 @@ class _Loader:
         if not isinstance(node, Scalar):
             raise self._wrong(node, path, kind.wanted)
         try:
-            return kind.parse(node.text)
+            return self._parse(kind, node.text)
         except ConfigError as error:
             raise ConfigError(f"{self._place(path, node)}{error}") from None
+
+    def _from_flag(self, kind: Kind, text: str) -> Any:
+        if not kind.many:
+            return self._parse(kind, text)
+        return tuple(self._parse(kind, item.strip()) for item in text.split(",") if item.strip())
+
+    def _parse(self, kind: Kind, text: str) -> Any:
+        return kind.parse(text, self._read) if kind.reads else kind.parse(text)
 
     def _items(self, node: TreeItem, path: str, wanted: str) -> tuple[TreeItem, ...]:
         if isinstance(node, Scalar) and not node.text:
@@ -150,12 +161,6 @@ class _Loader:
         known = [*_names(cls, prefix), *_names(self._root, "")]
         hint = did_you_mean(prefix + name, known)
         return ConfigError(f"{self._source_name}:{line}: unknown key {quote(prefix + name)}{hint}")
-
-
-def _from_flag(kind: Kind, text: str) -> Any:
-    if not kind.many:
-        return kind.parse(text)
-    return tuple(kind.parse(item.strip()) for item in text.split(",") if item.strip())
 
 
 def _names(cls: type[Section], prefix: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from pico_core.config.auth import AuthConfig
 from pico_core.config.declare import (
     ADVERTISED_ADDRESS,
     BIND_ADDRESS,
@@ -12,6 +13,7 @@ from pico_core.config.declare import (
     PREFIX,
     RANDOM_LENGTH,
     SWITCH,
+    TENANT,
     Key,
     Section,
     decimal_number,
@@ -28,6 +30,9 @@ from pico_core.errors import ConfigError
 _ADVERTISED_WHY = (
     "Empty: the bind address if it names an IP address, else the address that packets to the nodes to join come from."
 )
+MAX_TENANTS = 4_096
+"""A file of 1 MiB has room for no more that have keys of their own."""
+
 _NODE_ID_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -104,6 +109,7 @@ class ProxyConfig(Section, frozen=True, kw_only=True):
             "Empty: forwarders are programs. What an http endpoint lets pages do is its service's decision.",
         ),
     ] = ()
+    auth: AuthConfig = AuthConfig()
     access_log: AccessLogConfig = AccessLogConfig()
     http: ProxyHttpConfig = ProxyHttpConfig()
     tls: ProxyTlsConfig = ProxyTlsConfig()
@@ -144,6 +150,46 @@ class RebalanceConfig(Section, frozen=True, kw_only=True):
             "50: with a few tunnels the average says little.",
         ),
     ] = 50
+
+
+class TenantConfig(Section, frozen=True, kw_only=True):
+    """A tenant: endpoints, keys and limits of its own."""
+
+    id: Annotated[str, Key(TENANT, "What x-pico-tenant-id says, on the upstream port and on the proxy port.")]
+    auth: AuthConfig = AuthConfig()
+    max_tunnels: Annotated[
+        int,
+        Key(
+            whole_number(0, 1_000_000_000),
+            "How many tunnels the tenant has at this node at once; more get a 503. 0: any number.",
+            "0: what the node takes at all (upstream.max_connections) limits it.",
+        ),
+    ] = 0
+    max_streams: Annotated[
+        int,
+        Key(
+            whole_number(0, 1_000_000_000),
+            "How many requests and connections all its tunnels at this node carry at once; more get a 503. 0: any "
+            "number.",
+            "0: what each tunnel carries (upstream.max_streams) limits it.",
+        ),
+    ] = 0
+    registration_rate: Annotated[
+        float,
+        Key(
+            decimal_number(0.1, 1_000_000),
+            "How many tunnels a second the tenant may register in the long run; more get a 503.",
+            "100, as for one client address.",
+        ),
+    ] = 100.0
+    registration_burst: Annotated[
+        int,
+        Key(
+            whole_number(1, 1_000_000_000),
+            "How many tunnels the tenant may register at once.",
+            "5000, as for one client address.",
+        ),
+    ] = 5_000
 
 
 class UpstreamConfig(Section, frozen=True, kw_only=True):
@@ -194,8 +240,18 @@ class UpstreamConfig(Section, frozen=True, kw_only=True):
             "Empty: agents are programs.",
         ),
     ] = ()
+    auth: AuthConfig = AuthConfig()
+    tenants: tuple[TenantConfig, ...] = ()
     rebalance: RebalanceConfig = RebalanceConfig()
     tls: UpstreamTlsConfig = UpstreamTlsConfig()
+
+    def __post_init__(self) -> None:
+        ids = [tenant.id for tenant in self.tenants]
+        twice = next((each for each in ids if ids.count(each) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"tenants: the ID '{twice}' is there twice")
+        if len(ids) > MAX_TENANTS:
+            raise ConfigError(f"tenants: {len(ids)} are more than {MAX_TENANTS}")
 
 
 class AdminConfig(Section, frozen=True, kw_only=True):
@@ -219,6 +275,7 @@ class AdminConfig(Section, frozen=True, kw_only=True):
             ".home.arpa, and names that the configuration has for nodes suffice. Others may be those of a page.",
         ),
     ] = ()
+    auth: AuthConfig = AuthConfig()
 
 
 class GossipConfig(Section, frozen=True, kw_only=True):

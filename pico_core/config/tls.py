@@ -49,6 +49,11 @@ class ServerTlsConfig(Section, frozen=True, kw_only=True):
         """Whether the port speaks TLS."""
         return bool(self.cert)
 
+    @property
+    def asks_for_certificates(self) -> bool:
+        """Whether only clients with a certificate get in."""
+        return bool(self.client_cas) and self.client_cert == "required"
+
 
 class ClientTlsConfig(Section, frozen=True, kw_only=True):
     """TLS towards the server. The files are read again when they change."""

@@ -84,7 +84,10 @@ def without_credentials(text: str) -> str:
 
 
 def wrong(wanted: str, text: str, hint: str = "") -> ConfigError:
-    """Build the error that says what was wanted, what was found and, in ``hint``, what to do about it."""
+    """Build the error that says what was wanted, what was found and, in ``hint``, what to do about it.
+
+    The credentials of a URL are struck out of what was found.
+    """
     found = quote(without_credentials(text)) if text else "nothing"
     return ConfigError(f"wants {wanted}, found {found}" + (f": {hint}" if hint else ""))
 
@@ -340,6 +343,11 @@ def identifier(text: str) -> str:
         hint = "it contains '/'" if "/" in text else "only visible ASCII characters are allowed"
         raise wrong(IDENTIFIER, text, hint)
     return text
+
+
+def tenant(text: str) -> str:
+    """Check a tenant ID. Like endpoints, tenants have no case."""
+    return identifier(text).lower()
 
 
 def switch(text: str) -> bool:

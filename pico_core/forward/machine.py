@@ -5,6 +5,7 @@ from urllib.parse import quote
 from pico_core.boundary import Exit, Listen, ListenFailed, Listening, ShutdownRequested
 from pico_core.config.forward import ForwardConfig, PortConfig
 from pico_core.config.values import Address
+from pico_core.credentials import Credentials
 from pico_core.dial import TLS_PROFILE, Backoff, Complaints, Server, WebSocketDial, explain
 from pico_core.entropy import Entropy
 from pico_core.machine.admission import MAX_DESCRIPTORS, ConnectionLimits, PortLimits
@@ -37,10 +38,15 @@ class ForwardMachine(BaseMachine):
         self.entropy = entropy
         self.server = Server(config.connect.url, entropy, config.connect.proxy_url, TLS_PROFILE)
         self.complaints = Complaints()
+        connect = config.connect
+        self.credentials = Credentials(
+            self, "forward", connect.token, connect.token_file, connect.tenant_id, lambda _now: None
+        )
         self._ports: dict[str, PortConfig] = {str(index): port for index, port in enumerate(config.ports)}
 
     def on_start(self, now: float) -> None:
         """Open the ports."""
+        self.credentials.start(now)
         if self.config.connect.proxy_url is not None:
             self.log("info", "forward", "connecting through a proxy", proxy=str(self.config.connect.proxy_url))
         for name, port in self._ports.items():
@@ -106,7 +112,8 @@ class _PendingConnection:
             machine = self._machine
             target = "/_piko/v1/tcp/" + quote(self._endpoint, safe="")
             left_s = self._until - now
-            self._dial = WebSocketDial(machine, self, machine.server, target, (), machine.entropy, left_s, now)
+            fields = machine.credentials.fields
+            self._dial = WebSocketDial(machine, self, machine.server, target, fields, machine.entropy, left_s, now)
 
     def _retry(self, reason: str, now: float) -> None:
         """Try again after a pause, unless the time is over by then."""

@@ -5,6 +5,7 @@ Start at ``RequestHead`` and ``ResponseHead``; ``parsing`` makes them and ``writ
 
 import msgspec
 
+from pico_core.access.grant import Grant
 from pico_core.errors import RemoteProtocolError
 
 MAX_OWN_HEAD_BYTES = 16_384
@@ -46,9 +47,10 @@ class RequestHead(msgspec.Struct, gc=False):
     only in HTTP/1.0. ``fields`` are the end-to-end field lines, each with its CRLF: no framing, no hop-by-hop field, no
     Expect, nothing of Pico's own and nothing of the X-Forwarded family (for, proto, host).
 
-    A parsed head is completed twice: ``endpoint_id`` and ``onward`` are empty at first, and each is filled in on first
-    use. Nothing else changes once the head is parsed. Neither of the two depends on the method or the target, so
-    ``recent.RequestReader`` takes them over, together with all other fields, into the next request with equal fields.
+    A parsed head is completed later: ``endpoint_id``, ``grant`` and ``onward`` are empty at first, and each is filled
+    in on first use; ``grant`` takes its token out of ``fields`` before ``onward`` is written. None of them depends on
+    the method or the target, so ``recent.RequestReader`` takes them over, together with all other fields, into the next
+    request with equal fields.
     """
 
     method: bytes
@@ -73,12 +75,14 @@ class RequestHead(msgspec.Struct, gc=False):
     forwarded_proto: bytes = b""
     forwarded_host: bytes = b""
     authorization: bytes = b""
-    """X-Pico-Authorization or X-Piko-Authorization. The usual Authorization stays in ``fields``. Like ``tenant``, it is
-    read so that contradicting values are refused; Pico does not check either yet."""
+    """X-Pico-Authorization or X-Piko-Authorization. The usual Authorization stays in ``fields``, unless the port takes
+    tokens from it: then its value is moved here (``server.access``)."""
     tenant: bytes = b""
     """X-Pico-Tenant-Id or X-Piko-Tenant-Id."""
     endpoint_id: str = ""
     """The endpoint that the request is for: empty until ``proxy.endpoint`` decides it."""
+    grant: Grant | None = None
+    """What the verified token in ``authorization`` permits: ``None`` until ``server.access`` has verified it."""
     onward: bytes = b""
     """The bytes between the target and ``extra`` in ``writing.request_bytes``: empty until they are first written."""
 

@@ -10,6 +10,7 @@ frames what follows, ``writing`` writes the head for the next hop. ``recent`` ha
 """
 
 import re
+from functools import reduce
 
 from pico_core.http import grammar, refusals
 from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead, field_values
@@ -202,9 +203,7 @@ def _joined(name: bytes, values: list[bytes]) -> bytes:
     """Return the values of a repeated field as one; Pico's own fields are not lists, so theirs must be equal."""
     if name[:5] != b"x-pic" and name[:5] != b"x-pik":
         return b", ".join(values)
-    for value in values:
-        _agreed(values[0], value)
-    return values[0]
+    return reduce(_agreed, values)
 
 
 def _agreed(one: bytes, other: bytes) -> bytes:

@@ -20,12 +20,14 @@ from pico_core.boundary import (
     ConnectionLost,
     DatagramReceived,
     EofReceived,
+    FileRead,
     HandshakeFailed,
     Input,
     ListenFailed,
     Listening,
     Log,
     LogLinesDropped,
+    ReadFile,
     Received,
     Resolve,
     Resolved,
@@ -44,7 +46,7 @@ from pico_core.machine.admission import UNLIMITED, Admission, ConnectionLimits
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.lingering import Lingering
 from pico_core.machine.logs import LINES_PER_WINDOW, WARNINGS_PER_WINDOW, LogLimits
-from pico_core.machine.parts import ConnectUser, Flushable, LogField, ResolveUser, SourceUser, TlsUser
+from pico_core.machine.parts import ConnectUser, FileUser, Flushable, LogField, ResolveUser, SourceUser, TlsUser
 from pico_core.machine.turns import Turns
 from pico_core.timers import NEVER, Timers
 
@@ -92,6 +94,7 @@ class BaseMachine:
         self._next_connection = 2
         self._resolving: dict[int, ResolveUser] = {}
         self._selecting: dict[int, SourceUser] = {}
+        self._reading: dict[int, FileUser] = {}
         self._queries = 0
         self._dirty: dict[Flushable, None] = {}
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -111,6 +114,7 @@ class BaseMachine:
             DatagramReceived: self.on_datagram,
             Resolved: self._resolved,
             SourceSelected: self._source_selected,
+            FileRead: self._file_read,
             ShutdownRequested: self.on_shutdown_requested,
             SignalReceived: self._signal_received,
             LogLinesDropped: self.on_log_lines_dropped,
@@ -189,6 +193,12 @@ class BaseMachine:
         self._queries += 1
         self._selecting[self._queries] = user
         self.emit(SelectSource(self._queries, address))
+
+    def read_file(self, path: str, max_bytes: int, user: FileUser) -> None:
+        """Ask for the content of a file; ``user`` is told."""
+        self._queries += 1
+        self._reading[self._queries] = user
+        self.emit(ReadFile(self._queries, path, max_bytes))
 
     def cancel_connect(self, connection: int) -> None:
         """Drop a connection that is still being opened; its user is not called."""
@@ -314,6 +324,11 @@ class BaseMachine:
         user = self._selecting.pop(event.query, None)
         if user is not None:
             user.on_source(event.host, now)
+
+    def _file_read(self, event: FileRead, now: float) -> None:
+        user = self._reading.pop(event.query, None)
+        if user is not None:
+            user.on_file(event.content, event.error, now)
 
     def _tick(self, event: Tick, now: float) -> None:
         self._read_wall_clock(event, now)

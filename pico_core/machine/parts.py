@@ -49,6 +49,20 @@ class SourceUser(Protocol):
         """The answer, as in ``boundary.SourceSelected``. Called once, and never by ``select_source``."""
 
 
+class FileUser(Protocol):
+    """The part that asked for the content of a file."""
+
+    def on_file(self, content: bytes, error: str, now: float) -> None:
+        """The answer, as in ``boundary.FileRead``. Called once, and never by ``read_file``."""
+
+
+class FileReader(Protocol):
+    """Reads small files of this host."""
+
+    def read_file(self, path: str, max_bytes: int, user: FileUser) -> None:
+        """Ask for the content of a file. Next: ``user.on_file``."""
+
+
 class Connector(Protocol):
     """Looks names up and opens outbound connections, and watches what they wait for."""
 
@@ -87,6 +101,13 @@ class SourceSelector(Protocol):
 
     def select_source(self, address: str, user: SourceUser) -> None:
         """Ask for the address that packets to ``address``, an IP address, come from. Next: ``user.on_source``."""
+
+
+class WallClock(Protocol):
+    """Tells the wall time, which can jump."""
+
+    def wall_s(self, now: float) -> float:
+        """Return the seconds since the epoch; 0.0 while the driver has not told it."""
 
 
 class Logger(Protocol):

@@ -1,5 +1,6 @@
 """A small HTTP/1.1 client on h11: one GET on a connection of its own, no redirects. Start at ``PlainRequest``."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import h11
@@ -37,8 +38,9 @@ class PlainAsker(Protocol):
 class PlainRequest:
     """One GET on a connection of its own, within ``timeout_s`` from connecting to the last byte.
 
-    ``target`` is the path and query, ready for the request line. A response above ``MAX_RESPONSE_BODY_BYTES`` counts as
-    none. ``tls`` names a TLS profile of the driver; empty means plain TCP. Next: the asker is told of the outcome.
+    ``target`` is the path and query, ready for the request line; ``fields`` are sent besides the usual ones. A response
+    above ``max_body_bytes`` counts as none. ``tls`` names a TLS profile of the driver; empty means plain TCP. Next: the
+    asker is told of the outcome.
     """
 
     __slots__ = (
@@ -49,8 +51,10 @@ class PlainRequest:
         "_channel",
         "_connection",
         "_connector",
+        "_fields",
         "_head",
         "_http",
+        "_max_body_bytes",
         "_target",
         "deadline_at",
     )
@@ -63,13 +67,18 @@ class PlainRequest:
         asker: PlainAsker,
         timeout_s: float,
         now: float,
+        *,
+        fields: Sequence[tuple[str, str]] = (),
         tls: str = "",
+        max_body_bytes: int = MAX_RESPONSE_BODY_BYTES,
     ) -> None:
         self.deadline_at = now + timeout_s
         self._connector = connector
         self._address = address
         self._target = target
         self._asker = asker
+        self._fields = fields
+        self._max_body_bytes = max_body_bytes
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_OWN_HEAD_BYTES)
         self._head: h11.Response | None = None
         self._body: list[bytes] = []
@@ -86,6 +95,7 @@ class PlainRequest:
         channel.user = self
         host = str(Address(self._address.host, self._address.port))
         fields = [("Host", host), ("User-Agent", "pico"), ("Accept", "*/*"), ("Connection", "close")]
+        fields += self._fields
         out = self._http.send(h11.Request(method="GET", target=self._target, headers=fields)) or b""
         channel.send(out + (self._http.send(h11.EndOfMessage()) or b""))
 
@@ -133,7 +143,7 @@ class PlainRequest:
         elif isinstance(event, h11.Data):
             self._body.append(bytes(event.data))
             self._body_bytes += len(event.data)
-            if self._body_bytes > MAX_RESPONSE_BODY_BYTES:
+            if self._body_bytes > self._max_body_bytes:
                 self._fail("the response is too long", now)
                 return False
         elif isinstance(event, h11.EndOfMessage):

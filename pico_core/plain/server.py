@@ -20,8 +20,12 @@ JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 
 CLOSE = (("connection", "close"),)
-RETRY = (("retry-after", "1"),)
-"""Of a 503 (RFC 9110 section 15.6.4): a node is ready, or has room for another question, within about a second."""
+FIELDS_OF_STATUS: dict[int, tuple[tuple[str, str], ...]] = {
+    401: (("www-authenticate", "Bearer"),),
+    503: (("retry-after", "1"),),
+}
+"""What an answer of a status has to say (RFC 9110 sections 11.6.1 and 15.6.4): a node is ready, or has room for another
+question, within about a second."""
 
 ANSWERS_PER_TURN = 16
 ANSWERED_PER_TURN_BYTES = 65_536
@@ -213,7 +217,7 @@ class PlainConnection(Dismissible):
                 ("content-length", str(len(body))),
                 ("x-content-type-options", "nosniff"),
                 *fields,
-                *(RETRY if status == HTTPStatus.SERVICE_UNAVAILABLE else ()),
+                *FIELDS_OF_STATUS.get(status, ()),
                 *((("date", date),) if date else ()),
             ],
         )

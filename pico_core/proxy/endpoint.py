@@ -49,6 +49,12 @@ def endpoint_of(head: RequestHead) -> str:
     return head.endpoint_id
 
 
+def tenant_label(head: RequestHead) -> str:
+    """Return the second label of the host name, which names the tenant where a request says it in no other way."""
+    labels = head.host.partition(b":")[0].rstrip(b".").split(b".", 2)
+    return labels[1].decode("latin-1").lower() if len(labels) > 2 else ""
+
+
 def _decided(head: RequestHead) -> str:
     name = head.endpoint
     if not name:

@@ -316,9 +316,7 @@ class Exchange(msgspec.Struct, eq=False):
         wrap: Callable[[HoldingChannel], Channel] | None,
         now: float,
     ) -> None:
-        self.state = PIPED
-        self.status = head.status
-        self.upstream = upstream
+        self.state, self.status, self.upstream = PIPED, head.status, upstream
         self.deadline_at = NEVER
         self.router.answered(self, now)
         right = upstream.upgrade()
@@ -408,10 +406,12 @@ class Exchange(msgspec.Struct, eq=False):
             self.fail(error.status, error.reason, now)
 
     def on_deadline(self, now: float) -> None:
-        """Nothing happened for too long."""
-        if self.state is PIPED or self.state is OVER:
+        """Nothing happened for too long, or a raw connection is over because the router has set a deadline for it."""
+        if self.state is OVER:
             raise self._misused("on_deadline")
-        if self.state is RESPONDING:
+        if self._pipe is not None:
+            self._pipe.cut(now)
+        elif self.state is RESPONDING:
             self._stop_responding(now)
         elif self.request_done or self.upstream is None or not self.upstream.writable:
             self.failure = SERVICE_TIMEOUT

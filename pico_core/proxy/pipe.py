@@ -45,6 +45,12 @@ class Pipe:
             survivor.abort()
         self._end(now)
 
+    def cut(self, now: float) -> None:
+        """Reset both channels."""
+        self._left.channel.abort()
+        self._right.channel.abort()
+        self._end(now)
+
     def count(self, end: "PipeEnd", size: int) -> None:
         """Add ``size`` bytes to those received from one side."""
         if end is self._left:

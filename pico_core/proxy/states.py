@@ -82,6 +82,7 @@ TRANSITIONS: dict[ExchangeState, dict[str, frozenset[ExchangeState]]] = {
     },
     PIPED: {
         "abandon_upstream": frozenset({PIPED}),
+        "on_deadline": frozenset({OVER}),
     },
     OVER: {},
 }

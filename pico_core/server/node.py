@@ -10,7 +10,7 @@ While draining the node still serves: balancers and clients learn late. Agents a
 time, and keep their tunnel here until they have another one.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from pico_core.boundary import (
     DatagramReceived,
@@ -27,7 +27,6 @@ from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.gossip.engine import Gossip
-from pico_core.gossip.state import MAX_ENDPOINTS
 from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits
 from pico_core.machine.admission import MAX_DESCRIPTORS
@@ -36,18 +35,22 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import STOP_HINT
 from pico_core.plain.server import PlainConnection
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
-from pico_core.server.address_rate import AddressRate
+from pico_core.server.access import Access
 from pico_core.server.admin.pages import AdminPages
+from pico_core.server.agreement import Agreement
 from pico_core.server.claims import SECOND_AGENT, Claims, Registration
 from pico_core.server.cluster import Cluster
+from pico_core.server.exposure import warn_of_open_ports
 from pico_core.server.facts import Facts, NodePhase
 from pico_core.server.limits import connection_limits
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.peers import Peers
 from pico_core.server.policies import Policies
 from pico_core.server.ports import Port
+from pico_core.server.registering import Registrar
 from pico_core.server.registry import Registry
 from pico_core.server.router import ProxyRouter
+from pico_core.server.tenants import split
 from pico_core.server.tunnels import TunnelConnection
 
 DRAIN_CHECK_S = 0.1
@@ -109,15 +112,14 @@ class ServerNode(BaseMachine):
         self.peer_tls = "peers" if config.proxy.tls.enabled else ""
         self.head_limits = HeadLimits(max_head_bytes=config.proxy.http.max_header_bytes)
         self.heads = self.facts.heads
-        self.max_streams = config.upstream.max_streams
-        self.allowed_origins: Collection[str] = config.upstream.allowed_origins
+        self.access = Access(self, config)
         self.peers = Peers(self, gossip)
         self.cluster = Cluster(self, self.facts, self.peers)
-        self._router = ProxyRouter(self, self.facts, self.peers)
-        self._admin = AdminPages(self, self.facts)
+        self._router = ProxyRouter(self, self.facts, self.peers, self.access)
+        self._admin = AdminPages(self, self.facts, self.access)
         facts = self.facts
         self._claims = Claims(self._registrations_of, facts.view, facts.policies, facts.metrics)
-        self._registrations = AddressRate(config.upstream.registration_rate, config.upstream.registration_burst)
+        self._registrar = Registrar(facts, self.access, self, self._claim)
         self._ports = {port.listener: port for port in self._table(config)}
         self._bound: dict[str, Address] = {}
         self._draws = 0
@@ -177,6 +179,8 @@ class ServerNode(BaseMachine):
         """Open the ports."""
         for port in self._ports.values():
             self.emit(port.listen())
+        self.access.start(now)
+        warn_of_open_ports(self, self.facts.config)
 
     def on_listening(self, event: Listening, now: float) -> None:
         """Join the cluster once every port is open."""
@@ -243,22 +247,14 @@ class ServerNode(BaseMachine):
 
     # --- tunnels ---
 
-    def registration_wait_s(self, client: str, now: float) -> int:
-        """Count a registration against its address."""
-        wait_s = self._registrations.take(client, now)
-        if wait_s:
-            self.facts.metrics.registrations_refused += 1
-        return wait_s
-
-    def has_room_for(self, endpoint: str) -> bool:
-        """Whether the node can serve this endpoint besides those that it serves: gossip tells of so many."""
-        registry = self.facts.registry
-        return registry.endpoint_count < MAX_ENDPOINTS or bool(registry.members(endpoint))
+    def register(self, head_bytes: bytes, client: str, now: float) -> Agreement:
+        """Return what to agree on with an agent. Raises ``MessageError`` or ``HandshakeError``."""
+        return self._registrar.register(head_bytes, client, now)
 
     def _registrations_of(self, endpoint: str) -> Iterable[Registration]:
         return (tunnel.registration for tunnel in self.facts.registry.members(endpoint))
 
-    def claim(self, registration: Registration) -> bool:
+    def _claim(self, registration: Registration) -> bool:
         """Let an agent serve an endpoint, or refuse it; tell the operator if somebody else serves it too."""
         others = self._claims.claim(registration)
         if others:
@@ -274,9 +270,12 @@ class ServerNode(BaseMachine):
     def tunnel_opened(self, tunnel: TunnelConnection, now: float) -> None:
         """Route requests to the agent; an older tunnel of the same agent gets no more of them."""
         for older in self.facts.registry.members(tunnel.endpoint):
-            if tunnel.instance and older.instance == tunnel.instance:
+            if older.is_of(tunnel.instance):
                 older.supersede(now)
-        if not tunnel.raw and not is_host_label(tunnel.endpoint) and not self.facts.registry.members(tunnel.endpoint):
+        if tunnel.tenant is not None:
+            tunnel.tenant.tunnels += 1
+        name = split(tunnel.endpoint)[1]
+        if not tunnel.raw and not is_host_label(name) and not self.facts.registry.members(tunnel.endpoint):
             self.warn("upstream", NO_HOST_NAME, endpoint=tunnel.endpoint)
         self.facts.tunnels[tunnel] = None
         self.facts.registry.add(tunnel)
@@ -290,6 +289,8 @@ class ServerNode(BaseMachine):
     def tunnel_lost(self, tunnel: TunnelConnection, reason: str, now: float) -> None:
         """The tunnel is gone."""
         self.facts.tunnels.pop(tunnel, None)
+        if tunnel.tenant is not None:
+            tunnel.tenant.tunnels -= 1
         self.facts.registry.remove(tunnel)
         self.log(
             "info", "upstream", "tunnel closed", endpoint=tunnel.endpoint, client=tunnel.channel.host, reason=reason
@@ -318,6 +319,16 @@ class ServerNode(BaseMachine):
             tunnel.drain(now)
         if count:
             self.log("info", "upstream", "shedding tunnels", count=count)
+
+    def reload_access(self, config: ServerConfig, now: float) -> None:
+        """Take over the keys, rules and tenants of another configuration. Raises ``ConfigError``, and changes nothing.
+
+        Tunnels stay until their tokens expire; those of a tenant that is no more are closed.
+        """
+        self.access.reload(config, now)
+        for tunnel in list(self.facts.tunnels):
+            if tunnel.tenant is not None and tunnel.tenant.id not in self.access.tenants:
+                tunnel.close(now)
 
     # --- gossip ---
 

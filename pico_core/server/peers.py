@@ -19,6 +19,7 @@ from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import NODE_FULL, NODE_LOST, NODE_UNREACHABLE, Failure
 from pico_core.proxy.http1.pool import ConnectionPool
 from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.server.tenants import split
 
 MAX_IDLE_CONNECTIONS = 256
 IDLE_TIMEOUT_S = 60.0
@@ -27,6 +28,23 @@ CONNECT_TIMEOUT_S = 3.0
 
 FORWARD_FIELDS = b"x-piko-forward: true\r\nx-pico-forward: true\r\nx-piko-endpoint: %b\r\n"
 """The first is what Piko's nodes read, the second tells a Pico node that we understand 421."""
+
+
+TENANT_FIELD = b"x-pico-tenant-id: %b\r\n"
+
+TOKEN_FIELD = b"x-piko-authorization: %b\r\n"
+"""The token that this node has verified. The other node verifies it too: ``x-pico-forward`` lets nobody in."""
+
+
+def forward_fields(exchange: Exchange) -> bytes:
+    """Return the field lines that another node needs."""
+    tenant, endpoint = split(exchange.endpoint)
+    fields = FORWARD_FIELDS % endpoint.encode()
+    if tenant:
+        fields += TENANT_FIELD % tenant.encode()
+    if exchange.head.grant is not None:
+        fields += TOKEN_FIELD % exchange.head.authorization
+    return fields
 
 
 class PeersHost(Connector, Logger, Protocol):
@@ -95,7 +113,7 @@ class Peers:
         exchange.route = peer
         peer.requests += 1
         self.exchanges[exchange] = None
-        fields = FORWARD_FIELDS % exchange.endpoint.encode() + extra
+        fields = forward_fields(exchange) + extra
         pool.send(exchange, fields, now, self._unreachable, fresh=bool(exchange.head.upgrade))
 
     def finished(self, exchange: Exchange) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from pico_core.access.grant import Denied
 from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError
 from pico_core.machine.channel import TcpChannel
@@ -12,6 +13,8 @@ from pico_core.proxy.endpoint import endpoint_of
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.states import PIPED
+from pico_core.server.access import Access
 from pico_core.server.facts import Facts
 from pico_core.server.peers import Peers
 from pico_core.server.routing import Routing
@@ -28,8 +31,9 @@ class RouterHost(AnsweringHost, Emitter, Logger, Protocol):
 class ProxyRouter:
     """A ``Router`` for clients and for other nodes."""
 
-    def __init__(self, host: RouterHost, facts: Facts, peers: Peers) -> None:
+    def __init__(self, host: RouterHost, facts: Facts, peers: Peers, access: Access) -> None:
         config = facts.config
+        self._access = access
         self._host = host
         self._peers = peers
         self.routing = Routing(host, facts, peers, self._send, self._added_fields)
@@ -58,12 +62,14 @@ class ProxyRouter:
         self._metrics.requests_in_flight += 1
         head = exchange.head
         try:
-            if head.target.startswith(RESERVED):
-                exchange.endpoint = tcp_endpoint(head)
+            is_reserved = head.target.startswith(RESERVED)
+            endpoint = tcp_endpoint(head) if is_reserved else endpoint_of(head)
+            exchange.endpoint = (
+                self._access.admit_client(head, endpoint, now) if self._access.guards_proxy else endpoint
+            )
+            if is_reserved:
                 exchange.acceptance = tcp_acceptance(head, self._allowed_origins)
-            else:
-                exchange.endpoint = endpoint_of(head)
-        except MessageError as error:
+        except (MessageError, Denied) as error:
             exchange.fail(error.status, error.reason, now)
             return
         if not self._policies.any or self._may_pass(exchange, now):
@@ -96,6 +102,8 @@ class ProxyRouter:
     def answered(self, exchange: Exchange, now: float) -> None:
         """The upstream works."""
         self.routing.answered(exchange, now)
+        if exchange.state is PIPED and exchange.head.grant is not None:
+            exchange.deadline_at = self._access.deadline_at(exchange.head, now)
 
     def _send(self, exchange: Exchange, upstream: UpstreamConnection, now: float) -> None:
         """Send the request to a tunnel's service."""

@@ -1,42 +1,35 @@
 """The upstream port: agents connect, register an endpoint, and requests go to them through mux streams."""
 
-import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Protocol
 
 from pico_core.cluster.health import Health
 from pico_core.cluster.view import HTTP, TCP
-from pico_core.errors import ConfigError
-from pico_core.gossip.state import MAX_ENDPOINTS
 from pico_core.http.budget import HeadBudget
 from pico_core.http.cutting import HeadReader
-from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits, MessageError
-from pico_core.http.parsing import parse_request_head
+from pico_core.http.message import HeadLimits, MessageError
 from pico_core.http.writing import refusal
 from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import AnsweringHost, FlushScheduler
 from pico_core.machine.turns import Turns
 from pico_core.mux.events import GoAwayReceived, MuxEvent, SessionFailed
-from pico_core.mux.frame import INITIAL_WINDOW_BYTES
 from pico_core.pieces import Piece
-from pico_core.proxy.endpoint import endpoint_in_path
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import BUSY, STREAM_REFUSED, TUNNEL_LOST, Failure
 from pico_core.proxy.http1.pool import IdleConnections
 from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.server.agreement import HANDSHAKE_LIMITS, Agreement
 from pico_core.server.claims import Registration
 from pico_core.server.tcp_route import TcpOpening
-from pico_core.server.web_pages import check_origin
+from pico_core.server.tenants import Tenant
 from pico_core.timers import NEVER
-from pico_core.tunnel.agreement import FIRST_WINDOW, SECOND_AGENT, offered_first_window_bytes
 from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.tunnel.tunnel import Tunnel
-from pico_core.websocket.handshake import HandshakeError, accept_handshake
-from pico_core.websocket.refusal import Refusal, mark
+from pico_core.websocket.handshake import HandshakeError
+from pico_core.websocket.refusal import mark
 
-HANDSHAKE_LIMITS = HeadLimits(max_head_bytes=MAX_OWN_HEAD_BYTES)
 HANDSHAKE_TIMEOUT_S = 10.0
 
 KEEP_IDLE_STREAM_S = 60.0
@@ -51,17 +44,6 @@ RAW_BY_PROTOCOL = {HTTP: False, TCP: True}
 RESERVED_PART = 8
 """One in so many streams of a tunnel is kept for clients that hold few (``crowding``); none of fewer than eight."""
 
-PATH = re.compile(rb"/(?:pico|piko)/v1/upstream/([^/?#]+)")
-"""Piko's agents use its spelling, which ours use too, since they may talk to a Piko server."""
-
-MAX_STREAMS_HEADER = re.compile(rb"(?im)^x-pico-max-streams:[ \t]*([0-9]{1,7})[ \t]*\r$")
-"""How many streams the agent takes; absent where it is not one of ours."""
-
-FULL = f"this node serves {MAX_ENDPOINTS} endpoints and takes no further one; connect again, or add nodes"
-FULL_RETRY_S = 10
-
-INSTANCE_HEADER = re.compile(rb"(?im)^x-pi[ck]o-instance:[ \t]*([!-~]{1,64})[ \t]*\r$")
-
 
 class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
     """What a tunnel needs of its node."""
@@ -71,26 +53,12 @@ class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
     """Bounds of the heads that services send."""
     heads: HeadBudget
     """The budget of all unfinished heads."""
-    max_streams: int
-    """How many requests one tunnel carries at once."""
-    allowed_origins: Collection[str]
-    """Pages in browsers that may register."""
 
-    @property
-    def draining(self) -> bool:
-        """Whether the node takes no new tunnels."""
+    def register(self, head_bytes: bytes, client: str, now: float) -> Agreement:
+        """Return what to agree on with an agent. Raises ``MessageError`` or ``HandshakeError``."""
 
-    def registration_wait_s(self, client: str, now: float) -> int:
-        """Return 0 if ``client`` may register a tunnel now, else after how many seconds to try again."""
-
-    def has_room_for(self, endpoint: str) -> bool:
-        """Whether the node can serve this endpoint besides those that it serves."""
-
-    def claim(self, registration: Registration) -> bool:
-        """Return whether to tell the agent that another one serves its endpoint too.
-
-        Raises ``HandshakeError`` if the agent may not serve it.
-        """
+    def wall_s(self, now: float) -> float:
+        """Return the wall time."""
 
     def tunnel_opened(self, tunnel: "TunnelConnection", now: float) -> None:
         """The agent registered: route requests to it."""
@@ -111,6 +79,7 @@ class TunnelConnection(Dismissible):
     believes_failures = True
 
     __slots__ = (
+        "_agreed",
         "_farewell",
         "_host",
         "_idle",
@@ -131,6 +100,7 @@ class TunnelConnection(Dismissible):
         "max_streams",
         "raw",
         "registration",
+        "tenant",
     )
 
     registration: Registration
@@ -144,9 +114,11 @@ class TunnelConnection(Dismissible):
         self.health: Health | None = None
         self.answered_at = now
         self.leaving = False
-        self.max_streams = host.max_streams
+        self.max_streams = 0
         self.crowded_at = NEVER
         self.asked_to_leave = False
+        self.tenant: Tenant | None = None
+        self._agreed: Agreement | None = None
         self._farewell = ""
         self.deadline_at = now + HANDSHAKE_TIMEOUT_S
         self._host = host
@@ -185,19 +157,25 @@ class TunnelConnection(Dismissible):
 
         One that was used before is preferred, unless it must be ``fresh`` because it is to carry raw bytes.
         """
+        tenant = self.tenant
+        if tenant is not None and tenant.is_full:
+            return None
         upstream = None if fresh else self._idle.take()
-        if upstream is not None:
-            self.in_flight += 1
-            return upstream
-        if self._tunnel is None or not self._tunnel.session.can_open_stream:
+        if upstream is None and (self._tunnel is None or not self._tunnel.session.can_open_stream):
             return None
         self.in_flight += 1
+        if tenant is not None:
+            tenant.in_flight += 1
+        if upstream is not None or self._tunnel is None:
+            return upstream
         self._mark_dirty()  # the service may send first: it must learn of the stream before any byte
         return UpstreamConnection(StreamChannel(self._tunnel.open_stream(), self._mark_dirty, self._host.turns), self)
 
     @property
     def is_full(self) -> bool:
         """Whether the tunnel works, and has no stream left for another request."""
+        if self.tenant is not None and self.tenant.is_full:
+            return True
         session = None if self._tunnel is None else self._tunnel.session
         return session is not None and not session.peer_going_away and not session.can_open_stream
 
@@ -227,6 +205,8 @@ class TunnelConnection(Dismissible):
     def release(self, upstream: UpstreamConnection, now: float) -> None:
         """Keep the stream for the next request."""
         self.in_flight -= 1
+        if self.tenant is not None:
+            self.tenant.in_flight -= 1
         if self.leaving:
             upstream.channel.close()
             self._close_if_done(now)
@@ -237,6 +217,8 @@ class TunnelConnection(Dismissible):
         """The stream is over, in an exchange or idle."""
         if not self._idle.remove(upstream):
             self.in_flight -= 1
+            if self.tenant is not None:
+                self.tenant.in_flight -= 1
             self._close_if_done(now)
 
     # --- what the TCP connection reports ---
@@ -268,16 +250,18 @@ class TunnelConnection(Dismissible):
             self._mark_dirty()
 
     def on_deadline(self, now: float) -> None:
-        """A ping is due, or the agent is silent for too long, or never finished its handshake."""
+        """A ping is due, the agent is silent for too long, its token expires, or it never finished its handshake."""
         tunnel = self._tunnel
         if tunnel is None:
             self.channel.close()
             self._end("handshake timeout", now)
             return
+        if self._has_expired(now):
+            return
         self._dispatch(tunnel, tunnel.tick(now), now)
         self._mark_dirty()
         self._idle.expire(now)
-        self.deadline_at = tunnel.deadline()
+        self.deadline_at = self._next_deadline(tunnel, now)
 
     def flush(self, now: float) -> None:
         """Send everything that gathered in this turn, as few WebSocket messages as possible."""
@@ -285,6 +269,32 @@ class TunnelConnection(Dismissible):
             flush_tunnel(self._tunnel, self.channel, self._mark_dirty)
 
     # --- leaving ---
+
+    def is_of(self, instance: bytes) -> bool:
+        """Say whether the agent of this tunnel has named itself so."""
+        return bool(instance) and self.instance == instance
+
+    def _next_deadline(self, tunnel: Tunnel, now: float) -> float:
+        """Return when to look again: wall time may jump, and is looked at with every ping at least."""
+        agreed = self._agreed
+        if agreed is None or agreed.expires_at == NEVER:
+            return tunnel.deadline()
+        until = agreed.expires_at if self.asked_to_leave else agreed.leave_at
+        return min(tunnel.deadline(), now + max(until - self._host.wall_s(now), 0.0))
+
+    def _has_expired(self, now: float) -> bool:
+        """Close the tunnel if its token has expired; shortly before, ask the agent to come again with another one."""
+        agreed = self._agreed
+        if agreed is None or agreed.expires_at == NEVER:
+            return False
+        wall_s = self._host.wall_s(now)
+        if agreed.expires_at <= wall_s:
+            self._farewell = "its token has expired"
+            self.close(now)
+            return True
+        if agreed.leave_at <= wall_s:
+            self.drain(now)
+        return False
 
     def supersede(self, now: float) -> None:
         """The same agent has a newer tunnel: this one gets no more requests and closes when those in flight end."""
@@ -334,38 +344,20 @@ class TunnelConnection(Dismissible):
             self._refuse(error, head.startswith(b"HEAD "), now)
 
     def _register(self, head_bytes: bytes, rest: bytes, now: float) -> None:
-        head = parse_request_head(head_bytes, HANDSHAKE_LIMITS)
-        match = PATH.fullmatch(head.target.partition(b"?")[0])
-        if match is None:
-            raise HandshakeError(404, "not found: agents connect to /pico/v1/upstream/{endpoint}")
-        try:
-            self.endpoint = endpoint_in_path(match[1])
-        except ConfigError as error:
-            raise HandshakeError(400, f"endpoint: {error}", Refusal.FINAL) from None
-        check_origin(head_bytes, self._host.allowed_origins, "upstream.allowed_origins")
-        first_bytes = offered_first_window_bytes(head_bytes)
-        response = accept_handshake(head_bytes, () if first_bytes == INITIAL_WINDOW_BYTES else (FIRST_WINDOW,))
-        if self._host.draining:
-            raise HandshakeError(503, "this node is about to stop; connect again", Refusal.LEAVING)
-        wait_s = self._host.registration_wait_s(self.channel.host, now)
-        if wait_s:
-            raise HandshakeError(503, "too many registrations from this address", retry_after_s=wait_s)
-        if not self._host.has_room_for(self.endpoint):
-            raise HandshakeError(503, FULL, retry_after_s=FULL_RETRY_S)
-        self.registration = Registration.read(head_bytes, self.endpoint, self.channel.host)
-        if self._host.claim(self.registration):
-            response = b"%b%b: %b\r\n\r\n" % (response[:-2], *SECOND_AGENT)
-        self.raw = RAW_BY_PROTOCOL.get(self.registration.protocol)
-        instance = INSTANCE_HEADER.search(head_bytes)
-        self.instance = instance[1] if instance else b""
-        self.channel.send(response)
-        announced = MAX_STREAMS_HEADER.search(head_bytes)
-        if announced:
-            self.max_streams = min(self.max_streams, int(announced[1]))
+        agreed = self._agreed = self._host.register(head_bytes, self.channel.host, now)
+        self.endpoint = agreed.endpoint
+        self.instance = agreed.instance
+        self.max_streams = agreed.max_streams
+        self.tenant = agreed.tenant
+        self.registration = agreed.registration
+        self.raw = RAW_BY_PROTOCOL.get(agreed.registration.protocol)
+        self.channel.send(agreed.response)
         self.crowded_at = self.max_streams - self.max_streams // RESERVED_PART
-        self._tunnel = Tunnel(now, entropy=None, max_outgoing_streams=self.max_streams, first_window_bytes=first_bytes)
+        self._tunnel = Tunnel(
+            now, entropy=None, max_outgoing_streams=self.max_streams, first_window_bytes=agreed.first_window_bytes
+        )
         self._open = True
-        self.deadline_at = self._tunnel.deadline()
+        self.deadline_at = self._next_deadline(self._tunnel, now)
         self._host.tunnel_opened(self, now)
         if rest:
             self.on_data(rest, now)

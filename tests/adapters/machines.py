@@ -18,6 +18,7 @@ from pico_core.boundary import (
     DatagramReceived,
     EofReceived,
     Exit,
+    FileRead,
     Input,
     Listen,
     ListenDatagram,
@@ -26,6 +27,7 @@ from pico_core.boundary import (
     Log,
     LogLinesDropped,
     PauseReading,
+    ReadFile,
     Received,
     Resolve,
     Resolved,
@@ -100,7 +102,7 @@ class Contract:
             case Resolved(query=query, addresses=addresses, error=error):
                 self.resolving.remove(query)
                 assert not (addresses and error)
-            case SourceSelected(query=query):
+            case SourceSelected(query=query) | FileRead(query=query):
                 self.resolving.remove(query)
             case Listening(listener=name) | ListenFailed(listener=name):
                 self.opening.remove(name)
@@ -119,7 +121,7 @@ class Contract:
             case Connect(connection=number):
                 assert number % 2 == 0
                 self.connecting.append(number)
-            case Resolve(query=query) | SelectSource(query=query):
+            case Resolve(query=query) | SelectSource(query=query) | ReadFile(query=query):
                 self.resolving.append(query)
             case Listen(listener=name) | ListenDatagram(listener=name):
                 self.opening.append(name)

@@ -8,12 +8,13 @@ import socket
 import ssl
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.certificates import Files, issue, write_authority
-from tests.e2e.harness import LOCAL, MIB, PATIENCE_S, Fleet, Server, wait_until
+from tests.e2e.harness import LOCAL, MIB, PATIENCE_S, Fleet, Process, Server, wait_until
 from tests.e2e.origin import Origin, Visit
 from tests.e2e.wire import Wire, request_bytes
 
@@ -65,13 +66,21 @@ def secure_agent(
     agent.await_log("endpoint registered")
 
 
+def served(trust: Trust, server: Server) -> bool:
+    return trust.get(server.proxy_port, "web")[0] == 200
+
+
+def complains(agent: Process, said: str) -> bool:
+    return said in agent.errors()
+
+
 def test_requests_status_and_tcp_through_two_nodes(fleet: Fleet, origin: Origin, trust: Trust) -> None:
     first = secure_server(fleet, trust)
     second = secure_server(fleet, trust, "--cluster.join", f"{LOCAL}:{first.process.port('gossip')}")
     node_id = str(second.process.await_log("ready")["node_id"])
     secure_agent(fleet, first, trust, "web", origin.port)
     for server in (first, second):
-        wait_until(lambda server=server: trust.get(server.proxy_port, "web")[0] == 200, "the route is known")
+        wait_until(partial(served, trust, server), "the route is known")
         described = json.loads(trust.get(server.proxy_port, "web")[1])
         fields = {name.lower(): value for name, value in described["fields"]}
         assert fields["x-forwarded-proto"] == "https"
@@ -171,7 +180,7 @@ def test_an_agent_says_what_is_wrong_with_the_server(fleet: Fleet, trust: Trust,
     }
     for (url, ca), said in cases.items():
         agent = fleet.start("agent", "http", "web", "1", "--connect.url", url, "--connect.tls.root-cas", ca)
-        wait_until(lambda agent=agent, said=said: said in agent.errors(), said)
+        wait_until(partial(complains, agent, said), said)
         agent.kill()
 
 

@@ -1,7 +1,7 @@
 """HTTP clients that keep connections alive. They log the outcome of every request."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import h11
@@ -95,6 +95,8 @@ class HttpClient(BaseMachine):
         self.load = load
         self.requests: list[Request] = []
         self.stopped = False
+        self.new_token: Callable[[], str] | None = None
+        """Makes the token that each request shows, where the servers ask for one."""
         self._entropy = entropy
         self._number = first_number
         self._idle: dict[Target, list[_Connection]] = {}
@@ -218,6 +220,9 @@ class _Connection:
             (b"x-number", b"%d" % request.number),
             (b"x-attempt", b"%d.%d" % (request.number, request.attempts)),
         ]
+        new_token = self._client.new_token
+        if new_token is not None:
+            headers.append((b"authorization", b"Bearer " + new_token().encode()))
         if request.method == "POST":
             chunked = request.number % 3 == 0
             headers.append(

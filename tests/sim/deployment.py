@@ -21,6 +21,7 @@ from tests.sim.origin import HTTP_PORT, TCP_PORT, Ledger, Origin
 from tests.sim.process import Process
 from tests.sim.stranger import Stranger
 from tests.sim.tcp_client import TcpClient
+from tests.sim.tokens import Issuer
 from tests.sim.world import World
 
 PROXY_PORT, UPSTREAM_PORT, FORWARD_PORT = 8000, 8001, 7000
@@ -94,8 +95,12 @@ class Deployment:
         *,
         skew: float = 0.0,
         server_config: ServerConfig | None = None,
+        token_life_s: float = 0.0,
     ) -> None:
-        """``skew`` is the most by which a server's clock may run fast or slow, as a share."""
+        """``skew`` is the most by which a server's clock may run fast or slow, as a share.
+
+        With a ``token_life_s``, servers ask for tokens, and agents and clients have tokens that last so long.
+        """
         self.world = world
         self.network = Network(world, faults or Faults())
         self.names = self.network.names
@@ -113,6 +118,9 @@ class Deployment:
         self._config = server_config or ServerConfig(
             cluster=ClusterConfig(join=(Address("nodes.pico", 0),)), grace_period_s=30.0
         )
+        self.issuer = Issuer(world, token_life_s) if token_life_s else None
+        if self.issuer is not None:
+            self._config = self.issuer.guard(self._config)
         self._runs = 0
         host = self.network.new_host()
         self._balancing = Process(self.network, host, "balancer", self.balancer)
@@ -243,6 +251,8 @@ class Deployment:
                 self.network, origin_host, f"{name}-origin", Origin(self.world, self.ledger, self.entropy())
             )
             origin.start()
+        host = self.network.new_host()
+        token_file = self.issuer.give(host, tuple(endpoints)) if self.issuer is not None else None
         ports = {"http": HTTP_PORT, "tcp": TCP_PORT}
         config = AgentConfig(
             listeners=tuple(
@@ -253,13 +263,13 @@ class Deployment:
                 )
                 for endpoint, protocol in endpoints.items()
             ),
-            connect=AgentConnectConfig(url=OriginAddress(server, UPSTREAM_PORT, "http")),
+            connect=AgentConnectConfig(url=OriginAddress(server, UPSTREAM_PORT, "http"), token_file=token_file),
             grace_period_s=30.0,
         )
         node = AgentMachine(config, self.entropy())
         process = Process(
             self.network,
-            self.network.new_host(),
+            host,
             name,
             node,
             clock_offset_s=1e5 * self.world.random.random(),
@@ -314,6 +324,8 @@ class Deployment:
         )
         process = Process(self.network, self.network.new_host(), f"client-{len(self.clients)}", client)
         self.clients.append(client)
+        if self.issuer is not None:
+            client.new_token = self.issuer.token
         process.start()
         client.process = process
         return client

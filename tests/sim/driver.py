@@ -25,6 +25,7 @@ from pico_core.boundary import (
     Log,
     Machine,
     PauseReading,
+    ReadFile,
     Record,
     Resolve,
     ResumeReading,
@@ -105,6 +106,7 @@ class Driver(Generic[ConnectionT, DialT]):
             SendDatagram: self._send_datagram,
             Resolve: self.resolve,
             SelectSource: self.select_source,
+            ReadFile: self.read_file,
             Log: self.log,
             AccessLog: self.access_log,
             Exit: self.leave,
@@ -134,6 +136,8 @@ class Driver(Generic[ConnectionT, DialT]):
     def resolve(self, command: Resolve) -> None: ...
 
     def select_source(self, command: SelectSource) -> None: ...
+
+    def read_file(self, command: ReadFile) -> None: ...
 
     def log(self, command: Log) -> None: ...
 

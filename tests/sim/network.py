@@ -76,6 +76,8 @@ class Host:
     dark: bool = False
     datagrams: dict[int, tuple[DatagramSocket, str]] = field(default_factory=dict)
     listeners: dict[int, tuple["Process", str]] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    """What a machine on this host may read, by path."""
 
 
 class Network:

@@ -13,6 +13,7 @@ from pico_core.boundary import (
     DatagramReceived,
     EofReceived,
     Exit,
+    FileRead,
     Input,
     Listen,
     ListenDatagram,
@@ -20,6 +21,7 @@ from pico_core.boundary import (
     Listening,
     Log,
     Machine,
+    ReadFile,
     Received,
     Resolve,
     Resolved,
@@ -333,6 +335,10 @@ class Process(Driver[End, Dial]):
         if not has_route:
             self.world.sometimes["no route yet"] += 1
         self.answer(SourceSelected(command.query, self.host.address if has_route else ""))
+
+    def read_file(self, command: ReadFile) -> None:
+        content = self.host.files.get(command.path)
+        self.answer(FileRead(command.query, content or b"", "" if content else "No such file or directory"))
 
     def log(self, command: Log) -> None:
         if self._on_log is not None:

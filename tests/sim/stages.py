@@ -14,6 +14,7 @@ from tests.sim.client import HttpClient, Load, Request
 from tests.sim.deployment import UPSTREAM_PORT, Deployment, Server
 from tests.sim.network import Faults
 from tests.sim.process import Process
+from tests.sim.token_stages import tokens_are_renewed, tokens_expire
 from tests.sim.world import World
 
 Figures: TypeAlias = dict[str, float]
@@ -472,6 +473,8 @@ STAGES: dict[str, Stage] = {
         rolling_restart,
         rolling_restart_with_three_agents,
         scale_down,
+        tokens_are_renewed,
+        tokens_expire,
         leave_under_loss,
         refusals_arrive,
         agent_restart,

@@ -5,7 +5,7 @@ import pytest
 from tests.sim.__main__ import run_stage
 from tests.sim.stages import STAGES
 
-SLOW = ("halves", "many-endpoints")
+SLOW = ("halves", "many-endpoints", "tokens-are-renewed")
 CASES = [(name, seed) for name in STAGES for seed in (1, 2) if seed == 1 or name not in SLOW]
 
 

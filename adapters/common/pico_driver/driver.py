@@ -20,6 +20,7 @@ from pico_core.boundary import (
     Connected,
     ConnectFailed,
     ConnectionLost,
+    FileRead,
     HandshakeFailed,
     Input,
     Listen,
@@ -29,6 +30,7 @@ from pico_core.boundary import (
     Machine,
     PauseReading,
     PeerIdentity,
+    ReadFile,
     Resolve,
     Resolved,
     ResumeReading,
@@ -47,6 +49,7 @@ from pico_core.boundary import (
 from pico_driver import sockets
 from pico_driver.connection import RECEIVE_BUFFER_BYTES, Connection
 from pico_driver.early import EarlyListeners
+from pico_driver.files import read_file
 from pico_driver.handshakes import START_TLS_TIMEOUT_S, Cancellable, Handshakes
 from pico_driver.listeners import DatagramSocket, ListenerOwner, ListeningSocket
 from pico_driver.turn import Conversation
@@ -111,6 +114,7 @@ class Driver(Conversation, Generic[ConnectionT]):
             SendDatagram: self._send_datagram,
             Resolve: self._resolve,
             SelectSource: self._select_source,
+            ReadFile: self._read_file,
         }
 
     def close(self) -> None:
@@ -351,6 +355,11 @@ class Driver(Conversation, Generic[ConnectionT]):
 
     def _select_source(self, command: SelectSource) -> None:
         self._inputs.append(SourceSelected(command.query, sockets.source(command.address)))
+
+    # --- files ---
+
+    def _read_file(self, command: ReadFile) -> None:
+        self._inputs.append(FileRead(command.query, *read_file(command.path, command.max_bytes)))
 
     # --- listeners ---
 

@@ -9,11 +9,13 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
+from pico_core.access.grant import Denied
 from pico_core.config.values import server_url
 from pico_core.errors import ConfigError
 from pico_core.machine.parts import Connector
 from pico_core.plain.client import PlainRequest, PlainResponse
 from pico_core.plain.server import JSON, TEXT, PlainConnection, Question
+from pico_core.server.access import Access
 from pico_core.server.admin.exposition import CONTENT_TYPE
 from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.admin.status import STATUS_PATH, status_document
@@ -30,21 +32,31 @@ MAX_FORWARDS = 16
 class AdminPages:
     """A ``PlainHandler`` that answers from the facts of a server node."""
 
-    def __init__(self, connector: Connector, facts: Facts) -> None:
+    def __init__(self, connector: Connector, facts: Facts, access: Access) -> None:
+        self._access = access
         self._connector = connector
         self._facts = facts
         self._forwards = 0
         self._hosts = HostNames(facts.config)
 
     def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
-        """Answer one request."""
+        """Answer one request. Probes have no token: only they get an answer without one."""
         page = PATHS.get(question.path)
         if question.path not in ANY_HOST and not self._hosts.knows(_host_of(question)):
             _refuse(connection, 421, UNKNOWN_HOST, now)
-        elif page is not None:
+            return
+        credentials = b""
+        if question.path not in PROBES:
+            try:
+                credentials = self._access.admit_operator(question.fields, now)
+            except Denied as denied:
+                _refuse(connection, denied.status, denied.reason, now)
+                return
+        if page is not None:
             page(self, connection, now)
         elif STATUS_PATH.fullmatch(question.path):
-            self._status(connection, question.path, parse_qs(question.query).get("forward", []), now)
+            wanted = parse_qs(question.query).get("forward", [])
+            self._status(connection, question.path, wanted, credentials, now)
         else:
             _refuse(connection, 404, "not found", now)
 
@@ -61,11 +73,13 @@ class AdminPages:
     def _metrics(self, connection: PlainConnection, now: float) -> None:
         connection.respond(200, CONTENT_TYPE, metrics_text(self._facts, now), now)
 
-    def _status(self, connection: PlainConnection, path: str, wanted: list[str], now: float) -> None:
+    def _status(
+        self, connection: PlainConnection, path: str, wanted: list[str], credentials: bytes, now: float
+    ) -> None:
         if len(wanted) > 1:
             _refuse(connection, 400, "more than one node to forward to", now)
         elif wanted and wanted[0] != self._facts.node_id:
-            self._forward(connection, path, wanted[0], now)
+            self._forward(connection, path, wanted[0], credentials, now)
         else:
             document = status_document(self._facts, path, now)
             if document is None:
@@ -73,7 +87,7 @@ class AdminPages:
             else:
                 connection.respond(200, JSON, document, now)
 
-    def _forward(self, connection: PlainConnection, path: str, node_id: str, now: float) -> None:
+    def _forward(self, connection: PlainConnection, path: str, node_id: str, credentials: bytes, now: float) -> None:
         peer = self._facts.view.get(node_id)
         if peer is None:
             _refuse(connection, 404, f"unknown node '{node_id}'", now)
@@ -87,14 +101,17 @@ class AdminPages:
             _refuse(connection, 502, f"node '{node_id}' has no usable admin address", now)
             return
         self._forwards += 1
+        fields = [("x-pico-authorization", credentials.decode("latin-1"))] if credentials else []
+        asker = _Forward(self, connection, node_id)
         tls = "peers" if self._facts.config.admin.tls.enabled else ""
-        PlainRequest(self._connector, origin, path, _Forward(self, connection, node_id), FORWARD_TIMEOUT_S, now, tls)
+        PlainRequest(self._connector, origin, path, asker, FORWARD_TIMEOUT_S, now, fields=fields, tls=tls)
 
     def forward_over(self) -> None:
         """Count a forwarded question that has its answer, or gets none."""
         self._forwards -= 1
 
 
+PROBES = ("/health", "/ready")
 PATHS = {"/health": AdminPages._health, "/ready": AdminPages._ready, "/metrics": AdminPages._metrics}  # noqa: SLF001 - our own
 
 

@@ -5,6 +5,7 @@ import re
 import pytest
 from msgspec.structs import replace
 
+from pico_core.access.grant import ADVICE, NOT_PERMITTED
 from pico_core.boundary import (
     Abort,
     Close,
@@ -224,7 +225,9 @@ FINAL = b'HTTP/1.1 400 Bad Request\r\nx-pico-refused: final\r\nContent-Length: 1
 PIKO_FINAL = b'HTTP/1.1 401 Unauthorized\r\nContent-Length: 34\r\n\r\n{"error":"endpoint not permitted"}'
 
 
-@pytest.mark.parametrize(("answer", "reason"), [(FINAL, "400 why"), (PIKO_FINAL, "401 endpoint not permitted")])
+@pytest.mark.parametrize(
+    ("answer", "reason"), [(FINAL, "400 why"), (PIKO_FINAL, f"401 {NOT_PERMITTED}; {ADVICE[NOT_PERMITTED]}")]
+)
 def test_a_refusal_of_the_endpoint_is_final(answer: bytes, reason: str) -> None:
     assert (
         connecting()

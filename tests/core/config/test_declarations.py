@@ -14,7 +14,31 @@ from pico_core.config.server import ClusterConfig, ServerConfig, draw_node_id
 from pico_core.config.values import Address, Origin
 from pico_core.errors import ConfigError
 
+AUTH = {
+    f"{section}.{key}": default
+    for section in ("proxy.auth", "upstream.auth", "admin.auth")
+    for key, default in {
+        "hmac_secret_key": "",
+        "hmac_secret_key_file": "",
+        "rsa_public_key": "",
+        "rsa_public_key_file": "",
+        "ecdsa_public_key": "",
+        "ecdsa_public_key_file": "",
+        "eddsa_public_key": "",
+        "eddsa_public_key_file": "",
+        "audience": "",
+        "issuer": "",
+        "leeway": "5s",
+        "require_expiry": "false",
+        "disable_disconnect_on_expiry": "false",
+        "jwks.endpoint": "",
+        "jwks.cache_ttl": "10m",
+        "jwks.timeout": "10s",
+    }.items()
+}
+CREDENTIALS = {"connect.token": "", "connect.token_file": "", "connect.tenant_id": ""}
 SERVER = {
+    **AUTH,
     "proxy.bind_addr": ":8000",
     "proxy.advertise_addr": "",
     "proxy.timeout": "30s",
@@ -72,6 +96,7 @@ SERVER = {
     "drain_delay": "5s",
 }
 AGENT = {
+    **CREDENTIALS,
     "connect.url": "http://localhost:8001",
     "connect.timeout": "30s",
     "connect.proxy_url": "",
@@ -106,6 +131,7 @@ LISTENER = {
     "tls.insecure_skip_verify": "false",
 }
 FORWARD = {
+    **CREDENTIALS,
     "connect.url": "http://localhost:8000",
     "connect.timeout": "30s",
     "connect.proxy_url": "",

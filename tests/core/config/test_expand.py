@@ -122,17 +122,17 @@ def test_a_variable_in_a_key_or_a_list_changes_no_structure(value: str) -> None:
 
 
 def test_the_end_of_a_file_is_not_part_of_a_value() -> None:
-    config = load(ServerConfig, "cluster: {node_id: $ID}", {}, "", {"ID": "pico-0\n"})
+    config = load(ServerConfig, "cluster: {node_id: $ID}", {}, "", environ={"ID": "pico-0\n"})
     assert config.cluster.node_id == "pico-0"
 
 
 def test_no_value_is_the_default_of_the_key() -> None:
     text = "cluster: {node_id: $ID, node_id_prefix: ${NULL}, join: ${JOIN:[a, b]}}\n"
-    config = load(ServerConfig, text, {}, "", {"NULL": "null"})
+    config = load(ServerConfig, text, {}, "", environ={"NULL": "null"})
     assert config.cluster.node_id == ""
     assert config.cluster.join == (Address("a", 0), Address("b", 0))
 
 
 def test_a_text_that_has_a_marker_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^pico.yaml: contains the character U\+E000"):
-        load(ServerConfig, "cluster: {node_id: \ue0000;}", {}, "pico.yaml", {})
+        load(ServerConfig, "cluster: {node_id: \ue0000;}", {}, "pico.yaml", environ={})

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from pico_core.access.grant import ADVICE, INVALID_TOKEN
 from pico_core.boundary import (
     Abort,
     Accepted,
@@ -286,14 +287,18 @@ def test_a_local_connection_that_ends_during_a_pause() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "text"), [("502 Bad Gateway", "no available upstreams"), ("401 Unauthorized", "invalid token")]
+    ("status", "text", "advice"),
+    [
+        ("502 Bad Gateway", "no available upstreams", ""),
+        ("401 Unauthorized", INVALID_TOKEN, f"; {ADVICE[INVALID_TOKEN]}"),
+    ],
 )
-def test_the_servers_refusal_resets_the_local_connection(status: str, text: str) -> None:
+def test_the_servers_refusal_resets_the_local_connection(status: str, text: str, advice: str) -> None:
     play, _ = asked()
     body = f'{{"error":"{text}"}}'
     answer = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
     assert play >> Received(SERVER, answer) << Close(SERVER) << Abort(LOCAL) >> ConnectionLost(SERVER, "") >> 60.0
-    assert warning(play) == f"the server refused: {status[:3]} {text}"
+    assert warning(play) == f"the server refused: {status[:3]} {text}{advice}"
 
 
 def test_a_server_that_does_not_answer() -> None:

@@ -186,6 +186,11 @@ def test_picos_own_fields_are_read_and_go() -> None:
     assert head.fields == b"Host: h.example\r\nX-Forwarded-Port: 443\r\nX-Pika-Endpoint: stays\r\n"
 
 
+def test_an_empty_one_of_picos_own_fields_does_not_hide_another() -> None:
+    assert request(b"x-pico-endpoint:", b"x-pico-endpoint: one").endpoint == b"one"
+    assert request(b"x-pico-endpoint: one", b"x-pico-endpoint:").endpoint == b"one"
+
+
 def test_usual_fields_in_any_order() -> None:
     head = request(
         b"X-Piko-Forward: true",

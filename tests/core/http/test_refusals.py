@@ -243,6 +243,7 @@ def test_transfer_encoding_in_http_10() -> None:
         (b"x-piko-endpoint: a", b"X-Piko-Endpoint: A"),
         (b"x-pico-authorization: a", b"x-piko-authorization: b"),
         (b"x-pico-tenant-id: a", b"x-piko-tenant-id: b"),
+        (b"x-pico-endpoint:", b"x-pico-endpoint: a", b"x-pico-endpoint: b"),
         (b"Content-Type: text/plain", b"content-type: text/html"),
     ],
 )

@@ -1,0 +1,27 @@
+"""What a tunnel begins with on the server's side: the result of its handshake. ``registering`` makes it."""
+
+import msgspec
+
+from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits
+from pico_core.server.claims import Registration
+from pico_core.server.tenants import Tenant
+
+HANDSHAKE_LIMITS = HeadLimits(max_head_bytes=MAX_OWN_HEAD_BYTES)
+"""Bounds of an agent's request head."""
+
+
+class Agreement(msgspec.Struct, frozen=True):
+    """What a tunnel begins with. ``response`` is the 101 to send.
+
+    ``expires_at`` is when the tunnel must end, and ``leave_at`` when the agent is asked to come again, in wall time.
+    """
+
+    registration: Registration
+    endpoint: str
+    tenant: Tenant | None
+    instance: bytes
+    max_streams: int
+    first_window_bytes: int
+    expires_at: float
+    leave_at: float
+    response: bytes

@@ -1,0 +1,116 @@
+"""What an agent asks for when it connects, and whether it gets it: the handshake of a tunnel on the server's side."""
+
+import re
+from collections.abc import Callable
+
+from pico_core.access.grant import Denied
+from pico_core.errors import ConfigError
+from pico_core.gossip.state import MAX_ENDPOINTS
+from pico_core.http.message import RequestHead
+from pico_core.http.parsing import parse_request_head
+from pico_core.machine.parts import WallClock
+from pico_core.mux.frame import INITIAL_WINDOW_BYTES
+from pico_core.proxy.endpoint import endpoint_in_path
+from pico_core.server.access import Access, Permission
+from pico_core.server.address_rate import AddressRate
+from pico_core.server.agreement import HANDSHAKE_LIMITS, Agreement
+from pico_core.server.claims import Registration
+from pico_core.server.facts import Facts
+from pico_core.server.web_pages import check_origin
+from pico_core.tunnel.agreement import FIRST_WINDOW, SECOND_AGENT, offered_first_window_bytes
+from pico_core.websocket.handshake import HandshakeError, accept_handshake
+from pico_core.websocket.refusal import Refusal
+
+PATH = re.compile(rb"/(?:pico|piko)/v1/upstream/([^/?#]+)")
+"""Piko's agents use its spelling, which ours use too, since they may talk to a Piko server."""
+
+MAX_STREAMS_HEADER = re.compile(rb"(?im)^x-pico-max-streams:[ \t]*([0-9]{1,7})[ \t]*\r$")
+"""How many streams the agent takes; absent where it is not one of ours."""
+
+INSTANCE_HEADER = re.compile(rb"(?im)^x-pi[ck]o-instance:[ \t]*([!-~]{1,64})[ \t]*\r$")
+
+FULL = f"this node serves {MAX_ENDPOINTS} endpoints and takes no further one; connect again, or add nodes"
+FULL_RETRY_S = 10
+
+LEAD_S = 10.0
+"""How long before its token expires an agent is asked to open a new tunnel, for which it may have a newer token."""
+
+
+class Registrar:
+    """Decides about registrations; see ``register``."""
+
+    def __init__(self, facts: Facts, access: Access, clock: WallClock, claim: Callable[[Registration], bool]) -> None:
+        """``claim`` returns whether to tell the agent that another one serves its endpoint too, or refuses it."""
+        upstream = facts.config.upstream
+        self._facts = facts
+        self._access = access
+        self._clock = clock
+        self._claim = claim
+        self._allowed_origins = upstream.allowed_origins
+        self._max_streams = upstream.max_streams
+        self._rate = AddressRate(upstream.registration_rate, upstream.registration_burst)
+
+    def register(self, head_bytes: bytes, client: str, now: float) -> Agreement:
+        """Return what to agree on with an agent whose request head has come from the address ``client``.
+
+        Raises ``MessageError`` or ``HandshakeError``.
+        """
+        head = parse_request_head(head_bytes, HANDSHAKE_LIMITS)
+        match = PATH.fullmatch(head.target.partition(b"?")[0])
+        if match is None:
+            raise HandshakeError(404, "not found: agents connect to /pico/v1/upstream/{endpoint}")
+        try:
+            endpoint = endpoint_in_path(match[1])
+        except ConfigError as error:
+            raise HandshakeError(400, f"endpoint: {error}", Refusal.FINAL) from None
+        check_origin(head_bytes, self._allowed_origins, "upstream.allowed_origins")
+        first_bytes = offered_first_window_bytes(head_bytes)
+        response = accept_handshake(head_bytes, () if first_bytes == INITIAL_WINDOW_BYTES else (FIRST_WINDOW,))
+        if self._facts.draining:
+            raise HandshakeError(503, "this node is about to stop; connect again", Refusal.LEAVING)
+        self._take(self._rate.take(client, now), "too many registrations from this address")
+        permitted = self._permitted(head, endpoint, now)
+        found = INSTANCE_HEADER.search(head_bytes)
+        instance = found[1] if found else b""
+        self._limit(permitted, instance, now)
+        registration = Registration.read(head_bytes, permitted.endpoint, client, permitted.owner)
+        if self._claim(registration):
+            response = b"%b%b: %b\r\n\r\n" % (response[:-2], *SECOND_AGENT)
+        announced = MAX_STREAMS_HEADER.search(head_bytes)
+        left_s = permitted.expires_at - self._clock.wall_s(now)
+        return Agreement(
+            registration=registration,
+            endpoint=permitted.endpoint,
+            tenant=permitted.tenant,
+            instance=instance,
+            max_streams=min(self._max_streams, int(announced[1])) if announced else self._max_streams,
+            first_window_bytes=first_bytes,
+            expires_at=permitted.expires_at,
+            leave_at=permitted.expires_at - (LEAD_S if left_s >= 2 * LEAD_S else 0.0),
+            response=response,
+        )
+
+    def _permitted(self, head: RequestHead, endpoint: str, now: float) -> Permission:
+        try:
+            return self._access.admit_agent(head, endpoint, now)
+        except Denied as denied:
+            refusal = Refusal.FINAL if denied.status == 401 else Refusal.PASSING
+            raise HandshakeError(denied.status, denied.reason, refusal) from None
+
+    def _limit(self, permitted: Permission, instance: bytes, now: float) -> None:
+        """Hold the agent to what its tenant and the node have room for; one that comes again takes no new place."""
+        registry = self._facts.registry
+        members = registry.members(permitted.endpoint)
+        tenant = permitted.tenant
+        if tenant is not None:
+            self._take(tenant.registrations.take(tenant.id, now), "too many registrations of this tenant")
+            others = tenant.tunnels - sum(each.is_of(instance) for each in members)
+            if 0 < tenant.config.max_tunnels <= others:
+                self._take(FULL_RETRY_S, "too many tunnels of this tenant")
+        if registry.endpoint_count >= MAX_ENDPOINTS and not members:
+            raise HandshakeError(503, FULL, retry_after_s=FULL_RETRY_S)
+
+    def _take(self, wait_s: int, reason: str) -> None:
+        if wait_s:
+            self._facts.metrics.registrations_refused += 1
+            raise HandshakeError(503, reason, retry_after_s=wait_s)

@@ -1,0 +1,58 @@
+"""The issuer of a simulated deployment: short-lived tokens, written into files again before they expire."""
+
+from pico_core.access.issuing import Claims, SigningKey
+from pico_core.access.secret import Secret
+from pico_core.config.auth import AuthConfig
+from pico_core.config.secrets import SecretFile
+from pico_core.config.server import ProxyConfig, ServerConfig, UpstreamConfig
+from tests.sim.network import Host
+from tests.sim.process import EPOCH_S
+from tests.sim.world import World
+
+TOKEN_FILE = "/run/pico/token"
+SECRET = "the secret of a whole simulated cluster"
+
+
+class Issuer:
+    """Makes tokens that last for ``life_s``, and renews those in files after half of that while ``renewing``."""
+
+    def __init__(self, world: World, life_s: float) -> None:
+        self.renewing = True
+        self._world = world
+        self._life_s = life_s
+        self._key = SigningKey(SECRET)
+        self._hosts: list[tuple[Host, tuple[str, ...]]] = []
+        world.after(life_s / 2, self._renew_again)
+
+    def guard(self, config: ServerConfig) -> ServerConfig:
+        """Return the configuration of a server whose proxy and upstream ports ask for these tokens."""
+        auth = AuthConfig(hmac_secret_key=Secret(SECRET), leeway_s=0.0)
+        return ServerConfig(
+            proxy=ProxyConfig(auth=auth),
+            upstream=UpstreamConfig(auth=auth),
+            cluster=config.cluster,
+            grace_period_s=config.grace_period_s,
+        )
+
+    def token(self, endpoints: tuple[str, ...] = ()) -> str:
+        now = EPOCH_S + self._world.now
+        return self._key.sign(Claims(endpoints, expires_at=now + self._life_s), now)
+
+    def give(self, host: Host, endpoints: tuple[str, ...]) -> SecretFile:
+        """Keep a token for these endpoints in a file of ``host``."""
+        self._hosts.append((host, endpoints))
+        self._write(host, endpoints)
+        return SecretFile(TOKEN_FILE, Secret(host.files[TOKEN_FILE].decode()))
+
+    def _write(self, host: Host, endpoints: tuple[str, ...]) -> None:
+        host.files[TOKEN_FILE] = self.token(endpoints).encode()
+
+    def renew(self) -> None:
+        """Write new tokens into all files now."""
+        for host, endpoints in self._hosts:
+            self._write(host, endpoints)
+
+    def _renew_again(self) -> None:
+        if self.renewing:
+            self.renew()
+        self._world.after(self._life_s / 2, self._renew_again)
