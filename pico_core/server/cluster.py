@@ -19,6 +19,8 @@ from pico_core.gossip.events import (
     NodeUnreachable,
     NodeUpdated,
     Output,
+    SealRefused,
+    StreamData,
     StreamRequest,
 )
 from pico_core.gossip.keys import ENDPOINT_PREFIX
@@ -134,6 +136,8 @@ class Cluster:
                 self._host.resolve(output.name, output.timeout_s, _NameLookup(self, output.name))
             elif isinstance(output, StreamRequest):
                 self._streams.open(output, now)
+            elif isinstance(output, StreamData):
+                self._streams.send(output)
             else:
                 self._learn(output, now)
 
@@ -170,6 +174,8 @@ class Cluster:
             self._host.log("info", "cluster", "node joined", node=event.node_id, addr=event.addr)
         elif isinstance(event, AddressRefused):
             self._refuse(event.node_id, event.addr, "gossip")
+        elif isinstance(event, SealRefused):
+            self._host.warn("gossip", event.problem, host=event.host)
         elif isinstance(event, NodeDraining):
             self._view.add(event.node_id, "").draining = event.draining
             self._host.log("info", "cluster", "node draining", node=event.node_id, draining=event.draining)
