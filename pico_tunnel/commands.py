@@ -15,6 +15,7 @@ from pico_core.config.nearest import did_you_mean
 from pico_tunnel import __version__
 from pico_tunnel.complaints import complain
 from pico_tunnel.flags import ConfigCommand, TeachingGroup, checked, groups
+from pico_tunnel.gossip_key import key
 from pico_tunnel.start import read_config, run_agent, run_forward, run_server
 from pico_tunnel.status import status
 
@@ -102,9 +103,9 @@ class ServerCommand(ConfigCommand, click.Group):
 @pico.command(
     cls=ServerCommand,
     keys=_server_keys,
-    commands=[status],
+    commands=[status, key],
     invoke_without_command=True,
-    subcommand_metavar="[status ...]",
+    subcommand_metavar="[status ...|key]",
     short_help="Run a node of the cluster.",
     examples="""\
 A cluster of one:

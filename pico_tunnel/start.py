@@ -37,7 +37,7 @@ def read_config(
     """Return the configuration ``cls`` from a file and flags. Raises ``ConfigError``. Next: one of ``run_...``."""
     from pico_core.config.load import load
 
-    text = None if path is None else _read(path)
+    text = None if path is None else read_text(path, "--config.path")
     if text is not None and expand_env:
         from pico_core.config.expand import expand
 
@@ -45,24 +45,41 @@ def read_config(
     return load(cls, text, flags, path or "")
 
 
-def _read(path: str) -> str:
+def read_text(path: str, key: str) -> str:
+    """Return the content of a file that ``key`` names. Raises ``ConfigError``."""
     try:
         with open(path, "rb") as file:
             return file.read(MAX_FILE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text at byte {error.start}; is it the right file?") from None
     except OSError as error:
-        raise ConfigError(f"--config.path: cannot read {path!r}: {error.strerror}") from None
+        raise ConfigError(f"{key}: cannot read {path!r}: {error.strerror}") from None
+
+
+def with_gossip_keys(config: ServerConfig) -> ServerConfig:
+    """Return the configuration with the keys of ``cluster.gossip.keys_file``, if there is one. Raises ``ConfigError``."""
+    gossip = config.cluster.gossip
+    if not gossip.keys_file:
+        return config
+    from msgspec.structs import replace
+
+    from pico_core.config.gossip_key import gossip_keys
+
+    keys = gossip_keys(read_text(gossip.keys_file, "cluster.gossip.keys_file"), gossip.keys_file)
+    return replace(config, cluster=replace(config.cluster, gossip=replace(gossip, keys=keys, keys_file="")))
 
 
 def run_server(config: ServerConfig, runtime: str | None) -> Exit:
     """Run a server node to its end."""
+    config = with_gossip_keys(config)
 
     def make(descriptors: int) -> Machine:
+        import random
+
         from pico_core.config.server import draw_node_id
         from pico_core.server.node import ServerNode
 
-        entropy = _entropy()
+        entropy = random.SystemRandom()  # the nonces of gossip under a key are drawn from it
         return ServerNode(config, draw_node_id(config.cluster, entropy), entropy, descriptors)
 
     return _run(make, config.log, runtime, (config.proxy.bind_addr, config.upstream.bind_addr, config.admin.bind_addr))

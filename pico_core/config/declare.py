@@ -11,14 +11,14 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
-from pico_core.config import proxy, values
+from pico_core.config import gossip_key, proxy, values
 
 
 class Kind(msgspec.Struct, frozen=True):
     """A kind of value: how it reads, how it is written, and what to call it.
 
     ``parse`` takes the user's text and raises ``ConfigError``; with ``many`` the value is a tuple of such items: a list
-    in a file, comma separated or repeated as a flag.
+    in a file, comma separated or repeated as a flag. No error text repeats a value that is ``secret``.
     """
 
     metavar: str
@@ -26,6 +26,7 @@ class Kind(msgspec.Struct, frozen=True):
     parse: Callable[[str], Any]
     show: Callable[[Any], str] = str
     many: bool = False
+    secret: bool = False
 
 
 def _show_switch(value: bool) -> str:
@@ -67,6 +68,10 @@ OPTIONAL_IDENTIFIER = Kind("ID", values.IDENTIFIER, _optional_identifier)
 PREFIX = Kind("TEXT", values.IDENTIFIER, _prefix)
 NAMES = Kind("NAME,...", "a name such as proxy", values.identifier, many=True)
 SWITCH = Kind("[true|false]", "true or false", values.switch, _show_switch)
+
+
+GOSSIP_KEYS = Kind("KEY,...", gossip_key.GOSSIP_KEY, gossip_key.gossip_key, many=True, secret=True)
+FILE = Kind("FILE", "the path of a file", str)
 
 
 def one_of(*choices: str) -> Kind:

@@ -5,7 +5,7 @@ from typing import Protocol
 from pico_core.boundary import DatagramReceived, SendDatagram
 from pico_core.cluster.rebalance import tunnels_to_shed
 from pico_core.cluster.view import RemoteNode
-from pico_core.config.values import Address
+from pico_core.config.values import Address, is_loopback
 from pico_core.gossip.address import means_own_host, split_address
 from pico_core.gossip.events import (
     AddressRefused,
@@ -73,6 +73,15 @@ class Cluster:
         if config.upstream.rebalance.threshold:
             self._host.timers.schedule(now + REBALANCE_INTERVAL_S, self._rebalance)
         self._gossip_port = (config.cluster.gossip.advertise_addr or bound["gossip"]).port
+        if not self._gossip.is_sealed and not is_loopback(bound["gossip"].host):
+            self._host.log(
+                "warning",
+                "gossip",
+                "every host that reaches this port can join the cluster, read its gossip and take its requests: "
+                "keep it private, or set a key on all nodes",
+                addr=str(bound["gossip"]),
+                set="cluster.gossip.keys",
+            )
         self._look_up(now)
         self._own_host.begin(bound, now)
 
