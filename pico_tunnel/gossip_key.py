@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import click
 
 from pico_tunnel.flags import write_examples

@@ -57,7 +57,7 @@ def read_text(path: str, key: str) -> str:
 
 
 def with_gossip_keys(config: ServerConfig) -> ServerConfig:
-    """Return the configuration with the keys of ``cluster.gossip.keys_file``, if there is one. Raises ``ConfigError``."""
+    """Return the configuration with the keys of ``cluster.gossip.keys_file``, if it has one. Raises ``ConfigError``."""
     gossip = config.cluster.gossip
     if not gossip.keys_file:
         return config

@@ -53,8 +53,8 @@ class Gossip:
     ``seeds`` are the addresses and names to join; those without a port have ``default_port``, or else the port of our
     own address. ``max_packet_bytes`` must be at least ``MIN_PACKET_BYTES``. ``is_name_fixed`` says that the node ID is
     configured, so that a former process may have had it. With ``keys``, everything is sealed with the first one, and
-    ``entropy`` must be fit for keys (``random.SystemRandom``). Raises ``LocalProtocolError`` for a node ID or packet size
-    that cannot be used.
+    ``entropy`` must be fit for keys (``random.SystemRandom``). Raises ``LocalProtocolError`` for a node ID, packet size
+    or key that cannot be used.
 
     Next: set the first keys (``proxy_addr``, ``admin_addr``), then call ``start`` once our own address is known. Every
     method may be called before. Keys, endpoints and draining are kept until then, and published with the start. The

@@ -290,8 +290,11 @@ class StreamRequests:
             yield writing.join_reply_head(local.id, local.addr, 0)
             return
         sender = None if reader.is_leave else self._met(node_id, addr, host, now, None)
+        is_owner = sender is not None or self._knowledge.is_at(node_id, host)
         for state in reader.states():
-            if state.id == node_id:
+            if state.id == node_id and not is_owner:
+                self._counters.strangers_refused += 1
+            elif state.id == node_id:
                 yield from self._take_state(state, 0, now)
         if reader.is_leave:
             yield writing.leave_reply(local.id, local.addr)

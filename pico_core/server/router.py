@@ -93,7 +93,7 @@ class ProxyRouter:
         """Return the field lines that tell the service about the client. Only other nodes are trusted to report it."""
         head = exchange.head
         client = exchange.downstream.client
-        if head.forwarded and self.routing.was_forwarded(exchange):  # nearly none is: spare the call
+        if head.forwarded and self.routing.is_from_node(exchange):  # nearly none is: spare the call
             chain = head.forwarded_for + b", " if head.forwarded_for else b""
             return b"X-Forwarded-For: %b%b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
                 chain,

@@ -54,7 +54,10 @@ class Cluster:
         show: Callable[[str], None] | None = None,
         secrets: Sequence[bytes] = (),
     ) -> None:
-        """``secrets`` are the keys of the nodes that boot. ``strict`` checks a node's tables after each of its inputs; ``replay`` and ``show`` are as in ``World``."""
+        """``strict`` checks a node's tables after each of its inputs; ``replay`` and ``show`` are as in ``World``.
+
+        ``secrets`` are the keys of the nodes that boot.
+        """
         self.world = World(seed, replay=replay or f"Cluster(seed={seed})", show=show)
         self.faults = faults if faults is not None else Faults()
         self.network = Network(self.world, self.faults)

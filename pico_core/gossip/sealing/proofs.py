@@ -1,7 +1,7 @@
 """Proofs between nodes on ports other than gossip's: the first request on a connection has one, each is taken once.
 
-A node draws a random *mark* and gossips it, sealed. A proof names the marks of sender and receiver and a number that the
-sender uses once. So it is worth nothing to another node, to a later process of the same node, or a second time.
+A node draws a random *mark* and gossips it, sealed. A proof names the marks of sender and receiver and a number that
+the sender uses once. So it is worth nothing to another node, to a later process of the same node, or a second time.
 """
 
 import hmac
