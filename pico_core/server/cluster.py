@@ -32,6 +32,10 @@ from pico_core.server.gossip_streams import GossipStreams
 from pico_core.server.own_host import KEYS, OwnHost
 from pico_core.server.peers import Peers
 
+OPEN_TO_ALL = (
+    "every host that reaches the gossip port can join the cluster and take its requests: "
+    "keep the port private, or set a key on all nodes"
+)
 REBALANCE_INTERVAL_S = 1.0
 LOOK_UP_S = 0.5
 """How often to look which names are due, while this node does not know its own address."""
@@ -77,8 +81,7 @@ class Cluster:
             self._host.log(
                 "warning",
                 "gossip",
-                "every host that reaches this port can join the cluster, read its gossip and take its requests: "
-                "keep it private, or set a key on all nodes",
+                OPEN_TO_ALL,
                 addr=str(bound["gossip"]),
                 set="cluster.gossip.keys",
             )

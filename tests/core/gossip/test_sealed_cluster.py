@@ -82,7 +82,7 @@ def test_nodes_that_restart_are_not_locked_out() -> None:
 
 
 def test_what_a_stranger_has_heard_is_worth_nothing_to_it() -> None:
-    """It sends all datagrams again, to the right node and to others, turned round, cut and altered, and after restarts."""
+    """It sends all datagrams again, to the right node and to others, cut and altered, and after restarts."""
     cluster = cluster_of(4, seed=5)
     chance = random.Random(5)
     for number in range(3):
