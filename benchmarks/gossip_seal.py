@@ -94,9 +94,8 @@ def rounds() -> None:
                             count += 1
                         elif type(output).__name__ == "StreamRequest":
                             exchange(output, gossip, by_host, addresses, now)
-        print(
-            f"{'with a key' if keys else 'without   '}: {spent_s / count * 1e6:5.1f} us per packet of a quiet cluster of 3"
-        )
+        kind = "with a key" if keys else "without   "
+        print(f"{kind}: {spent_s / count * 1e6:5.1f} us per packet of a quiet cluster of 3")
 
 
 NODES = (("a", ()), ("b", ("10.0.0.1",)), ("c", ("10.0.0.1",)))

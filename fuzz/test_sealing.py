@@ -1,5 +1,6 @@
-"""Sealed packets and streams against bytes: what is altered, cut, joined or made up is never taken, and never raises."""
+"""Sealed packets and streams against bytes: what is altered, cut or made up is never taken, and never raises."""
 
+import contextlib
 import random
 
 import pytest
@@ -95,10 +96,8 @@ def test_bytes_to_a_port_are_refused_or_waited_for(data: bytes, head: bytes) -> 
         InboundSeal(Keyring([KEY]), random.Random(1), Counters()),
         OutboundSeal(Keyring([KEY]), random.Random(1), Counters()),
     ):
-        try:
+        with contextlib.suppress(SealError):
             assert seal.receive(head + data) == b""
-        except SealError as error:
-            assert str(error)
 
 
 @given(st.lists(st.integers(1, 3 * WINDOW), max_size=200))

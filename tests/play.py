@@ -201,7 +201,7 @@ class Play:
         return done
 
     def forget_start_warning(self) -> None:
-        """Remove from the logs what a server without a key says of its gossip port: the play is about something else."""
+        """Remove from the logs what a server without a key says of its gossip port: few plays are about that."""
         self._drain()
         self.logs = [log for log in self.logs if log.message != OPEN_TO_ALL]
 
