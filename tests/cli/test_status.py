@@ -149,7 +149,13 @@ def test_wrong_use(capsys: pytest.CaptureFixture[str], arguments: str, reason: s
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("", ["Commands:\n  status  Show what a running server knows.\n", "pico server status cluster nodes"]),
+        (
+            "",
+            [
+                "Commands:\n  key     Make a key for the gossip of a cluster.\n  status  Show what a running server knows.\n",
+                "pico server status cluster nodes",
+            ],
+        ),
         ("status", ["  cluster   Nodes", "--forward pico-1-x7k2m9q"]),
         ("status upstream", ["  endpoints  Print"]),
         ("status upstream endpoints", ["Examples:\n  pico server status", "http://localhost:8002]"]),
