@@ -152,7 +152,7 @@ def test_wrong_use(capsys: pytest.CaptureFixture[str], arguments: str, reason: s
         (
             "",
             [
-                "Commands:\n  key     Make a key for the gossip of a cluster.\n  status  Show what a running server knows.\n",
+                "\n  status  Show what a running server knows.\n",
                 "pico server status cluster nodes",
             ],
         ),
