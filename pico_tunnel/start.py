@@ -40,7 +40,7 @@ def read_config(
     from pico_core.config.load import load
 
     _hide_secrets(cls, flags)
-    text = None if path is None else _read(path)
+    text = None if path is None else read_text(path, "--config.path")
     return load(cls, text, flags, path or "", read_secret, os.environ if expand_env else None)
 
 
@@ -60,9 +60,9 @@ def read_secret(path: str) -> str:
 
 def _hide_secrets(cls: type[Section], flags: dict[str, str]) -> None:
     """Overwrite what flags give of secrets, before anything else is done: others may list the processes."""
-    from pico_core.config.declare import PROXY_URL, SECRET, TOKEN, leaves
+    from pico_core.config.declare import GOSSIP_KEYS, PROXY_URL, SECRET, TOKEN, leaves
 
-    secrets = (SECRET, TOKEN, PROXY_URL)
+    secrets = (SECRET, TOKEN, PROXY_URL, GOSSIP_KEYS)
     given = [flags[leaf.name] for leaf in leaves(cls) if leaf.name in flags and leaf.key.kind in secrets]
     if given:
         from pico_tunnel.process import hide_arguments
@@ -70,24 +70,41 @@ def _hide_secrets(cls: type[Section], flags: dict[str, str]) -> None:
         hide_arguments(given)
 
 
-def _read(path: str) -> str:
+def read_text(path: str, key: str) -> str:
+    """Return the content of a file that ``key`` names. Raises ``ConfigError``."""
     try:
         with open(path, "rb") as file:
             return file.read(MAX_FILE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text at byte {error.start}; is it the right file?") from None
     except OSError as error:
-        raise ConfigError(f"--config.path: cannot read {path!r}: {error.strerror}") from None
+        raise ConfigError(f"{key}: cannot read {path!r}: {error.strerror}") from None
+
+
+def with_gossip_keys(config: ServerConfig) -> ServerConfig:
+    """Return the configuration with the keys of ``cluster.gossip.keys_file``, if it has one. Raises ``ConfigError``."""
+    gossip = config.cluster.gossip
+    if not gossip.keys_file:
+        return config
+    from msgspec.structs import replace
+
+    from pico_core.config.gossip_key import gossip_keys
+
+    keys = gossip_keys(read_text(gossip.keys_file, "cluster.gossip.keys_file"), gossip.keys_file)
+    return replace(config, cluster=replace(config.cluster, gossip=replace(gossip, keys=keys, keys_file="")))
 
 
 def run_server(config: ServerConfig, runtime: str | None) -> Exit:
     """Run a server node to its end."""
+    config = with_gossip_keys(config)
 
     def make(descriptors: int) -> Machine:
+        import random
+
         from pico_core.config.server import draw_node_id
         from pico_core.server.node import ServerNode
 
-        entropy = _entropy()
+        entropy = random.SystemRandom()  # the nonces of gossip under a key are drawn from it
         return ServerNode(config, draw_node_id(config.cluster, entropy), entropy, descriptors)
 
     ports = (config.proxy.bind_addr, config.upstream.bind_addr, config.admin.bind_addr)

@@ -47,6 +47,8 @@ from pico_core.config.agent import AgentConfig
 from pico_core.config.server import ServerConfig
 from pico_core.mux.events import GoAwayReceived, MuxEvent, StreamData, StreamEnded, StreamOpened, StreamReset
 from pico_core.mux.stream import Stream
+from pico_core.server.cluster import OPEN_TO_ALL
+from pico_core.server.exposure import OPEN
 from pico_core.server.node import ServerNode
 from pico_core.server.routeless import WAIT_S
 from pico_core.tunnel.agreement import first_window_bytes
@@ -199,6 +201,11 @@ class Play:
         done, self._done = self._done, []
         return done
 
+    def forget_start_warning(self) -> None:
+        """Remove from the logs what a server says of its open ports: few plays are about that."""
+        self._drain()
+        self.logs = [log for log in self.logs if log.message not in (OPEN_TO_ALL, OPEN)]
+
     def _check_silence(self) -> None:
         self._drain()
         if self._done:
@@ -285,7 +292,7 @@ def server_play(config: ServerConfig | None = None) -> Play:
     play >> Listening("gossip", "0.0.0.0", 8003) << SelectSource(1, "192.0.2.1") << SelectSource(2, "2001:db8::1")
     play >> SourceSelected(1, "10.0.0.1") >> SourceSelected(2, "fd00::1") >> 0.0
     assert play
-    play.logs = [log for log in play.logs if log.level != "warning"]  # what every node with open ports says once
+    play.forget_start_warning()
     return play
 
 

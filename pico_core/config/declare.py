@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
-from pico_core.config import proxy, secrets, values
+from pico_core.config import gossip_key, proxy, secrets, values
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -19,7 +19,7 @@ class Kind(msgspec.Struct, frozen=True):
 
     ``parse`` takes the user's text and raises ``ConfigError``; with ``many`` the value is a tuple of such items: a list
     in a file, comma separated or repeated as a flag. A kind that ``reads`` names a file, whose content is the value:
-    its ``parse`` takes ``ReadText`` too.
+    its ``parse`` takes ``ReadText`` too. No error text repeats a value that is ``secret``.
     """
 
     metavar: str
@@ -28,6 +28,7 @@ class Kind(msgspec.Struct, frozen=True):
     show: Callable[[Any], str] = str
     many: bool = False
     reads: bool = False
+    secret: bool = False
 
 
 def _show_switch(value: bool) -> str:
@@ -80,6 +81,9 @@ SECRET_FILE = Kind("FILE", "the path of a file", secrets.secret_file, _show_opti
 TOKEN_FILE = Kind("FILE", secrets.TOKEN_FILE, secrets.token_file, _show_optional, reads=True)
 KEY_SET = Kind("URL", secrets.KEY_SET, secrets.key_set, _show_optional, reads=True)
 SWITCH = Kind("[true|false]", "true or false", values.switch, _show_switch)
+
+
+GOSSIP_KEYS = Kind("KEY,...", gossip_key.GOSSIP_KEY, gossip_key.gossip_key, many=True, secret=True)
 
 
 def one_of(*choices: str) -> Kind:

@@ -110,7 +110,7 @@ class _Loader:
 
     def _from_file(self, kind: Kind, node: TreeItem, path: str) -> tuple[Any]:
         if kind.many:
-            nodes = self._items(node, path, f"a list, each item {kind.wanted}")
+            nodes = self._items(node, path, f"a list, each item {kind.wanted}", secret=kind.secret)
             return (tuple(self._scalar(kind, item, f"{path}[{index}]") for index, item in enumerate(nodes)),)
         return (self._scalar(kind, node, path),)
 
@@ -130,9 +130,11 @@ class _Loader:
     def _parse(self, kind: Kind, text: str) -> Any:
         return kind.parse(text, self._read) if kind.reads else kind.parse(text)
 
-    def _items(self, node: TreeItem, path: str, wanted: str) -> tuple[TreeItem, ...]:
+    def _items(self, node: TreeItem, path: str, wanted: str, *, secret: bool = False) -> tuple[TreeItem, ...]:
         if isinstance(node, Scalar) and not node.text:
             return ()
+        if isinstance(node, Scalar) and secret:
+            raise ConfigError(f"{self._place(path, node)}wants {wanted}, found one value that is not in a list")
         if not isinstance(node, Items):
             raise self._wrong(node, path, wanted)
         return node.items

@@ -8,6 +8,8 @@ from pico_core.config.declare import (
     BIND_ADDRESS,
     DURATION,
     DURATION_OR_ZERO,
+    FILE,
+    GOSSIP_KEYS,
     MEMBERS,
     OPTIONAL_IDENTIFIER,
     PREFIX,
@@ -19,6 +21,7 @@ from pico_core.config.declare import (
     decimal_number,
     whole_number,
 )
+from pico_core.config.gossip_key import MAX_KEYS, GossipKey
 from pico_core.config.logs import AccessLogConfig, LogConfig
 from pico_core.config.policies import PolicyConfig, check_reach
 from pico_core.config.tls import ProxyTlsConfig, ServerTlsConfig
@@ -309,6 +312,31 @@ class GossipConfig(Section, frozen=True, kw_only=True):
             "1400 passes an Ethernet with room for tunnels' headers, without fragments.",
         ),
     ] = 1400
+    keys: Annotated[
+        tuple[GossipKey, ...],
+        Key(
+            GOSSIP_KEYS,
+            "The keys of the cluster, each of 32 bytes in base64 or hexadecimal digits: the first one seals what this "
+            "node says, each of them opens what others say. 'pico server key' makes one.",
+            "Empty: gossip is neither encrypted nor authenticated, and the port must be private. Piko's nodes have no "
+            "keys.",
+        ),
+    ] = ()
+    keys_file: Annotated[
+        str,
+        Key(FILE, "A file with the keys, one a line, in place of cluster.gossip.keys.", "Empty: there is none."),
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if self.keys and self.keys_file:
+            raise ConfigError("keys and keys_file exclude each other; give one of them")
+        if len(self.keys) > MAX_KEYS:
+            raise ConfigError(f"keys: there are {len(self.keys)}, at most {MAX_KEYS} can be given; remove old ones")
+
+    @property
+    def secrets(self) -> list[bytes]:
+        """The keys as gossip takes them."""
+        return [key.secret for key in self.keys]
 
 
 class ClusterConfig(Section, frozen=True, kw_only=True):

@@ -18,6 +18,14 @@ class Counters(msgspec.Struct):
     stream_bytes_outbound: int = 0
     malformed: int = 0
     """Datagrams and streams that could not be read."""
+    unsealed: int = 0
+    """Datagrams and streams of nodes without a key, where this one has one; they were not read."""
+    seals_refused: int = 0
+    """Datagrams and streams that do not open: altered, forged, or sealed with a key that this node does not have."""
+    seals_for_others: int = 0
+    """Sealed datagrams that name another process as their receiver, or none: each was answered by a hello."""
+    replays_refused: int = 0
+    """Sealed datagrams that came a second time, or back to their sender."""
     datagrams_refused: int = 0
     """Datagrams that were not read: too large, or more than their source may send."""
     withheld: int = 0

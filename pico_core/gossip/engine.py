@@ -22,13 +22,16 @@ from pico_core.gossip.events import Output
 from pico_core.gossip.failure import FailureDetector
 from pico_core.gossip.forwarding import ForwardHealth
 from pico_core.gossip.gate import Gate
-from pico_core.gossip.keys import CLAIM_PREFIX, DRAINING_KEY, ENDPOINT_PREFIX, LEFT_KEY, PICO_KEY
+from pico_core.gossip.keys import CLAIM_PREFIX, DRAINING_KEY, ENDPOINT_PREFIX, LEFT_KEY, MARK_KEY, PICO_KEY
 from pico_core.gossip.knowledge import Knowledge
 from pico_core.gossip.local import LocalKeys
 from pico_core.gossip.member import Member
 from pico_core.gossip.members import Members
 from pico_core.gossip.receiving import DatagramReceiver
 from pico_core.gossip.rounds import Rounds
+from pico_core.gossip.sealing.keys import Keyring
+from pico_core.gossip.sealing.packets import PacketSeal
+from pico_core.gossip.sealing.proofs import Proofs
 from pico_core.gossip.seeds import Seeds
 from pico_core.gossip.sending import DatagramSender
 from pico_core.gossip.state import Budget, LocalState
@@ -38,7 +41,7 @@ from pico_core.gossip.streams import InboundStream
 from pico_core.gossip.wire.records import MAX_ID_CHARACTERS, Entry
 
 MIN_PACKET_BYTES = 1200
-"""The longest endpoint ID in ASCII, with the longest node IDs around it, fits."""
+"""The longest endpoint ID in ASCII, with the longest node IDs around it, fits, also when it is sealed."""
 MAX_LOCAL_BYTES = 32 << 20
 LEAVE_DATAGRAMS = 10
 """As many nodes are told by datagrams that we leave, besides those that are told over TCP."""
@@ -49,8 +52,9 @@ class Gossip:
 
     ``seeds`` are the addresses and names to join; those without a port have ``default_port``, or else the port of our
     own address. ``max_packet_bytes`` must be at least ``MIN_PACKET_BYTES``. ``is_name_fixed`` says that the node ID is
-    configured, so that a former process may have had it. Raises ``LocalProtocolError`` for a node ID or packet size
-    that cannot be used.
+    configured, so that a former process may have had it. With ``keys``, everything is sealed with the first one, and
+    ``entropy`` must be fit for keys (``random.SystemRandom``). Raises ``LocalProtocolError`` for a node ID, packet size
+    or key that cannot be used.
 
     Next: set the first keys (``proxy_addr``, ``admin_addr``), then call ``start`` once our own address is known. Every
     method may be called before. Keys, endpoints and draining are kept until then, and published with the start. The
@@ -69,6 +73,7 @@ class Gossip:
         interval_s: float = 0.1,
         max_packet_bytes: int = 1400,
         is_name_fixed: bool = False,
+        keys: Sequence[bytes] = (),
     ) -> None:
         _check(node_id, max_packet_bytes)
         self.id = node_id
@@ -81,23 +86,26 @@ class Gossip:
         self._state = LocalState(Budget(MAX_LOCAL_BYTES))
         self._local = Member(node_id, "", self._state, 0.0)
         self._members = members = Members(self._local, entropy, emit)
-        self._keys = keys = LocalKeys(members, self._state, entropy, is_name_fixed=is_name_fixed)
+        self._keyring = keyring = Keyring(keys) if keys else None
+        self._seal = seal = PacketSeal(keyring, entropy, counters, emit) if keyring is not None else None
+        self._proofs = Proofs(keyring, entropy) if keyring is not None else None
+        self._local_keys = local_keys = LocalKeys(members, self._state, entropy, is_name_fixed=is_name_fixed)
         self._failure = failure = FailureDetector(interval_s)
         self._forwarding = ForwardHealth()
         gate = Gate(interval_s, max_packet_bytes)
-        self._datagrams = datagrams = DatagramSender(members, failure, counters, emit, max_packet_bytes, gate)
-        knowledge = Knowledge(members, keys, failure, datagrams, counters, emit)
-        self._receiver = DatagramReceiver(members, knowledge, datagrams, counters, gate)
-        self._requests = requests = StreamRequests(members, knowledge, self.seeds, entropy, counters, emit)
+        self._datagrams = datagrams = DatagramSender(members, failure, counters, emit, max_packet_bytes, gate, seal)
+        knowledge = Knowledge(members, local_keys, failure, datagrams, counters, emit)
+        self._receiver = DatagramReceiver(members, knowledge, datagrams, counters, gate, seal, emit)
+        self._requests = requests = StreamRequests(members, knowledge, self.seeds, entropy, counters, emit, keyring)
         self._rounds = Rounds(
-            members, keys, failure, self._forwarding, datagrams, knowledge, requests, counters, interval_s
+            members, local_keys, failure, self._forwarding, datagrams, knowledge, requests, counters, interval_s
         )
 
     # --- our own keys ---
 
     def set_local(self, key: str, value: str, now: float) -> None:
         """Write one of our keys. Raises ``LocalProtocolError`` above the bounds of key, value and state."""
-        self._keys.set(key, value, now)
+        self._local_keys.set(key, value, now)
 
     def set_endpoint(self, endpoint: str, listeners: int, now: float, claim: str = "") -> None:
         """Tell the cluster how many listeners an endpoint has here; 0 deletes it. Raises as ``set_local`` does.
@@ -105,16 +113,52 @@ class Gossip:
         ``claim`` is what Pico nodes are told besides, before they can choose this one.
         """
         if listeners and claim:
-            self._keys.set(CLAIM_PREFIX + endpoint, claim, now, internal=True)
+            self._local_keys.set(CLAIM_PREFIX + endpoint, claim, now, internal=True)
         if listeners:
-            self._keys.set(ENDPOINT_PREFIX + endpoint, str(listeners), now)
+            self._local_keys.set(ENDPOINT_PREFIX + endpoint, str(listeners), now)
         else:
-            self._keys.delete(ENDPOINT_PREFIX + endpoint, now)
-            self._keys.delete(CLAIM_PREFIX + endpoint, now)
+            self._local_keys.delete(ENDPOINT_PREFIX + endpoint, now)
+            self._local_keys.delete(CLAIM_PREFIX + endpoint, now)
 
     def set_draining(self, now: float) -> None:
         """Tell the cluster to prefer other nodes from now on."""
-        self._keys.set(DRAINING_KEY, "1", now, internal=True)
+        self._local_keys.set(DRAINING_KEY, "1", now, internal=True)
+
+    # --- the keys of the cluster ---
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether this node has a key of the cluster."""
+        return self._keyring is not None
+
+    def take_keys(self, keys: Sequence[bytes]) -> None:
+        """Seal with the first of ``keys`` from now on, and open with each of them. Safe to repeat.
+
+        Raises ``LocalProtocolError`` if this changes whether there are keys at all, for which a node must start anew.
+        """
+        if bool(keys) != self.is_sealed:
+            raise LocalProtocolError("whether there is a gossip key can only change with a restart")
+        if self._keyring is not None and self._seal is not None:
+            self._keyring.take(keys)
+            self._seal.keys_changed()
+
+    def prove(self, node_id: str) -> bytes:
+        """Return a proof that we hold the key, for a connection to another port of a node; empty if it takes none."""
+        member = self._members.nodes.get(node_id)
+        mark = member.state.value(MARK_KEY) if member is not None else None
+        return b"" if self._proofs is None or mark is None else self._proofs.make(mark)
+
+    def takes_proof(self, proof: bytes, now: float) -> bool:
+        """Return whether a proof shows that a node of the cluster opened the connection on which it came. Once only."""
+        if self._proofs is None:
+            return False
+        is_proved = self._proofs.takes(proof)
+        self._tell_mark(now)
+        return is_proved
+
+    def _tell_mark(self, now: float) -> None:
+        if self._proofs is not None:
+            self._local_keys.set(MARK_KEY, self._proofs.mark, now, internal=True)
 
     # --- life ---
 
@@ -138,8 +182,9 @@ class Gossip:
         self._local.move(advertise_addr)
         self._datagrams.start()
         self.seeds.start(address, self._default_port or address[1])
-        self._keys.set(PICO_KEY, "1", now, internal=True)
-        self._keys.start(now)
+        self._local_keys.set(PICO_KEY, "1", now, internal=True)
+        self._tell_mark(now)
+        self._local_keys.start(now)
         self._rounds.start(self._entropy, now)
         self._requests.join(now)
 
@@ -147,7 +192,7 @@ class Gossip:
         """Tell the cluster that we leave. Next: go on as before until ``LeaveDone``."""
         if self._local.status is NodeStatus.LEFT:
             return
-        self._keys.set(LEFT_KEY, "", now, internal=True)
+        self._local_keys.set(LEFT_KEY, "", now, internal=True)
         self._local.status = NodeStatus.LEFT
         candidates = self._members.active()
         datagrams = self._datagrams

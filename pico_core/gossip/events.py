@@ -29,6 +29,20 @@ class StreamRequest(Record, frozen=True, gc=False):
     timeout_s: float
 
 
+class StreamData(Record, frozen=True, gc=False):
+    """Send more on the connection of a ``StreamRequest``, after its ``data``."""
+
+    number: int
+    data: bytes
+
+
+class SealRefused(Record, frozen=True, gc=False):
+    """Something from ``host`` does not open: ``problem`` is one clause, of few, that says which key to look at."""
+
+    host: str
+    problem: str
+
+
 class NodeJoined(Record, frozen=True, gc=False):
     """A node is known now and counts as active. Its keys follow as ``NodeUpdated``."""
 
@@ -96,7 +110,8 @@ class LeaveDone(Record, frozen=True, gc=False):
 
 
 Event: TypeAlias = (
-    NodeJoined
+    SealRefused
+    | NodeJoined
     | AddressRefused
     | NodeUpdated
     | NodeDraining
@@ -106,4 +121,4 @@ Event: TypeAlias = (
     | NodeForgotten
     | LeaveDone
 )
-Output: TypeAlias = SendDatagram | Lookup | StreamRequest | Event
+Output: TypeAlias = SendDatagram | Lookup | StreamRequest | StreamData | Event

@@ -11,12 +11,12 @@ from pico_core.gossip.counters import Counters
 from pico_core.gossip.events import AddressRefused, NodeDraining, NodeUpdated, Output
 from pico_core.gossip.failure import FailureDetector, unpack_report
 from pico_core.gossip.keys import CLAIM_PREFIX, DRAINING_KEY, LEFT_KEY, PICO_KEY, SILENT_KEY
-from pico_core.gossip.local import LocalKeys
+from pico_core.gossip.local import MAX_VERSION_JUMP, LocalKeys
 from pico_core.gossip.member import Member, RemovedNode
 from pico_core.gossip.members import Members
 from pico_core.gossip.sending import DatagramSender
 from pico_core.gossip.status import NodeStatus
-from pico_core.gossip.wire.records import DigestEntry, Entry
+from pico_core.gossip.wire.records import MAX_VERSION, DigestEntry, Entry
 
 RECHECK_PAUSE_S = 0.5
 RECHECK_REMOVED_PAUSE_S = 2.0
@@ -31,8 +31,9 @@ HEARD_PINGS = 32
 CONFLICT_PAUSE_S = 1.0
 MAX_ADDRESSES_REFUSED = 256
 """How many nodes with an unusable address are remembered, so as to tell of each once; a forger can name any number."""
-MAX_SUPERSEDED_VERSION = 1 << 53
-"""A claim about our own version above it is a lie: no process has written so often."""
+MAX_SUPERSEDED_VERSION = MAX_VERSION - 2 * MAX_VERSION_JUMP
+"""A claim about our own version above it is a lie: no process has written so often. What we write after it is still
+taken by others."""
 
 
 class Behind:
@@ -99,6 +100,12 @@ class Knowledge:
         if not member.host and port is not None:
             members.located(member, host, port)
         return member if member.host in ("", host) else None
+
+    def is_at(self, node_id: str, host: str) -> bool:
+        """Return whether a node of the table is at ``host``, so that its state may come from there."""
+        members = self._members
+        member = members.nodes.get(node_id) or members.heard.get(node_id)
+        return member is not None and member.host == host
 
     def _first_sent(self, node_id: str, addr: str, now: float, *, is_connected: bool) -> Member | None:
         """A node sends that is not in the table. Its address may be forged, so it must answer first."""

@@ -1,11 +1,16 @@
 """The datagrams that we receive, and the answers to them."""
 
+from collections.abc import Callable
+
 from pico_core.gossip.address import plain_host
 from pico_core.gossip.counters import Counters
+from pico_core.gossip.events import Output, SealRefused
 from pico_core.gossip.gate import Gate
 from pico_core.gossip.knowledge import Knowledge
 from pico_core.gossip.member import Member, RemovedNode
 from pico_core.gossip.members import Members
+from pico_core.gossip.sealing.packets import PACKET, PacketSeal
+from pico_core.gossip.sealing.refusals import NO_KEY_HERE
 from pico_core.gossip.sending import DatagramSender
 from pico_core.gossip.wire.reading import decode_datagram
 from pico_core.gossip.wire.records import Delta, Digest, WireError
@@ -15,7 +20,14 @@ class DatagramReceiver:
     """Takes datagrams of peers, learns from them, and answers."""
 
     def __init__(
-        self, members: Members, knowledge: Knowledge, datagrams: DatagramSender, counters: Counters, gate: Gate
+        self,
+        members: Members,
+        knowledge: Knowledge,
+        datagrams: DatagramSender,
+        counters: Counters,
+        gate: Gate,
+        seal: PacketSeal | None,
+        emit: Callable[[Output], None],
     ) -> None:
         self._members = members
         self._local = members.local
@@ -24,22 +36,31 @@ class DatagramReceiver:
         self._datagrams = datagrams
         self._counters = counters
         self._gate = gate
+        self._seal = seal
+        self._emit = emit
 
     def receive(self, data: bytes, host: str, port: int, now: float) -> None:
         """Take one datagram that came from ``host`` and ``port``."""
-        counters = self._counters
+        counters, seal = self._counters, self._seal
         counters.packet_bytes_inbound += len(data)
         member = self._members.by_address.get((host, port))
-        if member is not None and self._take_unchanged(member, data, now):
+        if seal is None and member is not None and self._take_unchanged(member, data, now):
             return
         is_proved = (host, port) in self._members.proved_addresses
         if not self._gate.admits(len(data), (host, port), now, is_member=is_proved):
             counters.datagrams_refused += 1
             return
+        if seal is not None:
+            opened = seal.open(data, (host, port))
+            if opened is None or (member is not None and self._take_unchanged(member, opened, now)):
+                return
+            data = opened
         try:
             message = decode_datagram(data)
         except WireError:
             counters.malformed += 1
+            if data.startswith(PACKET) and seal is None:
+                self._emit(SealRefused(host, NO_KEY_HERE))
             return
         if message.node_id == self._local.id:
             counters.own_name += 1

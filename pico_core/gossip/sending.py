@@ -9,12 +9,15 @@ from pico_core.gossip.failure import FailureDetector
 from pico_core.gossip.gate import Gate
 from pico_core.gossip.member import Member
 from pico_core.gossip.members import Members
+from pico_core.gossip.sealing.packets import OVERHEAD_BYTES, PacketSeal
 from pico_core.gossip.strangers import Strangers
 from pico_core.gossip.wire import writing
 
 
 class DatagramSender:
     """Builds and emits datagrams of at most ``max_packet_bytes``. Call ``start`` before anything else.
+
+    With a ``seal`` each is sealed, which takes some of those bytes.
 
     ``digest_room_bytes`` is the room for entries in a digest of ours.
     """
@@ -27,8 +30,9 @@ class DatagramSender:
         emit: Callable[[Output], None],
         max_packet_bytes: int,
         gate: Gate,
+        seal: PacketSeal | None,
     ) -> None:
-        self.max_packet_bytes = max_packet_bytes
+        self.max_packet_bytes = max_packet_bytes if seal is None else max_packet_bytes - OVERHEAD_BYTES
         self.digest_room_bytes = 0
         self._local = members.local
         self._listing = members.listing
@@ -36,6 +40,7 @@ class DatagramSender:
         self._counters = counters
         self._emit = emit
         self._gate = gate
+        self._seal = seal
         self._proved = members.proved_addresses
         self.strangers = Strangers()
 
@@ -56,6 +61,8 @@ class DatagramSender:
                 self._counters.withheld += 1
                 return False
             self.strangers.sent((host, port), len(data))
+        if self._seal is not None:
+            data = self._seal.seal(data, (host, port))
         self._counters.packet_bytes_outbound += len(data)
         self._emit(SendDatagram(LISTENER, data, host, port))
         return True

@@ -5,10 +5,13 @@ from collections.abc import Callable, Generator
 from pico_core.entropy import Entropy
 from pico_core.gossip.address import plain_host
 from pico_core.gossip.counters import Counters
-from pico_core.gossip.events import LeaveDone, Lookup, Output, StreamRequest
+from pico_core.gossip.events import LeaveDone, Lookup, Output, SealRefused, StreamData, StreamRequest
 from pico_core.gossip.knowledge import Knowledge
 from pico_core.gossip.member import Member
 from pico_core.gossip.members import Members
+from pico_core.gossip.sealing.keys import Keyring
+from pico_core.gossip.sealing.refusals import SealError
+from pico_core.gossip.sealing.streams import InboundSeal, OutboundSeal, check_unsealed
 from pico_core.gossip.seeds import LOOKUP_TIMEOUT_S, Seeds
 from pico_core.gossip.status import NodeStatus
 from pico_core.gossip.streams import (
@@ -53,7 +56,9 @@ class StreamRequests:
         entropy: Entropy,
         counters: Counters,
         emit: Callable[[Output], None],
+        keyring: Keyring | None,
     ) -> None:
+        self._keyring = keyring
         self._local = members.local
         self._members = members
         self._knowledge = knowledge
@@ -119,7 +124,10 @@ class StreamRequests:
             listed = self._members.listing.nodes.values()
             asked = {member.id: member.state.version for member in listed}
             data = writing.join_request(local.id, local.addr, own, [member.packed() for member in listed])
-        stream = OutboundStream(purpose, address, asked, now)
+        seal = None if self._keyring is None else OutboundSeal(self._keyring, self._entropy, self._counters)
+        stream = OutboundStream(purpose, address, asked, now, seal, data)
+        if seal is not None:
+            data = seal.hello
         stream.work.begin(self._take_answer(stream))
         self._open[self._next_number] = stream
         self._counters.connections_outbound += 1
@@ -147,11 +155,32 @@ class StreamRequests:
         self._counters.stream_bytes_inbound += len(data)
         try:
             if not stream.work.reader.is_whole:
-                stream.work.reader.receive(data)
-                stream.work.is_busy = True
+                data = self._opened(stream, number, data)
+                if data:
+                    stream.work.reader.receive(data)
+                    stream.work.is_busy = True
+        except SealError as error:
+            self._emit(SealRefused(stream.address[0], str(error)))
+            self.failed(number, now)
+            return True
         except WireError:
             return self._malformed(number, now)
         return False
+
+    def _opened(self, stream: OutboundStream, number: int, data: bytes) -> bytes:
+        """Return what bytes of an answer say; with the peer's hello in them, send the request. Raises ``SealError``."""
+        seal = stream.seal
+        if seal is None:
+            if not stream.work.reader.has_begun:
+                check_unsealed(data)
+            return data
+        data = seal.receive(data)
+        if stream.sealed_later and seal.is_agreed:
+            request = seal.seal(stream.sealed_later)
+            stream.sealed_later = b""
+            self._counters.stream_bytes_outbound += len(request)
+            self._emit(StreamData(number, request))
+        return data
 
     def work(self, number: int, now: float) -> bool:
         """Work for a turn on what has come of an answer; return whether the stream is over."""
@@ -243,7 +272,8 @@ class StreamRequests:
     def accept(self, host: str) -> InboundStream:
         """Return the stream for a connection that a peer at ``host`` opened."""
         self._counters.connections_inbound += 1
-        return InboundStream(self, plain_host(host))
+        seal = None if self._keyring is None else InboundSeal(self._keyring, self._entropy, self._counters)
+        return InboundStream(self, plain_host(host), seal)
 
     def count_stream(self, inbound_bytes: int, outbound_bytes: int) -> None:
         """Count bytes of a peer's stream."""
@@ -260,8 +290,11 @@ class StreamRequests:
             yield writing.join_reply_head(local.id, local.addr, 0)
             return
         sender = None if reader.is_leave else self._met(node_id, addr, host, now, None)
+        is_owner = sender is not None or self._knowledge.is_at(node_id, host)
         for state in reader.states():
-            if state.id == node_id:
+            if state.id == node_id and not is_owner:
+                self._counters.strangers_refused += 1
+            elif state.id == node_id:
                 yield from self._take_state(state, 0, now)
         if reader.is_leave:
             yield writing.leave_reply(local.id, local.addr)

@@ -11,6 +11,7 @@ from collections.abc import Generator
 from enum import Enum
 from typing import Protocol, TypeAlias
 
+from pico_core.gossip.sealing.streams import InboundSeal, OutboundSeal, check_unsealed
 from pico_core.gossip.wire.reading import StreamReader
 
 REQUEST_TIMEOUT_S = 5.0
@@ -90,11 +91,24 @@ class Work:
 
 
 class OutboundStream:
-    """One request of ours, until it is answered or failed. ``asked`` are the versions that our digest gave."""
+    """One request of ours, until it is answered or failed. ``asked`` are the versions that our digest gave.
 
-    __slots__ = ("address", "asked", "began_at", "purpose", "work")
+    With a ``seal``, ``sealed_later`` is the request, which waits for the peer's hello.
+    """
 
-    def __init__(self, purpose: Purpose, address: tuple[str, int], asked: dict[str, int], now: float) -> None:
+    __slots__ = ("address", "asked", "began_at", "purpose", "seal", "sealed_later", "work")
+
+    def __init__(
+        self,
+        purpose: Purpose,
+        address: tuple[str, int],
+        asked: dict[str, int],
+        now: float,
+        seal: OutboundSeal | None = None,
+        sealed_later: bytes = b"",
+    ) -> None:
+        self.seal = seal
+        self.sealed_later = sealed_later
         self.began_at = now
         self.purpose = purpose
         self.address = address
@@ -120,8 +134,9 @@ class InboundStream:
     connection without an answer. Bytes after the request are ignored.
     """
 
-    def __init__(self, handler: RequestHandler, host: str) -> None:
+    def __init__(self, handler: RequestHandler, host: str, seal: InboundSeal | None = None) -> None:
         self.host = host
+        self._seal = seal
         self._handler = handler
         self._work = Work(StreamReader(is_request=True, max_bytes=MAX_STREAM_BYTES))
         self._work.begin(handler.answer_stream(self._work.reader, host))
@@ -134,7 +149,7 @@ class InboundStream:
     @property
     def is_busy(self) -> bool:
         """Whether ``work`` is to be called, without waiting for more bytes."""
-        return self._work.is_busy
+        return self._work.is_busy or (self._seal is not None and self._seal.has_hello)
 
     @property
     def spent_us(self) -> float:
@@ -144,12 +159,20 @@ class InboundStream:
     def gather(self, data: bytes) -> None:
         """Take bytes. Next: ``work``, now or later."""
         self._handler.count_stream(len(data), 0)
-        if not self._work.reader.is_whole:
+        if self._work.reader.is_whole:
+            return
+        if self._seal is not None:
+            data = self._seal.receive(data)
+        elif not self._work.reader.has_begun:
+            check_unsealed(data)
+        if data:
             self._work.reader.receive(data)
             self._work.is_busy = True
 
     def work(self, now: float) -> bytes:
         """Work for a turn."""
         output = self._work.turn(now)
+        if self._seal is not None:
+            output = self._seal.take_hello() + self._seal.seal(output)
         self._handler.count_stream(0, len(output))
         return output

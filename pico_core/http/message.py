@@ -71,6 +71,8 @@ class RequestHead(msgspec.Struct, gc=False):
     """The message says that another node forwarded it; whether to trust that is the proxy's decision."""
     forwarded_by_pico: bool = False
     """That node is a Pico node, which understands 421."""
+    proof: bytes = b""
+    """X-Pico-Proof: what shows that a node of the cluster opened the connection, where the cluster has a key."""
     forwarded_for: bytes = b""
     forwarded_proto: bytes = b""
     forwarded_host: bytes = b""

@@ -303,6 +303,7 @@ def _apply_request_notes(request: RequestHead, notes: dict[bytes, bytes], *, upg
     request.endpoint = _agreed(get(b"x-pico-endpoint", b""), get(b"x-piko-endpoint", b""))
     request.forwarded_by_pico = get(b"x-pico-forward") == b"true"
     request.forwarded = request.forwarded_by_pico or get(b"x-piko-forward") == b"true"
+    request.proof = get(b"x-pico-proof", b"")
     request.forwarded_for = get(b"x-forwarded-for", b"")
     request.forwarded_proto = get(b"x-forwarded-proto", b"")
     request.forwarded_host = get(b"x-forwarded-host", b"")

@@ -10,15 +10,17 @@ from pico_core.machine.channel import HoldingChannel
 from pico_core.pieces import Piece
 
 
-class Client(msgspec.Struct, frozen=True):
+class Client(msgspec.Struct):
     """The peer that sends the requests of one connection, as known when the connection was accepted.
 
     ``host`` is its IP address, empty in an agent, whose server knows the client. ``fields`` are ready field lines about
-    the client that a router adds to every request.
+    the client that a router adds to every request. ``is_node`` says whether the first proof that came on the connection
+    shows that the peer is a node of the cluster; ``None`` before there is one.
     """
 
     host: str
     fields: bytes = b""
+    is_node: bool | None = None
 
 
 class Downstream(Protocol):

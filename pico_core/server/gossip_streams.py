@@ -8,7 +8,8 @@ from typing import Protocol, TypeAlias
 
 from pico_core.gossip.bucket import Bucket
 from pico_core.gossip.engine import Gossip
-from pico_core.gossip.events import StreamRequest
+from pico_core.gossip.events import StreamData, StreamRequest
+from pico_core.gossip.sealing.refusals import SealError
 from pico_core.gossip.streams import TURN_US, InboundStream
 from pico_core.gossip.wire.records import WireError
 from pico_core.machine.admission import Dismissible
@@ -72,6 +73,7 @@ class GossipStreams:
             gossip_budget.MEMBER_BYTES,
             gossip_budget.MEMBER_BYTES_PER_HOST,
         )
+        self._opened: dict[int, OutboundGossipStream] = {}
         self._due: dict[Worker, None] = {}
         self._is_scheduled = False
         self._turns = Bucket(TURNS_US_PER_S, TURNS_SPARE_US, 0.0)
@@ -86,7 +88,17 @@ class GossipStreams:
 
     def open(self, request: StreamRequest, now: float) -> None:
         """Open a stream for our own engine."""
-        OutboundGossipStream(self, request, now)
+        self._opened[request.number] = OutboundGossipStream(self, request, now)
+
+    def send(self, data: StreamData) -> None:
+        """Send more on a stream of our own engine."""
+        stream = self._opened.get(data.number)
+        if stream is not None:
+            stream.send(data.data)
+
+    def closed(self, number: int) -> None:
+        """A stream of our own engine is over."""
+        self._opened.pop(number, None)
 
     def work(self, worker: Worker, now: float) -> None:
         """Let a stream work: now if there was little work of late, else in turn."""
@@ -222,8 +234,14 @@ class InboundGossipStream(Dismissible):
         self._end()
 
     def _malformed(self, error: WireError) -> None:
-        self._streams.gossip.counters.malformed += 1
-        self._streams.host.warn("gossip", "malformed stream", host=self.host, reason=str(error))
+        host = self._streams.host
+        if isinstance(error, SealError):
+            host.warn("gossip", str(error), host=self.host)
+            if error.answer:
+                self._channel.send(error.answer)
+        else:
+            self._streams.gossip.counters.malformed += 1
+            host.warn("gossip", "malformed stream", host=self.host, reason=str(error))
         self._end()
 
     def _end(self) -> None:
@@ -265,6 +283,11 @@ class OutboundGossipStream:
         self._streams.host.timers.watch(self, now)
         channel.send(self._request.data)
 
+    def send(self, data: bytes) -> None:
+        """Send more of the request."""
+        if self._channel is not None:
+            self._channel.send(data)
+
     def on_connect_failed(self, reason: str, now: float) -> None:
         """The peer cannot be reached."""
         self._streams.host.log("debug", "gossip", "no answer", addr=self._request.host, reason=reason)
@@ -278,6 +301,7 @@ class OutboundGossipStream:
             self._end()
             self._streams.carry_out(now)
         else:
+            self._streams.carry_out(now)
             self._streams.work(self, now)
 
     def turn(self, now: float) -> float:
@@ -319,6 +343,7 @@ class OutboundGossipStream:
         self.deadline_at = NEVER
         self._streams.members.remove(self)
         self._streams.forget(self)
+        self._streams.closed(self._request.number)
         self._streams.host.timers.unwatch(self)
         if self._channel is not None:
             self._channel.close()

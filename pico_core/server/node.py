@@ -75,7 +75,10 @@ STOP_RESERVE_S = 2.0
 
 
 class ServerNode(BaseMachine):
-    """A ``Machine``. ``node_id`` is new at every start; ``entropy`` drives every random choice."""
+    """A ``Machine``. ``node_id`` is new at every start; ``entropy`` drives every random choice.
+
+    With a gossip key, nonces are drawn from ``entropy`` too: it must be ``random.SystemRandom`` outside tests.
+    """
 
     def __init__(
         self,
@@ -94,6 +97,7 @@ class ServerNode(BaseMachine):
             interval_s=config.cluster.gossip.interval_s,
             max_packet_bytes=config.cluster.gossip.max_packet_size,
             is_name_fixed=bool(config.cluster.node_id),
+            keys=config.cluster.gossip.secrets,
         )
         self.facts = Facts(
             node_id=node_id,

@@ -76,6 +76,13 @@ class PeerPool(ConnectionPool):
         )
         self._gossip = gossip
         self._peer = peer
+        if gossip.is_sealed:
+            self.introduce = self._prove
+
+    def _prove(self) -> bytes:
+        """Return the field by which the node takes what comes on a connection as forwarded by a node of the cluster."""
+        proof = self._gossip.prove(self._peer.id)
+        return b"x-pico-proof: %b\r\n" % proof if proof else b""
 
     def failure_of_loss(self, upstream: UpstreamConnection) -> Failure:
         """Return what it means that the connection ended before the response."""

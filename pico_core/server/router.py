@@ -77,7 +77,7 @@ class ProxyRouter:
 
     def _may_pass(self, exchange: Exchange, now: float) -> bool:
         """Ask the policy of the endpoint, unless the Pico node that forwarded the request did; answer if it denies."""
-        if exchange.head.forwarded_by_pico and self.routing.was_forwarded(exchange):
+        if exchange.head.forwarded_by_pico and self.routing.is_from_node(exchange):
             return True
         denial = self._policies.begin(exchange, self.routing.client_of(exchange), now)
         if denial is None:
@@ -116,7 +116,7 @@ class ProxyRouter:
         """Return the field lines that tell the service about the client. Only other nodes are trusted to report it."""
         head = exchange.head
         client = exchange.downstream.client
-        if head.forwarded and self.routing.was_forwarded(exchange):  # nearly none is: spare the call
+        if head.forwarded and self.routing.is_from_node(exchange):  # nearly none is: spare the call
             chain = head.forwarded_for + b", " if head.forwarded_for else b""
             return b"X-Forwarded-For: %b%b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
                 chain,

@@ -128,12 +128,30 @@ class Routing:
             self.answered(exchange, now)
 
     def was_forwarded(self, exchange: Exchange) -> bool:
-        """Return whether the request has made its one hop already."""
-        return exchange.head.forwarded and self._view.is_member(exchange.downstream.client.host)
+        """Return whether the request has made its one hop already.
+
+        Where the cluster has a key, a node that could not prove itself counts too, by its address: else two nodes whose
+        keys differ would send a request in circles. It gains nothing by that.
+        """
+        return exchange.head.forwarded and (
+            self._view.is_member(exchange.downstream.client.host) or self.is_from_node(exchange)
+        )
+
+    def is_from_node(self, exchange: Exchange) -> bool:
+        """Return whether a node of the cluster has forwarded the request: what it says of the client is true then."""
+        head, client = exchange.head, exchange.downstream.client
+        gossip = self._facts.gossip
+        if not head.forwarded or not gossip.is_sealed:
+            return head.forwarded and self._view.is_member(client.host)
+        if client.is_node is None and head.proof:
+            client.is_node = gossip.takes_proof(head.proof, exchange.started_at)
+            if not client.is_node:
+                self._host.warn("proxy", "a request says that a node forwarded it, without proof", client=client.host)
+        return bool(client.is_node)
 
     def client_of(self, exchange: Exchange) -> str:
         """Return the address of the client, which another node may have reported."""
-        if exchange.head.forwarded and self.was_forwarded(exchange):
+        if exchange.head.forwarded and self.is_from_node(exchange):
             return exchange.head.forwarded_for.rpartition(b",")[2].strip().decode("latin-1")
         return exchange.downstream.client.host
 

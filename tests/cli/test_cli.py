@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pico_core.config.gossip_key import gossip_key
 from pico_tunnel.cli import main
 from pico_tunnel.complaints import complain
 
@@ -251,3 +252,20 @@ def test_a_port_in_use(capfd: pytest.CaptureFixture[str]) -> None:
         error = capfd.readouterr().err.splitlines()[-1]
         assert error.startswith("pico: ")
         assert port in error
+
+
+def test_a_gossip_key_is_made_anew_each_time(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = {shown(capsys, "server", "key") for _ in range(3)}
+    assert len(keys) == 3
+    assert all(gossip_key(key.rstrip("\n")) for key in keys)
+    assert "then put it first on every node" in shown(capsys, "server", "key", "--help")
+
+
+def test_a_file_of_gossip_keys_that_cannot_be_used(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    missing, wrong = tmp_path / "missing", tmp_path / "wrong"
+    wrong.write_text("# ours\nhunter2\n")
+    found = refusal(capsys, "server", "--cluster.gossip.keys-file", str(missing))
+    assert found == f"cluster.gossip.keys_file: cannot read '{missing}': No such file or directory"
+    found = refusal(capsys, "server", "--cluster.gossip.keys-file", str(wrong))
+    assert found.startswith(f"{wrong}:2: wants a key of 32 bytes")
+    assert "hunter2" not in found

@@ -19,8 +19,11 @@ from pico_core.gossip.events import (
     NodeUnreachable,
     NodeUpdated,
     Output,
+    SealRefused,
+    StreamData,
     StreamRequest,
 )
+from pico_core.gossip.sealing.refusals import SealError
 from pico_core.gossip.streams import InboundStream
 from pico_core.gossip.wire.records import Entry, WireError
 from tests.gossip_streams import received, take_answer
@@ -73,6 +76,16 @@ class Seen:
     keys: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass
+class Conversation:
+    """A connection: what its client asked for, and the stream of its server once the first bytes are there."""
+
+    client: "GossipNode"
+    request: StreamRequest
+    server: "GossipNode | None" = None
+    stream: InboundStream | None = None
+
+
 class GossipNode:
     """Runs an engine. After every call of a method of ``engine`` from outside, call ``drain``."""
 
@@ -92,6 +105,7 @@ class GossipNode:
         self.reading_from = ""
         """The node whose stream it reads now; what a node sent over TCP arrives even if it has died since."""
         self.sent_bytes = 0
+        self.seals_refused: list[SealRefused] = []
         self.view: dict[str, Seen] = {}
         """All other nodes, as the events alone describe them."""
         self._network = network
@@ -101,6 +115,7 @@ class GossipNode:
         self._inbox: list[tuple[bytes, str, int]] = []
         self._tick_at: float | None = None
         self._newest: Entry | None = None
+        self._conversations: dict[int, Conversation] = {}
         network.hosts[host].datagrams[PORT] = (self, LISTENER)
 
     @property
@@ -207,6 +222,10 @@ class GossipNode:
     def _carry_out(self, output: Output) -> None:
         if isinstance(output, StreamRequest):
             self._connect(output)
+        elif isinstance(output, StreamData):
+            self._send(self._conversations[output.number], output.data)
+        elif isinstance(output, SealRefused):
+            self.seals_refused.append(output)
         elif isinstance(output, Lookup):
             answer = partial(self._resolved, output.name)
             self._network.names.look_up(output.name, self.host, output.timeout_s, answer)
@@ -250,39 +269,55 @@ class GossipNode:
             world.after(2 * network.delay_s(), self._fail, request.number)
             return
         world.after(request.timeout_s, self._fail, request.number)
-        delay_s = sum(network.segment_delay_s() for _ in range(3)) + len(request.data) / BYTES_PER_S
-        world.after(delay_s, self._arrive, request)
+        conversation = self._conversations[request.number] = Conversation(self, request)
+        handshake_s = network.segment_delay_s() + network.segment_delay_s()
+        self._send(conversation, request.data, handshake_s)
 
-    def _arrive(self, request: StreamRequest) -> None:
-        """The request is at its target."""
+    def _send(self, conversation: Conversation, data: bytes, after_s: float = 0.0) -> None:
+        delay_s = after_s + self._network.segment_delay_s() + len(data) / BYTES_PER_S
+        self._world.after(delay_s, self._arrive, conversation, data)
+
+    def _arrive(self, conversation: Conversation, data: bytes) -> None:
+        """Bytes of a request are at their target."""
+        request = conversation.request
         bound = self._network.hosts[request.host].datagrams.get(request.port) if self._reaches(request.host) else None
-        if bound is not None and self.is_alive:
-            target = bound[0]
-            assert isinstance(target, GossipNode)
-            target.serve(self, request)
-
-    def serve(self, peer: "GossipNode", request: StreamRequest) -> None:
-        """Answer a request that has arrived in two segments."""
-        if not self._runs(self.serve, peer, request):
+        if bound is None or not self.is_alive:
             return
+        target = bound[0]
+        assert isinstance(target, GossipNode)
+        if conversation.server in (None, target):
+            target.serve(conversation, data)
+
+    def serve(self, conversation: Conversation, data: bytes) -> None:
+        """Answer bytes of a request that have arrived in two segments."""
+        if not self._runs(self.serve, conversation, data):
+            return
+        peer = conversation.client
         if self.has_left:
             self._world.sometimes["join while leaving"] += 1
         self.reading_from = peer.name
-        stream = self.engine.accept_stream(peer.host)
+        if conversation.stream is None:
+            conversation.server = self
+            conversation.stream = self.engine.accept_stream(peer.host)
+        stream = conversation.stream
         assert stream is not None, "the engine was started when the node was made"
-        middle = len(request.data) // 2
+        middle = len(data) // 2
         try:
-            reply = received(stream, request.data[:middle], self.now())
-            reply += received(stream, request.data[middle:], self.now())
+            reply = received(stream, data[:middle], self.now())
+            reply += received(stream, data[middle:], self.now())
+        except SealError as error:
+            self.seals_refused.append(SealRefused(peer.host, str(error)))
+            reply = error.answer
         except WireError as error:
             raise self._world.violation(f"{self.name} cannot read the stream of {peer.name}: {error}") from error
         self.drain()
         self.reading_from = ""
-        delay_s = self._network.segment_delay_s() + len(reply) / BYTES_PER_S
-        self._world.after(delay_s, peer.take_reply, self.name, request, reply)
+        if reply:
+            delay_s = self._network.segment_delay_s() + len(reply) / BYTES_PER_S
+            self._world.after(delay_s, peer.take_reply, self.name, conversation.request, reply)
 
     def take_reply(self, peer: str, request: StreamRequest, data: bytes) -> None:
-        """The answer of a peer to a request is back."""
+        """Bytes of the answer of a peer to a request are back."""
         if self._reaches(request.host) and self._runs(self.take_reply, peer, request, data):
             self.reading_from = peer
             take_answer(self.engine, request.number, data, self.now())
@@ -290,6 +325,7 @@ class GossipNode:
             self.reading_from = ""
 
     def _fail(self, number: int) -> None:
+        self._conversations.pop(number, None)
         if self._runs(self._fail, number):
             self.engine.stream_failed(number, self.now())
             self.drain()

@@ -8,7 +8,7 @@ the command that replays it::
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pico_core.gossip.engine import Gossip
@@ -52,13 +52,18 @@ class Cluster:
         strict: bool = False,
         replay: str = "",
         show: Callable[[str], None] | None = None,
+        secrets: Sequence[bytes] = (),
     ) -> None:
-        """``strict`` checks a node's tables after each of its inputs; ``replay`` and ``show`` are as in ``World``."""
+        """``strict`` checks a node's tables after each of its inputs; ``replay`` and ``show`` are as in ``World``.
+
+        ``secrets`` are the keys of the nodes that boot.
+        """
         self.world = World(seed, replay=replay or f"Cluster(seed={seed})", show=show)
         self.faults = faults if faults is not None else Faults()
         self.network = Network(self.world, self.faults)
         self.names = self.network.names
         self.nodes: dict[str, GossipNode] = {}
+        self.secrets = secrets
         self.checks = GossipChecks(self.world, self.nodes, strict=strict)
 
     @property
@@ -85,6 +90,7 @@ class Cluster:
         keys: int = 0,
         *,
         is_name_fixed: bool = False,
+        secrets: Sequence[bytes] | None = None,
     ) -> GossipNode:
         """Start a node, on ``host`` or on a new one, with some keys of its own."""
         host = host or self.address()
@@ -93,6 +99,7 @@ class Cluster:
             entropy=self._entropy(),
             seeds=seeds,
             is_name_fixed=is_name_fixed,
+            keys=self.secrets if secrets is None else secrets,
         )
         skew = self.faults.clock_skew * (2 * self.world.random.random() - 1) if self.faults.clock_skew else 0.0
         node = self._add(name, host, engine, 1.0 + skew)

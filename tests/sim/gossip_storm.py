@@ -16,6 +16,8 @@ from tests.sim.gossip_node import PORT
 from tests.sim.gossip_sim import Cluster, Faults
 from tests.sim.network import STRANGER, NameFaults
 
+KEY = bytes(range(32))
+"""The key of every third history; the others are without."""
 WHOLE_AGAIN_S = 25.0
 """Two lookups of the name, an attempt to join, and the time to spread it."""
 DEAD_KNOWN_S = 12.0
@@ -62,7 +64,8 @@ class Storm:
             clock_skew=chance.choice((0.0, 0.05)),
         )
         replay = f"python -m tests.sim.gossip_storm --seed {seed}"
-        self.cluster = Cluster(seed, faults, strict=chance.random() < 0.1, replay=replay, show=show)
+        secrets = (KEY,) if seed % 3 == 0 else ()
+        self.cluster = Cluster(seed, faults, strict=chance.random() < 0.1, replay=replay, show=show, secrets=secrets)
         if digest:
             self.cluster.world.trace_digest_only()
         self.booted = 0

@@ -168,6 +168,11 @@ class StreamReader:
         self._outline = None if is_request else Outline(0, values, MAX_REPLY_ENTRIES)
 
     @property
+    def has_begun(self) -> bool:
+        """Whether a byte has come."""
+        return bool(self._buffer)
+
+    @property
     def is_whole(self) -> bool:
         """Whether the message is complete; bytes behind it do not count."""
         return self._outline is not None and self._outline.whole

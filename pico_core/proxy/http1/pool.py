@@ -104,6 +104,8 @@ class ConnectionPool:
         self._connect_timeout_s = connect_timeout_s
         self._watched = False
         self._survived_s = 0.0
+        self.introduce: Callable[[], bytes] | None = None
+        """See ``UpstreamConnection``."""
 
     @property
     def deadline_at(self) -> float:
@@ -191,6 +193,7 @@ class _Opening:
     def on_connected(self, channel: TcpChannel, now: float) -> None:
         """Use it, or keep it if the client did not wait for it."""
         upstream = UpstreamConnection(channel, self._pool)
+        upstream.introduce = self._pool.introduce
         if self._exchange.state is OVER:
             self._pool.release(upstream, now)
         else:

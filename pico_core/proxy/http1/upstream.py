@@ -1,6 +1,6 @@
 """The client role of HTTP/1.1 on one channel: requests out, responses in, one at a time, kept alive in between."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pico_core.http.body import BodyReader, EofBody, framed, is_bodiless, response_body
@@ -46,7 +46,8 @@ class UpstreamSource(Protocol):
 class UpstreamConnection:
     """A keep-alive connection towards the service, and the ``Upstream`` of the exchange that it serves.
 
-    ``exchange`` is ``None`` while the connection is idle; ``reused`` says that it has been idle before.
+    ``exchange`` is ``None`` while the connection is idle; ``reused`` says that it has been idle before. ``introduce``
+    returns a field line that the first request on the connection carries besides; while it is empty, so does the next.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class UpstreamConnection:
         "channel",
         "deadline_at",
         "exchange",
+        "introduce",
         "reused",
         "source",
     )
@@ -66,6 +68,7 @@ class UpstreamConnection:
         self.channel = channel
         self.source = source
         self.exchange: Exchange | None = None
+        self.introduce: Callable[[], bytes] | None = None
         self.reused = False
         self.deadline_at = NEVER
         self._reader = ResponseReader(source.response_limits)
@@ -93,6 +96,11 @@ class UpstreamConnection:
     ) -> None:
         """Send the head, and what has come of the body, in one write."""
         self.exchange = exchange
+        if self.introduce is not None:
+            line = self.introduce()
+            if line:
+                fields += line
+                self.introduce = None
         head = request_bytes(exchange.head, fields)
         if exchange.head.chunked:
             pieces = framed(pieces, last=last, trailers=trailers)

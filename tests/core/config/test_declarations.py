@@ -90,6 +90,8 @@ SERVER = {
     "cluster.gossip.advertise_addr": "",
     "cluster.gossip.interval": "100ms",
     "cluster.gossip.max_packet_size": "1400",
+    "cluster.gossip.keys": "",
+    "cluster.gossip.keys_file": "",
     "log.level": "info",
     "log.subsystems": "",
     "grace_period": "45s",

@@ -39,6 +39,7 @@ def opened(config: ServerConfig, host: str = "::") -> Play:
         if name == "gossip":
             play.take()
         play >> Listening(name, host, port)
+    play.forget_start_warning()
     return play
 
 

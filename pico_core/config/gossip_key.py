@@ -1,0 +1,56 @@
+"""The keys of ``cluster.gossip.keys``: text to bytes. No error text repeats any part of a key."""
+
+import base64
+import binascii
+import re
+
+import msgspec
+
+from pico_core.errors import ConfigError
+
+KEY_BYTES = 32
+MAX_KEYS = 8
+"""The key in use, the next and the last one, with room for a rotation that was left half done."""
+GOSSIP_KEY = f"a key of {KEY_BYTES} bytes, in base64 or as {2 * KEY_BYTES} hexadecimal digits"
+_HINT = "make one with 'pico server key'"
+_HEX = re.compile(r"[0-9A-Fa-f]{64}")
+
+
+class GossipKey(msgspec.Struct, frozen=True):
+    """A secret that is not printed by accident: neither ``repr`` nor ``str`` shows it."""
+
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return "GossipKey(...)"
+
+    __str__ = __repr__
+
+
+def gossip_key(text: str) -> GossipKey:
+    """Parse one key: base64 with either alphabet (RFC 4648, sections 4 and 5), padded or not, or hexadecimal digits."""
+    if _HEX.fullmatch(text):
+        return GossipKey(bytes.fromhex(text))
+    try:
+        characters = text.rstrip("=").translate({ord("-"): "+", ord("_"): "/"})
+        secret = base64.b64decode(characters + "=" * (-len(characters) % 4), validate=True)
+    except (ValueError, binascii.Error):
+        raise ConfigError(f"wants {GOSSIP_KEY}, found {len(text)} characters that are neither: {_HINT}") from None
+    if len(secret) != KEY_BYTES:
+        raise ConfigError(f"wants {GOSSIP_KEY}, found {len(secret)} bytes: {_HINT}")
+    return GossipKey(secret)
+
+
+def gossip_keys(text: str, name: str) -> tuple[GossipKey, ...]:
+    """Parse the file ``name``: one key a line, empty lines and those with ``#`` at their beginning aside."""
+    keys = []
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if line and not line.startswith("#"):
+            try:
+                keys.append(gossip_key(line))
+            except ConfigError as error:
+                raise ConfigError(f"{name}:{number}: {error}") from None
+    if not keys:
+        raise ConfigError(f"{name}: has no key: write one a line, and {_HINT}")
+    return tuple(keys)

@@ -1,0 +1,71 @@
+"""The keys of a cluster, and the keys that are derived from each: none is used for two purposes.
+
+Everything is derived by HMAC-SHA256 (the step ``expand`` of HKDF, RFC 5869, with one block), and sealed by AES-256-GCM
+(NIST SP 800-38D). ``cryptography`` is imported when the first key is made: without keys it is not needed.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pico_core.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+KEY_BYTES = 32
+KEY_ID_BYTES = 4
+TAG_BYTES = 16
+"""The length of the authentication tag that AES-GCM appends."""
+NONCE_BYTES = 12
+
+
+class SealKey:
+    """One key of the cluster. ``id`` says on the wire which key was used; it tells nothing about the key."""
+
+    __slots__ = ("_proofs", "_secret", "id")
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != KEY_BYTES:
+            raise LocalProtocolError(f"a gossip key has {KEY_BYTES} bytes, not {len(secret)}")
+        self._secret = secret
+        self.id = self._derive(b"id")[:KEY_ID_BYTES]
+        self._proofs = self._derive(b"proofs")
+
+    def packet_cipher(self, session: bytes) -> AESGCM:
+        """Return the cipher for the packets of one session of a sender."""
+        return _cipher(self._derive(b"packets", session))
+
+    def stream_ciphers(self, nonces: bytes) -> tuple[AESGCM, AESGCM]:
+        """Return the ciphers of one stream, for what its client sends and for what its server sends."""
+        return _cipher(self._derive(b"stream client", nonces)), _cipher(self._derive(b"stream server", nonces))
+
+    def proof(self, text: bytes) -> bytes:
+        """Return the code that only holders of the key can make for ``text``."""
+        return hmac.digest(self._proofs, text, "sha256")[:TAG_BYTES]
+
+    def _derive(self, purpose: bytes, context: bytes = b"") -> bytes:
+        return hmac.digest(self._secret, b"pico gossip 1 " + purpose + b"\x00" + context, "sha256")
+
+
+class Keyring:
+    """The keys of this node: ``first`` seals, each of ``by_id`` opens. Raises ``LocalProtocolError`` without a key."""
+
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        self.take(secrets)
+
+    def take(self, secrets: Sequence[bytes]) -> None:
+        """Use these keys from now on."""
+        keys = [SealKey(secret) for secret in secrets]
+        if not keys:
+            raise LocalProtocolError("sealing needs a key")
+        self.first = keys[0]
+        self.by_id = {key.id: key for key in reversed(keys)}
+
+
+def _cipher(key: bytes) -> AESGCM:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    return AESGCM(key)

@@ -1,0 +1,37 @@
+"""``pico server key``: makes a key for ``cluster.gossip.keys``."""
+
+from __future__ import annotations
+
+import click
+
+from pico_tunnel.flags import write_examples
+
+EXAMPLES = """\
+A key for a cluster, given to each of its nodes:
+  pico server key > gossip.key
+  pico server --cluster.gossip.keys-file gossip.key --cluster.join pico
+To change it while the cluster runs, add the new key below the old one on every node;
+then put it first on every node; then remove the old one:
+  pico server key >> gossip.key"""
+
+
+class KeyCommand(click.Command):
+    """The command, with its examples."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what the command is for, with examples."""
+        super().format_help_text(ctx, formatter)
+        write_examples(EXAMPLES, formatter)
+
+
+@click.command("key", cls=KeyCommand, short_help="Make a key for the gossip of a cluster.")
+def key() -> int:
+    """Print a new key for cluster.gossip.keys: 32 bytes of the system's randomness, in base64.
+
+    Nodes with a key of the cluster encrypt and authenticate what they tell each other, and take nothing from others.
+    """
+    import base64
+    import secrets
+
+    click.echo(base64.b64encode(secrets.token_bytes(32)).decode())
+    return 0

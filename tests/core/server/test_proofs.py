@@ -1,0 +1,118 @@
+"""Nodes prove themselves to each other on the proxy port, where the cluster has a key."""
+
+import random
+
+import pytest
+from msgspec.structs import replace
+
+from pico_core.boundary import Accepted, Connected, Listening, Received, Send, Tick
+from pico_core.config.gossip_key import GossipKey
+from pico_core.config.server import ClusterConfig, GossipConfig, ServerConfig
+from pico_core.config.values import Address
+from pico_core.gossip.keys import MARK_KEY
+from pico_core.gossip.sealing.keys import Keyring
+from pico_core.gossip.sealing.proofs import Proofs
+from pico_core.gossip.wire.records import Entry
+from pico_core.server.cluster import OPEN_TO_ALL
+from pico_core.server.node import ServerNode
+from tests.core.proxy.scene import AGENT, CLIENT, GET, OK, QUIET, error
+from tests.core.server.test_peers import FIRST, FROM_NODE, GET_FORWARDED, dial, know
+from tests.play import Data, Open, Play, joined, server_play
+
+KEY = bytes(range(32))
+KEYED: ServerConfig = replace(QUIET, cluster=ClusterConfig(gossip=GossipConfig(keys=(GossipKey(KEY),))))
+NODE_HOST = "192.0.2.20"
+BELIEVED = b"X-Forwarded-For: 203.0.113.9, 192.0.2.20\r\nX-Forwarded-Proto: https\r\n"
+NOT_BELIEVED = b"X-Forwarded-For: 192.0.2.20\r\nX-Forwarded-Proto: http\r\n"
+OTHER = Proofs(Keyring([KEY]), random.Random(20))
+"""Those of node 20."""
+
+
+def keyed(*, serves: bool = True) -> tuple[Play, ServerNode]:
+    """Return a server with a key that knows node 20, and perhaps has an agent for e1."""
+    play = server_play(KEYED)
+    machine = play.machine
+    assert isinstance(machine, ServerNode)
+    know(play, 20)
+    if serves:
+        play.agent_registers(AGENT, "e1")
+    return play, machine
+
+
+def mark_of(machine: ServerNode) -> str:
+    entries = machine.facts.gossip.entries("node-1")
+    assert entries is not None
+    return next(entry.value for entry in entries if entry.key == MARK_KEY)
+
+
+def proved(machine: ServerNode) -> bytes:
+    """Return a forwarded request with a proof of node 20."""
+    return FROM_NODE[:-2] + b"X-Pico-Proof: %b\r\n\r\n" % OTHER.make(mark_of(machine))
+
+
+def to_service(fields: bytes) -> bytes:
+    return (
+        b"GET / HTTP/1.1\r\nHost: e1.example.com\r\n" + fields + b"X-Forwarded-Host: e1.example.com\r\n\r\n"  #
+    )
+
+
+def test_a_node_that_proves_itself_is_believed_for_as_long_as_its_connection_lasts() -> None:
+    play, machine = keyed()
+    play >> Accepted(9, "proxy", NODE_HOST, 7000) >> Received(9, proved(machine))
+    play << Open(AGENT, 2) << Data(AGENT, 2, to_service(BELIEVED)) >> Data(AGENT, 2, OK) << Send(9, OK)
+    assert play >> Received(9, FROM_NODE) << Data(AGENT, 2, to_service(BELIEVED))
+
+
+def test_without_proof_the_address_of_a_member_is_not_enough() -> None:
+    play, _ = keyed()
+    play >> Accepted(9, "proxy", NODE_HOST, 7000) >> Received(9, FROM_NODE)
+    assert play << Open(AGENT, 2) << Data(AGENT, 2, to_service(NOT_BELIEVED))
+
+
+def test_a_proof_counts_once() -> None:
+    play, machine = keyed()
+    request = proved(machine)
+    play >> Accepted(9, "proxy", NODE_HOST, 7000) >> Received(9, request)
+    play << Open(AGENT, 2) << Data(AGENT, 2, to_service(BELIEVED)) >> Data(AGENT, 2, OK) << Send(9, OK)
+    play >> Accepted(11, "proxy", NODE_HOST, 7001) >> Received(11, request)
+    assert play << Data(AGENT, 2, to_service(NOT_BELIEVED))
+    assert [log.message for log in play.logs if log.subsystem == "proxy" and log.level == "warning"] == [
+        "a request says that a node forwarded it, without proof"
+    ]
+
+
+def test_two_nodes_whose_keys_differ_do_not_send_a_request_in_circles() -> None:
+    play, _ = keyed(serves=False)
+    play >> Accepted(9, "proxy", NODE_HOST, 7000) >> Received(9, FROM_NODE)
+    fields = "X-Pico-Failure: misdirected"
+    assert play << error(421, "Misdirected Request", "no available upstreams", fields, client=9)
+
+
+def test_each_connection_to_a_node_begins_with_a_proof_for_it() -> None:
+    play, machine = keyed(serves=False)
+    gossip = machine.facts.gossip
+    gossip._members.add("node-20", f"{NODE_HOST}:8003", 0.0)  # noqa: SLF001 - as if it had answered
+    peer = gossip._members.nodes["node-20"]  # noqa: SLF001
+    peer.state.apply([Entry(MARK_KEY, OTHER.mark, 1, True, False)])
+    play >> Accepted(CLIENT, "proxy", "192.0.2.7", 5000) >> Received(CLIENT, GET)
+    play << dial(FIRST, 20) >> Connected(FIRST, NODE_HOST, 8000)
+    (sent,) = [each for each in play.take() if isinstance(each, Send)]
+    head, _, proof = joined(sent.data).removesuffix(b"\r\n\r\n").rpartition(b"\r\nx-pico-proof: ")
+    assert head + b"\r\n\r\n" == GET_FORWARDED
+    assert OTHER.takes(proof)
+    play >> Received(FIRST, OK) << Send(CLIENT, OK) >> Received(CLIENT, GET)
+    assert play << Send(FIRST, GET_FORWARDED)
+
+
+@pytest.mark.parametrize(
+    ("config", "host", "warned"),
+    [(QUIET, "0.0.0.0", True), (QUIET, "::1", False), (KEYED, "0.0.0.0", False)],
+)
+def test_the_start_warns_of_a_gossip_port_that_is_open_to_all(config: ServerConfig, host: str, warned: bool) -> None:
+    play = Play(ServerNode(config, "node-1", random.Random(1))) >> Tick()
+    for name in ("admin", "upstream", "proxy", "gossip-streams", "gossip"):
+        play >> Listening(name, host, 8003)
+    play.take()
+    found = [log.fields for log in play.logs if log.message == OPEN_TO_ALL]
+    expected = {"addr": str(Address(host, 8003)), "set": "cluster.gossip.keys"}
+    assert found == ([expected] if warned else [])
