@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
-from pico_core.config import proxy, values
+from pico_core.config import networks, proxy, values
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -65,6 +65,7 @@ HOST_HEADER = Kind("[keep|rewrite|HOST]", values.HOST_HEADER, values.host_header
 IDENTIFIER = Kind("ID", values.IDENTIFIER, values.identifier)
 OPTIONAL_IDENTIFIER = Kind("ID", values.IDENTIFIER, _optional_identifier)
 PREFIX = Kind("TEXT", values.IDENTIFIER, _prefix)
+NETWORKS = Kind("NETWORK,...", networks.NETWORK, networks.network, many=True)
 NAMES = Kind("NAME,...", "a name such as proxy", values.identifier, many=True)
 SWITCH = Kind("[true|false]", "true or false", values.switch, _show_switch)
 

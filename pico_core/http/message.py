@@ -44,7 +44,8 @@ class RequestHead(msgspec.Struct, gc=False):
 
     ``target`` is in origin-form or ``*``. ``host`` is Host (or the authority of an absolute-form target) as sent, empty
     only in HTTP/1.0. ``fields`` are the end-to-end field lines, each with its CRLF: no framing, no hop-by-hop field, no
-    Expect, nothing of Pico's own and nothing of the X-Forwarded family (for, proto, host).
+    Expect, nothing of Pico's own, none that tell of the client (``grammar.about_client``), and no Proxy, of which CGI
+    makes the variable HTTP_PROXY.
 
     A parsed head is completed twice: ``endpoint_id`` and ``onward`` are empty at first, and each is filled in on first
     use. Nothing else changes once the head is parsed. Neither of the two depends on the method or the target, so
@@ -72,6 +73,10 @@ class RequestHead(msgspec.Struct, gc=False):
     forwarded_for: bytes = b""
     forwarded_proto: bytes = b""
     forwarded_host: bytes = b""
+    forwarded_elements: bytes = b""
+    """The Forwarded field (RFC 7239)."""
+    about_client: bytes = b""
+    """The other fields that tell of the client, as lines in the order of their names."""
     authorization: bytes = b""
     """X-Pico-Authorization or X-Piko-Authorization. The usual Authorization stays in ``fields``. Like ``tenant``, it is
     read so that contradicting values are refused; Pico does not check either yet."""

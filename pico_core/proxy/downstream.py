@@ -14,11 +14,12 @@ class Client(msgspec.Struct, frozen=True):
     """The peer that sends the requests of one connection, as known when the connection was accepted.
 
     ``host`` is its IP address, empty in an agent, whose server knows the client. ``fields`` are ready field lines about
-    the client that a router adds to every request.
+    the client that a router adds to every request. ``is_proxy`` says that it is trusted to tell of clients of its own.
     """
 
     host: str
     fields: bytes = b""
+    is_proxy: bool = False
 
 
 class Downstream(Protocol):

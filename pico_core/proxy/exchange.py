@@ -110,6 +110,7 @@ class Router(Protocol):
 class Exchange(msgspec.Struct, eq=False):
     """See the module's text; ``start`` makes one. ``endpoint``, ``route`` and ``avoid`` are the router's own notes.
 
+    ``client_host`` is the address of the client, also behind trusted proxies and other nodes; empty in an agent.
     ``deadline_at`` is when something must have happened, in seconds on the clock of ``now``; the downstream watches it
     and calls ``on_deadline``. ``failure`` is how the last upstream failed, if one did. ``incomplete`` says which side
     ended a response that had begun: ``upstream`` or ``client``. ``acceptance`` is the 101 for a client that
@@ -123,6 +124,7 @@ class Exchange(msgspec.Struct, eq=False):
     request_done: bool
     _replay: list[Piece] | None
     endpoint: str = ""
+    client_host: str = ""
     upstream: Upstream | None = None
     route: object | None = None
     avoid: tuple[object, ...] = ()

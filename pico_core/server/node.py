@@ -21,7 +21,7 @@ from pico_core.boundary import (
     StopListening,
 )
 from pico_core.cluster.view import ClusterView
-from pico_core.config.server import ServerConfig
+from pico_core.config.server import REQUIRED, ServerConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.gossip.engine import Gossip
@@ -41,10 +41,12 @@ from pico_core.server.limits import connection_limits
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.peers import Peers
 from pico_core.server.ports import Port
+from pico_core.server.proxied import ProxiedConnection
+from pico_core.server.proxies import TrustedProxies
 from pico_core.server.registrations import RegistrationRate
 from pico_core.server.registry import Registry
 from pico_core.server.router import ProxyRouter
-from pico_core.server.tunnels import TunnelConnection
+from pico_core.server.tunnels import HANDSHAKE_TIMEOUT_S, TunnelConnection
 
 DRAIN_CHECK_S = 0.1
 """How often a draining node looks whether it can leave."""
@@ -78,7 +80,13 @@ class ServerNode(BaseMachine):
         descriptors: int = MAX_DESCRIPTORS,
     ) -> None:
         """``descriptors`` is how many the process may have open."""
-        super().__init__(connection_limits(config, descriptors))
+        self.proxies = {
+            "proxy": TrustedProxies(config.proxy.trusted_proxies, sends_header=config.proxy.proxy_protocol == REQUIRED),
+            "upstream": TrustedProxies(
+                config.upstream.trusted_proxies, sends_header=config.upstream.proxy_protocol == REQUIRED
+            ),
+        }
+        super().__init__(connection_limits(config, descriptors, self.proxies))
         gossip = Gossip(
             node_id,
             entropy=entropy,
@@ -106,7 +114,7 @@ class ServerNode(BaseMachine):
         self.max_streams = config.upstream.max_streams
         self.peers = Peers(self, gossip)
         self.cluster = Cluster(self, self.facts, self.peers)
-        self._router = ProxyRouter(self, self.facts, self.peers)
+        self._router = ProxyRouter(self, self.facts, self.peers, self.proxies["proxy"])
         self._admin = AdminPages(self, self.facts)
         self._registrations = RegistrationRate(config.upstream.registration_rate, config.upstream.registration_burst)
         self._ports = {port.listener: port for port in self._table(config)}
@@ -131,8 +139,24 @@ class ServerNode(BaseMachine):
                 datagrams="gossip",
                 until_exit=True,
             ),
-            Port("upstream", "upstream", "upstream", config.upstream.bind_addr, self._accept_agent),
-            Port("proxy", "proxy", "proxy", config.proxy.bind_addr, self._router.accept),
+            Port(
+                "upstream",
+                "upstream",
+                "upstream",
+                config.upstream.bind_addr,
+                self._accept_agent,
+                proxies=self.proxies["upstream"],
+                header_timeout_s=HANDSHAKE_TIMEOUT_S,
+            ),
+            Port(
+                "proxy",
+                "proxy",
+                "proxy",
+                config.proxy.bind_addr,
+                self._router.accept,
+                proxies=self.proxies["proxy"],
+                header_timeout_s=config.proxy.http.read_header_timeout_s,
+            ),
         )
 
     @property
@@ -201,8 +225,20 @@ class ServerNode(BaseMachine):
     # --- connections ---
 
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
-        """Hand the connection to its port."""
-        self._ports[listener].accept(channel, now)
+        """Hand the connection to its port, once a proxy that passes it on has told whose it is."""
+        port = self._ports[listener]
+        if port.proxies is None or not port.proxies.sends_header or channel.host not in port.proxies:
+            port.accept(channel, now)
+            return
+        ProxiedConnection(
+            channel,
+            listener,
+            port.accept,
+            self,
+            now,
+            timeout_s=port.header_timeout_s,
+            is_optional=self.facts.view.is_member(channel.host),
+        )
 
     def _accept_admin(self, channel: TcpChannel, now: float) -> None:
         PlainConnection(channel, self._admin, self, now)
@@ -211,6 +247,11 @@ class ServerNode(BaseMachine):
         TunnelConnection(channel, self, now)
 
     # --- tunnels ---
+
+    @property
+    def agents_proxies(self) -> TrustedProxies:
+        """The trusted proxies of the upstream port."""
+        return self.proxies["upstream"]
 
     def registration_wait_s(self, client: str, now: float) -> int:
         """Count a registration against its address."""
@@ -234,7 +275,7 @@ class ServerNode(BaseMachine):
         self.facts.tunnels[tunnel] = None
         self.facts.registry.add(tunnel)
         self._router.routing.routeless.found(tunnel.endpoint, now)
-        self.log("info", "upstream", "tunnel opened", endpoint=tunnel.endpoint, client=tunnel.channel.host)
+        self.log("info", "upstream", "tunnel opened", endpoint=tunnel.endpoint, client=tunnel.client_host)
 
     def tunnel_leaving(self, tunnel: TunnelConnection, now: float) -> None:
         """The agent takes no further requests."""
@@ -245,7 +286,7 @@ class ServerNode(BaseMachine):
         self.facts.tunnels.pop(tunnel, None)
         self.facts.registry.remove(tunnel)
         self.log(
-            "info", "upstream", "tunnel closed", endpoint=tunnel.endpoint, client=tunnel.channel.host, reason=reason
+            "info", "upstream", "tunnel closed", endpoint=tunnel.endpoint, client=tunnel.client_host, reason=reason
         )
 
     def tunnel_refused(self, client: str, status: int, reason: str) -> None:

@@ -58,7 +58,7 @@ class Routing:
     ) -> None:
         """``fields`` returns the field lines that a request to another node gets."""
         self.routeless = Routeless(host, self.route, self._give_up_waiting)
-        self.crowding = Crowding(host, facts.registry, self._client_of, self._use_room, self._give_up_busy)
+        self.crowding = Crowding(host, facts.registry, self._use_room, self._give_up_busy)
         self._host = host
         self._facts = facts
         self._peers = peers
@@ -219,12 +219,6 @@ class Routing:
         self._metrics.failures[BUSY.reason] += 1
         exchange.failure = BUSY
         exchange.give_up(now)
-
-    def _client_of(self, exchange: Exchange) -> str:
-        """Return the address of the client, which another node may have reported."""
-        if exchange.head.forwarded and self.was_forwarded(exchange):
-            return exchange.head.forwarded_for.rpartition(b",")[2].strip().decode("latin-1")
-        return exchange.downstream.client.host
 
     def _use_again(self, exchange: Exchange, now: float) -> bool:
         """Send the request once more to the only tunnel, in which its stream broke; return whether that was done."""

@@ -25,6 +25,7 @@ from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import BUSY, STREAM_REFUSED, TUNNEL_LOST, Failure
 from pico_core.proxy.http1.pool import IdleConnections
 from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.server.proxies import TrustedProxies
 from pico_core.server.tcp_route import TcpOpening
 from pico_core.timers import NEVER
 from pico_core.tunnel.agreement import FIRST_WINDOW, offered_first_window_bytes
@@ -72,6 +73,10 @@ class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
     def draining(self) -> bool:
         """Whether the node takes no new tunnels."""
 
+    @property
+    def agents_proxies(self) -> TrustedProxies:
+        """The trusted proxies of the port."""
+
     def registration_wait_s(self, client: str, now: float) -> int:
         """Return 0 if ``client`` may register a tunnel now, else after how many seconds to try again."""
 
@@ -107,6 +112,7 @@ class TunnelConnection(Dismissible):
         "answered_at",
         "asked_to_leave",
         "channel",
+        "client_host",
         "crowded_at",
         "deadline_at",
         "endpoint",
@@ -119,6 +125,7 @@ class TunnelConnection(Dismissible):
 
     def __init__(self, channel: TcpChannel, host: TunnelHost, now: float) -> None:
         self.channel = channel
+        self.client_host = channel.host
         self.endpoint = ""
         self.instance = b""
         self.in_flight = 0
@@ -316,6 +323,9 @@ class TunnelConnection(Dismissible):
 
     def _register(self, head_bytes: bytes, rest: bytes, now: float) -> None:
         head = parse_request_head(head_bytes, HANDSHAKE_LIMITS)
+        proxies = self._host.agents_proxies
+        if self.channel.host in proxies:
+            self.client_host = proxies.client_behind(self.channel.host, head)
         match = PATH.fullmatch(head.target.partition(b"?")[0])
         if match is None:
             raise HandshakeError(404, "not found: agents connect to /pico/v1/upstream/{endpoint}")
@@ -327,7 +337,7 @@ class TunnelConnection(Dismissible):
         response = accept_handshake(head_bytes, () if first_bytes == INITIAL_WINDOW_BYTES else (FIRST_WINDOW,))
         if self._host.draining:
             raise HandshakeError(503, "this node is about to stop; connect again", Refusal.LEAVING)
-        wait_s = self._host.registration_wait_s(self.channel.host, now)
+        wait_s = self._host.registration_wait_s(self.client_host, now)
         if wait_s:
             raise HandshakeError(503, "too many registrations from this address", retry_after_s=wait_s)
         if not self._host.has_room_for(self.endpoint):
@@ -348,7 +358,7 @@ class TunnelConnection(Dismissible):
 
     def _refuse(self, error: MessageError | HandshakeError, bodiless: bool, now: float) -> None:
         self._drop_head()
-        self._host.tunnel_refused(self.channel.host, error.status, error.reason)
+        self._host.tunnel_refused(self.client_host, error.status, error.reason)
         fields = b""
         if isinstance(error, HandshakeError):
             fields = mark(error.refusal)
