@@ -202,7 +202,7 @@ def _cut_unusual(head: bytes, start: int, notable: re.Pattern[bytes]) -> tuple[b
 def _joined(name: bytes, values: list[bytes]) -> bytes:
     """Return the values of a repeated field as one; Pico's own fields are not lists, so theirs must be equal."""
     if name[:5] != b"x-pic" and name[:5] != b"x-pik":
-        return b", ".join(values)
+        return b", ".join(values).rstrip(b" ")
     for value in values:
         _agreed(values[0], value)
     return values[0]
