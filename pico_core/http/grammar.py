@@ -78,14 +78,14 @@ _USUAL_IN_REQUEST = (
     b"x-forwarded-for",
     b"x-forwarded-proto",
     b"x-forwarded-host",
-    b"x-forwarded-port",
-    b"x-real-ip",
     b"x-pico-endpoint",
     b"x-piko-endpoint",
     b"x-piko-forward",
     b"upgrade",
     b"expect",
     b"keep-alive",
+    b"x-forwarded-port",
+    b"x-real-ip",
 )
 _USUAL_IN_RESPONSE = (b"connection", b"content-length", b"transfer-encoding", b"keep-alive", b"upgrade")
 

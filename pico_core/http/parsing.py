@@ -310,7 +310,7 @@ def _apply_request_notes(request: RequestHead, notes: dict[bytes, bytes], *, upg
     request.forwarded_host = get(b"x-forwarded-host", b"")
     if not _USUAL_NOTES.issuperset(notes):
         request.forwarded_elements = notes.pop(b"forwarded", b"")
-        told = [name for name in sorted(notes) if name not in _USUAL_NOTES and grammar.about_client.fullmatch(name)]
+        told = filter(grammar.about_client.fullmatch, sorted(notes.keys() - _USUAL_NOTES))
         request.about_client = b"".join([b"%b: %b\r\n" % (name.title(), notes[name]) for name in told])
     request.authorization = _agreed(get(b"x-pico-authorization", b""), get(b"x-piko-authorization", b""))
     request.tenant = _agreed(get(b"x-pico-tenant-id", b""), get(b"x-piko-tenant-id", b""))
