@@ -12,6 +12,9 @@ from pico_core.config.networks import IpAddress, Networks, address_of
 MAX_HOPS = 16
 """How many addresses are looked at, that of the connection included: a request passes four or five proxies at most."""
 
+MAX_ELEMENT_BYTES = 1_024
+"""Of one element of Forwarded; its longest part is a host. A longer one is no address."""
+
 # The value of X-Forwarded-For's entries and of Forwarded's ``for``: an address, some with a port. A name or "unknown"
 # is not an address.
 _NODE = re.compile(rb"(?:([0-9.]{7,15})|\[([0-9A-Fa-f:.]{2,45})\])(?::[0-9]{1,5})?|([0-9A-Fa-f:.]{2,45})")
@@ -59,6 +62,8 @@ def _elements(forwarded: bytes) -> Iterator[bytes]:
 
 def _for_of(element: bytes) -> bytes:
     """Return the value of ``for``; empty where there is none, or more than one (RFC 7239 section 4)."""
+    if len(element) > MAX_ELEMENT_BYTES:
+        return b""
     pairs: list[bytes] = [pair.strip(b" \t") for pair in _PAIR.findall(element)]
     values = [pair[4:] for pair in pairs if pair[:4].lower() == b"for="]
     if len(values) != 1:

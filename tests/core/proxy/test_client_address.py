@@ -4,6 +4,7 @@ import pytest
 
 from pico_core.config.networks import Networks, network
 from pico_core.proxy.client_address import MAX_HOPS, client_address, forwarded_element
+from tests.core.http.growth import grows_linearly
 
 TRUSTED = Networks([network("10.0.0.0/8"), network("fd00::/8")])
 PROXY = "10.0.0.1"
@@ -51,6 +52,7 @@ TABLE = [
     (b"", b'host="x, for=203.0.113.9";for=192.0.2.7', "192.0.2.7"),
     (b"", b'for=192.0.2.7;host="x\\", for=203.0.113.9"', PROXY),
     (b"", b'for=192.0.2.7;host="', PROXY),
+    (b"", b"for=203.0.113.9;a=" + b";" * 60_000 + b", for=10.0.0.2", "10.0.0.2"),
 ]
 
 
@@ -65,6 +67,15 @@ def test_a_bounded_number_of_proxies_is_looked_at(form: bytes) -> None:
     field = b", ".join(form % hop for hop in hops)
     fields = (b"", field) if form == b"for=%b" else (field, b"")
     assert client_address(PROXY, *fields, TRUSTED) == hops[-(MAX_HOPS - 1)].decode()
+
+
+@pytest.mark.parametrize(
+    "piece", [b"10.0.0.2,", b",", b'"', b'"",', b"for=10.0.0.2,", b"for=10.0.0.2;", b"1", b"\\", b'a="']
+)
+def test_time_grows_no_faster_than_the_field(piece: bytes) -> None:
+    fields = {size: piece * (size // len(piece)) for size in (65_536, 262_144)}
+    assert grows_linearly(lambda size: client_address(PROXY, fields[size], b"", TRUSTED), 65_536)
+    assert grows_linearly(lambda size: client_address(PROXY, b"", fields[size], TRUSTED), 65_536)
 
 
 def test_the_element_that_is_appended() -> None:

@@ -8,10 +8,10 @@ from pico_core.config.networks import network
 from pico_core.config.server import ProxyConfig, ServerConfig, UpstreamConfig
 from pico_core.errors import ConfigError
 from pico_core.proxy_protocol import SIGNATURE
+from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, GET, OK, client_joins
 from tests.core.server.test_admission import CLIENT_REFUSED
-from tests.core.server.test_peers import know
-from tests.play import Data, Nothing, Open, Play, server_play
+from tests.play import Data, Nothing, Open, Play, joined, server_play
 
 CONFIG = msgspec.convert(
     {
@@ -121,15 +121,15 @@ def test_others_send_none_and_what_they_send_is_no_header() -> None:
     play = client_joins(play, 7) >> Received(7, LINE)
     (refusal, *_) = play.take()
     assert isinstance(refusal, Send)
-    assert bytes(refusal.data).startswith(b"HTTP/1.1 400")  # type: ignore[arg-type]
+    assert joined(refusal.data).startswith(b"HTTP/1.1 400")
 
 
 def test_a_node_among_the_trusted_addresses_needs_no_header() -> None:
     play = server_play(CONFIG)
     play.agent_registers(AGENT, "e1")
-    node = know(play, 20, "e9")
     machine = play.machine
-    machine.facts.view.set_proxy_addr(node, msgspec.structs.replace(node.proxy_addr, host=BALANCER))  # type: ignore
+    assert isinstance(machine, ServerNode)
+    machine.facts.view.add("node-20", BALANCER)
     hop = GET[:-2] + b"x-piko-forward: true\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
     play = play >> Accepted(5, "proxy", BALANCER, 5000) >> Received(5, hop) << Open(AGENT, 2)
     assert play << Data(AGENT, 2, get_sent("192.0.2.1"))
