@@ -37,10 +37,10 @@ def check(
 
 
 def _explain(config: ServerConfig, request: str, client: str | None, fields: tuple[str, ...]) -> int:
-    from pico_core.config.networks import client_address
+    from pico_core.config.networks import address_of
     from pico_core.server.explain import explain
 
-    if client is None or client_address(client) is None:
+    if client is None or address_of(client) is None:
         raise ConfigError("--client: wants the IP address that sends the request, such as 10.1.2.3")
     try:
         explanation = explain(config, request, client, fields)

@@ -96,7 +96,7 @@ class HttpStreams:
 
 
 def _forwarded_fields(exchange: Exchange) -> bytes:
-    """Return the X-Forwarded lines as the server sent them: it is the one that knows the client."""
+    """Return the lines about the client as the server sent them: it is the one that knows the client."""
     head = exchange.head
     fields = b""
     if head.forwarded_for:
@@ -105,4 +105,6 @@ def _forwarded_fields(exchange: Exchange) -> bytes:
         fields += b"X-Forwarded-Proto: %b\r\n" % head.forwarded_proto
     if head.forwarded_host:
         fields += b"X-Forwarded-Host: %b\r\n" % head.forwarded_host
-    return fields
+    if head.forwarded_elements:
+        fields += b"Forwarded: %b\r\n" % head.forwarded_elements
+    return fields + head.about_client

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
-from pico_core.config import gossip_key, proxy, secrets, values
+from pico_core.config import gossip_key, networks, proxy, secrets, values
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -70,6 +70,7 @@ OPTIONAL_IDENTIFIER = Kind("ID", values.IDENTIFIER, _optional_identifier)
 TENANT = Kind("ID", values.IDENTIFIER, values.tenant)
 OPTIONAL_TENANT = Kind("ID", values.IDENTIFIER, lambda text: values.tenant(text) if text else "")
 PREFIX = Kind("TEXT", values.IDENTIFIER, _prefix)
+NETWORKS = Kind("NETWORK,...", networks.NETWORK, networks.network, many=True)
 NAMES = Kind("NAME,...", "a name such as proxy", values.identifier, many=True)
 FILE = Kind("FILE", "the path of a file", values.file_path)
 FILES = Kind("FILE,...", "the path of a file", values.file_path, many=True)

@@ -1,70 +1,88 @@
-"""Networks of client addresses as a configuration has them."""
+"""Networks of a configuration: CIDR, single addresses, and the words ``private`` and ``loopback``."""
 
-import ipaddress
+import re
+from collections.abc import Iterable
 from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 
 import msgspec
 
-from pico_core.config.declare import Kind
-from pico_core.config.values import quote, wrong
+from pico_core.config.values import wrong
+
+IpAddress: TypeAlias = IPv4Address | IPv6Address
+IpNetwork: TypeAlias = IPv4Network | IPv6Network
 
 NETWORK = "a network such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7, or private or loopback"
 
-IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+MAPPED = IPv6Network("::ffff:0:0/96")
+"""IPv4 as IPv6 sockets show it (RFC 4291 section 2.5.5.2)."""
+
+_WORDS = {
+    # RFC 1918 and RFC 4193. What a provider shares among its customers (RFC 6598) is not private to anybody.
+    "private": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
+    "loopback": ("127.0.0.0/8", "::1/128"),
+}
+_LOOK = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?")
+_ADDRESS_LOOK = re.compile(r"[0-9A-Fa-f:.]{2,45}")
 
 
-class Network(msgspec.Struct, frozen=True):
-    """A network, or several under one name. ``str()`` is how it was written.
-
-    ``parts`` are the version, the first and the last address of each.
-    """
+class NamedNetwork(msgspec.Struct, frozen=True):
+    """What one entry of a list means: ``networks`` in CIDR. ``str()`` writes it as the user did."""
 
     text: str
-    parts: tuple[tuple[int, int, int], ...]
+    networks: tuple[str, ...]
 
     def __str__(self) -> str:
         return self.text
 
+
+class Networks:
+    """A set of networks that says of an address whether it is in one of them."""
+
+    __slots__ = ("_networks",)
+
+    def __init__(self, named: Iterable[NamedNetwork] = ()) -> None:
+        self._networks = tuple(ip_network(network) for each in named for network in each.networks)
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
     def __contains__(self, address: IpAddress) -> bool:
-        """Say whether an address belongs to it."""
-        version, number = address.version, int(address)
-        return any(version == each and first <= number <= last for each, first, last in self.parts)
+        return any(address in network for network in self._networks)
 
 
-NAMED = {
-    "private": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
-    "loopback": ("127.0.0.0/8", "::1/128"),
-}
-"""Private ones are those of RFC 1918 and RFC 4193."""
-
-
-def network(text: str) -> Network:
-    """Parse a network, an address alone, or a name of ``NAMED``."""
-    parts = NAMED.get(text, (text,))
+def network(text: str) -> NamedNetwork:
+    """Parse one entry: CIDR, an address for itself alone, ``private`` or ``loopback``. Raises ``ConfigError``."""
+    if text in _WORDS:
+        return NamedNetwork(text, _WORDS[text])
+    if not _LOOK.fullmatch(text):
+        raise wrong(NETWORK, text)
     try:
-        networks = [ipaddress.ip_network(part) for part in parts]
-        return Network(text, tuple((each.version, int(each[0]), int(each[-1])) for each in networks))
-    except ValueError:
-        pass
-    try:
-        meant = quote(str(ipaddress.ip_network(text, strict=False)))
+        found = ip_network(text, strict=False)
     except ValueError:
         raise wrong(NETWORK, text) from None
-    raise wrong(NETWORK, text, f"the address has bits beyond its network, write {meant}")
+    plain = ip_network(f"{IPv4Address(int(found[0]) & 0xFFFFFFFF)}/{found.prefixlen - 96}") if _mapped(found) else found
+    if ip_address(text.partition("/")[0]) != found[0]:
+        raise wrong(NETWORK, text, f"it has bits beyond its length, write '{found}'")
+    return NamedNetwork(text, (str(plain),))
 
 
-NETWORKS = Kind("NETWORK,...", NETWORK, network, many=True)
+def _mapped(found: IpNetwork) -> bool:
+    return isinstance(found, IPv6Network) and found.subnet_of(MAPPED)
 
 
-@lru_cache(4_096)
-def client_address(host: str) -> IpAddress | None:
-    """Return the address of a client as networks have it, ``None`` where ``host`` is not an IP address.
+@lru_cache(maxsize=4_096)
+def address_of(text: str) -> IpAddress | None:
+    """Return the IP address that ``text`` spells, or ``None``. IPv4 in IPv6 is IPv4; a zone (``%eth0``) is left out.
 
-    An IPv4 address that a socket for both families writes as an IPv6 one (RFC 4291 section 2.5.5.2) is an IPv4 address.
+    The addresses seen last are remembered: balancers name the same clients again and again.
     """
+    text = text.partition("%")[0]
+    if not _ADDRESS_LOOK.fullmatch(text):
+        return None
     try:
-        address = ipaddress.ip_address(host.partition("%")[0])
+        address = ip_address(text)
     except ValueError:
         return None
-    return getattr(address, "ipv4_mapped", None) or address
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

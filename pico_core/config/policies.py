@@ -5,8 +5,8 @@ from typing import Annotated
 
 import msgspec
 
-from pico_core.config.declare import Key, Kind, Section, decimal_number, one_of, whole_number
-from pico_core.config.networks import NETWORKS, Network
+from pico_core.config.declare import NETWORKS, Key, Kind, Section, decimal_number, one_of, whole_number
+from pico_core.config.networks import NamedNetwork
 from pico_core.config.values import identifier, quote, wrong
 from pico_core.errors import ConfigError
 
@@ -138,11 +138,11 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
         Key(ENDPOINT_PATTERNS, "The endpoints: names, or beginnings of names with a star; * is every endpoint."),
     ]
     allowed_networks: Annotated[
-        tuple[Network, ...],
+        tuple[NamedNetwork, ...],
         Key(NETWORKS, "Networks whose clients are let in; others get 403.", "Empty: all networks."),
     ] = ()
     denied_networks: Annotated[
-        tuple[Network, ...],
+        tuple[NamedNetwork, ...],
         Key(NETWORKS, "Networks whose clients get 403, also where they are allowed.", "Empty: none."),
     ] = ()
     requests_per_second: Annotated[

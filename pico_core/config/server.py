@@ -11,6 +11,7 @@ from pico_core.config.declare import (
     FILE,
     GOSSIP_KEYS,
     MEMBERS,
+    NETWORKS,
     OPTIONAL_IDENTIFIER,
     PREFIX,
     RANDOM_LENGTH,
@@ -19,10 +20,12 @@ from pico_core.config.declare import (
     Key,
     Section,
     decimal_number,
+    one_of,
     whole_number,
 )
 from pico_core.config.gossip_key import MAX_KEYS, GossipKey
 from pico_core.config.logs import AccessLogConfig, LogConfig
+from pico_core.config.networks import NamedNetwork
 from pico_core.config.policies import PolicyConfig, check_reach
 from pico_core.config.tls import ProxyTlsConfig, ServerTlsConfig
 from pico_core.config.values import Address
@@ -36,7 +39,15 @@ _ADVERTISED_WHY = (
 MAX_TENANTS = 4_096
 """A file of 1 MiB has room for no more that have keys of their own."""
 
+REQUIRED = "required"
 _NODE_ID_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def _check_proxy_protocol(proxy_protocol: str, trusted: tuple[NamedNetwork, ...], tls: ServerTlsConfig) -> None:
+    if proxy_protocol == REQUIRED and not trusted:
+        raise ConfigError("proxy_protocol is required, but trusted_proxies names nobody who may send it")
+    if proxy_protocol == REQUIRED and tls.enabled:
+        raise ConfigError("proxy_protocol and tls exclude each other: have the proxy do TLS, or send no PROXY header")
 
 
 class ProxyHttpConfig(Section, frozen=True, kw_only=True):
@@ -104,6 +115,24 @@ class ProxyConfig(Section, frozen=True, kw_only=True):
             "30 s is what clients and balancers commonly allow; what streams on after the head is never cut.",
         ),
     ] = 30.0
+    trusted_proxies: Annotated[
+        tuple[NamedNetwork, ...],
+        Key(
+            NETWORKS,
+            "Networks of the balancers and proxies before this port. What they say of their clients is believed and "
+            "passed on: X-Forwarded-*, Forwarded, X-Real-IP, and PROXY headers.",
+            "Empty: what others say is removed, since every client can say it. Give all nodes of a cluster the same.",
+        ),
+    ] = ()
+    proxy_protocol: Annotated[
+        str,
+        Key(
+            one_of("off", REQUIRED),
+            "required: connections from proxy.trusted_proxies begin with a PROXY header, version 1 or 2.",
+            "off: a proxy that sends none would be refused. There is no optional: clients of such a proxy could send "
+            "their own.",
+        ),
+    ] = "off"
     allowed_origins: Annotated[
         tuple[str, ...],
         Key(
@@ -116,6 +145,9 @@ class ProxyConfig(Section, frozen=True, kw_only=True):
     access_log: AccessLogConfig = AccessLogConfig()
     http: ProxyHttpConfig = ProxyHttpConfig()
     tls: ProxyTlsConfig = ProxyTlsConfig()
+
+    def __post_init__(self) -> None:
+        _check_proxy_protocol(self.proxy_protocol, self.trusted_proxies, self.tls)
 
 
 class UpstreamTlsConfig(ServerTlsConfig, frozen=True, kw_only=True):
@@ -235,6 +267,23 @@ class UpstreamConfig(Section, frozen=True, kw_only=True):
             "node restarts.",
         ),
     ] = 5_000
+    trusted_proxies: Annotated[
+        tuple[NamedNetwork, ...],
+        Key(
+            NETWORKS,
+            "Networks of the balancers and proxies before this port, as proxy.trusted_proxies: the agents' addresses "
+            "that they tell count for limits and are in the log.",
+            "Empty: agents usually come through another balancer than clients, or none.",
+        ),
+    ] = ()
+    proxy_protocol: Annotated[
+        str,
+        Key(
+            one_of("off", REQUIRED),
+            "required: connections from upstream.trusted_proxies begin with a PROXY header, version 1 or 2.",
+            "off, as for proxy.proxy_protocol.",
+        ),
+    ] = "off"
     allowed_origins: Annotated[
         tuple[str, ...],
         Key(
@@ -255,6 +304,7 @@ class UpstreamConfig(Section, frozen=True, kw_only=True):
             raise ConfigError(f"tenants: the ID '{twice}' is there twice")
         if len(ids) > MAX_TENANTS:
             raise ConfigError(f"tenants: {len(ids)} are more than {MAX_TENANTS}")
+        _check_proxy_protocol(self.proxy_protocol, self.trusted_proxies, self.tls)
 
 
 class AdminConfig(Section, frozen=True, kw_only=True):
@@ -419,8 +469,8 @@ class ServerConfig(Section, frozen=True, kw_only=True):
         Key(
             decimal_number(0, 1),
             "The part of a port's connections that one client address may have when 7/8 of them are in use.",
-            "0.5: one client cannot shut out all others. It leaves a balancer, from whose address all clients come, "
-            "7/8 of the port; 1 leaves it all of it.",
+            "0.5: one client cannot shut out all others. Balancers among the trusted proxies have no share; others, "
+            "from whose address all clients come, have 7/8 of the port.",
         ),
     ] = 0.5
     grace_period_s: Annotated[

@@ -45,7 +45,8 @@ class RequestHead(msgspec.Struct, gc=False):
 
     ``target`` is in origin-form or ``*``. ``host`` is Host (or the authority of an absolute-form target) as sent, empty
     only in HTTP/1.0. ``fields`` are the end-to-end field lines, each with its CRLF: no framing, no hop-by-hop field, no
-    Expect, nothing of Pico's own and nothing of the X-Forwarded family (for, proto, host).
+    Expect, nothing of Pico's own, none that tell of the client (``grammar.about_client``), and no Proxy, of which CGI
+    makes the variable HTTP_PROXY.
 
     A parsed head is completed later: ``endpoint_id``, ``grant`` and ``onward`` are empty at first, and each is filled
     in on first use; ``grant`` takes its token out of ``fields`` before ``onward`` is written. None of them depends on
@@ -76,6 +77,10 @@ class RequestHead(msgspec.Struct, gc=False):
     forwarded_for: bytes = b""
     forwarded_proto: bytes = b""
     forwarded_host: bytes = b""
+    forwarded_elements: bytes = b""
+    """The Forwarded field (RFC 7239)."""
+    about_client: bytes = b""
+    """The other fields that tell of the client, as lines in the order of their names."""
     authorization: bytes = b""
     """X-Pico-Authorization or X-Piko-Authorization. The usual Authorization stays in ``fields``, unless the port takes
     tokens from it: then its value is moved here (``server.access``)."""

@@ -22,6 +22,7 @@ PEER_FAILURES = frozenset((404, 421, 502, 503, 504))
 
 _MAX_LENGTH_DIGITS = 18  # fits 64 bits everywhere
 _SHORTEST_FIELD_BYTES = 4  # "a:" and CRLF
+_USUAL_NOTES = frozenset(name for _, name in grammar.usual_request.all) - {b"x-forwarded-port", b"x-real-ip"}
 
 
 def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
@@ -202,7 +203,7 @@ def _cut_unusual(head: bytes, start: int, notable: re.Pattern[bytes]) -> tuple[b
 def _joined(name: bytes, values: list[bytes]) -> bytes:
     """Return the values of a repeated field as one; Pico's own fields are not lists, so theirs must be equal."""
     if name[:5] != b"x-pic" and name[:5] != b"x-pik":
-        return b", ".join(values)
+        return b", ".join(values).rstrip(b" ")
     return reduce(_agreed, values)
 
 
@@ -307,5 +308,9 @@ def _apply_request_notes(request: RequestHead, notes: dict[bytes, bytes], *, upg
     request.forwarded_for = get(b"x-forwarded-for", b"")
     request.forwarded_proto = get(b"x-forwarded-proto", b"")
     request.forwarded_host = get(b"x-forwarded-host", b"")
+    if not _USUAL_NOTES.issuperset(notes):
+        request.forwarded_elements = notes.pop(b"forwarded", b"")
+        told = filter(grammar.about_client.fullmatch, sorted(notes.keys() - _USUAL_NOTES))
+        request.about_client = b"".join([b"%b: %b\r\n" % (name.title(), notes[name]) for name in told])
     request.authorization = _agreed(get(b"x-pico-authorization", b""), get(b"x-piko-authorization", b""))
     request.tenant = _agreed(get(b"x-pico-tenant-id", b""), get(b"x-piko-tenant-id", b""))

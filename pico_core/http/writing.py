@@ -10,6 +10,9 @@ CONNECTION_CLOSE = b"Connection: close\r\n"
 CONNECTION_KEEP_ALIVE = b"Connection: keep-alive\r\n"
 """What ``extra`` says about the connection to the next hop (RFC 9112 section 9.3)."""
 
+WITHOUT_HOST = b"localhost"
+"""The host of a request that came in HTTP/1.0 without one: in HTTP/1.1 there must be one (RFC 9112 section 3.2)."""
+
 UPGRADE_REQUIRED = 426
 
 _FIELDS_OF_STATUS = {
@@ -32,7 +35,7 @@ def request_bytes(head: RequestHead, extra: bytes) -> bytes:
     """Write a request's head for the next hop, always as HTTP/1.1. Next: its body, framed as ``head`` says.
 
     ``extra`` are ready lines, each with its CRLF, such as ``X-Forwarded-For``. A request that came in HTTP/1.0 without
-    a Host gets ``localhost``, because in HTTP/1.1 there must be one (RFC 9112 section 3.2).
+    a Host gets ``WITHOUT_HOST``.
     """
     if not head.onward:
         head.onward = _request_onward(head)
@@ -50,7 +53,7 @@ def response_bytes(head: ResponseHead, extra: bytes) -> bytes:
 
 def _request_onward(head: RequestHead) -> bytes:
     """Write the bytes after the target of a request, except for ``extra`` and the empty line."""
-    fields = head.fields if head.host else b"Host: localhost\r\n" + head.fields
+    fields = head.fields if head.host else b"Host: %b\r\n%b" % (WITHOUT_HOST, head.fields)
     own = _framing_lines(head)
     if head.upgrade or head.te_trailers:
         own += _connection_lines(head.upgrade, te_trailers=head.te_trailers)

@@ -6,10 +6,11 @@ one that waits for a request, the longest idle first. Where none is idle, the ne
 
 A client's address has a share of its port. The share counts only when ``PRESSURE`` of the port is taken: from then on,
 an address that has its share replaces idle connections of such addresses, or is refused. The rest is for the others.
+The addresses of trusted proxies have no share, because their clients are many.
 """
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -65,7 +66,8 @@ class PortLimits(msgspec.Struct, frozen=True):
     """Bounds of one port: its ``most`` connections, and the ``reserve`` that it can have whatever other ports have.
 
     ``address_share`` is the share of ``most`` for one client address. ``gives_way`` says that idle connections are
-    closed for those of other ports too. A refused peer is sent ``answer``.
+    closed for those of other ports too. A refused peer is sent ``answer``. The addresses in ``shared`` have no share:
+    those of balancers, through which many clients come.
     """
 
     most: int
@@ -73,6 +75,7 @@ class PortLimits(msgspec.Struct, frozen=True):
     address_share: float = 1.0
     gives_way: bool = False
     answer: bytes = b""
+    shared: Container[str] = ()
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True):
@@ -131,7 +134,8 @@ class PortPlaces:
 
     def has_its_share(self, host: str) -> bool:
         """Return whether ``host`` has as many connections as its share, or more."""
-        return self.hosts.get(host, 0) >= self.limits.address_share * self.limits.most
+        has_so_many = self.hosts.get(host, 0) >= self.limits.address_share * self.limits.most
+        return has_so_many and host not in self.limits.shared
 
     def must_replace(self, host: str) -> bool:
         """Return whether a new connection of ``host`` may only take the place of one whose address has its share."""
@@ -215,6 +219,14 @@ class Admission:
             return False
         port.add(channel)
         return True
+
+    def told(self, channel: TcpChannel, listener: str, host: str, now: float) -> bool:
+        """Count a connection for ``host``, as its proxy has told; return whether to serve it, as ``admit`` does."""
+        port = self.ports.get(listener)
+        if port is not None:
+            port.remove(channel.id)
+        channel.host = host
+        return self.admit(channel, listener, now)
 
     def dialing(self, now: float) -> None:
         """The machine opens a connection: it is never refused, but closes an idle one where there is no place."""

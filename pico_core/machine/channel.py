@@ -221,8 +221,9 @@ class TcpChannel(HoldingReceiver):
         peer: PeerIdentity | None = None,
         alpn: str = "",
     ) -> None:
-        """``host`` is the peer's address; ``peer`` and ``alpn`` are as in ``boundary.Accepted``.
+        """``host`` is the peer's address, or that of its client where a PROXY header told it.
 
+        ``peer`` and ``alpn`` are as in ``boundary.Accepted``.
         ``on_closing`` is called by ``close``, to bound how long the peer may take.
         """
         super().__init__(turns)

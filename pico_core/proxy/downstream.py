@@ -14,12 +14,14 @@ class Client(msgspec.Struct):
     """The peer that sends the requests of one connection, as known when the connection was accepted.
 
     ``host`` is its IP address, empty in an agent, whose server knows the client. ``fields`` are ready field lines about
-    the client that a router adds to every request. ``is_node`` says whether the first proof that came on the connection
-    shows that the peer is a node of the cluster; ``None`` before there is one.
+    the client that a router adds to every request. ``is_proxy`` says that it is trusted to tell of clients of its own.
+    ``is_node`` says whether the first proof that came on the connection shows that the peer is a node of the cluster;
+    ``None`` before there is one.
     """
 
     host: str
     fields: bytes = b""
+    is_proxy: bool = False
     is_node: bool | None = None
 
 

@@ -110,10 +110,11 @@ class Router(Protocol):
 class Exchange(msgspec.Struct, eq=False):
     """See the module's text; ``start`` makes one. ``endpoint``, ``route`` and ``avoid`` are the router's own notes.
 
-    ``deadline_at`` is when something must have happened, in seconds on the clock of ``now``; the downstream watches it
-    and calls ``on_deadline``. ``failure`` is how the last upstream failed, if one did. ``incomplete`` says which side
-    ended a response that had begun: ``upstream`` or ``client``. ``acceptance`` is the 101 for a client that
-    wants a raw connection to the service. A call that ``states`` does not permit raises ``LocalProtocolError``.
+    ``client_host`` is the client's address, behind trusted proxies and nodes too; empty in an agent. ``deadline_at`` is
+    when something must have happened, in seconds on the clock of ``now``; the downstream watches it and calls
+    ``on_deadline``. ``failure`` is how the last upstream failed, if one did. ``incomplete`` says which side ended a
+    response that had begun: ``upstream`` or ``client``. ``acceptance`` is the 101 for a client that wants a raw
+    connection to the service. A call that ``states`` does not permit raises ``LocalProtocolError``.
     """
 
     router: Router
@@ -123,6 +124,7 @@ class Exchange(msgspec.Struct, eq=False):
     request_done: bool
     _replay: list[Piece] | None
     endpoint: str = ""
+    client_host: str = ""
     upstream: Upstream | None = None
     route: object | None = None
     avoid: tuple[object, ...] = ()
@@ -300,10 +302,7 @@ class Exchange(msgspec.Struct, eq=False):
     def join(
         self, upstream: Upstream, head: ResponseHead, wrap: Callable[[HoldingChannel], Channel] | None, now: float
     ) -> None:
-        """Answer with ``head``, a 101 of our own, and pass raw bytes both ways between the client and ``upstream``.
-
-        ``wrap`` makes of the client's channel the one that carries the raw bytes, such as a WebSocket.
-        """
+        """Answer with ``head``, a 101 of our own, and join ``upstream`` with what ``wrap`` makes of the client."""
         if self.state is not CHOOSING:
             raise self._misused("join")
         self._join(upstream, head, b"", wrap, now)

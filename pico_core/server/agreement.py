@@ -11,9 +11,10 @@ HANDSHAKE_LIMITS = HeadLimits(max_head_bytes=MAX_OWN_HEAD_BYTES)
 
 
 class Agreement(msgspec.Struct, frozen=True):
-    """What a tunnel begins with. ``response`` is the 101 to send.
+    """What a tunnel begins with.
 
-    ``expires_at`` is when the tunnel must end, and ``leave_at`` when the agent is asked to come again, in wall time.
+    ``response`` is the 101 to send. ``expires_at`` is when the tunnel must end, and ``leave_at`` when the agent is
+    asked to come again, in wall time.
     """
 
     registration: Registration

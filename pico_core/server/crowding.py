@@ -7,7 +7,8 @@ that, one client must not keep out all others:
 - A request that gets no stream waits up to ``WAIT_S`` for one, then it is answered 503.
 - Clients that send a body, or read an answer, slower than ``MIN_BYTES_PER_S`` lose their requests to those that wait.
 
-Clients are told apart by their address. Those behind one balancer are one client, and keep seven eighths.
+Clients are told apart by their address. Those behind one balancer that is not among the trusted proxies are one client,
+and keep seven eighths.
 """
 
 from collections import Counter
@@ -56,21 +57,16 @@ class Crowding:
         self,
         host: CrowdingHost,
         registry: Registry[TunnelConnection],
-        client_of: Callable[[Exchange], str],
         route: Callable[[Exchange, float], bool],
         give_up: Callable[[Exchange, float], None],
     ) -> None:
-        """``client_of`` returns the address of a request's client, also if another node passed the request on.
-
-        ``route`` sends a request to a tunnel here and returns whether one had room; ``give_up`` answers it.
-        """
+        """``route`` sends a request to a tunnel here and returns whether one had room; ``give_up`` answers it."""
         self.raws: dict[str, dict[Exchange, None]] = {}
         """By endpoint: requests whose stream carries raw bytes, upgraded ones and those of the TCP route."""
         self.waiting: dict[str, dict[Exchange, float]] = {}
         """By endpoint: who waits, and until when, in this order."""
         self._host = host
         self._registry = registry
-        self._client_of = client_of
         self._route = route
         self._give_up = give_up
         self._waiting_count = 0
@@ -86,10 +82,10 @@ class Crowding:
         endpoint = exchange.endpoint
         counted_at, counts = self._counts.get(endpoint, (-COUNT_S, Counter()))
         if now - counted_at >= COUNT_S:
-            counts = Counter(map(self._client_of, self._exchanges(endpoint)))
+            counts = Counter(each.client_host for each in self._exchanges(endpoint))
             self._counts[endpoint] = (now, counts)
             self._begin_checks(now)
-        client = self._client_of(exchange)
+        client = exchange.client_host
         held = counts[client]
         capacity = sum(tunnel.max_streams for tunnel in self._registry.members(endpoint))
         if held >= capacity // (len(counts) + 1):

@@ -1,5 +1,8 @@
 """How a server divides its descriptors among its ports and the connections that it opens itself."""
 
+from collections.abc import Container, Mapping
+from types import MappingProxyType
+
 from pico_core.config.server import ServerConfig
 from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_bytes
 from pico_core.machine.admission import ConnectionLimits, PortLimits
@@ -15,8 +18,10 @@ RETRY_AFTER_S = 1
 """What a refused peer is told to wait: places become free all the time."""
 
 
-def connection_limits(config: ServerConfig, descriptors: int) -> ConnectionLimits:
-    """Return the limits for a process that may have ``descriptors`` open.
+def connection_limits(
+    config: ServerConfig, descriptors: int, balancers: Mapping[str, Container[str]] = MappingProxyType({})
+) -> ConnectionLimits:
+    """Return the limits for a process that may have ``descriptors`` open; ``balancers`` by listener have no share.
 
     A sixteenth each is for the admin and the gossip port and for them only. Agents keep a quarter, and clients and the
     connections to other nodes an eighth each. All of these may have more while others do not need theirs.
@@ -38,8 +43,17 @@ def connection_limits(config: ServerConfig, descriptors: int) -> ConnectionLimit
         {
             "admin": PortLimits(small, small, answer=answer),
             "gossip-streams": PortLimits(small, small),
-            "upstream": PortLimits(upstream, upstream_reserve, share, answer=answer),
-            "proxy": PortLimits(proxy, min(most // 8, proxy), share, gives_way=True, answer=client_answer),
+            "upstream": PortLimits(
+                upstream, upstream_reserve, share, answer=answer, shared=balancers.get("upstream", ())
+            ),
+            "proxy": PortLimits(
+                proxy,
+                min(most // 8, proxy),
+                share,
+                gives_way=True,
+                answer=client_answer,
+                shared=balancers.get("proxy", ()),
+            ),
         },
         outgoing,
     )

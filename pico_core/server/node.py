@@ -23,12 +23,12 @@ from pico_core.boundary import (
     StopListening,
 )
 from pico_core.cluster.view import ClusterView
-from pico_core.config.server import ServerConfig
+from pico_core.config.server import REQUIRED, ServerConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.gossip.engine import Gossip
 from pico_core.http.budget import HeadBudget
-from pico_core.http.message import HeadLimits
+from pico_core.http.message import HeadLimits, RequestHead
 from pico_core.machine.admission import MAX_DESCRIPTORS
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
@@ -47,11 +47,13 @@ from pico_core.server.metrics import ServerMetrics
 from pico_core.server.peers import Peers
 from pico_core.server.policies import Policies
 from pico_core.server.ports import Port
+from pico_core.server.proxied import ProxiedConnection
+from pico_core.server.proxies import TrustedProxies
 from pico_core.server.registering import Registrar
 from pico_core.server.registry import Registry
 from pico_core.server.router import ProxyRouter
 from pico_core.server.tenants import split
-from pico_core.server.tunnels import TunnelConnection
+from pico_core.server.tunnels import HANDSHAKE_TIMEOUT_S, TunnelConnection
 
 DRAIN_CHECK_S = 0.1
 """How often a draining node looks whether it can leave."""
@@ -88,7 +90,13 @@ class ServerNode(BaseMachine):
         descriptors: int = MAX_DESCRIPTORS,
     ) -> None:
         """``descriptors`` is how many the process may have open."""
-        super().__init__(connection_limits(config, descriptors))
+        self.proxies = {
+            "proxy": TrustedProxies(config.proxy.trusted_proxies, sends_header=config.proxy.proxy_protocol == REQUIRED),
+            "upstream": TrustedProxies(
+                config.upstream.trusted_proxies, sends_header=config.upstream.proxy_protocol == REQUIRED
+            ),
+        }
+        super().__init__(connection_limits(config, descriptors, self.proxies))
         gossip = Gossip(
             node_id,
             entropy=entropy,
@@ -119,7 +127,7 @@ class ServerNode(BaseMachine):
         self.access = Access(self, config)
         self.peers = Peers(self, gossip)
         self.cluster = Cluster(self, self.facts, self.peers)
-        self._router = ProxyRouter(self, self.facts, self.peers, self.access)
+        self._router = ProxyRouter(self, self.facts, self.peers, self.access, self.proxies["proxy"])
         self._admin = AdminPages(self, self.facts, self.access)
         facts = self.facts
         self._claims = Claims(self._registrations_of, facts.view, facts.policies, facts.metrics)
@@ -161,6 +169,8 @@ class ServerNode(BaseMachine):
                 config.upstream.bind_addr,
                 self._accept_agent,
                 tls="upstream" if config.upstream.tls.enabled else "",
+                proxies=self.proxies["upstream"],
+                header_timeout_s=HANDSHAKE_TIMEOUT_S,
             ),
             Port(
                 "proxy",
@@ -169,6 +179,8 @@ class ServerNode(BaseMachine):
                 config.proxy.bind_addr,
                 self._router.accept,
                 tls="proxy" if config.proxy.tls.enabled else "",
+                proxies=self.proxies["proxy"],
+                header_timeout_s=config.proxy.http.read_header_timeout_s,
             ),
         )
 
@@ -240,8 +252,20 @@ class ServerNode(BaseMachine):
     # --- connections ---
 
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
-        """Hand the connection to its port."""
-        self._ports[listener].accept(channel, now)
+        """Hand the connection to its port, once a proxy that passes it on has told whose it is."""
+        port = self._ports[listener]
+        if port.proxies is None or not port.proxies.sends_header or channel.host not in port.proxies:
+            port.accept(channel, now)
+            return
+        ProxiedConnection(
+            channel,
+            listener,
+            port.accept,
+            self,
+            now,
+            timeout_s=port.header_timeout_s,
+            is_optional=self.facts.view.is_member(channel.host),
+        )
 
     def _accept_admin(self, channel: TcpChannel, now: float) -> None:
         PlainConnection(channel, self._admin, self, now)
@@ -251,9 +275,14 @@ class ServerNode(BaseMachine):
 
     # --- tunnels ---
 
-    def register(self, head_bytes: bytes, client: str, now: float) -> Agreement:
-        """Return what to agree on with an agent. Raises ``MessageError`` or ``HandshakeError``."""
-        return self._registrar.register(head_bytes, client, now)
+    def agent_behind(self, peer: str, head: RequestHead) -> str:
+        """Return the address of the agent whose request came from ``peer``, which may be a trusted proxy."""
+        proxies = self.proxies["upstream"]
+        return proxies.client_behind(peer, head) if peer in proxies else peer
+
+    def register(self, head: RequestHead, head_bytes: bytes, client: str, now: float) -> Agreement:
+        """Return what to agree on with the agent at ``client``. Raises ``HandshakeError``."""
+        return self._registrar.register(head, head_bytes, client, now)
 
     def _registrations_of(self, endpoint: str) -> Iterable[Registration]:
         return (tunnel.registration for tunnel in self.facts.registry.members(endpoint))
@@ -284,7 +313,7 @@ class ServerNode(BaseMachine):
         self.facts.tunnels[tunnel] = None
         self.facts.registry.add(tunnel)
         self._router.routing.routeless.found(tunnel.endpoint, now)
-        self.log("info", "upstream", "tunnel opened", endpoint=tunnel.endpoint, client=tunnel.channel.host)
+        self.log("info", "upstream", "tunnel opened", endpoint=tunnel.endpoint, client=tunnel.client_host)
 
     def tunnel_leaving(self, tunnel: TunnelConnection, now: float) -> None:
         """The agent takes no further requests."""
@@ -297,7 +326,7 @@ class ServerNode(BaseMachine):
             tunnel.tenant.tunnels -= 1
         self.facts.registry.remove(tunnel)
         self.log(
-            "info", "upstream", "tunnel closed", endpoint=tunnel.endpoint, client=tunnel.channel.host, reason=reason
+            "info", "upstream", "tunnel closed", endpoint=tunnel.endpoint, client=tunnel.client_host, reason=reason
         )
 
     def tunnel_refused(self, client: str, status: int, reason: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pico_core.config.networks import client_address
+from pico_core.config.networks import Networks, address_of
 from pico_core.config.policies import PolicyConfig, User, digest_of
 from pico_core.http.body import BODY_TOO_LONG
 from pico_core.http.message import RequestHead
@@ -100,12 +100,12 @@ class Policy:
 
     def _judge(self, host: str) -> bool:
         allowed, denied = self.config.allowed_networks, self.config.denied_networks
-        address = client_address(host)
+        address = address_of(host)
         if address is None:
             return not allowed and not denied
-        if any(address in network for network in denied):
+        if address in Networks(denied):
             return False
-        return not allowed or any(address in network for network in allowed)
+        return not allowed or address in Networks(allowed)
 
     def knows(self, head: RequestHead) -> bool:
         """Say whether a request has the credentials of a user (RFC 7617). Right ones are remembered."""

@@ -7,6 +7,7 @@ import msgspec
 from pico_core.boundary import Listen
 from pico_core.config.values import Address
 from pico_core.machine.channel import TcpChannel
+from pico_core.server.proxies import TrustedProxies
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -15,7 +16,8 @@ class Port(msgspec.Struct, frozen=True):
     ``listener`` names it in inputs and commands, ``key`` is the section of the configuration with its ``bind_addr``.
     ``tls`` is the TLS profile of the driver, empty for plain TCP. ``datagrams`` names a second listener, for UDP with
     the same number; empty where there is none. ``until_exit`` says that the port stays
-    open until the process ends; the others close once the node is drained.
+    open until the process ends; the others close once the node is drained. ``proxies`` are those trusted to tell whose
+    connections they pass on; with ``sends_header`` they do that within ``header_timeout_s``.
     """
 
     name: str
@@ -26,6 +28,8 @@ class Port(msgspec.Struct, frozen=True):
     tls: str = ""
     datagrams: str = ""
     until_exit: bool = False
+    proxies: TrustedProxies | None = None
+    header_timeout_s: float = 0.0
 
     def listen(self) -> Listen:
         """Return the command that opens the port."""

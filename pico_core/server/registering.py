@@ -7,13 +7,12 @@ from pico_core.access.grant import Denied
 from pico_core.errors import ConfigError
 from pico_core.gossip.state import MAX_ENDPOINTS
 from pico_core.http.message import RequestHead
-from pico_core.http.parsing import parse_request_head
 from pico_core.machine.parts import WallClock
 from pico_core.mux.frame import INITIAL_WINDOW_BYTES
 from pico_core.proxy.endpoint import endpoint_in_path
 from pico_core.server.access import Access, Permission
 from pico_core.server.address_rate import AddressRate
-from pico_core.server.agreement import HANDSHAKE_LIMITS, Agreement
+from pico_core.server.agreement import Agreement
 from pico_core.server.claims import Registration
 from pico_core.server.facts import Facts
 from pico_core.server.web_pages import check_origin
@@ -39,7 +38,13 @@ LEAD_S = 10.0
 class Registrar:
     """Decides about registrations; see ``register``."""
 
-    def __init__(self, facts: Facts, access: Access, clock: WallClock, claim: Callable[[Registration], bool]) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        access: Access,
+        clock: WallClock,
+        claim: Callable[[Registration], bool],
+    ) -> None:
         """``claim`` returns whether to tell the agent that another one serves its endpoint too, or refuses it."""
         upstream = facts.config.upstream
         self._facts = facts
@@ -50,12 +55,11 @@ class Registrar:
         self._max_streams = upstream.max_streams
         self._rate = AddressRate(upstream.registration_rate, upstream.registration_burst)
 
-    def register(self, head_bytes: bytes, client: str, now: float) -> Agreement:
+    def register(self, head: RequestHead, head_bytes: bytes, client: str, now: float) -> Agreement:
         """Return what to agree on with an agent whose request head has come from the address ``client``.
 
-        Raises ``MessageError`` or ``HandshakeError``.
+        Raises ``HandshakeError``.
         """
-        head = parse_request_head(head_bytes, HANDSHAKE_LIMITS)
         match = PATH.fullmatch(head.target.partition(b"?")[0])
         if match is None:
             raise HandshakeError(404, "not found: agents connect to /pico/v1/upstream/{endpoint}")

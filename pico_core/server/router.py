@@ -5,6 +5,7 @@ from typing import Protocol
 from pico_core.access.grant import Denied
 from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError
+from pico_core.http.writing import WITHOUT_HOST
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import AnsweringHost, Emitter, Logger
 from pico_core.proxy.access_log import AccessLogger
@@ -17,6 +18,7 @@ from pico_core.proxy.states import PIPED
 from pico_core.server.access import Access
 from pico_core.server.facts import Facts
 from pico_core.server.peers import Peers
+from pico_core.server.proxies import TrustedProxies, fields_from_node, fields_from_proxy
 from pico_core.server.routing import Routing
 from pico_core.server.tcp_route import RESERVED, TcpOpening, tcp_acceptance, tcp_endpoint
 
@@ -31,10 +33,11 @@ class RouterHost(AnsweringHost, Emitter, Logger, Protocol):
 class ProxyRouter:
     """A ``Router`` for clients and for other nodes."""
 
-    def __init__(self, host: RouterHost, facts: Facts, peers: Peers, access: Access) -> None:
+    def __init__(self, host: RouterHost, facts: Facts, peers: Peers, access: Access, proxies: TrustedProxies) -> None:
         config = facts.config
         self._access = access
         self._host = host
+        self._proxies = proxies
         self._peers = peers
         self.routing = Routing(host, facts, peers, self._send, self._added_fields)
         self._metrics = facts.metrics
@@ -55,12 +58,17 @@ class ProxyRouter:
         """Serve a client's connection."""
         host = channel.host
         fields = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: " % (host.encode(), self._scheme)
-        DownstreamConnection(channel, self, self._host, Client(host, fields), now)
+        client = Client(host, fields, is_proxy=host in self._proxies)
+        DownstreamConnection(channel, self, self._host, client, now)
 
     def begin(self, exchange: Exchange, now: float) -> None:
         """Find the endpoint and send the request on."""
         self._metrics.requests_in_flight += 1
         head = exchange.head
+        client = exchange.downstream.client
+        exchange.client_host = client.host
+        if client.is_proxy or head.forwarded:  # nearly none is: spare the call
+            self._find_client(exchange)
         try:
             is_reserved = head.target.startswith(RESERVED)
             endpoint = tcp_endpoint(head) if is_reserved else endpoint_of(head)
@@ -79,11 +87,19 @@ class ProxyRouter:
         """Ask the policy of the endpoint, unless the Pico node that forwarded the request did; answer if it denies."""
         if exchange.head.forwarded_by_pico and self.routing.is_from_node(exchange):
             return True
-        denial = self._policies.begin(exchange, self.routing.client_of(exchange), now)
+        denial = self._policies.begin(exchange, exchange.client_host, now)
         if denial is None:
             return True
         exchange.fail(denial.status, denial.reason, now, denial.fields)
         return False
+
+    def _find_client(self, exchange: Exchange) -> None:
+        """Note whose request it is that another node or a trusted proxy passed on."""
+        client = exchange.downstream.client
+        if exchange.head.forwarded and self.routing.is_from_node(exchange):
+            exchange.client_host = self._proxies.client_behind_node(client.host, exchange.head)
+        elif client.is_proxy:
+            exchange.client_host = self._proxies.client_behind(client.host, exchange.head)
 
     def failed(self, exchange: Exchange, now: float) -> None:
         """Count the failure, and avoid the upstream for a moment."""
@@ -113,18 +129,14 @@ class ProxyRouter:
             exchange.forward(upstream, self._added_fields(exchange), now)
 
     def _added_fields(self, exchange: Exchange) -> bytes:
-        """Return the field lines that tell the service about the client. Only other nodes are trusted to report it."""
+        """Return the field lines that tell the service about the client. Nodes and trusted proxies may report it."""
         head = exchange.head
         client = exchange.downstream.client
-        if head.forwarded and self.routing.is_from_node(exchange):  # nearly none is: spare the call
-            chain = head.forwarded_for + b", " if head.forwarded_for else b""
-            return b"X-Forwarded-For: %b%b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
-                chain,
-                client.host.encode(),
-                head.forwarded_proto or self._scheme,
-                head.forwarded_host or head.host,
-            )
-        return b"%b%b\r\n" % (client.fields, head.host)
+        if head.forwarded and self.routing.is_from_node(exchange):
+            return fields_from_node(client.host, head, self._scheme)
+        if client.is_proxy:
+            return fields_from_proxy(client.host, exchange.client_host, head, self._scheme)
+        return b"%b%b\r\n" % (client.fields, head.host or WITHOUT_HOST)
 
     def finished(self, exchange: Exchange, now: float) -> None:
         """Count and log an exchange that is over."""
@@ -136,7 +148,7 @@ class ProxyRouter:
         self.routing.finished(exchange, now)
         self._metrics.request(exchange, now)
         if self._access_log is not None:
-            self._access_log.add(exchange, exchange.downstream.client.host.encode(), now)
+            self._access_log.add(exchange, exchange.client_host.encode(), now)
 
     def refused(self, status: int, client: Client, now: float) -> None:
         """Count and log bytes that were not a request."""

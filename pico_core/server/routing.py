@@ -60,7 +60,7 @@ class Routing:
     ) -> None:
         """``fields`` returns the field lines that a request to another node gets."""
         self.routeless = Routeless(host, self.route, self._give_up_waiting)
-        self.crowding = Crowding(host, facts.registry, self.client_of, self._use_room, self._give_up_busy)
+        self.crowding = Crowding(host, facts.registry, self._use_room, self._give_up_busy)
         self._host = host
         self._facts = facts
         self._peers = peers
@@ -148,12 +148,6 @@ class Routing:
             if not client.is_node:
                 self._host.warn("proxy", "a request says that a node forwarded it, without proof", client=client.host)
         return bool(client.is_node)
-
-    def client_of(self, exchange: Exchange) -> str:
-        """Return the address of the client, which another node may have reported."""
-        if exchange.head.forwarded and self.is_from_node(exchange):
-            return exchange.head.forwarded_for.rpartition(b",")[2].strip().decode("latin-1")
-        return exchange.downstream.client.host
 
     # --- choosing ---
 

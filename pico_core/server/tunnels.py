@@ -8,7 +8,8 @@ from pico_core.cluster.health import Health
 from pico_core.cluster.view import HTTP, TCP
 from pico_core.http.budget import HeadBudget
 from pico_core.http.cutting import HeadReader
-from pico_core.http.message import HeadLimits, MessageError
+from pico_core.http.message import HeadLimits, MessageError, RequestHead
+from pico_core.http.parsing import parse_request_head
 from pico_core.http.writing import refusal
 from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import TcpChannel
@@ -54,8 +55,11 @@ class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
     heads: HeadBudget
     """The budget of all unfinished heads."""
 
-    def register(self, head_bytes: bytes, client: str, now: float) -> Agreement:
-        """Return what to agree on with an agent. Raises ``MessageError`` or ``HandshakeError``."""
+    def agent_behind(self, peer: str, head: RequestHead) -> str:
+        """Return the address of the agent whose request came from ``peer``, which may be a trusted proxy."""
+
+    def register(self, head: RequestHead, head_bytes: bytes, client: str, now: float) -> Agreement:
+        """Return what to agree on with the agent at ``client``. Raises ``HandshakeError``."""
 
     def wall_s(self, now: float) -> float:
         """Return the wall time."""
@@ -90,6 +94,7 @@ class TunnelConnection(Dismissible):
         "answered_at",
         "asked_to_leave",
         "channel",
+        "client_host",
         "crowded_at",
         "deadline_at",
         "endpoint",
@@ -107,6 +112,7 @@ class TunnelConnection(Dismissible):
 
     def __init__(self, channel: TcpChannel, host: TunnelHost, now: float) -> None:
         self.channel = channel
+        self.client_host = channel.host
         self.endpoint = ""
         self.raw: bool | None = None
         self.instance = b""
@@ -344,7 +350,9 @@ class TunnelConnection(Dismissible):
             self._refuse(error, head.startswith(b"HEAD "), now)
 
     def _register(self, head_bytes: bytes, rest: bytes, now: float) -> None:
-        agreed = self._agreed = self._host.register(head_bytes, self.channel.host, now)
+        head = parse_request_head(head_bytes, HANDSHAKE_LIMITS)
+        self.client_host = self._host.agent_behind(self.channel.host, head)
+        agreed = self._agreed = self._host.register(head, head_bytes, self.client_host, now)
         self.endpoint = agreed.endpoint
         self.instance = agreed.instance
         self.max_streams = agreed.max_streams
@@ -364,7 +372,7 @@ class TunnelConnection(Dismissible):
 
     def _refuse(self, error: MessageError | HandshakeError, bodiless: bool, now: float) -> None:
         self._drop_head()
-        self._host.tunnel_refused(self.channel.host, error.status, error.reason)
+        self._host.tunnel_refused(self.client_host, error.status, error.reason)
         fields = b""
         if isinstance(error, HandshakeError):
             fields = mark(error.refusal)

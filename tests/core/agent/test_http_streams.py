@@ -72,6 +72,8 @@ def test_the_client_address_from_the_server_is_trusted() -> None:
     head = b"GET / HTTP/1.1\r\nHost: e1\r\n"
     fields = b"X-Forwarded-For: 1.2.3.4, 192.0.2.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: a.b\r\n"
     assert asked(request=head + fields + b"\r\n") << DIAL >> CONNECTED << Send(SERVICE, head + fields + b"\r\n")
+    fields += b"Forwarded: for=1.2.3.4, for=192.0.2.7\r\nX-Forwarded-Port: 443\r\nX-Real-Ip: 1.2.3.4\r\n"
+    assert asked(request=head + fields + b"\r\n") << DIAL >> CONNECTED << Send(SERVICE, head + fields + b"\r\n")
     assert asked(request=head + b"\r\n") << DIAL >> CONNECTED << Send(SERVICE, head + b"\r\n")
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pico_core.config.load import load
-from pico_core.config.networks import NETWORK, client_address, network
+from pico_core.config.networks import NETWORK, Networks, address_of, network
 from pico_core.config.policies import (
     ENDPOINT_PATTERN,
     FIELD_LINE,
@@ -19,7 +19,7 @@ from pico_core.config.policies import (
 from pico_core.config.server import ServerConfig
 from pico_core.errors import ConfigError
 
-BEYOND = "the address has bits beyond its network, write"
+BEYOND = "it has bits beyond its length, write"
 OWN = "the server takes care of this one itself"
 SALT = "00112233445566ff"
 HASHED = f"bob:sha256:{SALT}:{digest_of(SALT, b's3cret').hex()}"
@@ -153,16 +153,16 @@ def test_patterns() -> None:
     ],
 )
 def test_networks(name: str, inside: str, outside: str) -> None:
-    address, other = client_address(inside), client_address(outside)
+    address, other = address_of(inside), address_of(outside)
     assert address is not None
     assert other is not None
-    assert address in network(name)
-    assert other not in network(name)
+    assert address in Networks((network(name),))
+    assert other not in Networks((network(name),))
 
 
 def test_an_address_that_is_not_one() -> None:
-    assert client_address("") is None
-    assert client_address("pico.example.com") is None
+    assert address_of("") is None
+    assert address_of("pico.example.com") is None
 
 
 def test_users() -> None:

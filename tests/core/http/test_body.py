@@ -232,6 +232,7 @@ def test_trailers_are_passed_on_but_for_those_that_steer() -> None:
     data = (
         b"1\r\na\r\n0\r\nX-Checksum: abc\r\nVary: *\r\nContent-Type: a/b\r\nAuthorization: x\r\nSet-Cookie: a\r\n"
         b"If-Match: x\r\nX_Piko_Endpoint: e\r\nX-Forwarded-For: 192.0.2.1\r\nConnection: close\r\n"
+        b"X-Real-IP: 192.0.2.1\r\nx_real_ip: 192.0.2.1\r\nForwarded: for=x\r\nProxy: http://x\r\n"
         b"Content-Length: 5\r\ntransfer_encoding: chunked\r\nHOST: evil.example\r\n"
         b"grpc-status:\t0\r\n\r\nrest"
     )

@@ -81,6 +81,7 @@ ADVERSARIES: dict[str, Callable[[int], bytes]] = {
     "a notable prefix": lambda size: b"transfer" + b"-" * size,
     "many short fields": lambda size: b"\r\n".join([b"Host: a"] * (size // 9)),
     "many connection options": lambda size: b"Connection: " + b"a," * (size // 2),
+    "many fields about the client": lambda size: b"\r\n".join(b"X-Forwarded-%d: 1" % n for n in range(size // 22)),
     "many forwarded addresses": lambda size: b"\r\n".join([b"X-Forwarded-For: 192.0.2.1"] * (size // 29)),
     "many own fields": lambda size: b"\r\n".join([b"x-pico-a: b"] * (size // 13)),
     "codings": lambda size: b"Transfer-Encoding: " + b"chunked," * (size // 8),

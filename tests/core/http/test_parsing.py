@@ -127,11 +127,11 @@ def test_connection_cannot_remove_end_to_end_fields() -> None:
         b"host, content-length, content-type, authorization, cookie, set-cookie, cache-control, date, forwarded, via, "
         b"x-real-ip, x-forwarded-for, expect"
     )
-    kept = (b"Content-Type: a/b", b"Authorization: t", b"Cookie: c=1", b"Forwarded: for=x", b"X-Real-IP: 192.0.2.1")
-    head = request(
-        b"Connection: " + named, b"Content-Length: 3", *kept, b"X-Forwarded-For: 192.0.2.2", b"Expect: 100-continue"
-    )
+    kept = (b"Content-Type: a/b", b"Authorization: t", b"Cookie: c=1")
+    about_client = (b"X-Forwarded-For: 192.0.2.2", b"Forwarded: for=x", b"X-Real-Ip: 192.0.2.1")
+    head = request(b"Connection: " + named, b"Content-Length: 3", *kept, *about_client, b"Expect: 100-continue")
     assert head.fields == b"Host: h.example\r\n" + b"".join(line + b"\r\n" for line in kept)
+    assert (head.forwarded_elements, head.about_client) == (b"for=x", b"X-Real-Ip: 192.0.2.1\r\n")
     assert (head.content_length, head.forwarded_for, head.expects_continue) == (3, b"192.0.2.2", True)
 
 
@@ -183,7 +183,21 @@ def test_picos_own_fields_are_read_and_go() -> None:
     assert (head.endpoint, head.authorization, head.tenant, head.forwarded) == (b"one", b"Bearer t", b"acme", True)
     assert (head.forwarded_for, head.forwarded_proto) == (b"192.0.2.1, 192.0.2.2", b"https")
     assert head.forwarded_host == b"o.example"
-    assert head.fields == b"Host: h.example\r\nX-Forwarded-Port: 443\r\nX-Pika-Endpoint: stays\r\n"
+    assert head.about_client == b"X-Forwarded-Port: 443\r\n"
+    assert head.fields == b"Host: h.example\r\nX-Pika-Endpoint: stays\r\n"
+
+
+def test_other_fields_about_the_client_are_kept_apart_in_the_order_of_their_names() -> None:
+    usual = (b"X-Forwarded-Port: 443", b"A: b", b"X-Real-IP:  192.0.2.1 ")
+    assert request(*usual).about_client == b"X-Forwarded-Port: 443\r\nX-Real-Ip: 192.0.2.1\r\n"
+    more = (b"X-Forwarded-Ssl: on", b"X-Forwarded-Server: s", b"x-forwarded-prefix: /a", b"X-FORWARDED-PREFIX: /b")
+    head = request(*usual, *more, b"Forwarded: for=192.0.2.1", b"forwarded: for=192.0.2.2")
+    assert head.fields == b"Host: h.example\r\nA: b\r\n"
+    assert head.forwarded_elements == b"for=192.0.2.1, for=192.0.2.2"
+    assert head.about_client == (
+        b"X-Forwarded-Port: 443\r\nX-Forwarded-Prefix: /a, /b\r\nX-Forwarded-Server: s\r\nX-Forwarded-Ssl: on\r\n"
+        b"X-Real-Ip: 192.0.2.1\r\n"
+    )
 
 
 def test_an_empty_one_of_picos_own_fields_does_not_hide_another() -> None:
@@ -227,6 +241,12 @@ def test_forward_marker(line: bytes, forwarded: bool) -> None:
         b"x_pico-: 1",
         b"X_Forwarded_For: 192.0.2.1",
         b"x-forwarded_proto: https",
+        b"X_Real_IP: 192.0.2.1",
+        b"X-Real_IP: 192.0.2.1",
+        b"X-Forwarded_Port: 443",
+        b"x_forwarded_anything: 1",
+        b"Proxy: http://192.0.2.1",
+        b"PROXY: http://192.0.2.1",
         b"Keep_Alive: 1",
     ],
 )

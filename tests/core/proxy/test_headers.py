@@ -62,6 +62,6 @@ def test_an_http_1_0_request_without_host_gets_one() -> None:
             AGENT,
             2,
             b"GET / HTTP/1.1\r\nHost: localhost\r\n"
-            b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: \r\n\r\n",
+            b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: localhost\r\n\r\n",
         )
     )

@@ -4,8 +4,10 @@ import msgspec
 import pytest
 
 from pico_core.boundary import Accepted, ConnectionLost, PauseReading, Received, Send, WritingPaused
+from pico_core.config.networks import network
 from pico_core.config.server import ServerConfig
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, error, proxy_play, put
+from tests.core.server.test_peers import know
 from tests.core.server.test_tcp_route import ASKING
 from tests.play import Data, Nothing, Open, Play, Reset
 
@@ -104,6 +106,22 @@ def test_another_node_reports_whose_requests_it_passes_on() -> None:
     forwarded = GET[:-2] + b"X-Forwarded-For: 198.51.100.5\r\n\r\n"
     play = play >> Accepted(STRANGER, "proxy", "192.0.2.7", 5000) >> Received(STRANGER, forwarded) << Nothing()
     assert play >> 0.1 << busy(STRANGER), "a client is not believed"
+
+
+def test_clients_behind_a_trusted_proxy_and_behind_a_node_are_told_apart() -> None:
+    trusted = {"trusted_proxies": [network("10.0.0.0/8")]}
+    config = msgspec.convert({"proxy": trusted, "upstream": {"max_streams": 16}}, ServerConfig, from_attributes=True)
+    for peer, marker in (("10.0.0.1", b""), ("192.0.2.20", b"x-piko-forward: true\r\n")):
+        play = proxy_play(config)
+        know(play, 20, "e9")
+        client = b"X-Forwarded-For: 198.51.100.%d\r\n"
+        for connection in connections(16):
+            request = GET[:-2] + marker + client % 5 + b"\r\n"
+            play = play >> Accepted(connection, "proxy", peer, 5000) >> Received(connection, request)
+        play.take()
+        assert streams(play) == 14
+        play >> Accepted(STRANGER, "proxy", peer, 5000) >> Received(STRANGER, GET[:-2] + marker + client % 6 + b"\r\n")
+        assert Open(AGENT, 30) in play.take()
 
 
 def test_upgraded_connections_count() -> None:

@@ -22,7 +22,7 @@ from tests.play import Data, Open, Play, joined, server_play
 KEY = bytes(range(32))
 KEYED: ServerConfig = replace(QUIET, cluster=ClusterConfig(gossip=GossipConfig(keys=(GossipKey(KEY),))))
 NODE_HOST = "192.0.2.20"
-BELIEVED = b"X-Forwarded-For: 203.0.113.9, 192.0.2.20\r\nX-Forwarded-Proto: https\r\n"
+BELIEVED = b"X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n"
 NOT_BELIEVED = b"X-Forwarded-For: 192.0.2.20\r\nX-Forwarded-Proto: http\r\n"
 OTHER = Proofs(Keyring([KEY]), random.Random(20))
 """Those of node 20."""
