@@ -14,7 +14,8 @@ from pico_core.access.issuing import Claims, SigningKey
 from pico_core.access.secret import Secret
 from pico_core.access.token import TokenRules
 from pico_core.config.auth import AuthConfig
-from pico_core.config.server import ProxyConfig, ServerConfig
+from pico_core.config.ports import ProxyConfig
+from pico_core.config.server import ServerConfig
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyz"
 ROUNDS = 5

@@ -9,7 +9,8 @@ from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.declare import Leaf, Section, flag_name, leaves
 from pico_core.config.forward import ForwardConfig, PortConfig
 from pico_core.config.policies import PolicyConfig
-from pico_core.config.server import ServerConfig, TenantConfig
+from pico_core.config.ports import TenantConfig
+from pico_core.config.server import ServerConfig
 
 _HEAD = """\
 # Configuration

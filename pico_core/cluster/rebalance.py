@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pico_core.config.server import RebalanceConfig
+from pico_core.config.ports import RebalanceConfig
 
 
 def tunnels_to_shed(own: int, others: Sequence[int], config: RebalanceConfig) -> int:

@@ -23,7 +23,8 @@ from pico_core.boundary import (
     StopListening,
 )
 from pico_core.cluster.view import ClusterView
-from pico_core.config.server import REQUIRED, ServerConfig
+from pico_core.config.ports import REQUIRED
+from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.gossip.engine import Gossip

@@ -4,7 +4,7 @@ Inside the cluster an endpoint of a tenant is ``tenant/endpoint``: an ID has no 
 endpoint is never that of another one. ``docs/decisions/tenants.md`` says how requests name a tenant.
 """
 
-from pico_core.config.server import TenantConfig
+from pico_core.config.ports import TenantConfig
 from pico_core.server.address_rate import AddressRate
 
 SEPARATOR = "/"

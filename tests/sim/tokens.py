@@ -3,8 +3,9 @@
 from pico_core.access.issuing import Claims, SigningKey
 from pico_core.access.secret import Secret
 from pico_core.config.auth import AuthConfig
+from pico_core.config.ports import ProxyConfig, UpstreamConfig
 from pico_core.config.secrets import SecretFile
-from pico_core.config.server import ProxyConfig, ServerConfig, UpstreamConfig
+from pico_core.config.server import ServerConfig
 from tests.sim.network import Host
 from tests.sim.process import EPOCH_S
 from tests.sim.world import World

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from pico_core.cluster.rebalance import tunnels_to_shed
-from pico_core.config.server import RebalanceConfig
+from pico_core.config.ports import RebalanceConfig
 
 CONFIG = RebalanceConfig(threshold=0.2, shed_rate=0.005, min_conns=50)
 

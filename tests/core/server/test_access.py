@@ -15,7 +15,8 @@ from pico_core.boundary import (
     Send,
     Tick,
 )
-from pico_core.config.server import ProxyConfig, ServerConfig, UpstreamConfig
+from pico_core.config.ports import ProxyConfig, UpstreamConfig
+from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from tests.core.access.keys import NOW_S, OTHER_SECRET, bearer, signed, token
 from tests.core.proxy.scene import AGENT, CLIENT, client_joins, error

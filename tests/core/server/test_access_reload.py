@@ -15,8 +15,9 @@ from pico_core.boundary import (
     SendEof,
 )
 from pico_core.config.auth import AuthConfig, KeySetConfig
+from pico_core.config.ports import AdminConfig, ProxyConfig, TenantConfig, UpstreamConfig
 from pico_core.config.secrets import KeySetSource
-from pico_core.config.server import AdminConfig, ProxyConfig, ServerConfig, TenantConfig, UpstreamConfig
+from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.errors import ConfigError
 from pico_core.server.exposure import open_ports

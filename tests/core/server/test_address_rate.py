@@ -1,7 +1,8 @@
 """How often one client address may register tunnels."""
 
 from pico_core.boundary import Accepted, ConnectionLost, Received, Send, SendEof
-from pico_core.config.server import ServerConfig, UpstreamConfig
+from pico_core.config.ports import UpstreamConfig
+from pico_core.config.server import ServerConfig
 from pico_core.server.address_rate import MAX_ADDRESSES, AddressRate
 from tests.play import server_play
 

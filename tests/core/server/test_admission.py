@@ -14,7 +14,8 @@ from pico_core.boundary import (
     Send,
     SendEof,
 )
-from pico_core.config.server import ProxyConfig, ServerConfig
+from pico_core.config.ports import ProxyConfig
+from pico_core.config.server import ServerConfig
 from pico_core.server.limits import connection_limits
 from tests.play import Data, Open, Play, server_play
 

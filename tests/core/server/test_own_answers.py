@@ -26,7 +26,8 @@ from pico_core.boundary import (
     Tick,
 )
 from pico_core.config.policies import PolicyConfig
-from pico_core.config.server import ProxyConfig, ProxyHttpConfig, ServerConfig, UpstreamConfig
+from pico_core.config.ports import ProxyConfig, ProxyHttpConfig, UpstreamConfig
+from pico_core.config.server import ServerConfig
 from pico_core.http.body import BODY_TOO_LONG
 from pico_core.proxy.failures import CLOSED_EARLY, TOLD_BY_PEERS, UNREACHABLE
 from pico_core.server.admin.exposition import CONTENT_TYPE

@@ -17,7 +17,8 @@ from pico_core.boundary import (
     SourceSelected,
     Tick,
 )
-from pico_core.config.server import ClusterConfig, GossipConfig, ProxyConfig, ServerConfig
+from pico_core.config.ports import ProxyConfig
+from pico_core.config.server import ClusterConfig, GossipConfig, ServerConfig
 from pico_core.config.values import Address
 from pico_core.server.node import ServerNode
 from tests.play import Play

@@ -5,7 +5,8 @@ import pytest
 
 from pico_core.boundary import Accepted, Close, ConnectionLost, EofReceived, Received, Send
 from pico_core.config.networks import network
-from pico_core.config.server import ProxyConfig, ServerConfig, UpstreamConfig
+from pico_core.config.ports import ProxyConfig, UpstreamConfig
+from pico_core.config.server import ServerConfig
 from pico_core.errors import ConfigError
 from pico_core.proxy_protocol import SIGNATURE
 from pico_core.server.node import ServerNode

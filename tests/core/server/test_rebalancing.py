@@ -3,7 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
-from pico_core.config.server import RebalanceConfig, ServerConfig
+from pico_core.config.ports import RebalanceConfig
+from pico_core.config.server import ServerConfig
 from pico_core.gossip.status import NodeStatus
 from pico_core.server.node import ServerNode
 from tests.play import GoAway, Play, server_play

@@ -10,7 +10,8 @@ from pico_core.boundary import (
     EofReceived,
     Received,
 )
-from pico_core.config.server import ProxyConfig, ServerConfig, TenantConfig, UpstreamConfig
+from pico_core.config.ports import ProxyConfig, TenantConfig, UpstreamConfig
+from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from tests.core.access.keys import OTHER_SECRET, SECRET, bearer, signed, token
 from tests.core.proxy.scene import AGENT, CLIENT, client_joins

@@ -18,7 +18,8 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.config.server import ServerConfig, UpstreamConfig
+from pico_core.config.ports import UpstreamConfig
+from pico_core.config.server import ServerConfig
 from pico_core.gossip.state import MAX_ENDPOINTS
 from pico_core.mux.frame import ACK, HEADER, PING, SYN
 from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from pico_core.boundary import Connected, Received, Send
-from pico_core.config.server import AdminConfig, ProxyConfig, ServerConfig, UpstreamConfig
+from pico_core.config.ports import AdminConfig, ProxyConfig, UpstreamConfig
+from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.http.message import MessageError
 from pico_core.server.web_pages import HostNames, check_origin

@@ -18,8 +18,9 @@ from pico_core.boundary import (
     Tick,
 )
 from pico_core.config.auth import AuthConfig, KeySetConfig
+from pico_core.config.ports import AdminConfig, ProxyConfig, TenantConfig, UpstreamConfig
 from pico_core.config.secrets import KeySetSource
-from pico_core.config.server import AdminConfig, ProxyConfig, ServerConfig, TenantConfig, UpstreamConfig
+from pico_core.config.server import ServerConfig
 from pico_core.config.values import Origin
 from pico_core.server.node import ServerNode
 from tests.core.access.keys import NOW_S, OTHER_SECRET, SECRET, bearer, signed, token
