@@ -235,7 +235,10 @@ class ShutdownRequested(Record, frozen=True, gc=False):
 
 
 class SignalReceived(Record, frozen=True, gc=False):
-    """The operator sent a signal that does not ask for a stop; ``name`` is ``SIGHUP``, ``SIGUSR1`` or ``SIGUSR2``."""
+    """The operator sent a signal that asks for nothing else; ``name`` is ``SIGHUP``, ``SIGUSR1`` or ``SIGUSR2``.
+
+    SIGHUP is ``ConfigReloaded`` or ``ConfigRefused`` where the driver was given a way to read the configuration.
+    """
 
     name: str
 
@@ -244,6 +247,12 @@ class LogLinesDropped(Record, frozen=True, gc=False):
     """The sink has dropped lines that its streams did not take: ``total`` in all since the start."""
 
     total: int
+
+
+class ConfigRefused(Record, frozen=True, gc=False):
+    """The operator asked for the configuration to be read again, and it is not valid: the old one stays."""
+
+    reason: str
 
 
 class ConfigReloaded(Record, frozen=True, gc=False):
@@ -274,6 +283,7 @@ Input: TypeAlias = (
     | ShutdownRequested
     | SignalReceived
     | LogLinesDropped
+    | ConfigRefused
     | ConfigReloaded
 )
 

@@ -176,7 +176,7 @@ def server(flags: dict[str, str], config_path: str | None, expand_env: bool, run
         return 0  # click runs a group before the command that follows
     from pico_core.config.server import ServerConfig
 
-    return _finish(run_server(read_config(ServerConfig, flags, config_path, expand_env=expand_env), runtime))
+    return _finish(run_server(lambda: read_config(ServerConfig, flags, config_path, expand_env=expand_env), runtime))
 
 
 # --- pico agent ------------------------------------------------------------------------------------------------------
@@ -266,9 +266,12 @@ def _run_listener(
     of_agent = {leaf.name for leaf in leaves(AgentConfig)}
     own = {name: text for name, text in flags.items() if name not in of_agent}
     rest = {name: text for name, text in flags.items() if name in of_agent}
-    one = read_config(ListenerConfig, {**own, **listener})
-    config = read_config(AgentConfig, rest, config_path, expand_env=expand_env)
-    return _finish(run_agent(replace(config, listeners=(one,)), runtime))
+
+    def read() -> AgentConfig:
+        one = read_config(ListenerConfig, {**own, **listener})
+        return replace(read_config(AgentConfig, rest, config_path, expand_env=expand_env), listeners=(one,))
+
+    return _finish(run_agent(read, runtime))
 
 
 @agent.command(
@@ -292,7 +295,7 @@ def agent_start(flags: dict[str, str], config_path: str | None, expand_env: bool
     """Forward the requests of every endpoint under 'listeners' of the configuration file."""
     from pico_core.config.agent import AgentConfig
 
-    return _finish(run_agent(read_config(AgentConfig, flags, config_path, expand_env=expand_env), runtime))
+    return _finish(run_agent(lambda: read_config(AgentConfig, flags, config_path, expand_env=expand_env), runtime))
 
 
 pico.add_command(bench)
@@ -345,9 +348,11 @@ def forward_tcp(
 
     from pico_core.config.forward import ForwardConfig, PortConfig
 
-    port = read_config(PortConfig, {"addr": addr, "endpoint_id": endpoint})
-    config = read_config(ForwardConfig, flags, config_path, expand_env=expand_env)
-    return _finish(run_forward(replace(config, ports=(port,)), runtime))
+    def read() -> ForwardConfig:
+        port = read_config(PortConfig, {"addr": addr, "endpoint_id": endpoint})
+        return replace(read_config(ForwardConfig, flags, config_path, expand_env=expand_env), ports=(port,))
+
+    return _finish(run_forward(read, runtime))
 
 
 @forward.command(
@@ -368,7 +373,7 @@ def forward_start(flags: dict[str, str], config_path: str | None, expand_env: bo
     """Forward every port under 'ports' of the configuration file."""
     from pico_core.config.forward import ForwardConfig
 
-    return _finish(run_forward(read_config(ForwardConfig, flags, config_path, expand_env=expand_env), runtime))
+    return _finish(run_forward(lambda: read_config(ForwardConfig, flags, config_path, expand_env=expand_env), runtime))
 
 
 pico.add_command(token)

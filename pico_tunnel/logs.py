@@ -55,6 +55,10 @@ class LogWriter:
             self._events.write(self._format(record, self._wall_clock()).encode("ascii"), 1)
         return sum([output.dropped for output in self._outputs])
 
+    def configure(self, config: LogConfig) -> None:
+        """Filter by another configuration from now on."""
+        self._config = config
+
     def close(self) -> None:
         """Wait a bounded time until the streams have taken what was written."""
         give_up_at = time.monotonic() + LAST_WRITES_S

@@ -15,6 +15,7 @@ from pico_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pico_core.boundary import Exit, Machine, Sink
+    from pico_driver.driver import Reload
     from pico_driver.early import EarlyListeners
     from pico_driver.inbox import Inbox
     from pico_driver.tls_profiles import Profiles
@@ -62,17 +63,19 @@ def run(
     inbox: Inbox | None = None,
     early: EarlyListeners | None = None,
     profiles: Profiles | None = None,
+    reload: Reload | None = None,
 ) -> Exit:
     """Run a node machine to its end on a runtime that ``choose`` returned; ``Exit`` says how it ended.
 
     ``inbox`` and ``early`` are what the process has for the driver already: inputs, and open listeners. ``profiles``
-    are the TLS profiles that the machine names.
+    are the TLS profiles that the machine names, and ``reload`` reads the configuration again.
     """
     keep_memory()
     if runtime == "trio":
         import pico_trio
 
-        return pico_trio.run(machine, sink, inbox=inbox, early=early, profiles=profiles)
+        return pico_trio.run(machine, sink, inbox=inbox, early=early, profiles=profiles, reload=reload)
     import pico_asyncio
 
-    return pico_asyncio.run(machine, sink, uvloop=runtime == "uvloop", inbox=inbox, early=early, profiles=profiles)
+    uvloop = runtime == "uvloop"
+    return pico_asyncio.run(machine, sink, uvloop=uvloop, inbox=inbox, early=early, profiles=profiles, reload=reload)

@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 from pico_core.errors import ConfigError
-from pico_tunnel.tls import agent_sections, forward_sections, load_profiles, server_sections
+from pico_tunnel.tls import agent_sections, forward_sections, load_profiles, reload_profiles, server_sections
 
 if TYPE_CHECKING:
     from random import Random
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from pico_core.config.agent import AgentConfig
     from pico_core.config.declare import Section
     from pico_core.config.forward import ForwardConfig
-    from pico_core.config.logs import LogConfig
     from pico_core.config.server import ServerConfig
     from pico_core.config.values import Address
     from pico_tunnel.tls import TlsSections
 
 SectionType = TypeVar("SectionType", bound="Section")
 Client = TypeVar("Client", "AgentConfig", "ForwardConfig")
+
+Whole = TypeVar("Whole", "ServerConfig", "AgentConfig", "ForwardConfig")
 
 MAX_FILE_BYTES = 4 << 20
 """The longest text that can pass ``load`` as UTF-8; what is longer (a device, say) is not read to its end."""
@@ -94,9 +95,13 @@ def with_gossip_keys(config: ServerConfig) -> ServerConfig:
     return replace(config, cluster=replace(config.cluster, gossip=replace(gossip, keys=keys, keys_file="")))
 
 
-def run_server(config: ServerConfig, runtime: str | None) -> Exit:
-    """Run a server node to its end."""
-    config = with_gossip_keys(config)
+def run_server(read: Callable[[], ServerConfig], runtime: str | None) -> Exit:
+    """Run a server node to its end. ``read`` is called again at SIGHUP."""
+
+    def read_all() -> ServerConfig:
+        return with_gossip_keys(read())
+
+    config = read_all()
 
     def make(descriptors: int) -> Machine:
         import random
@@ -108,35 +113,49 @@ def run_server(config: ServerConfig, runtime: str | None) -> Exit:
         return ServerNode(config, draw_node_id(config.cluster, entropy), entropy, descriptors)
 
     ports = (config.proxy.bind_addr, config.upstream.bind_addr, config.admin.bind_addr)
-    return _run(make, config.log, runtime, ports, server_sections(config))
+    return _run(make, config, runtime, ports, read_all, server_sections)
 
 
-def run_agent(config: AgentConfig, runtime: str | None) -> Exit:
-    """Run an agent to its end; without a listener that is a ``ConfigError``."""
-    if not config.listeners:
-        raise ConfigError("no listeners: list them in a file given with --config.path, or see 'pico agent http --help'")
+def run_agent(read: Callable[[], AgentConfig], runtime: str | None) -> Exit:
+    """Run an agent to its end; without a listener that is a ``ConfigError``. ``read`` is called again at SIGHUP."""
+
+    def read_all() -> AgentConfig:
+        config = read()
+        if not config.listeners:
+            raise ConfigError(
+                "no listeners: list them in a file given with --config.path, or see 'pico agent http --help'"
+            )
+        return _with_proxy(config)
+
+    config = read_all()
 
     def make(_descriptors: int) -> Machine:
         from pico_core.agent.machine import AgentMachine
 
         return AgentMachine(config, _entropy())
 
-    config = _with_proxy(config)
-    return _run(make, config.log, runtime, (), agent_sections(config))
+    return _run(make, config, runtime, (), read_all, agent_sections)
 
 
-def run_forward(config: ForwardConfig, runtime: str | None) -> Exit:
-    """Run a forwarder to its end; without a port that is a ``ConfigError``."""
-    if not config.ports:
-        raise ConfigError("no ports: list them in a file given with --config.path, or see 'pico forward tcp --help'")
+def run_forward(read: Callable[[], ForwardConfig], runtime: str | None) -> Exit:
+    """Run a forwarder to its end; without a port that is a ``ConfigError``. ``read`` is called again at SIGHUP."""
+
+    def read_all() -> ForwardConfig:
+        config = read()
+        if not config.ports:
+            raise ConfigError(
+                "no ports: list them in a file given with --config.path, or see 'pico forward tcp --help'"
+            )
+        return _with_proxy(config)
+
+    config = read_all()
 
     def make(descriptors: int) -> Machine:
         from pico_core.forward.machine import ForwardMachine
 
         return ForwardMachine(config, _entropy(), descriptors)
 
-    config = _with_proxy(config)
-    return _run(make, config.log, runtime, [port.addr for port in config.ports], forward_sections(config))
+    return _run(make, config, runtime, [port.addr for port in config.ports], read_all, forward_sections)
 
 
 def _with_proxy(config: Client) -> Client:
@@ -159,17 +178,23 @@ def _entropy() -> Random:
 
 
 def _run(
-    make: Callable[[int], Machine], log: LogConfig, runtime: str | None, ports: Iterable[Address], sections: TlsSections
+    make: Callable[[int], Machine],
+    config: Whole,
+    runtime: str | None,
+    ports: Iterable[Address],
+    read: Callable[[], Whole],
+    sections: Callable[[Whole], TlsSections],
 ) -> Exit:
     """Choose the runtime first: a missing one is told before anything else is done. Then open ``ports``.
 
-    ``make`` is given how many descriptors the process may have open. ``sections`` are those of its TLS profiles.
+    ``make`` is given how many descriptors the process may have open. ``read`` returns the configuration as it is now,
+    ``sections`` those of its TLS profiles.
     """
     from pico_driver.early import EarlyListeners
     from pico_tunnel.runtime import choose, installed, run
 
     name = choose(runtime, installed())
-    profiles = load_profiles(sections)
+    profiles = load_profiles(sections(config))
     with closing(EarlyListeners()) as early:
         for address in ports:
             early.open(address.host, address.port)
@@ -177,7 +202,15 @@ def _run(
         from pico_tunnel.logs import standard_log_writer
         from pico_tunnel.process import raise_descriptor_limit, signals_kept
 
-        with signals_kept() as inbox, closing(standard_log_writer(log)) as writer:
+        with signals_kept() as inbox, closing(standard_log_writer(config.log)) as writer:
             descriptors = raise_descriptor_limit()
             writer(Log("debug", "process", "descriptor limit", {"descriptors": descriptors}))
-            return run(make(descriptors), writer, name, inbox=inbox, early=early, profiles=profiles)
+
+            def reload() -> Whole:
+                """Take over what is outside of the core, and return the rest. Raises ``ConfigError``."""
+                fresh = read()
+                reload_profiles(profiles, sections(fresh))
+                writer.configure(fresh.log)
+                return fresh
+
+            return run(make(descriptors), writer, name, inbox=inbox, early=early, profiles=profiles, reload=reload)

@@ -78,6 +78,16 @@ def client_sections(server: Origin, profile: str, section: str, keys: dict[str, 
     return TlsSections({}, {profile: (section, config)} if server.is_secure else {})
 
 
+def reload_profiles(profiles: Profiles | None, sections: TlsSections) -> None:
+    """Load what the sections name now. Raises ``ConfigError``, and then all stays as it was."""
+    names = {*sections.servers, *sections.clients}
+    if profiles is None and not names:
+        return
+    if profiles is None or profiles.names != names:
+        raise ConfigError("what speaks TLS at all changes with a restart only; certificates, keys and trust may change")
+    profiles.replace(sections.servers, sections.clients)
+
+
 def load_profiles(sections: TlsSections) -> Profiles | None:
     """Load what the sections name; ``None`` where nothing uses TLS. Raises ``ConfigError`` that names key and file."""
     if not sections.servers and not sections.clients:

@@ -5,8 +5,9 @@ from pico_core.agent.host_header import RenamedHostStreams
 from pico_core.agent.http_streams import HttpStreams
 from pico_core.agent.listener import Listener, StreamHandler
 from pico_core.agent.tcp_streams import TcpStreams
-from pico_core.boundary import Exit, ShutdownRequested
+from pico_core.boundary import ConfigReloaded, Exit, ShutdownRequested
 from pico_core.config.agent import AgentConfig, ListenerConfig
+from pico_core.config.changes import changed_keys, taken_over
 from pico_core.credentials import Credentials
 from pico_core.entropy import Entropy
 from pico_core.http.budget import HeadBudget
@@ -18,6 +19,10 @@ from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
 
 LINES_PER_LISTENER = 2
 """Log lines of one kind in ten seconds for each endpoint: those of an agent with many are not peers' doing."""
+
+
+APPLIED = ("connect.token", "connect.token_file", "connect.tenant_id", "connect.tls", "log", "grace_period")
+"""Keys and sections that are taken over while it runs; the others need a restart."""
 
 
 class AgentMachine(BaseMachine):
@@ -76,6 +81,15 @@ class AgentMachine(BaseMachine):
         elif endpoint != endpoint.lower():
             message = "an endpoint ID has no case in Pico, and only its header reaches this one in a Piko cluster"
             self.warn("agent", message, endpoint=endpoint, use=endpoint.lower())
+
+    def on_config_reloaded(self, event: ConfigReloaded, now: float) -> None:
+        """Take over what can change while this process runs, and name the rest."""
+        config = event.config
+        assert isinstance(config, AgentConfig), "a configuration is read again as it was read"
+        connect = config.connect
+        self.credentials.reload(connect.token, connect.token_file, connect.tenant_id, now)
+        self.log_reload(changed_keys(self.config, config), APPLIED)
+        self.config = taken_over(self.config, config, APPLIED)
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """The first request drains, a second one ends the agent at once."""

@@ -2,7 +2,8 @@
 
 from urllib.parse import quote
 
-from pico_core.boundary import Exit, Listen, ListenFailed, Listening, ShutdownRequested
+from pico_core.boundary import ConfigReloaded, Exit, Listen, ListenFailed, Listening, ShutdownRequested
+from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.forward import ForwardConfig, PortConfig
 from pico_core.config.values import Address
 from pico_core.credentials import Credentials
@@ -22,6 +23,10 @@ LAST_BACKOFF_S = 1.0
 
 OWN_DESCRIPTORS = 32
 """Kept for what is not a connection of the machine: listeners, logs, the loop, lookups."""
+
+
+APPLIED = ("connect.token", "connect.token_file", "connect.tenant_id", "connect.tls", "log")
+"""Keys and sections that are taken over while it runs; the others need a restart."""
 
 
 class ForwardMachine(BaseMachine):
@@ -65,6 +70,15 @@ class ForwardMachine(BaseMachine):
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
         """Reach the endpoint through the server, then join both."""
         _PendingConnection(self, self._ports[listener].endpoint_id, channel, now)
+
+    def on_config_reloaded(self, event: ConfigReloaded, now: float) -> None:
+        """Take over what can change while this process runs, and name the rest."""
+        config = event.config
+        assert isinstance(config, ForwardConfig), "a configuration is read again as it was read"
+        connect = config.connect
+        self.credentials.reload(connect.token, connect.token_file, connect.tenant_id, now)
+        self.log_reload(changed_keys(self.config, config), APPLIED)
+        self.config = taken_over(self.config, config, APPLIED)
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """Stop at once, and say how many connections that cuts. Those that a driver accepts have odd numbers."""

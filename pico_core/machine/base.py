@@ -5,7 +5,7 @@ A subclass overrides the ``on_...`` hooks. Everything inside a machine is plain 
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from pico_core.boundary import (
@@ -13,6 +13,7 @@ from pico_core.boundary import (
     Accepted,
     AcceptFailed,
     Command,
+    ConfigRefused,
     ConfigReloaded,
     Connect,
     Connected,
@@ -41,6 +42,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
+from pico_core.config.changes import is_among
 from pico_core.http.date import Dates
 from pico_core.machine.admission import UNLIMITED, Admission, ConnectionLimits
 from pico_core.machine.channel import TcpChannel
@@ -119,6 +121,7 @@ class BaseMachine:
             SignalReceived: self._signal_received,
             LogLinesDropped: self.on_log_lines_dropped,
             ConfigReloaded: self.on_config_reloaded,
+            ConfigRefused: self._config_refused,
         }
 
     # --- the machine interface ---
@@ -264,6 +267,19 @@ class BaseMachine:
         """The operator's configuration was read again. Override it to take over what can change while running."""
         self.log("warning", "config", "this configuration cannot be changed while running")
 
+    def log_reload(self, changed: Iterable[str], applied: Collection[str]) -> None:
+        """Say which keys have changed, and which of them are not among those that can be ``applied`` while running."""
+        keys = list(changed)
+        if not keys:
+            self.log("info", "config", "configuration read again: nothing has changed")
+            return
+        now = [key for key in keys if is_among(key, applied)]
+        later = [key for key in keys if key not in now]
+        if now:
+            self.log("info", "config", "configuration read again", changed=", ".join(now))
+        if later:
+            self.log("warning", "config", "some changes need a restart", keys=", ".join(later))
+
     # --- dispatch ---
 
     def _eof_received(self, event: EofReceived, now: float) -> None:
@@ -338,9 +354,12 @@ class BaseMachine:
         if event.wall_s:
             self._wall_offset_s = event.wall_s - now
 
+    def _config_refused(self, event: ConfigRefused, now: float) -> None:
+        self.log("warning", "config", "the changed configuration is not used", reason=event.reason)
+
     def _signal_received(self, event: SignalReceived, now: float) -> None:
         if event.name == "SIGHUP":
-            self.log("warning", "config", "nothing to reload: the configuration is read at the start only")
+            self.log("info", "config", "nothing to read again: the configuration was read just now")
         else:
             self.log("info", "process", "signal ignored", signal=event.name)
 

@@ -13,6 +13,7 @@ time, and keep their tunnel here until they have another one.
 from collections.abc import Iterable
 
 from pico_core.boundary import (
+    ConfigReloaded,
     DatagramReceived,
     Exit,
     ListenDatagram,
@@ -23,10 +24,12 @@ from pico_core.boundary import (
     StopListening,
 )
 from pico_core.cluster.view import ClusterView
+from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.ports import REQUIRED
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
+from pico_core.errors import ConfigError
 from pico_core.gossip.engine import Gossip
 from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, RequestHead
@@ -75,6 +78,30 @@ MAX_DRAWS = 16
 
 STOP_RESERVE_S = 2.0
 """How long before the grace period ends a node gives up on what is still in flight."""
+
+
+APPLIED = (
+    "proxy.auth",
+    "proxy.trusted_proxies",
+    "proxy.tls",
+    "upstream.auth",
+    "upstream.tenants",
+    "upstream.trusted_proxies",
+    "upstream.tls",
+    "upstream.rebalance.shed_rate",
+    "upstream.rebalance.min_conns",
+    "admin.auth",
+    "admin.tls",
+    "cluster.gossip.keys",
+    "policies",
+    "log",
+    "grace_period",
+    "drain_delay",
+)
+"""Keys and sections of the configuration that a running node takes over; the others need a restart.
+
+Files of TLS and the levels of logs are taken over outside of the core.
+"""
 
 
 class ServerNode(BaseMachine):
@@ -353,6 +380,26 @@ class ServerNode(BaseMachine):
             tunnel.drain(now)
         if count:
             self.log("info", "upstream", "shedding tunnels", count=count)
+
+    def on_config_reloaded(self, event: ConfigReloaded, now: float) -> None:
+        """Take over what can change while the node runs, and name the rest."""
+        config, facts = event.config, self.facts
+        assert isinstance(config, ServerConfig), "a server's configuration is read again as it was read"
+        applied = set(APPLIED)
+        if bool(config.cluster.gossip.secrets) != facts.gossip.is_sealed:
+            applied.discard("cluster.gossip.keys")
+        else:
+            facts.gossip.take_keys(config.cluster.gossip.secrets)
+        try:
+            self.reload_access(config, now)
+        except ConfigError as error:
+            self.log("warning", "config", "the changed configuration is not used", reason=str(error))
+            return
+        facts.policies.configure(config.policies)
+        self.proxies["proxy"].take_over(config.proxy.trusted_proxies)
+        self.proxies["upstream"].take_over(config.upstream.trusted_proxies)
+        self.log_reload(changed_keys(facts.config, config), applied)
+        facts.config = taken_over(facts.config, config, applied)
 
     def reload_access(self, config: ServerConfig, now: float) -> None:
         """Take over the keys, rules and tenants of another configuration. Raises ``ConfigError``, and changes nothing.

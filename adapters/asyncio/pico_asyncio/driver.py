@@ -18,7 +18,7 @@ from pico_asyncio.opening import Resolver, connect
 from pico_core.boundary import Exit, Input, Machine, Send, Sink
 from pico_driver import sockets
 from pico_driver.connection import refuse_send
-from pico_driver.driver import SIGNALS, Driver, Result, WatchedSocket
+from pico_driver.driver import SIGNALS, Driver, Reload, Result, WatchedSocket
 from pico_driver.early import EarlyListeners
 from pico_driver.inbox import Inbox
 
@@ -41,6 +41,7 @@ async def drive(
     inbox: Inbox | None = None,
     early: EarlyListeners | None = None,
     profiles: "Profiles | None" = None,
+    reload: Reload | None = None,
 ) -> Exit:
     """Run a machine inside the running loop until it says ``Exit``, and return that record.
 
@@ -50,11 +51,11 @@ async def drive(
     With ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``; SIGHUP, SIGUSR1 and SIGUSR2
     become ``SignalReceived``. ``inbox`` brings inputs of the embedding program. ``early`` has listeners that are open
     already; those that the machine does not ask for are closed at the end. ``profiles`` are the TLS profiles that the
-    machine names.
+    machine names. ``reload`` reads the configuration again at SIGHUP.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """
-    driver = AsyncioDriver(asyncio.get_running_loop(), machine, sink, early, profiles)
+    driver = AsyncioDriver(asyncio.get_running_loop(), machine, sink, early, profiles, reload)
     try:
         driver.start(inbox, signals=signals)
         await driver.ended.wait()
@@ -73,9 +74,10 @@ class AsyncioDriver(Driver[Connection]):
         sink: Sink,
         early: EarlyListeners | None,
         profiles: "Profiles | None",
+        reload: Reload | None,
     ) -> None:
         # uvloop's own clock counts whole milliseconds.
-        super().__init__(machine, sink, time.monotonic, early, profiles)
+        super().__init__(machine, sink, time.monotonic, early, profiles, reload)
         self.ended = asyncio.Event()
         self._loop = loop
         self._call_soon = loop.call_soon
@@ -91,7 +93,7 @@ class AsyncioDriver(Driver[Connection]):
         if signals:
             self._handlers_before = {number: signal.getsignal(number) for number in SIGNALS}
         for number in self._handlers_before:
-            self._loop.add_signal_handler(number, self.hand_over, SIGNALS[number])
+            self._loop.add_signal_handler(number, self._take_signal, number)
         self.tick()
         self._handshakes.watch_files()
         if inbox is not None:
@@ -119,6 +121,9 @@ class AsyncioDriver(Driver[Connection]):
             if not self._connections and not self._tasks:
                 break
             await asyncio.sleep(0)
+
+    def _take_signal(self, number: signal.Signals) -> None:
+        self.hand_over(self.signalled(number))
 
     # --- turns ---
 

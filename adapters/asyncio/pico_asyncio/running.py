@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pico_asyncio.driver import drive
 from pico_core.boundary import Exit, Log, Machine, Sink
+from pico_driver.driver import Reload
 from pico_driver.early import EarlyListeners
 from pico_driver.inbox import Inbox
 from pico_driver.sockets import describe
@@ -25,15 +26,18 @@ def run(
     inbox: Inbox | None = None,
     early: EarlyListeners | None = None,
     profiles: "Profiles | None" = None,
+    reload: Reload | None = None,
 ) -> Exit:
     """Run a machine on a loop of its own until it says ``Exit``, and return that record.
 
-    Signals, ``inbox``, ``early`` and ``profiles`` are as in ``drive``. What the loop reports itself becomes a ``Log``
-    record. Raises what ``drive`` raises. Next: end the process with ``exit.code``.
+    Signals and the other arguments are as in ``drive``. What the loop reports itself becomes a ``Log`` record. Raises
+    what ``drive`` raises. Next: end the process with ``exit.code``.
     """
     with _logged(sink), asyncio.Runner(loop_factory=_new_uvloop if uvloop else None) as runner:
         runner.get_loop().set_exception_handler(partial(_report, sink))
-        return runner.run(drive(machine, sink, signals=True, inbox=inbox, early=early, profiles=profiles))
+        return runner.run(
+            drive(machine, sink, signals=True, inbox=inbox, early=early, profiles=profiles, reload=reload)
+        )
 
 
 class _LoopLog(logging.Handler):

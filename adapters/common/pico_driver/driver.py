@@ -11,11 +11,15 @@ from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
+import msgspec
+
 from pico_core.boundary import (
     Abort,
     Accepted,
     AcceptFailed,
     Close,
+    ConfigRefused,
+    ConfigReloaded,
     Connect,
     Connected,
     ConnectFailed,
@@ -46,6 +50,7 @@ from pico_core.boundary import (
     StopListening,
     TlsStarted,
 )
+from pico_core.errors import ConfigError
 from pico_driver import sockets
 from pico_driver.connection import RECEIVE_BUFFER_BYTES, Connection
 from pico_driver.early import EarlyListeners
@@ -63,6 +68,9 @@ Result = TypeVar("Result")
 WatchedSocket: TypeAlias = ListeningSocket | DatagramSocket
 Bind: TypeAlias = Callable[[list[sockets.SocketAddress]], socket.socket]
 ListenerType: TypeAlias = Callable[[ListenerOwner, str, socket.socket], WatchedSocket]
+
+Reload: TypeAlias = Callable[[], msgspec.Struct]
+"""Reads the configuration again; raises ``ConfigError`` if it is not valid."""
 
 SHUTDOWN: Final = ShutdownRequested()
 IGNORED_SIGNALS: Final = tuple(
@@ -88,6 +96,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         clock: Callable[[], float],
         early: EarlyListeners | None = None,
         profiles: "Profiles | None" = None,
+        reload: Reload | None = None,
     ) -> None:
         super().__init__(machine, sink, clock)
         self.receive_buffer = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
@@ -97,6 +106,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         self._numbers = itertools.count(1, 2)
         self._connections: dict[int, ConnectionT] = {}
         self._connecting: dict[int, Cancellable] = {}
+        self._reload = reload
         self._handshakes = Handshakes(self, self, clock, self.log, profiles)
         self._listeners: dict[str, WatchedSocket] = {}
         self.perform |= {
@@ -125,6 +135,15 @@ class Driver(Conversation, Generic[ConnectionT]):
             self._unwatch(listener)
             listener.socket.close()
         self._early.close()
+
+    def signalled(self, number: signal.Signals) -> Input:
+        """Return what a signal means to the machine."""
+        if number.name != "SIGHUP" or self._reload is None:
+            return SIGNALS[number]
+        try:
+            return ConfigReloaded(self._reload())
+        except ConfigError as error:
+            return ConfigRefused(str(error))
 
     # --- what the loop fills in ---
 

@@ -73,6 +73,11 @@ class Profiles:
         self._files = self._stamp()
         self._profiles = self._load()
 
+    @property
+    def names(self) -> set[str]:
+        """The names of all profiles."""
+        return set(self._profiles)
+
     def get(self, name: str) -> Profile | None:
         """Return the profile of this name, as it was loaded last."""
         return self._profiles.get(name)

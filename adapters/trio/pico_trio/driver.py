@@ -18,7 +18,7 @@ import trio
 
 from pico_core.boundary import Exit, Machine, Send, Sink
 from pico_driver import sockets
-from pico_driver.driver import SIGNALS, Driver, Result, WatchedSocket
+from pico_driver.driver import SIGNALS, Driver, Reload, Result, WatchedSocket
 from pico_driver.early import EarlyListeners
 from pico_driver.inbox import Inbox
 from pico_trio.connection import Connection
@@ -42,13 +42,16 @@ def run(
     inbox: Inbox | None = None,
     early: EarlyListeners | None = None,
     profiles: "Profiles | None" = None,
+    reload: Reload | None = None,
 ) -> Exit:
     """Run a machine under ``trio.run`` until it says ``Exit``, and return that record.
 
-    Signals, ``inbox``, ``early`` and ``profiles`` are as in ``drive``. Raises what ``drive`` raises. Next: end the
-    process with ``exit.code``.
+    Signals and the other arguments are as in ``drive``. Raises what ``drive`` raises. Next: end the process with
+    ``exit.code``.
     """
-    return trio.run(partial(drive, machine, sink, signals=True, inbox=inbox, early=early, profiles=profiles))
+    return trio.run(
+        partial(drive, machine, sink, signals=True, inbox=inbox, early=early, profiles=profiles, reload=reload)
+    )
 
 
 async def drive(
@@ -59,6 +62,7 @@ async def drive(
     inbox: Inbox | None = None,
     early: EarlyListeners | None = None,
     profiles: "Profiles | None" = None,
+    reload: Reload | None = None,
 ) -> Exit:
     """Run a machine inside a running trio program until it says ``Exit``, and return that record.
 
@@ -66,12 +70,13 @@ async def drive(
     raises or is cancelled, everything is closed, and what was sent leaves as far as that needs no waiting; with
     ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``, and SIGHUP, SIGUSR1 and SIGUSR2
     ``SignalReceived``; ``inbox`` brings inputs of the embedding program; ``early`` has listeners that are open
-    already; ``profiles`` are the TLS profiles that the machine names.
+    already; ``profiles`` are the TLS profiles that the machine names; ``reload`` reads the
+    configuration again at SIGHUP.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """
     async with trio.open_nursery() as nursery:
-        driver = TrioDriver(nursery, machine, sink, early, profiles)
+        driver = TrioDriver(nursery, machine, sink, early, profiles, reload)
         try:
             if signals:
                 await nursery.start(driver.watch_signals)
@@ -94,8 +99,9 @@ class TrioDriver(Driver[Connection]):
         sink: Sink,
         early: EarlyListeners | None,
         profiles: "Profiles | None",
+        reload: Reload | None,
     ) -> None:
-        super().__init__(machine, sink, trio.current_time, early, profiles)
+        super().__init__(machine, sink, trio.current_time, early, profiles, reload)
         self.selector = selectors.DefaultSelector()
         self._nursery = nursery
         self._first = 0
@@ -145,7 +151,7 @@ class TrioDriver(Driver[Connection]):
         with trio.open_signal_receiver(*SIGNALS) as received:
             task_status.started()
             async for number in received:
-                self.announce(SIGNALS[signal.Signals(number)])
+                self.announce(self.signalled(signal.Signals(number)))
 
     def stop(self) -> None:
         """Close everything; the machine gets no input for that."""

@@ -1,0 +1,71 @@
+"""SIGHUP: the configuration is read again, what can change changes, and no request fails meanwhile."""
+
+import signal
+import threading
+from pathlib import Path
+
+from tests.e2e.harness import Fleet, wait_until
+from tests.e2e.origin import Origin
+from tests.e2e.wire import request
+
+RELOADS = 20
+
+
+def test_a_server_reloads_under_requests(fleet: Fleet, origin: Origin, tmp_path: Path) -> None:
+    file = tmp_path / "pico.yaml"
+
+    def write(text: str) -> None:
+        file.write_text(text)
+
+    write("log: {level: info}\n")
+    server = fleet.server("--config.path", str(file))
+    fleet.agent(server, "origin", origin.port)
+    statuses: list[int] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            statuses.append(request(server.proxy_port, "origin", "/describe")[0].status)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        for number in range(RELOADS):
+            write(f"grace_period: {number + 10}s\n")
+            server.process.signal(signal.SIGHUP)
+            wait_until(
+                lambda number=number: server.process.errors().count("configuration read again") > number,  # type: ignore[misc]
+                "the reload",
+            )
+    finally:
+        stop.set()
+        thread.join()
+    assert set(statuses) == {200}
+
+    write("policies: [{endpoints: [origin], denied_networks: [loopback]}]\nproxy: {timeout: 1s}\n")
+    server.process.signal(signal.SIGHUP)
+    wait_until(lambda: "some changes need a restart" in server.process.errors(), "what needs a restart is named")
+    assert '"keys":"proxy.timeout"' in server.process.errors()
+    assert request(server.proxy_port, "origin", "/describe")[0].status == 403
+
+    write("policies: [{endpoint: [origin]}]\n")
+    server.process.signal(signal.SIGHUP)
+    wait_until(lambda: "the changed configuration is not used" in server.process.errors(), "the mistake is told")
+    assert "pico.yaml:1: " in server.process.errors()
+    assert request(server.proxy_port, "origin", "/describe")[0].status == 403
+
+
+def test_an_agent_and_a_forwarder_read_theirs_again(fleet: Fleet, origin: Origin, tmp_path: Path) -> None:
+    server = fleet.server()
+    agent_file, forward_file = tmp_path / "agent.yaml", tmp_path / "forward.yaml"
+    agent_file.write_text("grace_period: 9s\n")
+    forward_file.write_text("log: {level: info}\n")
+    agent = fleet.agent(server, "origin", origin.port, "--config.path", str(agent_file))
+    forwarder, _ = fleet.forward(server, "origin", "--config.path", str(forward_file))
+    agent_file.write_text("grace_period: 8s\n")
+    forward_file.write_text("connect: {timeout: 9s}\n")
+    agent.signal(signal.SIGHUP)
+    forwarder.signal(signal.SIGHUP)
+    wait_until(lambda: '"changed":"grace_period"' in agent.errors(), "the agent has read it")
+    wait_until(lambda: '"keys":"connect.timeout"' in forwarder.errors(), "the forwarder has read it")
+    assert request(server.proxy_port, "origin", "/describe")[0].status == 200
