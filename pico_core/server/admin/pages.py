@@ -42,9 +42,6 @@ class AdminPages:
     def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
         """Answer one request. Probes have no token: only they get an answer without one."""
         page = PATHS.get(question.path)
-        if question.path not in ANY_HOST and not self._hosts.knows(_host_of(question)):
-            _refuse(connection, 421, UNKNOWN_HOST, now)
-            return
         credentials = b""
         if question.path not in PROBES:
             try:
@@ -52,6 +49,9 @@ class AdminPages:
             except Denied as denied:
                 _refuse(connection, denied.status, denied.reason, now)
                 return
+        if not credentials and question.path not in ANY_HOST and not self._hosts.knows(_host_of(question)):
+            _refuse(connection, 421, UNKNOWN_HOST, now)  # a page in a browser has no token, so who has one is none
+            return
         if page is not None:
             page(self, connection, now)
         elif STATUS_PATH.fullmatch(question.path):
