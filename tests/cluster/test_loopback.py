@@ -73,6 +73,7 @@ def roll(cluster: Cluster, balancer: Balancer | Haproxy, rounds: int, at_least: 
         assert cluster.await_whole() < FULL_VIEW_S
 
 
+@pytest.mark.slow
 def test_rolling_restart(runtime: str) -> None:
     with loopback_cluster(runtime, 3) as cluster, Balancer(places(cluster)) as balancer:
         roll(cluster, balancer, 1, 1_000, f"{cluster.runtime}, own balancer")
@@ -147,6 +148,7 @@ def test_a_node_is_killed_while_another_has_a_tunnel_too(three: Cluster) -> None
         three.await_whole(DETECTION_S)
 
 
+@pytest.mark.slow
 def test_a_paused_node_comes_back(three: Cluster) -> None:
     entry, paused, other = three.nodes
     ids = [node.id for node in three.nodes]

@@ -128,6 +128,7 @@ def one_of_three_is_sick(runtime: str, sickness: str, nodes: int, requests: int)
         assert share < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sickness", "nodes"), [("down", 1), ("garbage", 2)])
 def test_one_of_three_services_is_sick(runtime: str, sickness: str, nodes: int) -> None:
     one_of_three_is_sick(runtime, sickness, nodes, 1_000)
