@@ -76,7 +76,7 @@ def test_no_signal_ends_it_without_a_word(runtime: str, command: list[str]) -> N
     with running([*command, "--runtime", runtime]) as started:
         started.await_log(first_message(command))
         started.process.send_signal(signal.SIGHUP)
-        assert started.await_log("nothing to reload")["level"] == "warning"
+        assert started.await_log("configuration read again")["level"] == "info"
         started.process.send_signal(signal.SIGPIPE)
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             started.process.send_signal(number)
