@@ -26,7 +26,7 @@ from pico_core.proxy.failures import (
     Evidence,
 )
 from pico_core.proxy.http1.upstream import UpstreamConnection
-from pico_core.proxy.states import CHOOSING, PIPED, REQUESTED
+from pico_core.proxy.states import CHOOSING, PIPED, REQUESTED, RESPONDING
 from pico_core.server.crowding import Crowding
 from pico_core.server.facts import Facts
 from pico_core.server.peers import Peers
@@ -86,12 +86,12 @@ class Routing:
         self.route(exchange, now)
 
     def failed(self, exchange: Exchange, now: float) -> None:
-        """Count the failure, and avoid the upstream for a moment if it is to blame."""
+        """Count the failure, and avoid the upstream for a moment if it is to blame: one that answered so far is not."""
         failure, route = exchange.failure, exchange.route
         if failure is None:
             return
         self._metrics.failures[failure.reason] += 1
-        if failure.blames_upstream:
+        if failure.blames_upstream and exchange.state is not RESPONDING:
             self._blame(route, exchange.endpoint, now)
 
     def retry(self, exchange: Exchange, now: float) -> None:

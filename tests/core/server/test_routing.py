@@ -2,13 +2,13 @@
 
 import pytest
 
-from pico_core.boundary import Connected, ConnectionLost, Received, Send, WritingPaused
+from pico_core.boundary import Close, Connected, ConnectionLost, Received, Send, WritingPaused
 from pico_core.gossip.status import NodeStatus
 from pico_core.server.node import ServerNode
 from pico_core.server.retries import RESERVE, RetryBudget
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
 from tests.core.server.test_peers import FROM_NODE, clustered, dial, from_node, know
-from tests.play import Data, Nothing, Open, Play
+from tests.play import Data, Nothing, Open, Play, Reset
 
 OTHER = 7
 POST = GET.replace(b"GET", b"POST")
@@ -116,6 +116,16 @@ def test_an_upstream_that_takes_no_more_of_an_upload_is_avoided() -> None:
     for connection in (5, 9):
         client_joins(play, connection) >> Received(connection, GET)
     assert [cue.tunnel for cue in play.take() if isinstance(cue, Data)] == [OTHER, OTHER]
+
+
+def test_an_upstream_whose_response_breaks_off_is_not_avoided() -> None:
+    """A response that began shows that the agent and its service work; how it ends is the service's own business."""
+    began = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
+    play = two_agents() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    assert play >> Data(AGENT, 2, began) << Send(CLIENT, began) >> Reset(AGENT, 2) << Close(CLIENT)
+    for connection in (5, 9):
+        client_joins(play, connection) >> Received(connection, GET)
+    assert sorted(cue.tunnel for cue in play.take() if isinstance(cue, Data)) == [AGENT, OTHER]
 
 
 def test_an_upstream_whose_client_is_slow_to_upload_is_not_avoided() -> None:
