@@ -85,7 +85,7 @@ class ProxyRouter:
 
     def _may_pass(self, exchange: Exchange, now: float) -> bool:
         """Ask the policy of the endpoint, unless the Pico node that forwarded the request did; answer if it denies."""
-        if exchange.head.forwarded_by_pico and self.routing.is_from_node(exchange):
+        if self.routing.is_from_pico(exchange):
             return True
         denial = self._policies.begin(exchange, exchange.client_host, now)
         if denial is None:
@@ -111,7 +111,7 @@ class ProxyRouter:
 
     def failure_fields(self, exchange: Exchange) -> bytes:
         """Tell another Pico node what failed."""
-        if exchange.failure is not None and exchange.head.forwarded_by_pico and self.routing.was_forwarded(exchange):
+        if exchange.failure is not None and self.routing.is_from_pico(exchange):
             return exchange.failure.fields_for_peer
         return b""
 

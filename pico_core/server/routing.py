@@ -149,6 +149,10 @@ class Routing:
                 self._host.warn("proxy", "a request says that a node forwarded it, without proof", client=client.host)
         return bool(client.is_node)
 
+    def is_from_pico(self, exchange: Exchange) -> bool:
+        """Return whether a Pico node has forwarded the request: it understands what only nodes tell each other."""
+        return exchange.head.forwarded_by_pico and self.is_from_node(exchange)
+
     # --- choosing ---
 
     def route(self, exchange: Exchange, now: float) -> None:
@@ -224,7 +228,7 @@ class Routing:
             return
         elif failure is None or failure.reason in LOST_ROUTES:
             if self.was_forwarded(exchange):
-                exchange.failure = MISDIRECTED if exchange.head.forwarded_by_pico else NO_ROUTE
+                exchange.failure = MISDIRECTED if self.is_from_pico(exchange) else NO_ROUTE
             elif self._may_come(exchange, now) and self.routeless.hold(exchange, now):
                 exchange.avoid = ()
                 exchange.stamp(now)
