@@ -79,6 +79,15 @@ def test_an_unknown_failure_is_an_ordinary_response_without_the_field() -> None:
     assert play >> Data(AGENT, 2, answer) << Send(CLIENT, answer.replace(b"X-Pico-Failure: not-invented-yet\r\n", b""))
 
 
+@pytest.mark.parametrize("status", ["200 OK", "304 Not Modified", "421 Misdirected Request", "500 Internal Server Error"])
+def test_what_failed_is_never_told_to_a_client(status: str) -> None:
+    """Whatever the status, and though an agent that is not ours may pass on what its service made up."""
+    play = proxy_play() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    lines = f"HTTP/1.1 {status}\r\nx-PICO-failure: made-up\r\nContent-Length: 0\r\n\r\n".encode()
+    expected = lines.replace(b"x-PICO-failure: made-up\r\n", b"")
+    assert play >> Data(AGENT, 2, lines) << Send(CLIENT, expected)
+
+
 def test_an_upstream_that_failed_gets_single_requests_until_it_works() -> None:
     play = two_agents() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
     play >> Data(AGENT, 2, failure("service-refused"))
