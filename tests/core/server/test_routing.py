@@ -8,7 +8,7 @@ from pico_core.server.node import ServerNode
 from pico_core.server.retries import RESERVE, RetryBudget
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
 from tests.core.server.test_peers import FROM_NODE, clustered, dial, from_node, know
-from tests.play import Data, Nothing, Open, Play, Reset
+from tests.play import PIKO, Data, Nothing, Open, Play, Reset
 
 OTHER = 7
 POST = GET.replace(b"GET", b"POST")
@@ -86,6 +86,16 @@ def test_what_failed_is_never_told_to_a_client(status: str) -> None:
     lines = f"HTTP/1.1 {status}\r\nx-PICO-failure: made-up\r\nContent-Length: 0\r\n\r\n".encode()
     expected = lines.replace(b"x-PICO-failure: made-up\r\n", b"")
     assert play >> Data(AGENT, 2, lines) << Send(CLIENT, expected)
+
+
+def test_an_agent_that_is_not_ours_is_not_believed_what_failed() -> None:
+    """It passes on what its service says, so the answer is the service's: it is not tried elsewhere."""
+    play = proxy_play(agent=(PIKO,))
+    play.agent_registers(OTHER, "e1")
+    assert play >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    answer = failure("service-refused")
+    expected = answer.replace(b"X-Pico-Failure: service-refused\r\n", b"")
+    assert play >> Data(AGENT, 2, answer) << Send(CLIENT, expected)
 
 
 def test_an_upstream_that_failed_gets_single_requests_until_it_works() -> None:
