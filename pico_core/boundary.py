@@ -23,19 +23,15 @@ Rules both sides rely on:
    connects. It learns the peer's verified identity when the connection opens; bytes and ends are the same as over TCP.
 """
 
-from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 import msgspec
 
 from pico_core.pieces import Piece
+from pico_core.records import AccessLog, Log, PeerIdentity, Record
 
 Data: TypeAlias = bytes | tuple[Piece, ...]
 """What ``Send`` carries: one piece, or several that the driver writes in order without joining them first."""
-
-
-class Record(msgspec.Struct, frozen=True, gc=False):
-    """Base of every input and command: immutable, and not tracked by the garbage collector (42 ns to create)."""
 
 
 # --- inputs: what happened -------------------------------------------------------------------------------------------
@@ -54,16 +50,6 @@ class ListenFailed(Record, frozen=True, gc=False):
 
     listener: str
     reason: str
-
-
-class PeerIdentity(Record, frozen=True, gc=False):
-    """The content of a peer's certificate that was verified: ``name`` is the subject's common name, or empty.
-
-    ``names`` are its DNS names and IP addresses (subjectAltName, RFC 5280, section 4.2.1.6), in their order.
-    """
-
-    name: str
-    names: tuple[str, ...]
 
 
 class Accepted(Record, frozen=True, gc=False):
@@ -334,11 +320,16 @@ class Connect(Record, frozen=True, gc=False):
 
 
 class StartTls(Record, frozen=True, gc=False):
-    """Begin a TLS handshake, as the client, on an open connection; nothing may be sent before ``TlsStarted``."""
+    """Begin a TLS handshake on an open connection; nothing may be sent before ``TlsStarted``.
+
+    The profile says whether as the client or as the server, whose ``server_name`` is empty. ``received`` is what of the
+    handshake has come already.
+    """
 
     connection: int
     tls: str
     server_name: str
+    received: bytes = b""
 
 
 class Send(Record, frozen=True, gc=False):
@@ -400,10 +391,7 @@ class Resolve(Record, frozen=True, gc=False):
 
 
 class SelectSource(Record, frozen=True, gc=False):
-    """Ask which address of this host its packets to ``address`` come from. Answered by one ``SourceSelected``.
-
-    ``address`` is an IP address literal. The host chooses a route and sends nothing.
-    """
+    """Ask which address of this host packets to ``address``, an IP address, come from: one ``SourceSelected``."""
 
     query: int
     address: str
@@ -418,24 +406,6 @@ class ReadFile(Record, frozen=True, gc=False):
     query: int
     path: str
     max_bytes: int
-
-
-class Log(Record, frozen=True, gc=False):
-    """One event for people and for log pipelines; ``fields`` are scalars and never hold secrets.
-
-    ``level`` is ``debug``, ``info``, ``warning`` or ``error``.
-    """
-
-    level: str
-    subsystem: str
-    message: str
-    fields: dict[str, str | int | float | bool]
-
-
-class AccessLog(Record, frozen=True, gc=False):
-    """A batch of access log lines: each is the inside of a JSON object, without braces and time."""
-
-    lines: tuple[bytes, ...]
 
 
 class Exit(Record, frozen=True, gc=False):
@@ -465,13 +435,6 @@ Command: TypeAlias = (
     | AccessLog
     | Exit
 )
-
-Sink: TypeAlias = Callable[[Log | AccessLog], int | None]
-"""Where a driver hands log records; it is called on the loop's thread, so it must not block.
-
-It returns how many lines it has dropped since the start, or ``None`` if it does not count them. When the number has
-grown, the driver tells the machine with ``LogLinesDropped``.
-"""
 
 
 class Machine(Protocol):

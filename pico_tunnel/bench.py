@@ -14,7 +14,7 @@ from pico_tunnel.flags import TLS_FLAGS, TeachingGroup, checked, tls_options, wr
 
 if TYPE_CHECKING:
     from pico_core.bench.plan import Outcome, Plan
-    from pico_core.boundary import AccessLog, Log
+    from pico_core.records import AccessLog, Log
     from pico_driver.tls_profiles import Profiles
 
 DEFAULT_URL = "http://localhost:8000"

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from pico_core.boundary import AccessLog, Log
 from pico_core.config.logs import LogConfig
+from pico_core.records import AccessLog, Log
 from pico_tunnel.output import LAST_WRITES_S, Output, are_the_same, standard_output
 
 _COLOURS = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}

@@ -7,8 +7,8 @@ from types import FrameType
 
 from pico_core.errors import LocalProtocolError
 from pico_core.machine.admission import MAX_DESCRIPTORS
-from pico_driver.driver import IGNORED_SIGNALS, SIGNALS
 from pico_driver.inbox import Inbox
+from pico_driver.signals import IGNORED_SIGNALS, SIGNALS
 
 _ARG_START, _ARG_END = 45, 46
 """Fields of /proc/PID/stat behind the name of the program (proc_pid_stat(5) counts from 1 and has three before)."""

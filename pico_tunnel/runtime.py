@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from pico_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pico_core.boundary import Exit, Machine, Sink
+    from pico_core.boundary import Exit, Machine
+    from pico_core.records import Sink
     from pico_driver.driver import Reload
     from pico_driver.early import EarlyListeners
     from pico_driver.inbox import Inbox

@@ -198,7 +198,7 @@ def _run(
     with closing(EarlyListeners()) as early:
         for address in ports:
             early.open(address.host, address.port)
-        from pico_core.boundary import Log
+        from pico_core.records import Log
         from pico_tunnel.logs import standard_log_writer
         from pico_tunnel.process import raise_descriptor_limit, signals_kept
 

@@ -12,8 +12,8 @@ from pico_tunnel.flags import TeachingGroup, tls_options, write_examples
 
 if TYPE_CHECKING:
     from pico_core.access.secret import Secret
-    from pico_core.boundary import AccessLog, Log
     from pico_core.plain.client import PlainResponse
+    from pico_core.records import AccessLog, Log
 
 DEFAULT_URL = "http://localhost:8002"
 

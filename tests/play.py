@@ -27,17 +27,14 @@ from typing import TypeAlias
 from pico_core.agent.machine import AgentMachine
 from pico_core.boundary import (
     Accepted,
-    AccessLog,
     Command,
     Connected,
     Input,
     Listen,
     ListenDatagram,
     Listening,
-    Log,
     Machine,
     Received,
-    Record,
     SelectSource,
     Send,
     SourceSelected,
@@ -47,6 +44,7 @@ from pico_core.config.agent import AgentConfig
 from pico_core.config.server import ServerConfig
 from pico_core.mux.events import GoAwayReceived, MuxEvent, StreamData, StreamEnded, StreamOpened, StreamReset
 from pico_core.mux.stream import Stream
+from pico_core.records import AccessLog, Log, Record
 from pico_core.server.cluster import OPEN_TO_ALL
 from pico_core.server.exposure import OPEN
 from pico_core.server.node import ServerNode

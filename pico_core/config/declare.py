@@ -19,7 +19,8 @@ class Kind(msgspec.Struct, frozen=True):
 
     ``parse`` takes the user's text and raises ``ConfigError``; with ``many`` the value is a tuple of such items: a list
     in a file, comma separated or repeated as a flag. A kind that ``reads`` names a file, whose content is the value:
-    its ``parse`` takes ``ReadText`` too. No error text repeats a value that is ``secret``.
+    its ``parse`` takes ``ReadText`` too. No error text repeats a value that is ``secret``. With
+    ``or_one`` a list of one may be written as its item.
     """
 
     metavar: str
@@ -29,6 +30,7 @@ class Kind(msgspec.Struct, frozen=True):
     many: bool = False
     reads: bool = False
     secret: bool = False
+    or_one: bool = False
 
 
 def _show_switch(value: bool) -> str:
@@ -73,7 +75,7 @@ PREFIX = Kind("TEXT", values.IDENTIFIER, _prefix)
 NETWORKS = Kind("NETWORK,...", networks.NETWORK, networks.network, many=True)
 NAMES = Kind("NAME,...", "a name such as proxy", values.identifier, many=True)
 FILE = Kind("FILE", "the path of a file", values.file_path)
-FILES = Kind("FILE,...", "the path of a file", values.file_path, many=True)
+FILES = Kind("FILE,...", "the path of a file", values.file_path, many=True, or_one=True)
 SERVER_NAME = Kind("NAME", values.SERVER_NAME, values.server_name)
 NAME = Kind("TEXT", "a text without blanks", secrets.name)
 SECRET = Kind("SECRET", "a secret", secrets.secret, _show_optional)

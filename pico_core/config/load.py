@@ -112,6 +112,8 @@ class _Loader:
             raise ConfigError(f"{flag_name(path)}: {error}") from None
 
     def _from_file(self, kind: Kind, node: TreeItem, path: str) -> tuple[Any]:
+        if kind.or_one and isinstance(node, Scalar) and node.text:
+            return ((self._scalar(kind, node, path),),)
         if kind.many:
             nodes = self._items(node, path, f"a list, each item {kind.wanted}", secret=kind.secret)
             return (tuple(self._scalar(kind, item, f"{path}[{index}]") for index, item in enumerate(nodes)),)

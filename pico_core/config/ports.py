@@ -31,11 +31,9 @@ MAX_TENANTS = 4_096
 REQUIRED = "required"
 
 
-def _check_proxy_protocol(proxy_protocol: str, trusted: tuple[NamedNetwork, ...], tls: ServerTlsConfig) -> None:
+def _check_proxy_protocol(proxy_protocol: str, trusted: tuple[NamedNetwork, ...]) -> None:
     if proxy_protocol == REQUIRED and not trusted:
         raise ConfigError("proxy_protocol is required, but trusted_proxies names nobody who may send it")
-    if proxy_protocol == REQUIRED and tls.enabled:
-        raise ConfigError("proxy_protocol and tls exclude each other: have the proxy do TLS, or send no PROXY header")
 
 
 class ProxyHttpConfig(Section, frozen=True, kw_only=True):
@@ -135,7 +133,7 @@ class ProxyConfig(Section, frozen=True, kw_only=True):
     tls: ProxyTlsConfig = ProxyTlsConfig()
 
     def __post_init__(self) -> None:
-        _check_proxy_protocol(self.proxy_protocol, self.trusted_proxies, self.tls)
+        _check_proxy_protocol(self.proxy_protocol, self.trusted_proxies)
 
 
 class UpstreamTlsConfig(ServerTlsConfig, frozen=True, kw_only=True):
@@ -292,7 +290,7 @@ class UpstreamConfig(Section, frozen=True, kw_only=True):
             raise ConfigError(f"tenants: the ID '{twice}' is there twice")
         if len(ids) > MAX_TENANTS:
             raise ConfigError(f"tenants: {len(ids)} are more than {MAX_TENANTS}")
-        _check_proxy_protocol(self.proxy_protocol, self.trusted_proxies, self.tls)
+        _check_proxy_protocol(self.proxy_protocol, self.trusted_proxies)
 
 
 class AdminConfig(Section, frozen=True, kw_only=True):

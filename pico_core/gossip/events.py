@@ -2,7 +2,8 @@
 
 from typing import TypeAlias
 
-from pico_core.boundary import Record, SendDatagram
+from pico_core.boundary import SendDatagram
+from pico_core.records import Record
 
 LISTENER = "gossip"
 """The name of the datagram listener that the embedding node opens for gossip; every ``SendDatagram`` has it."""

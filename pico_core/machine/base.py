@@ -26,7 +26,6 @@ from pico_core.boundary import (
     Input,
     ListenFailed,
     Listening,
-    Log,
     LogLinesDropped,
     ReadFile,
     Received,
@@ -50,6 +49,7 @@ from pico_core.machine.lingering import Lingering
 from pico_core.machine.logs import LINES_PER_WINDOW, WARNINGS_PER_WINDOW, LogLimits
 from pico_core.machine.parts import ConnectUser, FileUser, Flushable, LogField, ResolveUser, SourceUser, TlsUser
 from pico_core.machine.turns import Turns
+from pico_core.records import Log
 from pico_core.timers import NEVER, Timers
 
 CLOSE_LINGER_S = 10.0
@@ -180,10 +180,10 @@ class BaseMachine:
         self.emit(Connect(connection, host, port, timeout_s, tls, server_name))
         return connection
 
-    def start_tls(self, channel: TcpChannel, tls: str, server_name: str, user: TlsUser) -> None:
-        """Begin a TLS handshake on a connection that is open. Next: ``user.on_tls_started``, or its ``on_lost``."""
+    def start_tls(self, channel: TcpChannel, tls: str, server_name: str, user: TlsUser, received: bytes = b"") -> None:
+        """Begin a TLS handshake on a connection that is open. Next: ``user`` is told of the outcome."""
         self._starting_tls[channel.id] = user
-        self.emit(StartTls(channel.id, tls, server_name))
+        self.emit(StartTls(channel.id, tls, server_name, received))
 
     def resolve(self, name: str, timeout_s: float, user: ResolveUser) -> None:
         """Ask for the addresses of a name; ``user`` is told the outcome."""
@@ -319,8 +319,9 @@ class BaseMachine:
         self.log("debug", event.listener, "TLS handshake failed", client=event.host, reason=event.reason)
 
     def _tls_started(self, event: TlsStarted, now: float) -> None:
-        user = self._starting_tls.pop(event.connection, None)
-        if user is not None:
+        user, channel = self._starting_tls.pop(event.connection, None), self._connections.get(event.connection)
+        if user is not None and channel is not None:
+            channel.peer, channel.alpn = event.peer, event.alpn
             user.on_tls_started(now)
 
     def _connected(self, event: Connected, now: float) -> None:

@@ -8,19 +8,10 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
-from pico_core.boundary import (
-    Abort,
-    Close,
-    Command,
-    Data,
-    PauseReading,
-    PeerIdentity,
-    ResumeReading,
-    Send,
-    SendEof,
-)
+from pico_core.boundary import Abort, Close, Command, Data, PauseReading, ResumeReading, Send, SendEof
 from pico_core.machine.turns import Turns
 from pico_core.pieces import Piece
+from pico_core.records import PeerIdentity
 
 
 class ChannelUser(Protocol):

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from functools import partial
 
-from pico_core.boundary import Command, Log
+from pico_core.boundary import Command
+from pico_core.records import Log
 from pico_core.timers import Timers
 
 NEVER_HELD_BACK = ("debug", "error")

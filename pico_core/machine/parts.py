@@ -80,7 +80,7 @@ class Connector(Protocol):
         ``server_name``, or for ``host`` where that is empty.
         """
 
-    def start_tls(self, channel: TcpChannel, tls: str, server_name: str, user: TlsUser) -> None:
+    def start_tls(self, channel: TcpChannel, tls: str, server_name: str, user: TlsUser, received: bytes = b"") -> None:
         """Begin a TLS handshake on a connection that is open. Next: ``user`` is told of the outcome."""
 
     def cancel_connect(self, connection: int) -> None:

@@ -2,9 +2,9 @@
 
 from typing import TypeAlias
 
-from pico_core.boundary import Record
 from pico_core.mux.stream import Stream
 from pico_core.pieces import Piece
+from pico_core.records import Record
 
 
 class StreamOpened(Record, frozen=True, gc=False):

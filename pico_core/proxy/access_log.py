@@ -5,9 +5,9 @@ The query string is left out: it may hold secrets. So are all header fields.
 
 import re
 
-from pico_core.boundary import AccessLog
 from pico_core.machine.parts import Emitter
 from pico_core.proxy.exchange import Exchange
+from pico_core.records import AccessLog
 
 _PLAIN = re.compile(rb"[ !#-\[\]-~]*")
 """What needs no escaping in JSON."""

@@ -11,6 +11,7 @@ time, and keep their tunnel here until they have another one.
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 from pico_core.boundary import (
     ConfigReloaded,
@@ -55,7 +56,9 @@ from pico_core.server.proxied import ProxiedConnection
 from pico_core.server.proxies import TrustedProxies
 from pico_core.server.registering import Registrar
 from pico_core.server.registry import Registry
+from pico_core.server.reloading import applied_keys, take_over
 from pico_core.server.router import ProxyRouter
+from pico_core.server.starting_tls import StartingTls
 from pico_core.server.tenants import split
 from pico_core.server.tunnels import HANDSHAKE_TIMEOUT_S, TunnelConnection
 
@@ -78,30 +81,6 @@ MAX_DRAWS = 16
 
 STOP_RESERVE_S = 2.0
 """How long before the grace period ends a node gives up on what is still in flight."""
-
-
-APPLIED = (
-    "proxy.auth",
-    "proxy.trusted_proxies",
-    "proxy.tls",
-    "upstream.auth",
-    "upstream.tenants",
-    "upstream.trusted_proxies",
-    "upstream.tls",
-    "upstream.rebalance.shed_rate",
-    "upstream.rebalance.min_conns",
-    "admin.auth",
-    "admin.tls",
-    "cluster.gossip.keys",
-    "policies",
-    "log",
-    "grace_period",
-    "drain_delay",
-)
-"""Keys and sections of the configuration that a running node takes over; the others need a restart.
-
-Files of TLS and the levels of logs are taken over outside of the core.
-"""
 
 
 class ServerNode(BaseMachine):
@@ -212,11 +191,6 @@ class ServerNode(BaseMachine):
             ),
         )
 
-    @property
-    def draining(self) -> bool:
-        """Whether the node takes no new tunnels."""
-        return self.facts.draining
-
     # --- start ---
 
     def on_start(self, now: float) -> None:
@@ -282,18 +256,30 @@ class ServerNode(BaseMachine):
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
         """Hand the connection to its port, once a proxy that passes it on has told whose it is."""
         port = self._ports[listener]
-        if port.proxies is None or not port.proxies.sends_header or channel.host not in port.proxies:
+        if not port.has_header:
             port.accept(channel, now)
+            return
+        if port.proxies is None or channel.host not in port.proxies:
+            self._begin(port, channel, b"", now, now)
             return
         ProxiedConnection(
             channel,
             listener,
-            port.accept,
+            partial(self._begin, port),
             self,
             now,
             timeout_s=port.header_timeout_s,
             is_optional=self.facts.view.is_member(channel.host),
         )
+
+    def _begin(self, port: Port, channel: TcpChannel, rest: bytes, since: float, now: float) -> None:
+        """Serve a connection of a port with PROXY headers; ``rest`` came behind the header, ``since`` it is open."""
+        if port.tls:
+            StartingTls(channel, port.tls, port.listener, port.accept, self, rest)
+            return
+        port.accept(channel, since)
+        if rest:
+            channel.user.on_data(rest, now)
 
     def _accept_admin(self, channel: TcpChannel, now: float) -> None:
         PlainConnection(channel, self._admin, self, now)
@@ -385,31 +371,14 @@ class ServerNode(BaseMachine):
         """Take over what can change while the node runs, and name the rest."""
         config, facts = event.config, self.facts
         assert isinstance(config, ServerConfig), "a server's configuration is read again as it was read"
-        applied = set(APPLIED)
-        if bool(config.cluster.gossip.secrets) != facts.gossip.is_sealed:
-            applied.discard("cluster.gossip.keys")
-        else:
-            facts.gossip.take_keys(config.cluster.gossip.secrets)
+        applied = applied_keys(facts, config)
         try:
-            self.reload_access(config, now)
+            take_over(facts, self.access, self.proxies, config, now)
         except ConfigError as error:
             self.log("warning", "config", "the changed configuration is not used", reason=str(error))
             return
-        facts.policies.configure(config.policies)
-        self.proxies["proxy"].take_over(config.proxy.trusted_proxies)
-        self.proxies["upstream"].take_over(config.upstream.trusted_proxies)
         self.log_reload(changed_keys(facts.config, config), applied)
         facts.config = taken_over(facts.config, config, applied)
-
-    def reload_access(self, config: ServerConfig, now: float) -> None:
-        """Take over the keys, rules and tenants of another configuration. Raises ``ConfigError``, and changes nothing.
-
-        Tunnels stay until their tokens expire; those of a tenant that is no more are closed.
-        """
-        self.access.reload(config, now)
-        for tunnel in list(self.facts.tunnels):
-            if tunnel.tenant is not None and tunnel.tenant.id not in self.access.tenants:
-                tunnel.close(now)
 
     # --- gossip ---
 
@@ -427,7 +396,7 @@ class ServerNode(BaseMachine):
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """The first request drains, a second one ends the node at once."""
-        if self.draining:
+        if self.facts.draining:
             self.stop(1, "stopped at once by a second signal")
             return
         self.facts.state = NodePhase.DRAINING

@@ -31,6 +31,11 @@ class Port(msgspec.Struct, frozen=True):
     proxies: TrustedProxies | None = None
     header_timeout_s: float = 0.0
 
+    @property
+    def has_header(self) -> bool:
+        """Whether connections of trusted proxies begin with a PROXY header; then TLS begins behind it, and later."""
+        return self.proxies is not None and self.proxies.sends_header
+
     def listen(self) -> Listen:
         """Return the command that opens the port."""
-        return Listen(self.listener, self.bind_addr.host, self.bind_addr.port, self.tls)
+        return Listen(self.listener, self.bind_addr.host, self.bind_addr.port, "" if self.has_header else self.tls)

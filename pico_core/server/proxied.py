@@ -21,6 +21,7 @@ class ProxiedHost(Logger, Protocol):
 class ProxiedConnection(Dismissible):
     """Reads the header, tells the channel the client's address, and gives the channel to ``accept`` as if it were new.
 
+    ``accept`` also gets what came behind the header, when the connection was opened, and the time.
     A connection without a valid header is closed: nobody can tell whose it is. Where ``is_optional`` the peer may be
     one that sends none (a node of the cluster), and a connection that begins with something else is served as it is.
     The time for the first request begins before the header.
@@ -32,7 +33,7 @@ class ProxiedConnection(Dismissible):
         self,
         channel: TcpChannel,
         listener: str,
-        accept: Callable[[TcpChannel, float], None],
+        accept: Callable[[TcpChannel, bytes, float, float], None],
         host: ProxiedHost,
         now: float,
         *,
@@ -98,9 +99,7 @@ class ProxiedConnection(Dismissible):
 
     def _serve(self, rest: bytes, now: float) -> None:
         self._host.timers.unwatch(self)
-        self._accept(self._channel, self._accepted_at)
-        if rest:
-            self._channel.user.on_data(rest, now)
+        self._accept(self._channel, rest, self._accepted_at, now)
 
     def _refuse(self, reason: str) -> None:
         self._host.warn(

@@ -2,9 +2,9 @@
 
 from typing import Final, TypeAlias
 
-from pico_core.boundary import Record
 from pico_core.errors import RemoteProtocolError
 from pico_core.pieces import VIEW_BYTES, Piece
+from pico_core.records import Record
 from pico_core.websocket.frame import (
     BINARY,
     CLOSE,

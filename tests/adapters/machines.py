@@ -24,7 +24,6 @@ from pico_core.boundary import (
     ListenDatagram,
     ListenFailed,
     Listening,
-    Log,
     LogLinesDropped,
     PauseReading,
     ReadFile,
@@ -42,6 +41,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
+from pico_core.records import Log
 
 Kind = TypeVar("Kind", bound=Input)
 

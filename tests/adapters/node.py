@@ -9,7 +9,8 @@ import sys
 
 import pico_asyncio
 import pico_trio
-from pico_core.boundary import AccessLog, Exit, Log, Machine
+from pico_core.boundary import Exit, Machine
+from pico_core.records import AccessLog, Log
 from tests.adapters import machines
 
 

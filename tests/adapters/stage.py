@@ -18,7 +18,6 @@ import pico_trio
 from pico_core.boundary import (
     Abort,
     Accepted,
-    AccessLog,
     Command,
     Connect,
     Connected,
@@ -26,10 +25,10 @@ from pico_core.boundary import (
     Input,
     Listen,
     Listening,
-    Log,
     Machine,
     Received,
 )
+from pico_core.records import AccessLog, Log
 from pico_driver.early import EarlyListeners
 from pico_driver.inbox import Inbox
 from pico_driver.tls_profiles import Profiles

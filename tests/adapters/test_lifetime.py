@@ -20,13 +20,11 @@ import pico_trio
 from pico_core.boundary import (
     Abort,
     Accepted,
-    AccessLog,
     Command,
     Connect,
     Exit,
     Input,
     Listening,
-    Log,
     LogLinesDropped,
     Resolve,
     Send,
@@ -36,6 +34,7 @@ from pico_core.boundary import (
     Tick,
 )
 from pico_core.errors import LocalProtocolError
+from pico_core.records import AccessLog, Log
 from tests.adapters.machines import Echo, Faulty, Queued, Recorder, Server
 from tests.adapters.node import run
 from tests.adapters.stage import PATIENCE_S, Stage, drive, read_all, staged

@@ -12,7 +12,6 @@ import pytest
 from pico_core.boundary import (
     Accepted,
     AcceptFailed,
-    AccessLog,
     Command,
     Connect,
     ConnectFailed,
@@ -22,7 +21,6 @@ from pico_core.boundary import (
     ListenDatagram,
     ListenFailed,
     Listening,
-    Log,
     Received,
     Resolve,
     Resolved,
@@ -31,6 +29,7 @@ from pico_core.boundary import (
     SourceSelected,
     StopListening,
 )
+from pico_core.records import AccessLog, Log
 from pico_driver.early import EarlyListeners
 from pico_driver.sockets import ACCEPT_RETRY_S
 from tests.adapters.machines import Echo

@@ -22,9 +22,7 @@ from pico_core.boundary import (
     Listen,
     ListenFailed,
     Listening,
-    Log,
     PauseReading,
-    PeerIdentity,
     Received,
     ResumeReading,
     Send,
@@ -37,6 +35,7 @@ from pico_core.boundary import (
 )
 from pico_core.config.tls import ClientTlsConfig, ServerTlsConfig
 from pico_core.errors import ConfigError
+from pico_core.records import Log, PeerIdentity
 from pico_driver import handshakes
 from pico_driver.connection import RECEIVE_BUFFER_BYTES
 from pico_driver.tls_profiles import Profiles
@@ -443,6 +442,22 @@ def test_tls_on_an_open_connection_that_fails(stage: Stage, tmp_path: Path) -> N
         stage.do(StartTls(2, "outside", "localhost"))
         reason = stage.wait(ConnectionLost, connection=2).reason
     assert reason == "the certificate is for other.example, and not for 'localhost'"
+
+
+def test_tls_as_the_server_on_an_open_connection(stage: Stage, ca: str) -> None:
+    """What came before is given to the handshake: a PROXY header and the beginning of TLS come in one piece."""
+    plain, number = stage.pair()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = trusting(ca).wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    stage.do(StartTls(number, "inside", "", outgoing.read()))
+    incoming.write(plain.recv(65_536))
+    tls.do_handshake()
+    tls.write(b"hello")
+    plain.sendall(outgoing.read())
+    assert stage.wait(TlsStarted, connection=number).alpn == "http/1.1"
+    stage.wait_until(lambda: stage.received(number) == b"hello", "the message")
 
 
 # --- client certificates, names, files that change ---

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from pico_core.boundary import AccessLog, Log
 from pico_core.config.logs import LogConfig
+from pico_core.records import AccessLog, Log
 from pico_tunnel.logs import LogWriter, utc_time
 from pico_tunnel.output import Output
 from tests.cli.streams import Stream
@@ -120,7 +120,7 @@ def test_a_stream_that_was_closed_at_the_start_costs_only_its_lines() -> None:
 
 SPEAK = """
 from pico_tunnel.logs import standard_log_writer
-from pico_core.boundary import AccessLog, Log
+from pico_core.records import AccessLog, Log
 from pico_core.config.logs import LogConfig
 writer = standard_log_writer(LogConfig())
 writer(AccessLog((b'"status":200',)))

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from pico_core.boundary import AccessLog, Log
 from pico_core.config.logs import LogConfig
+from pico_core.records import AccessLog, Log
 from pico_tunnel.logs import LogWriter
 from pico_tunnel.output import Output
 from tests.adapters.stage import eventually

@@ -2,8 +2,9 @@
 
 import pytest
 
-from pico_core.boundary import AccessLog, Command, Exit, Input, Log
+from pico_core.boundary import Command, Exit, Input
 from pico_core.errors import ConfigError
+from pico_core.records import AccessLog, Log
 from pico_tunnel.runtime import RUNTIMES, choose, installed, run
 
 

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pico_core.agent.machine import AgentMachine
-from pico_core.boundary import Exit, Log
+from pico_core.boundary import Exit
 from pico_core.config.agent import AgentConfig, AgentConnectConfig, ListenerConfig
 from pico_core.config.forward import ForwardConfig, ForwardConnectConfig, PortConfig
 from pico_core.config.server import ClusterConfig, ServerConfig
 from pico_core.config.values import Address
 from pico_core.config.values import Origin as OriginAddress
 from pico_core.forward.machine import ForwardMachine
+from pico_core.records import Log
 from pico_core.server.facts import NodePhase
 from pico_core.server.node import ServerNode
 from tests.sim.balancer import Balancer
@@ -232,7 +233,7 @@ class Deployment:
         if log.subsystem == "cluster":
             sometimes[log.message] += 1
             self.observed.append(Observed(self.world.now, server.id, log.message, log.fields))
-            if log.message == "node joined" and server.node.draining:
+            if log.message == "node joined" and server.node.facts.draining:
                 sometimes["join while leaving"] += 1
         elif log.message == "tunnel refused" and log.fields.get("status") == 503:
             sometimes["tunnel refused by a draining node"] += 1

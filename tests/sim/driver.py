@@ -10,7 +10,6 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from pico_core.boundary import (
     Abort,
-    AccessLog,
     Close,
     Command,
     Connect,
@@ -22,11 +21,9 @@ from pico_core.boundary import (
     Input,
     Listen,
     ListenDatagram,
-    Log,
     Machine,
     PauseReading,
     ReadFile,
-    Record,
     Resolve,
     ResumeReading,
     SelectSource,
@@ -35,6 +32,7 @@ from pico_core.boundary import (
     SendEof,
     StopListening,
 )
+from pico_core.records import AccessLog, Log, Record
 from tests.sim.world import Violation, World
 
 MOST_DATAGRAM_BYTES = 1400

@@ -19,7 +19,6 @@ from pico_core.boundary import (
     ListenDatagram,
     ListenFailed,
     Listening,
-    Log,
     Machine,
     ReadFile,
     Received,
@@ -34,6 +33,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
+from pico_core.records import Log
 from tests.sim.dial import Dial
 from tests.sim.driver import Driver
 from tests.sim.network import Host, Network

@@ -13,12 +13,12 @@ from pico_core.boundary import (
     Exit,
     Input,
     Listen,
-    Log,
     Machine,
     Received,
     Send,
     SendEof,
 )
+from pico_core.records import Log
 from tests.sim.network import Faults, Network
 from tests.sim.process import Process
 from tests.sim.world import World

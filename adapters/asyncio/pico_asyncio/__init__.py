@@ -2,6 +2,6 @@
 
 from pico_asyncio.driver import drive
 from pico_asyncio.running import run
-from pico_core.boundary import Sink
+from pico_core.records import Sink
 
 __all__ = ["Sink", "drive", "run"]

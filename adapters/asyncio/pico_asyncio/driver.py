@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pico_asyncio.connection import BufferedConnection, Connection, StreamConnection
 from pico_asyncio.opening import Resolver, connect
-from pico_core.boundary import Exit, Input, Machine, Send, Sink
+from pico_core.boundary import Exit, Input, Machine, Send
+from pico_core.records import Sink
 from pico_driver import sockets
 from pico_driver.connection import refuse_send
-from pico_driver.driver import SIGNALS, Driver, Reload, Result, WatchedSocket
+from pico_driver.driver import Driver, Reload, Result, WatchedSocket
 from pico_driver.early import EarlyListeners
 from pico_driver.inbox import Inbox
+from pico_driver.signals import SIGNALS
 
 if TYPE_CHECKING:
     from pico_driver.tls import SecureConnection

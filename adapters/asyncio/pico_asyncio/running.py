@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pico_asyncio.driver import drive
-from pico_core.boundary import Exit, Log, Machine, Sink
+from pico_core.boundary import Exit, Machine
+from pico_core.records import Log, Sink
 from pico_driver.driver import Reload
 from pico_driver.early import EarlyListeners
 from pico_driver.inbox import Inbox

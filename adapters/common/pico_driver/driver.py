@@ -9,7 +9,7 @@ import signal
 import socket
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -33,8 +33,8 @@ from pico_core.boundary import (
     Listening,
     Machine,
     PauseReading,
-    PeerIdentity,
     ReadFile,
+    Received,
     Resolve,
     Resolved,
     ResumeReading,
@@ -42,21 +42,20 @@ from pico_core.boundary import (
     Send,
     SendDatagram,
     SendEof,
-    ShutdownRequested,
-    SignalReceived,
-    Sink,
     SourceSelected,
     StartTls,
     StopListening,
     TlsStarted,
 )
 from pico_core.errors import ConfigError
+from pico_core.records import PeerIdentity, Sink
 from pico_driver import sockets
 from pico_driver.connection import RECEIVE_BUFFER_BYTES, Connection
 from pico_driver.early import EarlyListeners
 from pico_driver.files import read_file
 from pico_driver.handshakes import START_TLS_TIMEOUT_S, Cancellable, Handshakes
 from pico_driver.listeners import DatagramSocket, ListenerOwner, ListeningSocket
+from pico_driver.signals import SIGNALS
 from pico_driver.turn import Conversation
 
 if TYPE_CHECKING:
@@ -71,19 +70,6 @@ ListenerType: TypeAlias = Callable[[ListenerOwner, str, socket.socket], WatchedS
 
 Reload: TypeAlias = Callable[[], msgspec.Struct]
 """Reads the configuration again; raises ``ConfigError`` if it is not valid."""
-
-SHUTDOWN: Final = ShutdownRequested()
-IGNORED_SIGNALS: Final = tuple(
-    getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
-)
-"""Signals that would end the process without a word if nobody took them. Not every system has them."""
-
-SIGNALS: Final[dict[signal.Signals, Input]] = {
-    signal.SIGTERM: SHUTDOWN,
-    signal.SIGINT: SHUTDOWN,
-    **{number: SignalReceived(number.name) for number in IGNORED_SIGNALS},
-}
-"""What each signal becomes, where ``drive`` was asked for that."""
 
 
 class Driver(Conversation, Generic[ConnectionT]):
@@ -354,6 +340,8 @@ class Driver(Conversation, Generic[ConnectionT]):
         raw.change_owner(secure)
         self._connections[command.connection] = secure
         secure.attach(raw, "", 0)
+        if command.received:
+            secure.hand_over(Received(command.connection, command.received))
 
     # --- names ---
 

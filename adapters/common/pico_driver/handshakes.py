@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from pico_core.boundary import Log
 from pico_core.errors import ConfigError
+from pico_core.records import Log
 
 if TYPE_CHECKING:
     from pico_driver.tls import SecureConnection, SecureOwner

@@ -13,15 +13,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final, Protocol, cast
 
-from pico_core.boundary import (
-    Data,
-    EofReceived,
-    Input,
-    PeerIdentity,
-    Received,
-    WritingPaused,
-    WritingResumed,
-)
+from pico_core.boundary import Data, EofReceived, Input, Received, WritingPaused, WritingResumed
+from pico_core.records import PeerIdentity
 from pico_driver.connection import ConnectionOwner
 from pico_driver.tls_errors import TlsError, explain
 from pico_driver.tls_profiles import Profile

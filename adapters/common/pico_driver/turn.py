@@ -13,8 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final
 
-from pico_core.boundary import AccessLog, Exit, Input, Log, LogLinesDropped, Machine, Sink, Tick
+from pico_core.boundary import Exit, Input, LogLinesDropped, Machine, Tick
 from pico_core.errors import LocalProtocolError
+from pico_core.records import AccessLog, Log, Sink
 from pico_driver.inbox import Inbox
 
 SHORTEST_WAIT_S: Final = 0.001

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from pico_core.boundary import Exit, Machine, Send, Sink
+from pico_core.boundary import Exit, Machine, Send
+from pico_core.records import Sink
 from pico_driver import sockets
-from pico_driver.driver import SIGNALS, Driver, Reload, Result, WatchedSocket
+from pico_driver.driver import Driver, Reload, Result, WatchedSocket
 from pico_driver.early import EarlyListeners
 from pico_driver.inbox import Inbox
+from pico_driver.signals import SIGNALS
 from pico_trio.connection import Connection
 from pico_trio.opening import connect
 

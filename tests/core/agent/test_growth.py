@@ -2,8 +2,9 @@
 
 from msgspec.structs import replace
 
-from pico_core.boundary import Close, Connect, Connected, Exit, Received, Record, Send, ShutdownRequested
+from pico_core.boundary import Close, Connect, Connected, Exit, Received, Send, ShutdownRequested
 from pico_core.config.agent import AgentConfig
+from pico_core.records import Record
 from tests.core.agent.scene import SERVER, agent_config, registered
 from tests.play import Data, End, GoAway, Open, Play, joined
 

@@ -207,3 +207,9 @@ def test_every_default_reads_back_as_itself() -> None:
     assert load(ServerConfig, None, flags, "") == ServerConfig()
     flags = {leaf.name: leaf.shown_default for leaf in leaves(AgentConfig)}
     assert load(AgentConfig, None, flags, "") == AgentConfig()
+
+
+@pytest.mark.parametrize("cert", ["a.pem", "[a.pem]"])
+def test_a_certificate_alone_needs_no_list(cert: str) -> None:
+    config = load(ServerConfig, f"proxy: {{tls: {{cert: {cert}, key: a.key}}}}\n", {}, "")
+    assert (config.proxy.tls.cert, config.proxy.tls.key) == (("a.pem",), ("a.key",))

@@ -18,7 +18,6 @@ from pico_core.boundary import (
     ListenFailed,
     Listening,
     LogLinesDropped,
-    PeerIdentity,
     Received,
     Resolved,
     Send,
@@ -30,6 +29,7 @@ from pico_core.boundary import (
 )
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
+from pico_core.records import PeerIdentity
 from tests.core.machine.channels import User
 from tests.play import Nothing, Play
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from pico_core.boundary import Command, Log
+from pico_core.boundary import Command
 from pico_core.machine.logs import LogLimits
+from pico_core.records import Log
 from pico_core.timers import Timers
 
 

@@ -3,16 +3,7 @@
 import msgspec
 import pytest
 
-from pico_core.boundary import (
-    Abort,
-    Accepted,
-    Close,
-    ConnectionLost,
-    EofReceived,
-    Received,
-    Send,
-    SendEof,
-)
+from pico_core.boundary import Abort, Accepted, Close, ConnectionLost, EofReceived, Received, Send, SendEof
 from pico_core.config.server import ServerConfig
 from pico_core.proxy.exchange import MAX_REPLAY_BYTES
 from pico_core.server.routeless import MAX_WAITING

@@ -6,14 +6,7 @@ import msgspec
 import pytest
 
 from pico_core.access.secret import Secret
-from pico_core.boundary import (
-    Close,
-    Connect,
-    FileRead,
-    Received,
-    Send,
-    SendEof,
-)
+from pico_core.boundary import Close, Connect, FileRead, Received, Send, SendEof
 from pico_core.config.auth import AuthConfig, KeySetConfig
 from pico_core.config.ports import AdminConfig, ProxyConfig, TenantConfig, UpstreamConfig
 from pico_core.config.secrets import KeySetSource
@@ -21,6 +14,8 @@ from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.errors import ConfigError
 from pico_core.server.exposure import open_ports
+from pico_core.server.node import ServerNode
+from pico_core.server.reloading import take_over
 from tests.core.access.keys import NOW_S, OTHER_SECRET, SECRET, bearer, signed, signing, token
 from tests.core.access.test_keys import key_set, member
 from tests.core.proxy.scene import AGENT, CLIENT, client_joins
@@ -47,6 +42,11 @@ from tests.core.server.tokens import (
 )
 from tests.play import Data, Open, joined
 
+
+def reloaded(node: ServerNode, config: ServerConfig, now: float) -> None:
+    take_over(node.facts, node.access, node.proxies, config, now)
+
+
 # --- reload ---
 
 
@@ -57,13 +57,13 @@ def test_other_keys_are_taken_over_and_nothing_is_dropped() -> None:
     old, new = get(shows(token("e1"))), get(shows(signed({}, secret=OTHER_SECRET)))
     play >> Received(CLIENT, old) << Open(AGENT, 2) << Data(AGENT, 2, sent())
     node = node_of(play)
-    node.reload_access(ServerConfig(proxy=ProxyConfig(auth=OTHER), upstream=UpstreamConfig(auth=OTHER)), play.now)
+    reloaded(node, ServerConfig(proxy=ProxyConfig(auth=OTHER), upstream=UpstreamConfig(auth=OTHER)), play.now)
     play >> Data(AGENT, 2, OK) << Send(CLIENT, OK)
     play >> Received(CLIENT, old) << denied("invalid token")
     play >> Received(CLIENT, new) << Data(AGENT, 2, sent()) >> Data(AGENT, 2, OK)
     play.take()
     assert b"invalid token" in answer(registers(play, "e1", shows(token("e1"))))
-    node.reload_access(ServerConfig(), play.now)
+    reloaded(node, ServerConfig(), play.now)
     assert play >> Received(CLIENT, get()) << Data(AGENT, 2, sent())
 
 
@@ -80,7 +80,7 @@ def test_bad_keys_change_nothing() -> None:
     bad = KeySetSource("file:///k", None, "", "/k", Secret("nonsense"))
     wrong = AuthConfig(jwks=KeySetConfig(endpoint=bad))
     with pytest.raises(ConfigError, match=r"^admin.auth: is not a key set"):
-        node_of(play).reload_access(ServerConfig(admin=AdminConfig(auth=wrong)), 0.0)
+        reloaded(node_of(play), ServerConfig(admin=AdminConfig(auth=wrong)), 0.0)
     assert play >> Received(CLIENT, get()) << denied("missing authorization")
 
 
@@ -91,7 +91,7 @@ def test_a_set_that_was_fetched_is_kept_where_only_the_rules_change() -> None:
     play.take()
     config = of_set()
     auth = msgspec.structs.replace(config.proxy.auth, audience="x")
-    node_of(play).reload_access(msgspec.structs.replace(config, proxy=ProxyConfig(auth=auth)), play.now)
+    reloaded(node_of(play), msgspec.structs.replace(config, proxy=ProxyConfig(auth=auth)), play.now)
     play.take()
     assert refusal_of(play, "rsa", "rsa") == b"401", "it has no audience; 503 would say that the set is not known"
 
@@ -101,7 +101,7 @@ def test_tunnels_of_a_tenant_that_is_no_more_are_closed() -> None:
     tenant_agent(play, AGENT, b"acme", SECRET)
     tenant_agent(play, 5, b"globex", OTHER_SECRET)
     acme, _ = TENANTS.upstream.tenants
-    node_of(play).reload_access(ServerConfig(upstream=UpstreamConfig(tenants=(acme,))), play.now)
+    reloaded(node_of(play), ServerConfig(upstream=UpstreamConfig(tenants=(acme,))), play.now)
     assert Close(5) in play.take()
     assert sorted(node_of(play).facts.registry.counts()) == ["acme/e1"]
     assert node_of(play).access.tenants["acme"].tunnels == 1

@@ -9,13 +9,13 @@ from pico_core.boundary import (
     Close,
     ConnectionLost,
     EofReceived,
-    Log,
     Received,
     Send,
     SendEof,
 )
 from pico_core.config.ports import ProxyConfig
 from pico_core.config.server import ServerConfig
+from pico_core.records import Log
 from pico_core.server.limits import connection_limits
 from tests.play import Data, Open, Play, server_play
 

@@ -1,8 +1,9 @@
 """Streams on the gossip port, in plays: what strangers may keep, and that long messages take turns."""
 
-from pico_core.boundary import Accepted, Close, EofReceived, PauseReading, Received, Record, Send
+from pico_core.boundary import Accepted, Close, EofReceived, PauseReading, Received, Send
 from pico_core.gossip.wire import writing
 from pico_core.gossip.wire.records import Entry
+from pico_core.records import Record
 from pico_core.server.gossip_budget import STRANGER_BYTES_PER_HOST, STRANGER_STREAMS, STRANGER_STREAMS_PER_HOST
 from tests.play import Nothing, Play, joined, server_play
 

@@ -1,13 +1,6 @@
 """Key sets: when they are fetched, and what happens while they cannot be had."""
 
-from pico_core.boundary import (
-    Connect,
-    ConnectFailed,
-    FileRead,
-    ReadFile,
-    Received,
-    Tick,
-)
+from pico_core.boundary import Connect, ConnectFailed, FileRead, ReadFile, Received, Tick
 from tests.core.access.keys import NOW_S, part, token
 from tests.core.access.test_keys import key_set, member
 from tests.core.proxy.scene import client_joins

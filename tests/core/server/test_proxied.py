@@ -2,11 +2,22 @@
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from pico_core.boundary import Accepted, Close, ConnectionLost, EofReceived, Received, Send
+from pico_core.boundary import (
+    Accepted,
+    Close,
+    ConnectionLost,
+    EofReceived,
+    Received,
+    Send,
+    StartTls,
+    TlsStarted,
+)
 from pico_core.config.networks import network
 from pico_core.config.ports import ProxyConfig, UpstreamConfig
 from pico_core.config.server import ServerConfig
+from pico_core.config.tls import ProxyTlsConfig
 from pico_core.errors import ConfigError
 from pico_core.proxy_protocol import SIGNATURE
 from pico_core.server.node import ServerNode
@@ -175,3 +186,16 @@ def test_a_balancer_without_headers_has_no_share() -> None:
 def test_somebody_must_be_trusted_to_send_headers(section: type[ProxyConfig | UpstreamConfig]) -> None:
     with pytest.raises(ConfigError, match="proxy_protocol is required, but trusted_proxies names nobody"):
         section(proxy_protocol="required")
+
+
+def test_tls_begins_behind_the_header() -> None:
+    """The port is opened without TLS; what came behind the header is the beginning of the handshake."""
+    tls = ProxyTlsConfig(cert=("a.pem",), key=("a.key",))
+    config = replace(CONFIG, proxy=replace(CONFIG.proxy, tls=tls))
+    play = server_play(config)
+    play.agent_registers(AGENT, "e1")
+    play >> Accepted(5, "proxy", BALANCER, 5000) >> Received(5, LINE + b"hello") << StartTls(5, "proxy", "", b"hello")
+    sent = get_sent("192.0.2.99").replace(b"Proto: http\r", b"Proto: https\r")
+    assert play >> TlsStarted(5) >> Received(5, GET) << Open(AGENT, 2) << Data(AGENT, 2, sent)
+    play >> Accepted(7, "proxy", "192.0.2.50", 5000) << StartTls(7, "proxy", "", b"")
+    assert play >> ConnectionLost(7, "the client does not speak TLS at this port")

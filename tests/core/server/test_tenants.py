@@ -3,13 +3,7 @@
 import msgspec
 import pytest
 
-from pico_core.boundary import (
-    Connect,
-    Connected,
-    ConnectionLost,
-    EofReceived,
-    Received,
-)
+from pico_core.boundary import Connect, Connected, ConnectionLost, EofReceived, Received
 from pico_core.config.ports import ProxyConfig, TenantConfig, UpstreamConfig
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address

@@ -11,7 +11,6 @@ from pico_core.boundary import (
     EofReceived,
     PauseReading,
     Received,
-    Record,
     ResumeReading,
     Send,
     WritingPaused,
@@ -19,6 +18,7 @@ from pico_core.boundary import (
 )
 from pico_core.machine.turns import PAUSE_S
 from pico_core.mux.frame import HEADER, WINDOW_UPDATE
+from pico_core.records import Record
 from pico_core.tunnel.tunnel import MAX_FRAMES_AT_ONCE
 from pico_core.websocket.encoding import encode_frame
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play

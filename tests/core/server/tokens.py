@@ -6,17 +6,7 @@ from email.utils import formatdate
 from typing import Any
 
 from pico_core.access.secret import Secret
-from pico_core.boundary import (
-    Accepted,
-    Command,
-    Connect,
-    Connected,
-    ConnectionLost,
-    ReadFile,
-    Received,
-    Send,
-    Tick,
-)
+from pico_core.boundary import Accepted, Command, Connect, Connected, ConnectionLost, ReadFile, Received, Send, Tick
 from pico_core.config.auth import AuthConfig, KeySetConfig
 from pico_core.config.ports import AdminConfig, ProxyConfig, TenantConfig, UpstreamConfig
 from pico_core.config.secrets import KeySetSource

@@ -12,12 +12,12 @@ from pico_core.boundary import (
     EofReceived,
     PauseReading,
     Received,
-    Record,
     ResumeReading,
     Send,
     SendDatagram,
     SendEof,
 )
+from pico_core.records import Record
 from pico_core.server.admin.pages import FORWARD_TIMEOUT_S, MAX_FORWARDS
 from tests.core.server.admin.scene import OPERATOR, admin_play, ask, joins, node_appears, response
 from tests.play import Play
