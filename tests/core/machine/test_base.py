@@ -128,7 +128,7 @@ def test_signals_that_do_not_stop_a_node_are_told() -> None:
     play = Play(Recorder())
     assert play >> SignalReceived("SIGHUP") >> SignalReceived("SIGUSR1") << Nothing()
     assert [(log.level, log.subsystem, log.message, log.fields) for log in play.logs] == [
-        ("warning", "config", "nothing to reload: the configuration is read at the start only", {}),
+        ("info", "config", "nothing to read again: the configuration was read just now", {}),
         ("info", "process", "signal ignored", {"signal": "SIGUSR1"}),
     ]
 
