@@ -52,6 +52,8 @@ class ProxyRouter:
         self._scheme = b"https" if config.proxy.tls.enabled else b"http"
         self._policies = facts.policies
         self._holding = facts.policies.held
+        self._openings: dict[Exchange, TcpOpening] = {}
+        """The last stream that was opened for each raw connection of a client."""
         self._allowed_origins = config.proxy.allowed_origins
 
     def accept(self, channel: TcpChannel, now: float) -> None:
@@ -124,7 +126,7 @@ class ProxyRouter:
     def _send(self, exchange: Exchange, upstream: UpstreamConnection, now: float) -> None:
         """Send the request to a tunnel's service."""
         if exchange.acceptance is not None:
-            TcpOpening(exchange, exchange.acceptance, upstream, now)
+            self._openings[exchange] = TcpOpening(exchange, exchange.acceptance, upstream, now)
         else:
             exchange.forward(upstream, self._added_fields(exchange), now)
 
@@ -141,6 +143,8 @@ class ProxyRouter:
     def finished(self, exchange: Exchange, now: float) -> None:
         """Count and log an exchange that is over."""
         self._metrics.requests_in_flight -= 1
+        if exchange.acceptance is not None and (opening := self._openings.pop(exchange, None)) is not None:
+            opening.give_up(now)
         if self._peers.exchanges:  # this one may be among them, wherever its last try went
             self._peers.finished(exchange)
         if self._holding:

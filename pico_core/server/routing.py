@@ -70,7 +70,6 @@ class Routing:
         self._view = facts.view
         self._metrics = facts.metrics
         self._response_timeout_s = facts.config.proxy.timeout_s
-        self._idle_timeout_s = facts.config.proxy.http.idle_timeout_s
         self._budget = RetryBudget()
         self._watching = False
 
@@ -337,9 +336,7 @@ class Routing:
 
     def _waits_since(self, exchange: Exchange, instant: float) -> bool:
         """Return whether a request has waited for its response, or to be taken further, since ``instant`` or longer."""
-        if exchange.state is not REQUESTED:
-            return False
-        if exchange.request_done:
-            return exchange.deadline_at - self._response_timeout_s <= instant
         upstream = exchange.upstream
-        return upstream is not None and not upstream.writable and exchange.deadline_at - self._idle_timeout_s <= instant
+        if exchange.state is not REQUESTED or upstream is None or (not exchange.request_done and upstream.writable):
+            return False
+        return exchange.deadline_at - self._response_timeout_s <= instant

@@ -130,7 +130,9 @@ def test_an_upstream_that_keeps_requests_waiting_is_avoided() -> None:
 
 def test_an_upstream_that_takes_no_more_of_an_upload_is_avoided() -> None:
     head = b"POST / HTTP/1.1\r\nHost: e1.example.com\r\nContent-Length: 3\r\n\r\n"
-    play = two_agents() >> Received(CLIENT, head) >> WritingPaused(AGENT) >> Received(CLIENT, b"ab") >> 1.6
+    play = two_agents() >> Received(CLIENT, head) >> WritingPaused(AGENT) >> Received(CLIENT, b"a")
+    play.take()
+    play >> Received(CLIENT, b"b") >> 1.6
     play.take()
     for connection in (5, 9):
         client_joins(play, connection) >> Received(connection, GET)
