@@ -54,6 +54,10 @@ from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import ClientHandshake, accept_handshake
 
 
+PIKO = (b"user-agent", b"piko")
+"""A header of an agent that is not one of ours: see ``Play.agent_registers``."""
+
+
 class Open(Record, frozen=True):
     """A stream is opened in the tunnel on connection ``tunnel``. Cues are the same in both directions."""
 
@@ -254,7 +258,12 @@ class Play:
     # --- scenes that many plays begin with ---
 
     def agent_registers(self, connection: int, endpoint: str, *headers: tuple[bytes, bytes]) -> FarEnd:
-        """Connect an agent to the upstream port of a server; its tunnel speaks in cues from now on."""
+        """Connect an agent to the upstream port of a server; its tunnel speaks in cues from now on.
+
+        It is one of ours, unless ``PIKO`` is among ``headers``.
+        """
+        if PIKO not in headers and b"x-pico-max-streams" not in dict(headers):
+            headers = (*headers, (b"x-pico-max-streams", b"1024"))
         handshake = ClientHandshake("pico:8001", f"/pico/v1/upstream/{endpoint}", headers, random.Random(connection))
         self >> Accepted(connection, "upstream", "192.0.2.1", 4000) >> Received(connection, handshake.request_bytes())
         response, *behind = self.take()

@@ -19,6 +19,9 @@ from pico_core.errors import ConfigError
 MAX_TEXT_LENGTH = 1 << 20
 """Characters in a file: a thousand listeners take a tenth of it; a log file given by mistake does not fit."""
 
+EXTENSION = "x-"
+"""What the names of further keys at the top begin with. Nothing reads them: they hold blocks with an anchor."""
+
 SectionType = TypeVar("SectionType", bound=Section)
 
 
@@ -66,8 +69,8 @@ class _Loader:
         declared = members(cls)
         prefix = f"{path}." if path else ""
         for name in tree.entries:
-            if name not in declared:
-                raise self._unknown(cls, prefix, name, tree.key_lines[name])
+            if name not in declared and not (cls is self._root and name.startswith(EXTENSION)):
+                raise self._unknown(cls, prefix, name, tree)
         values: dict[str, Any] = {}
         for name, member in declared.items():
             found = self._member(member, tree.entries.get(name), prefix + name)
@@ -161,10 +164,12 @@ class _Loader:
         line = "" if node is EMPTY else f"{self._source_name}:{node.line}: "
         return line + (f"{path}: " if path else "")
 
-    def _unknown(self, cls: type[Section], prefix: str, name: str, line: int) -> ConfigError:
+    def _unknown(self, cls: type[Section], prefix: str, name: str, tree: Tree) -> ConfigError:
         known = [*_names(cls, prefix), *_names(self._root, "")]
         hint = did_you_mean(prefix + name, known)
-        return ConfigError(f"{self._source_name}:{line}: unknown key {quote(prefix + name)}{hint}")
+        if not hint and cls is self._root and not isinstance(tree.entries[name], Scalar):
+            hint = f"; a block that is there for its anchor has a name that begins with {EXTENSION}"
+        return ConfigError(f"{self._source_name}:{tree.key_lines[name]}: unknown key {quote(prefix + name)}{hint}")
 
 
 def _names(cls: type[Section], prefix: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from pico_core.http.message import HeadLimits, MessageError, RequestHead, Respon
 _USUAL_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b""))
 
 PEER_FAILURES = frozenset((404, 421, 502, 503, 504))
-"""The statuses of answers that may carry ``X-Pico-Failure``."""
+"""The statuses of answers in which ``X-Pico-Failure`` is read. It is removed from every response."""
 
 _MAX_LENGTH_DIGITS = 18  # fits 64 bits everywhere
 _SHORTEST_FIELD_BYTES = 4  # "a:" and CRLF
@@ -102,8 +102,10 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
         upgrades = _apply_connection(response, notes)
         if upgrades and (status == 101 or status == 426):
             response.upgrade = notes.get(b"upgrade", b"")
-    if status in PEER_FAILURES and b"x-pi" in fields.lower():
-        response.failure, response.fields = _cut_failure(fields)
+    if b"x-pico-failure" in lower_case:
+        failure, response.fields = _cut_failure(fields)
+        if status in PEER_FAILURES:
+            response.failure = failure
     if status == 101 and not response.upgrade:
         raise MessageError(400, "switching protocols without an Upgrade")
     if not certain or (bodiless and (response.chunked or response.content_length > 0)):

@@ -211,11 +211,11 @@ class Exchange(msgspec.Struct, eq=False):
         self.stamp(now)
 
     def stamp(self, now: float) -> None:
-        """Say by when something must have happened: more of the request, or else the response."""
+        """Say by when something must have happened: a step of the client, else of the upstream."""
         router = self.router
         if self.state is RESPONDING:
             self.deadline_at = NEVER if self.downstream.writable else now + router.idle_timeout_s
-        elif self.request_done:
+        elif self.request_done or (self.upstream is not None and not self.upstream.writable):
             self.deadline_at = now + router.response_timeout_s
         else:
             self.deadline_at = now + router.idle_timeout_s

@@ -13,14 +13,15 @@ HANDSHAKE_LIMITS = HeadLimits(max_head_bytes=MAX_OWN_HEAD_BYTES)
 class Agreement(msgspec.Struct, frozen=True):
     """What a tunnel begins with.
 
-    ``response`` is the 101 to send. ``expires_at`` is when the tunnel must end, and ``leave_at`` when the agent is
-    asked to come again, in wall time.
+    ``response`` is the 101 to send. ``is_pico`` says that the agent is one of ours. ``expires_at`` is when the tunnel
+    must end, and ``leave_at`` when the agent is asked to come again, in wall time.
     """
 
     registration: Registration
     endpoint: str
     tenant: Tenant | None
     instance: bytes
+    is_pico: bool
     max_streams: int
     first_window_bytes: int
     expires_at: float

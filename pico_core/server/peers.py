@@ -19,6 +19,7 @@ from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import NODE_FULL, NODE_LOST, NODE_UNREACHABLE, Failure
 from pico_core.proxy.http1.pool import ConnectionPool
 from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.states import RESPONDING
 from pico_core.server.tenants import split
 
 MAX_IDLE_CONNECTIONS = 256
@@ -94,8 +95,8 @@ class PeerPool(ConnectionPool):
         super().release(upstream, now)
 
     def discard(self, upstream: UpstreamConnection, now: float) -> None:
-        """Forget the connection; if it broke during a request, avoid the node for a while."""
-        if upstream.exchange is not None:
+        """Forget the connection; if it broke before the response to a request, avoid the node for a while."""
+        if upstream.exchange is not None and upstream.exchange.state is not RESPONDING:
             self._gossip.report_forward_failure(self._peer.id, now)
         super().discard(upstream, now)
 

@@ -87,6 +87,7 @@ class Registrar:
             endpoint=permitted.endpoint,
             tenant=permitted.tenant,
             instance=instance,
+            is_pico=announced is not None,
             max_streams=min(self._max_streams, int(announced[1])) if announced else self._max_streams,
             first_window_bytes=first_bytes,
             expires_at=permitted.expires_at,

@@ -52,6 +52,8 @@ class ProxyRouter:
         self._scheme = b"https" if config.proxy.tls.enabled else b"http"
         self._policies = facts.policies
         self._holding = facts.policies.held
+        self._openings: dict[Exchange, TcpOpening] = {}
+        """The last stream that was opened for each raw connection of a client."""
         self._allowed_origins = config.proxy.allowed_origins
 
     def accept(self, channel: TcpChannel, now: float) -> None:
@@ -85,7 +87,7 @@ class ProxyRouter:
 
     def _may_pass(self, exchange: Exchange, now: float) -> bool:
         """Ask the policy of the endpoint, unless the Pico node that forwarded the request did; answer if it denies."""
-        if exchange.head.forwarded_by_pico and self.routing.is_from_node(exchange):
+        if self.routing.is_from_pico(exchange):
             return True
         denial = self._policies.begin(exchange, exchange.client_host, now)
         if denial is None:
@@ -111,7 +113,7 @@ class ProxyRouter:
 
     def failure_fields(self, exchange: Exchange) -> bytes:
         """Tell another Pico node what failed."""
-        if exchange.failure is not None and exchange.head.forwarded_by_pico and self.routing.was_forwarded(exchange):
+        if exchange.failure is not None and self.routing.is_from_pico(exchange):
             return exchange.failure.fields_for_peer
         return b""
 
@@ -124,7 +126,7 @@ class ProxyRouter:
     def _send(self, exchange: Exchange, upstream: UpstreamConnection, now: float) -> None:
         """Send the request to a tunnel's service."""
         if exchange.acceptance is not None:
-            TcpOpening(exchange, exchange.acceptance, upstream, now)
+            self._openings[exchange] = TcpOpening(exchange, exchange.acceptance, upstream, now)
         else:
             exchange.forward(upstream, self._added_fields(exchange), now)
 
@@ -141,6 +143,8 @@ class ProxyRouter:
     def finished(self, exchange: Exchange, now: float) -> None:
         """Count and log an exchange that is over."""
         self._metrics.requests_in_flight -= 1
+        if exchange.acceptance is not None and (opening := self._openings.pop(exchange, None)) is not None:
+            opening.give_up(now)
         if self._peers.exchanges:  # this one may be among them, wherever its last try went
             self._peers.finished(exchange)
         if self._holding:

@@ -26,7 +26,7 @@ from pico_core.proxy.failures import (
     Evidence,
 )
 from pico_core.proxy.http1.upstream import UpstreamConnection
-from pico_core.proxy.states import CHOOSING, PIPED, REQUESTED
+from pico_core.proxy.states import CHOOSING, PIPED, REQUESTED, RESPONDING
 from pico_core.server.crowding import Crowding
 from pico_core.server.facts import Facts
 from pico_core.server.peers import Peers
@@ -70,7 +70,6 @@ class Routing:
         self._view = facts.view
         self._metrics = facts.metrics
         self._response_timeout_s = facts.config.proxy.timeout_s
-        self._idle_timeout_s = facts.config.proxy.http.idle_timeout_s
         self._budget = RetryBudget()
         self._watching = False
 
@@ -86,12 +85,12 @@ class Routing:
         self.route(exchange, now)
 
     def failed(self, exchange: Exchange, now: float) -> None:
-        """Count the failure, and avoid the upstream for a moment if it is to blame."""
+        """Count the failure, and avoid the upstream for a moment if it is to blame: one that answered so far is not."""
         failure, route = exchange.failure, exchange.route
         if failure is None:
             return
         self._metrics.failures[failure.reason] += 1
-        if failure.blames_upstream:
+        if failure.blames_upstream and exchange.state is not RESPONDING:
             self._blame(route, exchange.endpoint, now)
 
     def retry(self, exchange: Exchange, now: float) -> None:
@@ -148,6 +147,10 @@ class Routing:
             if not client.is_node:
                 self._host.warn("proxy", "a request says that a node forwarded it, without proof", client=client.host)
         return bool(client.is_node)
+
+    def is_from_pico(self, exchange: Exchange) -> bool:
+        """Return whether a Pico node has forwarded the request: it understands what only nodes tell each other."""
+        return exchange.head.forwarded_by_pico and self.is_from_node(exchange)
 
     # --- choosing ---
 
@@ -224,7 +227,7 @@ class Routing:
             return
         elif failure is None or failure.reason in LOST_ROUTES:
             if self.was_forwarded(exchange):
-                exchange.failure = MISDIRECTED if exchange.head.forwarded_by_pico else NO_ROUTE
+                exchange.failure = MISDIRECTED if self.is_from_pico(exchange) else NO_ROUTE
             elif self._may_come(exchange, now) and self.routeless.hold(exchange, now):
                 exchange.avoid = ()
                 exchange.stamp(now)
@@ -333,9 +336,7 @@ class Routing:
 
     def _waits_since(self, exchange: Exchange, instant: float) -> bool:
         """Return whether a request has waited for its response, or to be taken further, since ``instant`` or longer."""
-        if exchange.state is not REQUESTED:
-            return False
-        if exchange.request_done:
-            return exchange.deadline_at - self._response_timeout_s <= instant
         upstream = exchange.upstream
-        return upstream is not None and not upstream.writable and exchange.deadline_at - self._idle_timeout_s <= instant
+        if exchange.state is not REQUESTED or upstream is None or (not exchange.request_done and upstream.writable):
+            return False
+        return exchange.deadline_at - self._response_timeout_s <= instant

@@ -59,7 +59,7 @@ class TcpOpening:
     """A fresh stream towards the service, until the agent accepts it, which a Pico agent does when it has connected.
 
     Then the WebSocket is accepted and joined with it. Until then nothing was processed, so an agent that refuses the
-    stream makes the router choose again.
+    stream makes the router choose again. Whoever makes one calls ``give_up`` when the request is over.
     """
 
     __slots__ = ("_acceptance", "_upstream", "exchange")
@@ -69,17 +69,28 @@ class TcpOpening:
         assert isinstance(channel, StreamChannel), "streams of tunnels carry raw bytes"
         self.exchange = exchange
         self._acceptance = acceptance
-        self._upstream = upstream
+        self._upstream: UpstreamConnection | None = upstream
         channel.user = self
         channel.on_accepted = self._join
         exchange.deadline_at = now + exchange.router.response_timeout_s
 
+    def give_up(self, now: float) -> None:
+        """The request is over, perhaps before the agent has accepted the stream: then reset it at once."""
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.give_up(now)
+
+    def abandon(self, now: float) -> None:
+        """Reset the stream, as if the agent had refused it."""
+        if self._upstream is not None:
+            self._upstream.channel.abort()
+            self.on_lost(now)
+
     def _join(self, now: float) -> None:
-        """Accept the WebSocket, unless its client has left."""
-        if self.exchange.state is OVER:
-            self._upstream.give_up(now)
-        else:
-            self.exchange.join(self._upstream, self._acceptance, _websocket, now)
+        """Accept the WebSocket."""
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            self.exchange.join(upstream, self._acceptance, _websocket, now)
 
     def on_data(self, data: Piece, now: float) -> None:
         """Not reached: the stream is joined before its first byte."""
@@ -88,16 +99,12 @@ class TcpOpening:
         """The agent ended the stream without having accepted it."""
         self.abandon(now)
 
-    def abandon(self, now: float) -> None:
-        """Reset the stream, as if the agent had refused it."""
-        self._upstream.channel.abort()
-        self.on_lost(now)
-
     def on_lost(self, now: float) -> None:
         """The agent refused the stream, or its tunnel is gone."""
-        failure = self._upstream.source.failure_of_loss(self._upstream)
-        self._upstream.source.discard(self._upstream, now)
-        if self.exchange.state is not OVER:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            failure = upstream.source.failure_of_loss(upstream)
+            upstream.source.discard(upstream, now)
             self.exchange.failed(failure, now)
 
     def on_writable(self, now: float) -> None:

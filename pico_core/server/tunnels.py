@@ -80,8 +80,6 @@ class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
 class TunnelConnection(Dismissible):
     """One agent's connection: handshake, then streams. It is the source of the upstream connections inside it."""
 
-    believes_failures = True
-
     __slots__ = (
         "_agreed",
         "_farewell",
@@ -93,6 +91,7 @@ class TunnelConnection(Dismissible):
         "_tunnel",
         "answered_at",
         "asked_to_leave",
+        "believes_failures",
         "channel",
         "client_host",
         "crowded_at",
@@ -123,6 +122,7 @@ class TunnelConnection(Dismissible):
         self.max_streams = 0
         self.crowded_at = NEVER
         self.asked_to_leave = False
+        self.believes_failures = False
         self.tenant: Tenant | None = None
         self._agreed: Agreement | None = None
         self._farewell = ""
@@ -355,6 +355,7 @@ class TunnelConnection(Dismissible):
         agreed = self._agreed = self._host.register(head, head_bytes, self.client_host, now)
         self.endpoint = agreed.endpoint
         self.instance = agreed.instance
+        self.believes_failures = agreed.is_pico
         self.max_streams = agreed.max_streams
         self.tenant = agreed.tenant
         self.registration = agreed.registration

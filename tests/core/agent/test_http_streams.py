@@ -314,6 +314,17 @@ def test_a_body_waits_for_the_connection_to_the_service() -> None:
     )
 
 
+def test_a_service_that_takes_no_more_of_a_body_has_the_time_that_a_response_has() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: e1\r\nContent-Length: 6\r\n\r\n"
+    play = asked(request=head + b"ab") << DIAL >> CONNECTED << Send(SERVICE, head + b"ab") >> WritingPaused(SERVICE)
+    play >> Data(SERVER, 2, b"c") << Send(SERVICE, b"c") >> 9.0 << Nothing()
+    abort, answer, *_ = (play >> 10.5).take()
+    assert abort == Abort(SERVICE)
+    assert isinstance(answer, Data)
+    assert answer.data.startswith(b"HTTP/1.1 504 Gateway Timeout\r\n")
+    assert b"\r\nX-Pico-Failure: service-timeout\r\n" in answer.data
+
+
 def test_a_client_that_does_not_read_stops_the_service_and_nothing_else() -> None:
     play = registered()
     far = play.tunnels[SERVER]

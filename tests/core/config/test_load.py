@@ -49,6 +49,16 @@ def test_a_list_of_sections() -> None:
     assert second == ListenerConfig(endpoint_id="0123", addr=Origin("h", 1), protocol="tcp", timeout_s=1.0)
 
 
+def test_a_block_at_the_top_whose_name_begins_with_x_is_there_for_its_anchor() -> None:
+    text = "x-listener: &l {protocol: tcp, timeout: 7s}\nx-any: [1]\nlisteners:\n- {<<: *l, endpoint_id: a, addr: 1}\n"
+    (listener,) = load(AgentConfig, text, {}, "").listeners
+    assert (listener.protocol, listener.timeout_s, listener.endpoint_id) == ("tcp", 7.0, "a")
+    with pytest.raises(ConfigError, match=r"^f:1: listeners\[0\].timeout: wants a duration"):
+        load(AgentConfig, text.replace("7s", "7"), {}, "f")
+    with pytest.raises(ConfigError, match="^unknown flag '--x-any'$"):
+        load(AgentConfig, None, {"x-any": "1"}, "f")
+
+
 @pytest.mark.parametrize("text", [None, "", "proxy:\n", "proxy: ~\ncluster:\n  gossip:\n", "proxy: {access_log: {}}"])
 def test_nothing_given_is_the_default(text: str | None) -> None:
     assert load(ServerConfig, text, {}, "pico.yaml") == ServerConfig()
@@ -68,6 +78,11 @@ def test_nothing_given_is_the_default(text: str | None) -> None:
             "pico.yaml:1: unknown key 'gossip'; did you mean 'cluster.gossip'?",
         ),
         ("zzzzzzzz: 1", "pico.yaml:1: unknown key 'zzzzzzzz'"),
+        (
+            "base: &b\n  level: debug\nlog: *b\n",
+            "pico.yaml:1: unknown key 'base'; a block that is there for its anchor has a name that begins with x-",
+        ),
+        ("log:\n  x-base: {}\n", "pico.yaml:2: unknown key 'log.x-base'"),
         ("'': 1", "pico.yaml:1: unknown key ''"),
         (
             "proxy:\n  timeout: 30\n",

@@ -25,10 +25,10 @@ def client_joins(play: Play, connection: int = CLIENT) -> Play:
     return play >> Accepted(connection, "proxy", "192.0.2.7", 5000)
 
 
-def proxy_play(config: ServerConfig | None = None) -> Play:
-    """Return a server with an agent for e1 and a client."""
+def proxy_play(config: ServerConfig | None = None, agent: tuple[tuple[bytes, bytes], ...] = ()) -> Play:
+    """Return a server with an agent for e1, which registers with the fields ``agent``, and a client."""
     play = server_play(config)
-    play.agent_registers(AGENT, "e1")
+    play.agent_registers(AGENT, "e1", *agent)
     return client_joins(play)
 
 

@@ -120,7 +120,7 @@ def test_an_upload_stops_at_the_window_of_its_stream_and_goes_on_with_it() -> No
         >> Received(CLIENT, body[:199_999])
         << PauseReading(CLIENT)
         << Data(AGENT, 2, body[200_000:room])
-        >> 200.0
+        >> 29.0
     )
     far.reading = True
     far.streams[2].consume(INITIAL_WINDOW_BYTES)

@@ -5,8 +5,9 @@ import pytest
 
 from pico_core.boundary import Close, Received, ResumeReading, Send, SendEof
 from pico_core.config.server import ServerConfig
+from pico_core.mux.frame import INITIAL_WINDOW_BYTES
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, error, proxy_play, put, put_sent
-from tests.play import Data, End, Nothing, Open, Reset
+from tests.play import Data, End, Nothing, Open, Play, Reset, joined
 
 TIMEOUT = error(504, "Gateway Timeout", "upstream timeout")
 SLOW_REQUEST = error(408, "Request Timeout", "request timeout", "Connection: close")
@@ -124,14 +125,37 @@ def test_an_upload_that_the_upstream_does_not_take() -> None:
     play.take()
     assert (
         play
-        >> 299.0
+        >> 29.0
         << Nothing()
-        >> 301.0
+        >> 30.5
         << error(504, "Gateway Timeout", "upstream timeout", "Connection: close")
         << ResumeReading(CLIENT)
         << SendEof(CLIENT)
         << Reset(AGENT, 2)
     )
+
+
+def test_an_upload_that_the_upstream_takes_slowly() -> None:
+    """Each time it takes something it has its time again."""
+    play = proxy_play()
+    far = play.tunnels[AGENT]
+    far.reading = False
+    play >> Received(CLIENT, put(bytes(2_000_000))[:600_000])
+    half_window = INITIAL_WINDOW_BYTES // 2
+    done = play.take()
+    for turn in range(1, 9):
+        play >> turn * 25.0
+        far.streams[2].consume(half_window)
+        play >> Received(AGENT, far.output()) >> Received(CLIENT, bytes(half_window))
+        done += play.take()
+    assert sum(len(cue.data) for cue in done if isinstance(cue, Data)) >= 9 * half_window
+    assert not [command for command in done if isinstance(command, Send)], "no answer"
+    assert b"HTTP/1.1 504 " in joined_sends(play >> 231.0)
+
+
+def joined_sends(play: Play) -> bytes:
+    """Return what the client gets."""
+    return b"".join(joined(command.data) for command in play.take() if isinstance(command, Send))
 
 
 def test_a_connection_that_never_asks_is_closed() -> None:

@@ -150,6 +150,20 @@ def test_a_node_lost_under_a_request_is_passed_over() -> None:
     assert play >> ConnectionLost(FIRST, "reset") << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
 
 
+def test_a_node_is_not_blamed_for_a_response_that_breaks_off() -> None:
+    """The node works: what ended is the service behind it, or the way between them."""
+    began = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
+    play = asked() >> Received(FIRST, began) << Send(CLIENT, began) >> ConnectionLost(FIRST, "reset") << Close(CLIENT)
+    know(play, 21)
+    asked_nodes = set()
+    for connection in range(11, 41, 2):
+        client_joins(play, connection) >> Received(connection, GET)
+        (command,) = play.take()
+        assert isinstance(command, Connect)
+        asked_nodes.add(command.host)
+    assert asked_nodes == {"192.0.2.20", "192.0.2.21"}
+
+
 def test_a_client_that_leaves_resets_the_connection_to_the_node() -> None:
     assert asked() >> EofReceived(CLIENT) << Abort(FIRST) << Close(CLIENT)
 

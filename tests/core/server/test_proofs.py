@@ -17,7 +17,7 @@ from pico_core.server.cluster import OPEN_TO_ALL
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, GET, OK, QUIET, error
 from tests.core.server.test_peers import FIRST, FROM_NODE, GET_FORWARDED, dial, know
-from tests.play import Data, Open, Play, joined, server_play
+from tests.play import Data, Open, Play, Reset, joined, server_play
 
 KEY = bytes(range(32))
 KEYED: ServerConfig = replace(QUIET, cluster=ClusterConfig(gossip=GossipConfig(keys=(GossipKey(KEY),))))
@@ -84,8 +84,22 @@ def test_a_proof_counts_once() -> None:
 def test_two_nodes_whose_keys_differ_do_not_send_a_request_in_circles() -> None:
     play, _ = keyed(serves=False)
     play >> Accepted(9, "proxy", NODE_HOST, 7000) >> Received(9, FROM_NODE)
-    fields = "X-Pico-Failure: misdirected"
-    assert play << error(421, "Misdirected Request", "no available upstreams", fields, client=9)
+    assert play << error(502, "Bad Gateway", "no available upstreams", client=9)
+
+
+def test_a_client_at_the_address_of_a_node_is_not_told_what_nodes_tell_each_other() -> None:
+    """Only a node understands 421 and ``X-Pico-Failure``, and where there is a key it can prove that it is one."""
+    play, machine = keyed(serves=False)
+    play >> Accepted(9, "proxy", NODE_HOST, 7000) >> Received(9, FROM_NODE)
+    assert play << error(502, "Bad Gateway", "no available upstreams", client=9)
+    play >> Accepted(11, "proxy", NODE_HOST, 7001) >> Received(11, proved(machine))
+    misdirected = "X-Pico-Failure: misdirected"
+    assert play << error(421, "Misdirected Request", "no available upstreams", misdirected, client=11)
+    play, machine = keyed()
+    play >> Accepted(9, "proxy", NODE_HOST, 7000) >> Received(9, FROM_NODE)
+    play.take()
+    assert play >> Reset(AGENT, 2) << Open(AGENT, 4) << Data(AGENT, 4, to_service(NOT_BELIEVED))
+    assert play >> Reset(AGENT, 4) << error(502, "Bad Gateway", "no available upstreams", client=9)
 
 
 def test_each_connection_to_a_node_begins_with_a_proof_for_it() -> None:

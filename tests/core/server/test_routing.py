@@ -2,13 +2,13 @@
 
 import pytest
 
-from pico_core.boundary import Connected, ConnectionLost, Received, Send, WritingPaused
+from pico_core.boundary import Close, Connected, ConnectionLost, Received, Send, WritingPaused
 from pico_core.gossip.status import NodeStatus
 from pico_core.server.node import ServerNode
 from pico_core.server.retries import RESERVE, RetryBudget
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
 from tests.core.server.test_peers import FROM_NODE, clustered, dial, from_node, know
-from tests.play import Data, Nothing, Open, Play
+from tests.play import PIKO, Data, Nothing, Open, Play, Reset
 
 OTHER = 7
 POST = GET.replace(b"GET", b"POST")
@@ -79,6 +79,25 @@ def test_an_unknown_failure_is_an_ordinary_response_without_the_field() -> None:
     assert play >> Data(AGENT, 2, answer) << Send(CLIENT, answer.replace(b"X-Pico-Failure: not-invented-yet\r\n", b""))
 
 
+@pytest.mark.parametrize("status", ["200 OK", "304 Not Modified", "421 Misdirected Request", "500 Internal Server Error"])
+def test_what_failed_is_never_told_to_a_client(status: str) -> None:
+    """Whatever the status, and though an agent that is not ours may pass on what its service made up."""
+    play = proxy_play() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    lines = f"HTTP/1.1 {status}\r\nx-PICO-failure: made-up\r\nContent-Length: 0\r\n\r\n".encode()
+    expected = lines.replace(b"x-PICO-failure: made-up\r\n", b"")
+    assert play >> Data(AGENT, 2, lines) << Send(CLIENT, expected)
+
+
+def test_an_agent_that_is_not_ours_is_not_believed_what_failed() -> None:
+    """It passes on what its service says, so the answer is the service's: it is not tried elsewhere."""
+    play = proxy_play(agent=(PIKO,))
+    play.agent_registers(OTHER, "e1")
+    assert play >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    answer = failure("service-refused")
+    expected = answer.replace(b"X-Pico-Failure: service-refused\r\n", b"")
+    assert play >> Data(AGENT, 2, answer) << Send(CLIENT, expected)
+
+
 def test_an_upstream_that_failed_gets_single_requests_until_it_works() -> None:
     play = two_agents() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
     play >> Data(AGENT, 2, failure("service-refused"))
@@ -111,11 +130,23 @@ def test_an_upstream_that_keeps_requests_waiting_is_avoided() -> None:
 
 def test_an_upstream_that_takes_no_more_of_an_upload_is_avoided() -> None:
     head = b"POST / HTTP/1.1\r\nHost: e1.example.com\r\nContent-Length: 3\r\n\r\n"
-    play = two_agents() >> Received(CLIENT, head) >> WritingPaused(AGENT) >> Received(CLIENT, b"ab") >> 1.6
+    play = two_agents() >> Received(CLIENT, head) >> WritingPaused(AGENT) >> Received(CLIENT, b"a")
+    play.take()
+    play >> Received(CLIENT, b"b") >> 1.6
     play.take()
     for connection in (5, 9):
         client_joins(play, connection) >> Received(connection, GET)
     assert [cue.tunnel for cue in play.take() if isinstance(cue, Data)] == [OTHER, OTHER]
+
+
+def test_an_upstream_whose_response_breaks_off_is_not_avoided() -> None:
+    """A response that began shows that the agent and its service work; how it ends is the service's own business."""
+    began = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
+    play = two_agents() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    assert play >> Data(AGENT, 2, began) << Send(CLIENT, began) >> Reset(AGENT, 2) << Close(CLIENT)
+    for connection in (5, 9):
+        client_joins(play, connection) >> Received(connection, GET)
+    assert sorted(cue.tunnel for cue in play.take() if isinstance(cue, Data)) == [AGENT, OTHER]
 
 
 def test_an_upstream_whose_client_is_slow_to_upload_is_not_avoided() -> None:

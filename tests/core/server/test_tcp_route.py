@@ -16,6 +16,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
+from pico_core.server.node import ServerNode
 from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping
 from tests.core.proxy.scene import AGENT, CLIENT, client_joins, error, proxy_play
 from tests.play import Data, End, Nothing, Open, Play, Reset, joined
@@ -128,6 +129,30 @@ def test_a_stream_that_the_only_agent_does_not_accept_is_waited_for() -> None:
     play.tunnels[AGENT].streams[2].accept()
     play.tunnels[AGENT].streams[2].send(b"hello")
     assert play >> Data(AGENT, 2, b"") << ACCEPTED << Send(CLIENT, b"\x82\x05hello")
+
+
+def test_a_client_that_leaves_while_its_stream_opens_resets_it_at_once() -> None:
+    assert unanswered(proxy_play()) >> EofReceived(CLIENT) << Close(CLIENT) << Reset(AGENT, 2)
+    play = unanswered(proxy_play()) >> ConnectionLost(CLIENT, "reset") << Reset(AGENT, 2)
+    machine = play.machine
+    assert isinstance(machine, ServerNode)
+    (tunnel,) = machine.facts.registry
+    assert tunnel.in_flight == 0
+
+
+def test_a_stream_that_the_only_agent_never_accepts_is_reset_in_the_end() -> None:
+    play = unanswered(proxy_play())
+    for second in range(5, 30, 5):  # the agent lives: it answers pings
+        assert play >> float(second) << Nothing()
+    assert play >> 30.5 << error(504, "Gateway Timeout", "upstream timeout") << Reset(AGENT, 2)
+
+
+def test_a_client_that_left_the_second_agent_resets_its_stream_there() -> None:
+    play = proxy_play()
+    play.agent_registers(7, "e1")
+    play.tunnels[7].tunnel.session.pause_output()
+    unanswered(play) >> 1.6 << Reset(AGENT, 2) << Open(7, 2)
+    assert play >> EofReceived(CLIENT) << Close(CLIENT) << Reset(7, 2)
 
 
 def test_half_close_passes_in_both_directions() -> None:

@@ -471,7 +471,7 @@ def test_a_paused_connection_without_a_tunnel() -> None:
 
 def test_more_idle_streams_than_are_worth_keeping_are_closed() -> None:
     play = server_play(msgspec.convert({"upstream": {"max_streams": 2_048}}, ServerConfig))
-    play.agent_registers(AGENT, "e1")
+    play.agent_registers(AGENT, "e1", (b"x-pico-max-streams", b"2048"))
     clients = range(1_001, 1_001 + 2 * 897, 2)
     for client in clients:
         client_joins(play, client) >> Received(client, GET)
