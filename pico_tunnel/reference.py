@@ -31,8 +31,8 @@ the default.
 A key with `_file` behind its name is the same value in a file of its own, such as a secret or a key in PEM.
 
 Unknown keys, keys given twice and wrong values are errors; they name the key, the line, and what is wanted. YAML tags
-are refused. A key at the top whose name begins with `x-` is read by nothing: it holds a block with an anchor, for `<<` to merge.
-`warn` is read as the level `warning`.
+are refused. A key at the top whose name begins with `x-` is read by nothing: it holds a block with an anchor, for `<<`
+to merge. `warn` is read as the level `warning`.
 
 With `--config.expand-env` the file may refer to environment variables, by the rules of Go's `os.Expand`: `$NAME`,
 `${NAME}`, and `${NAME:default}` for a variable that is undefined or empty. An undefined variable without a default is

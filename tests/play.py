@@ -53,7 +53,6 @@ from pico_core.tunnel.agreement import first_window_bytes
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import ClientHandshake, accept_handshake
 
-
 PIKO = (b"user-agent", b"piko")
 """A header of an agent that is not one of ours: see ``Play.agent_registers``."""
 

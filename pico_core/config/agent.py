@@ -66,7 +66,8 @@ class ListenerConfig(Section, frozen=True, kw_only=True):
         float,
         Key(
             DURATION,
-            "How long the service may take to accept a connection and, with http, to take more of a request or begin its response.",
+            "How long the service may take to accept a connection and, with http, to take more of a request or "
+            "begin its response.",
             "10 s: less than the server's proxy.timeout, so that the agent's more precise error wins.",
         ),
     ] = 10.0

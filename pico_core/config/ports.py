@@ -97,7 +97,8 @@ class ProxyConfig(Section, frozen=True, kw_only=True):
         float,
         Key(
             DURATION,
-            "How long an upstream may take to begin its response, or to take more of a request; then the client gets 504.",
+            "How long an upstream may take to begin its response, or to take more of a request; "
+            "then the client gets 504.",
             "30 s is what clients and balancers commonly allow; what streams on after the head is never cut.",
         ),
     ] = 30.0

@@ -111,7 +111,7 @@ class ResponseHead(msgspec.Struct, gc=False):
     upgrade: bytes = b""
     """The Upgrade field's value in a 101 or 426, else empty."""
     failure: bytes = b""
-    """X-Pico-Failure of an error status. The field is never among ``fields``, whatever the status; see ``proxy.failures``."""
+    """X-Pico-Failure of an error status (``proxy.failures``). The field is never among ``fields``."""
     dated: bool = False
     """Whether there is a Date among ``fields``. Where there is none, a recipient that passes the response on adds it
     (RFC 9110 section 6.6.1)."""

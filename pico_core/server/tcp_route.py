@@ -12,7 +12,6 @@ from pico_core.pieces import Piece
 from pico_core.proxy.endpoint import endpoint_in_path
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.http1.upstream import UpstreamConnection
-from pico_core.proxy.states import OVER
 from pico_core.proxy.websocket_channel import WebSocketChannel
 from pico_core.server.web_pages import check_origin
 from pico_core.tunnel.channel import StreamChannel

@@ -55,7 +55,7 @@ def test_a_block_at_the_top_whose_name_begins_with_x_is_there_for_its_anchor() -
     assert (listener.protocol, listener.timeout_s, listener.endpoint_id) == ("tcp", 7.0, "a")
     with pytest.raises(ConfigError, match=r"^f:1: listeners\[0\].timeout: wants a duration"):
         load(AgentConfig, text.replace("7s", "7"), {}, "f")
-    with pytest.raises(ConfigError, match="^unknown flag '--x-any'$"):
+    with pytest.raises(ConfigError, match=r"^unknown flag '--x-any'$"):
         load(AgentConfig, None, {"x-any": "1"}, "f")
 
 

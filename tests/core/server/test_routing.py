@@ -79,7 +79,9 @@ def test_an_unknown_failure_is_an_ordinary_response_without_the_field() -> None:
     assert play >> Data(AGENT, 2, answer) << Send(CLIENT, answer.replace(b"X-Pico-Failure: not-invented-yet\r\n", b""))
 
 
-@pytest.mark.parametrize("status", ["200 OK", "304 Not Modified", "421 Misdirected Request", "500 Internal Server Error"])
+@pytest.mark.parametrize(
+    "status", ["200 OK", "304 Not Modified", "421 Misdirected Request", "500 Internal Server Error"]
+)
 def test_what_failed_is_never_told_to_a_client(status: str) -> None:
     """Whatever the status, and though an agent that is not ours may pass on what its service made up."""
     play = proxy_play() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
