@@ -124,6 +124,7 @@ def test_who_comes_during_the_imports_waits_and_is_served(runtime: str) -> None:
         assert start.ended() == 0
 
 
+@pytest.mark.slow
 def test_who_comes_during_the_imports_of_a_forwarder_waits() -> None:
     with reserved_port() as port, reserved_port() as nobody:
         arguments = ("forward", "tcp", str(port), "my-endpoint", "--connect.url", f"http://127.0.0.1:{nobody}")

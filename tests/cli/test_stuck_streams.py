@@ -124,6 +124,7 @@ def told(lines: list[bytes]) -> list[int]:
     return [record["lines"] for line in lines if (record := json.loads(line)).get("message") == "lines dropped"]
 
 
+@pytest.mark.slow
 def test_when_somebody_reads_again_every_line_is_there_or_counted() -> None:
     with server_ports() as ports, stuck_pipe() as (reading, writing):
         lines, count = lines_once_read(reading, writing, subprocess.DEVNULL, ports)
@@ -132,6 +133,7 @@ def test_when_somebody_reads_again_every_line_is_there_or_counted() -> None:
     assert b"lines dropped" in lines[-1], "it stands where the others are missing"
 
 
+@pytest.mark.slow
 def test_both_streams_in_one_pipe_do_not_cut_each_others_lines() -> None:
     with server_ports() as ports, stuck_pipe() as (reading, writing):
         lines, count = lines_once_read(reading, writing, writing, ports)

@@ -88,6 +88,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment / "bin" / "pico"
 
 
+@pytest.mark.slow
 def test_the_wheel_brings_all_packages_and_nothing_of_the_source_tree(installed: Path, tmp_path: Path) -> None:
     packages = "pico_core, pico_tunnel, pico_driver, pico_asyncio, pico_trio"
     code = f"import {packages}; print(*(each.__file__ for each in ({packages})))"
@@ -96,6 +97,7 @@ def test_the_wheel_brings_all_packages_and_nothing_of_the_source_tree(installed:
     assert all(Path(file).is_relative_to(installed.parents[1]) for file in done.stdout.split())
 
 
+@pytest.mark.slow
 def test_the_manifest_starts_a_node_from_the_image(installed: Path, tmp_path: Path) -> None:
     with reserved_port() as admin, reserved_port() as gossip:
         arguments = (
