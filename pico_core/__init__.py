@@ -2,3 +2,5 @@
 
 Nothing in this package reads a clock, draws entropy, opens a socket or a file, or awaits. Start with ``boundary``.
 """
+
+__version__ = "0.1.0"

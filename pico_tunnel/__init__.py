@@ -1,3 +1,5 @@
 """The ``pico`` command: configuration files, logs and the choice of a runtime around the machines of ``pico_core``."""
 
-__version__ = "0.1.0"
+from pico_core import __version__
+
+__all__ = ["__version__"]

@@ -17,12 +17,16 @@
 ``>>`` is followed by an input; or by a cue, an act of the far end of a tunnel; or by a number, the time until which
 there is no other input (the machine gets the ticks that it asks for on the way). Inputs in a row belong to one turn.
 ``<<`` is followed by the machine's next command. Two kinds of commands appear elsewhere: logs gather in ``logs`` and
-``access_log``, and the bytes of tunnels appear as cues. The ``assert`` checks that there is no further command.
+``access_log``, and the bytes of tunnels appear as cues. In place of each ID that the machine made for a request there
+is ``REQUEST_ID``. The ``assert`` checks that there is no further command.
 """
 
 import difflib
 import random
+import re
 from typing import TypeAlias
+
+import msgspec
 
 from pico_core.agent.machine import AgentMachine
 from pico_core.boundary import (
@@ -52,6 +56,11 @@ from pico_core.server.routeless import WAIT_S
 from pico_core.tunnel.agreement import first_window_bytes
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import ClientHandshake, accept_handshake
+
+REQUEST_ID = b"0" * 16
+"""What a play shows for each random ID of a request."""
+
+_OWN_ID = re.compile(rb'(X-Pico-Request-ID: |"request_id":")[0-9a-f]{16}')
 
 PIKO = (b"user-agent", b"piko")
 """A header of an agent that is not one of ours: see ``Play.agent_registers``."""
@@ -179,7 +188,7 @@ class Play:
     def __lshift__(self, expected: Command | Cue | Nothing) -> "Play":
         self._expecting = True
         self._drain()
-        done = self._done.pop(0) if self._done else Nothing()
+        done = _without_request_id(self._done.pop(0)) if self._done else Nothing()
         if done != expected:
             diff = difflib.ndiff(rendered("<<", expected), rendered("<<", done))
             raise AssertionError("\n".join(["expected -, done +", *self._lines[-40:], *diff]))
@@ -200,7 +209,7 @@ class Play:
         """Return the commands that were not expected yet, for those that no literal can describe."""
         self._drain()
         done, self._done = self._done, []
-        return done
+        return [_without_request_id(each) for each in done]
 
     def forget_start_warning(self) -> None:
         """Remove from the logs what a server says of its open ports: few plays are about that."""
@@ -310,6 +319,14 @@ def agent_play(config: AgentConfig) -> Play:
 def joined(data: bytes | tuple[bytes | memoryview, ...]) -> bytes:
     """Return the data of a ``Send`` as one piece."""
     return data if isinstance(data, bytes) else b"".join(data)
+
+
+def _without_request_id(record: Record) -> Record:
+    """Return a command whose bytes have ``REQUEST_ID`` for every ID that the machine made for a request."""
+    if isinstance(record, (Data, Send)):
+        data = _OWN_ID.sub(rb"\g<1>" + REQUEST_ID, joined(record.data))
+        return msgspec.structs.replace(record, data=data)
+    return record
 
 
 def rendered(mark: str, record: Record) -> list[str]:

@@ -15,6 +15,7 @@ class Denied(RemoteProtocolError):  # noqa: N818 - named after what happened
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.code = "keys-unknown" if status == 503 else ""
 
 
 MISSING = "missing authorization"

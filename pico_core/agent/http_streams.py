@@ -1,12 +1,15 @@
 """An ``http`` listener: requests that come through the tunnel go to the local service over pooled connections."""
 
+from collections.abc import Mapping
+
 from pico_core.agent.service import ServiceHost, connect_failure, warn_failed
 from pico_core.config.agent import ListenerConfig, service_profile
-from pico_core.http.message import HeadLimits
+from pico_core.http.message import HeadLimits, MessageError, ResponseHead
+from pico_core.http.writing import NO_DETAILS, error_message
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.downstream import Client
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.failures import Evidence
+from pico_core.proxy.failures import SERVICE_TIMEOUT, Evidence
 from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.pool import ConnectionPool
 from pico_core.tunnel.channel import StreamChannel
@@ -34,6 +37,7 @@ class HttpStreams:
         self.header_timeout_s = HEAD_TIMEOUT_S
         self.idle_timeout_s = NEXT_REQUEST_TIMEOUT_S
         self.response_timeout_s = config.timeout_s
+        self.timed_out = SERVICE_TIMEOUT
         self.closing = False
         self._host = host
         self._config = config
@@ -57,6 +61,8 @@ class HttpStreams:
     def begin(self, exchange: Exchange, now: float) -> None:
         """Send the request to the service."""
         exchange.endpoint = self._config.endpoint_id
+        exchange.request_id = exchange.head.request_id
+        exchange.is_entry = False
         self._send(exchange, now)
 
     def answered(self, exchange: Exchange, now: float) -> None:
@@ -75,9 +81,12 @@ class HttpStreams:
         else:
             exchange.give_up(now)
 
-    def failure_fields(self, exchange: Exchange) -> bytes:
-        """Tell the server what failed."""
-        return b"" if exchange.failure is None else exchange.failure.fields_for_peer
+    def own_answer(self, exchange: Exchange, status: int, message: str, fields: bytes) -> tuple[ResponseHead, bytes]:
+        """Tell the server what failed, which makes the client's answer of it. Only Pico's servers get the details."""
+        failure = exchange.failure
+        if failure is not None and failure.reason == exchange.reason:
+            fields += failure.fields_for_peer(tells_all=bool(exchange.request_id))
+        return error_message(status, message, fields)
 
     def _send(self, exchange: Exchange, now: float, *, fresh: bool = False) -> None:
         self._pool.send(exchange, _forwarded_fields(exchange), now, self._unreachable, fresh=fresh)
@@ -90,9 +99,10 @@ class HttpStreams:
         if self._access_log is not None:
             self._access_log.add(exchange, exchange.head.forwarded_for, now)
 
-    def refused(self, status: int, client: Client, now: float) -> None:
+    def refused(self, error: MessageError, client: Client, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
         """Log that the server sent bytes that are not a request."""
-        self._host.warn("agent", "refused what came through the tunnel", status=status)
+        self._host.warn("agent", "refused what came through the tunnel", status=error.status, reason=error.reason)
+        return b"", NO_DETAILS, b""
 
 
 def _forwarded_fields(exchange: Exchange) -> bytes:
@@ -107,4 +117,5 @@ def _forwarded_fields(exchange: Exchange) -> bytes:
         fields += b"X-Forwarded-Host: %b\r\n" % head.forwarded_host
     if head.forwarded_elements:
         fields += b"Forwarded: %b\r\n" % head.forwarded_elements
-    return fields + head.about_client
+    fields += head.about_client
+    return fields + b"X-Pico-Request-ID: %b\r\n" % head.request_id if head.request_id else fields

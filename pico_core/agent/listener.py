@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Protocol
 from urllib.parse import quote
 
+from pico_core import __version__
 from pico_core.agent.tunnel import AgentTunnel
 from pico_core.config.agent import AgentConnectConfig, ListenerConfig
 from pico_core.credentials import Credentials
@@ -27,7 +28,7 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, FlushScheduler, Logger
 from pico_core.machine.turns import Turns
 from pico_core.timers import NEVER
-from pico_core.tunnel.agreement import FIRST_WINDOW, SECOND_AGENT, first_window_bytes
+from pico_core.tunnel.agreement import FIRST_WINDOW, NODE, SECOND_AGENT, URL, VERSION, first_window_bytes, told
 from pico_core.tunnel.channel import StreamChannel
 from pico_core.websocket.handshake import HandshakeError
 from pico_core.websocket.refusal import Refusal
@@ -104,11 +105,15 @@ class Listener:
     ) -> None:
         """``max_streams`` is how many streams the server may have open in a tunnel.
 
+        ``url`` is where clients reach the endpoint and ``node`` the ID of the node, as the server tells; empty before.
+
         ``agent_id`` is the same for all listeners of an agent, and new in each process.
         """
         self.config = config
         self.max_streams = max_streams
         self.state = ListenerState.SEEKING
+        self.url = ""
+        self.node = ""
         self._host = host
         self._connect = connect
         self._handler = handler
@@ -184,6 +189,7 @@ class Listener:
         self._tunnels[tunnel] = None
         self.state = ListenerState.SERVING
         self._complaints.clear()
+        self.url, self.node = told(answer, URL), told(answer, NODE)
         self._host.listener_opened(self, now)
         if SECOND_AGENT in answer:
             self._log("warning", "another agent serves this endpoint too, and gets a part of its requests")
@@ -266,6 +272,7 @@ class Listener:
                     (b"x-pico-agent", self._agent_id),
                     (b"x-pico-protocol", self.config.protocol.encode()),
                     (b"x-pico-max-streams", b"%d" % self.max_streams),
+                    (VERSION, __version__.encode()),
                     FIRST_WINDOW,
                 ),
                 self._entropy,

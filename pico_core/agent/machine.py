@@ -56,7 +56,7 @@ class AgentMachine(BaseMachine):
             return TcpStreams(self, listener)
         log_access = listener.access_log.is_enabled(self.config.log, "agent.access")
         streams = HttpStreams if listener.host_header == "keep" else RenamedHostStreams
-        return streams(self, listener, AccessLogger(self, "agent.access") if log_access else None)
+        return streams(self, listener, AccessLogger(self, "agent.access", "agent") if log_access else None)
 
     def on_start(self, now: float) -> None:
         """Look for the server with every listener."""
@@ -123,7 +123,8 @@ class AgentMachine(BaseMachine):
         if listener in self._growth.further:
             self.log("info", "agent", "further tunnel opened", endpoint=config.endpoint_id)
             return
-        self.log("info", "agent", "endpoint registered", endpoint=config.endpoint_id, addr=str(config.addr))
+        told = {name: text for name, text in (("url", listener.url), ("node", listener.node)) if text}
+        self.log("info", "agent", "endpoint registered", endpoint=config.endpoint_id, addr=str(config.addr), **told)
 
     def listener_filling(self, listener: Listener, now: float) -> None:
         """Open a further tunnel if the service may get more."""

@@ -19,7 +19,7 @@ from pico_core.config.logs import AccessLogConfig
 from pico_core.config.networks import NamedNetwork
 from pico_core.config.tls import ProxyTlsConfig, ServerTlsConfig
 from pico_core.config.values import Address
-from pico_core.config.web import HOST_NAMES, WEB_ORIGINS
+from pico_core.config.web import HOST_NAMES, PUBLIC_URL, WEB_ORIGINS
 from pico_core.errors import ConfigError
 
 ADVERTISED_WHY = (
@@ -128,6 +128,24 @@ class ProxyConfig(Section, frozen=True, kw_only=True):
             "Empty: forwarders are programs. What an http endpoint lets pages do is its service's decision.",
         ),
     ] = ()
+    error_detail: Annotated[
+        str,
+        Key(
+            one_of("none", "reason", "full"),
+            "What answers of the server's own tell the client beside their text: nothing; the reason and the request's "
+            "ID; or the endpoint, the node and advice as well.",
+            "reason: a client can tell whose fault it was, and learns nothing about the cluster.",
+        ),
+    ] = "reason"
+    public_url: Annotated[
+        str,
+        Key(
+            PUBLIC_URL,
+            "Where clients reach an endpoint, with {endpoint} as the first label of the host name. Agents are told, "
+            "and print it.",
+            "Empty: agents are told the address that the server knows of itself.",
+        ),
+    ] = ""
     auth: AuthConfig = AuthConfig()
     access_log: AccessLogConfig = AccessLogConfig()
     http: ProxyHttpConfig = ProxyHttpConfig()

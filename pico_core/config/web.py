@@ -8,9 +8,14 @@ from pico_core.config.values import HTTP_PORT, quote, wrong
 WEB_ORIGIN = "the origin of a page as browsers write it, such as https://app.example.com, or * for every page"
 HOST_NAME = "a host name such as pico.example.com, *.example.com for all below it, or * for every name"
 
+PUBLIC_URL_TEXT = "a URL whose host name begins with {endpoint}, such as https://{endpoint}.pico.example.com"
+
+ENDPOINT = "{endpoint}"
+
 ANY = "*"
 
 _ORIGIN = re.compile(r"(https?)://([a-z0-9._-]{1,253}|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+_PUBLIC_URL = re.compile(r"https?://\{endpoint\}\.([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}(?::[0-9]{1,5})?")
 _HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 _DEFAULT_PORTS = {"http": HTTP_PORT, "https": 443}
 
@@ -35,5 +40,15 @@ def host_name(text: str) -> str:
     return name
 
 
+def public_url(text: str) -> str:
+    """Parse where clients reach endpoints; empty for nowhere that is known."""
+    url = text.removesuffix("/")
+    if url and not _PUBLIC_URL.fullmatch(url):
+        hint = "" if text.count(ENDPOINT) == 1 else f"write {ENDPOINT} where the name of the endpoint goes"
+        raise wrong(PUBLIC_URL_TEXT, text, hint)
+    return url
+
+
+PUBLIC_URL = Kind("URL", PUBLIC_URL_TEXT, public_url)
 WEB_ORIGINS = Kind("ORIGIN,...", WEB_ORIGIN, web_origin, many=True)
 HOST_NAMES = Kind("NAME,...", HOST_NAME, host_name, many=True)

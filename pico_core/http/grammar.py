@@ -66,6 +66,9 @@ FRAMING = (b"content-length", b"transfer-encoding")
 about_client = re.compile(rb"forwarded|x-real-ip|x-forwarded-.*+")
 """Names of the fields in which proxies tell services of their clients: RFC 7239, and the older ones of many kinds."""
 
+request_id = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+"""A request's ID: those that Pico makes, and those of other proxies that can go through logs and URLs as they are."""
+
 # In nearly every head each notable field is there once at most and spelt as usual. Such a head, in lower case, is
 # checked and taken apart by a single match, in which each usual name has a group that holds the field's value. A second
 # field of a usual name makes the match fail (``(?(n)(?!))``: if group n is set, fail), and so does any other notable
@@ -81,6 +84,7 @@ _USUAL_IN_REQUEST = (
     b"x-pico-endpoint",
     b"x-piko-endpoint",
     b"x-piko-forward",
+    b"x-pico-request-id",
     b"upgrade",
     b"expect",
     b"keep-alive",

@@ -17,13 +17,15 @@ class MessageError(RemoteProtocolError):
     """A message that must not be passed on.
 
     Next: answer with ``status`` and close. Where the message is an upstream's response, the client's answer is a 502.
-    ``reason`` is one short clause for people; it never repeats bytes of the peer.
+    ``reason`` is one short clause for people; it never repeats bytes of the peer. ``code`` is its name in
+    ``proxy.reasons``, empty where the status says as much.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, code: str = "") -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.code = code
 
 
 class HeadLimits(msgspec.Struct, frozen=True, gc=False):
@@ -86,6 +88,9 @@ class RequestHead(msgspec.Struct, gc=False):
     tokens from it: then its value is moved here (``server.access``)."""
     tenant: bytes = b""
     """X-Pico-Tenant-Id or X-Piko-Tenant-Id."""
+    request_id: bytes = b""
+    """X-Pico-Request-ID, as the node wrote it that the client is connected to. Whether to trust it is the proxy's
+    decision."""
     endpoint_id: str = ""
     """The endpoint that the request is for: empty until ``proxy.endpoint`` decides it."""
     grant: Grant | None = None
@@ -111,7 +116,8 @@ class ResponseHead(msgspec.Struct, gc=False):
     upgrade: bytes = b""
     """The Upgrade field's value in a 101 or 426, else empty."""
     failure: bytes = b""
-    """X-Pico-Failure of an error status (``proxy.failures``). The field is never among ``fields``."""
+    """X-Pico-Failure of an error status (``proxy.failures``). It is never among ``fields``, and neither are
+    X-Pico-Error and X-Pico-Request-ID."""
     dated: bool = False
     """Whether there is a Date among ``fields``. Where there is none, a recipient that passes the response on adds it
     (RFC 9110 section 6.6.1)."""

@@ -20,6 +20,8 @@ _USUAL_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b""))
 PEER_FAILURES = frozenset((404, 421, 502, 503, 504))
 """The statuses of answers in which ``X-Pico-Failure`` is read. It is removed from every response."""
 
+_OWN_IN_RESPONSE = (b"x-pico-error", b"x-pico-request-id")
+
 _MAX_LENGTH_DIGITS = 18  # fits 64 bits everywhere
 _SHORTEST_FIELD_BYTES = 4  # "a:" and CRLF
 _USUAL_NOTES = frozenset(name for _, name in grammar.usual_request.all) - {b"x-forwarded-port", b"x-real-ip"}
@@ -102,8 +104,8 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
         upgrades = _apply_connection(response, notes)
         if upgrades and (status == 101 or status == 426):
             response.upgrade = notes.get(b"upgrade", b"")
-    if b"x-pico-failure" in lower_case:
-        failure, response.fields = _cut_failure(fields)
+    if b"x-pico-" in lower_case:
+        failure, response.fields = _cut_own_fields(fields)
         if status in PEER_FAILURES:
             response.failure = failure
     if status == 101 and not response.upgrade:
@@ -115,15 +117,19 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
     return response
 
 
-def _cut_failure(fields: bytes) -> tuple[bytes, bytes]:
-    """Return the value of X-Pico-Failure, empty where it is absent, and the other field lines."""
+def _cut_own_fields(fields: bytes) -> tuple[bytes, bytes]:
+    """Return the value of X-Pico-Failure, empty where it is absent, and the lines of fields that are not Pico's own.
+
+    The node that the client is connected to writes X-Pico-Error and X-Pico-Request-ID, and nothing else does.
+    """
     failure = b""
     lines = []
     for line in fields.splitlines(keepends=True):
         name, _, value = line.partition(b":")
-        if name.lower() == b"x-pico-failure":
+        name = name.lower()
+        if name == b"x-pico-failure":
             failure = value.strip()
-        else:
+        elif name not in _OWN_IN_RESPONSE:
             lines.append(line)
     return failure, b"".join(lines)
 
@@ -307,6 +313,9 @@ def _apply_request_notes(request: RequestHead, notes: dict[bytes, bytes], *, upg
     request.forwarded_by_pico = get(b"x-pico-forward") == b"true"
     request.forwarded = request.forwarded_by_pico or get(b"x-piko-forward") == b"true"
     request.proof = get(b"x-pico-proof", b"")
+    request_id = get(b"x-pico-request-id", b"")
+    if grammar.request_id.fullmatch(request_id):
+        request.request_id = request_id
     request.forwarded_for = get(b"x-forwarded-for", b"")
     request.forwarded_proto = get(b"x-forwarded-proto", b"")
     request.forwarded_host = get(b"x-forwarded-host", b"")

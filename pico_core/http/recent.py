@@ -23,6 +23,11 @@ BAD_SYNTAX = 400
 """The status of errors that a repair may mend: not those of sizes, or of what is not supported."""
 
 _LINE_END = b" HTTP/1.1\r\n"
+
+_numbered = re.compile(rb"X-Pico-Request-ID: ([0-9a-f]{16})\r\n\r\n")
+_NUMBERED_BYTES = len("X-Pico-Request-ID: 0123456789abcdef\r\n\r\n")
+"""The last line of what a Pico node forwards: it differs from request to request where all other fields are equal."""
+
 _plain_line = re.compile(rb"(?!CONNECT |TRACE )([A-Z]{1,32}) (/" + TARGET_CHARACTER + rb"*+)")
 
 
@@ -32,13 +37,14 @@ class RequestReader(HeadReader):
     Between requests, ``pending_bytes`` says whether one has begun.
     """
 
-    __slots__ = ("_fields", "_last", "_line_bytes")
+    __slots__ = ("_fields", "_last", "_line_bytes", "_tail_bytes")
 
     def __init__(self, limits: HeadLimits) -> None:
         super().__init__(limits)
         self._fields = b""
         self._last: RequestHead | None = None
         self._line_bytes = 0  # how much of a request line the limits leave before those fields
+        self._tail_bytes = 0  # how long the line of the request's ID is that comes behind them, where there is one
 
     def read(self, data: bytes) -> tuple[RequestHead, bytes] | None:
         """Take bytes; return a request's head and the bytes after it, or ``None`` while it is unfinished.
@@ -68,19 +74,37 @@ class RequestReader(HeadReader):
 
         A line is plain if every parser reads it alike: a served method, a target in origin-form, and HTTP/1.1.
         """
+        if self._tail_bytes:
+            return self._recall_numbered(head_bytes)
         line_bytes = len(head_bytes) - len(self._fields)
         if self._last is None or line_bytes > self._line_bytes or not head_bytes.endswith(self._fields):
             return None
         line = _plain_line.fullmatch(head_bytes, 0, line_bytes)
         return None if line is None else replace(self._last, method=line[1], target=line[2])
 
+    def _recall_numbered(self, head_bytes: bytes) -> RequestHead | None:
+        """Do the same where the ID of the request, which differs each time, comes behind the fields."""
+        end = len(head_bytes) - self._tail_bytes
+        line_bytes = end - len(self._fields)
+        if self._last is None or line_bytes > self._line_bytes or not head_bytes.endswith(self._fields, 0, end):
+            return None
+        line = _plain_line.fullmatch(head_bytes, 0, line_bytes)
+        tail = _numbered.fullmatch(head_bytes, end)
+        if line is None or tail is None:
+            return None
+        return replace(self._last, method=line[1], target=line[2], request_id=tail[1])
+
     def _remember(self, head_bytes: bytes, head: RequestHead) -> None:
         line_bytes = head_bytes.find(_LINE_END)
-        fields = head_bytes[line_bytes:]
+        numbered = head.request_id and _numbered.fullmatch(head_bytes, len(head_bytes) - _NUMBERED_BYTES)
+        tail_bytes = _NUMBERED_BYTES if numbered else 0
+        fields = head_bytes[line_bytes : len(head_bytes) - tail_bytes]
         if 0 < len(fields) <= MAX_REMEMBERED_BYTES and _plain_line.fullmatch(head_bytes, 0, line_bytes):
             self._fields = fields
             self._last = head
-            self._line_bytes = min(self._limits.max_target_bytes, self._limits.max_head_bytes - len(fields))
+            self._tail_bytes = tail_bytes
+            limits = self._limits
+            self._line_bytes = min(limits.max_target_bytes, limits.max_head_bytes - len(fields) - tail_bytes)
 
 
 class ResponseReader(HeadReader):

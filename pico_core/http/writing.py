@@ -1,6 +1,8 @@
 """Writing message heads for the next hop, and whole responses of Pico's own."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
 import msgspec
 
@@ -14,6 +16,10 @@ WITHOUT_HOST = b"localhost"
 """The host of a request that came in HTTP/1.0 without one: in HTTP/1.1 there must be one (RFC 9112 section 3.2)."""
 
 UPGRADE_REQUIRED = 426
+
+LEAST_ERROR_STATUS = 400
+
+NO_DETAILS: Mapping[str, str] = MappingProxyType({})
 
 _FIELDS_OF_STATUS = {
     401: b"WWW-Authenticate: Bearer\r\n",
@@ -83,14 +89,20 @@ def _connection_lines(upgrade: bytes, *, te_trailers: bool) -> bytes:
     return b"Connection: Upgrade, TE\r\nUpgrade: %b\r\nTE: trailers\r\n" % upgrade
 
 
-def error_message(status: int, message: str, fields: bytes = b"") -> tuple[ResponseHead, bytes]:
-    """Return an error response of our own: its head, and ``{"error": message}`` as its body.
+def error_message(
+    status: int, message: str, fields: bytes = b"", details: Mapping[str, str] = NO_DETAILS
+) -> tuple[ResponseHead, bytes]:
+    """Return an error response of our own: its head, and ``{"error": message}`` with ``details`` as its body.
 
     ``fields`` are more field lines, each with its CRLF. The answer to a HEAD request has the head and no body
     (RFC 9110 section 9.3.2).
     """
-    body = msgspec.json.encode({"error": message})
-    own = b"Content-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n" + fields
+    return error_head(status, msgspec.json.encode({"error": message, **details}), b"application/json", fields)
+
+
+def error_head(status: int, body: bytes, media_type: bytes, fields: bytes) -> tuple[ResponseHead, bytes]:
+    """Return an error response of our own with ``body``: its head, with the field lines ``fields``, and the body."""
+    own = b"Content-Type: %b\r\nX-Content-Type-Options: nosniff\r\n%b" % (media_type, fields)
     usual = _FIELDS_OF_STATUS.get(status, b"")
     if usual.partition(b":")[0] not in own:
         own += usual
@@ -100,10 +112,18 @@ def error_message(status: int, message: str, fields: bytes = b"") -> tuple[Respo
     return head, body
 
 
-def refusal(status: int, message: str, extra: bytes, *, fields: bytes = b"", bodiless: bool) -> bytes:
+def refusal(
+    status: int,
+    message: str,
+    extra: bytes,
+    *,
+    fields: bytes = b"",
+    details: Mapping[str, str] = NO_DETAILS,
+    bodiless: bool,
+) -> bytes:
     """Write an ``error_message`` as HTTP/1.1 that says the connection closes, with the field lines ``extra`` behind it.
 
     ``bodiless`` says that a HEAD request is refused.
     """
-    head, body = error_message(status, message, fields)
+    head, body = error_message(status, message, fields, details)
     return response_bytes(head, extra + CONNECTION_CLOSE) + (b"" if bodiless else body)

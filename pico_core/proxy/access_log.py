@@ -7,6 +7,7 @@ import re
 
 from pico_core.machine.parts import Emitter
 from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.reasons import REASONS
 from pico_core.records import AccessLog
 
 _PLAIN = re.compile(rb"[ !#-\[\]-~]*")
@@ -14,15 +15,22 @@ _PLAIN = re.compile(rb"[ !#-\[\]-~]*")
 
 _LINE = (
     b'"subsystem":"%b","method":"%b","path":"%b","endpoint":"%b","status":%d,'
-    b'"client":"%b","duration_ms":%.3f,"request_bytes":%d,"response_bytes":%d'
+    b'"client":"%b","duration_ms":%.3f,"request_bytes":%d,"response_bytes":%d,"request_id":"%b","hop":"%b","tries":%d'
 )
+_TRACE_PARENT = re.compile(rb"(?im)^traceparent:[ \t]*[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}[ \t]*\r$")
+"""W3C Trace Context, section 3.2."""
 
 
 class AccessLogger:
-    """Gathers the lines of a turn and emits them as one batch. ``subsystem`` is what the lines are filed under."""
+    """Gathers the lines of a turn and emits them as one batch. ``subsystem`` is what the lines are filed under.
 
-    def __init__(self, emitter: Emitter, subsystem: str) -> None:
+    ``hop`` is what a line calls this process where the request did not come from its client: a node that has the
+    ``tunnel``, or the ``agent``.
+    """
+
+    def __init__(self, emitter: Emitter, subsystem: str, hop: str) -> None:
         self._emitter = emitter
+        self._hop = hop.encode()
         self._subsystem = subsystem.encode()
         self._lines: list[bytes] = []
 
@@ -41,13 +49,17 @@ class AccessLogger:
                 (now - exchange.started_at) * 1000,
                 exchange.received_bytes,
                 exchange.sent_bytes,
+                exchange.request_id,
+                b"entry" if exchange.is_entry else self._hop,
+                exchange.tries,
             )
-            + (b',"incomplete":"%b"' % exchange.incomplete.encode() if exchange.incomplete else b"")
+            + _more(exchange)
         )
 
-    def add_refused(self, status: int, client: bytes) -> None:
+    def add_refused(self, status: int, client: bytes, reason: str, request_id: bytes) -> None:
         """Log bytes that were not a request."""
-        self._append(b'"subsystem":"%b","status":%d,"client":"%b"' % (self._subsystem, status, _escaped(client)))
+        line = b'"subsystem":"%b","status":%d,"client":"%b","request_id":"%b","reason":"%b","by":"server"'
+        self._append(line % (self._subsystem, status, _escaped(client), request_id, reason.encode()))
 
     def flush(self, now: float) -> None:
         """Emit what was gathered."""
@@ -59,6 +71,19 @@ class AccessLogger:
         if not self._lines:
             self._emitter.mark_dirty(self)
         self._lines.append(line)
+
+
+def _more(exchange: Exchange) -> bytes:
+    """Return what only some lines have."""
+    more = b""
+    if exchange.reason:
+        more = b',"reason":"%b","by":"%b"' % (exchange.reason.encode(), REASONS[exchange.reason].by.encode())
+    if exchange.incomplete:
+        more += b',"incomplete":"%b"' % exchange.incomplete.encode()
+    fields = exchange.head.fields
+    if b"raceparent" in fields and (found := _TRACE_PARENT.search(fields)):
+        more += b',"trace_id":"%b"' % found[1].lower()
+    return more
 
 
 def _escaped(text: bytes) -> bytes:

@@ -62,8 +62,8 @@ def _decided(head: RequestHead) -> str:
         host = host.partition(b":")[0].rstrip(b".")
         name, dot, _ = host.partition(b".")
         if not dot or _NUMERIC_HOST.fullmatch(host) or host.startswith(b"["):
-            raise MessageError(400, "missing endpoint id")
+            raise MessageError(400, "missing endpoint id", "no-endpoint")
     try:
         return _normalised(name)
     except ConfigError:
-        raise MessageError(400, "invalid endpoint id") from None
+        raise MessageError(400, "invalid endpoint id", "no-endpoint") from None

@@ -10,7 +10,7 @@ the client's side of one request, ``Upstream`` the side of the service. ``proxy.
 ``states`` has the life of an exchange as a drawing and as a table, with the rules behind it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -18,23 +18,18 @@ import msgspec
 from pico_core.errors import LocalProtocolError
 from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
-from pico_core.http.writing import error_message
 from pico_core.machine.channel import Channel, HoldingChannel
 from pico_core.pieces import Piece
 from pico_core.proxy.downstream import Client, Downstream
-from pico_core.proxy.failures import SERVICE_TIMEOUT, Failure
+from pico_core.proxy.failures import Failure
 from pico_core.proxy.pipe import Pipe
+from pico_core.proxy.reasons import CLIENT_GONE, CLIENT_LEFT, reason_of
+from pico_core.proxy.replay import Replay
 from pico_core.proxy.states import CHOOSING, OVER, PIPED, REQUESTED, RESPONDING, ExchangeState
 from pico_core.timers import NEVER
 
-MAX_REPLAY_BYTES = 65_536
-"""How much of a request body is kept for another try: most form posts and API calls, one socket buffer."""
-
 MAX_TRIES = 4
 """How many upstreams one request may be sent to."""
-
-CLIENT_GONE = 499
-"""The status in logs and metrics of a request whose client left before the response (nginx's convention)."""
 
 
 class Upstream(Protocol):
@@ -82,6 +77,8 @@ class Router(Protocol):
     header_timeout_s: float
     idle_timeout_s: float
     response_timeout_s: float
+    timed_out: Failure
+    """How an upstream failed that did not answer in ``response_timeout_s``."""
     closing: bool
     """Whether the machine is about to stop, so that clients should send no further request on a connection."""
 
@@ -97,23 +94,25 @@ class Router(Protocol):
     def retry(self, exchange: "Exchange", now: float) -> None:
         """Choose again after ``exchange.failure``: call ``forward`` or ``give_up``, now or later."""
 
-    def failure_fields(self, exchange: "Exchange") -> bytes:
-        """Return the field lines of an answer that says ``exchange.failure``."""
+    def own_answer(self, exchange: "Exchange", status: int, message: str, fields: bytes) -> tuple[ResponseHead, bytes]:
+        """Return the answer that says ``message`` and ``exchange.reason``, with the field lines ``fields``."""
 
     def finished(self, exchange: "Exchange", now: float) -> None:
         """Count and log an exchange that is over."""
 
-    def refused(self, status: int, client: Client, now: float) -> None:
-        """Count and log bytes that are not a request; ``client`` sent them and is answered ``status``."""
+    def refused(self, error: MessageError, client: Client, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
+        """Count and log what is not a request; return field lines and details of the answer, and the ID it gets."""
 
 
 class Exchange(msgspec.Struct, eq=False):
     """See the module's text; ``start`` makes one. ``endpoint``, ``route`` and ``avoid`` are the router's own notes.
 
-    ``client_host`` is the client's address, behind trusted proxies and nodes too; empty in an agent. ``deadline_at`` is
-    when something must have happened, in seconds on the clock of ``now``; the downstream watches it and calls
-    ``on_deadline``. ``failure`` is how the last upstream failed, if one did. ``incomplete`` says which side ended a
-    response that had begun: ``upstream`` or ``client``. ``acceptance`` is the 101 for a client that wants a raw
+    ``client_host`` is the client's address, behind trusted proxies and nodes too; empty in an agent. ``is_entry`` says
+    that the client is connected to this process, and not to a node that forwarded the request. ``deadline_at`` is when
+    something must have happened, in seconds on the clock of ``now``; the downstream watches it and calls
+    ``on_deadline``. ``failure`` is how the last upstream failed, if one did, and ``story`` how each of them did, with
+    its route. ``reason`` is why the service did not answer, or not wholly (``reasons``). ``incomplete`` says which side
+    ended a response that had begun: ``upstream`` or ``client``. ``acceptance`` is the 101 for a client that wants a raw
     connection to the service. A call that ``states`` does not permit raises ``LocalProtocolError``.
     """
 
@@ -122,9 +121,11 @@ class Exchange(msgspec.Struct, eq=False):
     head: RequestHead
     started_at: float
     request_done: bool
-    _replay: list[Piece] | None
+    _replay: Replay | None
     endpoint: str = ""
     client_host: str = ""
+    request_id: bytes = b""
+    is_entry: bool = True
     upstream: Upstream | None = None
     route: object | None = None
     avoid: tuple[object, ...] = ()
@@ -136,15 +137,15 @@ class Exchange(msgspec.Struct, eq=False):
     deadline_at: float = NEVER
     failure: Failure | None = None
     incomplete: str = ""
+    reason: str = ""
+    story: tuple[tuple[Failure, object], ...] = ()
     acceptance: ResponseHead | None = None
-    _replay_bytes: int = 0
-    _trailers: bytes = b""
     _pipe: Pipe | None = None
 
     @staticmethod
     def start(router: Router, downstream: Downstream, head: RequestHead, now: float, bodiless: bool) -> "Exchange":
         """Return the exchange for a request whose head has come. Next: ``receive``, then ``Router.begin``."""
-        return Exchange(router, downstream, head, now, bodiless, None if bodiless else [])
+        return Exchange(router, downstream, head, now, bodiless, None if bodiless else Replay())
 
     # --- the request ---
 
@@ -157,12 +158,9 @@ class Exchange(msgspec.Struct, eq=False):
             size = sum(map(len, pieces))
             self.received_bytes += size
             self.request_done = last
-            self._trailers = trailers
             if self._replay is not None:
-                self._replay_bytes += size
-                if self._replay_bytes <= MAX_REPLAY_BYTES or state is CHOOSING:
-                    self._replay.extend(pieces)
-                else:
+                self._replay.add(pieces, size, trailers)
+                if self._replay.is_too_long and state is not CHOOSING:
                     self._replay = None
             if self.upstream is not None:
                 self.upstream.request_more(pieces, last=last, trailers=trailers)
@@ -177,7 +175,7 @@ class Exchange(msgspec.Struct, eq=False):
         if self.upstream is not None:
             if not self.upstream.writable:
                 self.downstream.pause_request()
-        elif self._replay_bytes >= MAX_REPLAY_BYTES:
+        elif self._replay is not None and self._replay.is_full:
             self.downstream.pause_request()
 
     def request_writable(self, now: float) -> None:
@@ -198,8 +196,8 @@ class Exchange(msgspec.Struct, eq=False):
         if replay is None:
             upstream.request(self, fields)
         else:
-            upstream.request(self, fields, replay, last=self.request_done, trailers=self._trailers)
-            if self._replay_bytes > MAX_REPLAY_BYTES:
+            upstream.request(self, fields, replay.pieces, last=self.request_done, trailers=replay.trailers)
+            if replay.is_too_long:
                 self._replay = None
         if self.request_done:
             self.deadline_at = now + self.router.response_timeout_s
@@ -327,12 +325,16 @@ class Exchange(msgspec.Struct, eq=False):
 
     # --- the end ---
 
-    def fail(self, status: int, message: str, now: float, fields: bytes = b"") -> None:
-        """Answer with an error of our own; ``fields`` are more field lines. Only before a response has begun."""
+    def fail(self, status: int, message: str, now: float, fields: bytes = b"", reason: str = "") -> None:
+        """Answer with an error of our own; ``fields`` are more field lines. Only before a response has begun.
+
+        ``reason`` is left out where ``reasons.reason_of`` the status says it.
+        """
         if self.state is not CHOOSING and self.state is not REQUESTED:
             raise self._misused("fail")
         self._give_up_upstream(now)
-        head, body = error_message(status, message, fields)
+        self.reason = reason or reason_of(status)
+        head, body = self.router.own_answer(self, status, message, fields)
         if self.head.method == b"HEAD":
             body = b""
         self.status = status
@@ -352,7 +354,7 @@ class Exchange(msgspec.Struct, eq=False):
         self.failure = failure
         self.router.failed(self, now)
         if state is RESPONDING:
-            self.incomplete = "upstream"
+            self.incomplete, self.reason = "upstream", failure.reason
             self._over(now)
             self.downstream.cut(now)
             return
@@ -369,7 +371,7 @@ class Exchange(msgspec.Struct, eq=False):
         failure = self.failure
         if failure is None or (self.state is not CHOOSING and self.state is not REQUESTED):
             raise self._misused("give_up")
-        self.fail(failure.status, failure.answer, now, self.router.failure_fields(self))
+        self.fail(failure.status, failure.answer, now, reason=failure.reason)
 
     def abandon_upstream(self, failure: Failure, now: float) -> None:
         """Do not wait any longer for an upstream that seems dead, if the request may be sent to another one."""
@@ -380,10 +382,8 @@ class Exchange(msgspec.Struct, eq=False):
             self.failed(failure, now)
 
     def _may_repeat(self, failure: Failure) -> bool:
-        return self.tries < MAX_TRIES and failure.permits(self.head.method) and self._replay_possible()
-
-    def _replay_possible(self) -> bool:
-        return self._replay is not None or (self.request_done and not self.received_bytes)
+        kept = self._replay is not None or (self.request_done and not self.received_bytes)
+        return kept and self.tries < MAX_TRIES and failure.permits(self.head.method)
 
     def client_lost(self, now: float) -> None:
         """The client is gone: the upstream must see it at once."""
@@ -392,6 +392,7 @@ class Exchange(msgspec.Struct, eq=False):
         self._give_up_upstream(now)
         if self.state is RESPONDING:
             self.incomplete = "client"
+        self.reason = CLIENT_LEFT
         self.status = self.status or CLIENT_GONE
         self._over(now)
 
@@ -402,7 +403,7 @@ class Exchange(msgspec.Struct, eq=False):
         if self.state is RESPONDING:
             self._stop_responding(now)
         else:
-            self.fail(error.status, error.reason, now)
+            self.fail(error.status, error.reason, now, reason=error.code)
 
     def on_deadline(self, now: float) -> None:
         """Nothing happened for too long, or a raw connection is over because the router has set a deadline for it."""
@@ -413,7 +414,7 @@ class Exchange(msgspec.Struct, eq=False):
         elif self.state is RESPONDING:
             self._stop_responding(now)
         elif self.request_done or self.upstream is None or not self.upstream.writable:
-            self.failure = SERVICE_TIMEOUT
+            self.failure = self.router.timed_out
             self.router.failed(self, now)
             self.give_up(now)
         else:

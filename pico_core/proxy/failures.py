@@ -38,7 +38,7 @@ class Evidence(Enum):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """One kind of failure: the ``reason`` in metrics, logs and between peers, and what the client is answered.
+    """One kind of failure: the ``reason`` (``reasons``), and what the client is answered.
 
     ``blames_upstream`` says that the upstream should be avoided for a moment (``cluster.health``). ``detail`` is one
     more clause: for logs, and for the client as well where ``tells_detail`` says that it holds nothing of the service's
@@ -66,11 +66,14 @@ class Failure(msgspec.Struct, frozen=True):
         """The text of the answer."""
         return f"{self.message}: {self.detail}" if self.tells_detail and self.detail else self.message
 
-    @property
-    def fields_for_peer(self) -> bytes:
-        """The field lines of the answer to an agent's server or to another node."""
-        detail = f"; {self.detail}" if self.tells_detail and self.detail else ""
-        return f"X-Pico-Failure: {self.reason}{detail}\r\n".encode()
+    def fields_for_peer(self, *, tells_all: bool = True) -> bytes:
+        """Return the field lines of the answer to an agent's server or to another node.
+
+        Without ``tells_all`` they hold nothing that a client may not see: a Piko server passes them on.
+        """
+        detail = self.detail[:MAX_DETAIL_CHARACTERS] if tells_all or self.tells_detail else ""
+        more = f"; {detail}" if detail and detail.isascii() and detail.isprintable() else ""
+        return f"X-Pico-Failure: {self.reason}{more}\r\n".encode()
 
     def permits(self, method: bytes) -> bool:
         """Return whether a request with ``method`` may be sent a second time after this failure."""
@@ -78,6 +81,8 @@ class Failure(msgspec.Struct, frozen=True):
             return True
         return method in (SAFE if self.evidence is Evidence.PERHAPS_PROCESSED else IDEMPOTENT)
 
+
+MAX_DETAIL_CHARACTERS = 200
 
 UNREACHABLE = "upstream unreachable"
 CLOSED_EARLY = "the service closed the connection without a response"
@@ -103,6 +108,10 @@ SERVICE_HEADS = Failure(
 """The response's head was the largest of those that did not come whole, and all of them took too much memory."""
 
 SERVICE_TIMEOUT = Failure("service-timeout", 504, "upstream timeout", Evidence.PERHAPS_PROCESSED)
+"""The service did not answer the agent in the time of its listener."""
+
+UPSTREAM_TIMEOUT = Failure("upstream-timeout", 504, "upstream timeout", Evidence.PERHAPS_PROCESSED)
+"""Nothing came through the tunnel, or from the other node, in the time of ``proxy.timeout``."""
 
 STREAM_REFUSED = Failure("stream-refused", 502, UNREACHABLE, Evidence.UNPROCESSED)
 """The agent reset the stream of a ``tcp`` endpoint before it accepted it: it cannot connect to its service."""
@@ -163,6 +172,7 @@ TOLD_BY_PEERS = {
         SERVICE_LOST,
         SERVICE_INVALID,
         SERVICE_TIMEOUT,
+        UPSTREAM_TIMEOUT,
         STREAM_REFUSED,
         TUNNEL_LOST,
         STALE_ROUTE,
@@ -174,14 +184,14 @@ TOLD_BY_PEERS = {
 }
 """The values of ``X-Pico-Failure``. An unknown one, from a newer peer, makes the answer an ordinary response."""
 
-_DETAIL = re.compile(rb"[ -~]{1,200}")
+_DETAIL = re.compile(rb"[ -~]{1,%d}" % MAX_DETAIL_CHARACTERS)
 
 
 def told_by_peer(value: bytes) -> Failure | None:
-    """Return the failure that a peer's ``X-Pico-Failure`` says, with its detail where it may be passed on."""
+    """Return the failure that a peer's ``X-Pico-Failure`` says, with what it knows of the cause."""
     reason, _, detail = value.partition(b"; ")
     failure = TOLD_BY_PEERS.get(reason)
-    if failure is not None and failure.tells_detail and _DETAIL.fullmatch(detail):
+    if failure is not None and _DETAIL.fullmatch(detail):
         return failure.because(detail.decode("ascii"))
     return failure
 

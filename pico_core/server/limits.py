@@ -37,7 +37,7 @@ def connection_limits(
     proxy = _bounded(common - upstream_reserve, config.proxy.max_connections)
     share = config.max_address_share
     answer = _refusal(b"Retry-After: %d\r\n" % RETRY_AFTER_S)
-    client_answer = _refusal(BUSY.fields_for_peer)
+    client_answer = _refusal(BUSY.fields_for_peer())
     return ConnectionLimits(
         most,
         {

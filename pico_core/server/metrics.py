@@ -10,6 +10,7 @@ from bisect import bisect_left
 
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import ALL_REASONS
+from pico_core.proxy.reasons import REASONS
 
 OTHER = b"other"
 
@@ -64,6 +65,8 @@ class ServerMetrics:
         self.retries = 0
         self.retries_denied = 0
         self.failures = dict.fromkeys(ALL_REASONS, 0)
+        self.errors = dict.fromkeys(REASONS, 0)
+        self.forwarded_requests = 0
         self.incomplete = {"client": 0, "upstream": 0}
         self.registrations_refused = 0
         self.second_agents = {"accepted": 0, "refused": 0}
@@ -80,6 +83,8 @@ class ServerMetrics:
         if metrics is None:
             metrics = self.series(*key)
         metrics.count += 1
+        if exchange.reason:
+            self.errors[exchange.reason] += 1
         if exchange.incomplete:
             self.incomplete[exchange.incomplete] += 1
         if exchange.route is not None and exchange.status != SWITCHED:
@@ -90,8 +95,9 @@ class ServerMetrics:
         else:
             self.request_bytes.counts[0] += 1
 
-    def refused(self, status: int) -> None:
+    def refused(self, status: int, reason: str) -> None:
         """Count bytes that were not a request."""
+        self.errors[reason] += 1
         self.series(status, OTHER).count += 1
 
     def series(self, status: int, method: bytes) -> RequestMetrics:

@@ -134,7 +134,7 @@ class ServerNode(BaseMachine):
         self.access = Access(self, config)
         self.peers = Peers(self, gossip)
         self.cluster = Cluster(self, self.facts, self.peers)
-        self._router = ProxyRouter(self, self.facts, self.peers, self.access, self.proxies["proxy"])
+        self._router = ProxyRouter(self, self.facts, self.peers, self.access, self.proxies["proxy"], entropy)
         self._admin = AdminPages(self, self.facts, self.access)
         facts = self.facts
         self._claims = Claims(self._registrations_of, facts.view, facts.policies, facts.metrics)

@@ -1,7 +1,8 @@
 """The proxies before a port: whom the node believes about the addresses of clients, and what it makes of that."""
 
 from pico_core.config.networks import NamedNetwork, Networks, address_of
-from pico_core.http.message import RequestHead
+from pico_core.http.grammar import request_id
+from pico_core.http.message import RequestHead, field_values
 from pico_core.http.writing import WITHOUT_HOST
 from pico_core.proxy.client_address import client_address, forwarded_element, node_address
 
@@ -82,3 +83,11 @@ def _lines(chain: bytes, proto: bytes, host: bytes, elements: bytes, others: byt
     if elements:
         lines += b"Forwarded: %b\r\n" % elements
     return lines + others
+
+
+def request_id_of_proxy(head: RequestHead) -> bytes:
+    """Return the ID that a trusted proxy gave the request, in Pico's field or in the usual one; empty without one."""
+    if head.request_id:
+        return head.request_id
+    values = field_values(head.fields, b"x-request-id")
+    return values[0] if len(values) == 1 and request_id.fullmatch(values[0]) else b""

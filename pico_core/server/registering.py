@@ -3,20 +3,24 @@
 import re
 from collections.abc import Callable
 
+from pico_core import __version__
 from pico_core.access.grant import Denied
+from pico_core.cluster.view import HTTP
+from pico_core.config.values import is_loopback
 from pico_core.errors import ConfigError
 from pico_core.gossip.state import MAX_ENDPOINTS
 from pico_core.http.message import RequestHead
 from pico_core.machine.parts import WallClock
 from pico_core.mux.frame import INITIAL_WINDOW_BYTES
-from pico_core.proxy.endpoint import endpoint_in_path
+from pico_core.proxy.endpoint import endpoint_in_path, is_host_label
 from pico_core.server.access import Access, Permission
 from pico_core.server.address_rate import AddressRate
 from pico_core.server.agreement import Agreement
 from pico_core.server.claims import Registration
 from pico_core.server.facts import Facts
+from pico_core.server.tenants import split
 from pico_core.server.web_pages import check_origin
-from pico_core.tunnel.agreement import FIRST_WINDOW, SECOND_AGENT, offered_first_window_bytes
+from pico_core.tunnel.agreement import FIRST_WINDOW, NODE, SECOND_AGENT, URL, VERSION, offered_first_window_bytes
 from pico_core.websocket.handshake import HandshakeError, accept_handshake
 from pico_core.websocket.refusal import Refusal
 
@@ -69,7 +73,8 @@ class Registrar:
             raise HandshakeError(400, f"endpoint: {error}", Refusal.FINAL) from None
         check_origin(head_bytes, self._allowed_origins, "upstream.allowed_origins")
         first_bytes = offered_first_window_bytes(head_bytes)
-        response = accept_handshake(head_bytes, () if first_bytes == INITIAL_WINDOW_BYTES else (FIRST_WINDOW,))
+        agreed = () if first_bytes == INITIAL_WINDOW_BYTES else (FIRST_WINDOW,)
+        response = accept_handshake(head_bytes, agreed)
         if self._facts.draining:
             raise HandshakeError(503, "this node is about to stop; connect again", Refusal.LEAVING)
         self._take(self._rate.take(client, now), "too many registrations from this address")
@@ -78,8 +83,10 @@ class Registrar:
         instance = found[1] if found else b""
         self._limit(permitted, instance, now)
         registration = Registration.read(head_bytes, permitted.endpoint, client, permitted.owner)
+        news = self._news(registration)
         if self._claim(registration):
-            response = b"%b%b: %b\r\n\r\n" % (response[:-2], *SECOND_AGENT)
+            news.append(SECOND_AGENT)
+        response = b"%b%b\r\n" % (response[:-2], b"".join(b"%b: %b\r\n" % each for each in news))
         announced = MAX_STREAMS_HEADER.search(head_bytes)
         left_s = permitted.expires_at - self._clock.wall_s(now)
         return Agreement(
@@ -94,6 +101,19 @@ class Registrar:
             leave_at=permitted.expires_at - (LEAD_S if left_s >= 2 * LEAD_S else 0.0),
             response=response,
         )
+
+    def _news(self, registration: Registration) -> list[tuple[bytes, bytes]]:
+        """Return the fields that tell the agent where clients reach its endpoint, and who answers it."""
+        facts = self._facts
+        news = [(NODE, facts.node_id.encode()), (VERSION, __version__.encode())]
+        tenant, endpoint = split(registration.endpoint)
+        template = facts.config.proxy.public_url
+        if not template and is_loopback(registration.client) and "proxy" in facts.addresses:
+            scheme = "https" if facts.config.proxy.tls.enabled else "http"
+            template = f"{scheme}://{{endpoint}}.localhost:{facts.addresses['proxy'].port}"
+        if template and not tenant and registration.protocol == HTTP and is_host_label(endpoint):
+            news.append((URL, template.replace("{endpoint}", endpoint).encode()))
+        return news
 
     def _permitted(self, head: RequestHead, endpoint: str, now: float) -> Permission:
         try:

@@ -1,26 +1,36 @@
 """The router of the proxy port: what a request is for, what is added to it, what is counted and logged."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from pico_core.access.grant import Denied
+from pico_core.entropy import Entropy
 from pico_core.http.budget import HeadBudget
-from pico_core.http.message import HeadLimits, MessageError
+from pico_core.http.message import HeadLimits, MessageError, ResponseHead
 from pico_core.http.writing import WITHOUT_HOST
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import AnsweringHost, Emitter, Logger
 from pico_core.proxy.access_log import AccessLogger
+from pico_core.proxy.answers import Answers
 from pico_core.proxy.downstream import Client
 from pico_core.proxy.endpoint import endpoint_of
 from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.failures import UPSTREAM_TIMEOUT
 from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.reasons import reason_of
+from pico_core.proxy.request_id import request_ids
 from pico_core.proxy.states import PIPED
 from pico_core.server.access import Access
 from pico_core.server.facts import Facts
 from pico_core.server.peers import Peers
-from pico_core.server.proxies import TrustedProxies, fields_from_node, fields_from_proxy
+from pico_core.server.proxies import TrustedProxies, fields_from_node, fields_from_proxy, request_id_of_proxy
 from pico_core.server.routing import Routing
 from pico_core.server.tcp_route import RESERVED, TcpOpening, tcp_acceptance, tcp_endpoint
+
+NUMBERED = b"%b%b\r\nX-Pico-Request-ID: %b\r\n"
+"""What a request gets that came from a client: about it, the rest of the line of its host, and the request's ID, which
+comes last (``http.recent``)."""
 
 
 class RouterHost(AnsweringHost, Emitter, Logger, Protocol):
@@ -33,8 +43,18 @@ class RouterHost(AnsweringHost, Emitter, Logger, Protocol):
 class ProxyRouter:
     """A ``Router`` for clients and for other nodes."""
 
-    def __init__(self, host: RouterHost, facts: Facts, peers: Peers, access: Access, proxies: TrustedProxies) -> None:
+    def __init__(
+        self,
+        host: RouterHost,
+        facts: Facts,
+        peers: Peers,
+        access: Access,
+        proxies: TrustedProxies,
+        entropy: Entropy,
+    ) -> None:
         config = facts.config
+        self._answers = Answers(config.proxy.error_detail, facts.node_id)
+        self._ids = request_ids(entropy)
         self._access = access
         self._host = host
         self._proxies = proxies
@@ -42,12 +62,13 @@ class ProxyRouter:
         self.routing = Routing(host, facts, peers, self._send, self._added_fields)
         self._metrics = facts.metrics
         log_access = config.proxy.access_log.is_enabled(config.log, "proxy.access")
-        self._access_log = AccessLogger(host, "proxy.access") if log_access else None
+        self._access_log = AccessLogger(host, "proxy.access", "tunnel") if log_access else None
         self.head_limits = host.head_limits
         self.heads = host.heads
         self.header_timeout_s = config.proxy.http.read_header_timeout_s
         self.idle_timeout_s = config.proxy.http.idle_timeout_s
         self.response_timeout_s = config.proxy.timeout_s
+        self.timed_out = UPSTREAM_TIMEOUT
         self.closing = False
         self._scheme = b"https" if config.proxy.tls.enabled else b"http"
         self._policies = facts.policies
@@ -69,6 +90,7 @@ class ProxyRouter:
         head = exchange.head
         client = exchange.downstream.client
         exchange.client_host = client.host
+        exchange.request_id = next(self._ids)
         if client.is_proxy or head.forwarded:  # nearly none is: spare the call
             self._find_client(exchange)
         try:
@@ -80,7 +102,7 @@ class ProxyRouter:
             if is_reserved:
                 exchange.acceptance = tcp_acceptance(head, self._allowed_origins)
         except (MessageError, Denied) as error:
-            exchange.fail(error.status, error.reason, now)
+            exchange.fail(error.status, error.reason, now, reason=error.code)
             return
         if not self._policies.any or self._may_pass(exchange, now):
             self.routing.begin(exchange, now)
@@ -96,12 +118,15 @@ class ProxyRouter:
         return False
 
     def _find_client(self, exchange: Exchange) -> None:
-        """Note whose request it is that another node or a trusted proxy passed on."""
-        client = exchange.downstream.client
-        if exchange.head.forwarded and self.routing.is_from_node(exchange):
-            exchange.client_host = self._proxies.client_behind_node(client.host, exchange.head)
+        """Note whose request it is that another node or a trusted proxy passed on, and under which ID."""
+        client, head = exchange.downstream.client, exchange.head
+        if head.forwarded and self.routing.is_from_node(exchange):
+            exchange.client_host = self._proxies.client_behind_node(client.host, head)
+            exchange.is_entry = not head.forwarded_by_pico
+            exchange.request_id = head.request_id or exchange.request_id
         elif client.is_proxy:
-            exchange.client_host = self._proxies.client_behind(client.host, exchange.head)
+            exchange.client_host = self._proxies.client_behind(client.host, head)
+            exchange.request_id = request_id_of_proxy(head) or exchange.request_id
 
     def failed(self, exchange: Exchange, now: float) -> None:
         """Count the failure, and avoid the upstream for a moment."""
@@ -111,11 +136,12 @@ class ProxyRouter:
         """Choose another upstream."""
         self.routing.retry(exchange, now)
 
-    def failure_fields(self, exchange: Exchange) -> bytes:
-        """Tell another Pico node what failed."""
-        if exchange.failure is not None and self.routing.is_from_pico(exchange):
-            return exchange.failure.fields_for_peer
-        return b""
+    def own_answer(self, exchange: Exchange, status: int, message: str, fields: bytes) -> tuple[ResponseHead, bytes]:
+        """Tell the client, or another Pico node, what failed."""
+        failure = exchange.failure
+        if failure is not None and failure.reason == exchange.reason and self.routing.is_from_pico(exchange):
+            fields += failure.fields_for_peer()
+        return self._answers.make(exchange, status, message, fields)
 
     def answered(self, exchange: Exchange, now: float) -> None:
         """The upstream works."""
@@ -135,10 +161,12 @@ class ProxyRouter:
         head = exchange.head
         client = exchange.downstream.client
         if head.forwarded and self.routing.is_from_node(exchange):
-            return fields_from_node(client.host, head, self._scheme)
-        if client.is_proxy:
-            return fields_from_proxy(client.host, exchange.client_host, head, self._scheme)
-        return b"%b%b\r\n" % (client.fields, head.host or WITHOUT_HOST)
+            lines = fields_from_node(client.host, head, self._scheme)
+        elif client.is_proxy:
+            lines = fields_from_proxy(client.host, exchange.client_host, head, self._scheme)
+        else:
+            return NUMBERED % (client.fields, head.host or WITHOUT_HOST, exchange.request_id)
+        return b"%bX-Pico-Request-ID: %b\r\n" % (lines, exchange.request_id)
 
     def finished(self, exchange: Exchange, now: float) -> None:
         """Count and log an exchange that is over."""
@@ -150,12 +178,18 @@ class ProxyRouter:
         if self._holding:
             self._policies.finished(exchange)
         self.routing.finished(exchange, now)
-        self._metrics.request(exchange, now)
+        if exchange.is_entry:
+            self._metrics.request(exchange, now)
+        else:
+            self._metrics.forwarded_requests += 1
         if self._access_log is not None:
             self._access_log.add(exchange, exchange.client_host.encode(), now)
 
-    def refused(self, status: int, client: Client, now: float) -> None:
+    def refused(self, error: MessageError, client: Client, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
         """Count and log bytes that were not a request."""
-        self._metrics.refused(status)
+        reason = error.code or reason_of(error.status)
+        request_id = next(self._ids)
+        self._metrics.refused(error.status, reason)
         if self._access_log is not None:
-            self._access_log.add_refused(status, client.host.encode())
+            self._access_log.add_refused(error.status, client.host.encode(), reason, request_id)
+        return *self._answers.say(reason, request_id), request_id

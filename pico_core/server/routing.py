@@ -12,7 +12,7 @@ from typing import Protocol
 from pico_core.cluster.health import STALL_S, Health
 from pico_core.cluster.view import HTTP, TCP, RemoteNode, claimed
 from pico_core.machine.parts import Logger
-from pico_core.proxy.exchange import CLIENT_GONE, MAX_TRIES, Exchange
+from pico_core.proxy.exchange import MAX_TRIES, Exchange
 from pico_core.proxy.failures import (
     BUSY,
     HTTP_ENDPOINT,
@@ -26,6 +26,7 @@ from pico_core.proxy.failures import (
     Evidence,
 )
 from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.reasons import CLIENT_GONE
 from pico_core.proxy.states import CHOOSING, PIPED, REQUESTED, RESPONDING
 from pico_core.server.crowding import Crowding
 from pico_core.server.facts import Facts
@@ -85,11 +86,12 @@ class Routing:
         self.route(exchange, now)
 
     def failed(self, exchange: Exchange, now: float) -> None:
-        """Count the failure, and avoid the upstream for a moment if it is to blame: one that answered so far is not."""
+        """Note the failure, and avoid the upstream for a moment if it is to blame: one that answered so far is not."""
         failure, route = exchange.failure, exchange.route
         if failure is None:
             return
         self._metrics.failures[failure.reason] += 1
+        exchange.story = (*exchange.story, (failure, route))
         if failure.blames_upstream and exchange.state is not RESPONDING:
             self._blame(route, exchange.endpoint, now)
 

@@ -34,7 +34,7 @@ def tcp_endpoint(head: RequestHead) -> str:
     try:
         return endpoint_in_path(match[1])
     except ConfigError:
-        raise MessageError(400, "invalid endpoint id") from None
+        raise MessageError(400, "invalid endpoint id", "no-endpoint") from None
 
 
 def tcp_acceptance(head: RequestHead, allowed_origins: Collection[str]) -> ResponseHead:

@@ -16,6 +16,14 @@ FIRST_WINDOW = (b"x-pico-first-window", b"%d" % SMALL_FIRST_WINDOW_BYTES)
 SECOND_AGENT = (b"x-pico-notice", b"second-agent")
 """The field of an answer that tells the agent that somebody else serves its endpoint too."""
 
+MAX_TOLD_BYTES = 512
+
+URL = b"x-pico-url"
+NODE = b"x-pico-node"
+VERSION = b"x-pico-version"
+"""The fields of an answer that tell the agent where clients reach its endpoint, and who answered. Agents tell their
+version in the same field."""
+
 _OFFER = re.compile(rb"(?im)^%b:[ \t]*%b[ \t]*\r$" % FIRST_WINDOW)
 
 
@@ -27,3 +35,9 @@ def offered_first_window_bytes(head: bytes) -> int:
 def first_window_bytes(answer: Collection[tuple[bytes, bytes]]) -> int:
     """Return the first window of all streams, by the fields of a server's 101, names in lower case."""
     return SMALL_FIRST_WINDOW_BYTES if FIRST_WINDOW in answer else INITIAL_WINDOW_BYTES
+
+
+def told(answer: Collection[tuple[bytes, bytes]], name: bytes) -> str:
+    """Return what the field ``name`` of a server's 101 says for people to read, empty without it."""
+    text = next((value for found, value in answer if found == name), b"")[:MAX_TOLD_BYTES].decode("ascii", "replace")
+    return text if text.isprintable() else ""

@@ -6,7 +6,13 @@ from typing import Final
 from pico_core.http.body import BodyReader, LimitedBody, framed, is_bodiless, request_body
 from pico_core.http.message import MessageError, RequestHead, ResponseHead
 from pico_core.http.recent import RequestReader
-from pico_core.http.writing import CONNECTION_CLOSE, CONNECTION_KEEP_ALIVE, refusal, response_bytes
+from pico_core.http.writing import (
+    CONNECTION_CLOSE,
+    CONNECTION_KEEP_ALIVE,
+    LEAST_ERROR_STATUS,
+    refusal,
+    response_bytes,
+)
 from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import HoldingChannel
 from pico_core.machine.parts import AnsweringHost
@@ -17,6 +23,8 @@ from pico_core.timers import NEVER
 
 MAX_BACKLOG_BYTES = 65_536
 """Pipelined requests that wait for the one in flight; beyond it the client is no longer read."""
+
+_REQUEST_ID = b"X-Pico-Request-ID: %b\r\n"
 
 _REQUESTS_AT_ONCE: Final = range(16)
 """How many pipelined requests are answered in one turn: a millisecond, if this node answers them. Those that go to
@@ -218,11 +226,13 @@ class DownstreamConnection(Dismissible):
 
     def _extra_fields(self, head: ResponseHead, now: float) -> bytes:
         """Return what a final head has to say beside its own fields."""
-        date = b"" if head.dated else self._host.dates.line(now)
+        extra = b"" if head.dated else self._host.dates.line(now)
+        if head.status >= LEAST_ERROR_STATUS and (exchange := self.exchange) and exchange.is_entry:
+            extra = _REQUEST_ID % exchange.request_id + extra
         if self._close_after or self.router.closing:
             self._close_after = True
-            return date + CONNECTION_CLOSE
-        return date if self._request.minor_version else date + CONNECTION_KEEP_ALIVE
+            return extra + CONNECTION_CLOSE
+        return extra if self._request.minor_version else extra + CONNECTION_KEEP_ALIVE
 
     def _send(self, out: Sequence[Piece]) -> None:
         self.channel.send(b"".join(out) if sum(map(len, out)) <= JOIN_BELOW_BYTES else tuple(out))
@@ -345,9 +355,10 @@ class DownstreamConnection(Dismissible):
 
     def _refuse(self, error: MessageError, now: float) -> None:
         """Answer bytes that are not a request, and close."""
-        date = self._host.dates.line(now)
-        self.channel.send(refusal(error.status, error.reason, date, bodiless=self._reader.is_head_request))
-        self.router.refused(error.status, self.client, now)
+        fields, details, request_id = self.router.refused(error, self.client, now)
+        extra = (_REQUEST_ID % request_id if request_id else b"") + self._host.dates.line(now)
+        bodiless = self._reader.is_head_request
+        self.channel.send(refusal(error.status, error.reason, extra, fields=fields, details=details, bodiless=bodiless))
         self._linger(now)
 
     def _linger(self, now: float) -> None:

@@ -6,6 +6,7 @@ Nothing is kept for this: a scrape reads what the machine counts anyway.
 from pico_core.gossip.engine import Gossip
 from pico_core.gossip.status import NodeStatus
 from pico_core.machine.admission import Admission
+from pico_core.proxy.reasons import REASONS
 from pico_core.server.admin.exposition import Exposition, labels
 from pico_core.server.facts import Facts
 from pico_core.server.metrics import OTHER, Histogram, ServerMetrics
@@ -119,8 +120,18 @@ def _proxy(out: Exposition, metrics: ServerMetrics) -> None:
     )
     out.counter(
         "proxy_requests_total",
-        "Requests answered.",
+        "Requests of clients of this node that were answered.",
         {_series(*key): each.count for key, each in metrics.requests.items()},
+    )
+    out.counter(
+        "proxy_forwarded_requests_total",
+        "Requests that other nodes forwarded to this one, which they count themselves.",
+        {"": metrics.forwarded_requests},
+    )
+    out.counter(
+        "proxy_errors_total",
+        "Requests that their service did not answer, or not wholly, by the reason and by what decided.",
+        {labels(reason=reason, by=REASONS[reason].by): count for reason, count in metrics.errors.items()},
     )
     latencies = {_series(*key): each.latency_s for key, each in metrics.requests.items() if key[1] != OTHER}
     latencies[_series(0, OTHER)] = metrics.other_latency_s

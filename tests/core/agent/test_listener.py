@@ -53,7 +53,7 @@ def connecting() -> Play:
     assert joined(request.data).startswith(b"GET /piko/v1/upstream/e1 HTTP/1.1\r\nHost: 127.0.0.1:8001\r\n")
     assert b"\r\nx-piko-instance: " in joined(request.data)
     assert b"\r\nx-pico-protocol: http\r\n" in joined(request.data)
-    assert b"\r\nx-pico-max-streams: 1024\r\nx-pico-first-window: 65536\r\n" in joined(request.data)
+    assert b"\r\nx-pico-max-streams: 1024\r\n" in joined(request.data)
     return play
 
 

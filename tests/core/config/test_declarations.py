@@ -42,6 +42,8 @@ SERVER = {
     "proxy.bind_addr": ":8000",
     "proxy.advertise_addr": "",
     "proxy.timeout": "30s",
+    "proxy.error_detail": "reason",
+    "proxy.public_url": "",
     "proxy.allowed_origins": "",
     "proxy.trusted_proxies": "",
     "proxy.proxy_protocol": "off",

@@ -1,6 +1,7 @@
 """A line for each request: the inside of a JSON object, whatever clients write into their requests."""
 
 import json
+import re
 
 from pico_core.boundary import Received, Send
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, QUIET, client_joins, proxy_play
@@ -10,6 +11,14 @@ from tests.play import Data, Open, Play
 def lines(play: Play) -> list[dict[str, object]]:
     assert play
     return [json.loads(b"{" + line + b"}") for line in play.access_log]
+
+
+def the_id(play: Play) -> str:
+    """Return the ID in the line of the only request."""
+    (line,) = lines(play)
+    request_id = str(line["request_id"])
+    assert re.fullmatch("[0-9a-f]{16}", request_id)
+    return request_id
 
 
 def test_what_is_told() -> None:
@@ -27,6 +36,9 @@ def test_what_is_told() -> None:
             "duration_ms": 1250.0,
             "request_bytes": 0,
             "response_bytes": 2,
+            "request_id": the_id(play),
+            "hop": "entry",
+            "tries": 1,
         }
     ]
 
@@ -34,7 +46,10 @@ def test_what_is_told() -> None:
 def test_what_is_no_request_is_told_as_well() -> None:
     play = proxy_play() >> Received(CLIENT, b"\x00")
     play.take()
-    assert lines(play) == [{"subsystem": "proxy.access", "status": 400, "client": "192.0.2.7"}]
+    (line,) = lines(play)
+    assert re.fullmatch("[0-9a-f]{16}", str(line.pop("request_id")))
+    told = {"reason": "bad-request", "by": "server"}
+    assert line == {"subsystem": "proxy.access", "status": 400, "client": "192.0.2.7", **told}
 
 
 def test_nothing_breaks_out_of_its_string() -> None:

@@ -12,7 +12,7 @@ from pico_core.boundary import (
     WritingResumed,
 )
 from pico_core.mux.frame import INITIAL_WINDOW_BYTES
-from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, proxy_play, put, put_sent
+from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, NUMBERED, OK, client_joins, proxy_play, put, put_sent
 from tests.play import Data, End, FarEnd, Nothing, Open, Play, Reset
 
 OTHER = 5
@@ -175,7 +175,7 @@ def test_an_answer_before_the_upload_could_leave_lets_the_client_go_on() -> None
 
 def test_a_stuck_early_answer_is_closed_all_the_same() -> None:
     response = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n"
-    sent = response.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    sent = response.replace(b"\r\n\r\n", b"\r\n" + NUMBERED + b"Connection: close\r\n\r\n")
     play = proxy_play()
     play.tunnels[AGENT].reading = False
     body = bytes(600_000)

@@ -5,7 +5,19 @@ import pytest
 
 from pico_core.boundary import Abort, Close, Received, Send, SendEof
 from pico_core.config.server import ServerConfig
-from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, OK, error, proxy_play, put, put_sent
+from tests.core.proxy.scene import (
+    AGENT,
+    CLIENT,
+    FORWARDED,
+    GET,
+    GET_SENT,
+    NUMBERED,
+    OK,
+    error,
+    proxy_play,
+    put,
+    put_sent,
+)
 from tests.play import Data, End, Nothing, Open, Play, Reset, joined
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
@@ -224,7 +236,7 @@ def test_our_own_answer_to_head_has_no_body() -> None:
     play = proxy_play() >> Received(CLIENT, b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
     (answer,) = play.take()
     assert isinstance(answer, Send)
-    assert joined(answer.data).endswith(b"X-Content-Type-Options: nosniff\r\nContent-Length: 31\r\n\r\n")
+    assert joined(answer.data).endswith(b"\r\nContent-Length: 100\r\n" + NUMBERED + b"\r\n")
 
 
 def test_an_empty_response_keeps_the_connection() -> None:
@@ -263,7 +275,7 @@ def test_a_refused_expectation_ends_the_connection() -> None:
     assert (
         asked(EXPECTING[:-2], EXPECTING_SENT[:-2])
         >> Data(AGENT, 2, response + b"\r\n")
-        << Send(CLIENT, response + b"Connection: close\r\n\r\n")
+        << Send(CLIENT, response + NUMBERED + b"Connection: close\r\n\r\n")
         << SendEof(CLIENT)
         << Reset(AGENT, 2)
     )
@@ -314,7 +326,7 @@ def test_an_early_response_is_delivered_and_the_rest_of_the_body_is_dropped() ->
     assert (
         asked(put(b"x" * 5_000)[:-4_000], put_sent(b"x" * 5_000)[:-4_000])
         >> Data(AGENT, 2, response + b"\r\nno")
-        << Send(CLIENT, response + b"Connection: close\r\n\r\nno")
+        << Send(CLIENT, response + NUMBERED + b"Connection: close\r\n\r\nno")
         << SendEof(CLIENT)
         << Reset(AGENT, 2)
         >> Received(CLIENT, b"x" * 4_000 + GET)

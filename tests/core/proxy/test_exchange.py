@@ -1,6 +1,6 @@
 """The table of an exchange: every call in every state either leads where the table says, or is refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -9,11 +9,12 @@ from pico_core.errors import LocalProtocolError
 from pico_core.http.budget import HeadBudget
 from pico_core.http.date import Dates
 from pico_core.http.message import HeadLimits, MessageError, ResponseHead
+from pico_core.http.writing import error_message
 from pico_core.machine.channel import Channel, TcpChannel
 from pico_core.machine.lingering import Lingering
 from pico_core.proxy.downstream import Client
 from pico_core.proxy.exchange import MAX_TRIES, Exchange
-from pico_core.proxy.failures import NODE_LOST, STREAM_REFUSED, TUNNEL_LOST, Failure
+from pico_core.proxy.failures import NODE_LOST, STREAM_REFUSED, TUNNEL_LOST, UPSTREAM_TIMEOUT, Failure
 from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.proxy.states import TRANSITIONS, ExchangeState
@@ -31,6 +32,7 @@ class Scene:
     head_limits = HeadLimits()
     heads = HeadBudget()
     header_timeout_s = idle_timeout_s = response_timeout_s = 30.0
+    timed_out = UPSTREAM_TIMEOUT
     closing = False
     believes_failures = True
     response_limits = head_limits
@@ -66,13 +68,13 @@ class Scene:
     def retry(self, exchange: Exchange, now: float) -> None:
         """Choose later."""
 
-    def failure_fields(self, exchange: Exchange) -> bytes:
-        return b""
+    def own_answer(self, exchange: Exchange, status: int, message: str, fields: bytes) -> tuple[ResponseHead, bytes]:
+        return error_message(status, message, fields)
 
     def finished(self, exchange: Exchange, now: float) -> None:
         self.over.append(exchange.status)
 
-    def refused(self, status: int, client: Client, now: float) -> None:
+    def refused(self, error: MessageError, client: Client, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
         raise AssertionError("every request here is one")
 
     # --- as the source of upstreams ---

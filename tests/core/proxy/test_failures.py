@@ -5,7 +5,7 @@ import pytest
 
 from pico_core.boundary import Abort, Accepted, Close, ConnectionLost, EofReceived, Received, Send, SendEof
 from pico_core.config.server import ServerConfig
-from pico_core.proxy.exchange import MAX_REPLAY_BYTES
+from pico_core.proxy.replay import MAX_REPLAY_BYTES
 from pico_core.server.routeless import MAX_WAITING
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play, put, put_sent
 from tests.play import Data, End, GoAway, Nothing, Open, Play, Reset, server_play
@@ -13,7 +13,7 @@ from tests.play import Data, End, GoAway, Nothing, Open, Play, Reset, server_pla
 SECOND = 7
 NO_UPSTREAM = error(502, "Bad Gateway", "no available upstreams")
 INVALID = error(502, "Bad Gateway", "the service's response was not valid HTTP: malformed status line")
-UNREACHABLE = error(502, "Bad Gateway", "upstream unreachable")
+UNREACHABLE = error(502, "Bad Gateway", "upstream unreachable", reason="tunnel-lost")
 POST = GET.replace(b"GET", b"POST")
 POST_SENT = GET_SENT.replace(b"GET", b"POST")
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -234,7 +234,7 @@ def test_a_long_body_that_came_at_once_is_not_replayed() -> None:
     body = bytes(MAX_REPLAY_BYTES + 1)
     play = client_joins(proxy_play(), 5) >> Received(5, put(body))
     play.take()
-    assert play >> Reset(AGENT, 2) << error(502, "Bad Gateway", "upstream unreachable", client=5)
+    assert play >> Reset(AGENT, 2) << error(502, "Bad Gateway", "upstream unreachable", client=5, reason="tunnel-lost")
 
 
 def test_no_answer_is_asked_for_again_once_a_byte_of_one_has_gone_out() -> None:
@@ -308,7 +308,7 @@ def test_our_own_refusal_in_the_middle_of_an_upload_closes_the_connection() -> N
     assert (
         asked(request, put_sent(b"abc")[:-1].replace(b"PUT", b"POST"))
         >> Reset(AGENT, 2)
-        << error(502, "Bad Gateway", "upstream unreachable", "Connection: close")
+        << error(502, "Bad Gateway", "upstream unreachable", "Connection: close", reason="tunnel-lost")
         << SendEof(CLIENT)
         >> Received(CLIENT, b"c")
         << Nothing()

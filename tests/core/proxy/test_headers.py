@@ -1,7 +1,7 @@
 """What a request's head looks like behind the proxy."""
 
 from pico_core.boundary import Received
-from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, proxy_play
+from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, NUMBERED, proxy_play
 from tests.play import Data, Open
 
 
@@ -62,6 +62,8 @@ def test_an_http_1_0_request_without_host_gets_one() -> None:
             AGENT,
             2,
             b"GET / HTTP/1.1\r\nHost: localhost\r\n"
-            b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: localhost\r\n\r\n",
+            b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: localhost\r\n"
+            + NUMBERED
+            + b"\r\n",
         )
     )

@@ -1,12 +1,16 @@
 """An exchange knows neither of its ends: a second downstream and a second upstream work without a change elsewhere."""
 
+from collections.abc import Mapping
+
 from pico_core.boundary import Accepted, Connect, Connected, Received, Send, Tick
 from pico_core.http.budget import HeadBudget
-from pico_core.http.message import HeadLimits
+from pico_core.http.message import HeadLimits, MessageError, ResponseHead
+from pico_core.http.writing import NO_DETAILS, error_message
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.proxy.downstream import Client
 from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.failures import UPSTREAM_TIMEOUT
 from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.pool import ConnectionPool
 from tests.core.proxy.ends import AppUpstream, LineDownstream
@@ -26,6 +30,7 @@ class Seam(BaseMachine):
     head_limits = HeadLimits()
     heads = HeadBudget()
     header_timeout_s = idle_timeout_s = response_timeout_s = 30.0
+    timed_out = UPSTREAM_TIMEOUT
     closing = False
 
     def __init__(self) -> None:
@@ -65,8 +70,8 @@ class Seam(BaseMachine):
     def failed(self, exchange: Exchange, now: float) -> None:
         """Nothing is kept of it."""
 
-    def failure_fields(self, exchange: Exchange) -> bytes:
-        return b""
+    def own_answer(self, exchange: Exchange, status: int, message: str, fields: bytes) -> tuple[ResponseHead, bytes]:
+        return error_message(status, message, fields)
 
     def retry(self, exchange: Exchange, now: float) -> None:
         self.begin(exchange, now)
@@ -74,8 +79,9 @@ class Seam(BaseMachine):
     def finished(self, exchange: Exchange, now: float) -> None:
         self.finished_with.append(exchange.status)
 
-    def refused(self, status: int, client: Client, now: float) -> None:
-        self.finished_with.append(-status)
+    def refused(self, error: MessageError, client: Client, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
+        self.finished_with.append(-error.status)
+        return b"", NO_DETAILS, b""
 
 
 def seam(listener: str) -> tuple[Play, Seam]:

@@ -54,7 +54,7 @@ def test_after_101_bytes_pass_untouched_for_as_long_as_it_takes() -> None:
     assert play
     (line,) = play.access_log
     assert b'"path":"/chat","endpoint":"e1","status":101' in line
-    assert line.endswith(b'"request_bytes":%d,"response_bytes":5' % len(GET))
+    assert b'"request_bytes":%d,"response_bytes":5,' % len(GET) in line
 
 
 def test_bytes_on_both_sides_of_the_101_are_kept() -> None:

@@ -185,7 +185,7 @@ def test_the_node_with_the_tunnel_refuses_what_was_forwarded() -> None:
     know(play, 20)
     play.agent_registers(AGENT, "e1", SPEAKS_TCP)
     play >> Accepted(CLIENT, "proxy", "192.0.2.20", 5000) >> Received(CLIENT, FROM_NODE)
-    assert play << error(404, "Not Found", IS_TCP, "X-Pico-Failure: tcp-endpoint")
+    assert play << error(404, "Not Found", IS_TCP, "X-Pico-Failure: tcp-endpoint", entry=False)
     from_piko = FROM_NODE.replace(b"x-pico-forward: true\r\n", b"")
     assert play >> Received(CLIENT, from_piko) << NOT_HTTP
 

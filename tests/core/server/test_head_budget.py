@@ -7,6 +7,7 @@ from pico_core.config.ports import ProxyConfig, ProxyHttpConfig
 from pico_core.config.server import ServerConfig
 from pico_core.http.budget import HeadBudget
 from pico_core.server.node import ServerNode
+from tests.core.proxy.scene import error, refusal
 from tests.play import Data, Nothing, Open, Play, Reset, server_play
 
 AGENT = 1
@@ -16,15 +17,12 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 LIMIT = 131_072
 
 
-def answer(message: bytes, status: bytes = b"503 Service Unavailable", fields: bytes = b"") -> bytes:
-    body = b'{"error":"%b"}' % message
-    return (
-        b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n%b"
-        b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (status, fields, len(body), body)
-    )
+def refused(client: int) -> Send:
+    return error(503, "Service Unavailable", "too many unfinished requests", "Connection: close", client=client)
 
 
-REFUSED = answer(b"too many unfinished requests", fields=b"Retry-After: 1\r\n")
+def agent_refused(client: int) -> Send:
+    return refusal(503, "Service Unavailable", "too many unfinished requests", "Connection: close", client=client)
 
 
 def limited() -> Play:
@@ -51,7 +49,7 @@ def test_the_longest_unfinished_head_is_refused() -> None:
     play = limited()
     for number, size in ((101, 30_000), (103, 60_000), (105, 40_000)):
         assert begun(play, number, size)
-    assert begun(play, 107, 1_073) << Send(103, REFUSED) << SendEof(103)
+    assert begun(play, 107, 1_073) << refused(103) << SendEof(103)
     assert budget_of(play).used_bytes == 71_073
     assert budget_of(play).refused == 1
 
@@ -62,7 +60,7 @@ def test_of_equal_ones_the_oldest_are_refused_until_an_eighth_is_free() -> None:
         assert begun(play, number, 4_096)
     begun(play, 201, 100)
     for number in range(101, 111, 2):
-        play << Send(number, REFUSED) << SendEof(number)
+        play << refused(number) << SendEof(number)
     assert play
     assert budget_of(play).used_bytes == 27 * 4_096 + 100
 
@@ -93,7 +91,7 @@ def test_what_no_longer_waits_is_not_counted() -> None:
 def test_a_refused_client_that_goes_on_keeps_nothing() -> None:
     play = limited()
     assert begun(play, 101, 100_000) << PauseReading(101)
-    assert begun(play, 103, 40_000) << Send(101, REFUSED) << SendEof(101)
+    assert begun(play, 103, 40_000) << refused(101) << SendEof(101)
     assert play >> Received(101, b"x: a\r\n" * 10_000)
     assert budget_of(play).used_bytes == 40_000
 
@@ -102,7 +100,7 @@ def test_a_peer_of_the_upstream_port_shares_the_budget() -> None:
     play = limited()
     assert begun(play, 101, 125_000) << PauseReading(101)
     assert begun(play, 103, 5_000, "upstream")
-    assert begun(play, 105, 10_000) << Send(101, REFUSED) << SendEof(101)
+    assert begun(play, 105, 10_000) << refused(101) << SendEof(101)
     assert play >> ConnectionLost(101, "") >> ConnectionLost(105, "")
     assert budget_of(play).used_bytes == 5_000
     assert play >> ConnectionLost(103, "")
@@ -113,8 +111,8 @@ def test_an_agent_is_told_to_come_again() -> None:
     play = limited()
     for number in range(101, 119, 2):
         assert begun(play, number, 14_500, "upstream")
-    begun(play, 119, 14_500, "upstream") << Send(101, REFUSED) << SendEof(101)
-    play << Send(103, REFUSED) << SendEof(103) << Send(105, REFUSED) << SendEof(105)
+    begun(play, 119, 14_500, "upstream") << agent_refused(101) << SendEof(101)
+    play << agent_refused(103) << SendEof(103) << agent_refused(105) << SendEof(105)
     assert play
 
 

@@ -16,7 +16,7 @@ from pico_core.cluster.view import RemoteNode
 from pico_core.config.values import Address
 from pico_core.gossip.status import NodeStatus
 from pico_core.server.node import ServerNode
-from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, OK, client_joins, error
+from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, NUMBERED, OK, client_joins, error
 from tests.core.server.test_tcp_route import ACCEPTED, ASKING
 from tests.play import Data, Nothing, Open, Play, joined, server_play
 
@@ -26,6 +26,7 @@ HOP = b"x-piko-forward: true\r\nx-pico-forward: true\r\nx-piko-endpoint: e1\r\n"
 GET_FORWARDED = b"GET / HTTP/1.1\r\nHost: e1.example.com\r\n" + HOP + FORWARDED + b"\r\n"
 FROM_NODE = GET[:-2] + HOP + b"X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n\r\n"
 SERVICES_421 = b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\n\r\n"
+PASSED_421 = SERVICES_421[:-2] + NUMBERED + b"\r\n"
 MISDIRECTED = SERVICES_421.replace(b"\r\n\r\n", b"\r\nX-Pico-Failure: misdirected\r\n\r\n")
 NO_UPSTREAM = error(502, "Bad Gateway", "no available upstreams")
 
@@ -112,8 +113,8 @@ def test_a_misdirected_answer_of_a_service_is_an_answer() -> None:
     play = server_play()
     play.agent_registers(AGENT, "e1")
     client_joins(play) >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
-    assert play >> Data(AGENT, 2, SERVICES_421) << Send(CLIENT, SERVICES_421)
-    assert asked() >> Received(FIRST, SERVICES_421) << Send(CLIENT, SERVICES_421)
+    assert play >> Data(AGENT, 2, SERVICES_421) << Send(CLIENT, PASSED_421)
+    assert asked() >> Received(FIRST, SERVICES_421) << Send(CLIENT, PASSED_421)
 
 
 def test_a_body_that_cannot_be_repeated_ends_with_the_stale_route() -> None:
@@ -126,7 +127,9 @@ def test_a_body_that_cannot_be_repeated_ends_with_the_stale_route() -> None:
     assert isinstance(first, Connect)
     play >> Connected(FIRST, first.host, 8000)
     play.take()
-    assert play >> Received(FIRST, MISDIRECTED) << error(502, "Bad Gateway", "upstream unreachable")
+    assert (
+        play >> Received(FIRST, MISDIRECTED) << error(502, "Bad Gateway", "upstream unreachable", reason="misdirected")
+    )
 
 
 def test_a_node_that_cannot_be_reached_is_passed_over() -> None:
@@ -196,14 +199,20 @@ def test_a_node_is_believed_what_it_says_about_the_client() -> None:
     play.agent_registers(AGENT, "e1")
     expected = (
         b"GET / HTTP/1.1\r\nHost: e1.example.com\r\nX-Forwarded-For: 203.0.113.9\r\n"
-        b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: e1.example.com\r\n\r\n"
+        b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: e1.example.com\r\n" + NUMBERED + b"\r\n"
     )
     assert from_node(play) << Open(AGENT, 2) << Data(AGENT, 2, expected)
 
 
 def test_a_request_makes_one_hop_only() -> None:
     assert from_node(clustered()) << error(
-        421, "Misdirected Request", "no available upstreams", "X-Pico-Failure: misdirected", client=9
+        421,
+        "Misdirected Request",
+        "no available upstreams",
+        "X-Pico-Failure: misdirected",
+        client=9,
+        reason="misdirected",
+        entry=False,
     )
     piko = FROM_NODE.replace(b"x-pico-forward: true\r\n", b"")
     assert from_node(clustered(), piko) << error(502, "Bad Gateway", "no available upstreams", client=9)

@@ -15,7 +15,7 @@ from pico_core.gossip.sealing.proofs import Proofs
 from pico_core.gossip.wire.records import Entry
 from pico_core.server.cluster import OPEN_TO_ALL
 from pico_core.server.node import ServerNode
-from tests.core.proxy.scene import AGENT, CLIENT, GET, OK, QUIET, error
+from tests.core.proxy.scene import AGENT, CLIENT, GET, NUMBERED, OK, QUIET, error
 from tests.core.server.test_peers import FIRST, FROM_NODE, GET_FORWARDED, dial, know
 from tests.play import Data, Open, Play, Reset, joined, server_play
 
@@ -52,7 +52,11 @@ def proved(machine: ServerNode) -> bytes:
 
 def to_service(fields: bytes) -> bytes:
     return (
-        b"GET / HTTP/1.1\r\nHost: e1.example.com\r\n" + fields + b"X-Forwarded-Host: e1.example.com\r\n\r\n"  #
+        b"GET / HTTP/1.1\r\nHost: e1.example.com\r\n"
+        + fields
+        + b"X-Forwarded-Host: e1.example.com\r\n"
+        + NUMBERED
+        + b"\r\n"
     )
 
 
@@ -94,7 +98,9 @@ def test_a_client_at_the_address_of_a_node_is_not_told_what_nodes_tell_each_othe
     assert play << error(502, "Bad Gateway", "no available upstreams", client=9)
     play >> Accepted(11, "proxy", NODE_HOST, 7001) >> Received(11, proved(machine))
     misdirected = "X-Pico-Failure: misdirected"
-    assert play << error(421, "Misdirected Request", "no available upstreams", misdirected, client=11)
+    assert play << error(
+        421, "Misdirected Request", "no available upstreams", misdirected, client=11, reason="misdirected", entry=False
+    )
     play, machine = keyed()
     play >> Accepted(9, "proxy", NODE_HOST, 7000) >> Received(9, FROM_NODE)
     play.take()

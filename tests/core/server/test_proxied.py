@@ -21,7 +21,7 @@ from pico_core.config.tls import ProxyTlsConfig
 from pico_core.errors import ConfigError
 from pico_core.proxy_protocol import SIGNATURE
 from pico_core.server.node import ServerNode
-from tests.core.proxy.scene import AGENT, GET, OK, client_joins
+from tests.core.proxy.scene import AGENT, GET, NUMBERED, OK, client_joins
 from tests.core.server.test_admission import CLIENT_REFUSED
 from tests.play import Data, Nothing, Open, Play, joined, server_play
 
@@ -43,7 +43,9 @@ CLOSED = "closed a connection of a trusted proxy, which has to begin with a PROX
 
 def get_sent(client: str) -> bytes:
     return GET[:-2] + (
-        f"X-Forwarded-For: {client}\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: e1.example.com\r\n\r\n".encode()
+        f"X-Forwarded-For: {client}\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: e1.example.com\r\n".encode()
+        + NUMBERED
+        + b"\r\n"
     )
 
 

@@ -6,14 +6,15 @@ from pico_core.boundary import Close, Connected, ConnectionLost, Received, Send,
 from pico_core.gossip.status import NodeStatus
 from pico_core.server.node import ServerNode
 from pico_core.server.retries import RESERVE, RetryBudget
-from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
+from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, NUMBERED, OK, client_joins, error, proxy_play
 from tests.core.server.test_peers import FROM_NODE, clustered, dial, from_node, know
 from tests.play import PIKO, Data, Nothing, Open, Play, Reset
 
 OTHER = 7
 POST = GET.replace(b"GET", b"POST")
 POST_SENT = GET_SENT.replace(b"GET", b"POST")
-UNREACHABLE = error(502, "Bad Gateway", "upstream unreachable")
+UNREACHABLE_TEXT = "upstream unreachable"
+UNREACHABLE = error(502, "Bad Gateway", "upstream unreachable", reason="service-refused")
 
 
 def failure(reason: str, status: str = "502 Bad Gateway") -> bytes:
@@ -76,7 +77,16 @@ def test_only_another_upstream_is_asked_again_after_it_was_perhaps_processed() -
 def test_an_unknown_failure_is_an_ordinary_response_without_the_field() -> None:
     play = proxy_play() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
     answer = failure("not-invented-yet")
-    assert play >> Data(AGENT, 2, answer) << Send(CLIENT, answer.replace(b"X-Pico-Failure: not-invented-yet\r\n", b""))
+    assert (
+        play
+        >> Data(AGENT, 2, answer)
+        << Send(
+            CLIENT,
+            answer.replace(b"X-Pico-Failure: not-invented-yet\r\n", b"").replace(
+                b"\r\n\r\n", b"\r\n" + NUMBERED + b"\r\n"
+            ),
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,6 +97,8 @@ def test_what_failed_is_never_told_to_a_client(status: str) -> None:
     play = proxy_play() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
     lines = f"HTTP/1.1 {status}\r\nx-PICO-failure: made-up\r\nContent-Length: 0\r\n\r\n".encode()
     expected = lines.replace(b"x-PICO-failure: made-up\r\n", b"")
+    if status >= "400":
+        expected = expected[:-2] + NUMBERED + b"\r\n"
     assert play >> Data(AGENT, 2, lines) << Send(CLIENT, expected)
 
 
@@ -97,6 +109,7 @@ def test_an_agent_that_is_not_ours_is_not_believed_what_failed() -> None:
     assert play >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
     answer = failure("service-refused")
     expected = answer.replace(b"X-Pico-Failure: service-refused\r\n", b"")
+    expected = expected.replace(b"\r\n\r\n", b"\r\n" + NUMBERED + b"\r\n")
     assert play >> Data(AGENT, 2, answer) << Send(CLIENT, expected)
 
 
@@ -215,7 +228,15 @@ def test_a_node_tells_another_node_what_failed() -> None:
     from_node(play)
     play.take()
     play >> Data(AGENT, 2, failure("service-refused"))
-    assert play << error(502, "Bad Gateway", "upstream unreachable", "X-Pico-Failure: service-refused", client=9)
+    assert play << error(
+        502,
+        "Bad Gateway",
+        "upstream unreachable",
+        "X-Pico-Failure: service-refused",
+        client=9,
+        entry=False,
+        reason="service-refused",
+    )
     assert b"x-pico-forward" in FROM_NODE
 
 
@@ -243,7 +264,13 @@ def test_what_comes_through_another_node_does_not_wait_here() -> None:
     play.agent_registers(AGENT, "e1")
     play >> ConnectionLost(AGENT, "reset")
     assert from_node(play) << error(
-        421, "Misdirected Request", "no available upstreams", "X-Pico-Failure: misdirected", client=9
+        421,
+        "Misdirected Request",
+        "no available upstreams",
+        "X-Pico-Failure: misdirected",
+        client=9,
+        reason="misdirected",
+        entry=False,
     )
 
 

@@ -5,6 +5,7 @@ import random
 import msgspec
 import pytest
 
+from pico_core import __version__
 from pico_core.boundary import (
     Abort,
     Accepted,
@@ -24,7 +25,7 @@ from pico_core.gossip.state import MAX_ENDPOINTS
 from pico_core.mux.frame import ACK, HEADER, PING, SYN
 from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping
 from pico_core.websocket.handshake import ClientHandshake
-from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
+from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play, refusal
 from tests.play import Data, End, GoAway, Nothing, Open, Play, Reset, joined, server_play
 
 HANDSHAKE = (
@@ -40,7 +41,9 @@ ACCEPTED = (
     b"HTTP/1.1 101 Switching Protocols\r\n"
     b"Upgrade: websocket\r\n"
     b"Connection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: eH9tvi9/SXjIsi7bZTj5zLSjk/I=\r\n\r\n"
+    b"Sec-WebSocket-Accept: eH9tvi9/SXjIsi7bZTj5zLSjk/I=\r\n"
+    b"x-pico-node: node-1\r\n"
+    b"x-pico-version: %b\r\n\r\n" % __version__.encode()
 )
 SECOND = 7
 
@@ -73,7 +76,8 @@ def test_the_101_is_the_registration() -> None:
 def test_a_smaller_first_window_is_agreed_on_by_repeating_the_offer() -> None:
     offer = b"X-Pico-First-Window: 65536\r\n\r\n"
     play = connected() >> Received(AGENT, HANDSHAKE[:-2] + offer)
-    assert play << Send(AGENT, ACCEPTED[:-2] + offer.lower())
+    own = ACCEPTED.index(b"x-pico-node")
+    assert play << Send(AGENT, ACCEPTED[:own] + offer.lower()[:-2] + ACCEPTED[own:])
     (sent,) = (client_joins(play) >> Received(CLIENT, GET.replace(b"e1", b"my-endpoint"))).take()
     assert isinstance(sent, Send)
     # The stream begins with 64 KiB each way, and the server grants the rest of a full window with the SYN.
@@ -120,9 +124,9 @@ def test_a_node_takes_no_more_endpoints_than_it_can_tell_the_others_of() -> None
     assert len(play.take()) == MAX_ENDPOINTS
     beyond = 2 * MAX_ENDPOINTS + 1
     reason = f"this node serves {MAX_ENDPOINTS} endpoints and takes no further one; connect again, or add nodes"
-    refusal = error(503, "Service Unavailable", reason, "Retry-After: 10", "Connection: close", client=beyond)
+    refused = refusal(503, "Service Unavailable", reason, "Retry-After: 10", "Connection: close", client=beyond)
     play >> Accepted(beyond, "upstream", "192.0.2.1", 4000)
-    assert play >> Received(beyond, HANDSHAKE) << refusal << SendEof(beyond)
+    assert play >> Received(beyond, HANDSHAKE) << refused << SendEof(beyond)
     same = beyond + 2
     play >> Accepted(same, "upstream", "192.0.2.1", 4000)
     assert play >> Received(same, HANDSHAKE.replace(b"my-endpoint", b"e1")) << Send(same, ACCEPTED)
@@ -163,11 +167,11 @@ def test_frames_right_behind_the_handshake_count() -> None:
 def test_what_is_no_registration_is_refused(old: bytes, new: bytes, status: int, phrase: str, reason: str) -> None:
     assert old in HANDSHAKE
     play = connected()
-    refusal = error(status, phrase, reason, "Connection: close", client=AGENT)
+    refused = refusal(status, phrase, reason, "Connection: close", client=AGENT)
     assert (
         play
         >> Received(AGENT, HANDSHAKE.replace(old, new, 1))
-        << refusal
+        << refused
         << SendEof(AGENT)
         >> Received(AGENT, b"more")
         >> ConnectionLost(AGENT, "")
@@ -179,10 +183,10 @@ def test_what_is_no_registration_is_refused(old: bytes, new: bytes, status: int,
 
 def test_an_endpoint_that_is_none_is_refused() -> None:
     play = connected() >> Received(AGENT, HANDSHAKE.replace(b"my-endpoint", b"a%2Fb"))
-    (refusal, closed) = play.take()
-    assert isinstance(refusal, Send)
-    assert joined(refusal.data).startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert b"\r\nx-pico-refused: final\r\n" in joined(refusal.data)
+    (answer, closed) = play.take()
+    assert isinstance(answer, Send)
+    assert joined(answer.data).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"\r\nx-pico-refused: final\r\n" in joined(answer.data)
     assert closed == SendEof(AGENT)
 
 
@@ -191,7 +195,7 @@ def test_a_node_that_stops_takes_no_new_tunnel() -> None:
     assert (
         connected(play)
         >> Received(AGENT, HANDSHAKE)
-        << error(
+        << refusal(
             503,
             "Service Unavailable",
             "this node is about to stop; connect again",
@@ -495,7 +499,7 @@ def test_a_reset_of_one_stream_leaves_the_others_alone() -> None:
         << Open(AGENT, 4)
         << Data(AGENT, 4, GET_SENT)
         >> Reset(AGENT, 2)
-        << error(502, "Bad Gateway", "upstream unreachable")
+        << error(502, "Bad Gateway", "upstream unreachable", reason="tunnel-lost")
         >> Data(AGENT, 4, OK)
         << Send(5, OK)
     )

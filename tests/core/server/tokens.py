@@ -14,7 +14,7 @@ from pico_core.config.server import ServerConfig
 from pico_core.config.values import Origin
 from pico_core.server.node import ServerNode
 from tests.core.access.keys import NOW_S, OTHER_SECRET, SECRET, bearer, signed, token
-from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, client_joins, error
+from tests.core.proxy.scene import AGENT, FORWARDED, client_joins, error
 from tests.play import Data, Play, joined, server_play
 
 AUTH = AuthConfig(hmac_secret_key=Secret(SECRET), leeway_s=0.0)
@@ -54,10 +54,8 @@ def shows(text: str, name: bytes = b"Authorization") -> bytes:
 
 def denied(reason: str, at: float = 0.0) -> Send:
     """Return the answer at a time of the play."""
-    answer = error(401, "Unauthorized", reason, UNAUTHORISED)
-    head, _, body = joined(answer.data).partition(b"\r\n\r\n")
-    date = formatdate(NOW_S + at, usegmt=True).encode()
-    return Send(CLIENT, b"%b\r\nDate: %b\r\n\r\n%b" % (head, date, body))
+    date = formatdate(NOW_S + at, usegmt=True)
+    return error(401, "Unauthorized", reason, UNAUTHORISED, f"Date: {date}")
 
 
 def sent(fields: bytes = b"") -> bytes:
