@@ -10,6 +10,9 @@ from enum import Enum
 
 FIELD = b"x-pico-refused"
 
+REASON_FIELD = b"x-pico-error"
+"""Names the reason of an answer that a Pico node made itself (``proxy.reasons``)."""
+
 PIKO_REFUSALS = frozenset(
     (
         "missing authorization",
@@ -55,8 +58,9 @@ def read_refusal(status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes
 
     ``fields`` are pairs of a name in lower case and a value. Never raises.
     """
-    text = _error_text(body)
-    marked = next((MARKS.get(value.strip()) for name, value in fields if name == FIELD), None)
+    own = {name: value.strip() for name, value in fields if name in (FIELD, REASON_FIELD)}
+    text = _error_text(body, is_ours=REASON_FIELD in own)
+    marked = MARKS.get(own.get(FIELD, b""))
     if marked is not None:
         return marked, text
     if status == 401 and text in PIKO_REFUSALS:
@@ -70,12 +74,16 @@ def read_retry_after(fields: Iterable[tuple[bytes, bytes]]) -> int:
     return int(value) if len(value) <= MAX_RETRY_AFTER_DIGITS and value.isdigit() else 0
 
 
-def _error_text(body: bytes) -> str:
-    """Return the text of ``{"error": text}``, the form in which both servers refuse; empty for any other body."""
+def _error_text(body: bytes, *, is_ours: bool) -> str:
+    """Return the text of ``{"error": text}``, the form in which both servers refuse; empty for any other body.
+
+    A Pico server that names its reason in ``REASON_FIELD`` says more than the text in the body.
+    """
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
         return ""
-    if isinstance(content, dict) and list(content) == ["error"] and isinstance(content["error"], str):
-        return content["error"]
+    if isinstance(content, dict) and (is_ours or list(content) == ["error"]):
+        text = content.get("error")
+        return text if isinstance(text, str) else ""
     return ""

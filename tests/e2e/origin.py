@@ -133,7 +133,8 @@ class Origin(Service):
             head = wire.receive_head()
             assert head["host"], "no Host"
             assert not (head["content-length"] and head["transfer-encoding"]), "ambiguous framing"
-            leaked = [name for name, _ in head.fields if name.startswith(("x-pico", "x-piko"))]
+            own = [name for name, _ in head.fields if name.startswith(("x-pico", "x-piko"))]
+            leaked = [name for name in own if name != "x-pico-request-id"]
             assert not leaked, f"internal headers: {leaked}"
             self.requests.append(head)
             self._handlers[head.target.partition("?")[0]](Visit(wire, head))

@@ -165,4 +165,5 @@ def test_an_error_of_picos_own(url: str) -> None:
     head, _, body = done.stdout.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 502 ")
     assert b"\r\ncontent-type: application/json" in head.lower()
-    assert json.loads(body) == {"error": "no available upstreams"}
+    told = json.loads(body)
+    assert (told["error"], told["reason"]) == ("no available upstreams", "no-tunnel")

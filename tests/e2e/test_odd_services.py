@@ -15,7 +15,10 @@ ROUNDS = 40
 
 
 def status_and_error(response: tuple[Head, bytes]) -> tuple[int, bytes]:
-    return response[0].status, response[1]
+    """Return the status, and the body up to the reason and the ID that an error of Pico's own has."""
+    head, body = response
+    told, _, more = body.partition(b',"reason":')
+    return head.status, told + b"}" if more else told
 
 
 def ends_soon(wire: Wire) -> None:

@@ -161,9 +161,13 @@ def receive_response(wire: Wire, method: str = "GET") -> tuple[Head, bytes]:
     return head, wire.receive_body(head)
 
 
-def assert_error(response: tuple[Head, bytes], status: int, message: str) -> None:
-    """Check that a response is an error of Pico's own, in its exact form."""
+def assert_error(response: tuple[Head, bytes], status: int, message: str, *, is_client: bool = True) -> None:
+    """Check that a response is an error of Pico's own, in its exact form: to a client, or to another node."""
     head, body = response
-    assert (head.status, json.loads(body)) == (status, {"error": message})
+    told = json.loads(body)
+    assert (head.status, told["error"]) == (status, message)
+    if "reason" in told:  # from the proxy port
+        assert head["x-pico-error"] == f"{told['reason']}; by={told['by']}"
+        assert head["x-pico-request-id"] in (told["request_id"], *([] if is_client else [""]))
     assert head["content-type"] == "application/json"
     assert head["x-content-type-options"] == "nosniff"

@@ -104,7 +104,7 @@ class _HttpConnection:
         self._received = 0
         fields = dict(request.headers)
         for name in fields:
-            if name.startswith((b"x-pico", b"x-piko")):
+            if name.startswith((b"x-pico", b"x-piko")) and name != b"x-pico-request-id":
                 raise self._origin.world.violation(f"an origin was shown the header {name!r}")
         self._origin.requests += 1
         self._origin.ledger.begin(request.method.decode(), fields[b"x-attempt"].decode())
