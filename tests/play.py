@@ -157,7 +157,10 @@ class FarEnd:
 
 
 class Play:
-    """See the module's docstring. ``now`` is the time on the clock of ``machine``."""
+    """See the module's docstring. ``now`` is the time on the clock of ``machine``.
+
+    ``answers`` are the fields of the answers with which agents were registered.
+    """
 
     def __init__(self, machine: Machine, now: float = 0.0) -> None:
         self.machine = machine
@@ -165,6 +168,7 @@ class Play:
         self.logs: list[Log] = []
         self.access_log: list[bytes] = []
         self.tunnels: dict[int, FarEnd] = {}
+        self.answers: dict[int, list[tuple[bytes, bytes]]] = {}
         self._done: list[Record] = []
         self._expecting = False
         self._lines: list[str] = []
@@ -207,9 +211,13 @@ class Play:
 
     def take(self) -> list[Record]:
         """Return the commands that were not expected yet, for those that no literal can describe."""
+        return [_without_request_id(each) for each in self.take_with_ids()]
+
+    def take_with_ids(self) -> list[Record]:
+        """Return the same with the IDs that the machine made for requests."""
         self._drain()
         done, self._done = self._done, []
-        return [_without_request_id(each) for each in done]
+        return done
 
     def forget_start_warning(self) -> None:
         """Remove from the logs what a server says of its open ports: few plays are about that."""
@@ -278,6 +286,7 @@ class Play:
         assert isinstance(response, Send)
         assert handshake.receive(joined(response.data)) == b""
         first_bytes = first_window_bytes(handshake.answer)
+        self.answers[connection] = list(handshake.answer)
         entropy = random.Random(connection)
         tunnel = Tunnel(self.now, entropy=entropy, max_incoming_streams=1024, first_window_bytes=first_bytes)
         self.tunnels[connection] = FarEnd(tunnel)
