@@ -96,8 +96,8 @@ def payloads(folder: Path) -> Iterator[tuple[str, str, bytes]]:
             data = base64.b64decode(row["b64"])
             led = data.replace(b"Host: localhost", b"Host: strict.example.com\r\n" + LED)
             if led == data and row["expect"] != "reject":  # it names another host
-                line, end, rest = data.partition(b"\r\n")
-                led = line + end + LED + b"\r\n" + rest
+                first, ending, rest = data.partition(b"\r\n")
+                led = first + ending + LED + b"\r\n" + rest
             yield row["id"], row["expect"], led
 
 
