@@ -32,6 +32,7 @@ class Line:
         self.output = b""
         self.reading = True
         self.closing = False
+        self.aborted = False
         self.eof_sent = False
         self.eof_received = False
         self.writing_paused = False
@@ -54,6 +55,7 @@ class Line:
 
     def abort(self) -> None:
         """The connection stays until ``Hand.lose``: inputs of it may be on their way."""
+        self.aborted = True
 
     def pause_reading(self) -> None:
         self.reading = False

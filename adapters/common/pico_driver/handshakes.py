@@ -60,6 +60,8 @@ class Handshakes:
         self._profiles = profiles
         self._listeners: dict[str, str] = {}
         self._limits: dict[SecureConnection, Cancellable] = {}
+        self._accepted: dict[SecureConnection, float] = {}  # until when, the earliest first
+        self._sweeping = False
 
     def profile(self, name: str) -> Profile | None:
         """Return the profile of this name, if there is one."""
@@ -72,7 +74,14 @@ class Handshakes:
     def of_listener(self, listener: str) -> SecureConnection | None:
         """Return the owner of a connection that a peer opened, if its listener speaks TLS. Next: ``attach`` it."""
         tls = self._listeners.get(listener)
-        return None if tls is None else self.begin(tls, 0, self._clock() + HANDSHAKE_TIMEOUT_S, listener=listener)
+        if tls is None:
+            return None
+        secure = self._make(tls, 0, listener=listener)
+        self._accepted[secure] = self._clock() + HANDSHAKE_TIMEOUT_S
+        if not self._sweeping:  # one waiter serves all of them: a waiter for each costs a tenth of a handshake
+            self._sweeping = True
+            self._loop.begin(self._sweep())
+        return secure
 
     def begin(
         self, tls: str, number: int, until: float, *, listener: str = "", server_name: str = "", upgrade: bool = False
@@ -81,6 +90,13 @@ class Handshakes:
 
         Raises ``ValueError`` for a name that no certificate can have.
         """
+        secure = self._make(tls, number, listener=listener, server_name=server_name, upgrade=upgrade)
+        self._limits[secure] = self._loop.begin(self._expire(secure, until - self._clock()))
+        return secure
+
+    def _make(
+        self, tls: str, number: int, *, listener: str = "", server_name: str = "", upgrade: bool = False
+    ) -> SecureConnection:
         from pico_driver.tls import SecureConnection
 
         profile = self.profile(tls)
@@ -88,21 +104,33 @@ class Handshakes:
         secure = SecureConnection(
             self._owner, profile, number, listener=listener, server_name=server_name, upgrade=upgrade
         )
-        if len(self._limits) >= MAX_HANDSHAKES:
-            self._give_up(next(iter(self._limits)), "too many TLS handshakes at one time")
-        self._limits[secure] = self._loop.begin(self._expire(secure, until - self._clock()))
+        if len(self._limits) + len(self._accepted) >= MAX_HANDSHAKES:
+            self._give_up(next(iter(self._accepted or self._limits)), "too many TLS handshakes at one time")
         return secure
 
     def over(self, connection: SecureConnection) -> None:
         """Count a handshake no longer."""
+        self._accepted.pop(connection, None)
         limit = self._limits.pop(connection, None)
         if limit is not None:
             limit.cancel()
 
     def close(self) -> None:
         """End all of them."""
-        for connection in list(self._limits):
+        for connection in [*self._accepted, *self._limits]:
             connection.cancel()
+
+    async def _sweep(self) -> None:
+        """Give up the accepted connections whose time is over, until there is none."""
+        while self._accepted:
+            secure, until = next(iter(self._accepted.items()))
+            left_s = until - self._clock()
+            if left_s > 0:
+                await self._loop.sleep(left_s)
+            else:
+                del self._accepted[secure]
+                self._give_up(secure, "the TLS handshake took too long")
+        self._sweeping = False
 
     async def _expire(self, secure: SecureConnection, timeout_s: float) -> None:
         await self._loop.sleep(max(timeout_s, 0.0))

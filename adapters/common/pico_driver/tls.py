@@ -122,6 +122,7 @@ class SecureConnection:
         "_resumable",
         "_server_name",
         "_state",
+        "_ticket_waits",
         "_tls",
         "address",
         "closing",
@@ -158,6 +159,7 @@ class SecureConnection:
         self._finishing = False
         self._read_ended = False
         self._resumable = False
+        self._ticket_waits = False
         self._raw: Raw = _NOT_ATTACHED
 
     def attach(self, raw: Raw, host: str, port: int) -> None:
@@ -167,7 +169,8 @@ class SecureConnection:
             raw.reset()
             return
         self._raw = raw
-        self._shake_hands()
+        if self._incoming.pending or not self._profile.server_side:  # a server waits for the client's first message
+            self._shake_hands()
 
     def opened(self, raw: Any) -> None:
         """Begin the handshake: the loop has opened the plain connection."""
@@ -294,7 +297,10 @@ class SecureConnection:
             self._flush()
             self._refuse(error)
             return
-        self._flush()
+        if self.listener and self._tls.version() == "TLSv1.3":
+            self._ticket_waits = True  # all that is left to send is the ticket, which goes with the first data
+        else:
+            self._flush()
         self._state = _State.OPEN
         certificate: Any = self._tls.getpeercert()
         self._owner.secured(self, _identity(certificate), self._tls.selected_alpn_protocol() or "")
@@ -331,7 +337,7 @@ class SecureConnection:
             failure = error
         if filled:
             self._owner.hand_over(Received(self.number, bytes(buffer[:filled])))
-        if self._outgoing.pending:
+        if self._outgoing.pending and not self._ticket_waits:
             self._flush()  # the answer to a key update
         if failure is not None:
             self._end(TlsError(explain(failure, self._tls, self._server_name, self._profile)))
@@ -370,6 +376,7 @@ class SecureConnection:
         self._flush()
 
     def _flush(self) -> None:
+        self._ticket_waits = False
         if self._outgoing.pending:
             self._raw.send(self._outgoing.read())
 

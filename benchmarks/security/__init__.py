@@ -1,0 +1,1 @@
+"""The figures of Pico's security, measured against real processes: ``python -m security`` (``make security``)."""
