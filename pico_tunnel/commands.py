@@ -15,6 +15,7 @@ from pico_core.config.nearest import did_you_mean
 from pico_tunnel import __version__
 from pico_tunnel.bench import bench
 from pico_tunnel.complaints import complain
+from pico_tunnel.explain import explain_command
 from pico_tunnel.flags import ConfigCommand, TeachingGroup, checked, groups
 from pico_tunnel.gossip_key import key
 from pico_tunnel.start import read_config, run_agent, run_forward, run_server
@@ -299,6 +300,7 @@ def agent_start(flags: dict[str, str], config_path: str | None, expand_env: bool
 
 
 pico.add_command(bench)
+pico.add_command(explain_command)
 
 
 # --- pico forward ----------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def _document(response: PlainResponse, server: str, kind: Any) -> Any:
     raise Unanswered(f"{server} answered {response.status}: {error}{advice}")
 
 
-def _token(text: str | None, path: str | None) -> Secret | None:
+def given_token(text: str | None, path: str | None) -> Secret | None:
     """Return the token that a flag gives or names the file of. Raises ``ConfigError``."""
     from pico_core.config import secrets
     from pico_core.errors import ConfigError
@@ -108,7 +108,7 @@ def _print(
     **tls: Any,
 ) -> int:
     try:
-        document = ask(server_url, path, forward, kind, _token(token, token_file), tls)
+        document = ask(server_url, path, forward, kind, given_token(token, token_file), tls)
         show(document if status is None else [node for node in document if node.get("status") == status])
     except Unanswered as error:
         complain(str(error))
@@ -128,7 +128,8 @@ def _path(table: str, node_id: str) -> str:
 class StatusCommand(click.Command):
     """A command that asks a server: with the options that name the server, and with examples."""
 
-    def __init__(self, name: str | None, examples: str, **settings: Any) -> None:
+    def __init__(self, name: str | None, examples: str, *, forwards: bool = True, **settings: Any) -> None:
+        """``forwards`` says that the command can be about another node than the one that is asked."""
         super().__init__(name, **settings)
         url = click.Option(
             ("--server.url", "server_url"),
@@ -142,7 +143,7 @@ class StatusCommand(click.Command):
             ("--server.token", "token"), metavar="TOKEN", help="The token to show to a server that asks for one."
         )
         token_file = click.Option(("--server.token-file", "token_file"), metavar="FILE", help="A file with the token.")
-        self.params += [url, token, token_file, forward, *tls_options("server")]
+        self.params += [url, token, token_file, *([forward] if forwards else []), *tls_options("server")]
         self._examples = examples
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -26,21 +26,26 @@ MAX_IDENTITIES = 4
 SECOND_AGENT = "a second agent serves an endpoint"
 
 _AGENT = re.compile(rb"(?im)^x-pi[ck]o-agent:[ \t]*([!-~]{1,64})[ \t]*\r$")
+_VERSION = re.compile(rb"(?im)^x-pico-version:[ \t]*([!-~]{1,32})[ \t]*\r$")
 _PROTOCOL = re.compile(rb"(?im)^x-pi[ck]o-protocol:[ \t]*(http|tcp)[ \t]*\r$")
 
 
 class Registration(msgspec.Struct, frozen=True):
-    """What is known of the agent that registers ``endpoint``. ``protocol`` is empty where the agent does not tell."""
+    """What is known of the agent that registers ``endpoint``.
+
+    ``protocol`` and ``version`` are empty where the agent does not tell.
+    """
 
     endpoint: str
     protocol: str
     identity: str
     client: str
+    version: str = ""
 
     @staticmethod
     def read(head: bytes, endpoint: str, client: str, owner: str = "") -> "Registration":
         """Return what the head of an agent's request says. ``owner`` is the subject of its token, where it has one."""
-        protocol, agent = _PROTOCOL.search(head), _AGENT.search(head)
+        protocol, agent, version = _PROTOCOL.search(head), _AGENT.search(head), _VERSION.search(head)
         if owner:
             identity = b"owner " + owner.encode(errors="surrogatepass")
         else:
@@ -50,6 +55,7 @@ class Registration(msgspec.Struct, frozen=True):
             protocol[1].decode().lower() if protocol else "",
             hashlib.sha256(identity).hexdigest()[:16],
             client,
+            version[1].decode() if version else "",
         )
 
 

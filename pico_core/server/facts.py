@@ -18,6 +18,7 @@ from pico_core.machine.logs import LogLimits
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.policies import Policies
 from pico_core.server.registry import Registry
+from pico_core.server.stories import Stories
 from pico_core.server.tunnels import TunnelConnection
 from pico_core.timers import NEVER
 
@@ -55,6 +56,7 @@ class Facts(msgspec.Struct, eq=False):
     state: NodePhase = NodePhase.STARTING
     ready_at: float = NEVER
     left: bool = False
+    stories: Stories = msgspec.field(default_factory=Stories)
 
     @property
     def unanswered_names(self) -> dict[str, str]:

@@ -7,9 +7,9 @@ from pico_core.access.grant import Denied
 from pico_core.entropy import Entropy
 from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError, ResponseHead
-from pico_core.http.writing import WITHOUT_HOST
+from pico_core.http.writing import LEAST_ERROR_STATUS, WITHOUT_HOST
 from pico_core.machine.channel import TcpChannel
-from pico_core.machine.parts import AnsweringHost, Emitter, Logger
+from pico_core.machine.parts import AnsweringHost, Emitter, Logger, WallClock
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.answers import Answers
 from pico_core.proxy.downstream import Client
@@ -33,7 +33,7 @@ NUMBERED = b"%b%b\r\nX-Pico-Request-ID: %b\r\n"
 comes last (``http.recent``)."""
 
 
-class RouterHost(AnsweringHost, Emitter, Logger, Protocol):
+class RouterHost(AnsweringHost, Emitter, Logger, WallClock, Protocol):
     """What the router needs of the machine."""
 
     head_limits: HeadLimits
@@ -61,6 +61,7 @@ class ProxyRouter:
         self._peers = peers
         self.routing = Routing(host, facts, peers, self._send, self._added_fields)
         self._metrics = facts.metrics
+        self._stories = facts.stories
         log_access = config.proxy.access_log.is_enabled(config.log, "proxy.access")
         self._access_log = AccessLogger(host, "proxy.access", "tunnel") if log_access else None
         self.head_limits = host.head_limits
@@ -178,6 +179,8 @@ class ProxyRouter:
         if self._holding:
             self._policies.finished(exchange)
         self.routing.finished(exchange, now)
+        if exchange.status >= LEAST_ERROR_STATUS or exchange.reason:
+            self._stories.add(exchange, self._host.wall_s(now), now)
         if exchange.is_entry:
             self._metrics.request(exchange, now)
         else:

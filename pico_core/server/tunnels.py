@@ -102,6 +102,7 @@ class TunnelConnection(Dismissible):
         "instance",
         "leaving",
         "max_streams",
+        "opened_at",
         "raw",
         "registration",
         "tenant",
@@ -366,6 +367,7 @@ class TunnelConnection(Dismissible):
             now, entropy=None, max_outgoing_streams=self.max_streams, first_window_bytes=agreed.first_window_bytes
         )
         self._open = True
+        self.opened_at = now
         self.deadline_at = self._next_deadline(self._tunnel, now)
         self._host.tunnel_opened(self, now)
         if rest:

@@ -18,7 +18,7 @@ from pico_core.plain.server import JSON, TEXT, PlainConnection, Question
 from pico_core.server.access import Access
 from pico_core.server.admin.exposition import CONTENT_TYPE
 from pico_core.server.admin.metrics_text import metrics_text
-from pico_core.server.admin.status import STATUS_PATH, status_document
+from pico_core.server.admin.status import FAILURES_PATH, STATUS_PATH, status_document
 from pico_core.server.facts import Facts, NodePhase
 from pico_core.server.web_pages import HostNames
 
@@ -83,7 +83,7 @@ class AdminPages:
         else:
             document = status_document(self._facts, path, now)
             if document is None:
-                _refuse(connection, 404, f"unknown node '{unquote(path.rpartition('/')[2])}'", now)
+                _refuse(connection, 404, f"unknown {_kind(path)} '{unquote(path.rpartition('/')[2])}'", now)
             else:
                 connection.respond(200, JSON, document, now)
 
@@ -119,6 +119,11 @@ ANY_HOST = ("/health", "/ready")
 """Probes and balancers ask for these by any name, and the answers are of no use to a page."""
 
 UNKNOWN_HOST = "this Host is not known as a name of the node: ask by IP address, or list it in admin.allowed_hosts"
+
+
+def _kind(path: str) -> str:
+    """Return what a status path names."""
+    return "request" if path.startswith(FAILURES_PATH) else "node"
 
 
 def _host_of(question: Question) -> str:

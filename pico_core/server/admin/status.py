@@ -4,16 +4,24 @@ Lists of nodes and maps of endpoints are in the order of their IDs, so that two 
 """
 
 import re
+from itertools import islice
 from urllib.parse import unquote
 
 import msgspec
 
-from pico_core.cluster.view import RemoteNode
+from pico_core.cluster.view import HTTP, TCP, RemoteNode
 from pico_core.gossip.status import NodeSnapshot, NodeStatus
 from pico_core.gossip.wire.records import Entry
+from pico_core.server.admin.outlook import outlook
 from pico_core.server.facts import Facts
 
-STATUS_PATH = re.compile(r"/status/(?:upstream/endpoints|(cluster|gossip)/nodes(?:/([^/]+))?)")
+STATUS_PATH = re.compile(
+    r"/status/(?:upstream/endpoints|(cluster|gossip)/nodes(?:/([^/]+))?|(explain|explain-tcp|requests)/([^/]+)|requests)"
+)
+
+FAILURES_PATH = "/status/requests"
+
+MOST_FAILURES = 100
 
 LOCAL = "local"
 """Names the node that is asked, instead of its ID."""
@@ -59,7 +67,13 @@ def status_document(facts: Facts, path: str, now: float) -> bytes | None:
     assert match is not None, "checked before it is asked for, here or elsewhere"
     table, node_id = match[1], unquote(match[2] or "")
     document: object
-    if table is None:
+    if path == FAILURES_PATH:
+        document = list(islice(facts.stories.failures(), MOST_FAILURES))
+    elif match[3] == "requests":
+        document = facts.stories.get(unquote(match[4]))
+    elif match[3] is not None:
+        document = outlook(facts, unquote(match[4]).lower(), TCP if match[3] == "explain-tcp" else HTTP, now)
+    elif table is None:
         document = _own_endpoints(facts)
     elif table == "cluster":
         document = _cluster_node(facts, node_id) if node_id else _cluster_nodes(facts)

@@ -1,0 +1,156 @@
+"""``/status/explain/{endpoint}``: what a request for an endpoint would do now at this node, and why.
+
+The node looks at what it would choose from, and sends nothing. What failed lately tells what would fail again.
+"""
+
+import difflib
+
+import msgspec
+
+from pico_core.cluster.view import TCP, RemoteNode, claimed
+from pico_core.config.policies import covers
+from pico_core.gossip.status import NodeStatus
+from pico_core.proxy.failures import BUSY, HTTP_ENDPOINT, NO_ROUTE, NODE_UNREACHABLE, TCP_ENDPOINT
+from pico_core.proxy.reasons import REASONS
+from pico_core.server.facts import Facts
+from pico_core.server.stories import Story
+from pico_core.server.tunnels import TunnelConnection
+
+MOST_FAILURES = 5
+MOST_TUNNELS = 100
+"""How much of each is told: people read it."""
+
+
+class TunnelOutlook(msgspec.Struct, frozen=True):
+    """A tunnel of the endpoint at this node. ``failing`` says that it is avoided after failures."""
+
+    agent: str
+    version: str
+    protocol: str
+    open_s: float
+    in_flight: int
+    max_streams: int
+    failing: bool
+
+
+class NodeOutlook(msgspec.Struct, frozen=True):
+    """Another node that serves the endpoint, as far as this one knows."""
+
+    node: str
+    status: str
+    draining: bool
+    tunnels: int
+    protocol: str
+    failing: bool
+
+
+class Outlook(msgspec.Struct, frozen=True):
+    """What a request would do now: ``reason`` is why it would fail, empty if it would succeed."""
+
+    node: str
+    endpoint: str
+    protocol: str
+    succeeds: bool
+    reason: str
+    meaning: str
+    advice: str
+    tunnels: list[TunnelOutlook]
+    nodes: list[NodeOutlook]
+    policy: str
+    wants_token: bool
+    similar: list[str]
+    failures: list[Story]
+
+
+def outlook(facts: Facts, endpoint: str, protocol: str, now: float) -> Outlook:
+    """Return what a request, or a TCP connection where ``protocol`` says so, for ``endpoint`` would do now."""
+    tunnels = list(facts.registry.members(endpoint))
+    nodes = [node for node in facts.view.serving(endpoint) if node.status is not NodeStatus.LEFT]
+    failures = list(_first(facts, endpoint))
+    reason = _reason(facts, endpoint, protocol, now)
+    return Outlook(
+        node=facts.node_id,
+        endpoint=endpoint,
+        protocol=protocol,
+        succeeds=not reason,
+        reason=reason,
+        meaning=REASONS[reason].meaning if reason else "",
+        advice=REASONS[reason].advice if reason else "",
+        tunnels=[_tunnel(each, now) for each in tunnels[:MOST_TUNNELS]],
+        nodes=[_node(each, endpoint) for each in nodes[:MOST_TUNNELS]],
+        policy=_policy(facts, endpoint),
+        wants_token=facts.config.proxy.auth.is_on,
+        similar=[] if tunnels or nodes else _similar(facts, endpoint),
+        failures=failures,
+    )
+
+
+def _reason(facts: Facts, endpoint: str, protocol: str, now: float) -> str:
+    """Return why a request would fail, empty where an upstream that works has room for it."""
+    tunnels = list(facts.registry.members(endpoint))
+    nodes = [node for node in facts.view.serving(endpoint) if node.status is not NodeStatus.LEFT]
+    raw = protocol == TCP
+    here = [each for each in tunnels if each.raw is None or each.raw is raw]
+    there = [each for each in nodes if claimed(each.claims.get(endpoint, ""))[0] in ("", protocol)]
+    if not here and not there:
+        if not tunnels and not nodes:
+            return NO_ROUTE.reason
+        return (HTTP_ENDPOINT if raw else TCP_ENDPOINT).reason
+    if any(each.health is None and not each.is_full for each in here):
+        return ""
+    if any(facts.gossip.can_forward(each.id, now) and each.status is NodeStatus.ACTIVE for each in there):
+        return ""
+    if here and all(each.is_full for each in here):
+        return BUSY.reason
+    if here:
+        return next((each.reason for each in facts.stories.failures(endpoint) if each.reason), NO_ROUTE.reason)
+    return NODE_UNREACHABLE.reason
+
+
+def _tunnel(tunnel: TunnelConnection, now: float) -> TunnelOutlook:
+    registration = tunnel.registration
+    return TunnelOutlook(
+        tunnel.client_host,
+        registration.version,
+        registration.protocol,
+        round(now - tunnel.opened_at, 1),
+        tunnel.in_flight,
+        tunnel.max_streams,
+        tunnel.health is not None,
+    )
+
+
+def _node(node: RemoteNode, endpoint: str) -> NodeOutlook:
+    return NodeOutlook(
+        node.id,
+        node.status.value,
+        node.draining,
+        node.endpoints.get(endpoint, 0),
+        claimed(node.claims.get(endpoint, ""))[0],
+        endpoint in node.health,
+    )
+
+
+def _policy(facts: Facts, endpoint: str) -> str:
+    policy = facts.policies.of(endpoint)
+    if policy is None:
+        return ""
+    pattern = next(each for each in policy.config.endpoints if covers(each, endpoint))
+    return f"policies[{policy.index}], for {pattern}"
+
+
+def _first(facts: Facts, endpoint: str) -> list[Story]:
+    found = []
+    for story in facts.stories.failures(endpoint):
+        found.append(story)
+        if len(found) == MOST_FAILURES:
+            break
+    return found
+
+
+def _similar(facts: Facts, endpoint: str) -> list[str]:
+    """Return endpoints whose names are nearly the one that nobody serves."""
+    known = dict.fromkeys(facts.registry.counts())
+    for node in facts.view:
+        known |= dict.fromkeys(node.endpoints)
+    return difflib.get_close_matches(endpoint, known, n=3)
