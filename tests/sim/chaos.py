@@ -22,6 +22,10 @@ STOP_S = 40.0
 LOAD = Load(rate=8.0, posts=0.3, large=0.05, large_bytes=300_000, slow=0.3, slow_ms=3000, dawdlers=0.05, quitters=0.05)
 TALKS_PER_S = 0.5
 
+KEYS = (bytes(32), bytes([1]) * 32)
+STEP_S = 15.0
+"""Between two steps of an exchange of keys: no pause of a server lasts longer."""
+
 
 @dataclass
 class Outcome:
@@ -46,7 +50,10 @@ class Chaos:
         self._until = minutes * 60.0
         self._at_rest = False
         self._draw = world.random
-        self._deployment = Deployment(world, self._faults(), skew=self._draw.choice((0.0, 0.0, 0.001)))
+        self._secrets = random.Random(f"secrets of {world.seed}")
+        keys = KEYS[:1] if self._secrets.random() < 0.5 else ()
+        faults = self._faults()
+        self._deployment = Deployment(world, faults, skew=self._draw.choice((0.0, 0.0, 0.001)), gossip_keys=keys)
         self._checks = Checks(self._deployment)
         self._slots = self._draw.randrange(2, 6)
         self._agents = self._draw.randrange(1, 5)
@@ -93,6 +100,7 @@ class Chaos:
             deployment.add_client(endpoints, load)
         deployment.add_forwarder("t", TALKS_PER_S)
         stranger = self._stranger()
+        self._plan_reloads()
         while world.now < self._until:
             world.run(self._draw.expovariate(1 / self._draw.choice((2.0, 4.0, 15.0))))
             self._checks.check_requests()
@@ -112,6 +120,27 @@ class Chaos:
         if entropy.random() < 0.5:
             return None
         return self._deployment.add_stranger(entropy, entropy.choice((1.0, 5.0, 20.0)))
+
+    def _plan_reloads(self) -> None:
+        """Have the operator reload all servers now and then, and exchange the gossip key once where there is one.
+
+        Each step is on all servers before the next one begins, also where one is paused, whatever happens meanwhile.
+        Its times come from a stream of its own, so that histories without a key are what they were before.
+        """
+        if not self._deployment.has_gossip_key:
+            return
+        world, draw = self.world, self._secrets
+        begin_s = world.now + draw.random() * max(self._until - world.now, 0.0)
+        for number, keys in enumerate((KEYS, KEYS[::-1], KEYS[1:])):
+            world.after(begin_s - world.now + STEP_S * number, self._rotate, keys)
+        for _ in range(draw.randrange(4)):
+            world.after(draw.random() * self._until, self._deployment.reload)
+
+    def _rotate(self, keys: tuple[bytes, ...]) -> None:
+        self.world.sometimes["gossip key changed"] += 1
+        if not self._deployment.network.is_whole:
+            self.world.sometimes["gossip key changed while paths were cut"] += 1
+        self._deployment.set_gossip_keys(*keys)
 
     def _operate(self) -> None:
         total = sum(weight for weight, _ in self._operations)

@@ -4,10 +4,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from pico_core.agent.machine import AgentMachine
-from pico_core.boundary import Exit
+from pico_core.boundary import ConfigReloaded, Exit
 from pico_core.config.agent import AgentConfig, AgentConnectConfig, ListenerConfig
 from pico_core.config.forward import ForwardConfig, ForwardConnectConfig, PortConfig
+from pico_core.config.gossip_key import GossipKey
 from pico_core.config.server import ClusterConfig, ServerConfig
 from pico_core.config.values import Address
 from pico_core.config.values import Origin as OriginAddress
@@ -20,7 +23,7 @@ from tests.sim.client import HttpClient, Load
 from tests.sim.network import Faults, Host, Network
 from tests.sim.origin import HTTP_PORT, TCP_PORT, Ledger, Origin
 from tests.sim.process import Process
-from tests.sim.stranger import Stranger
+from tests.sim.stranger import Stolen, Stranger
 from tests.sim.tcp_client import TcpClient
 from tests.sim.tokens import Issuer
 from tests.sim.world import World
@@ -97,6 +100,7 @@ class Deployment:
         skew: float = 0.0,
         server_config: ServerConfig | None = None,
         token_life_s: float = 0.0,
+        gossip_keys: Sequence[bytes] = (),
     ) -> None:
         """``skew`` is the most by which a server's clock may run fast or slow, as a share.
 
@@ -122,6 +126,8 @@ class Deployment:
         self.issuer = Issuer(world, token_life_s) if token_life_s else None
         if self.issuer is not None:
             self._config = self.issuer.guard(self._config)
+        if gossip_keys:
+            self._config = _with_keys(self._config, gossip_keys)
         self._runs = 0
         host = self.network.new_host()
         self._balancing = Process(self.network, host, "balancer", self.balancer)
@@ -164,6 +170,21 @@ class Deployment:
         """Start so many servers at once."""
         for slot in range(count):
             self.start_server(slot)
+
+    def reload(self, config: ServerConfig | None = None) -> None:
+        """Send all servers SIGHUP, with another configuration or the one there is; new servers start with it."""
+        self._config = config or self._config
+        for server in self.alive():
+            server.process.enqueue(ConfigReloaded(self._config))
+
+    @property
+    def has_gossip_key(self) -> bool:
+        """Whether gossip is sealed."""
+        return bool(self._config.cluster.gossip.keys)
+
+    def set_gossip_keys(self, *keys: bytes) -> None:
+        """Write other gossip keys into the configuration of all servers, and send them SIGHUP."""
+        self.reload(_with_keys(self._config, keys))
 
     def stop_server(self, slot: int) -> None:
         """Send SIGTERM."""
@@ -344,12 +365,12 @@ class Deployment:
         self.tcp_clients.append(client)
         return client
 
-    def add_stranger(self, entropy: random.Random, rate: float) -> Stranger:
+    def add_stranger(self, entropy: random.Random, rate: float, secrets: Stolen | None = None) -> Stranger:
         """Start a hostile process that makes ``rate`` attacks a second on the servers, by choices of its own."""
         host = Host(STRANGER_HOST)
         self.network.hosts[host.address] = host
         stranger = Stranger(
-            self.network, host.address, entropy, lambda: [server.host.address for server in self.alive()], rate
+            self.network, host.address, entropy, lambda: [server.host.address for server in self.alive()], rate, secrets
         )
         Process(self.network, host, "stranger", stranger).start()
         return stranger
@@ -372,3 +393,8 @@ class Deployment:
     def is_running(self, server: Server) -> bool:
         """Return whether a server is in its running state."""
         return server.alive and server.node.facts.state is NodePhase.RUNNING
+
+
+def _with_keys(config: ServerConfig, keys: Sequence[bytes]) -> ServerConfig:
+    gossip = replace(config.cluster.gossip, keys=tuple(map(GossipKey, keys)))
+    return replace(config, cluster=replace(config.cluster, gossip=gossip))

@@ -14,6 +14,7 @@ from tests.sim.client import HttpClient, Load, Request
 from tests.sim.deployment import UPSTREAM_PORT, Deployment, Server
 from tests.sim.network import Faults
 from tests.sim.process import Process
+from tests.sim.secret_stages import keys_change_in_a_partition
 from tests.sim.token_stages import tokens_are_renewed, tokens_expire
 from tests.sim.world import World
 
@@ -475,6 +476,7 @@ STAGES: dict[str, Stage] = {
         scale_down,
         tokens_are_renewed,
         tokens_expire,
+        keys_change_in_a_partition,
         leave_under_loss,
         refusals_arrive,
         agent_restart,

@@ -7,8 +7,12 @@ answers a question that went to an address it forged before.
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
+from pico_core.gossip.counters import Counters
+from pico_core.gossip.sealing.keys import Keyring
+from pico_core.gossip.sealing.packets import PacketSeal
 from pico_core.gossip.wire import writing
 from pico_core.gossip.wire.records import DELTA, DIGEST, JOIN, LEAVE, Entry
 from pico_core.machine.base import BaseMachine
@@ -25,13 +29,31 @@ FORGED = "10.254"
 """The first half of the addresses that it forges: no host has them."""
 
 
+@dataclass(frozen=True)
+class Stolen:
+    """Secrets that are of no use here: those of another cluster, and those that were exchanged or have expired."""
+
+    gossip_key: bytes
+    tokens: tuple[str, ...]
+    endpoint: str
+
+
 class Stranger(BaseMachine):
     """Attacks one server after the other until ``stopped``. ``targets`` returns the addresses of the servers."""
 
     def __init__(
-        self, network: Network, host: str, entropy: random.Random, targets: Callable[[], list[str]], rate: float
+        self,
+        network: Network,
+        host: str,
+        entropy: random.Random,
+        targets: Callable[[], list[str]],
+        rate: float,
+        secrets: "Stolen | None" = None,
     ) -> None:
-        """``host`` is its own address, ``rate`` the number of attacks per second."""
+        """``host`` is its own address, ``rate`` the number of attacks per second.
+
+        ``secrets`` are those of another cluster, or of this one before they were exchanged.
+        """
         super().__init__()
         self.stopped = False
         self._network = network
@@ -40,7 +62,7 @@ class Stranger(BaseMachine):
         self._targets = targets
         self._rate = rate
         self._forgeries = 0
-        self._attacks = (
+        self._attacks: tuple[Callable[[str], None], ...] = (
             self.garbage,
             self.oversized,
             self.tiny_values,
@@ -54,6 +76,11 @@ class Stranger(BaseMachine):
             self.short_registration,
             self.garbage_frames,
         )
+        self._stolen = secrets
+        if secrets is not None:
+            seal = PacketSeal(Keyring([secrets.gossip_key]), entropy, Counters(), lambda output: None)
+            self._seal = seal
+            self._attacks += (self.sealed_with_another_key, self.registration_with_another_token)
 
     def on_start(self, now: float) -> None:
         self.timers.schedule(now + self._entropy.expovariate(self._rate), self._next)
@@ -111,6 +138,12 @@ class Stranger(BaseMachine):
             data += writing.pack_entry(Entry("_internal:left", "", 1 << 50, True, False))
         self._datagram(target, data, host)
 
+    def sealed_with_another_key(self, target: str) -> None:
+        """Say of a node that is not there what would be believed under the key of the cluster."""
+        node_id, host = self._forged()
+        data = writing.digest_head(node_id, f"{host}:{GOSSIP_PORT}", request=True)
+        self._datagram(target, self._seal.seal(data, (target, GOSSIP_PORT)))
+
     def replayed(self, target: str) -> None:
         """Send what honest nodes said, from an address that is not theirs."""
         if self._network.overheard:
@@ -144,6 +177,13 @@ class Stranger(BaseMachine):
     def garbage_frames(self, target: str) -> None:
         data = self._entropy.randbytes(self._entropy.randrange(1, 3_000))
         self._connect(target, UPSTREAM_PORT, self._registration(), data)
+
+    def registration_with_another_token(self, target: str) -> None:
+        """Register an endpoint that agents of the cluster serve."""
+        assert self._stolen is not None
+        fields = ((b"Authorization", b"Bearer " + self._entropy.choice(self._stolen.tokens).encode()),)
+        handshake = ClientHandshake("pico", f"/pico/v1/upstream/{self._stolen.endpoint}", fields, self._entropy)
+        self._connect(target, UPSTREAM_PORT, handshake.request_bytes())
 
     def _registration(self) -> bytes:
         name = f"stranger-{self._entropy.randrange(10_000)}"

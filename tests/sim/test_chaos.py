@@ -34,6 +34,8 @@ MUST_HAPPEN = (
     "datagram corrupted",
     "datagram cut short",
     "datagram doubled",
+    "gossip key changed",
+    "gossip key changed while paths were cut",
     "join while leaving",
     "left the cluster",
     "live node called unreachable",

@@ -17,13 +17,14 @@ SECRET = "the secret of a whole simulated cluster"
 class Issuer:
     """Makes tokens that last for ``life_s``, and renews those in files after half of that while ``renewing``."""
 
-    def __init__(self, world: World, life_s: float) -> None:
+    def __init__(self, world: World, life_s: float, secret: str = SECRET) -> None:
         self.renewing = True
         self._world = world
         self._life_s = life_s
-        self._key = SigningKey(SECRET)
+        self._key = SigningKey(secret)
         self._hosts: list[tuple[Host, tuple[str, ...]]] = []
-        world.after(life_s / 2, self._renew_again)
+        if life_s > 0.0:
+            world.after(life_s / 2, self._renew_again)
 
     def guard(self, config: ServerConfig) -> ServerConfig:
         """Return the configuration of a server whose proxy and upstream ports ask for these tokens."""
