@@ -104,6 +104,12 @@ SERVICE_HEADS = Failure(
 
 SERVICE_TIMEOUT = Failure("service-timeout", 504, "upstream timeout", Evidence.PERHAPS_PROCESSED)
 
+AGENT_SILENT = Failure("agent-silent", 502, "the agent does not respond", Evidence.PERHAPS_PROCESSED)
+"""The agent left a ping without an answer, as one does that was stopped. It may still act on what it has got."""
+
+AGENT_NOT_ASKED = Failure("agent-not-asked", 502, "the agent does not respond", Evidence.UNPROCESSED)
+"""The only agent at a node is silent, so the node did not send it a request that another node can serve."""
+
 STREAM_REFUSED = Failure("stream-refused", 502, UNREACHABLE, Evidence.UNPROCESSED)
 """The agent reset the stream of a ``tcp`` endpoint before it accepted it: it cannot connect to its service."""
 
@@ -163,6 +169,8 @@ TOLD_BY_PEERS = {
         SERVICE_LOST,
         SERVICE_INVALID,
         SERVICE_TIMEOUT,
+        AGENT_SILENT,
+        AGENT_NOT_ASKED,
         STREAM_REFUSED,
         TUNNEL_LOST,
         STALE_ROUTE,
