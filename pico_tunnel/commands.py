@@ -13,14 +13,11 @@ from click.core import ParameterSource
 
 from pico_core.config.nearest import did_you_mean
 from pico_tunnel import __version__
-from pico_tunnel.bench import bench
 from pico_tunnel.complaints import complain
-from pico_tunnel.explain import explain_command
 from pico_tunnel.flags import ConfigCommand, TeachingGroup, checked, groups
 from pico_tunnel.gossip_key import key
 from pico_tunnel.start import read_config, run_agent, run_forward, run_server
 from pico_tunnel.status import status
-from pico_tunnel.token import token
 
 if TYPE_CHECKING:
     from pico_core.boundary import Exit
@@ -60,8 +57,27 @@ def _runnable(command: Callable[..., int]) -> Callable[..., int]:
     return _reads_file(runtime(command))
 
 
+def _bench() -> click.Command:
+    from pico_tunnel.bench import bench
+
+    return bench
+
+
+def _explain() -> click.Command:
+    from pico_tunnel.explain import explain_command
+
+    return explain_command
+
+
+def _token() -> click.Command:
+    from pico_tunnel.token import token
+
+    return token
+
+
 @click.group(
     cls=TeachingGroup,
+    elsewhere={"bench": _bench, "explain": _explain, "token": _token},
     context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]},
     examples="""\
 On one machine, with a service on port 3000:
@@ -299,10 +315,6 @@ def agent_start(flags: dict[str, str], config_path: str | None, expand_env: bool
     return _finish(run_agent(lambda: read_config(AgentConfig, flags, config_path, expand_env=expand_env), runtime))
 
 
-pico.add_command(bench)
-pico.add_command(explain_command)
-
-
 # --- pico forward ----------------------------------------------------------------------------------------------------
 
 
@@ -376,6 +388,3 @@ def forward_start(flags: dict[str, str], config_path: str | None, expand_env: bo
     from pico_core.config.forward import ForwardConfig
 
     return _finish(run_forward(lambda: read_config(ForwardConfig, flags, config_path, expand_env=expand_env), runtime))
-
-
-pico.add_command(token)

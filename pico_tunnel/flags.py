@@ -97,11 +97,30 @@ class KeyOption(click.Option):
 
 
 class TeachingGroup(click.Group):
-    """Commands with examples. Writes its help when no command is named, and suggests the nearest to an unknown one."""
+    """Commands with examples. Writes its help when no command is named, and suggests the nearest to an unknown one.
 
-    def __init__(self, *arguments: Any, examples: str, **settings: Any) -> None:
+    ``elsewhere`` has functions that import a command: a start of a node spares the code of the others.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        examples: str,
+        elsewhere: dict[str, Callable[[], click.Command]] | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(*arguments, **settings)
         self._examples = examples
+        self._elsewhere = elsewhere or {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted((*self.commands, *self._elsewhere))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, which may have to be imported first."""
+        load = self._elsewhere.get(cmd_name)
+        return super().get_command(ctx, cmd_name) if load is None else load()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; nothing at all asks for help."""
@@ -118,8 +137,9 @@ class TeachingGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command by its name."""
-        if args[0] not in self.commands:
-            ctx.fail(f"there is no command {args[0]!r}{did_you_mean(args[0], self.commands)}")
+        names = self.list_commands(ctx)
+        if args[0] not in names:
+            ctx.fail(f"there is no command {args[0]!r}{did_you_mean(args[0], names)}")
         return super().resolve_command(ctx, args)
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -8,9 +8,10 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import FlushScheduler
 from pico_core.machine.turns import Turns
 from pico_core.mux.events import GoAwayReceived, MuxEvent, PongReceived, SessionFailed, StreamOpened
+from pico_core.mux.stream import CLOSED
 from pico_core.pieces import Piece
 from pico_core.timers import Timers
-from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
+from pico_core.tunnel.channel import GONE, StreamChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.tunnel.tunnel import Tunnel
 
 
@@ -156,6 +157,9 @@ class AgentTunnel:
 
     def _session_event(self, event: MuxEvent, now: float) -> None:
         if isinstance(event, StreamOpened):
+            if event.stream.state is CLOSED:  # reset before this process came to it: it is not wanted any more
+                event.stream.owner = GONE
+                return
             self._user.stream_opened(StreamChannel(event.stream, self._mark_dirty, self._host.turns), now)
         elif isinstance(event, PongReceived):
             self._left = self._left or event.number == self._last_ping

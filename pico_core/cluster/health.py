@@ -16,12 +16,14 @@ STALL_S = 1.0
 class Health:
     """The experience with one upstream; made at its first failure, dropped when it answers again."""
 
-    __slots__ = ("_pause_s", "_trying", "_until")
+    __slots__ = ("_pause_s", "_trying", "_until", "is_silent")
 
     def __init__(self) -> None:
         self._pause_s = 0.0
         self._until = 0.0
         self._trying = False
+        self.is_silent = False
+        """Whether it gives no sign of life at all: then no single requests are let through."""
 
     def failed(self, now: float) -> None:
         """A request failed. Those that fail within a pause were sent before it and change nothing."""
@@ -32,7 +34,13 @@ class Health:
 
     def is_good(self, now: float) -> bool:
         """Return whether a request may be let through. Next: ``chosen``."""
-        return now >= self._until
+        return now >= self._until and not self.is_silent
+
+    def heard(self, now: float) -> None:
+        """It gave a sign of life after it was silent: let a request through."""
+        self.is_silent = False
+        self._trying = False
+        self._until = now
 
     def chosen(self, now: float) -> None:
         """A request is sent there: no other one follows until it was answered, or for another pause."""

@@ -14,12 +14,16 @@ from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.proxy.waiting import WaitingChannel
 from pico_core.proxy.websocket_channel import WebSocketChannel
+from pico_core.timers import NEVER
 from pico_core.websocket.handshake import HandshakeError
 from pico_core.websocket.refusal import Refusal
 
 FIRST_BACKOFF_S = 0.1
 LAST_BACKOFF_S = 1.0
 """A person may be waiting, and ``connect.timeout`` ends it: the pauses stay short."""
+
+BUSY_S = 5.0
+"""How long a server's 503 is taken for one that passes: a node drains, or every tunnel is full for a moment."""
 
 OWN_DESCRIPTORS = 32
 """Kept for what is not a connection of the machine: listeners, logs, the loop, lookups."""
@@ -89,7 +93,8 @@ class ForwardMachine(BaseMachine):
 class _PendingConnection:
     """A local connection for which a WebSocket to the endpoint is being opened, in several attempts if need be.
 
-    The server's own refusal ends it. A server that is away, or what a balancer answers for it, is waited for.
+    The server's own refusal ends it, a 503 only after ``BUSY_S``. A server that is away, or what a balancer answers for
+    it, is waited for until ``connect.timeout``.
     """
 
     def __init__(self, machine: ForwardMachine, endpoint: str, channel: TcpChannel, now: float) -> None:
@@ -100,6 +105,7 @@ class _PendingConnection:
         self._backoff = Backoff(FIRST_BACKOFF_S, LAST_BACKOFF_S, machine.entropy)
         self._dial: WebSocketDial | None = None
         self._is_over = False
+        self._busy_until: float | None = None
         self._seek(now)
 
     def on_dialed(self, channel: TcpChannel, rest: bytes, now: float) -> None:
@@ -114,6 +120,10 @@ class _PendingConnection:
         """The server does not let us reach the endpoint, or something before it answered."""
         if error.refusal in (Refusal.FOREIGN, Refusal.LEAVING):
             self._retry(explain(error), now)
+        elif error.refusal is Refusal.PASSING and error.status == 503:
+            if self._busy_until is None:
+                self._busy_until = now + BUSY_S
+            self._retry(explain(error), now, self._busy_until)
         else:
             self._fail(explain(error))
 
@@ -129,11 +139,11 @@ class _PendingConnection:
             fields = machine.credentials.fields
             self._dial = WebSocketDial(machine, self, machine.server, target, fields, machine.entropy, left_s, now)
 
-    def _retry(self, reason: str, now: float) -> None:
-        """Try again after a pause, unless the time is over by then."""
+    def _retry(self, reason: str, now: float, until: float = NEVER) -> None:
+        """Try again after a pause, unless the time is over by then, or it is ``until``."""
         self._dial = None
         pause_s = self._backoff.next_s()
-        if now + pause_s >= self._until:
+        if now + pause_s >= min(self._until, until):
             self._fail(reason)
             return
         if self._machine.complaints.is_due(reason, now):

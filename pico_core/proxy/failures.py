@@ -113,6 +113,12 @@ SERVICE_TIMEOUT = Failure("service-timeout", 504, "upstream timeout", Evidence.P
 UPSTREAM_TIMEOUT = Failure("upstream-timeout", 504, "upstream timeout", Evidence.PERHAPS_PROCESSED)
 """Nothing came through the tunnel, or from the other node, in the time of ``proxy.timeout``."""
 
+AGENT_SILENT = Failure("agent-silent", 502, "the agent does not respond", Evidence.PERHAPS_PROCESSED)
+"""The agent left a ping without an answer, as one does that was stopped. It may still act on what it has got."""
+
+AGENT_NOT_ASKED = Failure("agent-not-asked", 502, "the agent does not respond", Evidence.UNPROCESSED)
+"""The only agent at a node is silent, so the node did not send it a request that another node can serve."""
+
 STREAM_REFUSED = Failure("stream-refused", 502, UNREACHABLE, Evidence.UNPROCESSED)
 """The agent reset the stream of a ``tcp`` endpoint before it accepted it: it cannot connect to its service."""
 
@@ -173,6 +179,8 @@ TOLD_BY_PEERS = {
         SERVICE_INVALID,
         SERVICE_TIMEOUT,
         UPSTREAM_TIMEOUT,
+        AGENT_SILENT,
+        AGENT_NOT_ASKED,
         STREAM_REFUSED,
         TUNNEL_LOST,
         STALE_ROUTE,

@@ -86,6 +86,16 @@ REASONS = {
         "No answer came through the tunnel in time.",
         "Look at the service and at its agent; proxy.timeout is how long the server waits.",
     ),
+    "agent-silent": Reason(
+        SERVER,
+        "The agent does not respond, though its connection is open.",
+        "Look at the agent's machine: it was stopped, is overloaded, or sleeps.",
+    ),
+    "agent-not-asked": Reason(
+        SERVER,
+        "The only agent at a node does not respond, and was not asked.",
+        "Look at the agent's machine: it was stopped, is overloaded, or sleeps.",
+    ),
     "service-refused": Reason(
         AGENT,
         "The agent cannot connect to its service.",

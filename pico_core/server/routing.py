@@ -14,6 +14,8 @@ from pico_core.cluster.view import HTTP, TCP, RemoteNode, claimed
 from pico_core.machine.parts import Logger
 from pico_core.proxy.exchange import MAX_TRIES, Exchange
 from pico_core.proxy.failures import (
+    AGENT_NOT_ASKED,
+    AGENT_SILENT,
     BUSY,
     HTTP_ENDPOINT,
     MISDIRECTED,
@@ -40,6 +42,9 @@ LOST_ROUTES = frozenset(failure.reason for failure in (TUNNEL_LOST, NODE_LOST, N
 """Failures of the way to a service: another way may be known soon."""
 
 STALL_CHECK_S = STALL_S / 2
+
+MAX_SILENT_CHECKS = 6
+"""For so many checks a raw connection waits for an agent that gives no sign of life, where there is no other: 3 s."""
 
 
 class RoutingHost(Logger, Protocol):
@@ -168,6 +173,11 @@ class Routing:
             tunnel = self._registry.choose(exchange.endpoint, exchange.avoid, now)
             if tunnel is None:
                 break
+            if not may_hop and _is_silent(tunnel) and self._works_elsewhere(exchange, tunnel, now):
+                self._metrics.failures[AGENT_NOT_ASKED.reason] += 1
+                exchange.failure = AGENT_NOT_ASKED
+                exchange.give_up(now)
+                return
             if self._use_tunnel(exchange, tunnel, now):
                 return
         if may_hop and self._use_node(exchange, now, healthy=False):
@@ -306,12 +316,9 @@ class Routing:
         before = now - STALL_S
         for tunnel in self._registry:
             if tunnel.in_flight and tunnel.answered_at <= before:
-                late = [each for each in tunnel.openings() if self._opens_since(each.exchange, before)]
-                if late or any(self._waits_since(exchange, before) for exchange in tunnel.exchanges()):
-                    self._blame(tunnel, tunnel.endpoint, now)
-                for opening in late:
-                    if self._works_elsewhere(opening.exchange, tunnel, now):
-                        opening.abandon(now)
+                self._find_stalled_in(tunnel, before, now)
+            elif tunnel.health is not None and tunnel.health.is_silent and not tunnel.probe():
+                tunnel.health.heard(now)
         stalled: dict[tuple[RemoteNode, str], None] = {}
         for exchange in self._peers.exchanges:
             node = exchange.route
@@ -324,16 +331,44 @@ class Routing:
         for node, endpoint in stalled:
             self._blame(node, endpoint, now)
 
+    def _find_stalled_in(self, tunnel: TunnelConnection, before: float, now: float) -> None:
+        """Blame a tunnel in which something has waited since ``before``, and send elsewhere what may be sent there."""
+        opening = [each for each in tunnel.openings() if self._opens_since(each.exchange, before)]
+        waiting = [each for each in tunnel.exchanges() if self._waits_since(each, before)]
+        health = tunnel.health
+        if not (opening or waiting or (health is not None and health.is_silent)):
+            return
+        silent_checks = tunnel.probe()
+        if opening or waiting:
+            self._blame(tunnel, tunnel.endpoint, now)
+        health = tunnel.health
+        if health is not None and health.is_silent is not bool(silent_checks):
+            if silent_checks:
+                health.is_silent = True
+            else:
+                health.heard(now)
+        for each in opening:
+            if silent_checks > MAX_SILENT_CHECKS or self._works_elsewhere(each.exchange, tunnel, now):
+                each.abandon(now)
+        if silent_checks:
+            for exchange in waiting:
+                if self._works_elsewhere(exchange, tunnel, now):
+                    exchange.abandon_upstream(AGENT_SILENT, now)
+
     def _opens_since(self, exchange: Exchange, instant: float) -> bool:
         """Return whether a stream for raw TCP has waited for its agent since ``instant`` or longer."""
         return exchange.state is CHOOSING and exchange.deadline_at - self._response_timeout_s <= instant
 
     def _works_elsewhere(self, exchange: Exchange, tunnel: TunnelConnection, now: float) -> bool:
-        """Return whether an upstream that works at present was not tried yet for ``exchange``."""
+        """Return whether an upstream that works at present was not tried yet for ``exchange``.
+
+        Another node counts as well for a request that a Pico node has forwarded: that node can choose again.
+        """
         avoid = (*exchange.avoid, tunnel)
+        raw = exchange.acceptance is not None
         return self._registry.choose(exchange.endpoint, avoid, now, healthy=True) is not None or (
-            not self.was_forwarded(exchange)
-            and self._view.choose(exchange.endpoint, avoid, now, raw=True, healthy=True) is not None
+            (not self.was_forwarded(exchange) or self.is_from_pico(exchange))
+            and self._view.choose(exchange.endpoint, avoid, now, raw=raw, healthy=True) is not None
         )
 
     def _waits_since(self, exchange: Exchange, instant: float) -> bool:
@@ -342,3 +377,8 @@ class Routing:
         if exchange.state is not REQUESTED or upstream is None or (not exchange.request_done and upstream.writable):
             return False
         return exchange.deadline_at - self._response_timeout_s <= instant
+
+
+def _is_silent(tunnel: TunnelConnection) -> bool:
+    """Return whether the agent gives no sign of life at present."""
+    return tunnel.health is not None and tunnel.health.is_silent

@@ -186,6 +186,13 @@ class TunnelConnection(Dismissible):
         session = None if self._tunnel is None else self._tunnel.session
         return session is not None and not session.peer_going_away and not session.can_open_stream
 
+    def probe(self) -> int:
+        """Ask the agent for a sign of life; return how many calls before this one it has left without any."""
+        if self._tunnel is None:
+            return 0
+        self._mark_dirty()
+        return self._tunnel.probe()
+
     def failure_of_loss(self, upstream: UpstreamConnection) -> Failure:
         """Return what it means that the stream ended before the response."""
         channel = upstream.channel

@@ -84,7 +84,7 @@ class StreamChannel(HoldingReceiver):
         """Send RST and drop all that is queued."""
         self._end()
         self._stream.reset()
-        self._stream.owner = _GONE
+        self._stream.owner = GONE
         self._on_output()
 
     def receive(self, data: Piece, now: float) -> None:
@@ -111,7 +111,7 @@ class StreamChannel(HoldingReceiver):
 
     def lost(self, now: float) -> None:
         """The stream was reset by the peer, or its tunnel is gone (for ``dispatch``)."""
-        self._stream.owner = _GONE
+        self._stream.owner = GONE
         super().lost(now)
 
     def _match_reading(self) -> None:
@@ -143,7 +143,7 @@ class _Gone:
         pass
 
 
-_GONE = _Gone()
+GONE = _Gone()
 
 
 def flush_tunnel(tunnel: Tunnel, channel: TcpChannel, on_more: Callable[[], None]) -> None:

@@ -23,6 +23,10 @@ MESSAGE_BYTES = 262_144
 """Frames in one WebSocket message, about: as much as one write should carry, and the full window of a bulk stream."""
 
 
+UNHEARD_TICK = 1
+UNHEARD_PROBE = 2
+"""What is added to the note of silence by a tick, and by each probe."""
+
 MAX_FRAMES_AT_ONCE = 512
 """How many yamux frames one call of ``receive`` carries out: about a millisecond. A full read may hold 21,000."""
 
@@ -43,7 +47,7 @@ class Tunnel:
     to ``ping``; all else goes through the tunnel.
     """
 
-    __slots__ = ("_close_frame", "_deadline_at", "_decoder", "_entropy", "_heard", "_pong", "_waiting", "session")
+    __slots__ = ("_close_frame", "_deadline_at", "_decoder", "_entropy", "_pong", "_unheard", "_waiting", "session")
 
     def __init__(
         self,
@@ -67,7 +71,7 @@ class Tunnel:
         self._entropy = entropy
         self._decoder = FrameDecoder(masked=entropy is None)
         self._deadline_at = now + PING_INTERVAL_S
-        self._heard = True
+        self._unheard = 0
         self._pong: bytes | None = None
         self._close_frame = b""
         self._waiting: list[Item | FrameError] = []
@@ -91,7 +95,7 @@ class Tunnel:
         events: list[MuxEvent] = []
         if self.session.failed:
             return events
-        self._heard = True
+        self._unheard = 0
         items: list[Item | FrameError] = self._waiting
         try:
             items += self._decoder.receive(data)
@@ -170,12 +174,23 @@ class Tunnel:
         """
         if now < self.deadline():
             return []
-        if not self._heard and now < self._deadline_at + LATE_S:
+        if self._unheard & UNHEARD_TICK and now < self._deadline_at + LATE_S:
             return self.session.fail(f"silent for {PING_INTERVAL_S:.0f} s after a ping")
-        self._heard = False
+        self._unheard |= UNHEARD_TICK
         self._deadline_at = now + PING_INTERVAL_S
         self.session.ping()
         return []
+
+    def probe(self) -> int:
+        """Ask the peer for a sign of life; return how many calls before this one it has left without any, 0 for none.
+
+        For a caller that needs to know earlier than ``tick``, at intervals of its own. Next: ``take_output``.
+        """
+        calls = self._unheard // UNHEARD_PROBE
+        self._unheard += UNHEARD_PROBE
+        if not calls and not self.session.failed:
+            self.session.ping()
+        return calls
 
     def _take_items(
         self, items: list[Item | FrameError], now: float, events: list[MuxEvent]

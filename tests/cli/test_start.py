@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -134,6 +135,53 @@ def test_who_comes_during_the_imports_of_a_forwarder_waits() -> None:
             start.release()
             start.await_log("cannot reach the endpoint")
             peer.close()
+
+
+def used_s(*command: str) -> float:
+    """Return the processor time of a whole run of Python: the least of five."""
+
+    def run() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *command], capture_output=True, timeout=PATIENCE_S, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    return min(run() for _ in range(5))
+
+
+def started_s(runtime: str) -> tuple[float, float]:
+    """Return the processor time of a server until its ports are open, and until it has answered ``/ready``."""
+    with contextlib.ExitStack() as stack:
+        names = ("proxy", "upstream", "admin", "cluster.gossip")
+        ports = {name: stack.enter_context(reserved_port()) for name in names}
+        flags = [f"--{name}.bind-addr=127.0.0.1:{port}" for name, port in ports.items()]
+        start = HeldStart("no.module", "server", *flags, "--drain-delay", "0s", "--runtime", runtime)
+        stack.callback(start.close)
+        connected(ports["proxy"]).close()
+        peer = stack.enter_context(asked(ports["admin"], "/ready"))
+        open_s = start.cpu_s()
+        peer.settimeout(PATIENCE_S)
+        assert peer.recv(12) == b"HTTP/1.1 200"
+        return open_s, start.cpu_s()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_start_is_a_few_times_what_a_loop_and_tls_take(runtime: str) -> None:
+    """The reference is the import of what every program of this kind needs, on the same machine at the same time."""
+    reference_s = used_s("-c", "import asyncio, ssl")
+    starts = [started_s(runtime) for _ in range(5)]
+    open_s, ready_s = min(each[0] for each in starts), min(each[1] for each in starts)
+    print(f"\n{runtime}: reference {reference_s:.3f}, open {open_s:.3f}, ready {ready_s:.3f} CPU s")
+    assert open_s < 3 * reference_s
+    assert ready_s < 8 * reference_s
+
+
+@pytest.mark.slow
+def test_help_is_hardly_more_than_a_loop_and_tls_take() -> None:
+    reference_s, help_s = used_s("-c", "import asyncio, ssl"), used_s("-m", "pico_tunnel", "--help")
+    print(f"\nreference {reference_s:.3f}, help {help_s:.3f} CPU s")
+    assert help_s < 2 * reference_s
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

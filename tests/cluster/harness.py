@@ -210,12 +210,13 @@ class Cluster:
         origin: Address,
         prefix: Sequence[str] = (),
         flags: Sequence[str] = (),
+        protocol: str = "http",
     ) -> Command:
         """Start an agent and wait until it is registered."""
         process = Command(
             *prefix,
             *PICO,
-            *("agent", "http", endpoint, f"{origin[0]}:{origin[1]}", "--access-log.disable"),
+            *("agent", protocol, endpoint, f"{origin[0]}:{origin[1]}", "--access-log.disable"),
             *("--connect.url", f"http://{upstream[0]}:{upstream[1]}", "--runtime", self.runtime, *flags),
         )
         self.agents.append(process)

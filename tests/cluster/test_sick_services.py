@@ -1,6 +1,7 @@
 """One of three services of an endpoint is sick: no request that another one can serve fails, and it is avoided."""
 
 import contextlib
+import signal
 import socket
 import threading
 import time
@@ -10,7 +11,7 @@ import pytest
 
 from tests.cluster.harness import await_route, loopback_cluster
 from tests.cluster.load import Load
-from tests.e2e.harness import LOCAL, wait_until
+from tests.e2e.harness import LOCAL, PATIENCE_S, wait_until
 from tests.e2e.origin import Visit
 from tests.e2e.wire import Wire
 
@@ -92,7 +93,9 @@ def services(sickness: str) -> Iterator[list[EchoService]]:
 
 
 def one_of_three_is_sick(runtime: str, sickness: str, nodes: int, requests: int) -> None:
-    with loopback_cluster(runtime, nodes, "--drain-delay", "0s") as cluster, services(sickness) as running:
+    """Let one of three services be sick, or its agent be stopped (``frozen``)."""
+    of_services = "" if sickness == "frozen" else sickness
+    with loopback_cluster(runtime, nodes, "--drain-delay", "0s") as cluster, services(of_services) as running:
         sick, *well = running
         limit = ("--timeout", "3s") if sickness == "stopped" else ()
         # With two nodes the sick service is alone at the one that clients would find nearest.
@@ -104,14 +107,21 @@ def one_of_three_is_sick(runtime: str, sickness: str, nodes: int, requests: int)
         entries = [node.place.proxy for node in cluster.nodes]
         # What the service perhaps processed is repeated only where that changes nothing.
         methods = ("GET", "POST") if sickness in ("down", "slow") else ("GET",)
+        frozen = cluster.agents[0] if sickness == "frozen" else None
+        if frozen is not None:
+            cluster.await_upstreams(3)
         began_at = time.monotonic()
         with Load("e1", PATH, entries, clients=CLIENTS, pause_s=0.0, methods=methods) as load:
+            if frozen is not None:
+                load.go_on(requests // 10)
+                began_at = time.monotonic()
+                frozen.signal(signal.SIGSTOP)
             load.go_on(requests)
             # Long enough for the agent's time limit, and for the service to be tried again.
             wait_until(lambda: time.monotonic() - began_at > SICK_S, "some seconds of sickness")
             total = sum(each.asked(began_at + 1) for each in running)
             share = sick.asked(began_at + 1) / max(total, 1)
-            sick.recover()
+            sick.recover() if frozen is None else frozen.signal(signal.SIGCONT)
             recovered_at = time.monotonic()
             wait_until(
                 lambda: (
@@ -129,7 +139,7 @@ def one_of_three_is_sick(runtime: str, sickness: str, nodes: int, requests: int)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sickness", "nodes"), [("down", 1), ("garbage", 2)])
+@pytest.mark.parametrize(("sickness", "nodes"), [("down", 1), ("garbage", 2), ("frozen", 1), ("frozen", 2)])
 def test_one_of_three_services_is_sick(runtime: str, sickness: str, nodes: int) -> None:
     one_of_three_is_sick(runtime, sickness, nodes, 1_000)
 
@@ -137,6 +147,33 @@ def test_one_of_three_services_is_sick(runtime: str, sickness: str, nodes: int) 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("nodes", [1, 2])
-@pytest.mark.parametrize("sickness", ["down", "stopped", "slow", "garbage"])
+@pytest.mark.parametrize("sickness", ["down", "stopped", "slow", "garbage", "frozen"])
 def test_ten_thousand_requests_with_one_of_three_services_sick(runtime: str, sickness: str, nodes: int) -> None:
     one_of_three_is_sick(runtime, sickness, nodes, 10_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_raw_connection_to_an_agent_that_was_stopped(runtime: str, nodes: int) -> None:
+    """It is refused where that agent is the only one, and goes to another one where there is one, at any node."""
+    with loopback_cluster(runtime, nodes, "--drain-delay", "0s") as cluster, services("") as (first, second, _):
+        entry = cluster.nodes[0].place
+        frozen = cluster.agent(cluster.nodes[-1].place.upstream, "t1", (LOCAL, first.port), protocol="tcp")
+        cluster.await_upstreams(1)
+        assert handshake_status(entry.proxy, "t1") == 101
+        frozen.signal(signal.SIGSTOP)
+        assert handshake_status(entry.proxy, "t1") == 502
+        cluster.agent(entry.upstream, "t1", (LOCAL, second.port), protocol="tcp")
+        cluster.await_upstreams(2)
+        assert [handshake_status(entry.proxy, "t1") for _ in range(20)] == [101] * 20
+        frozen.signal(signal.SIGCONT)
+
+
+def handshake_status(address: tuple[str, int], endpoint: str) -> int:
+    """Return the status that a raw connection's WebSocket handshake is answered with."""
+    with Wire(socket.create_connection(address, PATIENCE_S)) as wire:
+        wire.send(
+            f"GET /_pico/v1/tcp/{endpoint} HTTP/1.1\r\nHost: {LOCAL}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: kIqtl8dPEU+ET68+Xzi82g==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        return wire.receive_head().status

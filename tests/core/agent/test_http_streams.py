@@ -17,9 +17,10 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.mux.frame import INITIAL_WINDOW_BYTES
+from pico_core.mux.frame import DATA, HEADER, INITIAL_WINDOW_BYTES, RST, SYN, WINDOW_UPDATE
+from pico_core.websocket.encoding import encode_frame
 from tests.core.agent.scene import DIAL, GET, OK, SERVER, SERVICE, agent_config, asked, registered
-from tests.play import Data, End, Nothing, Open, Play, Reset
+from tests.play import Data, End, Nothing, Open, Play, Reset, joined
 
 SECOND = 6
 CONNECTED = Connected(SERVICE, "127.0.0.1", 3000)
@@ -51,6 +52,14 @@ def served(play: Play | None = None) -> Play:
     """Return a play in which the service answered a first request."""
     play = asked(play) << DIAL >> CONNECTED << Send(SERVICE, GET)
     return play >> Received(SERVICE, OK) << Data(SERVER, 2, OK)
+
+
+def test_a_request_that_was_reset_before_the_agent_came_to_it_is_not_carried_out() -> None:
+    """As when the agent was stopped, and goes on after the server has sent the request elsewhere."""
+    play = registered()
+    frames = HEADER.pack(DATA, SYN, 2, len(GET)) + GET + HEADER.pack(WINDOW_UPDATE, RST, 2, 0)
+    assert play >> Received(SERVER, joined(encode_frame((frames,), len(frames), None))) << Nothing()
+    assert asked(play) << DIAL
 
 
 def test_requests_share_a_stream_and_a_connection() -> None:

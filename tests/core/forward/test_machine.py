@@ -32,6 +32,7 @@ from pico_core.config.forward import ForwardConfig, ForwardConnectConfig, PortCo
 from pico_core.config.proxy import Proxy
 from pico_core.config.values import Address, Origin
 from pico_core.forward.machine import ForwardMachine
+from pico_core.records import Record
 from pico_core.websocket.decoding import FrameDecoder, Item
 from pico_core.websocket.encoding import encode_close, encode_frame
 from pico_core.websocket.handshake import accept_handshake
@@ -299,6 +300,44 @@ def test_the_servers_refusal_resets_the_local_connection(status: str, text: str,
     answer = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
     assert play >> Received(SERVER, answer) << Close(SERVER) << Abort(LOCAL) >> ConnectionLost(SERVER, "") >> 60.0
     assert warning(play) == f"the server refused: {status[:3]} {text}{advice}"
+
+
+def busy(play: Play, connection: int) -> list[Record]:
+    """Let the server say that it has no room at present; return what the forwarder does then."""
+    body = '{"error":"too many requests in flight to this endpoint"}'
+    play >> Connected(connection, "127.0.0.1", 8000)
+    play.take()
+    answer = f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    closed, *then = (play >> Received(connection, answer.encode())).take()
+    assert closed == Close(connection)
+    play >> ConnectionLost(connection, "")
+    return then
+
+
+def test_a_503_that_passes_is_waited_for() -> None:
+    play = accepted()
+    assert busy(play, SERVER) == []
+    connection = next_attempt(play)
+    play >> Connected(connection, "127.0.0.1", 8000)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    assert play >> Received(connection, accept_handshake(joined(request.data))) << ResumeReading(LOCAL)
+    assert play.now < 1.0
+    assert warning(play) == "the server refused: 503 too many requests in flight to this endpoint"
+
+
+def test_a_503_that_does_not_pass_resets_the_local_connection() -> None:
+    """Long before ``connect.timeout``: the server works, and it has said what it lacks."""
+    play = accepted()
+    attempts = 1
+    then = busy(play, SERVER)
+    while not then:
+        attempts += 1
+        then = busy(play, next_attempt(play))
+    assert then == [Abort(LOCAL)]
+    assert 3.0 < play.now < 5.0
+    assert 5 <= attempts <= 15
+    assert [log.message for log in play.logs if log.level == "warning"][-1] == "cannot reach the endpoint"
 
 
 def test_a_server_that_does_not_answer() -> None:

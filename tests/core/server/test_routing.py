@@ -143,6 +143,72 @@ def test_an_upstream_that_keeps_requests_waiting_is_avoided() -> None:
     assert [cue.tunnel for cue in play.take() if isinstance(cue, Data)] == [OTHER, OTHER]
 
 
+def stop(play: Play, agent: int) -> None:
+    """Let an agent give no sign of life from now on."""
+    play.tunnels[agent].tunnel.session.pause_output()
+
+
+def go_on(play: Play, agent: int) -> None:
+    """Let an agent that was stopped go on."""
+    play.tunnels[agent].tunnel.session.resume_output()
+    play >> Data(agent, 2, b"")
+
+
+def test_a_safe_request_does_not_wait_for_an_agent_that_was_stopped() -> None:
+    play = two_agents()
+    stop(play, AGENT)
+    play >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT) >> 1.4 << Nothing()
+    assert play >> 2.1 << Reset(AGENT, 2) << Open(OTHER, 2) << Data(OTHER, 2, GET_SENT)
+    assert play >> Data(OTHER, 2, OK) << Send(CLIENT, OK)
+
+
+def test_a_post_is_not_sent_twice_though_its_agent_was_stopped() -> None:
+    """The agent may go on at any moment, and find the request before the news that it is not wanted any more."""
+    play = two_agents()
+    stop(play, AGENT)
+    assert play >> Received(CLIENT, POST) << Open(AGENT, 2) << Data(AGENT, 2, POST_SENT) >> 9.0 << Nothing()
+
+
+def test_a_safe_request_waits_for_a_slow_service_whose_agent_lives() -> None:
+    play = two_agents() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT) >> 5.0 << Nothing()
+    assert play >> Data(AGENT, 2, OK) << Send(CLIENT, OK)
+
+
+def test_an_agent_that_was_stopped_gets_no_single_requests_until_it_goes_on() -> None:
+    play = two_agents()
+    stop(play, AGENT)
+    play >> Received(CLIENT, GET) >> 2.1
+    play.take()
+    play >> Data(OTHER, 2, OK)
+    play.take()
+    for second in range(3, 15):
+        assert not served_by(play, AGENT), second
+        play >> float(second)
+    go_on(play, AGENT)
+    client_joins(play, 5) >> Received(5, POST)
+    play.take()
+    play >> play.now + 0.6
+    assert any(served_by(play, AGENT) for _ in range(4))
+
+
+def _not_answered(reason: str) -> Send:
+    failure = f"X-Pico-Failure: {reason}"
+    return error(502, "Bad Gateway", "the agent does not respond", failure, client=9, reason=reason, entry=False)
+
+
+def test_a_node_whose_agent_was_stopped_leaves_requests_to_other_nodes() -> None:
+    play = clustered()
+    play.agent_registers(AGENT, "e1")
+    stop(play, AGENT)
+    from_node(play)
+    play.take()
+    play >> 2.1
+    answer = _not_answered("agent-silent")
+    assert play << answer << Reset(AGENT, 2)
+    answer = _not_answered("agent-not-asked")
+    assert play >> Received(9, FROM_NODE.replace(b"GET", b"POST")) << answer, "it was not sent: it may go anywhere"
+
+
 def test_an_upstream_that_takes_no_more_of_an_upload_is_avoided() -> None:
     head = b"POST / HTTP/1.1\r\nHost: e1.example.com\r\nContent-Length: 3\r\n\r\n"
     play = two_agents() >> Received(CLIENT, head) >> WritingPaused(AGENT) >> Received(CLIENT, b"a")

@@ -131,6 +131,14 @@ def test_a_stream_that_the_only_agent_does_not_accept_is_waited_for() -> None:
     assert play >> Data(AGENT, 2, b"") << ACCEPTED << Send(CLIENT, b"\x82\x05hello")
 
 
+def test_the_only_agent_was_stopped() -> None:
+    """It gives no sign of life, so the client is refused: waiting helps nobody whose tunnel may stay dead for long."""
+    play = proxy_play()
+    play.tunnels[AGENT].tunnel.session.pause_output()
+    play >> Received(CLIENT, ASKING) << Open(AGENT, 2) >> 3.0 << Nothing()
+    assert play >> 6.0 << error(502, "Bad Gateway", "upstream unreachable", reason="stream-refused") << Reset(AGENT, 2)
+
+
 def test_a_client_that_leaves_while_its_stream_opens_resets_it_at_once() -> None:
     assert unanswered(proxy_play()) >> EofReceived(CLIENT) << Close(CLIENT) << Reset(AGENT, 2)
     play = unanswered(proxy_play()) >> ConnectionLost(CLIENT, "reset") << Reset(AGENT, 2)

@@ -222,6 +222,17 @@ def test_pings_every_ten_seconds_while_the_peer_answers() -> None:
         assert pass_on(agent, server, at) == [PongReceived(number)]
 
 
+def test_a_probe_tells_how_long_a_peer_is_silent() -> None:
+    server = Tunnel(0.0, entropy=None)
+    assert [server.probe() for _ in range(3)] == [0, 1, 2]
+    assert server.take_output() is not None, "one ping"
+    assert server.take_output() is None
+    server.receive(b"", 1.0)
+    assert server.probe() == 0
+    assert server.tick(10.0) == [], "a tick has a note of its own"
+    assert server.probe() == 1
+
+
 def test_a_peer_silent_after_a_ping_is_dead() -> None:
     server, _ = new_pair()
     stream = server.open_stream()
