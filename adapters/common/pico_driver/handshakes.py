@@ -78,7 +78,7 @@ class Handshakes:
             return None
         secure = self._make(tls, 0, listener=listener)
         self._accepted[secure] = self._clock() + HANDSHAKE_TIMEOUT_S
-        if not self._sweeping:  # one waiter serves all of them: a waiter for each costs a tenth of a handshake
+        if not self._sweeping:  # one waiter serves all of them, so that none pays for a task
             self._sweeping = True
             self._loop.begin(self._sweep())
         return secure
