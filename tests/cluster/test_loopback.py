@@ -184,3 +184,28 @@ def test_a_paused_node_comes_back(three: Cluster) -> None:
         afterwards.check(300)
         assert afterwards.slowest_s() < 1.0
         assert [node.id for node in three.nodes] == ids
+
+
+@pytest.mark.slow
+def test_all_nodes_go_and_come_back(runtime: str) -> None:
+    """Row 31: the agent finds the first node within a second, although it has been alone for a while."""
+    with loopback_cluster(runtime, 3, "--drain-delay", "0s") as three, echo_origin() as (origin, path):
+        with Balancer(places(three)) as balancer:
+            three.agent(balancer.upstream, "e1", (LOCAL, origin.port))
+            for place in places(three):
+                await_route(place, "e1", path)
+            for node in three.nodes:
+                node.process.ask_to_stop()
+            for node in three.nodes:
+                node.process.await_stop()
+            gone_at = time.monotonic()
+            wait_until(lambda: time.monotonic() - gone_at > 8.0, "an outage of eight seconds")
+            for node in three.nodes:
+                node.start()
+            wait_until(lambda: any(node.process.logged("ready") for node in three.nodes), "the first node")
+            listening_at = time.monotonic()
+            entry = three.nodes[0].place
+            await_route(entry, "e1", path)
+            served_after_s = time.monotonic() - listening_at
+        print(f"\n{runtime}: served {served_after_s:.2f} s after the first node was ready")
+        assert served_after_s < 2.0

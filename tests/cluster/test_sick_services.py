@@ -177,3 +177,20 @@ def handshake_status(address: tuple[str, int], endpoint: str) -> int:
             "Sec-WebSocket-Key: kIqtl8dPEU+ET68+Xzi82g==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
         )
         return wire.receive_head().status
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_one_of_two_agents_does_not_find_its_service(runtime: str, nodes: int) -> None:
+    """By a name that does not resolve (http), or at a port where nobody listens (tcp): the other one serves."""
+    with loopback_cluster(runtime, nodes, "--drain-delay", "0s") as cluster, services("down") as (down, up, _):
+        entry, other = cluster.nodes[0].place, cluster.nodes[-1].place
+        cluster.agent(entry.upstream, "e1", ("no-such-name.invalid", 80))
+        cluster.agent(other.upstream, "e1", (LOCAL, up.port))
+        cluster.agent(entry.upstream, "t1", (LOCAL, down.port), protocol="tcp")
+        cluster.agent(other.upstream, "t1", (LOCAL, up.port), protocol="tcp")
+        cluster.await_upstreams(4)
+        with Load("e1", PATH, [entry.proxy], clients=4) as load:
+            load.go_on(100)
+        load.check(100)
+        assert [handshake_status(entry.proxy, "t1") for _ in range(20)] == [101] * 20

@@ -38,12 +38,25 @@ def served_by(play: Play, agent: int, request: bytes = GET) -> bool:
     return data.tunnel == agent
 
 
+@pytest.mark.parametrize("reason", ["service-refused", "agent-full", "stream-refused", "busy"])
 @pytest.mark.parametrize(("request_head", "sent"), [(GET, GET_SENT), (POST, POST_SENT)])
-def test_a_service_that_cannot_be_reached_was_not_asked_so_another_one_is(request_head: bytes, sent: bytes) -> None:
+def test_a_service_that_cannot_be_reached_was_not_asked_so_another_one_is(
+    request_head: bytes, sent: bytes, reason: str
+) -> None:
     play = two_agents() >> Received(CLIENT, request_head) << Open(AGENT, 2) << Data(AGENT, 2, sent)
-    play >> Data(AGENT, 2, failure("service-refused")) << Open(OTHER, 2) << Data(OTHER, 2, sent)
+    play >> Data(AGENT, 2, failure(reason)) << Open(OTHER, 2) << Data(OTHER, 2, sent)
     assert play >> Data(OTHER, 2, OK) << Send(CLIENT, OK)
-    assert not any(served_by(play, AGENT) for _ in range(5)), "it is avoided"
+    if reason != "busy":  # full tunnels are no fault
+        assert not any(served_by(play, AGENT) for _ in range(5)), "it is avoided"
+
+
+@pytest.mark.parametrize("reason", ["service-refused", "agent-full", "stream-refused", "agent-not-asked", "busy"])
+@pytest.mark.parametrize("request_head", [GET, POST])
+def test_what_an_agent_at_another_node_did_not_process_goes_elsewhere_too(request_head: bytes, reason: str) -> None:
+    play = clustered() >> Received(CLIENT, request_head) << dial(2, 20) >> Connected(2, "192.0.2.20", 8000)
+    play.take()
+    know(play, 21)
+    assert play >> Received(2, failure(reason)) << dial(4, 21)
 
 
 def test_where_every_service_is_down_there_is_one_clear_answer() -> None:
