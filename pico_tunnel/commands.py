@@ -199,6 +199,10 @@ def server(flags: dict[str, str], config_path: str | None, expand_env: bool, run
 # --- pico agent ------------------------------------------------------------------------------------------------------
 
 
+PIKO_AGENT_FLAGS = {"--server.bind-addr": "--admin.bind-addr"}
+"""What Piko's agent calls its port for health and metrics."""
+
+
 def _agent_keys() -> Groups:
     from pico_core.config.agent import AgentConfig
 
@@ -231,6 +235,7 @@ def agent() -> None:
     "http",
     cls=ConfigCommand,
     keys=_listener_keys,
+    aliases=PIKO_AGENT_FLAGS,
     short_help="Connect one HTTP service.",
     examples="""\
 A service on this machine:
@@ -253,6 +258,7 @@ def agent_http(endpoint: str, addr: str, flags: dict[str, str], **common: Any) -
     "tcp",
     cls=ConfigCommand,
     keys=_listener_keys,
+    aliases=PIKO_AGENT_FLAGS,
     short_help="Connect one TCP service.",
     examples="""\
 A service on this machine:
@@ -295,6 +301,7 @@ def _run_listener(
     "start",
     cls=ConfigCommand,
     keys=_agent_keys,
+    aliases=PIKO_AGENT_FLAGS,
     short_help="Connect the services a file lists.",
     examples="""\
 pico agent start --config.path agent.yaml

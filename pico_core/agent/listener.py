@@ -19,6 +19,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from pico_core import __version__
+from pico_core.agent.counts import ServiceCounts
 from pico_core.agent.tunnel import AgentTunnel
 from pico_core.config.agent import AgentConnectConfig, ListenerConfig
 from pico_core.credentials import Credentials
@@ -56,6 +57,7 @@ class StreamHandler(Protocol):
 
     closing: bool
     """Whether the agent is about to stop."""
+    counts: ServiceCounts
 
     def accept(self, channel: StreamChannel, now: float) -> None:
         """Serve a stream."""
@@ -164,6 +166,21 @@ class Listener:
         for tunnel in list(self._tunnels):
             tunnel.close(now)
         self._tunnels.clear()
+
+    @property
+    def counts(self) -> ServiceCounts:
+        """What was counted of the service; listeners with the same one share it."""
+        return self._handler.counts
+
+    @property
+    def tunnel_count(self) -> int:
+        """How many tunnels are open."""
+        return len(self._tunnels)
+
+    @property
+    def has_tunnel(self) -> bool:
+        """Whether requests can come."""
+        return bool(self._tunnels)
 
     @property
     def stream_count(self) -> int:

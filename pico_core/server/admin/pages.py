@@ -14,13 +14,13 @@ from pico_core.config.values import server_url
 from pico_core.errors import ConfigError
 from pico_core.machine.parts import Connector
 from pico_core.plain.client import PlainRequest, PlainResponse
+from pico_core.plain.exposition import CONTENT_TYPE
 from pico_core.plain.server import JSON, TEXT, PlainConnection, Question
 from pico_core.server.access import Access
-from pico_core.server.admin.exposition import CONTENT_TYPE
 from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.admin.status import FAILURES_PATH, STATUS_PATH, status_document
 from pico_core.server.facts import Facts, NodePhase
-from pico_core.server.web_pages import HostNames
+from pico_core.server.web_pages import host_names
 
 FORWARD_TIMEOUT_S = 5.0
 """Less than a client of the admin port waits, so that the answer can still say which node did not answer."""
@@ -37,7 +37,7 @@ class AdminPages:
         self._connector = connector
         self._facts = facts
         self._forwards = 0
-        self._hosts = HostNames(facts.config)
+        self._hosts = host_names(facts.config)
 
     def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
         """Answer one request. Probes have no token: only they get an answer without one."""

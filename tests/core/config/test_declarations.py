@@ -107,6 +107,8 @@ AGENT = {
     **CREDENTIALS,
     "connect.url": "http://localhost:8001",
     "connect.timeout": "30s",
+    "admin.bind_addr": "",
+    "admin.allowed_hosts": "",
     "connect.proxy_url": "",
     "connect.tls.root_cas": "",
     "connect.tls.cert": "",

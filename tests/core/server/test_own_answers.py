@@ -29,8 +29,8 @@ from pico_core.config.policies import PolicyConfig
 from pico_core.config.ports import ProxyConfig, ProxyHttpConfig, UpstreamConfig
 from pico_core.config.server import ServerConfig
 from pico_core.http.body import BODY_TOO_LONG
+from pico_core.plain.exposition import CONTENT_TYPE
 from pico_core.proxy.failures import CLOSED_EARLY, TOLD_BY_PEERS, UNREACHABLE
-from pico_core.server.admin.exposition import CONTENT_TYPE
 from pico_core.server.admin.pages import MAX_FORWARDS, UNKNOWN_HOST
 from pico_core.websocket.handshake import NOT_GET
 from tests.core.agent.scene import SERVER, SERVICE
