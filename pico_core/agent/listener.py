@@ -7,6 +7,7 @@ Life of a listener::
                     GO_AWAY   |  | registered (the old tunnel is left only now)
                               v  |
                             MOVING
+    any --service unhealthy--> RESTING --healthy again--> SEEKING
     any --drain--> LEAVING --nothing in flight--> DONE
     SEEKING --refused for good--> DONE
 
@@ -69,6 +70,7 @@ class ListenerState(Enum):
     SEEKING = "seeking"
     SERVING = "serving"
     MOVING = "moving"
+    RESTING = "resting"
     LEAVING = "leaving"
     DONE = "done"
 
@@ -152,13 +154,27 @@ class Listener:
         if self.state is ListenerState.DONE:
             return
         self.state = ListenerState.LEAVING
-        if self._attempt is not None:
-            self._attempt.cancel()
-            self._attempt = None
+        self._cancel_attempt()
         for tunnel in self._tunnels:
             tunnel.leave(now)
         if not self._tunnels:
             self._done(now)
+
+    def rest(self, now: float) -> None:
+        """Take no requests for a while: the service is unhealthy. Next: ``resume``."""
+        if self.state in (ListenerState.LEAVING, ListenerState.DONE):
+            return
+        self.state = ListenerState.RESTING
+        self._cancel_attempt()
+        for tunnel in self._tunnels:
+            tunnel.leave(now)
+
+    def resume(self, now: float) -> None:
+        """Take requests again."""
+        if self.state is ListenerState.RESTING:
+            self.state = ListenerState.SEEKING
+            self._backoff.reset()
+            self._seek(now)
 
     def close(self, now: float) -> None:
         """End every tunnel now."""
@@ -180,7 +196,7 @@ class Listener:
     @property
     def has_tunnel(self) -> bool:
         """Whether requests can come."""
-        return bool(self._tunnels)
+        return bool(self._tunnels) and self.state is not ListenerState.RESTING
 
     @property
     def stream_count(self) -> int:
@@ -296,6 +312,11 @@ class Listener:
                 self._attempt_s,
                 now,
             )
+
+    def _cancel_attempt(self) -> None:
+        if self._attempt is not None:
+            self._attempt.cancel()
+            self._attempt = None
 
     def _hurry(self, now: float) -> None:
         """Begin the pauses anew, and keep them short for a while: a tunnel worked, so the server will be back."""

@@ -1,6 +1,7 @@
 """The agent: registers endpoints through tunnels it opens, and passes what comes through them to local services."""
 
 from pico_core.agent.growth import TUNNEL_STREAMS, Growth
+from pico_core.agent.health import HealthCheck
 from pico_core.agent.host_header import RenamedHostStreams
 from pico_core.agent.http_streams import HttpStreams
 from pico_core.agent.listener import Listener, StreamHandler
@@ -52,6 +53,7 @@ class AgentMachine(BaseMachine):
             self._listener(each, min(each.max_streams, TUNNEL_STREAMS)): None for each in config.listeners
         }
         self._growth = Growth(self, self._listener)
+        self._checks = [self._check(each) for each in config.listeners if each.health_check.protocol != "off"]
         self._pages = AgentPages(self.listeners, str(connect.url), config.admin.allowed_hosts)
 
     def _listener(self, config: ListenerConfig, max_streams: int) -> Listener:
@@ -61,6 +63,14 @@ class AgentMachine(BaseMachine):
         return Listener(
             self, config, self.config.connect, handler, max_streams, self._agent_id, self._entropy, self.credentials
         )
+
+    def _check(self, config: ListenerConfig) -> HealthCheck:
+        def changed(is_healthy: bool, now: float) -> None:
+            for listener in list(self.listeners):
+                if listener.config is config:
+                    (listener.resume if is_healthy else listener.rest)(now)
+
+        return HealthCheck(self, config, changed)
 
     def _handler(self, listener: ListenerConfig) -> StreamHandler:
         if listener.protocol == "tcp":
@@ -80,6 +90,8 @@ class AgentMachine(BaseMachine):
         for listener in self.listeners:
             self._warn_of_name(listener.config)
             listener.start(now)
+        for check in self._checks:
+            check.start(now)
 
     def on_listening(self, event: Listening, now: float) -> None:
         """Tell where operators can ask."""
@@ -129,6 +141,8 @@ class AgentMachine(BaseMachine):
             self.emit(Exit(1, "stopped at once by a second signal"))
             return
         self._draining = True
+        for check in self._checks:
+            check.stop()
         self.log(
             "info",
             "agent",
