@@ -63,6 +63,12 @@ def _bench() -> click.Command:
     return bench
 
 
+def _doctor() -> click.Command:
+    from pico_tunnel.doctor import doctor
+
+    return doctor
+
+
 def _explain() -> click.Command:
     from pico_tunnel.explain import explain_command
 
@@ -77,7 +83,7 @@ def _token() -> click.Command:
 
 @click.group(
     cls=TeachingGroup,
-    elsewhere={"bench": _bench, "explain": _explain, "token": _token},
+    elsewhere={"bench": _bench, "doctor": _doctor, "explain": _explain, "token": _token},
     context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]},
     examples="""\
 On one machine, with a service on port 3000:
