@@ -11,7 +11,7 @@ import binascii
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -181,6 +181,10 @@ class Policies:
                 table.setdefault(pattern.removesuffix("*"), policy)
         self._lengths = sorted({len(prefix) for prefix in self._prefixes})
         self.any = bool(configs)
+
+    def __iter__(self) -> Iterator[Policy]:
+        """Iterate over the policies that hold at present, in their order."""
+        return iter(self._all.values())
 
     def of(self, endpoint: str) -> Policy | None:
         """Return the policy that holds for an endpoint: the first that has it."""

@@ -11,9 +11,12 @@ import msgspec
 from pico_core.cluster.view import RemoteNode
 from pico_core.gossip.status import NodeSnapshot, NodeStatus
 from pico_core.gossip.wire.records import Entry
+from pico_core.server.admin.limits import limit_rows
 from pico_core.server.facts import Facts
 
-STATUS_PATH = re.compile(r"/status/(?:upstream/endpoints|(cluster|gossip)/nodes(?:/([^/]+))?)")
+STATUS_PATH = re.compile(r"/status/(?:limits|upstream/endpoints|(cluster|gossip)/nodes(?:/([^/]+))?)")
+
+LIMITS_PATH = "/status/limits"
 
 LOCAL = "local"
 """Names the node that is asked, instead of its ID."""
@@ -59,7 +62,9 @@ def status_document(facts: Facts, path: str, now: float) -> bytes | None:
     assert match is not None, "checked before it is asked for, here or elsewhere"
     table, node_id = match[1], unquote(match[2] or "")
     document: object
-    if table is None:
+    if path == LIMITS_PATH:
+        document = limit_rows(facts)
+    elif table is None:
         document = _own_endpoints(facts)
     elif table == "cluster":
         document = _cluster_node(facts, node_id) if node_id else _cluster_nodes(facts)
