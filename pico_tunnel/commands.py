@@ -17,7 +17,7 @@ from pico_tunnel.complaints import complain
 from pico_tunnel.flags import ConfigCommand, TeachingGroup, checked, groups
 from pico_tunnel.gossip_key import key
 from pico_tunnel.start import read_config, run_agent, run_forward, run_server
-from pico_tunnel.status import status
+from pico_tunnel.status import limits, status
 
 if TYPE_CHECKING:
     from pico_core.boundary import Exit
@@ -172,9 +172,9 @@ class ServerCommand(ConfigCommand, click.Group):
 @pico.command(
     cls=ServerCommand,
     keys=_server_keys,
-    commands=[status, server_check, server_password, key],
+    commands=[status, limits, server_check, server_password, key],
     invoke_without_command=True,
-    subcommand_metavar="[status|check|password|key ...]",
+    subcommand_metavar="[status|limits|check|password|key ...]",
     short_help="Run a node of the cluster.",
     examples="""\
 A cluster of one:

@@ -78,7 +78,8 @@ function cell(text, kind) {
 }
 function fill(id, names, rows, none) {
   const head = document.createElement('tr');
-  for (const name of names) { const made = cell(name, 'th'); made.scope = 'col'; head.append(made); }
+  names.forEach((name, column) => { const made = cell(name, 'th'); made.scope = 'col';
+    if (rows.length && typeof rows[0][column] === 'number') made.className = 'n'; head.append(made); });
   const lines = rows.map(row => {
     const line = document.createElement('tr'); line.append(...row.map(each => cell(each))); return line; });
   if (!rows.length) { const line = document.createElement('tr'), only = cell(none); only.colSpan = names.length;
