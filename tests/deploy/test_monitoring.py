@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from pico_core.boundary import Received
+from pico_core.proxy.reasons import REASONS
 from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.metrics import METHODS, STATUSES
 from tests.core.proxy.scene import CLIENT, GET, QUIET, proxy_play
@@ -158,3 +161,32 @@ def test_a_dashboard_is_whole(path: Path) -> None:
 def test_what_is_no_query(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse(text)
+
+
+OF_CLIENTS = {
+    "no-endpoint", "tcp-endpoint", "http-endpoint", "bad-request", "not-found", "too-large", "request-timeout",
+    "unauthorized", "forbidden", "rate-limited", "client-left",
+}  # fmt: skip
+"""Reasons for which nobody is woken: the client asked for what it does not get."""
+
+
+def test_an_alert_for_every_reason_but_the_clients_own() -> None:
+    (rule,) = [each for each in rules() if each["alert"] == "PicoErrors"]
+    (pattern,) = re.findall(r'reason=~"(.+?)"', rule["expr"])
+    assert {reason for reason in REASONS if re.fullmatch(pattern, reason)} == set(REASONS) - OF_CLIENTS
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="left out: there is no promtool on the PATH to try the alerts with"
+)
+def test_the_alerts_fire_when_they_should() -> None:
+    file = Path(__file__).parent / "rules_test.yaml"
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_tried() -> None:
+    text = (Path(__file__).parent / "rules_test.yaml").read_text()
+    assert [rule["alert"] for rule in rules() if rule["alert"] not in text] == []

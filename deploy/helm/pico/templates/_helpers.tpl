@@ -62,8 +62,9 @@ admin: {{ include "pico.port" (list . (dig "admin" "bind_addr" "" .Values.config
 gossip: {{ include "pico.port" (list . (dig "cluster" "gossip" "bind_addr" "" .Values.config) 8003) }}
 {{- end -}}
 
-{{- define "pico.adminScheme" -}}
-{{- if dig "admin" "tls" "cert" "" .Values.config -}}https{{- else -}}http{{- end -}}
+{{/* https where the port has a certificate. Arguments: context, section of the port. */}}
+{{- define "pico.scheme" -}}
+{{- if dig (index . 1) "tls" "cert" "" (index . 0).Values.config -}}https{{- else -}}http{{- end -}}
 {{- end -}}
 
 {{/* Seconds of a duration as Pico writes it: 1h, 1m30s, 100ms. Arguments: the key, the duration. */}}
@@ -102,8 +103,7 @@ gossip: {{ include "pico.port" (list . (dig "cluster" "gossip" "bind_addr" "" .V
 {{- if not $root.Values.server.enabled -}}
 {{- fail (printf "agents: %s: config.connect.url is missing, and server.enabled is false" $agent.name) -}}
 {{- end -}}
-{{- $scheme := ternary "https" "http" (ne "" (dig "upstream" "tls" "cert" "" $root.Values.config | toString)) -}}
-{{- $_ := set $connect "url" (printf "%s://%s:%v" $scheme (include "pico.fullname" $root) $root.Values.services.traffic.upstreamPort) -}}
+{{- $_ := set $connect "url" (printf "%s://%s:%v" (include "pico.scheme" (list $root "upstream")) (include "pico.fullname" $root) $root.Values.services.traffic.upstreamPort) -}}
 {{- end -}}
 {{- if $agent.tokenSecret -}}
 {{- $_ := set $connect "token_file" (printf "/secrets/token/%s" (default "token" $agent.tokenSecret.key)) -}}
