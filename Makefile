@@ -10,4 +10,4 @@ bench:   ; scripts/setup && .venv/bin/python benchmarks/end_to_end.py
 fair:    ; scripts/setup && PYTHONPATH=benchmarks .venv/bin/python -m fair
 security: ; scripts/setup && PYTHONPATH=benchmarks .venv/bin/python -m security
 soak:    ; scripts/setup && .venv/bin/python -m tests.sim soak
-docs:    ; scripts/setup && .venv/bin/python -m pico_tunnel.reference > docs/configuration.md
+docs:    ; scripts/setup && .venv/bin/python -m pico_tunnel.reference > docs/configuration.md && .venv/bin/python -m pico_tunnel.limits_page > docs/limits.md

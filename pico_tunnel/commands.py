@@ -16,7 +16,7 @@ from pico_tunnel.complaints import complain
 from pico_tunnel.flags import ConfigCommand, TeachingGroup, checked, groups
 from pico_tunnel.gossip_key import key
 from pico_tunnel.start import read_config, run_agent, run_forward, run_server
-from pico_tunnel.status import status
+from pico_tunnel.status import limits, status
 
 if TYPE_CHECKING:
     from pico_core.boundary import Exit
@@ -74,6 +74,12 @@ def _completion() -> click.Command:
     return completion
 
 
+def _doctor() -> click.Command:
+    from pico_tunnel.doctor import doctor
+
+    return doctor
+
+
 def _explain() -> click.Command:
     from pico_tunnel.explain import explain_command
 
@@ -96,7 +102,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 @click.group(
     cls=TeachingGroup,
-    elsewhere={"bench": _bench, "completion": _completion, "explain": _explain, "token": _token},
+    elsewhere={"bench": _bench, "completion": _completion, "doctor": _doctor, "explain": _explain, "token": _token},
     context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]},
     examples="""\
 On one machine, with a service on port 3000:
@@ -192,9 +198,9 @@ class ServerCommand(ConfigCommand, click.Group):
 @pico.command(
     cls=ServerCommand,
     keys=_server_keys,
-    commands=[status, server_check, server_password, key],
+    commands=[status, limits, server_check, server_password, key],
     invoke_without_command=True,
-    subcommand_metavar="[status|check|password|key ...]",
+    subcommand_metavar="[status|limits|check|password|key ...]",
     short_help="Run a node of the cluster.",
     examples="""\
 A cluster of one:
@@ -223,6 +229,10 @@ def server(flags: dict[str, str], config_path: str | None, expand_env: bool, run
 
 
 # --- pico agent ------------------------------------------------------------------------------------------------------
+
+
+PIKO_AGENT_FLAGS = {"--server.bind-addr": "--admin.bind-addr"}
+"""What Piko's agent calls its port for health and metrics."""
 
 
 def _agent_keys() -> Groups:
@@ -257,6 +267,7 @@ def agent() -> None:
     "http",
     cls=ConfigCommand,
     keys=_listener_keys,
+    aliases=PIKO_AGENT_FLAGS,
     short_help="Connect one HTTP service.",
     examples="""\
 A service on this machine:
@@ -279,6 +290,7 @@ def agent_http(endpoint: str, addr: str, flags: dict[str, str], **common: Any) -
     "tcp",
     cls=ConfigCommand,
     keys=_listener_keys,
+    aliases=PIKO_AGENT_FLAGS,
     short_help="Connect one TCP service.",
     examples="""\
 A service on this machine:
@@ -321,6 +333,7 @@ def _run_listener(
     "start",
     cls=ConfigCommand,
     keys=_agent_keys,
+    aliases=PIKO_AGENT_FLAGS,
     short_help="Connect the services a file lists.",
     examples="""\
 pico agent start --config.path agent.yaml

@@ -151,9 +151,18 @@ class TeachingGroup(click.Group):
 class ConfigCommand(click.Command):
     """A command that takes the keys of ``keys()`` as flags and hands those given to its callback as ``flags``."""
 
-    def __init__(self, *arguments: Any, keys: Callable[[], Groups], examples: str, **settings: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        keys: Callable[[], Groups],
+        examples: str,
+        aliases: dict[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
+        """``aliases`` are flags of Piko's under another name, and the flags that they stand for."""
         super().__init__(*arguments, **settings)
         self._keys = keys
+        self._aliases = aliases or {}
         self.examples = examples
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -173,7 +182,11 @@ class ConfigCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; a switch alone means true, and never takes the argument after it for its value."""
         switches = {option.flag for _, options in self.key_options for option in options if option.is_switch}
-        return super().parse_args(ctx, [f"{arg}=true" if arg in switches else arg for arg in args])
+        return super().parse_args(ctx, [f"{arg}=true" if arg in switches else self._own(arg) for arg in args])
+
+    def _own(self, arg: str) -> str:
+        flag, equals, value = arg.partition("=")
+        return self._aliases.get(flag, flag) + equals + value
 
     def invoke(self, ctx: click.Context) -> Any:
         """Gather the flags that were given, by key, and run the command."""

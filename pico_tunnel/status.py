@@ -241,3 +241,23 @@ def gossip_nodes(**common: Any) -> int:
 def gossip_node(node_id: str, **common: Any) -> int:
     """Print one node with all keys that it has published."""
     return _print(_path("gossip", node_id), dict[str, Any], **common)
+
+
+# --- pico server limits ----------------------------------------------------------------------------------------------
+
+
+@click.command(
+    "limits",
+    cls=StatusCommand,
+    short_help="Show the limits of a running server, and their use.",
+    examples="""\
+pico server limits
+pico server limits --server.url http://10.26.104.14:8002
+pico server limits --forward pico-1-x7k2m9q""",
+)
+def limits(**common: Any) -> int:
+    """Print each limit with its key, its value, its present use, and what happens when it is reached.
+
+    'used' is null where nothing adds up. A limit of 0 is none.
+    """
+    return _print("/status/limits", list[dict[str, Any]], **common)

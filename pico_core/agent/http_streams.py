@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from pico_core.agent.counts import ServiceCounts
 from pico_core.agent.service import ServiceHost, connect_failure, warn_failed
 from pico_core.config.agent import ListenerConfig, service_profile
 from pico_core.http.message import HeadLimits, MessageError, ResponseHead
@@ -39,6 +40,7 @@ class HttpStreams:
         self.response_timeout_s = config.timeout_s
         self.timed_out = SERVICE_TIMEOUT
         self.closing = False
+        self.counts = ServiceCounts()
         self._host = host
         self._config = config
         self._access_log = access_log
@@ -95,7 +97,8 @@ class HttpStreams:
         exchange.failed(connect_failure(reason), now)
 
     def finished(self, exchange: Exchange, now: float) -> None:
-        """Log an exchange that is over."""
+        """Count and log an exchange that is over."""
+        self.counts.finished(exchange)
         if self._access_log is not None:
             self._access_log.add(exchange, exchange.head.forwarded_for, now)
 

@@ -7,6 +7,7 @@ Life of a listener::
                     GO_AWAY   |  | registered (the old tunnel is left only now)
                               v  |
                             MOVING
+    any --service unhealthy--> RESTING --healthy again--> SEEKING
     any --drain--> LEAVING --nothing in flight--> DONE
     SEEKING --refused for good--> DONE
 
@@ -19,6 +20,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from pico_core import __version__
+from pico_core.agent.counts import ServiceCounts
 from pico_core.agent.tunnel import AgentTunnel
 from pico_core.config.agent import AgentConnectConfig, ListenerConfig
 from pico_core.credentials import Credentials
@@ -56,6 +58,7 @@ class StreamHandler(Protocol):
 
     closing: bool
     """Whether the agent is about to stop."""
+    counts: ServiceCounts
 
     def accept(self, channel: StreamChannel, now: float) -> None:
         """Serve a stream."""
@@ -67,6 +70,7 @@ class ListenerState(Enum):
     SEEKING = "seeking"
     SERVING = "serving"
     MOVING = "moving"
+    RESTING = "resting"
     LEAVING = "leaving"
     DONE = "done"
 
@@ -150,13 +154,27 @@ class Listener:
         if self.state is ListenerState.DONE:
             return
         self.state = ListenerState.LEAVING
-        if self._attempt is not None:
-            self._attempt.cancel()
-            self._attempt = None
+        self._cancel_attempt()
         for tunnel in self._tunnels:
             tunnel.leave(now)
         if not self._tunnels:
             self._done(now)
+
+    def rest(self, now: float) -> None:
+        """Take no requests for a while: the service is unhealthy. Next: ``resume``."""
+        if self.state in (ListenerState.LEAVING, ListenerState.DONE):
+            return
+        self.state = ListenerState.RESTING
+        self._cancel_attempt()
+        for tunnel in self._tunnels:
+            tunnel.leave(now)
+
+    def resume(self, now: float) -> None:
+        """Take requests again."""
+        if self.state is ListenerState.RESTING:
+            self.state = ListenerState.SEEKING
+            self._backoff.reset()
+            self._seek(now)
 
     def close(self, now: float) -> None:
         """End every tunnel now."""
@@ -164,6 +182,21 @@ class Listener:
         for tunnel in list(self._tunnels):
             tunnel.close(now)
         self._tunnels.clear()
+
+    @property
+    def counts(self) -> ServiceCounts:
+        """What was counted of the service; listeners with the same one share it."""
+        return self._handler.counts
+
+    @property
+    def tunnel_count(self) -> int:
+        """How many tunnels are open."""
+        return len(self._tunnels)
+
+    @property
+    def has_tunnel(self) -> bool:
+        """Whether requests can come."""
+        return bool(self._tunnels) and self.state is not ListenerState.RESTING
 
     @property
     def stream_count(self) -> int:
@@ -279,6 +312,11 @@ class Listener:
                 self._attempt_s,
                 now,
             )
+
+    def _cancel_attempt(self) -> None:
+        if self._attempt is not None:
+            self._attempt.cancel()
+            self._attempt = None
 
     def _hurry(self, now: float) -> None:
         """Begin the pauses anew, and keep them short for a while: a tunnel worked, so the server will be back."""

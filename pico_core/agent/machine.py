@@ -1,25 +1,36 @@
 """The agent: registers endpoints through tunnels it opens, and passes what comes through them to local services."""
 
 from pico_core.agent.growth import TUNNEL_STREAMS, Growth
+from pico_core.agent.health import HealthCheck
 from pico_core.agent.host_header import RenamedHostStreams
 from pico_core.agent.http_streams import HttpStreams
 from pico_core.agent.listener import Listener, StreamHandler
+from pico_core.agent.pages import AgentPages
 from pico_core.agent.tcp_streams import TcpStreams
-from pico_core.boundary import ConfigReloaded, Exit, ShutdownRequested
+from pico_core.boundary import ConfigReloaded, Exit, Listen, ListenFailed, Listening, ShutdownRequested
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.changes import changed_keys, taken_over
+from pico_core.config.values import Address
 from pico_core.credentials import Credentials
 from pico_core.entropy import Entropy
 from pico_core.http.budget import HeadBudget
+from pico_core.machine.admission import UNLIMITED, ConnectionLimits, PortLimits
 from pico_core.machine.base import BaseMachine
+from pico_core.machine.channel import TcpChannel
 from pico_core.machine.logs import LINES_PER_WINDOW
 from pico_core.machine.parts import STOP_HINT
+from pico_core.plain.server import PlainConnection
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
 
 LINES_PER_LISTENER = 2
 """Log lines of one kind in ten seconds for each endpoint: those of an agent with many are not peers' doing."""
 
+
+MOST_OPERATORS = 64
+
+ADMIN_LIMITS = ConnectionLimits(UNLIMITED.most, {"admin": PortLimits(MOST_OPERATORS, 0)})
+"""Operators are few. Other peers an agent chooses itself."""
 
 APPLIED = ("connect.token", "connect.token_file", "connect.tenant_id", "connect.tls", "log", "grace_period")
 """Keys and sections that are taken over while it runs; the others need a restart."""
@@ -29,7 +40,7 @@ class AgentMachine(BaseMachine):
     """A ``Machine``. It ends by itself only when the server has refused its last endpoint for good."""
 
     def __init__(self, config: AgentConfig, entropy: Entropy) -> None:
-        super().__init__(lines_per_window=max(LINES_PER_WINDOW, LINES_PER_LISTENER * len(config.listeners)))
+        super().__init__(ADMIN_LIMITS, max(LINES_PER_WINDOW, LINES_PER_LISTENER * len(config.listeners)))
         self.config = config
         self.heads = HeadBudget()
         self._draining = False
@@ -42,6 +53,8 @@ class AgentMachine(BaseMachine):
             self._listener(each, min(each.max_streams, TUNNEL_STREAMS)): None for each in config.listeners
         }
         self._growth = Growth(self, self._listener)
+        self._checks = [self._check(each) for each in config.listeners if each.health_check.protocol != "off"]
+        self._pages = AgentPages(self.listeners, str(connect.url), config.admin.allowed_hosts)
 
     def _listener(self, config: ListenerConfig, max_streams: int) -> Listener:
         if config not in self._handlers_by_config:
@@ -50,6 +63,14 @@ class AgentMachine(BaseMachine):
         return Listener(
             self, config, self.config.connect, handler, max_streams, self._agent_id, self._entropy, self.credentials
         )
+
+    def _check(self, config: ListenerConfig) -> HealthCheck:
+        def changed(is_healthy: bool, now: float) -> None:
+            for listener in list(self.listeners):
+                if listener.config is config:
+                    (listener.resume if is_healthy else listener.rest)(now)
+
+        return HealthCheck(self, config, changed)
 
     def _handler(self, listener: ListenerConfig) -> StreamHandler:
         if listener.protocol == "tcp":
@@ -63,9 +84,32 @@ class AgentMachine(BaseMachine):
         if self.config.connect.proxy_url is not None:
             self.log("info", "agent", "connecting through a proxy", proxy=str(self.config.connect.proxy_url))
         self.credentials.start(now)
+        admin = self.config.admin.bind_addr
+        if admin is not None:
+            self.emit(Listen("admin", admin.host, admin.port))
         for listener in self.listeners:
             self._warn_of_name(listener.config)
             listener.start(now)
+        for check in self._checks:
+            check.start(now)
+
+    def on_listening(self, event: Listening, now: float) -> None:
+        """Tell where operators can ask."""
+        self.log("info", "admin", "listening", addr=str(Address(event.host, event.port)))
+
+    def on_listen_failed(self, event: ListenFailed, now: float) -> None:
+        """Stop: what watches the agent would not see it."""
+        admin = self.config.admin.bind_addr
+        self.emit(
+            Exit(
+                1,
+                f"cannot listen on admin address '{admin}': {event.reason}; choose another one with --admin.bind-addr",
+            )
+        )
+
+    def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
+        """Answer an operator."""
+        PlainConnection(channel, self._pages, self, now)
 
     def _renew(self, now: float) -> None:
         for listener in list(self.listeners):
@@ -97,6 +141,8 @@ class AgentMachine(BaseMachine):
             self.emit(Exit(1, "stopped at once by a second signal"))
             return
         self._draining = True
+        for check in self._checks:
+            check.stop()
         self.log(
             "info",
             "agent",

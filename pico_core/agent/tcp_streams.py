@@ -1,5 +1,6 @@
 """A ``tcp`` listener: every stream of the tunnel becomes one connection to the local service."""
 
+from pico_core.agent.counts import ServiceCounts
 from pico_core.agent.service import ServiceHost, connect_failure, warn_failed
 from pico_core.config.agent import ListenerConfig
 from pico_core.machine.channel import TcpChannel
@@ -12,20 +13,24 @@ class TcpStreams:
 
     def __init__(self, host: ServiceHost, config: ListenerConfig) -> None:
         self.closing = False
+        self.counts = ServiceCounts()
         self._host = host
         self._config = config
 
     def accept(self, channel: StreamChannel, now: float) -> None:
         """Connect to the service and join both."""
-        _ServiceConnection(self._host, self._config, channel)
+        _ServiceConnection(self._host, self._config, channel, self.counts)
 
 
 class _ServiceConnection:
     """A connection to the service that is being opened for a stream."""
 
-    __slots__ = ("_channel", "_config", "_connection", "_host", "_waiting")
+    __slots__ = ("_channel", "_config", "_connection", "_counts", "_host", "_waiting")
 
-    def __init__(self, host: ServiceHost, config: ListenerConfig, channel: StreamChannel) -> None:
+    def __init__(
+        self, host: ServiceHost, config: ListenerConfig, channel: StreamChannel, counts: ServiceCounts
+    ) -> None:
+        self._counts = counts
         self._host = host
         self._config = config
         self._channel = channel
@@ -35,12 +40,15 @@ class _ServiceConnection:
 
     def on_connected(self, channel: TcpChannel, now: float) -> None:
         """Accept the stream, and join it with the connection."""
+        self._counts.connections += 1
         self._channel.accept()
         self._waiting.join(channel, now)
 
     def on_connect_failed(self, reason: str, now: float) -> None:
         """Refuse the stream, which tells the server that nothing was processed."""
-        warn_failed(self._host, self._config, connect_failure(reason))
+        failure = connect_failure(reason)
+        self._counts.failed(failure.reason)
+        warn_failed(self._host, self._config, failure)
         self._waiting.refuse()
 
     def _cancel(self) -> None:

@@ -7,8 +7,10 @@ from pico_core.config.declare import (
     CONNECT_URL,
     DURATION,
     DURATION_OR_ZERO,
+    HEALTH_PATH,
     HOST_HEADER,
     IDENTIFIER,
+    OPTIONAL_BIND_ADDRESS,
     ORIGIN,
     Key,
     Section,
@@ -17,7 +19,8 @@ from pico_core.config.declare import (
 )
 from pico_core.config.logs import AccessLogConfig, LogConfig
 from pico_core.config.tls import ClientTlsConfig
-from pico_core.config.values import Origin
+from pico_core.config.values import Address, Origin
+from pico_core.config.web import HOST_NAMES
 from pico_core.errors import ConfigError
 
 
@@ -44,6 +47,36 @@ class HttpClientConfig(Section, frozen=True, kw_only=True):
 
 class ServiceTlsConfig(ClientTlsConfig, frozen=True, kw_only=True):
     """TLS towards the service, where addr is a URL with https://."""
+
+
+class HealthCheckConfig(Section, frozen=True, kw_only=True):
+    """Checks of the service by the agent: while they fail, the endpoint takes no requests here."""
+
+    protocol: Annotated[
+        str,
+        Key(
+            one_of("off", "tcp", "http"),
+            "off; tcp for a connection; http for a GET that must be answered below 400.",
+            "off: the server avoids an agent whose requests fail by itself.",
+        ),
+    ] = "off"
+    path: Annotated[
+        str, Key(HEALTH_PATH, "The path of the GET.", "/: services that have nothing better answer it.")
+    ] = "/"
+    interval_s: Annotated[
+        float, Key(DURATION, "The time between two checks.", "5 s costs a service nothing, and is soon enough.")
+    ] = 5.0
+    timeout_s: Annotated[
+        float, Key(DURATION, "How long a check may take.", "3 s: a service that is slower is as good as down.")
+    ] = 3.0
+    failures: Annotated[
+        int,
+        Key(
+            whole_number(1, 100),
+            "How many checks in a row must fail before the endpoint is taken out; one that succeeds brings it back.",
+            "2: one may be lost to a restart.",
+        ),
+    ] = 2
 
 
 class ListenerConfig(Section, frozen=True, kw_only=True):
@@ -91,12 +124,15 @@ class ListenerConfig(Section, frozen=True, kw_only=True):
     access_log: AccessLogConfig = AccessLogConfig()
     http_client: HttpClientConfig = HttpClientConfig()
     tls: ServiceTlsConfig = ServiceTlsConfig()
+    health_check: HealthCheckConfig = HealthCheckConfig()
 
     def __post_init__(self) -> None:
         if self.protocol == "tcp" and self.addr.scheme:
             raise ConfigError(f"a tcp listener wants a port or a host:port, found the URL '{self.addr}'")
         if self.protocol == "tcp" and self.host_header != "keep":
             raise ConfigError(f"host_header is for http listeners, found '{self.host_header}' at a tcp one")
+        if self.protocol == "tcp" and self.health_check.protocol == "http":
+            raise ConfigError("health_check.protocol is http at a tcp listener; give tcp or off")
 
 
 def service_profile(config: ListenerConfig) -> str:
@@ -169,11 +205,33 @@ class AgentConnectConfig(Section, frozen=True, kw_only=True):
         check_token(self.token, self.token_file)
 
 
+class AgentAdminConfig(Section, frozen=True, kw_only=True):
+    """Admin port of the agent: health, readiness, metrics and status."""
+
+    bind_addr: Annotated[
+        Address | None,
+        Key(
+            OPTIONAL_BIND_ADDRESS,
+            "Where to listen for operators, such as :8004.",
+            "Empty: the agent opens no port. Nothing protects this one, so let only those reach it whom you trust.",
+        ),
+    ] = None
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Key(
+            HOST_NAMES,
+            "Host names by which the port may be asked, beside IP addresses and names that no page can have.",
+            "Empty: a page in somebody's browser cannot read what the port tells.",
+        ),
+    ] = ()
+
+
 class AgentConfig(Section, frozen=True, kw_only=True):
     """General."""
 
     listeners: tuple[ListenerConfig, ...] = ()
     connect: AgentConnectConfig = AgentConnectConfig()
+    admin: AgentAdminConfig = AgentAdminConfig()
     log: LogConfig = LogConfig()
     grace_period_s: Annotated[
         float,

@@ -60,6 +60,10 @@ def _prefix(text: str) -> str:
 DURATION = Kind("DURATION", values.DURATION, values.duration, values.show_duration)
 DURATION_OR_ZERO = Kind("DURATION", values.DURATION, values.duration_or_zero, values.show_duration)
 BIND_ADDRESS = Kind("[HOST]:PORT", values.BIND_ADDRESS, values.bind_address)
+HEALTH_PATH = Kind("PATH", values.REQUEST_PATH, values.request_path)
+OPTIONAL_BIND_ADDRESS = Kind(
+    "[HOST]:PORT", values.BIND_ADDRESS, lambda text: values.bind_address(text) if text else None, _show_optional
+)
 LOCAL_ADDRESS = Kind("ADDR", values.LOCAL_ADDRESS, values.local_address)
 ADVERTISED_ADDRESS = Kind("HOST:PORT", values.ADVERTISED_ADDRESS, values.advertised_address, _show_optional)
 MEMBERS = Kind("NODE,...", values.MEMBER, values.member, many=True)

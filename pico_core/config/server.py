@@ -167,7 +167,8 @@ class ServerConfig(Section, frozen=True, kw_only=True):
         float,
         Key(
             decimal_number(0, 1),
-            "The part of a port's connections that one client address may have when 7/8 of them are in use.",
+            "The part of a port's connections that one client address, or IPv6 network of /64, may have when 7/8 of "
+            "them are in use.",
             "0.5: one client cannot shut out all others. Balancers among the trusted proxies have no share; others, "
             "from whose address all clients come, have 7/8 of the port.",
         ),

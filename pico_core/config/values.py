@@ -92,6 +92,18 @@ def wrong(wanted: str, text: str, hint: str = "") -> ConfigError:
     return ConfigError(f"wants {wanted}, found {found}" + (f": {hint}" if hint else ""))
 
 
+REQUEST_PATH = "a path such as /health, with a query or without, in visible ASCII"
+
+_REQUEST_PATH = re.compile(r"/[!-~]{0,1023}")
+
+
+def request_path(text: str) -> str:
+    """Parse the path of a URL, ready for a request line."""
+    if not _REQUEST_PATH.fullmatch(text) or "#" in text:
+        raise wrong(REQUEST_PATH, text, "" if text.startswith("/") else "it begins with /")
+    return text
+
+
 # --- durations -------------------------------------------------------------------------------------------------------
 
 DURATION = "a duration such as 100ms, 30s or 1m30s"

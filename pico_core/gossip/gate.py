@@ -6,6 +6,7 @@ from other addresses is first bounded in size. The costs are estimates of micros
 
 from typing import TypeAlias
 
+from pico_core.client_group import client_group
 from pico_core.gossip.bucket import Bucket
 
 Address: TypeAlias = tuple[str, int]
@@ -17,7 +18,10 @@ BYTES_PER_COST_US = 8
 STRANGERS_US = 30_000
 """A second's work for addresses that have not answered: three percent of a core, 600 short answers."""
 STRANGER_US = 10_000
-"""The part of it that one address may have: 200 short datagrams, or 50 full ones; a node sends about 20 of either."""
+"""The part of it that one address, or IPv6 network of /64, may have: 200 short datagrams, or 50 full ones.
+
+A node sends about 20 of either.
+"""
 ANSWERS_US = 50_000
 """A second's work for addresses that we have just asked: 320 pings of nodes that were heard of, two answers to each."""
 MEMBER_US = 40_000
@@ -82,4 +86,4 @@ class Gate:
         asked_at = self._asked_at.get(address)
         if asked_at is not None and now < asked_at + ANSWER_S:
             return self._answers.take(address, cost_us, now)
-        return self._strangers.take((address[0], 0), cost_us, now)
+        return self._strangers.take((client_group(address[0]), 0), cost_us, now)

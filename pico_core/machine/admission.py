@@ -6,6 +6,7 @@ one that waits for a request, the longest idle first. Where none is idle, the ne
 
 A client's address has a share of its port. The share counts only when ``PRESSURE`` of the port is taken: from then on,
 an address that has its share replaces idle connections of such addresses, or is refused. The rest is for the others.
+An IPv6 network of /64 counts as one address.
 The addresses of trusted proxies have no share, because their clients are many.
 """
 
@@ -16,6 +17,7 @@ from typing import Protocol
 
 import msgspec
 
+from pico_core.client_group import client_group
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Logger
 from pico_core.pieces import Piece
@@ -101,8 +103,8 @@ class PortPlaces:
     __slots__ = (
         "candidates",
         "channels",
+        "clients",
         "closed",
-        "hosts",
         "limits",
         "listener",
         "paid",
@@ -117,7 +119,7 @@ class PortPlaces:
         self.listener = listener
         self.limits = limits
         self.channels: dict[int, TcpChannel] = {}
-        self.hosts: dict[str, int] = {}
+        self.clients: dict[str, int] = {}
         self.refused = 0
         self.closed = 0
         self.told_refused = 0
@@ -134,7 +136,7 @@ class PortPlaces:
 
     def has_its_share(self, host: str) -> bool:
         """Return whether ``host`` has as many connections as its share, or more."""
-        has_so_many = self.hosts.get(host, 0) >= self.limits.address_share * self.limits.most
+        has_so_many = self.clients.get(client_group(host), 0) >= self.limits.address_share * self.limits.most
         return has_so_many and host not in self.limits.shared
 
     def must_replace(self, host: str) -> bool:
@@ -144,18 +146,20 @@ class PortPlaces:
     def add(self, channel: TcpChannel) -> None:
         """Count a connection."""
         self.channels[channel.id] = channel
-        self.hosts[channel.host] = self.hosts.get(channel.host, 0) + 1
+        client = client_group(channel.host)
+        self.clients[client] = self.clients.get(client, 0) + 1
 
     def remove(self, number: int) -> bool:
         """Forget a connection; return whether it was counted here."""
         channel = self.channels.pop(number, None)
         if channel is None:
             return False
-        left = self.hosts[channel.host] - 1
+        client = client_group(channel.host)
+        left = self.clients[client] - 1
         if left:
-            self.hosts[channel.host] = left
+            self.clients[client] = left
         else:
-            del self.hosts[channel.host]
+            del self.clients[client]
         return True
 
     def longest_idle(self, now: float, *, with_share: bool) -> TcpChannel | None:

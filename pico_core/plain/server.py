@@ -18,6 +18,7 @@ QUESTION_TIMEOUT_S = 10.0
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
+HTML = "text/html; charset=utf-8"
 
 CLOSE = (("connection", "close"),)
 FIELDS_OF_STATUS: dict[int, tuple[tuple[str, str], ...]] = {
@@ -124,15 +125,21 @@ class PlainConnection(Dismissible):
         """End the connection: it was idle or slow for too long."""
         self._end()
 
-    def respond(self, status: int, content_type: str, body: bytes, now: float) -> None:
-        """Answer the request that the handler was asked for. Does nothing if the client is gone, or has its answer."""
+    def respond(
+        self, status: int, content_type: str, body: bytes, now: float, fields: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        """Answer the request that the handler was asked for, with ``fields`` beside the usual ones.
+
+        Does nothing if the client is gone, or has its answer.
+        """
         if self.deadline_at == NEVER or not self._answering:
             return
         self._answering = False
         self._answered = True
         self.deadline_at = now + QUESTION_TIMEOUT_S
         self._turn_bytes += len(body)
-        self._send(status, content_type, body, now, *(CLOSE if self._http.their_state is h11.SEND_BODY else ()))
+        close = CLOSE if self._http.their_state is h11.SEND_BODY else ()
+        self._send(status, content_type, body, now, *fields, *close)
         self._advance(now)
 
     def _advance(self, now: float) -> None:

@@ -1,14 +1,11 @@
 """How often one client address may do something: a token bucket for each address."""
 
-import ipaddress
 import math
-from functools import lru_cache
+
+from pico_core.client_group import client_group
 
 MAX_ADDRESSES = 4_096
 """Addresses whose bucket is not full; beyond it the one that was used first is full again."""
-
-IPV6_PREFIX_BITS = 64
-"""An IPv6 host may take any address of its network, so the network has the bucket."""
 
 
 class AddressRate:
@@ -23,7 +20,7 @@ class AddressRate:
 
     def take(self, host: str, now: float) -> int:
         """Take a token of ``host`` and return 0, or return how many seconds to wait where none is left."""
-        address = address_group(host)
+        address = client_group(host)
         tokens, counted_at = self._left.pop(address, (self._burst, now))
         tokens = min(tokens + (now - counted_at) * self._rate, self._burst)
         if len(self._left) >= MAX_ADDRESSES:
@@ -33,14 +30,3 @@ class AddressRate:
             return math.ceil((1.0 - tokens) / self._rate)
         self._left[address] = (tokens - 1.0, now)
         return 0
-
-
-@lru_cache(1024)
-def address_group(host: str) -> str:
-    """Return what counts as one client: an IPv4 address, or the network of an IPv6 address."""
-    if ":" not in host:
-        return host
-    try:
-        return str(ipaddress.ip_network((host.partition("%")[0], IPV6_PREFIX_BITS), strict=False))
-    except ValueError:
-        return host

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from pico_core.client_group import client_group
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.states import OVER, REQUESTED, RESPONDING
 from pico_core.server.registry import Registry
@@ -82,10 +83,10 @@ class Crowding:
         endpoint = exchange.endpoint
         counted_at, counts = self._counts.get(endpoint, (-COUNT_S, Counter()))
         if now - counted_at >= COUNT_S:
-            counts = Counter(each.client_host for each in self._exchanges(endpoint))
+            counts = Counter(client_group(each.client_host) for each in self._exchanges(endpoint))
             self._counts[endpoint] = (now, counts)
             self._begin_checks(now)
-        client = exchange.client_host
+        client = client_group(exchange.client_host)
         held = counts[client]
         capacity = sum(tunnel.max_streams for tunnel in self._registry.members(endpoint))
         if held >= capacity // (len(counts) + 1):

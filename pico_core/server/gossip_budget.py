@@ -1,5 +1,6 @@
 """How many gossip streams may be open, and how many bytes of unfinished ones are kept, for all of them together."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 STRANGER_STREAMS = 48
@@ -28,30 +29,39 @@ class Held(Protocol):
 class StreamBudget:
     """One kind of streams. Over the number, the oldest of the host with most gives way; over the bytes, the largest."""
 
-    def __init__(self, streams: int, streams_per_host: int, size_bytes: int, bytes_per_host: int) -> None:
+    def __init__(
+        self,
+        streams: int,
+        streams_per_host: int,
+        size_bytes: int,
+        bytes_per_host: int,
+        group: Callable[[str], str] = str,
+    ) -> None:
+        """Hosts of one ``group`` share what is for each host: peers that may take any address of their network."""
         self._streams = streams
         self._streams_per_host = streams_per_host
         self._size_bytes = size_bytes
         self._bytes_per_host = bytes_per_host
+        self._group = group
         self._held: dict[Held, None] = {}
 
     def add(self, stream: Held, now: float) -> None:
         """A stream is opened, the oldest ones first in order. Next: ``grow`` with its bytes, ``remove`` at its end."""
-        same = [each for each in self._held if each.host == stream.host]
+        same = self._of_same(stream)
         if len(same) >= self._streams_per_host:
             self._end(same[0], now)
         elif len(self._held) >= self._streams:
             by_host: dict[str, list[Held]] = {}
             for each in self._held:
-                by_host.setdefault(each.host, []).append(each)
+                by_host.setdefault(self._group(each.host), []).append(each)
             self._end(max(by_host.values(), key=len)[0], now)
         self._held[stream] = None
 
     def grow(self, stream: Held, size_bytes: int, now: float) -> bool:
         """Make room for more bytes of a stream; return false if that stream gave way itself."""
         stream.size_bytes += size_bytes
-        while sum(each.size_bytes for each in self._held if each.host == stream.host) > self._bytes_per_host:
-            self._end(max((each for each in self._held if each.host == stream.host), key=_size), now)
+        while sum(map(_size, self._of_same(stream))) > self._bytes_per_host:
+            self._end(max(self._of_same(stream), key=_size), now)
         while sum(each.size_bytes for each in self._held) > self._size_bytes:
             self._end(max(self._held, key=_size), now)
         return stream in self._held
@@ -59,6 +69,10 @@ class StreamBudget:
     def remove(self, stream: Held) -> None:
         """The stream ended. Safe to repeat."""
         self._held.pop(stream, None)
+
+    def _of_same(self, stream: Held) -> list[Held]:
+        group = self._group(stream.host)
+        return [each for each in self._held if self._group(each.host) == group]
 
     def _end(self, stream: Held, now: float) -> None:
         del self._held[stream]

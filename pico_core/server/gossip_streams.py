@@ -6,6 +6,7 @@ A stream works in turns, one after the other, so that a message of many thousand
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
+from pico_core.client_group import client_group
 from pico_core.gossip.bucket import Bucket
 from pico_core.gossip.engine import Gossip
 from pico_core.gossip.events import StreamData, StreamRequest
@@ -66,6 +67,7 @@ class GossipStreams:
             gossip_budget.STRANGER_STREAMS_PER_HOST,
             gossip_budget.STRANGER_BYTES,
             gossip_budget.STRANGER_BYTES_PER_HOST,
+            client_group,
         )
         self.members = StreamBudget(
             gossip_budget.MEMBER_STREAMS,

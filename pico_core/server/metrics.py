@@ -6,8 +6,7 @@ requests with an ``other`` method share one histogram, and requests that were an
 none, because their time says nothing. So 100,000 random methods, hosts and endpoints add fewer than 20 series.
 """
 
-from bisect import bisect_left
-
+from pico_core.plain.exposition import Histogram
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import ALL_REASONS
 from pico_core.proxy.reasons import REASONS
@@ -28,22 +27,6 @@ SWITCHED = 101
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0)
 SIZE_BUCKETS_BYTES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
-
-
-class Histogram:
-    """Counts of observations by upper bound (inclusive), their sum, and one bucket more for what is above."""
-
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
 
 
 class RequestMetrics:

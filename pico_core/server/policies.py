@@ -11,16 +11,17 @@ import binascii
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from pico_core.client_group import client_group
 from pico_core.config.networks import Networks, address_of
 from pico_core.config.policies import PolicyConfig, User, digest_of
 from pico_core.http.body import BODY_TOO_LONG
 from pico_core.http.message import RequestHead
 from pico_core.proxy.exchange import Exchange
-from pico_core.server.address_rate import AddressRate, address_group
+from pico_core.server.address_rate import AddressRate
 from pico_core.server.field_edits import EditedDownstream, FieldEdit, RememberedFields
 
 MAX_REMEMBERED = 4_096
@@ -136,7 +137,7 @@ class Policy:
             return Denial("rate", 429, RATE_REASON, b"Retry-After: %d\r\n" % wait_s)
         if self._users and not self.knows(exchange.head):
             return Denial("credentials", 401, CREDENTIALS_REASON, _challenge(exchange.endpoint))
-        if config.max_in_flight and self.in_flight[address_group(client)] >= config.max_in_flight:
+        if config.max_in_flight and self.in_flight[client_group(client)] >= config.max_in_flight:
             return TOO_MANY_IN_FLIGHT
         most_bytes = config.max_body_bytes
         if most_bytes and max(exchange.head.content_length, exchange.received_bytes) > most_bytes:
@@ -181,6 +182,10 @@ class Policies:
         self._lengths = sorted({len(prefix) for prefix in self._prefixes})
         self.any = bool(configs)
 
+    def __iter__(self) -> Iterator[Policy]:
+        """Iterate over the policies that hold at present, in their order."""
+        return iter(self._all.values())
+
     def of(self, endpoint: str) -> Policy | None:
         """Return the policy that holds for an endpoint: the first that has it."""
         try:
@@ -209,7 +214,7 @@ class Policies:
             return denial
         policy.apply(exchange)
         if policy.config.max_in_flight:
-            group = address_group(client)
+            group = client_group(client)
             policy.in_flight[group] += 1
             self.held[exchange] = policy, group
         return None

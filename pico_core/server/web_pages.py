@@ -12,15 +12,11 @@ import re
 from collections.abc import Collection
 
 from pico_core.config.server import ServerConfig
-from pico_core.config.values import is_ip
 from pico_core.config.web import ANY
 from pico_core.http.message import MessageError
+from pico_core.plain.hosts import HostNames
 
 _ORIGIN_LINE = re.compile(rb"(?im)^origin:([^\r\n]*+)\r$")
-
-PRIVATE_SUFFIXES = (".localhost", ".svc", ".cluster.local", ".internal", ".home.arpa")
-"""Names below these are not delegated in the public DNS (RFC 6761, RFC 8375, ICANN's board on .internal, and those of
-Kubernetes), so no page has one. The same holds for names without a dot."""
 
 
 def check_origin(lines: bytes, allowed: Collection[str], key: str) -> None:
@@ -33,29 +29,8 @@ def check_origin(lines: bytes, allowed: Collection[str], key: str) -> None:
             raise MessageError(403, f"pages of this Origin are not allowed here: see {key}")
 
 
-class HostNames:
-    """The host names by which a port may be asked: those that cannot be a page's, and those that are configured."""
-
-    def __init__(self, config: ServerConfig) -> None:
-        advertised = (config.admin, config.proxy, config.cluster.gossip)
-        self._names = {
-            each.advertise_addr.host.lower().rstrip(".") for each in advertised if each.advertise_addr is not None
-        }
-        self._names |= {each.host.lower().rstrip(".") for each in config.cluster.join}
-        self._names |= set(config.admin.allowed_hosts)
-        self._suffixes = tuple(name[1:] for name in self._names if name.startswith("*."))
-
-    def knows(self, host: str) -> bool:
-        """Say whether the value of a Host field, which may have a port, names this node and no page's host."""
-        name = host.lower()
-        if name.startswith("["):
-            return is_ip(name[1:].partition("]")[0])
-        name = name.partition(":")[0].rstrip(".")
-        return (
-            "." not in name
-            or is_ip(name)
-            or name in self._names
-            or ANY in self._names
-            or name.endswith(PRIVATE_SUFFIXES)
-            or name.endswith(self._suffixes)
-        )
+def host_names(config: ServerConfig) -> HostNames:
+    """Return the host names by which the admin port of a server may be asked."""
+    advertised = (config.admin, config.proxy, config.cluster.gossip)
+    names = {each.advertise_addr.host for each in advertised if each.advertise_addr is not None}
+    return HostNames({*names, *(each.host for each in config.cluster.join), *config.admin.allowed_hosts})

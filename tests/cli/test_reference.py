@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pico_tunnel import limits_page
 from pico_tunnel.reference import text
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -22,3 +23,8 @@ def test_rows() -> None:
 def test_the_page_is_written_by_the_module() -> None:
     done = subprocess.run([sys.executable, "-m", "pico_tunnel.reference"], capture_output=True, timeout=60, check=True)
     assert done.stdout.decode() == text()
+
+
+def test_the_page_of_limits_is_up_to_date() -> None:
+    page = PAGE.with_name("limits.md").read_text()
+    assert page == limits_page.text(), "run: python -m pico_tunnel.limits_page > docs/limits.md"

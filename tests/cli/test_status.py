@@ -97,6 +97,18 @@ def test_requests_and_output(
     assert printed(capsys, body, *arguments.split()) == (target, out)
 
 
+def test_limits_are_asked_for_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    body = (
+        '[{"key":"max_connections","limit":9,"used":1,"then":"503"},{"key":"proxy.timeout","limit":"30s","used":null}]'
+    )
+    with answering(body) as server:
+        assert main(("server", "limits", "--forward", "n-2", "--server.url", server.url)) == 0
+    assert server.target == "/status/limits?forward=n-2"
+    first, second = capsys.readouterr().out.split("- key: proxy.timeout\n")
+    assert first == "- key: max_connections\n  limit: 9\n  used: 1\n  then: '503'\n"
+    assert second == "  limit: 30s\n  used: null\n"
+
+
 def test_nothing_reaches_a_terminal_as_a_control_sequence(capsys: pytest.CaptureFixture[str]) -> None:
     _, out = printed(capsys, '{"id":"\\u001b[2Jä"}', "cluster", "node", "local")
     assert out == 'id: "\\e[2J\\xE4"\n'

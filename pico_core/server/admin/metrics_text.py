@@ -7,10 +7,10 @@ from pico_core import __version__
 from pico_core.gossip.engine import Gossip
 from pico_core.gossip.status import NodeStatus
 from pico_core.machine.admission import Admission
+from pico_core.plain.exposition import Exposition, Histogram, labels
 from pico_core.proxy.reasons import REASONS
-from pico_core.server.admin.exposition import Exposition, labels
 from pico_core.server.facts import Facts
-from pico_core.server.metrics import OTHER, Histogram, ServerMetrics
+from pico_core.server.metrics import OTHER, ServerMetrics
 
 GOSSIP_COUNTERS = {
     "packet_bytes_inbound": "Bytes of gossip datagrams received.",

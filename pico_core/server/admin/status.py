@@ -12,14 +12,20 @@ import msgspec
 from pico_core.cluster.view import HTTP, TCP, RemoteNode
 from pico_core.gossip.status import NodeSnapshot, NodeStatus
 from pico_core.gossip.wire.records import Entry
+from pico_core.server.admin.limits import limit_rows
 from pico_core.server.admin.outlook import outlook
+from pico_core.server.admin.overview import endpoints, overview
 from pico_core.server.facts import Facts
 
 STATUS_PATH = re.compile(
-    r"/status/(?:upstream/endpoints|(cluster|gossip)/nodes(?:/([^/]+))?|(explain|explain-tcp|requests)/([^/]+)|requests)"
+    r"/status/(?:upstream/endpoints|(cluster|gossip)/nodes(?:/([^/]+))?|(explain|explain-tcp|requests|endpoints)/([^/]+)"
+    r"|requests|endpoints|overview|limits)"
 )
 
 FAILURES_PATH = "/status/requests"
+OVERVIEW_PATH = "/status/overview"
+LIMITS_PATH = "/status/limits"
+ENDPOINTS_PATH = "/status/endpoints"
 
 MOST_FAILURES = 100
 
@@ -69,10 +75,18 @@ def status_document(facts: Facts, path: str, now: float) -> bytes | None:
     document: object
     if path == FAILURES_PATH:
         document = list(islice(facts.stories.failures(), MOST_FAILURES))
+    elif path == OVERVIEW_PATH:
+        document = overview(facts)
+    elif path == ENDPOINTS_PATH:
+        document = endpoints(facts, "")
+    elif match[3] == "endpoints":
+        document = endpoints(facts, unquote(match[4]))
     elif match[3] == "requests":
         document = facts.stories.get(unquote(match[4]))
     elif match[3] is not None:
         document = outlook(facts, unquote(match[4]).lower(), TCP if match[3] == "explain-tcp" else HTTP, now)
+    elif path == LIMITS_PATH:
+        document = limit_rows(facts)
     elif table is None:
         document = _own_endpoints(facts)
     elif table == "cluster":

@@ -29,8 +29,8 @@ from pico_core.config.policies import PolicyConfig
 from pico_core.config.ports import ProxyConfig, ProxyHttpConfig, UpstreamConfig
 from pico_core.config.server import ServerConfig
 from pico_core.http.body import BODY_TOO_LONG
+from pico_core.plain.exposition import CONTENT_TYPE
 from pico_core.proxy.failures import CLOSED_EARLY, TOLD_BY_PEERS, UNREACHABLE
-from pico_core.server.admin.exposition import CONTENT_TYPE
 from pico_core.server.admin.pages import MAX_FORWARDS, UNKNOWN_HOST
 from pico_core.websocket.handshake import NOT_GET
 from tests.core.agent.scene import SERVER, SERVICE
@@ -56,6 +56,7 @@ REGISTRATION = b"GET " + UPSTREAM_PATH + WEBSOCKET
 EVIL = b"Origin: http://evil.example\r\n\r\n"
 TO_E1 = b"Host: e1.a\r\n\r\n"
 GET_E1 = b"GET / HTTP/1.1\r\n" + TO_E1
+STRANGE_NAME = b"GET /status HTTP/1.1\r\nHost: a.b\r\n\r\n"
 POST_E1 = b"POST / HTTP/1.1\r\nHost: e1.a\r\n"
 EMPTY_POST = POST_E1 + b"Content-Length: 0\r\n\r\n"
 CHUNKED = POST_E1 + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -220,7 +221,10 @@ TABLE = [
     Row("admin", 200, "[", get(b"/status/cluster/nodes")),
     Row("admin", 400, "malformed request", b"nonsense\r\n\r\n"),
     Row("admin", 400, "more than one node to forward to", get(b"/status/cluster/nodes?forward=a&forward=b")),
-    Row("admin", 404, "not found", get(b"/")),
+    Row("admin", 200, "<!doctype html>", get(b"/")),
+    Row("admin", 404, "not found", get(b"/nothing")),
+    Row("agent admin", 404, "not found: there are /health, /ready, /metrics and /status", get(b"/")),
+    Row("agent admin", 421, "this Host is not known as a name of the agent", STRANGE_NAME),
     Row("admin", 404, "unknown node '", get(b"/status/cluster/nodes/x")),
     Row("admin", 404, "unknown node '", get(b"/status/cluster/nodes?forward=x")),
     Row("admin", 405, "only GET and HEAD are served here", b"PUT / HTTP/1.1\r\nHost: pico\r\n\r\n"),
@@ -261,6 +265,9 @@ def scene(row: Row, request: bytes) -> Play:
     """Return a play in which the request was sent, after the example's time of the wall clock was told."""
     if row.port == "agent":
         return agent_asked(agent_registered() >> Tick(SUNDAY_S), request=request)
+    if row.port == "agent admin":
+        agent = agent_registered() >> Tick(SUNDAY_S) >> Accepted(CLIENT, "admin", "192.0.2.7", 5000)
+        return agent >> Received(CLIENT, request)
     play = server_play(row.config)
     fields = [(b"x-pico-protocol", each) for each in (b"http", b"tcp") if each.decode() in row.port]
     play.agent_registers(AGENT, "e2" if "other node" in row.port else "e1", *fields)
@@ -311,7 +318,8 @@ def test_an_answer_has_all_that_it_must_have(row: Row) -> None:
     assert line == f"HTTP/1.1 {row.status} {HTTPStatus(row.status).phrase}"
     fields = {name.lower(): value for name, value in (each.split(": ", 1) for each in lines if "Upgrade" not in each)}
     assert fields["content-length"] == str(len(body))
-    assert fields["content-type"] in ("application/json", "text/plain; charset=utf-8", CONTENT_TYPE)
+    kinds = ("application/json", "text/plain; charset=utf-8", "text/html; charset=utf-8", CONTENT_TYPE)
+    assert fields["content-type"] in kinds
     assert fields["x-content-type-options"] == "nosniff"
     assert re.fullmatch(DATE, fields["date"])
     assert len([each for each in lines if each.lower().startswith("date:")]) == 1

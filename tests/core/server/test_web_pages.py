@@ -8,7 +8,7 @@ from pico_core.config.ports import AdminConfig, ProxyConfig, UpstreamConfig
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.http.message import MessageError
-from pico_core.server.web_pages import HostNames, check_origin
+from pico_core.server.web_pages import check_origin, host_names
 from tests.core.http.growth import grows_linearly
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, client_joins, error, proxy_play
 from tests.core.server.admin.scene import OPERATOR, admin_play, joins
@@ -84,7 +84,7 @@ def test_a_page_does_not_register_endpoints() -> None:
     assert agent_connected(allowed) >> Received(AGENT, registration) << Send(AGENT, REGISTERED)
 
 
-NAMES = HostNames(
+NAMES = host_names(
     ServerConfig(
         admin=AdminConfig(
             advertise_addr=Address("node-1.example.com", 8002), allowed_hosts=("a.example", "*.b.example")
@@ -119,7 +119,7 @@ def test_names_that_a_page_may_have_are_not_known(host: str) -> None:
 
 
 def test_every_name_may_be_allowed() -> None:
-    assert HostNames(ServerConfig(admin=AdminConfig(allowed_hosts=("*",)))).knows("evil.example")
+    assert host_names(ServerConfig(admin=AdminConfig(allowed_hosts=("*",)))).knows("evil.example")
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,28 @@
 Why this is not left to prometheus-client: ``docs/decisions/metrics-text.md``. Its parser is the oracle in the tests.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping
-
-from pico_core.server.metrics import Histogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 PREFIX = "pico_"
+
+
+class Histogram:
+    """Counts of observations by upper bound (inclusive), their sum, and one bucket more for what is above."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
 
 def labels(**values: str) -> str:

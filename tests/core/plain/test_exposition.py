@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from pico_core.server.admin.exposition import Exposition, labels
-from pico_core.server.metrics import Histogram
+from pico_core.plain.exposition import Exposition, Histogram, labels
 
 
 def parsed(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

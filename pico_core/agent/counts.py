@@ -1,0 +1,29 @@
+"""What an agent counts of the requests and connections of one service."""
+
+from pico_core.proxy.exchange import Exchange
+
+CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+
+
+class ServiceCounts:
+    """``requests`` by the class of their status, ``errors`` by the reason why the service gave no whole answer.
+
+    Reasons come from the closed list of ``proxy.reasons``, so the table is bounded.
+    """
+
+    __slots__ = ("connections", "errors", "requests")
+
+    def __init__(self) -> None:
+        self.requests = [0] * 6
+        self.errors: dict[str, int] = {}
+        self.connections = 0
+
+    def finished(self, exchange: Exchange) -> None:
+        """Count a request that is over."""
+        self.requests[min(exchange.status // 100, 5)] += 1
+        if exchange.reason:
+            self.errors[exchange.reason] = self.errors.get(exchange.reason, 0) + 1
+
+    def failed(self, reason: str) -> None:
+        """Count a connection that the service did not take."""
+        self.errors[reason] = self.errors.get(reason, 0) + 1

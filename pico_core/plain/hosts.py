@@ -1,0 +1,38 @@
+"""By which host names an admin port may be asked: not by those that a page in somebody's browser can have.
+
+A page may have the name of its own host resolved to an address of its reader's network (DNS rebinding). Then its
+requests are of the same origin for the browser, but carry that name in Host.
+"""
+
+from collections.abc import Collection
+
+from pico_core.config.values import is_ip
+from pico_core.config.web import ANY
+
+PRIVATE_SUFFIXES = (".localhost", ".svc", ".cluster.local", ".internal", ".home.arpa")
+"""Names below these are not delegated in the public DNS (RFC 6761, RFC 8375, ICANN's board on .internal, and those of
+Kubernetes), so no page has one. The same holds for names without a dot."""
+
+
+class HostNames:
+    """The host names by which a port may be asked: those that cannot be a page's, and those that are configured."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        """``names`` are configured; ``*.`` and a name is for all names below it, ``*`` for every name."""
+        self._names = {name.lower().rstrip(".") for name in names}
+        self._suffixes = tuple(name[1:] for name in self._names if name.startswith("*."))
+
+    def knows(self, host: str) -> bool:
+        """Say whether the value of a Host field, which may have a port, names this node and no page's host."""
+        name = host.lower()
+        if name.startswith("["):
+            return is_ip(name[1:].partition("]")[0])
+        name = name.partition(":")[0].rstrip(".")
+        return (
+            "." not in name
+            or is_ip(name)
+            or name in self._names
+            or ANY in self._names
+            or name.endswith(PRIVATE_SUFFIXES)
+            or name.endswith(self._suffixes)
+        )

@@ -1,0 +1,174 @@
+"""``pico doctor``: checks from where it runs what usually goes wrong, one line each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pico_tunnel.answer import Unanswered, write
+from pico_tunnel.complaints import EXIT_FAILURE, complain
+from pico_tunnel.flags import ConfigCommand, TeachingGroup, groups
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pico_tunnel.checkup import Finding
+    from pico_tunnel.flags import Groups
+
+CONFIG = click.option("--config.path", "config_path", metavar="FILE", help="A YAML file with the configuration.")
+EXPAND = click.option("--config.expand-env", "expand_env", is_flag=True, help="Expand ${VARIABLE} in the file.")
+OUTPUT = click.option("--output", "-o", type=click.Choice(("text", "json")), default="text", show_default=True)
+
+
+def report(findings: Iterator[Finding], output: str) -> int:
+    """Print the findings as they come; return 1 if one of them is a failure."""
+    from pico_tunnel.checkup import FAIL
+
+    found = []
+    try:
+        for finding in findings:
+            found.append(finding)
+            if output == "text":
+                write(_line(finding))
+        if output == "json":
+            import json
+
+            write(json.dumps([each._asdict() for each in found], indent=2) + "\n")
+    except Unanswered as error:
+        complain(str(error))
+        return error.code
+    return EXIT_FAILURE if any(each.verdict == FAIL for each in found) else 0
+
+
+def _line(finding: Finding) -> str:
+    line = f"  {finding.verdict:<5} {finding.subject:<34} {finding.text}\n"
+    return line + (f"        {finding.advice}\n" if finding.advice else "")
+
+
+def _all(config: Any, checks: Callable[[Any], Iterator[Finding]]) -> Iterator[Finding]:
+    from pico_core.config.declare import leaves
+    from pico_tunnel.checkup import check_process, check_unexpanded
+
+    yield from check_process()
+    yield from check_unexpanded({leaf.name: _shown(config, leaf.name) for leaf in leaves(type(config))})
+    yield from checks(config)
+
+
+def _shown(config: Any, name: str) -> str:
+    value = config
+    for part in name.split("."):
+        value = getattr(value, part, getattr(value, f"{part}_s", ""))
+    return value if isinstance(value, str) else ""
+
+
+@click.group(
+    "doctor",
+    cls=TeachingGroup,
+    short_help="Check what usually goes wrong.",
+    examples="""\
+Why does my agent not connect?
+  pico doctor agent http my-endpoint 3000 --connect.url http://pico.example.com:8001
+Would this node start, and find the others?
+  pico doctor server --config.path server.yaml""",
+)
+def doctor() -> None:
+    """Check, from where it runs, what usually goes wrong. Nothing is changed, and nothing is registered.
+
+    Each line is ok, warn or FAIL, with what to do next. Exits with 1 if one is FAIL.
+    """
+
+
+def _agent_keys() -> Groups:
+    from pico_core.config.agent import AgentConfig
+
+    return groups(AgentConfig)
+
+
+@doctor.command(
+    "agent",
+    cls=ConfigCommand,
+    keys=_agent_keys,
+    short_help="Check the way of an agent to its server and services.",
+    examples="pico doctor agent http my-endpoint 3000 --connect.url http://pico.example.com:8001",
+)
+@click.argument("protocol", type=click.Choice(("http", "tcp")), required=False)
+@click.argument("endpoint", required=False)
+@click.argument("addr", required=False)
+@CONFIG
+@EXPAND
+@OUTPUT
+def doctor_agent(
+    protocol: str | None,
+    endpoint: str | None,
+    addr: str | None,
+    flags: dict[str, str],
+    config_path: str | None,
+    expand_env: bool,
+    output: str,
+) -> int:
+    """Check name, connection, TLS and upgrades to the server, clocks, and the services of the listeners."""
+    from msgspec.structs import replace
+
+    from pico_core.config.agent import AgentConfig, ListenerConfig
+    from pico_core.config.load import load
+    from pico_tunnel.checkup import check_agent
+    from pico_tunnel.start import read_config
+
+    config = read_config(AgentConfig, flags, config_path, expand_env=expand_env)
+    if protocol is not None:
+        if endpoint is None or addr is None:
+            raise click.UsageError(f"give the endpoint and the address too: pico doctor agent {protocol} ENDPOINT ADDR")
+        keys = {"endpoint_id": endpoint, "addr": addr, "protocol": protocol}
+        config = replace(config, listeners=(load(ListenerConfig, None, keys, ""),))
+    return report(_all(config, check_agent), output)
+
+
+def _forward_keys() -> Groups:
+    from pico_core.config.forward import ForwardConfig
+
+    return groups(ForwardConfig)
+
+
+@doctor.command(
+    "forward",
+    cls=ConfigCommand,
+    keys=_forward_keys,
+    short_help="Check the way of a forwarder to its server.",
+    examples="pico doctor forward --connect.url http://pico.example.com:8000",
+)
+@CONFIG
+@EXPAND
+@OUTPUT
+def doctor_forward(flags: dict[str, str], config_path: str | None, expand_env: bool, output: str) -> int:
+    """Check name, connection, TLS and upgrades to the server, clocks, and the local ports."""
+    from pico_core.config.forward import ForwardConfig
+    from pico_tunnel.checkup import check_forward
+    from pico_tunnel.start import read_config
+
+    return report(_all(read_config(ForwardConfig, flags, config_path, expand_env=expand_env), check_forward), output)
+
+
+def _server_keys() -> Groups:
+    from pico_core.config.server import ServerConfig
+
+    return groups(ServerConfig)
+
+
+@doctor.command(
+    "server",
+    cls=ConfigCommand,
+    keys=_server_keys,
+    short_help="Check what a node needs to start and to find the others.",
+    examples="pico doctor server --config.path server.yaml",
+)
+@CONFIG
+@EXPAND
+@OUTPUT
+def doctor_server(flags: dict[str, str], config_path: str | None, expand_env: bool, output: str) -> int:
+    """Check ports, the names and addresses of the nodes to join, the times of a stop, and certificates."""
+    from pico_core.config.server import ServerConfig
+    from pico_tunnel.checkup import check_node
+    from pico_tunnel.start import read_config
+
+    return report(_all(read_config(ServerConfig, flags, config_path, expand_env=expand_env), check_node), output)

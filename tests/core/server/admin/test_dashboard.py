@@ -1,0 +1,68 @@
+"""The dashboard's documents, and that its page loads nothing from elsewhere."""
+
+import re
+import time
+
+from pico_core.boundary import Received, Send
+from pico_core.server.admin.dashboard import page, policy
+from pico_core.server.admin.overview import MOST_ENDPOINTS, endpoints, overview
+from tests.core.proxy.scene import CLIENT, GET, client_joins
+from tests.core.server.admin.scene import ask, document, joins, node_appears, node_of
+from tests.play import joined, server_play
+
+
+def test_the_page_comes_without_a_token_and_loads_nothing_else() -> None:
+    (sent,) = (joins(server_play()) >> ask("/")).take()
+    assert isinstance(sent, Send)
+    head, _, body = joined(sent.data).partition(b"\r\n\r\n")
+    assert b"\r\ncontent-type: text/html; charset=utf-8\r\n" in head
+    assert b"\r\ncontent-security-policy: default-src 'none'; " in head
+    assert body == page()
+    assert len(body) < 60_000
+    text = body.decode()
+    assert not re.findall(r"https?:|//[a-z]|@import|url\(|\bsrc=|\bhref=|\bon[a-z]+=|eval\(", text)
+    assert "unsafe" not in policy()
+
+
+def test_what_a_node_tells_of_itself() -> None:
+    play = client_joins(server_play())
+    play.agent_registers(1, "web")
+    node_appears(play, "node-2", "10.0.0.2", **{"endpoint:web": "2", "endpoint:other": "1"})
+    play >> Received(CLIENT, GET.replace(b"e1.", b"nobody."))
+    play.take()
+    told = document(joins(play), "/status/overview")
+    assert isinstance(told, dict)
+    assert (told["node"], told["state"], told["tunnels"], told["endpoints"]) == ("node-1", "running", 1, 1)
+    assert (told["requests"], told["errors"]) == (1, {"no-tunnel": 1})
+    assert [node["id"] for node in told["nodes"]] == ["node-2"]
+    assert [story["reason"] for story in told["failures"]] == ["no-tunnel"]
+    assert len(told["latency"]) == len(told["latency_bounds_s"]) + 1
+    found = document(play, "/status/endpoints/WE")
+    assert isinstance(found, dict)
+    assert (found["count"], found["rows"][0]["tunnels"]) == (1, {"node-1": 1, "node-2": 2})
+    everything = document(play, "/status/endpoints")
+    assert isinstance(everything, dict)
+    assert [row["endpoint"] for row in everything["rows"]] == ["other", "web"]
+
+
+def test_ten_thousand_endpoints_and_25_nodes_are_one_small_document() -> None:
+    facts = node_of(server_play()).facts
+    for number in range(2, 27):
+        node = facts.view.add(f"node-{number}", f"10.0.0.{number}")
+        for each in range(number, 10_002, 25):
+            facts.view.set_endpoint(node, f"e{each}", 1)
+    began = time.perf_counter()
+    told, found = overview(facts), endpoints(facts, "9")
+    took_s = time.perf_counter() - began
+    reference_s = _time_of_sorting(100_000)
+    assert len(told.nodes) == 25
+    assert endpoints(facts, "").count == 10_000
+    assert len(found.rows) == MOST_ENDPOINTS
+    assert took_s < 10 * reference_s
+
+
+def _time_of_sorting(count: int) -> float:
+    numbers = [number * 7_919 % count for number in range(count)]
+    began = time.perf_counter()
+    sorted(numbers)
+    return time.perf_counter() - began

@@ -1,0 +1,96 @@
+"""``pico doctor`` finds made faults with real processes, and nothing where there is none."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pico_tunnel.checkup import FAIL, OK, Answer, judge_port
+from tests.e2e.harness import LOCAL, Fleet
+from tests.e2e.origin import Origin, Visit, service
+from tests.e2e.wire import Wire
+
+Findings = dict[str, tuple[str, str, str]]
+
+
+def examined(*arguments: str) -> tuple[int, Findings]:
+    command = [sys.executable, "-m", "pico_tunnel", "doctor", *arguments, "-o", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert not done.stderr, done.stderr
+    rows = json.loads(done.stdout)
+    return done.returncode, {row["subject"]: (row["verdict"], row["text"], row["advice"]) for row in rows}
+
+
+def test_an_agent_that_would_work(fleet: Fleet, origin: Origin) -> None:
+    port = fleet.server().process.port("upstream")
+    code, found = examined("agent", "http", "web", str(origin.port), "--connect.url", f"http://{LOCAL}:{port}")
+    assert code == 0
+    assert found[f"{LOCAL} port {port}"][0] == OK
+    assert "upgrades pass" in found[f"{LOCAL} port {port}"][1]
+    assert {verdict for verdict, _, _ in found.values()} == {OK}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("proxy", "agent"), ("admin", "agent"), ("upstream", "forward"), ("admin", "forward")]
+)
+def test_the_wrong_port(fleet: Fleet, name: str, kind: str) -> None:
+    port = fleet.server().process.port(name)
+    code, found = examined(kind, "--connect.url", f"http://{LOCAL}:{port}")
+    verdict, text, advice = found[f"{LOCAL} port {port}"]
+    assert (code, verdict, advice) == (1, FAIL, "change the port of connect.url")
+    assert f"this is the {name} port of a Pico server" in text
+
+
+def test_a_service_and_a_server_that_are_down(fleet: Fleet) -> None:
+    port, other = fleet.reserve_port(), fleet.reserve_port()
+    code, found = examined("agent", "tcp", "db", str(other), "--connect.url", f"http://{LOCAL}:{port}")
+    assert code == 1
+    assert found[f"{LOCAL} port {port}"][:2] == (FAIL, "connection refused")
+    assert found["service of 'db'"][:2] == (FAIL, f"localhost:{other}: connection refused")
+
+
+def test_a_balancer_that_does_not_pass_upgrades_on(fleet: Fleet) -> None:
+    """It answers in the server's words, which never saw the upgrade."""
+
+    def without_upgrade(wire: Wire) -> None:
+        body = b'{"error":"not a WebSocket handshake of version 13"}'
+        Visit(wire, wire.receive_head()).respond(body, status="426 Upgrade Required")
+
+    with service(without_upgrade) as running:
+        code, found = examined("agent", "--connect.url", f"http://{LOCAL}:{running.port}")
+        verdict, text, advice = found[f"{LOCAL} port {running.port}"]
+        assert (code, verdict) == (1, FAIL)
+        assert "does not reach it" in text
+        assert "pass Upgrade and Connection" in advice
+
+
+def test_another_web_server(fleet: Fleet, origin: Origin) -> None:
+    answer = Answer(200, {"server": "nginx"}, "<html>")
+    assert judge_port("x", "upstream", answer, 1.0).text == "not a Pico upstream port: it answered 200 nginx"
+
+
+def test_a_server_that_would_not_do_well(fleet: Fleet, tmp_path: Path) -> None:
+    taken = fleet.server()
+    path = tmp_path / "server.yaml"
+    path.write_text(
+        f"proxy: {{bind_addr: '{LOCAL}:{taken.proxy_port}'}}\nupstream: {{bind_addr: '{LOCAL}:0'}}\n"
+        f"admin: {{bind_addr: '{LOCAL}:0'}}\ndrain_delay: 50s\n"
+        f"cluster:\n  join: ['{LOCAL}:{taken.process.port('gossip')}', nowhere.invalid]\n"
+        f"  gossip: {{bind_addr: '{LOCAL}:0'}}\n"
+    )
+    code, found = examined("server", "--config.path", str(path))
+    assert code == 1
+    assert found[f"proxy port {LOCAL}:{taken.proxy_port}"][1] == "in use"
+    assert found[f"upstream port {LOCAL}:0"][:2] == (OK, "free")
+    assert found["join nowhere.invalid"][0] == FAIL
+    assert found[f"join {LOCAL}: {LOCAL} port {taken.process.port('gossip')}"][0] == OK
+    assert found["times of a stop"][0] == FAIL
+
+
+def test_a_wrong_command_is_one_line() -> None:
+    command = [sys.executable, "-m", "pico_tunnel", "doctor", "agent", "http", "web"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "give the endpoint and the address too" in done.stderr
