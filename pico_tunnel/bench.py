@@ -32,12 +32,12 @@ class BenchCommand(click.Command):
     def __init__(self, *arguments: Any, examples: str, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.params += tls_options("server")
-        self._examples = examples
+        self.examples = examples
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what the command is for, with examples."""
         super().format_help_text(ctx, formatter)
-        write_examples(self._examples, formatter)
+        write_examples(self.examples, formatter)
 
 
 @click.group(

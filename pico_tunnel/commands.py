@@ -12,7 +12,6 @@ import click
 from click.core import ParameterSource
 
 from pico_core.config.nearest import did_you_mean
-from pico_tunnel import __version__
 from pico_tunnel.complaints import complain
 from pico_tunnel.flags import ConfigCommand, TeachingGroup, checked, groups
 from pico_tunnel.gossip_key import key
@@ -34,7 +33,13 @@ def _finish(end: Exit) -> int:
 def _reads_file(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options of every command that reads a configuration: file, expansion."""
     options = (
-        click.option("--config.path", "config_path", metavar="FILE", help="Read the configuration from a YAML file."),
+        click.option(
+            "--config.path",
+            "config_path",
+            type=click.Path(),
+            metavar="FILE",
+            help="Read the configuration from a YAML file.",
+        ),
         click.option(
             "--config.expand-env",
             "expand_env",
@@ -63,6 +68,12 @@ def _bench() -> click.Command:
     return bench
 
 
+def _completion() -> click.Command:
+    from pico_tunnel.completion import completion
+
+    return completion
+
+
 def _doctor() -> click.Command:
     from pico_tunnel.doctor import doctor
 
@@ -81,9 +92,17 @@ def _token() -> click.Command:
     return token
 
 
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from pico_tunnel.version import text
+
+        click.echo(text())
+        ctx.exit()
+
+
 @click.group(
     cls=TeachingGroup,
-    elsewhere={"bench": _bench, "doctor": _doctor, "explain": _explain, "token": _token},
+    elsewhere={"bench": _bench, "completion": _completion, "doctor": _doctor, "explain": _explain, "token": _token},
     context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]},
     examples="""\
 On one machine, with a service on port 3000:
@@ -91,7 +110,14 @@ On one machine, with a service on port 3000:
   pico agent http my-endpoint 3000
   curl -H 'x-pico-endpoint: my-endpoint' http://localhost:8000/""",
 )
-@click.version_option(__version__, message="pico %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show the version, the runtime, the build and the commit where it is known, and exit.",
+)
 def pico() -> None:
     """Reach services that have no public address, through a cluster of equal nodes.
 
@@ -156,7 +182,7 @@ class ServerCommand(ConfigCommand, click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command. An unknown word is most often meant as the value of a switch, which needs ``=`` for it."""
         hint = did_you_mean(args[0], self.commands)
-        if args[0] not in self.commands:
+        if args[0] not in self.commands and not ctx.resilient_parsing:  # a word that a shell wants completed
             ctx.fail(f"there is no command {args[0]!r}{hint}" if hint else f"got unexpected extra argument ({args[0]})")
         names = [param.name or "" for param in self.get_params(ctx)]
         if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names):

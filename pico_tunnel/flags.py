@@ -93,7 +93,7 @@ class KeyOption(click.Option):
         metavar = "[=true|false]" if self.is_switch else f" {leaf.key.kind.metavar}"
         default = f"  [default: {leaf.shown_default}]" if leaf.shown_default else ""
         self.row = (self.flag + metavar, leaf.key.help + default)
-        super().__init__([leaf.name.replace(".", "__"), self.flag], multiple=leaf.key.kind.many)
+        super().__init__([leaf.name.replace(".", "__"), self.flag], multiple=leaf.key.kind.many, help=leaf.key.help)
 
 
 class TeachingGroup(click.Group):
@@ -110,7 +110,7 @@ class TeachingGroup(click.Group):
         **settings: Any,
     ) -> None:
         super().__init__(*arguments, **settings)
-        self._examples = examples
+        self.examples = examples
         self._elsewhere = elsewhere or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -124,7 +124,7 @@ class TeachingGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; nothing at all asks for help."""
-        return super().parse_args(ctx, args or ["--help"])
+        return super().parse_args(ctx, args if args or ctx.resilient_parsing else ["--help"])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an interrupt passes without the empty line that click prints for one."""
@@ -138,14 +138,14 @@ class TeachingGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command by its name."""
         names = self.list_commands(ctx)
-        if args[0] not in names:
+        if args[0] not in names and not ctx.resilient_parsing:  # a word that a shell wants completed
             ctx.fail(f"there is no command {args[0]!r}{did_you_mean(args[0], names)}")
         return super().resolve_command(ctx, args)
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what the commands are for, with examples."""
         super().format_help_text(ctx, formatter)
-        write_examples(self._examples, formatter)
+        write_examples(self.examples, formatter)
 
 
 class ConfigCommand(click.Command):
@@ -163,12 +163,12 @@ class ConfigCommand(click.Command):
         super().__init__(*arguments, **settings)
         self._keys = keys
         self._aliases = aliases or {}
-        self._examples = examples
+        self.examples = examples
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what the command is for, with examples."""
         super().format_help_text(ctx, formatter)
-        write_examples(self._examples, formatter)
+        write_examples(self.examples, formatter)
 
     @cached_property
     def key_options(self) -> list[tuple[str, list[KeyOption]]]:

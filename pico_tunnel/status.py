@@ -144,12 +144,12 @@ class StatusCommand(click.Command):
         )
         token_file = click.Option(("--server.token-file", "token_file"), metavar="FILE", help="A file with the token.")
         self.params += [url, token, token_file, *([forward] if forwards else []), *tls_options("server")]
-        self._examples = examples
+        self.examples = examples
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what the command is for, with examples."""
         super().format_help_text(ctx, formatter)
-        write_examples(self._examples, formatter)
+        write_examples(self.examples, formatter)
 
 
 @click.group(

@@ -3,6 +3,7 @@
 Nothing is kept for this: a scrape reads what the machine counts anyway.
 """
 
+from pico_core import __version__
 from pico_core.gossip.engine import Gossip
 from pico_core.gossip.status import NodeStatus
 from pico_core.machine.admission import Admission
@@ -47,6 +48,7 @@ _ENTRY_KINDS = [labels(internal=internal, deleted=deleted) for internal in _FLAG
 def metrics_text(facts: Facts, now: float) -> bytes:
     """Return all metrics of a server in the Prometheus text format."""
     out = Exposition()
+    out.gauge("build_info", "1; the label says which version of Pico runs.", {labels(version=__version__): 1})
     _proxy(out, facts.metrics)
     out.counter(
         "proxy_policy_denials_total",
