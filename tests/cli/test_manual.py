@@ -47,7 +47,7 @@ def test_a_page_has_all_that_the_help_has(path: str, pages: dict[str, str]) -> N
             flags = [flag for flag in param.opts if flag.startswith("--")]
             assert any(flags[0] in term for term in terms), flags
         elif isinstance(param, click.Argument):
-            assert param.human_readable_name in lines[lines.index(".SH SYNOPSIS") + 1]
+            assert param.make_metavar(context).strip("[]") in lines[lines.index(".SH SYNOPSIS") + 1]
     if isinstance(context.command, click.Group):
         assert set(context.command.list_commands(context)) <= set(terms)
     for line in getattr(context.command, "examples", "").splitlines():
