@@ -295,6 +295,12 @@ def agent_file(manifests: list[Manifest], deployment: Manifest, folder: Path) ->
     file = folder / f"{deployment['metadata']['name']}.yaml"
     file.write_text(text.replace("/secrets", str(folder)))
     config = read_config(AgentConfig, {}, str(file))
+    assert config.admin.bind_addr is not None
+    (port,) = container["ports"]
+    assert port["containerPort"] == config.admin.bind_addr.port
+    probes = {container[f"{name}Probe"]["httpGet"]["path"]: name for name in ("readiness", "liveness")}
+    assert probes == {"/ready": "readiness", "/health": "liveness"}
+    assert {container[f"{name}Probe"]["httpGet"]["port"] for name in probes.values()} == {port["name"]}
     assert config.grace_period_s < pod["terminationGracePeriodSeconds"]
     return config
 
@@ -312,6 +318,14 @@ def test_the_program_takes_the_agents_files(agents: list[Manifest], tmp_path: Pa
     text = named(agents, "ConfigMap", "pico-agent-web")["data"]["agent.yaml"]
     assert yaml.safe_load(text)["connect"]["url"] == f"http://pico:{upstream}"
     assert named(agents, "Deployment", "pico-agent-web")["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_the_monitor_of_agents(agents: list[Manifest]) -> None:
+    monitor = named(agents, "PodMonitor", "pico-agents")["spec"]
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    chosen_pods = chosen(agents, monitor["selector"]["matchLabels"])
+    assert len(chosen_pods) == 2
+    assert all(endpoint["port"] in port_names(pod) for pod in chosen_pods)
 
 
 def test_an_agent_as_a_sidecar(tmp_path: Path) -> None:

@@ -109,6 +109,9 @@ gossip: {{ include "pico.port" (list . (dig "cluster" "gossip" "bind_addr" "" .V
 {{- $_ := set $connect "token_file" (printf "/secrets/token/%s" (default "token" $agent.tokenSecret.key)) -}}
 {{- end -}}
 {{- $_ := set $config "connect" $connect -}}
+{{- $admin := default (dict) $config.admin -}}
+{{- if not $admin.bind_addr -}}{{- $_ := set $admin "bind_addr" ":8004" -}}{{- end -}}
+{{- $_ := set $config "admin" $admin -}}
 {{- $_ := set $config "listeners" $agent.listeners -}}
 {{- toYaml $config -}}
 {{- end -}}
