@@ -1,7 +1,7 @@
 """What a request's head looks like behind the proxy."""
 
 from pico_core.boundary import Received
-from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, NUMBERED, proxy_play
+from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, NUMBERED, proxy_play
 from tests.play import Data, Open
 
 
@@ -67,3 +67,12 @@ def test_an_http_1_0_request_without_host_gets_one() -> None:
             + b"\r\n",
         )
     )
+
+
+HIGH = b"/caf\xc3\xa9/\xff\x80?q=\xe2\x82\xac"
+
+
+def test_bytes_above_ascii_in_a_target_pass_as_they_are() -> None:
+    """Some clients do not percent-encode them, and no reader takes them for anything else."""
+    play = proxy_play() >> Received(CLIENT, GET.replace(b"GET /", b"GET " + HIGH, 1)) << Open(AGENT, 2)
+    assert play << Data(AGENT, 2, GET_SENT.replace(b"GET /", b"GET " + HIGH, 1))
