@@ -195,11 +195,13 @@ class WebSocketDial:
         """Try the addresses of the name."""
         if self._cancelled:
             return
-        if addresses:
+        if not addresses:
+            self._fail(error or "the name has no address", now)
+        elif now >= self._until:  # the process was stopped meanwhile: no time is left to connect
+            self._fail(f"the name was not resolved within {self._timeout_s:g} s", now)
+        else:
             self._addresses = self._server.turns(addresses)
             self._try_next(now)
-        else:
-            self._fail(error or "the name has no address", now)
 
     def _try_next(self, now: float) -> None:
         """Connect to the next address; the last one gets all the time that is left."""

@@ -136,6 +136,9 @@ class _PendingConnection:
             machine = self._machine
             target = "/_piko/v1/tcp/" + quote(self._endpoint, safe="")
             left_s = self._until - now
+            if left_s <= 0:  # the process was stopped during the pause
+                self._fail("no time is left to connect")
+                return
             fields = machine.credentials.fields
             self._dial = WebSocketDial(machine, self, machine.server, target, fields, machine.entropy, left_s, now)
 

@@ -231,6 +231,15 @@ def test_a_name_that_does_not_resolve(error: str, reason: str) -> None:
     assert machine.outcomes == [reason]
 
 
+def test_a_name_that_resolves_when_the_time_is_over() -> None:
+    """So it is in a process that was stopped meanwhile: what came is told before the deadline (seed 700735)."""
+    play, machine = dialing()
+    play.take()
+    play.now = 10.5
+    assert play >> Resolved(1, (A, B), "")
+    assert machine.outcomes == ["the name was not resolved within 10 s"]
+
+
 def test_an_open_websocket_is_handed_over_with_what_came_behind() -> None:
     play, machine = dialing("192.0.2.9")
     play.take()

@@ -31,6 +31,7 @@ class World:
 
     def after(self, delay_s: float, call: Callable[..., None], *arguments: Any) -> None:
         """Call ``call(*arguments)`` in ``delay_s`` seconds."""
+        assert delay_s >= 0, f"nothing happens {-delay_s} s ago"
         self._count += 1
         heapq.heappush(self._heap, (self.now + delay_s, self._count, call, arguments))
 
