@@ -49,7 +49,6 @@ from pico_core.config.server import ServerConfig
 from pico_core.mux.events import GoAwayReceived, MuxEvent, StreamData, StreamEnded, StreamOpened, StreamReset
 from pico_core.mux.stream import Stream
 from pico_core.records import AccessLog, Log, Record
-from pico_core.server.cluster import OPEN_TO_ALL
 from pico_core.server.exposure import OPEN
 from pico_core.server.node import ServerNode
 from pico_core.server.routeless import WAIT_S
@@ -222,7 +221,7 @@ class Play:
     def forget_start_warning(self) -> None:
         """Remove from the logs what a server says of its open ports: few plays are about that."""
         self._drain()
-        self.logs = [log for log in self.logs if log.message not in (OPEN_TO_ALL, OPEN)]
+        self.logs = [log for log in self.logs if log.message != OPEN]
 
     def _check_silence(self) -> None:
         self._drain()

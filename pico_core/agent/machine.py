@@ -32,7 +32,15 @@ MOST_OPERATORS = 64
 ADMIN_LIMITS = ConnectionLimits(UNLIMITED.most, {"admin": PortLimits(MOST_OPERATORS, 0)})
 """Operators are few. Other peers an agent chooses itself."""
 
-APPLIED = ("connect.token", "connect.token_file", "connect.tenant_id", "connect.tls", "log", "grace_period")
+APPLIED = (
+    "listeners",
+    "connect.token",
+    "connect.token_file",
+    "connect.tenant_id",
+    "connect.tls",
+    "log",
+    "grace_period",
+)
 """Keys and sections that are taken over while it runs; the others need a restart."""
 
 
@@ -53,7 +61,7 @@ class AgentMachine(BaseMachine):
             self._listener(each, min(each.max_streams, TUNNEL_STREAMS)): None for each in config.listeners
         }
         self._growth = Growth(self, self._listener)
-        self._checks = [self._check(each) for each in config.listeners if each.health_check.protocol != "off"]
+        self._checks = {each: self._check(each) for each in config.listeners if each.health_check.protocol != "off"}
         self._pages = AgentPages(self.listeners, str(connect.url), config.admin.allowed_hosts)
 
     def _listener(self, config: ListenerConfig, max_streams: int) -> Listener:
@@ -90,7 +98,7 @@ class AgentMachine(BaseMachine):
         for listener in self.listeners:
             self._warn_of_name(listener.config)
             listener.start(now)
-        for check in self._checks:
+        for check in self._checks.values():
             check.start(now)
 
     def on_listening(self, event: Listening, now: float) -> None:
@@ -134,6 +142,39 @@ class AgentMachine(BaseMachine):
         self.credentials.reload(connect.token, connect.token_file, connect.tenant_id, now)
         self.log_reload(changed_keys(self.config, config), APPLIED)
         self.config = taken_over(self.config, config, APPLIED)
+        if not self._draining:
+            self._listen_anew(now)
+
+    def _listen_anew(self, now: float) -> None:
+        """Register the endpoints that are new or changed, and leave those that are gone.
+
+        A listener that was changed leaves when its successor has a tunnel, so that no request fails.
+        """
+        known = {each.config for each in self.listeners}
+        fresh = [each for each in self.config.listeners if each not in known]
+        for config in fresh:
+            listener = self._listener(config, min(config.max_streams, TUNNEL_STREAMS))
+            self.listeners[listener] = None
+            self._warn_of_name(config)
+            listener.start(now)
+            if config.health_check.protocol != "off":
+                check = self._checks[config] = self._check(config)
+                check.start(now)
+        followed = {each.endpoint_id for each in fresh}
+        for listener in self._stale():
+            if listener.config.endpoint_id not in followed:
+                self._leave_stale(listener, now)
+
+    def _stale(self) -> list[Listener]:
+        """Return the listeners that the configuration does not have any more."""
+        return [each for each in self.listeners if each.config not in self.config.listeners]
+
+    def _leave_stale(self, listener: Listener, now: float) -> None:
+        check = self._checks.pop(listener.config, None)
+        if check is not None:
+            check.stop()
+        self.log("info", "agent", "leaving an endpoint", endpoint=listener.config.endpoint_id)
+        listener.leave(now)
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """The first request drains, a second one ends the agent at once."""
@@ -141,7 +182,7 @@ class AgentMachine(BaseMachine):
             self.emit(Exit(1, "stopped at once by a second signal"))
             return
         self._draining = True
-        for check in self._checks:
+        for check in self._checks.values():
             check.stop()
         self.log(
             "info",
@@ -164,8 +205,11 @@ class AgentMachine(BaseMachine):
     # --- what the listeners report ---
 
     def listener_opened(self, listener: Listener, now: float) -> None:
-        """An endpoint is registered."""
+        """An endpoint is registered: what was configured for it before may leave."""
         config = listener.config
+        for older in self._stale():
+            if older.config.endpoint_id == config.endpoint_id and older is not listener:
+                self._leave_stale(older, now)
         if listener in self._growth.further:
             self.log("info", "agent", "further tunnel opened", endpoint=config.endpoint_id)
             return
@@ -193,6 +237,8 @@ class AgentMachine(BaseMachine):
         """Leave with the last one."""
         self.listeners.pop(listener, None)
         self._growth.over(listener)
+        if not any(each.config is listener.config for each in self.listeners):
+            self._handlers_by_config.pop(listener.config, None)
         if not self.listeners:
             self.log("info", "agent", "stopped")
             self.emit(Exit(0, ""))

@@ -13,7 +13,7 @@ from pico_core.config.nearest import did_you_mean
 from pico_core.config.secrets import ReadText, read_nothing
 from pico_core.config.tree import EMPTY, Items, Scalar, TreeItem
 from pico_core.config.tree import Mapping as Tree
-from pico_core.config.values import quote, wrong
+from pico_core.config.values import quote
 from pico_core.errors import ConfigError
 
 MAX_TEXT_LENGTH = 1 << 20
@@ -115,7 +115,7 @@ class _Loader:
         if kind.or_one and isinstance(node, Scalar) and node.text:
             return ((self._scalar(kind, node, path),),)
         if kind.many:
-            nodes = self._items(node, path, f"a list, each item {kind.wanted}", secret=kind.secret)
+            nodes = self._items(node, path, f"a list, each item {kind.wanted}")
             return (tuple(self._scalar(kind, item, f"{path}[{index}]") for index, item in enumerate(nodes)),)
         return (self._scalar(kind, node, path),)
 
@@ -135,11 +135,9 @@ class _Loader:
     def _parse(self, kind: Kind, text: str) -> Any:
         return kind.parse(text, self._read) if kind.reads else kind.parse(text)
 
-    def _items(self, node: TreeItem, path: str, wanted: str, *, secret: bool = False) -> tuple[TreeItem, ...]:
+    def _items(self, node: TreeItem, path: str, wanted: str) -> tuple[TreeItem, ...]:
         if isinstance(node, Scalar) and not node.text:
             return ()
-        if isinstance(node, Scalar) and secret:
-            raise ConfigError(f"{self._place(path, node)}wants {wanted}, found one value that is not in a list")
         if not isinstance(node, Items):
             raise self._wrong(node, path, wanted)
         return node.items
@@ -154,8 +152,9 @@ class _Loader:
         return node
 
     def _wrong(self, node: TreeItem, path: str, wanted: str) -> ConfigError:
+        """Build the error for a value of another shape. It is not shown: where it was meant to be is not known."""
         if isinstance(node, Scalar):
-            return ConfigError(f"{self._place(path, node)}{wrong(wanted, node.text)}")
+            return ConfigError(f"{self._place(path, node)}wants {wanted}, found one value")
         found = "a list" if isinstance(node, Items) else "a mapping"
         return ConfigError(f"{self._place(path, node)}wants {wanted}, found {found}")
 

@@ -213,6 +213,12 @@ class Admission:
         self._refused = 0
         self._shortage_told_at = -NEVER
 
+    def configure(self, limits: ConnectionLimits) -> None:
+        """Go by other limits, for the same ports. Connections that are open stay."""
+        self.limits = limits
+        for listener, port in self.ports.items():
+            port.limits = limits.ports[listener]
+
     def admit(self, channel: TcpChannel, listener: str, now: float) -> bool:
         """Return whether to serve a new connection; one that is refused is answered and closed here."""
         port = self.ports.get(listener)

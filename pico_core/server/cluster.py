@@ -5,7 +5,7 @@ from typing import Protocol
 from pico_core.boundary import DatagramReceived, SendDatagram
 from pico_core.cluster.rebalance import tunnels_to_shed
 from pico_core.cluster.view import RemoteNode
-from pico_core.config.values import Address, is_loopback
+from pico_core.config.values import Address
 from pico_core.gossip.address import means_own_host, split_address
 from pico_core.gossip.events import (
     AddressRefused,
@@ -32,10 +32,6 @@ from pico_core.server.gossip_streams import GossipStreams
 from pico_core.server.own_host import KEYS, OwnHost
 from pico_core.server.peers import Peers
 
-OPEN_TO_ALL = (
-    "every host that reaches the gossip port can join the cluster and take its requests: "
-    "keep the port private, or set a key on all nodes"
-)
 REBALANCE_INTERVAL_S = 1.0
 LOOK_UP_S = 0.5
 """How often to look which names are due, while this node does not know its own address."""
@@ -77,14 +73,6 @@ class Cluster:
         if config.upstream.rebalance.threshold:
             self._host.timers.schedule(now + REBALANCE_INTERVAL_S, self._rebalance)
         self._gossip_port = (config.cluster.gossip.advertise_addr or bound["gossip"]).port
-        if not self._gossip.is_sealed and not is_loopback(bound["gossip"].host):
-            self._host.log(
-                "warning",
-                "gossip",
-                OPEN_TO_ALL,
-                addr=str(bound["gossip"]),
-                set="cluster.gossip.keys",
-            )
         self._look_up(now)
         self._own_host.begin(bound, now)
 

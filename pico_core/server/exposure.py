@@ -12,7 +12,8 @@ OPEN = "anyone who reaches these ports may use them: set the keys, or let only t
 def open_ports(config: ServerConfig) -> list[tuple[str, str]]:
     """Return the ports that other hosts reach, each with the section to configure.
 
-    Those are left out that ask for a token, or for a certificate.
+    Those are left out that ask for a token, or for a certificate. Whoever reaches the gossip port of a cluster without
+    a key can join it and take its requests.
     """
     upstream = config.upstream
     of_agents = tuple(tenant.auth for tenant in upstream.tenants) or (upstream.auth,)
@@ -22,13 +23,19 @@ def open_ports(config: ServerConfig) -> list[tuple[str, str]]:
         ("admin", config.admin.bind_addr, (config.admin.auth,), config.admin.tls),
     ]
     default_is_on = upstream.auth.is_on  # it is for tenants that have no key of their own
+    gossip = config.cluster.gossip
+    found = [] if gossip.keys or is_loopback(gossip.bind_addr.host) else [_gossip(gossip.bind_addr)]
     return [
         (f"{name} {address}", f"{name}.auth")
         for name, address, sections, tls in rows
         if not is_loopback(address.host)
         and not tls.asks_for_certificates
         and not all(section.is_on or (name == "upstream" and default_is_on) for section in sections)
-    ]
+    ] + found
+
+
+def _gossip(address: Address) -> tuple[str, str]:
+    return f"gossip {address}", "cluster.gossip.keys"
 
 
 def warn_of_open_ports(host: Logger, config: ServerConfig) -> None:

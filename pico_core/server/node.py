@@ -103,7 +103,8 @@ class ServerNode(BaseMachine):
                 config.upstream.trusted_proxies, sends_header=config.upstream.proxy_protocol == REQUIRED
             ),
         }
-        super().__init__(connection_limits(config, descriptors, self.proxies))
+        self._limits = partial(connection_limits, descriptors=descriptors, balancers=self.proxies)
+        super().__init__(self._limits(config))
         gossip = Gossip(
             node_id,
             entropy=entropy,
@@ -136,9 +137,9 @@ class ServerNode(BaseMachine):
         self.cluster = Cluster(self, self.facts, self.peers)
         self._router = ProxyRouter(self, self.facts, self.peers, self.access, self.proxies["proxy"], entropy)
         self._admin = AdminPages(self, self.facts, self.access)
-        facts = self.facts
-        self._claims = Claims(self._registrations_of, facts.view, facts.policies, facts.metrics)
-        self._registrar = Registrar(facts, self.access, self, self._claim)
+        self._claims = Claims(self._registrations_of, self.facts.view, self.facts.policies, self.facts.metrics)
+        self._registrar = Registrar(self.facts, self.access, self, self._claim)
+        self._parts = (self._router, self._registrar)
         self._ports = {port.listener: port for port in self._table(config)}
         self._bound: dict[str, Address] = {}
         self._draws = 0
@@ -371,22 +372,20 @@ class ServerNode(BaseMachine):
         """Take over what can change while the node runs, and name the rest."""
         config, facts = event.config, self.facts
         assert isinstance(config, ServerConfig), "a server's configuration is read again as it was read"
-        applied = applied_keys(facts, config)
         try:
-            take_over(facts, self.access, self.proxies, config, now)
+            take_over(facts, self.access, self.proxies, self._parts, self._limits(config), config, now)
         except ConfigError as error:
             self.log("warning", "config", "the changed configuration is not used", reason=str(error))
             return
+        applied = applied_keys(facts, config)
         self.log_reload(changed_keys(facts.config, config), applied)
         facts.config = taken_over(facts.config, config, applied)
 
-    # --- gossip ---
+    # --- gossip and logs ---
 
     def on_datagram(self, event: DatagramReceived, now: float) -> None:
         """Pass it to gossip."""
         self.cluster.datagram(event, now)
-
-    # --- the process ---
 
     def on_log_lines_dropped(self, event: LogLinesDropped, now: float) -> None:
         """Publish their number."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pico_core import __version__
 from pico_core.access.grant import Denied
 from pico_core.cluster.view import HTTP
+from pico_core.config.server import ServerConfig
 from pico_core.config.values import is_loopback
 from pico_core.errors import ConfigError
 from pico_core.gossip.state import MAX_ENDPOINTS
@@ -50,14 +51,22 @@ class Registrar:
         claim: Callable[[Registration], bool],
     ) -> None:
         """``claim`` returns whether to tell the agent that another one serves its endpoint too, or refuses it."""
-        upstream = facts.config.upstream
         self._facts = facts
         self._access = access
         self._clock = clock
         self._claim = claim
+        self._rate_keys = (0.0, 0)
+        self.configure(facts.config)
+
+    def configure(self, config: ServerConfig) -> None:
+        """Go by ``config`` from now on; tunnels that are open keep what was agreed on."""
+        upstream = config.upstream
         self._allowed_origins = upstream.allowed_origins
         self._max_streams = upstream.max_streams
-        self._rate = AddressRate(upstream.registration_rate, upstream.registration_burst)
+        keys = (upstream.registration_rate, upstream.registration_burst)
+        if keys != self._rate_keys:
+            self._rate_keys = keys
+            self._rate = AddressRate(*keys)
 
     def register(self, head: RequestHead, head_bytes: bytes, client: str, now: float) -> Agreement:
         """Return what to agree on with an agent whose request head has come from the address ``client``.

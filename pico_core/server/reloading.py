@@ -1,16 +1,33 @@
 """What a running node takes over of a configuration that was read again. Start at ``take_over``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from pico_core.config.server import ServerConfig
+from pico_core.machine.admission import ConnectionLimits
 from pico_core.server.access import Access
 from pico_core.server.facts import Facts
 from pico_core.server.proxies import TrustedProxies
 
 APPLIED = (
+    "max_connections",
+    "max_address_share",
+    "proxy.max_connections",
+    "proxy.timeout",
+    "proxy.http.read_header_timeout",
+    "proxy.http.idle_timeout",
+    "proxy.access_log",
+    "proxy.allowed_origins",
+    "proxy.error_detail",
+    "proxy.public_url",
     "proxy.auth",
     "proxy.trusted_proxies",
     "proxy.tls",
+    "upstream.max_connections",
+    "upstream.max_streams",
+    "upstream.registration_rate",
+    "upstream.registration_burst",
+    "upstream.allowed_origins",
     "upstream.auth",
     "upstream.tenants",
     "upstream.trusted_proxies",
@@ -41,14 +58,31 @@ def applied_keys(facts: Facts, config: ServerConfig) -> set[str]:
     return applied
 
 
+class Configured(Protocol):
+    """A part of a node that takes over what it is configured to do."""
+
+    def configure(self, config: ServerConfig) -> None:
+        """Go by ``config`` from now on. What was begun before goes on as it was."""
+
+
 def take_over(
-    facts: Facts, access: Access, proxies: Mapping[str, TrustedProxies], config: ServerConfig, now: float
+    facts: Facts,
+    access: Access,
+    proxies: Mapping[str, TrustedProxies],
+    parts: Iterable[Configured],
+    limits: ConnectionLimits,
+    config: ServerConfig,
+    now: float,
 ) -> None:
     """Let the parts of a node go by ``config``. Raises ``ConfigError``, and changes nothing.
 
-    Tunnels stay until their tokens expire; those of a tenant that is no more are closed.
+    Tunnels stay until their tokens expire; those of a tenant that is no more are closed. ``limits`` hold for
+    connections that come later.
     """
     access.reload(config, now)
+    facts.admission.configure(limits)
+    for part in parts:
+        part.configure(config)
     for tunnel in list(facts.tunnels):
         if tunnel.tenant is not None and tunnel.tenant.id not in access.tenants:
             tunnel.close(now)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from pico_core.access.grant import Denied
+from pico_core.config.server import ServerConfig
 from pico_core.entropy import Entropy
 from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError, ResponseHead
@@ -53,7 +54,7 @@ class ProxyRouter:
         entropy: Entropy,
     ) -> None:
         config = facts.config
-        self._answers = Answers(config.proxy.error_detail, facts.node_id)
+        self._node_id = facts.node_id
         self._ids = request_ids(entropy)
         self._access = access
         self._host = host
@@ -62,13 +63,8 @@ class ProxyRouter:
         self.routing = Routing(host, facts, peers, self._send, self._added_fields)
         self._metrics = facts.metrics
         self._stories = facts.stories
-        log_access = config.proxy.access_log.is_enabled(config.log, "proxy.access")
-        self._access_log = AccessLogger(host, "proxy.access", "tunnel") if log_access else None
         self.head_limits = host.head_limits
         self.heads = host.heads
-        self.header_timeout_s = config.proxy.http.read_header_timeout_s
-        self.idle_timeout_s = config.proxy.http.idle_timeout_s
-        self.response_timeout_s = config.proxy.timeout_s
         self.timed_out = UPSTREAM_TIMEOUT
         self.closing = False
         self._scheme = b"https" if config.proxy.tls.enabled else b"http"
@@ -76,7 +72,19 @@ class ProxyRouter:
         self._holding = facts.policies.held
         self._openings: dict[Exchange, TcpOpening] = {}
         """The last stream that was opened for each raw connection of a client."""
-        self._allowed_origins = config.proxy.allowed_origins
+        self.configure(config)
+
+    def configure(self, config: ServerConfig) -> None:
+        """Go by ``config`` from now on; requests in flight keep their deadlines."""
+        proxy = config.proxy
+        self._answers = Answers(proxy.error_detail, self._node_id)
+        self._allowed_origins = proxy.allowed_origins
+        self.header_timeout_s = proxy.http.read_header_timeout_s
+        self.idle_timeout_s = proxy.http.idle_timeout_s
+        self.response_timeout_s = proxy.timeout_s
+        log_access = proxy.access_log.is_enabled(config.log, "proxy.access")
+        self._access_log = AccessLogger(self._host, "proxy.access", "tunnel") if log_access else None
+        self.routing.configure(config)
 
     def accept(self, channel: TcpChannel, now: float) -> None:
         """Serve a client's connection."""

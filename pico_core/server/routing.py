@@ -11,6 +11,7 @@ from typing import Protocol
 
 from pico_core.cluster.health import STALL_S, Health
 from pico_core.cluster.view import HTTP, TCP, RemoteNode, claimed
+from pico_core.config.server import ServerConfig
 from pico_core.machine.parts import Logger
 from pico_core.proxy.exchange import MAX_TRIES, Exchange
 from pico_core.proxy.failures import (
@@ -78,6 +79,10 @@ class Routing:
         self._response_timeout_s = facts.config.proxy.timeout_s
         self._budget = RetryBudget()
         self._watching = False
+
+    def configure(self, config: ServerConfig) -> None:
+        """Go by ``config`` from now on."""
+        self._response_timeout_s = config.proxy.timeout_s
 
     # --- what the router passes on ---
 

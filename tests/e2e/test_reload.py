@@ -4,7 +4,7 @@ import signal
 import threading
 from pathlib import Path
 
-from tests.e2e.harness import Fleet, wait_until
+from tests.e2e.harness import LOCAL, Fleet, wait_until
 from tests.e2e.origin import Origin
 from tests.e2e.wire import request
 
@@ -42,10 +42,10 @@ def test_a_server_reloads_under_requests(fleet: Fleet, origin: Origin, tmp_path:
         thread.join()
     assert set(statuses) == {200}
 
-    write("policies: [{endpoints: [origin], denied_networks: [loopback]}]\nproxy: {timeout: 1s}\n")
+    write("policies: [{endpoints: [origin], denied_networks: [loopback]}]\nproxy: {http: {max_header_bytes: 4096}}\n")
     server.process.signal(signal.SIGHUP)
     wait_until(lambda: "some changes need a restart" in server.process.errors(), "what needs a restart is named")
-    assert '"keys":"proxy.timeout"' in server.process.errors()
+    assert '"keys":"proxy.http.max_header_bytes"' in server.process.errors()
     assert request(server.proxy_port, "origin", "/describe")[0].status == 403
 
     write("policies: [{endpoint: [origin]}]\n")
@@ -69,3 +69,48 @@ def test_an_agent_and_a_forwarder_read_theirs_again(fleet: Fleet, origin: Origin
     wait_until(lambda: '"changed":"grace_period"' in agent.errors(), "the agent has read it")
     wait_until(lambda: '"keys":"connect.timeout"' in forwarder.errors(), "the forwarder has read it")
     assert request(server.proxy_port, "origin", "/describe")[0].status == 200
+
+
+def test_an_agent_registers_changes_and_leaves_endpoints_under_requests(
+    fleet: Fleet, origin: Origin, tmp_path: Path
+) -> None:
+    server = fleet.server()
+    file = tmp_path / "agent.yaml"
+    url = f"http://{LOCAL}:{server.process.port('upstream')}"
+
+    def write(*listeners: str) -> None:
+        lines = "".join(f"  - {{addr: {origin.port}, {each}}}\n" for each in listeners)
+        file.write_text(f"connect: {{url: '{url}'}}\nlisteners:\n{lines}")
+
+    def status(endpoint: str) -> int:
+        return request(server.proxy_port, endpoint, "/describe")[0].status
+
+    write("endpoint_id: kept", "endpoint_id: changed", "endpoint_id: gone")
+    agent = fleet.start("agent", "start", "--config.path", str(file))
+    for endpoint in ("kept", "changed", "gone"):
+        wait_until(lambda endpoint=endpoint: status(endpoint) == 200, f"{endpoint} is registered")  # type: ignore[misc]
+    statuses: dict[str, set[int]] = {"kept": set(), "changed": set()}
+    stop = threading.Event()
+
+    def ask(endpoint: str) -> None:
+        while not stop.is_set():
+            statuses[endpoint].add(status(endpoint))
+
+    threads = [threading.Thread(target=ask, args=(endpoint,)) for endpoint in statuses]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(3):
+            write("endpoint_id: kept", f"endpoint_id: changed, timeout: {number + 5}s", f"endpoint_id: new-{number}")
+            agent.signal(signal.SIGHUP)
+            wait_until(lambda number=number: status(f"new-{number}") == 200, "the new one is registered")  # type: ignore[misc]
+            old = "gone" if not number else f"new-{number - 1}"
+            wait_until(lambda old=old: status(old) == 502, "the old one is left")  # type: ignore[misc]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert statuses == {"kept": {200}, "changed": {200}}
+    assert len(agent.logged("leaving an endpoint")) == 6
+    assert not agent.logged("some changes need a restart")
+    agent.stop()

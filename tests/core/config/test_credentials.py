@@ -9,6 +9,7 @@ from pico_core.config import values
 from pico_core.config.agent import AgentConfig
 from pico_core.config.load import load
 from pico_core.config.proxy import proxy_from_environment, proxy_url
+from pico_core.config.server import ServerConfig
 from pico_core.errors import ConfigError
 
 SECRET = "s3cret"
@@ -67,3 +68,26 @@ def test_files_and_flags(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(AgentConfig, f"connect: {{url: '{text}'}}\n", {}, "agent.yaml")
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "proxy: {auth: s3cr3t}",
+        "upstream: {tenants: s3cr3t}",
+        "upstream: {tenants: [s3cr3t]}",
+        "cluster: {gossip: s3cr3t}",
+        "cluster: {gossip: {keys: s3cr3t}}",
+        "cluster: {gossip: {keys: [s3cr3t]}}",
+        "proxy: {auth: {jwks: s3cr3t}}",
+        "proxy: {auth: {hmac_secret_key: [s3cr3t]}}",
+        "policies: s3cr3t",
+        "policies: [{endpoints: [a], basic_auth: s3cr3t}]",
+        "policies: [{endpoints: [a], basic_auth: [s3cr3t]}]",
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_repeated(text: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(ServerConfig, text + "\n", {}, "server.yaml")
+    assert "s3cr3t" not in str(raised.value)
+    assert str(raised.value).startswith("server.yaml:1: ")

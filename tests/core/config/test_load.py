@@ -103,11 +103,11 @@ def test_nothing_given_is_the_default(text: str | None) -> None:
             "proxy:\n  timeout: {a: b}\n",
             "pico.yaml:2: proxy.timeout: wants a duration such as 100ms, 30s or 1m30s, found a mapping",
         ),
-        ("proxy: 30\n", "pico.yaml:1: proxy: wants keys and values below it, found '30'"),
+        ("proxy: 30\n", "pico.yaml:1: proxy: wants keys and values below it, found one value"),
         ("proxy: [a]\n", "pico.yaml:1: proxy: wants keys and values below it, found a list"),
         (
             "log:\n  subsystems: proxy\n",
-            "pico.yaml:2: log.subsystems: wants a list, each item a name such as proxy, found 'proxy'",
+            "pico.yaml:2: log.subsystems: wants a list, each item a name such as proxy, found one value",
         ),
         (
             "log:\n  subsystems:\n  - proxy\n  - [a]\n",
@@ -150,9 +150,9 @@ def test_wrong_server_file(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("listeners: 3\n", "pico.yaml:1: listeners: wants a list of mappings, found '3'"),
+        ("listeners: 3\n", "pico.yaml:1: listeners: wants a list of mappings, found one value"),
         ("listeners: {a: b}\n", "pico.yaml:1: listeners: wants a list of mappings, found a mapping"),
-        ("listeners: [a]\n", "pico.yaml:1: listeners[0]: wants keys and values below it, found 'a'"),
+        ("listeners: [a]\n", "pico.yaml:1: listeners[0]: wants keys and values below it, found one value"),
         ("listeners:\n- addr: 1\n", "pico.yaml:2: listeners[0].endpoint_id is missing"),
         ("listeners:\n-\n", "pico.yaml:2: listeners[0].endpoint_id is missing"),
         (

@@ -6,11 +6,12 @@ import msgspec
 import pytest
 
 from pico_core.access.secret import Secret
-from pico_core.boundary import Close, Connect, FileRead, Received, Send, SendEof
+from pico_core.boundary import Close, ConfigReloaded, Connect, FileRead, Received, Send, SendEof
 from pico_core.config.auth import AuthConfig, KeySetConfig
+from pico_core.config.load import load
 from pico_core.config.ports import AdminConfig, ProxyConfig, TenantConfig, UpstreamConfig
 from pico_core.config.secrets import KeySetSource
-from pico_core.config.server import ServerConfig
+from pico_core.config.server import ClusterConfig, GossipConfig, ServerConfig
 from pico_core.config.values import Address
 from pico_core.errors import ConfigError
 from pico_core.server.exposure import open_ports
@@ -18,7 +19,7 @@ from pico_core.server.node import ServerNode
 from pico_core.server.reloading import take_over
 from tests.core.access.keys import NOW_S, OTHER_SECRET, SECRET, bearer, signed, signing, token
 from tests.core.access.test_keys import key_set, member
-from tests.core.proxy.scene import AGENT, CLIENT, client_joins
+from tests.core.proxy.scene import AGENT, CLIENT, GET, client_joins, proxy_play
 from tests.core.server.tokens import (
     AUTH,
     OK,
@@ -44,7 +45,7 @@ from tests.play import Data, Open, joined
 
 
 def reloaded(node: ServerNode, config: ServerConfig, now: float) -> None:
-    take_over(node.facts, node.access, node.proxies, config, now)
+    take_over(node.facts, node.access, node.proxies, (), node.admission.limits, config, now)
 
 
 # --- reload ---
@@ -115,20 +116,22 @@ def test_ports_that_anyone_may_use_are_named_once() -> None:
         ("proxy :8000", "proxy.auth"),
         ("upstream :8001", "upstream.auth"),
         ("admin :8002", "admin.auth"),
+        ("gossip :8003", "cluster.gossip.keys"),
     ]
     local = Address("127.0.0.1", 1)
     config = ServerConfig(
         proxy=ProxyConfig(auth=AUTH),
         upstream=UpstreamConfig(tenants=(TenantConfig(id="a", auth=AUTH), TenantConfig(id="b"))),
         admin=AdminConfig(bind_addr=local),
+        cluster=ClusterConfig(gossip=GossipConfig(bind_addr=local)),
     )
     assert open_ports(config) == [("upstream :8001", "upstream.auth")]
     play, _ = with_set(ServerConfig())
     (line,) = [log for log in play.logs if log.subsystem == "access"]
     assert line.level == "warning"
     assert line.fields == {
-        "ports": "proxy :8000, upstream :8001, admin :8002",
-        "keys": "proxy.auth, upstream.auth, admin.auth",
+        "ports": "proxy :8000, upstream :8001, admin :8002, gossip :8003",
+        "keys": "proxy.auth, upstream.auth, admin.auth, cluster.gossip.keys",
     }
 
 
@@ -153,3 +156,42 @@ def test_a_token_that_both_ends_of_a_head_name_must_agree() -> None:
     said = play.take()
     assert joined(said[0].data).startswith(b"HTTP/1.1 400 ")  # type: ignore[attr-defined]
     assert SendEof(CLIENT) in said
+
+
+# --- limits, times and logs ---
+
+
+def test_limits_times_and_logs_change_while_it_runs() -> None:
+    quiet = {"access_log": {"disable": True}, "timeout": "2s", "error_detail": "none"}
+    before, after = (
+        load(ServerConfig, "proxy: {timeout: 30s}\n", {}, ""),
+        load(
+            ServerConfig,
+            f"proxy: {msgspec.json.encode(quiet).decode()}\nupstream: {{max_streams: 4, max_connections: 3}}\n"
+            "max_connections: 50\n",
+            {},
+            "",
+        ),
+    )
+    play = proxy_play(before)
+    play >> Received(CLIENT, GET) << Open(AGENT, 2)
+    play.take()
+    assert play >> ConfigReloaded(after)
+    (changed,) = [log for log in play.logs if log.message == "configuration read again"]
+    names = str(changed.fields["changed"]).split(", ")
+    assert {"max_connections", "proxy.timeout", "upstream.max_streams"} <= set(names)
+    assert not [log for log in play.logs if log.message == "some changes need a restart"]
+    assert play >> 3.0, "a request in flight keeps its time"
+    play >> Data(AGENT, 2, OK) << Send(CLIENT, OK)
+    play >> Received(CLIENT, GET)
+    play.take()
+    (answer, *_) = (play >> 5.5).take()
+    assert isinstance(answer, Send)
+    assert joined(answer.data).startswith(b"HTTP/1.1 504 ")
+    assert joined(answer.data).endswith(b'{"error":"upstream timeout"}')
+    assert play.access_log == []
+    play.agent_registers(7, "e2")
+    (tunnel,) = node_of(play).facts.registry.members("e2")
+    assert tunnel.max_streams == 4
+    assert node_of(play).admission.ports["upstream"].limits.most == 3
+    assert node_of(play).admission.limits.most == 50

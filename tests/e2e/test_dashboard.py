@@ -1,0 +1,84 @@
+"""The dashboard in a real browser: what it shows of two nodes, by keyboard too, on a phone, and behind a token."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.browser import ENTER, TAB, Browser, browser
+from tests.e2e.harness import LOCAL, Fleet, wait_until
+from tests.e2e.origin import Origin
+from tests.e2e.test_tokens import guarded, key_file, token
+from tests.e2e.wire import request
+
+pytestmark = pytest.mark.debian
+
+__all__ = ["key_file"]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Browser]:
+    with browser(tmp_path / "profile") as found:
+        yield found
+        errors = [message for message in found.messages() if "502 (Bad Gateway)" not in message]
+        assert errors == [], "the console has no error but that a node does not answer: none of the security policy"
+
+
+def test_the_whole_cluster_from_one_node(fleet: Fleet, origin: Origin, page: Browser) -> None:
+    first = fleet.server("--cluster.node-id", "n1")
+    second = fleet.server("--cluster.node-id", "n2", "--cluster.join", f"{LOCAL}:{first.process.port('gossip')}")
+    fleet.agent(second, "web", origin.port)
+    fleet.agent(first, "down", fleet.reserve_port())
+    wait_until(lambda: request(first.proxy_port, "web", "/describe")[0].status == 200, "the route is known")
+    failed = request(second.proxy_port, "down", "/x?secret=1")[0]["x-pico-request-id"]
+
+    began = time.monotonic()
+    page.open(f"http://{LOCAL}:{first.admin_port}/")
+    page.await_text("#verdict", "cluster of 2: all good")
+    assert time.monotonic() - began < 10, "a page that takes so long is broken"
+    for text in ("n1 (asked)", "n2", "running"):
+        page.await_text("#nodes", text)
+    page.await_text("#endpoints", "n2 (1)")
+    page.await_text("#failures", failed)
+    page.await_text("#failures", "service-refused")
+    assert "secret" not in page.text("body")
+
+    page.type("#find", "we")
+    page.await_text("#count", "1")
+    assert "down" not in page.text("#endpoints")
+    page.press(TAB)
+    page.press(ENTER)
+    page.await_text("#d-text", "n1: would send it on")
+    page.await_text("#d-text", "tunnel of an agent at 127.0.0.1")
+    page.run("document.querySelector('#drawer').close()")
+    page.run("for (const each of document.querySelectorAll('#failures button')) each.click()")
+    page.await_text("#d-text", "attempt 1: agent at 127.0.0.1: service-refused (connection refused)")
+
+    second.process.kill()
+    page.await_text("#verdict", "1 not answering")
+
+
+def test_everything_has_a_name_and_fits_a_phone(fleet: Fleet, page: Browser) -> None:
+    server = fleet.server()
+    page.call("/window/rect", {"width": 360, "height": 700})
+    page.open(f"http://{LOCAL}:{server.admin_port}/")
+    page.await_text("#verdict", "all good")
+    assert page.run("return document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.run("return [...document.querySelectorAll('input')].every(each => each.labels.length)")
+    named = "each => document.getElementById(each.getAttribute('aria-labelledby'))"
+    assert page.run(f"return [...document.querySelectorAll('section')].every({named})")
+    assert page.run("return [...document.querySelectorAll('th')].every(each => each.scope === 'col')")
+
+
+def test_it_asks_for_the_token(fleet: Fleet, key_file: Path, tmp_path: Path) -> None:
+    server = guarded(fleet, key_file)
+    with browser(tmp_path / "profile") as page:  # a refusal is an error in the console
+        page.open(f"http://{LOCAL}:{server.admin_port}/")
+        page.await_text("#verdict", "a token is needed")
+        page.type("#token", "wrong" + ENTER)
+        page.await_text("#refused", "it was refused")
+        page.run("document.querySelector('#token').value = ''")
+        page.type("#token", token() + ENTER)
+        page.await_text("#verdict", "all good")
+        assert page.run("return document.cookie === '' && localStorage.length === 0 && sessionStorage.length === 0")
