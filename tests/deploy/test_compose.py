@@ -123,7 +123,11 @@ def test_tunnels_pass_the_balancer(nginx: str) -> None:
 
 def test_prometheus_asks_every_node(services: dict[str, Any]) -> None:
     config = yaml.safe_load((COMPOSE / "prometheus.yaml").read_text())
-    (job,) = config["scrape_configs"]
+    job, agents = config["scrape_configs"]
+    (found,) = agents["dns_sd_configs"]
+    command = services["agent"]["command"]
+    assert found["names"] == ["agent"]
+    assert command[command.index("--admin.bind-addr") + 1] == f":{found['port']}"
     assert job["static_configs"][0]["targets"] == [f"{node}:8002" for node in NODES]
     targets = {target for _, target, _ in mounts(services["prometheus"])}
     assert {f"/etc/prometheus/{name}" for name in config["rule_files"]} <= targets

@@ -12,10 +12,13 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from pico_core.agent.machine import AgentMachine
+from pico_core.agent.pages import metrics_text as agent_metrics_text
 from pico_core.boundary import Received
 from pico_core.proxy.reasons import REASONS
 from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.metrics import METHODS, STATUSES
+from tests.core.agent.scene import agent_config, registered
 from tests.core.proxy.scene import CLIENT, GET, QUIET, proxy_play
 from tests.core.server.admin.scene import node_appears, node_of
 from tests.deploy.promql import parse
@@ -43,12 +46,23 @@ def scrape() -> Scrape:
         for method in METHODS:
             facts.metrics.series(status, method).latency_s.observe(0.1)
     found: Scrape = {}
-    for family in text_string_to_metric_families(metrics_text(facts, play.now).decode()):
-        for sample in family.samples:
-            found.setdefault(sample.name, []).append(sample.labels)
+    for text in (metrics_text(facts, play.now), *agent_texts()):
+        for family in text_string_to_metric_families(text.decode()):
+            for sample in family.samples:
+                found.setdefault(sample.name, []).append(sample.labels)
     # What a server has only after an endpoint was given up, by its name and labels in the documentation.
     found["pico_gossip_entries"].append({"node_id": "n", "internal": "false", "deleted": "true"})
     return found
+
+
+def agent_texts() -> Iterator[bytes]:
+    """Yield what an agent with an HTTP service tells, and one with a TCP service, whose services failed."""
+    for protocol in ("http", "tcp"):
+        agent = registered(agent_config(protocol)).machine
+        assert isinstance(agent, AgentMachine)
+        for listener in agent.listeners:
+            listener.counts.failed("service-refused")
+        yield agent_metrics_text(agent.listeners)
 
 
 def rules() -> list[dict[str, Any]]:
