@@ -11,12 +11,12 @@ import re
 from msgspec.structs import replace
 
 from pico_core.http.cutting import HeadReader
-from pico_core.http.grammar import TARGET_CHARACTER
+from pico_core.http.learning import LearntRequests, LearntResponses, plain_line
 from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
 from pico_core.http.parsing import parse_request_head, parse_response_head
 from pico_core.http.repair import HeadRepair
 
-MAX_REMEMBERED_BYTES = 2_048
+MAX_REMEMBERED_BYTES = 4_096
 """Longer heads are not remembered: few heads are longer, and a connection must stay small."""
 
 BAD_SYNTAX = 400
@@ -28,8 +28,6 @@ _numbered = re.compile(rb"X-Pico-Request-ID: ([0-9a-f]{16})\r\n\r\n")
 _NUMBERED_BYTES = len("X-Pico-Request-ID: 0123456789abcdef\r\n\r\n")
 """The last line of what a Pico node forwards: it differs from request to request where all other fields are equal."""
 
-_plain_line = re.compile(rb"(?!CONNECT |TRACE )([A-Z]{1,32}) (/" + TARGET_CHARACTER + rb"*+)")
-
 
 class RequestReader(HeadReader):
     """Reads the requests of one connection; ``read`` is ``receive`` and ``parse_request_head`` with a memory.
@@ -37,12 +35,13 @@ class RequestReader(HeadReader):
     Between requests, ``pending_bytes`` says whether one has begun.
     """
 
-    __slots__ = ("_fields", "_last", "_line_bytes", "_tail_bytes")
+    __slots__ = ("_fields", "_last", "_learnt", "_line_bytes", "_tail_bytes")
 
     def __init__(self, limits: HeadLimits) -> None:
         super().__init__(limits)
         self._fields = b""
         self._last: RequestHead | None = None
+        self._learnt: LearntRequests | None = None
         self._line_bytes = 0  # how much of a request line the limits leave before those fields
         self._tail_bytes = 0  # how long the line of the request's ID is that comes behind them, where there is one
 
@@ -55,6 +54,10 @@ class RequestReader(HeadReader):
             head = self._recall(data)
             if head is not None:
                 return head, b""
+            if self._learnt is not None:
+                read = self._learnt.recall(data)
+                if read is not None:
+                    return read
         cut = self.receive(data)
         if cut is None:
             return None
@@ -79,7 +82,7 @@ class RequestReader(HeadReader):
         line_bytes = len(head_bytes) - len(self._fields)
         if self._last is None or line_bytes > self._line_bytes or not head_bytes.endswith(self._fields):
             return None
-        line = _plain_line.fullmatch(head_bytes, 0, line_bytes)
+        line = plain_line.fullmatch(head_bytes, 0, line_bytes)
         return None if line is None else replace(self._last, method=line[1], target=line[2])
 
     def _recall_numbered(self, head_bytes: bytes) -> RequestHead | None:
@@ -88,7 +91,7 @@ class RequestReader(HeadReader):
         line_bytes = end - len(self._fields)
         if self._last is None or line_bytes > self._line_bytes or not head_bytes.endswith(self._fields, 0, end):
             return None
-        line = _plain_line.fullmatch(head_bytes, 0, line_bytes)
+        line = plain_line.fullmatch(head_bytes, 0, line_bytes)
         tail = _numbered.fullmatch(head_bytes, end)
         if line is None or tail is None:
             return None
@@ -99,7 +102,10 @@ class RequestReader(HeadReader):
         numbered = head.request_id and _numbered.fullmatch(head_bytes, len(head_bytes) - _NUMBERED_BYTES)
         tail_bytes = _NUMBERED_BYTES if numbered else 0
         fields = head_bytes[line_bytes : len(head_bytes) - tail_bytes]
-        if 0 < len(fields) <= MAX_REMEMBERED_BYTES and _plain_line.fullmatch(head_bytes, 0, line_bytes):
+        if 0 < len(fields) <= MAX_REMEMBERED_BYTES and plain_line.fullmatch(head_bytes, 0, line_bytes):
+            if self._learnt is None:
+                self._learnt = LearntRequests(self._limits)
+            self._learnt.learn(head_bytes[line_bytes:] if numbered else fields, head)
             self._fields = fields
             self._last = head
             self._tail_bytes = tail_bytes
@@ -113,12 +119,13 @@ class ResponseReader(HeadReader):
     A head that they refuse is repaired where that is safe (``repair``).
     """
 
-    __slots__ = ("_last", "_last_bytes", "_repair")
+    __slots__ = ("_last", "_last_bytes", "_learnt", "_repair")
 
     def __init__(self, limits: HeadLimits) -> None:
         super().__init__(limits, response=True)
         self._last_bytes = b""
         self._last: ResponseHead | None = None
+        self._learnt: LearntResponses | None = None
         self._repair: HeadRepair | None = None
 
     def read(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
@@ -130,6 +137,12 @@ class ResponseReader(HeadReader):
             return self._last, data[len(self._last_bytes) :]
         if self._repair is not None:
             return self._repaired(self._repair, data)
+        if self._learnt is not None and not self._buffer:
+            learnt = self._learnt.recall(data)
+            if learnt is not None:
+                head, end = learnt
+                self._last, self._last_bytes = head, data[:end]
+                return head, data[end:]
         cut = None
         try:
             cut = self.receive(data)
@@ -145,6 +158,9 @@ class ResponseReader(HeadReader):
             )
         if len(head_bytes) <= MAX_REMEMBERED_BYTES:
             self._last_bytes, self._last = head_bytes, head
+            if self._learnt is None:
+                self._learnt = LearntResponses(self._limits)
+            self._learnt.learn(head_bytes, head)
         return head, rest
 
     def _repaired(self, repair: HeadRepair, data: bytes) -> tuple[ResponseHead, bytes] | None:
