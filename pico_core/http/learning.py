@@ -69,14 +69,10 @@ class _Examples:
 
 
 def _same_names(some: list[bytes], others: list[bytes]) -> bool:
-    """Return whether the lines of two heads have the same names in the same order, after the same first line."""
-    return (
-        len(some) == len(others)
-        and some[0] == others[0]
-        and all(
-            one == other or one.partition(b":")[0] == other.partition(b":")[0]
-            for one, other in zip(some, others, strict=True)
-        )
+    """Return whether the lines of two heads have the same names in the same order."""
+    return len(some) == len(others) and all(
+        one == other or one.partition(b":")[0] == other.partition(b":")[0]
+        for one, other in zip(some, others, strict=True)
     )
 
 

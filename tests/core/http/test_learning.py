@@ -16,7 +16,7 @@ from pico_core.http.parsing import parse_request_head, parse_response_head
 from pico_core.http.recent import RequestReader
 from pico_core.http.shape import MAX_VALUES
 from pico_core.http.writing import request_bytes, response_bytes
-from tests.core.http.reading import outcome, plain
+from tests.core.http.reading import Head, Read, outcome, plain
 
 LIMITS = HeadLimits()
 
@@ -43,12 +43,17 @@ def learnt_responses(*heads: bytes) -> LearntResponses:
     return learner
 
 
+def always(head: Head, rest: bytes = b"") -> Read:
+    """Return the ``read`` of a reader that has read ``head``."""
+    return lambda _: (head, rest)
+
+
 def is_read_as_parsed(learner: LearntRequests, head: bytes, rest: bytes = b"") -> bool:
     """Return whether a head was read without a parser, with the same result."""
     read = learner.recall(head + rest)
     if read is None:
         return False
-    found = outcome(lambda _: read, head)
+    found = outcome(always(*read), head)
     assert found == outcome(plain(parse_request_head, LIMITS), head + rest)
     assert request_bytes(read[0], b"A: b\r\n") == request_bytes(parse_request_head(head, LIMITS), b"A: b\r\n")
     return True
@@ -94,6 +99,50 @@ def test_a_field_that_is_repeated_may_not_differ(name: bytes) -> None:
     learner = learnt(request(same, same, b"A: 1"), request(same, same, b"A: 2"))
     assert is_read_as_parsed(learner, request(same, same, b"A: 3"))
     assert not is_read_as_parsed(learner, request(same, name + b": a/c", b"A: 3"))
+
+
+def test_content_types_that_contradict_each_other_are_refused() -> None:
+    def twice(one: bytes, other: bytes) -> bytes:
+        return request(b"Content-Type: " + one, b"Content-Type: " + other)
+
+    learner = learnt(twice(b"a/1", b"a/1"), twice(b"a/2", b"a/2"))
+    assert learner.recall(twice(b"a/1", b"a/2")) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "fits"),
+    [
+        (b" e3.example.com", True),
+        (b"e3:80 ", True),
+        (b" [::1]:8", True),
+        (b" a b", False),
+        (b" a,b", False),
+        (b"", False),
+    ],
+)
+def test_hosts(host: bytes, fits: bool) -> None:
+    def head(value: bytes) -> bytes:
+        return request(b"A: b").replace(b" e1.example.com", value)
+
+    assert is_read_as_parsed(learnt(head(b" e1"), head(b" e2")), head(host)) is fits
+
+
+def test_changes_of_the_fields_that_are_not_understood_are_not_followed() -> None:
+    """Only a token is taken out of the next heads as it was out of the first one."""
+    token = b"Authorization: Bearer a"
+    for fields, is_followed in ((b"Host: e1.example.com\r\nA: 1\r\n", True), (b"A: 1\r\n", False)):
+        heads = [request(token, b"A: %d" % number) for number in range(4)]
+        learner = LearntRequests(LIMITS)
+        for head in heads[:2]:
+            parsed = parse_request_head(head, LIMITS)
+            learner.learn(head[head.index(b" HTTP/1.1") :], parsed)
+        parsed.fields, parsed.authorization = fields, b"Bearer a"
+        for head in heads[2:]:
+            read = learner.recall(head)
+            assert read is not None
+            assert (token in read[0].fields) is not is_followed
+            assert (token in read[0].onward) is not is_followed
+            assert bool(read[0].authorization) is is_followed
 
 
 @pytest.mark.parametrize(
@@ -154,15 +203,15 @@ def test_responses(start: bytes, fits: bool) -> None:
         assert (read is not None) is fits
         if read is not None:
             assert read[1] == len(head)
-            assert outcome(lambda _, found=(read[0], b""): found, head) == outcome(
-                plain(parse_response_head, LIMITS), head
-            )
+            assert outcome(always(read[0]), head) == outcome(plain(parse_response_head, LIMITS), head)
             assert response_bytes(read[0], b"A: b\r\n") == response_bytes(
                 parse_response_head(head, LIMITS), b"A: b\r\n"
             )
 
 
 def test_responses_that_are_parsed() -> None:
+    bodiless = [response(b"Content-Length: " + each, start=b"HTTP/1.1 204 No Content") for each in (b"0", b"00", b"5")]
+    assert learnt_responses(*bodiless[:2]).recall(bodiless[2]) is None
     learner = learnt_responses(
         response(b"A: 1", b"Connection: keep-alive"), response(b"A: 2", b"Connection: keep-alive")
     )
