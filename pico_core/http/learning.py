@@ -117,11 +117,11 @@ class LearntRequests:
         self._examples.misses = 0
         own = self._own_lines
         onward = b"" if own is None else VERSION_LINE_END + fields + own
-        if not changes:
-            head = replace(model, method=line[1], target=line[2], fields=fields, onward=onward)
-        else:
-            head = replace(model, method=line[1], target=line[2], fields=fields, onward=onward, **changes)
-            if "host" in changes and not head.endpoint:
+        method, target = line.group(1, 2)
+        head = replace(model, method=method, target=target, fields=fields, onward=onward)
+        for attribute, value in changes:
+            setattr(head, attribute, value)
+            if attribute == "host" and not head.endpoint:
                 head.endpoint_id = ""  # the host decides it (``proxy.endpoint``)
         return head, data[end:]
 
@@ -178,12 +178,14 @@ class LearntResponses:
             return None
         self._examples.misses = 0
         own = self._own_lines
-        if own is None:
-            return replace(self._model, fields=fields, onward=b"", **changes), end
-        return replace(self._model, fields=fields, onward=self._first_line + fields + own), end
+        onward = b"" if own is None else self._first_line + fields + own
+        head = replace(self._model, fields=fields, onward=onward)
+        for attribute, value in changes:
+            setattr(head, attribute, value)
+        return head, end
 
 
 def _made_of(example: bytes, shape: Shape, head: Head) -> Head | None:
     """Return what the shape makes of the head that it was made of, all else taken from ``head``."""
     read = shape.read(example, 0)
-    return None if read is None else replace(head, fields=read[0], **read[1])
+    return None if read is None else replace(head, fields=read[0], **dict(read[1]))

@@ -8,7 +8,6 @@ may differ only where it cannot change what the rest of the head means. ``learni
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import itemgetter
-from types import MappingProxyType
 from typing import TypeAlias
 
 from pico_core.http import grammar
@@ -46,7 +45,7 @@ def _text(value: bytes) -> bytes:
 
 Read: TypeAlias = Callable[[bytes], bytes | int | None]
 ReadFields: TypeAlias = Mapping[bytes, tuple[str, Read]]
-Changes: TypeAlias = Mapping[str, bytes | int]
+Changes: TypeAlias = Sequence[tuple[str, bytes | int]]
 
 READ_IN_REQUEST: ReadFields = {
     b"host": ("host", _host),
@@ -60,7 +59,7 @@ READ_IN_RESPONSE: ReadFields = {b"content-length": ("content_length", _length)}
 to, or ``None`` for a head that must be parsed. All other notable fields must be equal."""
 
 
-_NO_CHANGES: Changes = MappingProxyType({})
+_NO_CHANGES: Changes = ()
 
 
 class Shape:
@@ -152,12 +151,12 @@ class Shape:
 
     def _changes(self, values: list[bytes]) -> Changes | None:
         """Return the attributes that values set. The values of lines that are removed become empty."""
-        changes: dict[str, bytes | int] = {}
+        changes: list[tuple[str, bytes | int]] = []
         for position, attribute, read in self._reads:
             found = read(values[position])
             if found is None:
                 return None
-            changes[attribute] = found
+            changes.append((attribute, found))
             if attribute != "host":  # the only one whose line is passed on
                 values[position] = b""
         return changes
