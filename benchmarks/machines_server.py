@@ -29,10 +29,36 @@ RESPONSE = (
     b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 23 Nov 2026 02:45:26 GMT\r\n"
     b"Content-Type: text/plain\r\nContent-Length: 6\r\n\r\nhello\n"
 )
+BROWSER_REQUEST = (
+    b"GET /articles/1000000001?page=3 HTTP/1.1\r\nHost: e1.example.com\r\nConnection: keep-alive\r\n"
+    b'sec-ch-ua: "Chromium";v="124", "Not-A.Brand";v="99"\r\nsec-ch-ua-mobile: ?0\r\nsec-ch-ua-platform: "Linux"\r\n'
+    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.0.0 "
+    b"Safari/537.36\r\n"
+    b"X-Request-Id: 8e4b1c62-7f0a-4a55-9e1d-1000000001\r\nAccept: application/json, text/plain, */*\r\n"
+    b"Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\nReferer: https://e1.example.com/start\r\n"
+    b"Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9,de;q=0.8\r\n"
+    b"Cookie: theme=dark; session=0123456789abcdef0123456789abcdef-1000000001\r\n\r\n"
+)
+BROWSER_RESPONSE = (
+    b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Mon, 23 Nov 2026 02:45:26 GMT\r\n"
+    b"Content-Type: application/json; charset=utf-8\r\nContent-Length: 6\r\nVary: Accept-Encoding\r\n"
+    b'Cache-Control: no-store\r\nETag: W/"1c4-1000000001"\r\n'
+    b"Set-Cookie: session=0123456789abcdef-1000000001; Path=/\r\n"
+    b"X-Content-Type-Options: nosniff\r\nStrict-Transport-Security: max-age=31536000\r\n\r\nhello\n"
+)
+"""What a browser sends, and its answer. In new heads the path, the ID, the cookies, the date and the tag are new."""
 
 
 def as_bytes(data: Data) -> bytes:
     return data if isinstance(data, bytes) else b"".join(data)
+
+
+def as_new(head: bytes, turn: int) -> bytes:
+    """Return a head with other values: a port, or numbers of a browser's head; a time of the day."""
+    head = head.replace(b":8000", b":%d" % (10_000 + turn % 50_000)).replace(
+        b"1000000001", b"%d" % (1_000_000_002 + turn)
+    )
+    return head.replace(b"02:45:26 GMT", b"%06d GMT" % (turn % 1_000_000))
 
 
 def drain(node: ServerNode) -> list[Command]:
@@ -46,7 +72,7 @@ class Agent:
     """The other end of the tunnel: answers every request with the same bytes."""
 
     def __init__(self, node: ServerNode) -> None:
-        self.date = b""
+        self.response = RESPONSE
         self.tunnel = Tunnel(0.0, entropy=random.Random(1), max_incoming_streams=1024)
         handshake = ClientHandshake("h", "/pico/v1/upstream/e1", (), random.Random(1))
         node.handle(Accepted(1, "upstream", "127.0.0.1", 5), 0.0)
@@ -57,7 +83,7 @@ class Agent:
         for event in self.tunnel.receive(data, 0.0):
             if isinstance(event, StreamData):
                 event.stream.consume(len(event.data))
-                event.stream.send(RESPONSE.replace(b"02:45:26 GMT", self.date))
+                event.stream.send(self.response)
             else:
                 assert isinstance(event, StreamOpened), event
         out = []
@@ -86,12 +112,15 @@ def run(
     new_heads: bool = False,
     config: ServerConfig = DEFAULT,
     fields: bytes = b"",
+    browser: bool = False,
 ) -> float:
     """Return microseconds per request; with ``new_heads`` no head of a connection is like the one before it.
 
-    ``fields`` are more field lines of every request.
+    ``fields`` are more field lines of every request. With ``browser`` the heads are those of a browser.
     """
-    usual = REQUEST[:-2] + fields + REQUEST[-2:]
+    request = BROWSER_REQUEST if browser else REQUEST
+    request = request[:-2] + fields + request[-2:]
+    response = BROWSER_RESPONSE if browser else RESPONSE
     node = server(access_log=access_log, config=config)
     agent = Agent(node)
     clients = range(3, 3 + 2 * CLIENTS, 2)
@@ -104,11 +133,11 @@ def run(
     while clock() < until:
         if profile:
             profile.enable()
-        request = usual.replace(b"8000", b"%d" % (10_000 + len(turns) % 50_000)) if new_heads else usual
-        agent.date = b"%06d GMT" % (len(turns) % 1_000_000) if new_heads else b"02:45:26 GMT"
+        sent_request = as_new(request, len(turns)) if new_heads else request
+        agent.response = as_new(response, len(turns)) if new_heads else response
         began = clock()
         for client in clients:
-            node.handle(Received(client, request), 1.0)
+            node.handle(Received(client, sent_request), 1.0)
         commands = drain(node)
         spent = clock() - began
         if profile:
@@ -140,3 +169,6 @@ if __name__ == "__main__":
         print(f"server machine: {run(seconds, access_log=False):.2f} us/request, no access log")
         print(f"server machine: {run(seconds, access_log=True):.2f} us/request, access log")
         print(f"server machine: {run(seconds, access_log=False, new_heads=True):.2f} us/request, every head new")
+        print(f"server machine: {run(seconds, access_log=False, browser=True):.2f} us/request, heads of a browser")
+        new = run(seconds, access_log=False, browser=True, new_heads=True)
+        print(f"server machine: {new:.2f} us/request, heads of a browser, every head new")

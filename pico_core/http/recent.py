@@ -1,9 +1,10 @@
-"""Readers of the heads on one connection: they cut, parse, and remember the last one.
+"""Readers of the heads on one connection: they cut, parse, and remember what they have read.
 
 A client repeats its header fields from request to request: only the request line changes, and matching it is short
-(0.5 us instead of 4). An origin repeats whole response heads within a second. The remembered bytes are compared one by
-one, so equal bytes give the same result, and different ones cost a comparison that fails early. Why each connection
-has a memory of its own: ``docs/decisions/remembered-heads.md``.
+(0.5 us instead of 5). An origin repeats whole response heads within a second. So the last head is remembered: its bytes
+are compared one by one, equal bytes give the same result, and different ones cost a comparison that fails early. Where
+a few values differ each time, ``learning`` reads the head without a parser (2.5 us). Why each connection has a memory
+of its own: ``docs/decisions/remembered-heads.md``.
 """
 
 import re
@@ -11,12 +12,12 @@ import re
 from msgspec.structs import replace
 
 from pico_core.http.cutting import HeadReader
-from pico_core.http.grammar import TARGET_CHARACTER
+from pico_core.http.learning import LearntRequests, LearntResponses, plain_line
 from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
 from pico_core.http.parsing import parse_request_head, parse_response_head
 from pico_core.http.repair import HeadRepair
 
-MAX_REMEMBERED_BYTES = 2_048
+MAX_REMEMBERED_BYTES = 4_096
 """Longer heads are not remembered: few heads are longer, and a connection must stay small."""
 
 BAD_SYNTAX = 400
@@ -28,8 +29,6 @@ _numbered = re.compile(rb"X-Pico-Request-ID: ([0-9a-f]{16})\r\n\r\n")
 _NUMBERED_BYTES = len("X-Pico-Request-ID: 0123456789abcdef\r\n\r\n")
 """The last line of what a Pico node forwards: it differs from request to request where all other fields are equal."""
 
-_plain_line = re.compile(rb"(?!CONNECT |TRACE )([A-Z]{1,32}) (/" + TARGET_CHARACTER + rb"*+)")
-
 
 class RequestReader(HeadReader):
     """Reads the requests of one connection; ``read`` is ``receive`` and ``parse_request_head`` with a memory.
@@ -37,12 +36,15 @@ class RequestReader(HeadReader):
     Between requests, ``pending_bytes`` says whether one has begun.
     """
 
-    __slots__ = ("_fields", "_last", "_line_bytes", "_tail_bytes")
+    __slots__ = ("_differs", "_fields", "_fields_before", "_last", "_learnt", "_line_bytes", "_tail_bytes")
 
     def __init__(self, limits: HeadLimits) -> None:
         super().__init__(limits)
         self._fields = b""
         self._last: RequestHead | None = None
+        self._learnt: LearntRequests | None = None
+        self._differs = False  # the last head was read by its shape, so the next one is hardly the remembered one
+        self._fields_before = b""  # the fields of that head
         self._line_bytes = 0  # how much of a request line the limits leave before those fields
         self._tail_bytes = 0  # how long the line of the request's ID is that comes behind them, where there is one
 
@@ -52,9 +54,13 @@ class RequestReader(HeadReader):
         Raises ``MessageError``, after which the reader cannot be used again. Next: ``body.request_body``.
         """
         if not self._buffer:
-            head = self._recall(data)
+            head = None if self._differs else self._recall(data)
             if head is not None:
                 return head, b""
+            read = None if self._learnt is None else self._learnt.recall(data)
+            if read is not None:
+                self._note_repetition(data, *read)
+                return read
         cut = self.receive(data)
         if cut is None:
             return None
@@ -66,8 +72,21 @@ class RequestReader(HeadReader):
             except MessageError:
                 self._refused = head_bytes[:5]
                 raise
-            self._remember(head_bytes, head)
+            line_bytes = self._remember(head_bytes, head)
+            if line_bytes:
+                if self._learnt is None:
+                    self._learnt = LearntRequests(self._limits)
+                self._learnt.learn(head_bytes[line_bytes:] if self._tail_bytes else self._fields, head)
         return head, rest
+
+    def _note_repetition(self, data: bytes, head: RequestHead, rest: bytes) -> None:
+        """Remember a head that was read by its shape if its fields are as before: to compare all of it is faster."""
+        fields = head.fields
+        if fields == self._fields_before:
+            self._remember(data[: len(data) - len(rest)], head)
+        else:
+            self._differs = True
+            self._fields_before = fields if len(fields) <= MAX_REMEMBERED_BYTES else b""
 
     def _recall(self, head_bytes: bytes) -> RequestHead | None:
         """Return the remembered head with a new request line, if ``head_bytes`` are a plain line and the same fields.
@@ -79,7 +98,7 @@ class RequestReader(HeadReader):
         line_bytes = len(head_bytes) - len(self._fields)
         if self._last is None or line_bytes > self._line_bytes or not head_bytes.endswith(self._fields):
             return None
-        line = _plain_line.fullmatch(head_bytes, 0, line_bytes)
+        line = plain_line.fullmatch(head_bytes, 0, line_bytes)
         return None if line is None else replace(self._last, method=line[1], target=line[2])
 
     def _recall_numbered(self, head_bytes: bytes) -> RequestHead | None:
@@ -88,23 +107,27 @@ class RequestReader(HeadReader):
         line_bytes = end - len(self._fields)
         if self._last is None or line_bytes > self._line_bytes or not head_bytes.endswith(self._fields, 0, end):
             return None
-        line = _plain_line.fullmatch(head_bytes, 0, line_bytes)
+        line = plain_line.fullmatch(head_bytes, 0, line_bytes)
         tail = _numbered.fullmatch(head_bytes, end)
         if line is None or tail is None:
             return None
         return replace(self._last, method=line[1], target=line[2], request_id=tail[1])
 
-    def _remember(self, head_bytes: bytes, head: RequestHead) -> None:
+    def _remember(self, head_bytes: bytes, head: RequestHead) -> int:
+        """Remember a short head with a plain line; return the size of that line without HTTP/1.1, or 0 for others."""
+        self._differs = False
         line_bytes = head_bytes.find(_LINE_END)
         numbered = head.request_id and _numbered.fullmatch(head_bytes, len(head_bytes) - _NUMBERED_BYTES)
         tail_bytes = _NUMBERED_BYTES if numbered else 0
         fields = head_bytes[line_bytes : len(head_bytes) - tail_bytes]
-        if 0 < len(fields) <= MAX_REMEMBERED_BYTES and _plain_line.fullmatch(head_bytes, 0, line_bytes):
-            self._fields = fields
-            self._last = head
-            self._tail_bytes = tail_bytes
-            limits = self._limits
-            self._line_bytes = min(limits.max_target_bytes, limits.max_head_bytes - len(fields) - tail_bytes)
+        if not 0 < len(fields) <= MAX_REMEMBERED_BYTES or not plain_line.fullmatch(head_bytes, 0, line_bytes):
+            return 0
+        self._fields = fields
+        self._last = head
+        self._tail_bytes = tail_bytes
+        limits = self._limits
+        self._line_bytes = min(limits.max_target_bytes, limits.max_head_bytes - len(fields) - tail_bytes)
+        return line_bytes
 
 
 class ResponseReader(HeadReader):
@@ -113,12 +136,13 @@ class ResponseReader(HeadReader):
     A head that they refuse is repaired where that is safe (``repair``).
     """
 
-    __slots__ = ("_last", "_last_bytes", "_repair")
+    __slots__ = ("_last", "_last_bytes", "_learnt", "_repair")
 
     def __init__(self, limits: HeadLimits) -> None:
         super().__init__(limits, response=True)
         self._last_bytes = b""
         self._last: ResponseHead | None = None
+        self._learnt: LearntResponses | None = None
         self._repair: HeadRepair | None = None
 
     def read(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
@@ -130,6 +154,13 @@ class ResponseReader(HeadReader):
             return self._last, data[len(self._last_bytes) :]
         if self._repair is not None:
             return self._repaired(self._repair, data)
+        if self._learnt is not None and not self._buffer:
+            learnt = self._learnt.recall(data)
+            if learnt is not None:
+                head, end = learnt
+                if end <= MAX_REMEMBERED_BYTES:
+                    self._last, self._last_bytes = head, data[:end]
+                return head, data[end:]
         cut = None
         try:
             cut = self.receive(data)
@@ -145,6 +176,9 @@ class ResponseReader(HeadReader):
             )
         if len(head_bytes) <= MAX_REMEMBERED_BYTES:
             self._last_bytes, self._last = head_bytes, head
+            if self._learnt is None:
+                self._learnt = LearntResponses(self._limits)
+            self._learnt.learn(head_bytes, head)
         return head, rest
 
     def _repaired(self, repair: HeadRepair, data: bytes) -> tuple[ResponseHead, bytes] | None:

@@ -15,6 +15,8 @@ CONNECTION_KEEP_ALIVE = b"Connection: keep-alive\r\n"
 WITHOUT_HOST = b"localhost"
 """The host of a request that came in HTTP/1.0 without one: in HTTP/1.1 there must be one (RFC 9112 section 3.2)."""
 
+VERSION_LINE_END = b" HTTP/1.1\r\n"
+
 UPGRADE_REQUIRED = 426
 
 LEAST_ERROR_STATUS = 400
@@ -60,19 +62,34 @@ def response_bytes(head: ResponseHead, extra: bytes) -> bytes:
 def _request_onward(head: RequestHead) -> bytes:
     """Write the bytes after the target of a request, except for ``extra`` and the empty line."""
     fields = head.fields if head.host else b"Host: %b\r\n%b" % (WITHOUT_HOST, head.fields)
+    return VERSION_LINE_END + fields + own_request_lines(head)
+
+
+def own_request_lines(head: RequestHead) -> bytes:
+    """Write the lines that a request has behind its ``fields``: those about the message and the connection."""
     own = _framing_lines(head)
     if head.upgrade or head.te_trailers:
         own += _connection_lines(head.upgrade, te_trailers=head.te_trailers)
     if head.expects_continue:
         own += b"Expect: 100-continue\r\n"
-    return b" HTTP/1.1\r\n%b%b" % (fields, own)
+    return own
 
 
 def _response_onward(head: ResponseHead) -> bytes:
+    return b"%b%b%b\r\n" % (status_line(head), head.fields, own_response_lines(head))
+
+
+def status_line(head: ResponseHead) -> bytes:
+    """Write the first line of a response."""
+    return b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)
+
+
+def own_response_lines(head: ResponseHead) -> bytes:
+    """Write the lines that a response has behind its ``fields``, as ``own_request_lines`` does."""
     own = b"" if head.status < 200 or head.status == 204 else _framing_lines(head)
     if head.upgrade:
         own += _connection_lines(head.upgrade, te_trailers=False)
-    return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (head.status, head.reason, head.fields, own)
+    return own
 
 
 def _framing_lines(head: RequestHead | ResponseHead) -> bytes:

@@ -106,6 +106,39 @@ def test_every_request_of_a_connection_is_checked() -> None:
     assert play >> Received(CLIENT, good) << denied("expired token", 10)
 
 
+def test_heads_that_differ_in_a_value_are_checked_and_lose_their_token() -> None:
+    """Such heads are read without a parser (``http.learning``), also where the token itself is what differs."""
+    play = proxied()
+    good = [shows(token("e1", lasts_s=10 + number)) for number in range(8)]
+    first = True
+    for fields in (*[good[0]] * 8, *good, *[good[1]] * 4):
+        for cookie in (b"Cookie: a=%d\r\n" % play.now, b"Cookie: b\r\n"):
+            play >> Received(CLIENT, get(b"A: b\r\n" + fields + cookie))
+            if first:
+                play << Open(AGENT, 2)
+            first = False
+            play << Data(AGENT, 2, sent(b"A: b\r\n" + cookie)) >> Data(AGENT, 2, OK) << Send(CLIENT, OK)
+        play >> play.now + 0.25
+    play >> Received(CLIENT, get(b"A: b\r\n" + good[1] + b"Cookie: c\r\n", b"e2.example.com"))
+    play << denied("endpoint not permitted", 5) >> Received(CLIENT, get(b"A: b\r\n" + shows("a.b") + b"Cookie: c\r\n"))
+    play << denied("invalid token", 5) >> 9.0 >> Tick(NOW_S + 11)
+    assert play >> Received(CLIENT, get(b"A: b\r\n" + good[1] + b"Cookie: c\r\n")) << denied("expired token", 11)
+
+
+def test_the_host_of_heads_that_differ_in_it_decides_the_endpoint() -> None:
+    play = proxied()
+    play.agent_registers(13, "e3")
+    fields = shows(token("e1", "e3"))
+    play >> Received(CLIENT, get(fields)) << Open(AGENT, 2) << Data(AGENT, 2, sent()) >> Data(AGENT, 2, OK)
+    play << Send(CLIENT, OK) >> Received(CLIENT, get(fields, b"e3.example.com")) << Open(13, 2)
+    for agent, host in ((13, b"e3"), (AGENT, b"e1"), (13, b"e3"), (AGENT, b"e1"), (13, b"e3")):
+        if (agent, play.now) != (13, 0.0):
+            play >> Received(CLIENT, get(fields, host + b".example.com"))
+        play << Data(agent, 2, sent().replace(b"e1.example.com", host + b".example.com"))
+        play >> Data(agent, 2, OK) << Send(CLIENT, OK) >> play.now + 0.25
+    assert play >> Received(CLIENT, get(fields, b"e4.example.com")) << denied("endpoint not permitted", 1)
+
+
 def test_the_endpoint_that_is_permitted_is_the_one_that_is_routed_to() -> None:
     play = playing(PROXY)
     play.agent_registers(AGENT, "e1")
