@@ -112,12 +112,12 @@ class LearntRequests:
         if read is None:
             return None
         fields, changes, end = read
-        if end > self._max_bytes or line_end - line.start(2) > self._max_target_bytes:
+        method, target = line.group(1, 2)
+        if end > self._max_bytes or len(target) > self._max_target_bytes:
             return None
         self._examples.misses = 0
         own = self._own_lines
         onward = b"" if own is None else VERSION_LINE_END + fields + own
-        method, target = line.group(1, 2)
         head = replace(model, method=method, target=target, fields=fields, onward=onward)
         for attribute, value in changes:
             setattr(head, attribute, value)

@@ -36,7 +36,7 @@ class RequestReader(HeadReader):
     Between requests, ``pending_bytes`` says whether one has begun.
     """
 
-    __slots__ = ("_differs", "_fields", "_fields_before", "_last", "_learnt", "_line_bytes", "_tail_bytes")
+    __slots__ = ("_differs", "_fields", "_last", "_learnt", "_line_bytes", "_read_before", "_tail_bytes")
 
     def __init__(self, limits: HeadLimits) -> None:
         super().__init__(limits)
@@ -44,7 +44,7 @@ class RequestReader(HeadReader):
         self._last: RequestHead | None = None
         self._learnt: LearntRequests | None = None
         self._differs = False  # the last head was read by its shape, so the next one is hardly the remembered one
-        self._fields_before = b""  # the fields of that head
+        self._read_before: tuple[bytes, int, bytes, bytes] | None = None  # what may differ in that head but its ID
         self._line_bytes = 0  # how much of a request line the limits leave before those fields
         self._tail_bytes = 0  # how long the line of the request's ID is that comes behind them, where there is one
 
@@ -80,13 +80,14 @@ class RequestReader(HeadReader):
         return head, rest
 
     def _note_repetition(self, data: bytes, head: RequestHead, rest: bytes) -> None:
-        """Remember a head that was read by its shape if its fields are as before: to compare all of it is faster."""
-        fields = head.fields
-        if fields == self._fields_before:
-            self._remember(data[: len(data) - len(rest)], head)
+        """Remember a head that was read by its shape if it is as the one before: to compare all of it is faster."""
+        size = len(data) - len(rest)
+        read = head.fields, head.content_length, head.forwarded_for, head.forwarded_host
+        if read == self._read_before:
+            self._remember(data[:size], head)
         else:
             self._differs = True
-            self._fields_before = fields if len(fields) <= MAX_REMEMBERED_BYTES else b""
+            self._read_before = read if size <= MAX_REMEMBERED_BYTES else None
 
     def _recall(self, head_bytes: bytes) -> RequestHead | None:
         """Return the remembered head with a new request line, if ``head_bytes`` are a plain line and the same fields.

@@ -100,7 +100,8 @@ class Shape:
             parts = self._cut(data[at:end])
             if parts[::2] == self._all_pieces:
                 values = parts[1::2]
-                self._same_sizes = min(self._same_sizes + 1, MAX_SAME_SIZES)
+                if self._same_sizes < MAX_SAME_SIZES:
+                    self._same_sizes += 1
         if values is None:
             found = self._find(data, at)
             if found is None:

@@ -95,3 +95,28 @@ def test_what_is_filled_in_later_is_taken_over_with_the_fields() -> None:
     assert request_bytes(second[0], b"") == (
         b"POST /other?q=1 HTTP/1.1\r\nHost: e.example.com\r\nUser-Agent: test\r\n\r\n"
     )
+
+
+def test_heads_that_differ_are_compared_as_a_whole_again_once_they_repeat() -> None:
+    """Then they share what was parsed, and what is written for the next hop."""
+    for more in (b"", b"X-Pico-Request-ID: 0123456789abcdef\r\n"):
+        reader = RequestReader(LIMITS)
+
+        def fields_of(value: bytes, more: bytes = more, reader: RequestReader = reader) -> bytes:
+            read = reader.read(b"GET / HTTP/1.1\r\nHost: e\r\nCookie: %b\r\n%b\r\n" % (value, more))
+            assert read is not None
+            return read[0].fields
+
+        for value in (b"a", b"b", b"c", b"d", b"e", b"e"):
+            assert fields_of(value) == b"Host: e\r\nCookie: %b\r\n" % value
+        assert fields_of(b"e") is fields_of(b"e")
+        assert fields_of(b"f") is not fields_of(b"f")
+
+
+def test_lengths_that_differ_are_no_repetition() -> None:
+    reader = RequestReader(LIMITS)
+    heads = [
+        b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: %d\r\n\r\n" % number for number in (1, 2, 3, 4, 4, 4, 5, 4)
+    ]
+    for head in heads:
+        assert outcome(reader.read, head) == outcome(plain(parse_request_head, LIMITS), head)
