@@ -4,7 +4,7 @@ import pytest
 
 from tests.e2e.conftest import Stack
 from tests.e2e.harness import LOCAL, Fleet
-from tests.e2e.origin import HangUpError, service
+from tests.e2e.origin import service
 from tests.e2e.wire import Wire, dial, receive_response
 
 RAW = bytes(range(0x80, 0x100))
