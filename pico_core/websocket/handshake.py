@@ -10,11 +10,6 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import h11
-from wsproto import ConnectionType
-from wsproto.events import AcceptConnection, Request
-from wsproto.handshake import H11Handshake
-from wsproto.utilities import RemoteProtocolError as HandshakeRefusal
-from wsproto.utilities import generate_accept_token
 
 from pico_core.entropy import Entropy
 from pico_core.errors import LocalProtocolError, RemoteProtocolError
@@ -66,6 +61,11 @@ def accept_handshake(head: bytes, fields: Sequence[tuple[bytes, bytes]] = ()) ->
         raise HandshakeError(405, NOT_GET)
     if not _REQUEST_LINE.match(head):
         raise HandshakeError(400, "not a request in HTTP/1.1")
+    from wsproto import ConnectionType  # wsproto takes 10 ms, which a start does not wait for
+    from wsproto.events import AcceptConnection, Request
+    from wsproto.handshake import H11Handshake
+    from wsproto.utilities import RemoteProtocolError as HandshakeRefusal
+
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
         handshake.receive_data(head)
@@ -161,6 +161,8 @@ class ClientHandshake:
 
     def _check(self, response: h11.InformationalResponse) -> None:
         """Check the 101 against RFC 6455 section 4.1; no extension was offered, so none may have been agreed on."""
+        from wsproto.utilities import generate_accept_token
+
         fields: dict[bytes, list[bytes]] = {}
         for name, value in response.headers:
             fields.setdefault(name, []).append(value.strip())
