@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from pico_core.errors import ConfigError
+from pico_tunnel.collecting import resume
 
 if TYPE_CHECKING:
     from pico_core.boundary import Exit, Machine
@@ -75,8 +76,10 @@ def run(
     if runtime == "trio":
         import pico_trio
 
+        resume()
         return pico_trio.run(machine, sink, inbox=inbox, early=early, profiles=profiles, reload=reload)
     import pico_asyncio
 
+    resume()
     uvloop = runtime == "uvloop"
     return pico_asyncio.run(machine, sink, uvloop=uvloop, inbox=inbox, early=early, profiles=profiles, reload=reload)

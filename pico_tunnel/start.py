@@ -191,11 +191,12 @@ def _run(
     ``sections`` those of its TLS profiles.
     """
     from pico_driver.early import EarlyListeners
+    from pico_tunnel.collecting import paused
     from pico_tunnel.runtime import choose, installed, run
 
     name = choose(runtime, installed())
     profiles = load_profiles(sections(config))
-    with closing(EarlyListeners()) as early:
+    with paused(), closing(EarlyListeners()) as early:
         for address in ports:
             early.open(address.host, address.port)
         from pico_core.records import Log

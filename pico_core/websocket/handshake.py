@@ -66,6 +66,11 @@ def accept_handshake(head: bytes, fields: Sequence[tuple[bytes, bytes]] = ()) ->
         raise HandshakeError(405, NOT_GET)
     if not _REQUEST_LINE.match(head):
         raise HandshakeError(400, "not a request in HTTP/1.1")
+    from wsproto import ConnectionType  # wsproto takes 10 ms, which a start does not wait for
+    from wsproto.events import AcceptConnection, Request
+    from wsproto.handshake import H11Handshake
+    from wsproto.utilities import RemoteProtocolError as HandshakeRefusal
+
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
         handshake.receive_data(head)

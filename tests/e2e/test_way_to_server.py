@@ -106,6 +106,43 @@ def test_a_forwarder_waits_while_a_balancer_answers(fleet: Fleet) -> None:
         forwarder.stop()
 
 
+@pytest.mark.parametrize(
+    "is_refused", [pytest.param(True, id="refused"), pytest.param(False, id="silent", marks=pytest.mark.slow)]
+)
+def test_a_balancer_that_keeps_an_agent_at_its_dead_node_for_seconds(
+    fleet: Fleet, origin: Origin, is_refused: bool
+) -> None:
+    """It chooses by the client's address alone, so no other port helps; the agent is there when it moves on."""
+    nodes = [fleet.server(), fleet.server()]
+    ports = [node.upstream_port for node in nodes]
+    tried: list[int] = []
+    number = 0
+
+    def balance(wire: Wire) -> None:
+        tried.append(number)
+        if number == 0 and len(tried) > 1 and not is_refused:
+            wire.socket.settimeout(None)
+            wire.receive_rest()
+        else:
+            join(wire, ports[number])
+
+    with service(balance) as balancer:
+        agent = fleet.agent(balancer.port, "e1", origin.port, "--connect.timeout", "1s")
+        agent.await_log("endpoint registered")
+        mark = agent.mark()
+        nodes[0].process.kill()
+        wait_until(lambda: len(tried) == 5, "four attempts at the dead node")
+        number = 1
+        wait_until(lambda: request(nodes[1].proxy_port, "e1", "/describe")[0].status == 200, "e1 is served again")
+        assert tried == [0] * 5 + [1], "the first attempt that can succeed does"
+        reason = "connection closed" if is_refused else "the server did not answer within 1 s"
+        assert agent.logged("tunnel lost: connection closed by the server", since=mark)
+        assert agent.logged(f"cannot reach the server: {reason}", since=mark)
+        (registered,) = agent.logged("endpoint registered", since=mark)
+        assert registered["node"] == nodes[1].process.await_log("ready")["node_id"]
+        agent.stop()
+
+
 def test_connections_that_lead_to_a_dead_node_do_not_hold_the_agent(fleet: Fleet, origin: Origin) -> None:
     """A balancer chooses by the agent's address and port, and has not noticed that one node was killed."""
     nodes = [fleet.server(), fleet.server()]

@@ -3,8 +3,6 @@
 The node looks at what it would choose from, and sends nothing. What failed lately tells what would fail again.
 """
 
-import difflib
-
 import msgspec
 
 from pico_core.cluster.view import TCP, RemoteNode, claimed
@@ -150,6 +148,8 @@ def _first(facts: Facts, endpoint: str) -> list[Story]:
 
 def _similar(facts: Facts, endpoint: str) -> list[str]:
     """Return endpoints whose names are nearly the one that nobody serves."""
+    import difflib  # needed for a wrong name only
+
     known = dict.fromkeys(facts.registry.counts())
     for node in facts.view:
         known |= dict.fromkeys(node.endpoints)

@@ -30,6 +30,15 @@ def test_target_is_byte_for_byte() -> None:
     )
 
 
+@pytest.mark.parametrize("byte", range(0x80, 0x100))
+def test_a_byte_above_ascii_in_a_target_is_kept(byte: int) -> None:
+    raw = bytes([byte])
+    for target in (b"/" + raw, b"/a" + raw + b"b?q=" + raw, b"/?" + raw * 3):
+        assert request(line=b"GET " + target + b" HTTP/1.1").target == target
+    absolute = b"GET http://h.example/" + raw + b" HTTP/1.1"
+    assert request(line=absolute).target == b"/" + raw
+
+
 @pytest.mark.parametrize(
     ("target", "host", "expected", "authority"),
     [
