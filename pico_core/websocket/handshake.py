@@ -55,11 +55,6 @@ def accept_handshake(head: bytes, fields: Sequence[tuple[bytes, bytes]] = ()) ->
     target and the credentials are acceptable. Next: send the response; ``decoding.FrameDecoder(masked=True)`` reads
     the bytes behind the head.
     """
-    from wsproto import ConnectionType  # 8 ms, which a start can spare
-    from wsproto.events import AcceptConnection, Request
-    from wsproto.handshake import H11Handshake
-    from wsproto.utilities import RemoteProtocolError as HandshakeRefusal
-
     if len(head) > MAX_OWN_HEAD_BYTES:
         raise HandshakeError(400, "request head too large")
     if not head.startswith(b"GET "):
