@@ -61,6 +61,8 @@ class AgentMachine(BaseMachine):
             self._listener(each, min(each.max_streams, TUNNEL_STREAMS)): None for each in config.listeners
         }
         self._growth = Growth(self, self._listener)
+        self._replaced: dict[Listener, None] = {}
+        """Listeners that leave when the one that was configured in their place has a tunnel."""
         self._checks = {each: self._check(each) for each in config.listeners if each.health_check.protocol != "off"}
         self._pages = AgentPages(self.listeners, str(connect.url), config.admin.allowed_hosts)
 
@@ -150,24 +152,28 @@ class AgentMachine(BaseMachine):
 
         A listener that was changed leaves when its successor has a tunnel, so that no request fails.
         """
+        wanted = set(self.config.listeners)
         known = {each.config for each in self.listeners}
-        fresh = [each for each in self.config.listeners if each not in known]
-        for config in fresh:
-            listener = self._listener(config, min(config.max_streams, TUNNEL_STREAMS))
-            self.listeners[listener] = None
-            self._warn_of_name(config)
-            listener.start(now)
-            if config.health_check.protocol != "off":
-                check = self._checks[config] = self._check(config)
-                check.start(now)
-        followed = {each.endpoint_id for each in fresh}
-        for listener in self._stale():
-            if listener.config.endpoint_id not in followed:
+        for config in self.config.listeners:
+            if config not in known:
+                self._begin(config, now)
+        served = {each.config.endpoint_id for each in self.listeners if each.config in wanted and each.has_tunnel}
+        coming = {each.endpoint_id for each in wanted} - served
+        self._replaced.clear()
+        for listener in [each for each in self.listeners if each.config not in wanted]:
+            if listener.config.endpoint_id in coming:
+                self._replaced[listener] = None
+            else:
                 self._leave_stale(listener, now)
 
-    def _stale(self) -> list[Listener]:
-        """Return the listeners that the configuration does not have any more."""
-        return [each for each in self.listeners if each.config not in self.config.listeners]
+    def _begin(self, config: ListenerConfig, now: float) -> None:
+        listener = self._listener(config, min(config.max_streams, TUNNEL_STREAMS))
+        self.listeners[listener] = None
+        self._warn_of_name(config)
+        listener.start(now)
+        if config.health_check.protocol != "off":
+            check = self._checks[config] = self._check(config)
+            check.start(now)
 
     def _leave_stale(self, listener: Listener, now: float) -> None:
         check = self._checks.pop(listener.config, None)
@@ -207,8 +213,9 @@ class AgentMachine(BaseMachine):
     def listener_opened(self, listener: Listener, now: float) -> None:
         """An endpoint is registered: what was configured for it before may leave."""
         config = listener.config
-        for older in self._stale():
-            if older.config.endpoint_id == config.endpoint_id and older is not listener:
+        for older in [each for each in self._replaced if each.config.endpoint_id == config.endpoint_id]:
+            if older is not listener:
+                del self._replaced[older]
                 self._leave_stale(older, now)
         if listener in self._growth.further:
             self.log("info", "agent", "further tunnel opened", endpoint=config.endpoint_id)
@@ -236,6 +243,7 @@ class AgentMachine(BaseMachine):
     def listener_done(self, listener: Listener, now: float) -> None:
         """Leave with the last one."""
         self.listeners.pop(listener, None)
+        self._replaced.pop(listener, None)
         self._growth.over(listener)
         if not any(each.config is listener.config for each in self.listeners):
             self._handlers_by_config.pop(listener.config, None)
