@@ -13,7 +13,16 @@ from click.core import ParameterSource
 
 from pico_core.config.nearest import did_you_mean
 from pico_tunnel.complaints import complain
-from pico_tunnel.flags import ConfigCommand, TeachingGroup, checked, groups
+from pico_tunnel.flags import (
+    ConfigCommand,
+    TeachingGroup,
+    agent_keys,
+    checked,
+    forward_keys,
+    groups,
+    reads_file,
+    server_keys,
+)
 from pico_tunnel.gossip_key import key
 from pico_tunnel.start import read_config, run_agent, run_forward, run_server
 from pico_tunnel.status import limits, status
@@ -30,28 +39,6 @@ def _finish(end: Exit) -> int:
     return end.code
 
 
-def _reads_file(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options of every command that reads a configuration: file, expansion."""
-    options = (
-        click.option(
-            "--config.path",
-            "config_path",
-            type=click.Path(),
-            metavar="FILE",
-            help="Read the configuration from a YAML file.",
-        ),
-        click.option(
-            "--config.expand-env",
-            "expand_env",
-            is_flag=True,
-            help="Replace $NAME, ${NAME} and ${NAME:default} in the file from the environment.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 def _runnable(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options of every command that runs a node: those of its file, and the runtime."""
     runtime = click.option(
@@ -59,7 +46,7 @@ def _runnable(command: Callable[..., int]) -> Callable[..., int]:
         type=click.Choice(("uvloop", "asyncio", "trio")),
         help="What carries the connections.  [default: uvloop where installed, else asyncio]",
     )
-    return _reads_file(runtime(command))
+    return reads_file(runtime(command))
 
 
 def _bench() -> click.Command:
@@ -129,16 +116,10 @@ def pico() -> None:
 # --- pico server -----------------------------------------------------------------------------------------------------
 
 
-def _server_keys() -> Groups:
-    from pico_core.config.server import ServerConfig
-
-    return groups(ServerConfig)
-
-
 @click.command(
     "check",
     cls=ConfigCommand,
-    keys=_server_keys,
+    keys=server_keys,
     short_help="Check a configuration, and explain its policies.",
     examples="""\
 Is the file good?
@@ -151,7 +132,7 @@ And with credentials?
 @click.option("--request", metavar="'METHOD URL'", help="Explain which policy this request would meet.")
 @click.option("--client", metavar="IP", help="The address that sends the request.")
 @click.option("--header", "fields", multiple=True, metavar="'NAME: VALUE'", help="A header field of the request.")
-@_reads_file
+@reads_file
 def server_check(flags: dict[str, str], config_path: str | None, expand_env: bool, **common: Any) -> int:
     """Look through a configuration as a start would, without opening a port.
 
@@ -197,7 +178,7 @@ class ServerCommand(ConfigCommand, click.Group):
 
 @pico.command(
     cls=ServerCommand,
-    keys=_server_keys,
+    keys=server_keys,
     commands=[status, limits, server_check, server_password, key],
     invoke_without_command=True,
     subcommand_metavar="[status|limits|check|password|key ...]",
@@ -235,17 +216,11 @@ PIKO_AGENT_FLAGS = {"--server.bind-addr": "--admin.bind-addr"}
 """What Piko's agent calls its port for health and metrics."""
 
 
-def _agent_keys() -> Groups:
-    from pico_core.config.agent import AgentConfig
-
-    return groups(AgentConfig)
-
-
 def _listener_keys() -> Groups:
     from pico_core.config.agent import ListenerConfig
 
     given = ("endpoint_id", "addr", "protocol")
-    return [*groups(ListenerConfig, title="Listener", without=given), *_agent_keys()]
+    return [*groups(ListenerConfig, title="Listener", without=given), *agent_keys()]
 
 
 @pico.group(
@@ -332,7 +307,7 @@ def _run_listener(
 @agent.command(
     "start",
     cls=ConfigCommand,
-    keys=_agent_keys,
+    keys=agent_keys,
     aliases=PIKO_AGENT_FLAGS,
     short_help="Connect the services a file lists.",
     examples="""\
@@ -357,12 +332,6 @@ def agent_start(flags: dict[str, str], config_path: str | None, expand_env: bool
 # --- pico forward ----------------------------------------------------------------------------------------------------
 
 
-def _forward_keys() -> Groups:
-    from pico_core.config.forward import ForwardConfig
-
-    return groups(ForwardConfig)
-
-
 @pico.group(
     cls=TeachingGroup,
     short_help="Reach tcp endpoints from this machine.",
@@ -379,7 +348,7 @@ def forward() -> None:
 @forward.command(
     "tcp",
     cls=ConfigCommand,
-    keys=_forward_keys,
+    keys=forward_keys,
     short_help="Forward one port.",
     examples="""\
 For programs on this machine:
@@ -411,7 +380,7 @@ def forward_tcp(
 @forward.command(
     "start",
     cls=ConfigCommand,
-    keys=_forward_keys,
+    keys=forward_keys,
     short_help="Forward the ports a file lists.",
     examples="""\
 pico forward start --config.path forward.yaml

@@ -8,16 +8,13 @@ import click
 
 from pico_tunnel.answer import Unanswered, write
 from pico_tunnel.complaints import EXIT_FAILURE, complain
-from pico_tunnel.flags import ConfigCommand, TeachingGroup, groups
+from pico_tunnel.flags import ConfigCommand, TeachingGroup, agent_keys, forward_keys, reads_file, server_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pico_tunnel.checkup import Finding
-    from pico_tunnel.flags import Groups
 
-CONFIG = click.option("--config.path", "config_path", metavar="FILE", help="A YAML file with the configuration.")
-EXPAND = click.option("--config.expand-env", "expand_env", is_flag=True, help="Expand ${VARIABLE} in the file.")
 OUTPUT = click.option("--output", "-o", type=click.Choice(("text", "json")), default="text", show_default=True)
 
 
@@ -79,24 +76,17 @@ def doctor() -> None:
     """
 
 
-def _agent_keys() -> Groups:
-    from pico_core.config.agent import AgentConfig
-
-    return groups(AgentConfig)
-
-
 @doctor.command(
     "agent",
     cls=ConfigCommand,
-    keys=_agent_keys,
+    keys=agent_keys,
     short_help="Check the way of an agent to its server and services.",
     examples="pico doctor agent http my-endpoint 3000 --connect.url http://pico.example.com:8001",
 )
 @click.argument("protocol", type=click.Choice(("http", "tcp")), required=False)
 @click.argument("endpoint", required=False)
 @click.argument("addr", required=False)
-@CONFIG
-@EXPAND
+@reads_file
 @OUTPUT
 def doctor_agent(
     protocol: str | None,
@@ -124,21 +114,14 @@ def doctor_agent(
     return report(_all(config, check_agent), output)
 
 
-def _forward_keys() -> Groups:
-    from pico_core.config.forward import ForwardConfig
-
-    return groups(ForwardConfig)
-
-
 @doctor.command(
     "forward",
     cls=ConfigCommand,
-    keys=_forward_keys,
+    keys=forward_keys,
     short_help="Check the way of a forwarder to its server.",
     examples="pico doctor forward --connect.url http://pico.example.com:8000",
 )
-@CONFIG
-@EXPAND
+@reads_file
 @OUTPUT
 def doctor_forward(flags: dict[str, str], config_path: str | None, expand_env: bool, output: str) -> int:
     """Check name, connection, TLS and upgrades to the server, clocks, and the local ports."""
@@ -149,21 +132,14 @@ def doctor_forward(flags: dict[str, str], config_path: str | None, expand_env: b
     return report(_all(read_config(ForwardConfig, flags, config_path, expand_env=expand_env), check_forward), output)
 
 
-def _server_keys() -> Groups:
-    from pico_core.config.server import ServerConfig
-
-    return groups(ServerConfig)
-
-
 @doctor.command(
     "server",
     cls=ConfigCommand,
-    keys=_server_keys,
+    keys=server_keys,
     short_help="Check what a node needs to start and to find the others.",
     examples="pico doctor server --config.path server.yaml",
 )
-@CONFIG
-@EXPAND
+@reads_file
 @OUTPUT
 def doctor_server(flags: dict[str, str], config_path: str | None, expand_env: bool, output: str) -> int:
     """Check ports, the names and addresses of the nodes to join, the times of a stop, and certificates."""

@@ -60,6 +60,49 @@ def groups(root: type[Section], title: str = GENERAL, without: tuple[str, ...] =
     return result
 
 
+def server_keys() -> Groups:
+    """Return the keys of a server."""
+    from pico_core.config.server import ServerConfig
+
+    return groups(ServerConfig)
+
+
+def agent_keys() -> Groups:
+    """Return the keys of an agent."""
+    from pico_core.config.agent import AgentConfig
+
+    return groups(AgentConfig)
+
+
+def forward_keys() -> Groups:
+    """Return the keys of a forwarder."""
+    from pico_core.config.forward import ForwardConfig
+
+    return groups(ForwardConfig)
+
+
+def reads_file(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of every command that reads a configuration: file, expansion."""
+    options = (
+        click.option(
+            "--config.path",
+            "config_path",
+            type=click.Path(),
+            metavar="FILE",
+            help="Read the configuration from a YAML file.",
+        ),
+        click.option(
+            "--config.expand-env",
+            "expand_env",
+            is_flag=True,
+            help="Replace $NAME, ${NAME} and ${NAME:default} in the file from the environment.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 TLS_FLAGS = ("root_cas", "cert", "key", "server_name", "insecure_skip_verify")
 """What ``tls_options`` are called when they reach a command."""
 

@@ -41,13 +41,12 @@ class AgentPages:
     def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
         """Answer one request."""
         path = question.path
-        host = next((value.decode("latin-1") for name, value in question.fields if name == b"host"), "")
         if path == "/health":
             connection.respond(200, TEXT, b"ok\n", now)
         elif path == "/ready":
             self._ready(connection, now)
-        elif not self._hosts.knows(host):
-            _refuse(connection, 421, UNKNOWN_HOST, now)
+        elif not self._hosts.knows(question.host):
+            connection.refuse(421, UNKNOWN_HOST, now)
         elif path == "/metrics":
             connection.respond(200, CONTENT_TYPE, metrics_text(self._listeners), now)
         elif path == "/status":
@@ -55,7 +54,7 @@ class AgentPages:
             document = {"server": self._server, "endpoints": rows}
             connection.respond(200, JSON, msgspec.json.encode(document), now)
         else:
-            _refuse(connection, 404, "not found: there are /health, /ready, /metrics and /status", now)
+            connection.refuse(404, "not found: there are /health, /ready, /metrics and /status", now)
 
     def _ready(self, connection: PlainConnection, now: float) -> None:
         missing = [each.config.endpoint_id for each in self._listeners if not each.has_tunnel]
@@ -64,10 +63,6 @@ class AgentPages:
             connection.respond(503, TEXT, f"no tunnel: {names}\n".encode(), now)
         else:
             connection.respond(200, TEXT, b"ready\n", now)
-
-
-def _refuse(connection: PlainConnection, status: int, reason: str, now: float) -> None:
-    connection.respond(status, JSON, b'{"error": %b}' % msgspec.json.encode(reason), now)
 
 
 def _row(listener: Listener) -> EndpointStatus:

@@ -66,6 +66,9 @@ FRAMING = (b"content-length", b"transfer-encoding")
 about_client = re.compile(rb"forwarded|x-real-ip|x-forwarded-.*+")
 """Names of the fields in which proxies tell services of their clients: RFC 7239, and the older ones of many kinds."""
 
+MAX_LENGTH_DIGITS = 18
+"""Of a Content-Length: what has no more digits fits 64 bits everywhere."""
+
 request_id = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 """A request's ID: those that Pico makes, and those of other proxies that can go through logs and URLs as they are."""
 

@@ -22,7 +22,6 @@ PEER_FAILURES = frozenset((404, 421, 502, 503, 504))
 
 _OWN_IN_RESPONSE = (b"x-pico-error", b"x-pico-request-id")
 
-_MAX_LENGTH_DIGITS = 18  # fits 64 bits everywhere
 _SHORTEST_FIELD_BYTES = 4  # "a:" and CRLF
 _USUAL_NOTES = frozenset(name for _, name in grammar.usual_request.all) - {b"x-forwarded-port", b"x-real-ip"}
 
@@ -259,7 +258,7 @@ def _apply_framing(message: RequestHead | ResponseHead, notes: dict[bytes, bytes
         if not length.isdigit() and isinstance(message, ResponseHead):
             lengths = {each.strip(b" \t") for each in length.split(b",")}
             length = lengths.pop() if len(lengths) == 1 else b""  # RFC 9112 section 6.3, rule 5
-        if not length.isdigit() or len(length) > _MAX_LENGTH_DIGITS:  # for bytes, only 0 to 9 are digits
+        if not length.isdigit() or len(length) > grammar.MAX_LENGTH_DIGITS:  # for bytes, only 0 to 9 are digits
             raise MessageError(400, "malformed or repeated Content-Length")
         message.content_length = int(length)
     elif coding is not None:

@@ -16,6 +16,7 @@ from pico_core.http.learning import LearntRequests, LearntResponses, plain_line
 from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
 from pico_core.http.parsing import parse_request_head, parse_response_head
 from pico_core.http.repair import HeadRepair
+from pico_core.http.writing import VERSION_LINE_END
 
 MAX_REMEMBERED_BYTES = 4_096
 """Longer heads are not remembered: few heads are longer, and a connection must stay small."""
@@ -23,7 +24,6 @@ MAX_REMEMBERED_BYTES = 4_096
 BAD_SYNTAX = 400
 """The status of errors that a repair may mend: not those of sizes, or of what is not supported."""
 
-_LINE_END = b" HTTP/1.1\r\n"
 
 _numbered = re.compile(rb"X-Pico-Request-ID: ([0-9a-f]{16})\r\n\r\n")
 _NUMBERED_BYTES = len("X-Pico-Request-ID: 0123456789abcdef\r\n\r\n")
@@ -117,7 +117,7 @@ class RequestReader(HeadReader):
     def _remember(self, head_bytes: bytes, head: RequestHead) -> int:
         """Remember a short head with a plain line; return the size of that line without HTTP/1.1, or 0 for others."""
         self._differs = False
-        line_bytes = head_bytes.find(_LINE_END)
+        line_bytes = head_bytes.find(VERSION_LINE_END)
         numbered = head.request_id and _numbered.fullmatch(head_bytes, len(head_bytes) - _NUMBERED_BYTES)
         tail_bytes = _NUMBERED_BYTES if numbered else 0
         fields = head_bytes[line_bytes : len(head_bytes) - tail_bytes]

@@ -19,14 +19,13 @@ MAX_SAME_SIZES = 8
 """A shape whose values have other sizes more often than each third time stops to expect the same; each time that they
 were the same counts against that, up to so many."""
 
-_MAX_LENGTH_DIGITS = 18
 _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
 """What a field's value must not have (RFC 9110 section 5.5)."""
 
 
 def _length(value: bytes) -> int | None:
     value = value.strip(b" \t")
-    return int(value) if value.isdigit() and len(value) <= _MAX_LENGTH_DIGITS else None
+    return int(value) if value.isdigit() and len(value) <= grammar.MAX_LENGTH_DIGITS else None
 
 
 def _host(value: bytes) -> bytes | None:

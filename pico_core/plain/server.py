@@ -44,6 +44,11 @@ class Question(msgspec.Struct, frozen=True):
     query: str
     fields: tuple[tuple[bytes, bytes], ...]
 
+    @property
+    def host(self) -> str:
+        """The value of Host; browsers always send it, a client of HTTP/1.0 may not."""
+        return next((value.decode("latin-1") for name, value in self.fields if name == b"host"), "")
+
 
 class PlainHandler(Protocol):
     """Answers the requests of a ``PlainConnection``."""
@@ -141,6 +146,10 @@ class PlainConnection(Dismissible):
         close = CLOSE if self._http.their_state is h11.SEND_BODY else ()
         self._send(status, content_type, body, now, *fields, *close)
         self._advance(now)
+
+    def refuse(self, status: int, reason: str, now: float) -> None:
+        """Answer ``{"error": reason}``, as ``respond`` does."""
+        self.respond(status, JSON, b'{"error": %b}' % msgspec.json.encode(reason), now)
 
     def _advance(self, now: float) -> None:
         """Answer the requests that have come, unless that is going on already."""

@@ -12,10 +12,8 @@ from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.reasons import REASONS
 
 NONE = "none"
-REASON = "reason"
 FULL = "full"
-DETAILS = (NONE, REASON, FULL)
-"""How much answers tell: the text only; the reason and the request's ID; or the endpoint, the node and advice too."""
+"""Values of ``proxy.error_detail`` that tell the text only, and the endpoint, the node and advice too."""
 
 _ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord('"'): "&quot;"}
 
@@ -36,7 +34,7 @@ _POLICY = b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inlin
 
 
 class Answers:
-    """Makes the answers of one router. ``detail`` is one of ``DETAILS``; ``node_id`` is empty in an agent."""
+    """Makes the answers of a node. ``detail`` is the value of ``proxy.error_detail``."""
 
     __slots__ = ("_detail", "_node_id")
 

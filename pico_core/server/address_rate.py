@@ -18,6 +18,12 @@ class AddressRate:
         self._burst = float(burst)
         self._left: dict[str, tuple[float, float]] = {}  # tokens, and when that was counted
 
+    def configure(self, rate: float, burst: int) -> None:
+        """Go by other numbers, with every bucket full. The same numbers change nothing."""
+        if (rate, float(burst)) != (self._rate, self._burst):
+            self._rate, self._burst = rate, float(burst)
+            self._left.clear()
+
     def take(self, host: str, now: float) -> int:
         """Take a token of ``host`` and return 0, or return how many seconds to wait where none is left."""
         address = client_group(host)

@@ -55,7 +55,8 @@ class Registrar:
         self._access = access
         self._clock = clock
         self._claim = claim
-        self._rate_keys = (0.0, 0)
+        upstream = facts.config.upstream
+        self._rate = AddressRate(upstream.registration_rate, upstream.registration_burst)
         self.configure(facts.config)
 
     def configure(self, config: ServerConfig) -> None:
@@ -63,10 +64,7 @@ class Registrar:
         upstream = config.upstream
         self._allowed_origins = upstream.allowed_origins
         self._max_streams = upstream.max_streams
-        keys = (upstream.registration_rate, upstream.registration_burst)
-        if keys != self._rate_keys:
-            self._rate_keys = keys
-            self._rate = AddressRate(*keys)
+        self._rate.configure(upstream.registration_rate, upstream.registration_burst)
 
     def register(self, head: RequestHead, head_bytes: bytes, client: str, now: float) -> Agreement:
         """Return what to agree on with an agent whose request head has come from the address ``client``.

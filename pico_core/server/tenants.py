@@ -35,11 +35,7 @@ class Tenant:
 
     def reload(self, config: TenantConfig) -> None:
         """Take over new limits."""
-        if (config.registration_rate, config.registration_burst) != (
-            self.config.registration_rate,
-            self.config.registration_burst,
-        ):
-            self.registrations = AddressRate(config.registration_rate, config.registration_burst)
+        self.registrations.configure(config.registration_rate, config.registration_burst)
         self.config = config
 
     @property

@@ -3,6 +3,8 @@
 The node looks at what it would choose from, and sends nothing. What failed lately tells what would fail again.
 """
 
+from itertools import islice
+
 import msgspec
 
 from pico_core.cluster.view import TCP, RemoteNode, claimed
@@ -64,8 +66,8 @@ def outlook(facts: Facts, endpoint: str, protocol: str, now: float) -> Outlook:
     """Return what a request, or a TCP connection where ``protocol`` says so, for ``endpoint`` would do now."""
     tunnels = list(facts.registry.members(endpoint))
     nodes = [node for node in facts.view.serving(endpoint) if node.status is not NodeStatus.LEFT]
-    failures = list(_first(facts, endpoint))
-    reason = _reason(facts, endpoint, protocol, now)
+    failures = list(islice(facts.stories.failures(endpoint), MOST_FAILURES))
+    reason = _reason(facts, endpoint, tunnels, nodes, protocol, now)
     return Outlook(
         node=facts.node_id,
         endpoint=endpoint,
@@ -83,10 +85,15 @@ def outlook(facts: Facts, endpoint: str, protocol: str, now: float) -> Outlook:
     )
 
 
-def _reason(facts: Facts, endpoint: str, protocol: str, now: float) -> str:
+def _reason(
+    facts: Facts,
+    endpoint: str,
+    tunnels: list[TunnelConnection],
+    nodes: list[RemoteNode],
+    protocol: str,
+    now: float,
+) -> str:
     """Return why a request would fail, empty where an upstream that works has room for it."""
-    tunnels = list(facts.registry.members(endpoint))
-    nodes = [node for node in facts.view.serving(endpoint) if node.status is not NodeStatus.LEFT]
     raw = protocol == TCP
     here = [each for each in tunnels if each.raw is None or each.raw is raw]
     there = [each for each in nodes if claimed(each.claims.get(endpoint, ""))[0] in ("", protocol)]
@@ -135,15 +142,6 @@ def _policy(facts: Facts, endpoint: str) -> str:
         return ""
     pattern = next(each for each in policy.config.endpoints if covers(each, endpoint))
     return f"policies[{policy.index}], for {pattern}"
-
-
-def _first(facts: Facts, endpoint: str) -> list[Story]:
-    found = []
-    for story in facts.stories.failures(endpoint):
-        found.append(story)
-        if len(found) == MOST_FAILURES:
-            break
-    return found
 
 
 def _similar(facts: Facts, endpoint: str) -> list[str]:

@@ -5,6 +5,7 @@ seconds and compares.
 """
 
 from heapq import nlargest
+from itertools import islice
 
 import msgspec
 
@@ -90,7 +91,7 @@ def overview(facts: Facts) -> Overview:
         nodes=[
             NodeSeen(each.id, each.status.value, each.draining, each.upstreams, len(each.endpoints)) for each in others
         ],
-        failures=[story for story, _ in zip(facts.stories.failures(), range(MOST_FAILURES), strict=False)],
+        failures=list(islice(facts.stories.failures(), MOST_FAILURES)),
     )
 
 

@@ -7,8 +7,6 @@ be forwarded again, only members of the cluster are asked, and only these paths.
 
 from urllib.parse import parse_qs, unquote
 
-import msgspec
-
 from pico_core.access.grant import Denied
 from pico_core.config.values import server_url
 from pico_core.errors import ConfigError
@@ -47,10 +45,10 @@ class AdminPages:
             try:
                 credentials = self._access.admit_operator(question.fields, now)
             except Denied as denied:
-                _refuse(connection, denied.status, denied.reason, now)
+                connection.refuse(denied.status, denied.reason, now)
                 return
-        if not credentials and question.path not in ANY_HOST and not self._hosts.knows(_host_of(question)):
-            _refuse(connection, 421, UNKNOWN_HOST, now)  # a page in a browser has no token, so who has one is none
+        if not credentials and question.path not in ANY_HOST and not self._hosts.knows(question.host):
+            connection.refuse(421, UNKNOWN_HOST, now)  # a page in a browser has no token, so who has one is none
             return
         if page is not None:
             page(self, connection, now)
@@ -58,7 +56,7 @@ class AdminPages:
             wanted = parse_qs(question.query).get("forward", [])
             self._status(connection, question.path, wanted, credentials, now)
         else:
-            _refuse(connection, 404, "not found", now)
+            connection.refuse(404, "not found", now)
 
     def _health(self, connection: PlainConnection, now: float) -> None:
         connection.respond(200, TEXT, b"ok\n", now)
@@ -83,28 +81,28 @@ class AdminPages:
         self, connection: PlainConnection, path: str, wanted: list[str], credentials: bytes, now: float
     ) -> None:
         if len(wanted) > 1:
-            _refuse(connection, 400, "more than one node to forward to", now)
+            connection.refuse(400, "more than one node to forward to", now)
         elif wanted and wanted[0] != self._facts.node_id:
             self._forward(connection, path, wanted[0], credentials, now)
         else:
             document = status_document(self._facts, path, now)
             if document is None:
-                _refuse(connection, 404, f"unknown {_kind(path)} '{unquote(path.rpartition('/')[2])}'", now)
+                connection.refuse(404, f"unknown {_kind(path)} '{unquote(path.rpartition('/')[2])}'", now)
             else:
                 connection.respond(200, JSON, document, now)
 
     def _forward(self, connection: PlainConnection, path: str, node_id: str, credentials: bytes, now: float) -> None:
         peer = self._facts.view.get(node_id)
         if peer is None:
-            _refuse(connection, 404, f"unknown node '{node_id}'", now)
+            connection.refuse(404, f"unknown node '{node_id}'", now)
             return
         if self._forwards >= MAX_FORWARDS:
-            _refuse(connection, 503, "too many questions are being forwarded", now)
+            connection.refuse(503, "too many questions are being forwarded", now)
             return
         try:
             origin = server_url(f"http://{peer.admin_addr or ''}")
         except ConfigError:  # the node itself reports it, so it may be anything
-            _refuse(connection, 502, f"node '{node_id}' has no usable admin address", now)
+            connection.refuse(502, f"node '{node_id}' has no usable admin address", now)
             return
         self._forwards += 1
         fields = [("x-pico-authorization", credentials.decode("latin-1"))] if credentials else []
@@ -140,11 +138,6 @@ def _kind(path: str) -> str:
     return "request" if path.startswith(FAILURES_PATH) else "node"
 
 
-def _host_of(question: Question) -> str:
-    """Return the Host of a request; browsers always send it, a client of HTTP/1.0 may not."""
-    return next((value.decode("latin-1") for name, value in question.fields if name == b"host"), "")
-
-
 class _Forward:
     """One question to another node, for one client. The client may be gone when the answer comes."""
 
@@ -162,13 +155,9 @@ class _Forward:
             self._connection.respond(response.status, JSON, response.body, now)
         else:
             reason = f"node '{self._node_id}' gave no status: {response.status} {response.content_type}"
-            _refuse(self._connection, 502, reason, now)
+            self._connection.refuse(502, reason, now)
 
     def on_no_response(self, reason: str, now: float) -> None:
         """Tell the client why the node gave no answer."""
         self._pages.forward_over()
-        _refuse(self._connection, 502, f"node '{self._node_id}' does not answer: {reason}", now)
-
-
-def _refuse(connection: PlainConnection, status: int, reason: str, now: float) -> None:
-    connection.respond(status, JSON, b'{"error": %b}' % msgspec.json.encode(reason), now)
+        self._connection.refuse(502, f"node '{self._node_id}' does not answer: {reason}", now)
