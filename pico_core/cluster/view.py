@@ -146,9 +146,11 @@ class ClusterView:
 
         With ``raw`` it is to take a TCP connection, else HTTP; nodes that are known to do only the other are left out.
 
-        Nodes in ``avoid`` were tried already and are never returned. Those that just failed, drain or are unreachable
-        are returned only if there is no other: a request that may fail beats one that certainly does. With ``healthy``
-        nodes that drain, are unreachable, or whose upstreams for the endpoint fail at present are not returned at all.
+        Nodes in ``avoid`` were tried already and are never returned. Those that just failed are returned only if there
+        is no better one, and those that drain or are unreachable only if there is no other: a request that may fail
+        beats one that certainly does, and at the address of an unreachable node another one may answer by now. With
+        ``healthy`` nodes that drain, are unreachable, or whose upstreams for the endpoint fail at present are not
+        returned at all.
         """
         serving = self._serving.get(endpoint)
         if serving is None:
@@ -165,8 +167,9 @@ class ClusterView:
             candidates = [node for node in candidates if _is_healthy(node, endpoint, now)]
         if len(candidates) <= 1:  # the usual case, in which it does not matter how good a choice it is
             return candidates[0] if candidates else None
-        good = [node for node in candidates if not node.draining and self._can_forward(node.id, now)]
-        return self._weighted(endpoint, good or candidates)
+        staying = [node for node in candidates if not node.draining and node.status is NodeStatus.ACTIVE]
+        good = [node for node in staying if self._can_forward(node.id, now)]
+        return self._weighted(endpoint, good or staying or candidates)
 
     def _weighted(self, endpoint: str, candidates: list[RemoteNode]) -> RemoteNode | None:
         left = self._entropy.random() * sum(node.endpoints[endpoint] for node in candidates)
