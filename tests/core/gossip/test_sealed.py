@@ -11,11 +11,11 @@ from pico_core.gossip.counters import Counters
 from pico_core.gossip.engine import Gossip
 from pico_core.gossip.events import Output, SealRefused
 from pico_core.gossip.keys import LEFT_KEY
-from pico_core.gossip.sealing.keys import Keyring
+from pico_core.gossip.sealing.keys import TAG_BYTES, Keyring
 from pico_core.gossip.sealing.packets import NOBODY, OVERHEAD_BYTES, PacketSeal
 from pico_core.gossip.sealing.proofs import Proofs
 from pico_core.gossip.sealing.refusals import ALTERED, NO_KEY_THERE, OTHER_KEY, SealError
-from pico_core.gossip.sealing.streams import FRAME_OVERHEAD_BYTES, InboundSeal, OutboundSeal
+from pico_core.gossip.sealing.streams import LENGTH_BYTES, InboundSeal, OutboundSeal
 from pico_core.gossip.sealing.window import WINDOW, Window
 from pico_core.gossip.wire import writing
 from pico_core.gossip.wire.records import MAX_VERSION, Entry, WireError
@@ -92,7 +92,7 @@ def test_the_layout_of_a_stream() -> None:
     hello = server.take_hello()
     assert client.receive(hello) == b""
     frame = client.seal(b"request")
-    assert len(frame) == len(b"request") + FRAME_OVERHEAD_BYTES
+    assert len(frame) == LENGTH_BYTES + len(b"request") + TAG_BYTES
     assert frame.hex() == ("00176de63a2ff5e325857dfea97d02b2d2acb4c0052659c1a1")
     assert server.receive(frame) == b"request"
     assert client.receive(server.seal(b"answer")) == b"answer"

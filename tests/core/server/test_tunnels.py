@@ -23,7 +23,8 @@ from pico_core.config.ports import UpstreamConfig
 from pico_core.config.server import ServerConfig
 from pico_core.gossip.state import MAX_ENDPOINTS
 from pico_core.mux.frame import ACK, HEADER, PING, SYN
-from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping
+from pico_core.websocket.encoding import encode_close, encode_control, encode_frame
+from pico_core.websocket.frame import PING as WEBSOCKET_PING
 from pico_core.websocket.handshake import ClientHandshake
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play, refusal
 from tests.play import Data, End, GoAway, Nothing, Open, Play, Reset, joined, server_play
@@ -380,14 +381,14 @@ def test_a_silent_agent_is_dropped_and_its_requests_with_it() -> None:
 
 def test_pings_on_a_quiet_tunnel_are_answered_in_the_same_turn() -> None:
     play = connected() >> Received(AGENT, HANDSHAKE) << Send(AGENT, ACCEPTED)
-    ping = encode_ping(b"are you there?", random.Random(1))
+    ping = encode_control(WEBSOCKET_PING, b"are you there?", random.Random(1))
     assert play >> 3.0 >> Received(AGENT, ping) << Send(AGENT, b"\x8a\x0eare you there?")
     of_the_session = HEADER.pack(PING, SYN, 0, 7)
     assert play >> masked(of_the_session) << Send(AGENT, b"\x82\x0c" + HEADER.pack(PING, ACK, 0, 7))
     both = joined(encode_frame((of_the_session,), 12, random.Random(1)))
     answers = (Send(AGENT, b"\x8a\x01b"), Send(AGENT, b"\x82\x0c" + HEADER.pack(PING, ACK, 0, 7)))
-    pings = encode_ping(b"a", random.Random(1)) + both + encode_ping(b"b", random.Random(1))
-    play >> WritingPaused(AGENT) >> Received(AGENT, pings) << Nothing()
+    first, second = (encode_control(WEBSOCKET_PING, payload, random.Random(1)) for payload in (b"a", b"b"))
+    play >> WritingPaused(AGENT) >> Received(AGENT, first + both + second) << Nothing()
     assert play >> WritingResumed(AGENT) << answers[0] << answers[1]
 
 
