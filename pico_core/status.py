@@ -3,13 +3,12 @@
 from pico_core.access.secret import Secret
 from pico_core.boundary import Exit, ShutdownRequested
 from pico_core.config.values import Origin
+from pico_core.errors import EXIT_INTERRUPTED
 from pico_core.machine.base import BaseMachine
 from pico_core.plain.client import PlainRequest, PlainResponse
 
 ANSWER_TIMEOUT_S = 10.0
 """Longer than a node waits for another one it forwards to, so that its explanation comes through."""
-
-INTERRUPTED = 130
 
 TLS_PROFILE = "status"
 
@@ -44,4 +43,4 @@ class StatusMachine(BaseMachine):
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """End without an answer."""
-        self.emit(Exit(INTERRUPTED, "interrupted"))
+        self.emit(Exit(EXIT_INTERRUPTED, "interrupted"))

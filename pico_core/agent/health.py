@@ -13,7 +13,7 @@ from pico_core.machine.parts import Connector, Logger
 from pico_core.plain.client import PlainRequest, PlainResponse
 from pico_core.timers import Timers
 
-LEAST_FAILURE = 400
+LEAST_UNHEALTHY_STATUS = 400
 MAX_BODY_BYTES = 1 << 20
 
 
@@ -73,7 +73,7 @@ class HealthCheck:
 
     def on_response(self, response: PlainResponse, now: float) -> None:
         """The service answered."""
-        if response.status < LEAST_FAILURE:
+        if response.status < LEAST_UNHEALTHY_STATUS:
             self._succeeded(now)
         else:
             self._failed(f"answered {response.status}", now)

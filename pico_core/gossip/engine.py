@@ -14,6 +14,7 @@ an ``InboundStream``.
 from collections import deque
 from collections.abc import Sequence
 
+from pico_core.bounds import MAX_ID_CHARACTERS
 from pico_core.entropy import Entropy
 from pico_core.errors import LocalProtocolError
 from pico_core.gossip.address import plain_host, split_address
@@ -38,7 +39,7 @@ from pico_core.gossip.state import Budget, LocalState
 from pico_core.gossip.status import NodeSnapshot, NodeStatus
 from pico_core.gossip.stream_requests import StreamRequests
 from pico_core.gossip.streams import InboundStream
-from pico_core.gossip.wire.records import MAX_ID_CHARACTERS, Entry
+from pico_core.gossip.wire.records import Entry
 
 MIN_PACKET_BYTES = 1200
 """The longest endpoint ID in ASCII, with the longest node IDs around it, fits, also when it is sealed."""

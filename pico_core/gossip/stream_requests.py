@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Generator
 
+from pico_core.bounds import MAX_ID_CHARACTERS
 from pico_core.entropy import Entropy
-from pico_core.gossip.address import plain_host
+from pico_core.gossip.address import HostPort, plain_host
 from pico_core.gossip.counters import Counters
 from pico_core.gossip.events import LeaveDone, Lookup, Output, SealRefused, StreamData, StreamRequest
 from pico_core.gossip.knowledge import Knowledge
@@ -29,7 +30,6 @@ from pico_core.gossip.wire.outline import PART_ELEMENTS
 from pico_core.gossip.wire.reading import ReadState, StreamReader
 from pico_core.gossip.wire.records import (
     MAX_ADDR_CHARACTERS,
-    MAX_ID_CHARACTERS,
     MAX_VERSION,
     WireError,
 )
@@ -113,7 +113,7 @@ class StreamRequests:
             self._leave_next(now)
         self._finish_leaving()
 
-    def _begin(self, purpose: Purpose, address: tuple[str, int], now: float) -> None:
+    def _begin(self, purpose: Purpose, address: HostPort, now: float) -> None:
         local = self._local
         entries = local.state.after(0)
         own = writing.pack_state(local.id, local.addr, len(entries)) + b"".join(map(writing.pack_entry, entries))

@@ -11,6 +11,7 @@ from collections.abc import Generator
 from enum import Enum
 from typing import Protocol, TypeAlias
 
+from pico_core.gossip.address import HostPort
 from pico_core.gossip.sealing.streams import InboundSeal, OutboundSeal, check_unsealed
 from pico_core.gossip.wire.reading import StreamReader
 
@@ -101,7 +102,7 @@ class OutboundStream:
     def __init__(
         self,
         purpose: Purpose,
-        address: tuple[str, int],
+        address: HostPort,
         asked: dict[str, int],
         now: float,
         seal: OutboundSeal | None = None,

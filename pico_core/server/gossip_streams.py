@@ -16,6 +16,7 @@ from pico_core.gossip.wire.records import WireError
 from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, Logger
+from pico_core.machine.turns import TURN_PAUSE_S
 from pico_core.pieces import Piece
 from pico_core.server import gossip_budget
 from pico_core.server.gossip_budget import StreamBudget
@@ -26,8 +27,6 @@ CarryOut: TypeAlias = Callable[[float], None]
 
 STREAM_TIMEOUT_S = 10.0
 """How long a peer may take to send its request, and then to take the answer."""
-TURN_PAUSE_S = 0.001
-"""Between two turns, so that the node serves everything else."""
 STRANGER_PAUSE_S = 0.05
 STRANGERS_US_PER_S = 50_000
 """The work for peers that have not answered us: five percent of a core."""

@@ -40,7 +40,7 @@ REASONS = ("network", "rate", "credentials", "in_flight", "body")
 
 _AUTHORIZATION = re.compile(rb"(?im)^authorization:([^\r\n]*+)\r$")
 _BASIC = re.compile(rb"(?i:basic) +([A-Za-z0-9+/]{1,2048}={0,2})")
-_NOBODY = User("", "", digest_of("", b""))
+_UNKNOWN_USER = User("", "", digest_of("", b""))
 """Compared with where the user is unknown, so that the time does not tell which users exist."""
 
 
@@ -125,7 +125,7 @@ class Policy:
             name, _, password = binascii.a2b_base64(match[1], strict_mode=True).partition(b":") if match else (b"",) * 3
         except binascii.Error:
             return False
-        return self._users.get(name, _NOBODY).has(password) and name in self._users
+        return self._users.get(name, _UNKNOWN_USER).has(password) and name in self._users
 
     def denial(self, exchange: Exchange, client: str, now: float) -> Denial | None:
         """Return why a request may not pass, and count it against its client's rate; ``None`` where it may."""

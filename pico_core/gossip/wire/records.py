@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 
+from pico_core.bounds import MAX_ID_CHARACTERS
 from pico_core.errors import RemoteProtocolError
 
 DIGEST = b"\x01\x00"
@@ -11,7 +12,6 @@ DELTA = b"\x02\x00"
 JOIN = b"\x03\x00"
 LEAVE = b"\x04\x00"
 
-MAX_ID_CHARACTERS = 255
 MAX_ADDR_CHARACTERS = 255
 MAX_KEY_CHARACTERS = 512
 """An endpoint ID has at most 255 characters; with its prefix it stays well below."""
