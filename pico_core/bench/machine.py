@@ -6,7 +6,7 @@ Start at ``BenchMachine``; ``plan.Plan`` says what to do and ``plan.Outcome`` wh
 from collections import deque
 from collections.abc import Callable
 
-from pico_core.bench.client import Client, Request
+from pico_core.bench.client import BenchClient, Request
 from pico_core.bench.plan import NUMBER, Outcome, Plan, count, request_template
 from pico_core.boundary import Exit, ShutdownRequested
 from pico_core.machine.base import BaseMachine
@@ -35,8 +35,8 @@ class BenchMachine(BaseMachine):
         self._requests = list(request_template(plan).values())
         self._numbered = any(NUMBER in request for request in self._requests)
         self._number = 0
-        self._free: deque[Client] = deque()
-        self._clients: list[Client] = []
+        self._free: deque[BenchClient] = deque()
+        self._clients: list[BenchClient] = []
         self._began_at = 0.0
         self._until = 0.0
         self._over = False
@@ -68,14 +68,14 @@ class BenchMachine(BaseMachine):
         """Count them."""
         self.outcome.received_bytes += size
 
-    def on_response(self, client: Client, status: int, request: Request, now: float) -> None:
+    def on_response(self, client: BenchClient, status: int, request: Request, now: float) -> None:
         """Count it, and go on."""
         count(self.outcome.statuses, str(status))
         self.outcome.latency.record(now - request.since)
         self.outcome.elapsed_s = now - self._began_at
         self._go_on(client, now)
 
-    def on_failure(self, client: Client, reason: str, now: float) -> None:
+    def on_failure(self, client: BenchClient, reason: str, now: float) -> None:
         """Count it, and go on after a pause."""
         count(self.outcome.failures, reason)
         if self._over:
@@ -85,10 +85,10 @@ class BenchMachine(BaseMachine):
 
     # --- inside ---
 
-    def _client(self) -> Client:
+    def _client(self) -> BenchClient:
         plan = self._plan
         server = plan.server
-        client = Client(self, self, server.host, server.port, plan.tls, plan.method, plan.timeout_s)
+        client = BenchClient(self, self, server.host, server.port, plan.tls, plan.method, plan.timeout_s)
         self._clients.append(client)
         return client
 
@@ -120,7 +120,7 @@ class BenchMachine(BaseMachine):
         if self._free and not self._over:
             self.timers.schedule(self._due_at(), self._send_due)
 
-    def _go_on(self, client: Client, now: float) -> None:
+    def _go_on(self, client: BenchClient, now: float) -> None:
         if self._over:
             if all(each.request is None for each in self._clients):
                 self._finish(now)

@@ -6,7 +6,7 @@ from pico_core.bounds import MAX_ID_CHARACTERS
 from pico_core.entropy import Entropy
 from pico_core.gossip.address import HostPort, plain_host
 from pico_core.gossip.counters import Counters
-from pico_core.gossip.events import LeaveDone, Lookup, Output, SealRefused, StreamData, StreamRequest
+from pico_core.gossip.events import LeaveDone, Lookup, Output, SealRefused, SendStreamData, StreamRequest
 from pico_core.gossip.knowledge import Knowledge
 from pico_core.gossip.member import Member
 from pico_core.gossip.members import Members
@@ -179,7 +179,7 @@ class StreamRequests:
             request = seal.seal(stream.sealed_later)
             stream.sealed_later = b""
             self._counters.stream_bytes_outbound += len(request)
-            self._emit(StreamData(number, request))
+            self._emit(SendStreamData(number, request))
         return data
 
     def work(self, number: int, now: float) -> bool:

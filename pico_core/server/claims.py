@@ -23,7 +23,7 @@ TAKEN_RETRY_S = 5
 MAX_IDENTITIES = 4
 """Of one endpoint that a node tells: more agents than this are many, and a value stays below 100 characters."""
 
-SECOND_AGENT = "a second agent serves an endpoint"
+SECOND_AGENT_WARNING = "a second agent serves an endpoint"
 
 _AGENT = re.compile(rb"(?im)^x-pi[ck]o-agent:[ \t]*([!-~]{1,64})[ \t]*\r$")
 _VERSION = re.compile(rb"(?im)^x-pico-version:[ \t]*([!-~]{1,32})[ \t]*\r$")
@@ -67,7 +67,7 @@ class Claimant(msgspec.Struct, frozen=True):
     identities: tuple[str, ...]
 
 
-class Claims:
+class EndpointClaims:
     """Decides about registrations by all that is known of the endpoint, here and at other nodes."""
 
     def __init__(

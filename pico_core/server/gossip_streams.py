@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 from pico_core.client_group import client_group
 from pico_core.gossip.bucket import Bucket
 from pico_core.gossip.engine import Gossip
-from pico_core.gossip.events import StreamData, StreamRequest
+from pico_core.gossip.events import SendStreamData, StreamRequest
 from pico_core.gossip.sealing.refusals import SealError
 from pico_core.gossip.streams import TURN_US, InboundStream
 from pico_core.gossip.wire.records import WireError
@@ -91,7 +91,7 @@ class GossipStreams:
         """Open a stream for our own engine."""
         self._opened[request.number] = OutboundGossipStream(self, request, now)
 
-    def send(self, data: StreamData) -> None:
+    def send(self, data: SendStreamData) -> None:
         """Send more on a stream of our own engine."""
         stream = self._opened.get(data.number)
         if stream is not None:

@@ -43,7 +43,7 @@ from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
 from pico_core.server.access import Access
 from pico_core.server.admin.pages import AdminPages
 from pico_core.server.agreement import Agreement
-from pico_core.server.claims import SECOND_AGENT, Claims, Registration
+from pico_core.server.claims import SECOND_AGENT_WARNING, EndpointClaims, Registration
 from pico_core.server.cluster import Cluster
 from pico_core.server.exposure import warn_of_open_ports
 from pico_core.server.facts import Facts, NodePhase
@@ -137,7 +137,7 @@ class ServerNode(BaseMachine):
         self.cluster = Cluster(self, self.facts, self.peers)
         self._router = ProxyRouter(self, self.facts, self.peers, self.access, self.proxies["proxy"], entropy)
         self._admin = AdminPages(self, self.facts, self.access)
-        self._claims = Claims(self._registrations_of, self.facts.view, self.facts.policies, self.facts.metrics)
+        self._claims = EndpointClaims(self._registrations_of, self.facts.view, self.facts.policies, self.facts.metrics)
         self._registrar = Registrar(self.facts, self.access, self, self._claim)
         self._parts = (self._router, self._registrar)
         self._ports = {port.listener: port for port in self._table(config)}
@@ -308,7 +308,7 @@ class ServerNode(BaseMachine):
         if others:
             self.warn(
                 "upstream",
-                SECOND_AGENT,
+                SECOND_AGENT_WARNING,
                 endpoint=registration.endpoint,
                 client=registration.client,
                 other_at=", ".join(each or "this node" for each in others),

@@ -35,7 +35,7 @@ RATE_REASON = "too many requests of this client"
 CREDENTIALS_REASON = "wrong or missing credentials"
 IN_FLIGHT_REASON = "too many requests of this client in flight"
 
-REASONS = ("network", "rate", "credentials", "in_flight", "body")
+DENIAL_LABELS = ("network", "rate", "credentials", "in_flight", "body")
 """The label values of the metric."""
 
 _AUTHORIZATION = re.compile(rb"(?im)^authorization:([^\r\n]*+)\r$")
@@ -159,7 +159,7 @@ class Policies:
     """
 
     def __init__(self, configs: Sequence[PolicyConfig]) -> None:
-        self.denials = dict.fromkeys(REASONS, 0)
+        self.denials = dict.fromkeys(DENIAL_LABELS, 0)
         self.any = False
         self._all: dict[PolicyConfig, Policy] = {}
         self._names: dict[str, Policy] = {}

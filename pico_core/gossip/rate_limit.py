@@ -55,7 +55,7 @@ class Shares:
         return True
 
 
-class Gate:
+class DatagramLimiter:
     """Decides for each datagram whether it is read. Time is in seconds."""
 
     def __init__(self, interval_s: float, max_packet_bytes: int) -> None:
