@@ -25,13 +25,13 @@ class StatusMachine(BaseMachine):
         self._token = token
 
     def on_start(self, now: float) -> None:
-        """Ask."""
+        """Send the question to the admin port."""
         fields = [] if self._token is None else [("Authorization", f"Bearer {self._token.reveal()}")]
         tls = TLS_PROFILE if self._server.is_secure else ""
         PlainRequest(self, self._server, self._target, self, ANSWER_TIMEOUT_S, now, fields=fields, tls=tls)
 
     def on_response(self, response: PlainResponse, now: float) -> None:
-        """Keep the answer."""
+        """Keep the answer as ``response``, whatever its status, and exit with 0."""
         self.response = response
         self.emit(Exit(0, ""))
 

@@ -36,7 +36,7 @@ class ClientUser(Protocol):
         """There will be no whole response; ``reason`` is a fixed text. The client is free."""
 
     def on_received(self, size: int) -> None:
-        """Bytes have come."""
+        """So many bytes of responses have come, heads included."""
 
 
 class BenchClient:

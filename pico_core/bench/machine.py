@@ -43,7 +43,7 @@ class BenchMachine(BaseMachine):
         self._finished = False
 
     def on_start(self, now: float) -> None:
-        """Begin."""
+        """Let the clients begin: all at once where the load has a rate, else ``CONNECTING_AT_ONCE`` in a step."""
         self._began_at = now
         self._until = now + self._plan.duration_s
         self.timers.schedule(now + PROGRESS_S, self._progress)
@@ -61,22 +61,22 @@ class BenchMachine(BaseMachine):
     # --- as the user of the clients ---
 
     def on_connection(self) -> None:
-        """Count it."""
+        """Count a connection that was opened."""
         self.outcome.connections += 1
 
     def on_received(self, size: int) -> None:
-        """Count them."""
+        """Count bytes of responses, heads included."""
         self.outcome.received_bytes += size
 
     def on_response(self, client: BenchClient, status: int, request: Request, now: float) -> None:
-        """Count it, and go on."""
+        """Record status and latency of a whole response, and let the client send its next request when that is due."""
         count(self.outcome.statuses, str(status))
         self.outcome.latency.record(now - request.since)
         self.outcome.elapsed_s = now - self._began_at
         self._go_on(client, now)
 
     def on_failure(self, client: BenchClient, reason: str, now: float) -> None:
-        """Count it, and go on after a pause."""
+        """Count a failure, and give the client its next request after ``PAUSE_S``."""
         count(self.outcome.failures, reason)
         if self._over:
             self._go_on(client, now)

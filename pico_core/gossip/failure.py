@@ -77,7 +77,7 @@ class FailureDetector:
             self._silences[node_id] = _Silence(now, now)
 
     def answered(self, node_id: str) -> None:
-        """``node_id`` answered."""
+        """``node_id`` answered: its silence is over, however long it was."""
         self._silences.pop(node_id, None)
 
     def forget(self, node_id: str) -> None:

@@ -116,7 +116,7 @@ class Cluster:
     # --- what the node passes on ---
 
     def datagram(self, event: DatagramReceived, now: float) -> None:
-        """Take a datagram."""
+        """Give a datagram of the gossip port to the engine, and carry out what it wants."""
         self._gossip.receive_datagram(event.data, event.host, event.port, now)
         self.carry_out(now)
 

@@ -110,7 +110,7 @@ class GossipStreams:
             self._schedule(now + TURN_PAUSE_S)
 
     def forget(self, worker: Worker) -> None:
-        """The stream ended."""
+        """Give no more turns to a stream that has ended."""
         self._due.pop(worker, None)
 
     def _may_work(self, worker: Worker, now: float) -> bool:
@@ -218,7 +218,7 @@ class InboundGossipStream(Dismissible):
             self._end()
 
     def on_lost(self, now: float) -> None:
-        """It is gone."""
+        """The peer's connection has ended: drop the request, whatever is there of it."""
         self._end()
 
     def on_writable(self, now: float) -> None:

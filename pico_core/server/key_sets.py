@@ -90,7 +90,7 @@ class KeySet:
             self._failed(f"the answer was {response.status}", now)
 
     def on_no_response(self, reason: str, now: float) -> None:
-        """Keep the last one."""
+        """The issuer did not answer: the keys of the last answer stay, and the set is fetched again later."""
         self._failed(reason, now)
 
     def on_file(self, content: bytes, error: str, now: float) -> None:

@@ -195,7 +195,7 @@ class ServerNode(BaseMachine):
     # --- start ---
 
     def on_start(self, now: float) -> None:
-        """Open the ports."""
+        """Ask for the listeners of all ports, fetch key sets, and warn of ports that are open to all."""
         for port in self._ports.values():
             self.emit(port.listen())
         self.access.start(now)
@@ -335,7 +335,7 @@ class ServerNode(BaseMachine):
         self.facts.registry.remove(tunnel)
 
     def tunnel_lost(self, tunnel: TunnelConnection, reason: str, now: float) -> None:
-        """The tunnel is gone."""
+        """The tunnel has ended: route nothing to it, and tell the cluster how many the endpoint has left."""
         self.facts.tunnels.pop(tunnel, None)
         if tunnel.tenant is not None:
             tunnel.tenant.tunnels -= 1
@@ -384,7 +384,7 @@ class ServerNode(BaseMachine):
     # --- gossip and logs ---
 
     def on_datagram(self, event: DatagramReceived, now: float) -> None:
-        """Pass it to gossip."""
+        """Give a datagram of the gossip port to the cluster."""
         self.cluster.datagram(event, now)
 
     def on_log_lines_dropped(self, event: LogLinesDropped, now: float) -> None:

@@ -68,7 +68,7 @@ class NodeDelta(msgspec.Struct, frozen=True):
 
 
 class Digest(msgspec.Struct, frozen=True):
-    """A digest datagram."""
+    """A datagram that lists nodes with their versions; ``request`` asks for the receiver's digest in return."""
 
     node_id: str
     addr: str
@@ -77,7 +77,7 @@ class Digest(msgspec.Struct, frozen=True):
 
 
 class Delta(msgspec.Struct, frozen=True):
-    """A delta datagram."""
+    """A datagram with entries of nodes, each newer than the version that the receiver listed."""
 
     node_id: str
     addr: str
