@@ -97,7 +97,7 @@ FIXED: tuple[tuple[str, object, str, str], ...] = (
         "nodes send a tenth of it",
     ),
 )
-"""What no operator has to change: what it bounds, the value, what happens at it, and why it is no key."""
+"""What no operator has to change: what it bounds, the value, what happens at it, and why it is not a key."""
 
 
 def text() -> str:

@@ -50,7 +50,7 @@ MAX_RETRY_AFTER_S = 60
 """The longest pause that a server may ask for. Agents wait up to twice as long, so that not all come back together."""
 
 PASSING_STATUSES = (408, 429)
-"""Refusals that are nobody's mistake, besides 5xx."""
+"""Refusals that pass without a change on either side, besides 5xx."""
 
 
 class StreamHandler(Protocol):

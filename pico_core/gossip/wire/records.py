@@ -17,8 +17,8 @@ MAX_KEY_CHARACTERS = 512
 """An endpoint ID has at most 255 characters; with its prefix it stays well below."""
 MAX_VALUE_CHARACTERS = 1024
 MAX_VERSION = 1 << 53
-"""Versions count the writes of one process, which never come near. A higher one would be a lie that the owner could
-not go beyond."""
+"""Versions count the writes of one process, which never come near. A higher one would be false, and one that the owner
+could not go beyond."""
 
 MAX_NODES = 4096
 """In the table of one node, those that were only heard of and the node itself included."""
