@@ -60,7 +60,7 @@ class Registration(msgspec.Struct, frozen=True):
 
 
 class Claimant(msgspec.Struct, frozen=True):
-    """Whoever serves an endpoint at a node: what it speaks (empty: unknown), and who it is. ``node`` is empty here."""
+    """The agents that serve an endpoint at one node, and their protocol (empty: unknown). ``node`` is empty here."""
 
     node: str
     protocol: str

@@ -19,7 +19,7 @@ TLS_PROFILE = "jwks"
 """The TLS profile of the driver for sets at https."""
 
 FILE_CHECK_S = 10.0
-"""How often a file is read at least: it is cheap, and who writes a new key into it wants to use it soon."""
+"""How often a file is read at least: it is cheap, and an operator wants to use a new key soon."""
 
 UNKNOWN_KEY_S = 10.0
 """The time between two fetches because of a ``kid`` that is not known: a stranger may name any."""
