@@ -323,7 +323,7 @@ def test_a_client_of_http_is_told_so(stage: Stage) -> None:
 
 
 def test_a_handshake_has_a_deadline(runtime: str, profiles: Profiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handshakes, "TLS_HANDSHAKE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(handshakes, "HANDSHAKE_TIMEOUT_S", 0.2)
     with staged(runtime, profiles=profiles) as stage:
         with socket.create_connection(("127.0.0.1", listening(stage)), PATIENCE_S) as plain:
             assert stage.wait(HandshakeFailed).reason == "the TLS handshake took too long"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MAX_HANDSHAKES: Final = 512
 """TLS handshakes at one time; beyond it the oldest one is given up, which a client that answers is not."""
 
-TLS_HANDSHAKE_TIMEOUT_S: Final = 10.0
+HANDSHAKE_TIMEOUT_S: Final = 10.0
 """How long a peer that connected may take for its handshake: as long as for a request's head."""
 
 START_TLS_TIMEOUT_S: Final = 60.0
@@ -77,7 +77,7 @@ class Handshakes:
         if tls is None:
             return None
         secure = self._make(tls, 0, listener=listener)
-        self._accepted[secure] = self._clock() + TLS_HANDSHAKE_TIMEOUT_S
+        self._accepted[secure] = self._clock() + HANDSHAKE_TIMEOUT_S
         if not self._sweeping:  # one waiter serves all of them, so that none pays for a task
             self._sweeping = True
             self._loop.begin(self._sweep())
