@@ -104,7 +104,7 @@ def exchange(
     request: object, gossip: Gossip, by_host: dict[str, Gossip], addresses: dict[str, str], now: float
 ) -> None:
     """Carry out a stream at once."""
-    from pico_core.gossip.events import StreamData, StreamRequest
+    from pico_core.gossip.events import SendStreamData, StreamRequest
 
     assert isinstance(request, StreamRequest)
     stream = by_host[request.host].accept_stream(addresses[gossip.id])
@@ -118,7 +118,7 @@ def exchange(
             gossip.stream_work(request.number, now)
         outputs = []
         while (output := gossip.poll()) is not None:
-            if isinstance(output, StreamData):
+            if isinstance(output, SendStreamData):
                 waiting.append(output.data)
             else:
                 outputs.append(output)

@@ -20,7 +20,8 @@ from pico_core.mux.frame import INITIAL_WINDOW_BYTES as WINDOW
 from pico_core.mux.session import Session
 from pico_core.mux.stream import Stream, StreamState
 from pico_core.tunnel.tunnel import Tunnel
-from pico_core.websocket.encoding import encode_frame, encode_ping
+from pico_core.websocket.encoding import encode_control, encode_frame
+from pico_core.websocket.frame import PING as WEBSOCKET_PING
 from tests.core.memory import reachable_bytes
 from tests.core.websocket.keys import Keys, flat
 
@@ -81,9 +82,8 @@ def test_any_cut_of_a_session_gives_the_same(script: bytes, sizes: list[int]) ->
 @given(st.lists(SCRIPTS, max_size=6), st.binary(max_size=12), CUTS)
 def test_any_cut_of_a_tunnel_gives_the_same(scripts: list[bytes], tail: bytes, sizes: list[int]) -> None:
     keys = Keys()
-    data = (
-        b"".join(flat(encode_frame([script], len(script), keys)) for script in scripts) + encode_ping(b"p", keys) + tail
-    )
+    messages = [flat(encode_frame([script], len(script), keys)) for script in scripts]
+    data = b"".join((*messages, encode_control(WEBSOCKET_PING, b"p", keys), tail))
     whole, parts = (Tunnel(0.0, entropy=None, max_incoming_streams=2) for _ in range(2))
     expected = story(whole.receive(data, 0.0))
     events = [event for piece in cut(data, sizes) for event in parts.receive(piece, 0.0)]

@@ -13,7 +13,8 @@ from wsproto.events import BytesMessage
 from pico_core.http.proxy_connect import ProxyConnect, ProxyError
 from pico_core.pieces import Piece
 from pico_core.websocket.decoding import CloseReceived, FrameDecoder, FrameError, Item, Ping, Pong
-from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping, encode_pong
+from pico_core.websocket.encoding import encode_close, encode_control, encode_frame, encode_pong
+from pico_core.websocket.frame import PING
 from pico_core.websocket.handshake import ClientHandshake, HandshakeError, accept_handshake
 from pico_core.websocket.masking import rotated
 from pico_core.websocket.refusal import FIELD, Refusal, read_refusal
@@ -71,7 +72,7 @@ def conversations(draw: st.DrawFn) -> tuple[bool, bytes]:
             payload = draw(PAYLOADS)
             data += flat(encode_frame([payload], len(payload), keys))
         elif kind == "ping":
-            data += encode_ping(draw(st.binary(max_size=125)), keys)
+            data += encode_control(PING, draw(st.binary(max_size=125)), keys)
         elif kind == "pong":
             data += encode_pong(draw(st.binary(max_size=125)), keys)
         else:

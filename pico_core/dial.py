@@ -239,7 +239,7 @@ class WebSocketDial:
     # --- the handshakes ---
 
     def on_data(self, data: Piece, now: float) -> None:
-        """Take the answer."""
+        """Read the answer to the CONNECT or to the upgrade that was sent last."""
         try:
             rest = self._handshakes[0].receive(bytes(data))
         except (HandshakeError, ProxyError) as error:
@@ -281,7 +281,7 @@ class WebSocketDial:
             self._refused(error, now)
 
     def on_lost(self, now: float) -> None:
-        """The connection broke."""
+        """The connection ended before the handshakes were done: the attempt failed."""
         self._fail("connection closed by the server", now)
 
     def on_writable(self, now: float) -> None:  # noqa: D102 - the requests were sent whole

@@ -1,5 +1,8 @@
 """The exceptions Pico raises on purpose; anything else that escapes is a bug."""
 
+EXIT_INTERRUPTED = 130
+"""The exit code of a command that was interrupted: 128 plus the number of SIGINT, as shells count it."""
+
 
 class PicoError(Exception):
     """Base of all of them. ``str(error)`` is one readable line."""

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
 
+from pico_core.bounds import HIGHEST_PORT
 from pico_core.errors import RemoteProtocolError
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -28,7 +29,6 @@ _LINE = re.compile(
     rb"PROXY (?:UNKNOWN(?: [\x20-\x7e]*+)?|(TCP[46]) ([0-9A-Fa-f:.]{2,45}) ([0-9A-Fa-f:.]{2,45})"
     rb" (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4}))\r\n"
 )
-_HIGHEST_PORT = 65_535
 
 
 class ProxyHeaderError(RemoteProtocolError):
@@ -80,7 +80,7 @@ def _read_line(data: bytes) -> tuple[ProxyHeader, int] | None:
     family, source, destination, *ports = match.groups()
     if family is None:
         return UNTOLD, end
-    if any(int(port) > _HIGHEST_PORT for port in ports):
+    if any(int(port) > HIGHEST_PORT for port in ports):
         raise ProxyHeaderError("malformed port in a PROXY line")
     address_type = IPv4Address if family == b"TCP4" else IPv6Address
     try:

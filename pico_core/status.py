@@ -3,13 +3,12 @@
 from pico_core.access.secret import Secret
 from pico_core.boundary import Exit, ShutdownRequested
 from pico_core.config.values import Origin
+from pico_core.errors import EXIT_INTERRUPTED
 from pico_core.machine.base import BaseMachine
 from pico_core.plain.client import PlainRequest, PlainResponse
 
 ANSWER_TIMEOUT_S = 10.0
 """Longer than a node waits for another one it forwards to, so that its explanation comes through."""
-
-INTERRUPTED = 130
 
 TLS_PROFILE = "status"
 
@@ -26,13 +25,13 @@ class StatusMachine(BaseMachine):
         self._token = token
 
     def on_start(self, now: float) -> None:
-        """Ask."""
+        """Send the question to the admin port."""
         fields = [] if self._token is None else [("Authorization", f"Bearer {self._token.reveal()}")]
         tls = TLS_PROFILE if self._server.is_secure else ""
         PlainRequest(self, self._server, self._target, self, ANSWER_TIMEOUT_S, now, fields=fields, tls=tls)
 
     def on_response(self, response: PlainResponse, now: float) -> None:
-        """Keep the answer."""
+        """Keep the answer as ``response``, whatever its status, and exit with 0."""
         self.response = response
         self.emit(Exit(0, ""))
 
@@ -44,4 +43,4 @@ class StatusMachine(BaseMachine):
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """End without an answer."""
-        self.emit(Exit(INTERRUPTED, "interrupted"))
+        self.emit(Exit(EXIT_INTERRUPTED, "interrupted"))

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pico_tunnel.complaints import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE, complain
+from pico_core.errors import EXIT_INTERRUPTED
+from pico_tunnel.complaints import EXIT_FAILURE, EXIT_USAGE, complain
 
 if TYPE_CHECKING:
     from click import ClickException

@@ -6,8 +6,6 @@ import sys
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
-"""128 plus the number of SIGINT, as shells count it."""
 
 
 def complain(message: str) -> None:

@@ -61,21 +61,21 @@ def groups(root: type[Section], title: str = GENERAL, without: tuple[str, ...] =
 
 
 def server_keys() -> Groups:
-    """Return the keys of a server."""
+    """Return the keys of a server by the titles of their sections."""
     from pico_core.config.server import ServerConfig
 
     return groups(ServerConfig)
 
 
 def agent_keys() -> Groups:
-    """Return the keys of an agent."""
+    """Return the keys of an agent by the titles of their sections."""
     from pico_core.config.agent import AgentConfig
 
     return groups(AgentConfig)
 
 
 def forward_keys() -> Groups:
-    """Return the keys of a forwarder."""
+    """Return the keys of a forwarder by the titles of their sections."""
     from pico_core.config.forward import ForwardConfig
 
     return groups(ForwardConfig)
@@ -215,7 +215,7 @@ class ConfigCommand(click.Command):
 
     @cached_property
     def key_options(self) -> list[tuple[str, list[KeyOption]]]:
-        """The flags by title."""
+        """One flag for each key, by the titles of their sections."""
         return [(title, [KeyOption(leaf) for leaf in leaves]) for title, leaves in self._keys()]
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:

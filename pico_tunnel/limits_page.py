@@ -11,7 +11,7 @@ from pico_core.config.declare import leaves
 from pico_core.config.policies import PolicyConfig
 from pico_core.config.ports import MAX_TENANTS, TenantConfig
 from pico_core.config.server import ServerConfig
-from pico_core.gossip.gate import MEMBER_US, STRANGER_US, STRANGERS_US
+from pico_core.gossip.rate_limit import MEMBER_US, STRANGER_US, STRANGERS_US
 from pico_core.http.body import MAX_CHUNK_LINE_BYTES, MAX_TRAILER_BYTES
 from pico_core.machine.admission import REFUSED_AT_ONCE
 from pico_core.machine.base import CLOSE_LINGER_S
@@ -97,7 +97,7 @@ FIXED: tuple[tuple[str, object, str, str], ...] = (
         "nodes send a tenth of it",
     ),
 )
-"""What no operator has to change: what it bounds, the value, what happens at it, and why it is no key."""
+"""What no operator has to change: what it bounds, the value, what happens at it, and why it is not a key."""
 
 
 def text() -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
+from pico_core.errors import EXIT_INTERRUPTED
 from pico_tunnel import __version__
 from pico_tunnel.commands import pico
-from pico_tunnel.complaints import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE, complain
+from pico_tunnel.complaints import EXIT_FAILURE, EXIT_USAGE, complain
 from pico_tunnel.flags import ConfigCommand, KeyOption
 
 Row = tuple[str, str]

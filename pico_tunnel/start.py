@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 
     from pico_core.boundary import Exit, Machine
     from pico_core.config.agent import AgentConfig
-    from pico_core.config.declare import Section
+    from pico_core.config.declare import Section, SectionType
     from pico_core.config.forward import ForwardConfig
     from pico_core.config.server import ServerConfig
     from pico_core.config.values import Address
     from pico_tunnel.tls import TlsSections
 
-SectionType = TypeVar("SectionType", bound="Section")
-Client = TypeVar("Client", "AgentConfig", "ForwardConfig")
+ClientConfig = TypeVar("ClientConfig", "AgentConfig", "ForwardConfig")
 
 Whole = TypeVar("Whole", "ServerConfig", "AgentConfig", "ForwardConfig")
 
@@ -158,7 +157,7 @@ def run_forward(read: Callable[[], ForwardConfig], runtime: str | None) -> Exit:
     return _run(make, config, runtime, [port.addr for port in config.ports], read_all, forward_sections)
 
 
-def _with_proxy(config: Client) -> Client:
+def _with_proxy(config: ClientConfig) -> ClientConfig:
     """Add the proxy that the environment names for the server, unless the configuration has one already."""
     from msgspec.structs import replace
 

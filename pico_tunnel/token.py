@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KINDS = ("hmac", "rsa", "ecdsa", "ed25519")
-FAMILIES = {"hmac": "a secret", "rsa": "an RSA key", "ecdsa": "an ECDSA key", "eddsa": "an Ed25519 key"}
+FAMILY_NAMES = {"hmac": "a secret", "rsa": "an RSA key", "ecdsa": "an ECDSA key", "eddsa": "an Ed25519 key"}
 """What verifies a token, by the family of its algorithm."""
 
 MIN_HIDDEN_LENGTH = 16
@@ -232,7 +232,7 @@ def _about_key(header: dict[str, Any], problems: list[str]) -> Iterator[str]:
 
     algorithm = header.get("alg")
     family = family_of(algorithm)
-    yield f"algorithm:  {_plain(algorithm)}" + (f" ({FAMILIES[family]})" if family else "")
+    yield f"algorithm:  {_plain(algorithm)}" + (f" ({FAMILY_NAMES[family]})" if family else "")
     if header.get("kid"):
         yield f"key ID:     {_plain(header['kid'])}"
     if not family:

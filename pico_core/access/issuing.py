@@ -1,15 +1,12 @@
 """Making tokens, and explaining them: the other side of ``token``, for ``pico token`` and for tests."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from pico_core.access.keys import FAMILIES, VerifyingKey, hmac_key, key_of, public_key
+from pico_core.access.keys import FAMILIES, PEM_LABEL, VerifyingKey, hmac_key, key_of, public_key
 from pico_core.errors import ConfigError
-
-_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,60})-----")
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -29,7 +26,7 @@ class SigningKey:
 
     def __init__(self, text: str) -> None:
         """Raises ``ConfigError``, which never repeats the text."""
-        label = _PEM.search(text)
+        label = PEM_LABEL.search(text)
         if label is None:
             secret = text.removesuffix("\n").removesuffix("\r")
             self.verifying = hmac_key(secret)
@@ -85,7 +82,7 @@ def any_key(text: str) -> tuple[VerifyingKey, ...]:
 
     if text.lstrip().startswith("{"):
         return read_key_set(text.encode(), secrets=True)
-    label = _PEM.search(text)
+    label = PEM_LABEL.search(text)
     if label is None or "PRIVATE" in label[1]:
         return (SigningKey(text).verifying,)
     problem: ConfigError | None = None

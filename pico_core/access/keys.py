@@ -28,7 +28,7 @@ FAMILIES: Final = {
     "eddsa": ("EdDSA",),
 }
 
-_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,60})-----")
+PEM_LABEL: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,60})-----")
 _WANTED = {
     "rsa": "an RSA public key in PEM (-----BEGIN PUBLIC KEY-----)",
     "ecdsa": "an ECDSA public key of P-256, P-384 or P-521 in PEM (-----BEGIN PUBLIC KEY-----)",
@@ -59,7 +59,7 @@ def hmac_key(secret: str | bytes, kid: str = "") -> VerifyingKey:
         material = secret.encode("utf-8", "surrogateescape") if isinstance(secret, str) else secret
     except UnicodeEncodeError:
         raise ConfigError("wants a secret text, found characters that have no bytes") from None
-    if _PEM.search(material.decode("latin-1")):
+    if PEM_LABEL.search(material.decode("latin-1")):
         raise ConfigError("wants a secret text, found a key in PEM: a public key must never be an HMAC secret")
     algorithms = tuple(name for name, size in HASH_BYTES.items() if len(material) >= size)
     if not algorithms:
@@ -73,7 +73,7 @@ def hmac_key(secret: str | bytes, kid: str = "") -> VerifyingKey:
 def public_key(family: str, pem: str) -> VerifyingKey:
     """Return the public key of a family (``rsa``, ``ecdsa``, ``eddsa``). Raises ``ConfigError`` without the text."""
     wanted = _WANTED[family]
-    label = _PEM.search(pem)
+    label = PEM_LABEL.search(pem)
     if label is None:
         raise ConfigError(f"wants {wanted}, found no PEM")
     if "PRIVATE" in label[1]:

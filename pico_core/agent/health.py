@@ -13,7 +13,7 @@ from pico_core.machine.parts import Connector, Logger
 from pico_core.plain.client import PlainRequest, PlainResponse
 from pico_core.timers import Timers
 
-LEAST_FAILURE = 400
+LEAST_UNHEALTHY_STATUS = 400
 MAX_BODY_BYTES = 1 << 20
 
 
@@ -68,18 +68,18 @@ class HealthCheck:
         self._succeeded(now)
 
     def on_connect_failed(self, reason: str, now: float) -> None:
-        """It does not."""
+        """The service cannot be reached: the check failed, with ``reason``."""
         self._failed(reason, now)
 
     def on_response(self, response: PlainResponse, now: float) -> None:
-        """The service answered."""
-        if response.status < LEAST_FAILURE:
+        """The service answered: the check failed if the status is 400 or above."""
+        if response.status < LEAST_UNHEALTHY_STATUS:
             self._succeeded(now)
         else:
             self._failed(f"answered {response.status}", now)
 
     def on_no_response(self, reason: str, now: float) -> None:
-        """It did not."""
+        """No whole answer came: the check failed, with ``reason``."""
         self._failed(reason, now)
 
     def _succeeded(self, now: float) -> None:

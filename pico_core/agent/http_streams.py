@@ -25,7 +25,7 @@ MAX_HEAD_BYTES = 17 << 20
 """What a server's ``proxy.http.max_header_bytes`` may be at most, and what servers add: theirs is what counts here, and
 all unfinished heads of the agent together have a bound of their own (``HeadBudget``)."""
 
-SERVER = Client("")
+TUNNEL_CLIENT = Client("")
 """The client of all requests: the server, which says in the X-Forwarded fields on whose behalf."""
 
 
@@ -58,7 +58,7 @@ class HttpStreams:
 
     def accept(self, channel: StreamChannel, now: float) -> None:
         """Serve the requests of a stream."""
-        DownstreamConnection(channel, self, self._host, SERVER, now)
+        DownstreamConnection(channel, self, self._host, TUNNEL_CLIENT, now)
 
     def begin(self, exchange: Exchange, now: float) -> None:
         """Send the request to the service."""

@@ -50,7 +50,7 @@ MAX_RETRY_AFTER_S = 60
 """The longest pause that a server may ask for. Agents wait up to twice as long, so that not all come back together."""
 
 PASSING_STATUSES = (408, 429)
-"""Refusals that are nobody's mistake, besides 5xx."""
+"""Refusals that pass without a change on either side, besides 5xx."""
 
 
 class StreamHandler(Protocol):
@@ -61,7 +61,7 @@ class StreamHandler(Protocol):
     counts: ServiceCounts
 
     def accept(self, channel: StreamChannel, now: float) -> None:
-        """Serve a stream."""
+        """Serve a stream that the server has opened. Its first bytes come to ``channel.user``, which this sets."""
 
 
 class ListenerState(Enum):
@@ -90,7 +90,7 @@ class ListenerHost(Connector, FlushScheduler, Logger, Protocol):
         """The server refused the endpoint for good; the listener is over."""
 
     def listener_done(self, listener: "Listener", now: float) -> None:
-        """The listener has drained."""
+        """The listener was told to drain, and its last tunnel has ended."""
 
 
 class Listener:
@@ -134,7 +134,7 @@ class Listener:
         self._complaints = Complaints()
 
     def start(self, now: float) -> None:
-        """Look for a server."""
+        """Make the first attempt to reach a server and register."""
         self._seek(now)
 
     def renew(self, now: float) -> None:
@@ -251,7 +251,7 @@ class Listener:
             self._retry(f"{reason}; is connect.url that of its upstream port?", now)
 
     def on_dial_failed(self, reason: str, now: float) -> None:
-        """Try again."""
+        """The server could not be reached: try again after a pause, and give the next attempt twice the time."""
         self._attempt = None
         self._attempt_s = min(2 * self._attempt_s, self._connect.timeout_s)
         self._retry(f"cannot reach the server: {reason}", now)
@@ -273,7 +273,7 @@ class Listener:
             self._seek(now)
 
     def tunnel_lost(self, tunnel: AgentTunnel, reason: str, now: float) -> None:
-        """A tunnel is gone."""
+        """A tunnel has ended: if it was the last one, connect again, or be done where the listener drains."""
         self._tunnels.pop(tunnel, None)
         if self._tunnels:
             return

@@ -241,7 +241,7 @@ class AgentMachine(BaseMachine):
             self.emit(Exit(1, f"the server at {server} refused endpoint '{endpoint}': {reason}"))
 
     def listener_done(self, listener: Listener, now: float) -> None:
-        """Leave with the last one."""
+        """A listener has drained: exit if it was the last one of an agent that stops."""
         self.listeners.pop(listener, None)
         self._replaced.pop(listener, None)
         self._growth.over(listener)

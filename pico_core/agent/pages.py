@@ -8,11 +8,11 @@ import msgspec
 from pico_core.agent.counts import CLASSES
 from pico_core.agent.listener import Listener, ListenerState
 from pico_core.plain.exposition import CONTENT_TYPE, Exposition, labels
-from pico_core.plain.hosts import HostNames
+from pico_core.plain.hosts import HostNames, unknown_host
 from pico_core.plain.server import JSON, TEXT, PlainConnection, Question
 from pico_core.proxy.reasons import REASONS
 
-UNKNOWN_HOST = "this Host is not known as a name of the agent: ask by IP address, or list it in admin.allowed_hosts"
+UNKNOWN_HOST = unknown_host("agent")
 
 
 class EndpointStatus(msgspec.Struct, frozen=True):

@@ -32,7 +32,7 @@ class TunnelUser(Protocol):
         """The server asks to go elsewhere; the tunnel works until it is closed."""
 
     def tunnel_lost(self, tunnel: "AgentTunnel", reason: str, now: float) -> None:
-        """The tunnel is gone."""
+        """The tunnel has ended, and all its streams with it; ``reason`` is one readable clause."""
 
 
 class AgentTunnel:

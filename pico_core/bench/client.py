@@ -29,17 +29,17 @@ class ClientUser(Protocol):
     def on_connection(self) -> None:
         """A connection was opened."""
 
-    def on_response(self, client: "Client", status: int, request: Request, now: float) -> None:
+    def on_response(self, client: "BenchClient", status: int, request: Request, now: float) -> None:
         """The response has come whole. The client is free: give it the next request, now or later."""
 
-    def on_failure(self, client: "Client", reason: str, now: float) -> None:
+    def on_failure(self, client: "BenchClient", reason: str, now: float) -> None:
         """There will be no whole response; ``reason`` is a fixed text. The client is free."""
 
     def on_received(self, size: int) -> None:
-        """Bytes have come."""
+        """So many bytes of responses have come, heads included."""
 
 
-class Client:
+class BenchClient:
     """Sends requests to one server, one at a time. Next: ``send``."""
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""Latencies in a bounded number of counters, exact to 1.6 %. Start at ``Histogram``."""
+"""Latencies in a bounded number of counters, exact to 1.6 %. Start at ``LatencyHistogram``."""
 
 import math
 
@@ -11,7 +11,7 @@ MAX_US = (1 << 36) - 1
 """What is longer (19 hours) counts as this."""
 
 
-class Histogram:
+class LatencyHistogram:
     """Counts latencies in microseconds. It has at most 1,024 counters, whatever is recorded."""
 
     __slots__ = ("_counts", "count", "max_us", "min_us", "total_us")

@@ -6,7 +6,7 @@ Start at ``BenchMachine``; ``plan.Plan`` says what to do and ``plan.Outcome`` wh
 from collections import deque
 from collections.abc import Callable
 
-from pico_core.bench.client import Client, Request
+from pico_core.bench.client import BenchClient, Request
 from pico_core.bench.plan import NUMBER, Outcome, Plan, count, request_template
 from pico_core.boundary import Exit, ShutdownRequested
 from pico_core.machine.base import BaseMachine
@@ -35,15 +35,15 @@ class BenchMachine(BaseMachine):
         self._requests = list(request_template(plan).values())
         self._numbered = any(NUMBER in request for request in self._requests)
         self._number = 0
-        self._free: deque[Client] = deque()
-        self._clients: list[Client] = []
+        self._free: deque[BenchClient] = deque()
+        self._clients: list[BenchClient] = []
         self._began_at = 0.0
         self._until = 0.0
         self._over = False
         self._finished = False
 
     def on_start(self, now: float) -> None:
-        """Begin."""
+        """Let the clients begin: all at once where the load has a rate, else ``CONNECTING_AT_ONCE`` in a step."""
         self._began_at = now
         self._until = now + self._plan.duration_s
         self.timers.schedule(now + PROGRESS_S, self._progress)
@@ -61,22 +61,22 @@ class BenchMachine(BaseMachine):
     # --- as the user of the clients ---
 
     def on_connection(self) -> None:
-        """Count it."""
+        """Count a connection that was opened."""
         self.outcome.connections += 1
 
     def on_received(self, size: int) -> None:
-        """Count them."""
+        """Count bytes of responses, heads included."""
         self.outcome.received_bytes += size
 
-    def on_response(self, client: Client, status: int, request: Request, now: float) -> None:
-        """Count it, and go on."""
+    def on_response(self, client: BenchClient, status: int, request: Request, now: float) -> None:
+        """Record status and latency of a whole response, and let the client send its next request when that is due."""
         count(self.outcome.statuses, str(status))
         self.outcome.latency.record(now - request.since)
         self.outcome.elapsed_s = now - self._began_at
         self._go_on(client, now)
 
-    def on_failure(self, client: Client, reason: str, now: float) -> None:
-        """Count it, and go on after a pause."""
+    def on_failure(self, client: BenchClient, reason: str, now: float) -> None:
+        """Count a failure, and give the client its next request after ``PAUSE_S``."""
         count(self.outcome.failures, reason)
         if self._over:
             self._go_on(client, now)
@@ -85,10 +85,10 @@ class BenchMachine(BaseMachine):
 
     # --- inside ---
 
-    def _client(self) -> Client:
+    def _client(self) -> BenchClient:
         plan = self._plan
         server = plan.server
-        client = Client(self, self, server.host, server.port, plan.tls, plan.method, plan.timeout_s)
+        client = BenchClient(self, self, server.host, server.port, plan.tls, plan.method, plan.timeout_s)
         self._clients.append(client)
         return client
 
@@ -120,7 +120,7 @@ class BenchMachine(BaseMachine):
         if self._free and not self._over:
             self.timers.schedule(self._due_at(), self._send_due)
 
-    def _go_on(self, client: Client, now: float) -> None:
+    def _go_on(self, client: BenchClient, now: float) -> None:
         if self._over:
             if all(each.request is None for each in self._clients):
                 self._finish(now)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from pico_core.bench.histogram import Histogram
+from pico_core.bench.histogram import LatencyHistogram
 from pico_core.config.values import Origin
 
 MAX_KINDS = 32
@@ -45,7 +45,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome(msgspec.Struct):
     """What came of a plan so far. ``latency`` holds that of every response that came whole, whatever its status."""
 
-    latency: Histogram = msgspec.field(default_factory=Histogram)
+    latency: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
     statuses: dict[str, int] = msgspec.field(default_factory=dict)
     failures: dict[str, int] = msgspec.field(default_factory=dict)
     """Requests without a whole response, by the reason."""

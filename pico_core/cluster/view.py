@@ -83,7 +83,7 @@ class ClusterView:
         return bool(self._nodes)
 
     def get(self, node_id: str) -> RemoteNode | None:
-        """Return a node."""
+        """Return the node with this ID, ``None`` where it is not known."""
         return self._nodes.get(node_id)
 
     def add(self, node_id: str, gossip_host: str) -> RemoteNode:

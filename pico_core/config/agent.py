@@ -227,7 +227,10 @@ class AgentAdminConfig(Section, frozen=True, kw_only=True):
 
 
 class AgentConfig(Section, frozen=True, kw_only=True):
-    """General."""
+    """General.
+
+    The whole configuration of an agent. The line above titles the keys at its top. Next: ``load``, then the machine.
+    """
 
     listeners: tuple[ListenerConfig, ...] = ()
     connect: AgentConnectConfig = AgentConnectConfig()

@@ -1,13 +1,11 @@
 """What differs between two configurations, and a third one that takes over some of it. Pure; see ``taken_over``."""
 
 from collections.abc import Collection, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec.structs import replace
 
-from pico_core.config.declare import Section, members
-
-SectionType = TypeVar("SectionType", bound=Section)
+from pico_core.config.declare import Section, SectionType, members
 
 
 def changed_keys(old: Section, new: Section, prefix: str = "") -> Iterator[str]:

@@ -6,11 +6,12 @@ A field whose value is a duration has its unit in its name (``timeout_s``) and i
 
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
+from pico_core.bounds import MAX_ID_CHARACTERS
 from pico_core.config import gossip_key, networks, proxy, secrets, values
 
 
@@ -44,7 +45,7 @@ def _show_optional(value: object) -> str:
 RANDOM_LENGTH = 7
 """Random characters of a node ID: with 36 to choose from, ten thousand starts collide once in 1,500 tries."""
 
-LONGEST_PREFIX = values.HIGHEST_ID_LENGTH - RANDOM_LENGTH
+LONGEST_PREFIX = MAX_ID_CHARACTERS - RANDOM_LENGTH
 
 
 def _optional_identifier(text: str) -> str:
@@ -121,6 +122,9 @@ class Key(msgspec.Struct, frozen=True):
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
     """Base of every mapping of keys. The first line of its docstring is its title in help and reference."""
+
+
+SectionType = TypeVar("SectionType", bound=Section)
 
 
 class Declared(msgspec.Struct, frozen=True):

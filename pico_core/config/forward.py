@@ -45,7 +45,10 @@ class ForwardConnectConfig(Section, frozen=True, kw_only=True):
 
 
 class ForwardConfig(Section, frozen=True, kw_only=True):
-    """General."""
+    """General.
+
+    The whole configuration of a forwarder. The line above titles the keys at its top. Next: ``load``, then the machine.
+    """
 
     ports: tuple[PortConfig, ...] = ()
     connect: ForwardConnectConfig = ForwardConnectConfig()

@@ -6,12 +6,12 @@ import re
 
 import msgspec
 
+from pico_core.bounds import GOSSIP_KEY_BYTES
 from pico_core.errors import ConfigError
 
-KEY_BYTES = 32
 MAX_KEYS = 8
 """The key in use, the next and the last one, with room for a rotation that was left half done."""
-GOSSIP_KEY = f"a key of {KEY_BYTES} bytes, in base64 or as {2 * KEY_BYTES} hexadecimal digits"
+GOSSIP_KEY = f"a key of {GOSSIP_KEY_BYTES} bytes, in base64 or as {2 * GOSSIP_KEY_BYTES} hexadecimal digits"
 _HINT = "make one with 'pico server key'"
 _HEX = re.compile(r"[0-9A-Fa-f]{64}")
 
@@ -36,7 +36,7 @@ def gossip_key(text: str) -> GossipKey:
         secret = base64.b64decode(characters + "=" * (-len(characters) % 4), validate=True)
     except (ValueError, binascii.Error):
         raise ConfigError(f"wants {GOSSIP_KEY}, found {len(text)} characters that are neither: {_HINT}") from None
-    if len(secret) != KEY_BYTES:
+    if len(secret) != GOSSIP_KEY_BYTES:
         raise ConfigError(f"wants {GOSSIP_KEY}, found {len(secret)} bytes: {_HINT}")
     return GossipKey(secret)
 

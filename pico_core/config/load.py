@@ -5,9 +5,9 @@ with the nearest known one.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from pico_core.config.declare import Declared, Key, Kind, Section, flag_name, leaves, members
+from pico_core.config.declare import Declared, Key, Kind, Section, SectionType, flag_name, leaves, members
 from pico_core.config.expand import Values, expand
 from pico_core.config.nearest import did_you_mean
 from pico_core.config.secrets import ReadText, read_nothing
@@ -21,8 +21,6 @@ MAX_TEXT_LENGTH = 1 << 20
 
 EXTENSION = "x-"
 """What the names of further keys at the top begin with. Nothing reads them: they hold blocks with an anchor."""
-
-SectionType = TypeVar("SectionType", bound=Section)
 
 
 def load(

@@ -145,7 +145,10 @@ class ClusterConfig(Section, frozen=True, kw_only=True):
 
 
 class ServerConfig(Section, frozen=True, kw_only=True):
-    """General."""
+    """General.
+
+    The whole configuration of a node. The line above titles the keys at its top. Next: ``load``, then the machine.
+    """
 
     proxy: ProxyConfig = ProxyConfig()
     upstream: UpstreamConfig = UpstreamConfig()

@@ -13,7 +13,7 @@ class Scalar(msgspec.Struct, frozen=True):
 
 
 class Items(msgspec.Struct, frozen=True):
-    """A list."""
+    """A list of nodes in the order of the file; ``line`` says where it begins."""
 
     items: "tuple[TreeItem, ...]"
     line: int

@@ -9,6 +9,7 @@ import re
 
 import msgspec
 
+from pico_core.bounds import HIGHEST_PORT, MAX_ID_CHARACTERS
 from pico_core.errors import ConfigError
 
 YEAR_S = 365 * 24 * 3600.0
@@ -19,8 +20,6 @@ DEFAULT_PORTS = {"http": HTTP_PORT, "https": 443}
 """The schemes of URLs, and their ports."""
 
 _WEBSOCKET_SCHEMES = {"ws": "http", "wss": "https"}
-HIGHEST_PORT = 65535
-HIGHEST_ID_LENGTH = 255
 SHOWN_LENGTH = 60
 """How much of a wrong value an error text repeats: enough to recognise it, and still one line."""
 
@@ -344,12 +343,12 @@ def host_header(text: str) -> str:
 
 # --- names, switches, numbers ----------------------------------------------------------------------------------------
 
-IDENTIFIER = f"an ID of 1 to {HIGHEST_ID_LENGTH} visible characters without '/'"
+IDENTIFIER = f"an ID of 1 to {MAX_ID_CHARACTERS} visible characters without '/'"
 
 
 def identifier(text: str) -> str:
     """Check an endpoint ID or node ID: it travels in a header, a ``Host`` label, a URL path and gossip keys."""
-    if not text or len(text) > HIGHEST_ID_LENGTH:
+    if not text or len(text) > MAX_ID_CHARACTERS:
         raise wrong(IDENTIFIER, text, f"it has {len(text)} characters" if text else "")
     if not _VISIBLE.fullmatch(text):
         hint = "it contains '/'" if "/" in text else "only visible ASCII characters are allowed"

@@ -3,7 +3,7 @@
 import re
 
 from pico_core.config.declare import Kind
-from pico_core.config.values import HTTP_PORT, quote, wrong
+from pico_core.config.values import DEFAULT_PORTS, quote, wrong
 
 WEB_ORIGIN = "the origin of a page as browsers write it, such as https://app.example.com, or * for every page"
 HOST_NAME = "a host name such as pico.example.com, *.example.com for all below it, or * for every name"
@@ -17,7 +17,6 @@ ANY = "*"
 _ORIGIN = re.compile(r"(https?)://([a-z0-9._-]{1,253}|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 _PUBLIC_URL = re.compile(r"https?://\{endpoint\}\.([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}(?::[0-9]{1,5})?")
 _HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
-_DEFAULT_PORTS = {"http": HTTP_PORT, "https": 443}
 
 
 def web_origin(text: str) -> str:
@@ -29,7 +28,7 @@ def web_origin(text: str) -> str:
         hint = f"it begins with http:// or https://, as in {quote('https://' + text)}" if "://" not in text else ""
         raise wrong(WEB_ORIGIN, text, hint)
     scheme, host, port = match.groups()
-    return f"{scheme}://{host}" + (f":{port}" if port and int(port) != _DEFAULT_PORTS[scheme] else "")
+    return f"{scheme}://{host}" + (f":{port}" if port and int(port) != DEFAULT_PORTS[scheme] else "")
 
 
 def host_name(text: str) -> str:

@@ -54,7 +54,7 @@ class ForwardMachine(BaseMachine):
         self._ports: dict[str, PortConfig] = {str(index): port for index, port in enumerate(config.ports)}
 
     def on_start(self, now: float) -> None:
-        """Open the ports."""
+        """Ask for a listener for each port of the configuration."""
         self.credentials.start(now)
         if self.config.connect.proxy_url is not None:
             self.log("info", "forward", "connecting through a proxy", proxy=str(self.config.connect.proxy_url))
@@ -109,7 +109,7 @@ class _PendingConnection:
         self._seek(now)
 
     def on_dialed(self, channel: TcpChannel, rest: bytes, now: float) -> None:
-        """Join."""
+        """The WebSocket is open: pass bytes between it and the local connection from now on."""
         self._is_over = True
         self._machine.complaints.clear()
         self._waiting.join(WebSocketChannel(channel, self._machine.entropy), now)

@@ -4,6 +4,12 @@ Piko writes an IPv6 address without brackets. Both ways are read.
 """
 
 from ipaddress import ip_address
+from typing import TypeAlias
+
+from pico_core.bounds import HIGHEST_PORT
+
+HostPort: TypeAlias = tuple[str, int]
+"""A host, as ``plain_host`` writes it where it is an IP address, and a port."""
 
 
 def plain_host(host: str) -> str:
@@ -39,20 +45,20 @@ def tells_own_host(addr: str) -> bool:
     return address is not None and means_own_host(address[0])
 
 
-def split_address(text: str, default_port: int | None = None) -> tuple[str, int] | None:
+def split_address(text: str, default_port: int | None = None) -> HostPort | None:
     """Return host and port, or ``None`` if ``text`` is not an address; with a default, the port may be missing."""
     host, colon, port = text.rpartition(":")
     if text.startswith("[") and text.endswith("]") and default_port is not None:
         return plain_host(text[1:-1]), default_port
     if not colon or (default_port is not None and ":" in host and not host.endswith("]")):
         return (plain_host(text), default_port) if default_port is not None and text else None
-    if not (port.isascii() and port.isdigit() and 0 < len(port) < 6 and 0 < int(port) < 65536):
+    if not (port.isascii() and port.isdigit() and 0 < len(port) < 6 and 0 < int(port) <= HIGHEST_PORT):
         return None
     host = host.removeprefix("[").removesuffix("]")
     return (plain_host(host), int(port)) if host else None
 
 
-def literal_address(text: str) -> tuple[str, int] | None:
+def literal_address(text: str) -> HostPort | None:
     """Return host and port if a datagram can be sent there, ``None`` for a name: it would have to be resolved first."""
     address = split_address(text)
     return address if address is not None and is_literal(address[0]) else None

@@ -14,6 +14,7 @@ an ``InboundStream``.
 from collections import deque
 from collections.abc import Sequence
 
+from pico_core.bounds import MAX_ID_CHARACTERS
 from pico_core.entropy import Entropy
 from pico_core.errors import LocalProtocolError
 from pico_core.gossip.address import plain_host, split_address
@@ -21,12 +22,12 @@ from pico_core.gossip.counters import Counters
 from pico_core.gossip.events import Output
 from pico_core.gossip.failure import FailureDetector
 from pico_core.gossip.forwarding import ForwardHealth
-from pico_core.gossip.gate import Gate
 from pico_core.gossip.keys import CLAIM_PREFIX, DRAINING_KEY, ENDPOINT_PREFIX, LEFT_KEY, MARK_KEY, PICO_KEY
 from pico_core.gossip.knowledge import Knowledge
 from pico_core.gossip.local import LocalKeys
 from pico_core.gossip.member import Member
 from pico_core.gossip.members import Members
+from pico_core.gossip.rate_limit import DatagramLimiter
 from pico_core.gossip.receiving import DatagramReceiver
 from pico_core.gossip.rounds import Rounds
 from pico_core.gossip.sealing.keys import Keyring
@@ -38,7 +39,7 @@ from pico_core.gossip.state import Budget, LocalState
 from pico_core.gossip.status import NodeSnapshot, NodeStatus
 from pico_core.gossip.stream_requests import StreamRequests
 from pico_core.gossip.streams import InboundStream
-from pico_core.gossip.wire.records import MAX_ID_CHARACTERS, Entry
+from pico_core.gossip.wire.records import Entry
 
 MIN_PACKET_BYTES = 1200
 """The longest endpoint ID in ASCII, with the longest node IDs around it, fits, also when it is sealed."""
@@ -92,10 +93,10 @@ class Gossip:
         self._local_keys = local_keys = LocalKeys(members, self._state, entropy, is_name_fixed=is_name_fixed)
         self._failure = failure = FailureDetector(interval_s)
         self._forwarding = ForwardHealth()
-        gate = Gate(interval_s, max_packet_bytes)
-        self._datagrams = datagrams = DatagramSender(members, failure, counters, emit, max_packet_bytes, gate, seal)
+        limiter = DatagramLimiter(interval_s, max_packet_bytes)
+        self._datagrams = datagrams = DatagramSender(members, failure, counters, emit, max_packet_bytes, limiter, seal)
         knowledge = Knowledge(members, local_keys, failure, datagrams, counters, emit)
-        self._receiver = DatagramReceiver(members, knowledge, datagrams, counters, gate, seal, emit)
+        self._receiver = DatagramReceiver(members, knowledge, datagrams, counters, limiter, seal, emit)
         self._requests = requests = StreamRequests(members, knowledge, self.seeds, entropy, counters, emit, keyring)
         self._rounds = Rounds(
             members, local_keys, failure, self._forwarding, datagrams, knowledge, requests, counters, interval_s

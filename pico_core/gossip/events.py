@@ -30,7 +30,7 @@ class StreamRequest(Record, frozen=True, gc=False):
     timeout_s: float
 
 
-class StreamData(Record, frozen=True, gc=False):
+class SendStreamData(Record, frozen=True, gc=False):
     """Send more on the connection of a ``StreamRequest``, after its ``data``."""
 
     number: int
@@ -122,4 +122,4 @@ Event: TypeAlias = (
     | NodeForgotten
     | LeaveDone
 )
-Output: TypeAlias = SendDatagram | Lookup | StreamRequest | StreamData | Event
+Output: TypeAlias = SendDatagram | Lookup | StreamRequest | SendStreamData | Event

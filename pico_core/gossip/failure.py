@@ -1,9 +1,9 @@
 """Which nodes are silent, since when, and which others report it: the evidence behind ``unreachable``.
 
 Every gossip round is a probe, because the peer must answer it. A node is *silent* from the first unanswered probe on,
-and is then pinged every ``ping_interval_s``. Any answer ends the silence. A request does not, because it does not prove
-that the other side receives what we send. Each node is probed about ten times a second by some node, however many nodes
-there are, so the first to notice a crash does so at once. A node that is silent for ``report_after_s`` is
+and is then pinged every ``ROUNDS_PER_PING`` rounds. Any answer ends the silence. A request does not, because it does
+not prove that the other side receives what we send. Each node is probed about ten times a second by some node, however
+many nodes there are, so the first to notice a crash does so at once. A node that is silent for ``report_after_s`` is
 *reported*: its ID goes into an internal key of the reporter's own state, which gossip spreads like everything else. A
 node that reads a report pings the reported node at once, and thus soon has evidence of its own.
 
@@ -77,7 +77,7 @@ class FailureDetector:
             self._silences[node_id] = _Silence(now, now)
 
     def answered(self, node_id: str) -> None:
-        """``node_id`` answered."""
+        """``node_id`` answered: its silence is over, however long it was."""
         self._silences.pop(node_id, None)
 
     def forget(self, node_id: str) -> None:

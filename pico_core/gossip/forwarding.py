@@ -31,7 +31,7 @@ class ForwardHealth:
             failures.count += 1
 
     def succeeded(self, node_id: str) -> None:
-        """The node served."""
+        """The node served a request: forget its failures, so that it is not avoided any more."""
         self._failures.pop(node_id, None)
 
     def forget(self, node_id: str) -> None:

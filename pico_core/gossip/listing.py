@@ -31,7 +31,7 @@ class Listing:
     # --- changes ---
 
     def add(self, member: Member) -> None:
-        """List a node."""
+        """List a node in the digests from now on."""
         self.nodes[member.id] = member
         self._whole_room_bytes = -1
 

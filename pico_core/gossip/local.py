@@ -40,7 +40,7 @@ class LocalKeys:
             self._listing.changed(self._local, now)
 
     def delete(self, key: str, now: float) -> None:
-        """Delete a key."""
+        """Delete a key, if there is one, and leave a tombstone that tells the others."""
         if self._state.delete(key):
             self._listing.changed(self._local, now)
 

@@ -5,7 +5,7 @@ from pico_core.gossip.state import NodeState
 from pico_core.gossip.status import NodeStatus
 from pico_core.gossip.wire import writing
 
-_NEVER = float("-inf")
+_LONG_AGO = float("-inf")
 
 
 class Member:
@@ -47,8 +47,8 @@ class Member:
         self.status = NodeStatus.ACTIVE
         self.status_at = now
         self.changed_at = now
-        self.answered_at = _NEVER
-        self.rechecked_at = _NEVER
+        self.answered_at = _LONG_AGO
+        self.rechecked_at = _LONG_AGO
         self.awaiting_answer = False
         self.round_open = False
         self.verified = False

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pico_core.entropy import Entropy
+from pico_core.gossip.address import HostPort
 from pico_core.gossip.events import Event, NodeForgotten, NodeJoined, NodeLeft, NodeReachable, NodeUnreachable
 from pico_core.gossip.keys import LEFT_KEY
 from pico_core.gossip.listing import RECENT_S, Listing, shuffled
@@ -32,7 +33,7 @@ from pico_core.gossip.state import Budget, NodeState
 from pico_core.gossip.status import NodeStatus
 from pico_core.gossip.wire.records import MAX_NODES
 
-Proved = TypeVar("Proved", str, tuple[str, int])
+Proved = TypeVar("Proved", str, HostPort)
 
 MAX_REMOVED_NODES = 4096
 MAX_STATE_BYTES = 128 << 20
@@ -54,12 +55,12 @@ class Members:
         self.local = local
         local.verified = True
         self.nodes: dict[str, Member] = {local.id: local}
-        self.by_address: dict[tuple[str, int], Member] = {}
+        self.by_address: dict[HostPort, Member] = {}
         self.heard: dict[str, Member] = {}
         self.removed: dict[str, RemovedNode] = {}
         self.reporters: dict[str, None] = {}
         self.proved_hosts: dict[str, None] = {}
-        self.proved_addresses: dict[tuple[str, int], None] = {}
+        self.proved_addresses: dict[HostPort, None] = {}
         self.peers = 0
         self.listing = Listing(local, entropy)
         self._entropy = entropy
@@ -269,7 +270,7 @@ class Members:
         listed = (each for each in self.listing.nodes.values() if each.status is NodeStatus.ACTIVE and each.host)
         return shuffled([each for each in listed if each is not self.local], self._entropy)
 
-    def is_address_known(self, address: tuple[str, int]) -> bool:
+    def is_address_known(self, address: HostPort) -> bool:
         """Return whether a node that is not unreachable has this address."""
         member = self.by_address.get(address)
         return member is not None and member.status is not NodeStatus.UNREACHABLE

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pico_core.gossip.address import plain_host
 from pico_core.gossip.counters import Counters
 from pico_core.gossip.events import Output, SealRefused
-from pico_core.gossip.gate import Gate
 from pico_core.gossip.knowledge import Knowledge
 from pico_core.gossip.member import Member, RemovedNode
 from pico_core.gossip.members import Members
+from pico_core.gossip.rate_limit import DatagramLimiter
 from pico_core.gossip.sealing.packets import PACKET, PacketSeal
 from pico_core.gossip.sealing.refusals import NO_KEY_HERE
 from pico_core.gossip.sending import DatagramSender
@@ -25,7 +25,7 @@ class DatagramReceiver:
         knowledge: Knowledge,
         datagrams: DatagramSender,
         counters: Counters,
-        gate: Gate,
+        limiter: DatagramLimiter,
         seal: PacketSeal | None,
         emit: Callable[[Output], None],
     ) -> None:
@@ -35,7 +35,7 @@ class DatagramReceiver:
         self._knowledge = knowledge
         self._datagrams = datagrams
         self._counters = counters
-        self._gate = gate
+        self._limiter = limiter
         self._seal = seal
         self._emit = emit
 
@@ -47,7 +47,7 @@ class DatagramReceiver:
         if seal is None and member is not None and self._take_unchanged(member, data, now):
             return
         is_proved = (host, port) in self._members.proved_addresses
-        if not self._gate.admits(len(data), (host, port), now, is_member=is_proved):
+        if not self._limiter.admits(len(data), (host, port), now, is_member=is_proved):
             counters.datagrams_refused += 1
             return
         if seal is not None:

@@ -8,7 +8,7 @@ own addresses are never joined: neither the advertised one, nor those at which w
 from collections.abc import Callable, Sequence
 
 from pico_core.entropy import Entropy
-from pico_core.gossip.address import is_literal, plain_host, split_address
+from pico_core.gossip.address import HostPort, is_literal, plain_host, split_address
 
 LOOKUP_INTERVAL_S = 10.0
 FIRST_LOOKUP_INTERVAL_S = 1.0
@@ -19,8 +19,6 @@ MAX_RETRY_S = 10.0
 MAX_JOINS_IN_FLIGHT = 8
 """Addresses of dead nodes may drop packets until the timeout; fewer than this many do not delay the others."""
 MAX_ADDRESSES_PER_NAME = 4096
-
-HostPort = tuple[str, int]
 
 
 class _Name:

@@ -6,9 +6,9 @@ from pico_core.boundary import SendDatagram
 from pico_core.gossip.counters import Counters
 from pico_core.gossip.events import LISTENER, Output
 from pico_core.gossip.failure import FailureDetector
-from pico_core.gossip.gate import Gate
 from pico_core.gossip.member import Member
 from pico_core.gossip.members import Members
+from pico_core.gossip.rate_limit import DatagramLimiter
 from pico_core.gossip.sealing.packets import OVERHEAD_BYTES, PacketSeal
 from pico_core.gossip.strangers import Strangers
 from pico_core.gossip.wire import writing
@@ -29,7 +29,7 @@ class DatagramSender:
         counters: Counters,
         emit: Callable[[Output], None],
         max_packet_bytes: int,
-        gate: Gate,
+        limiter: DatagramLimiter,
         seal: PacketSeal | None,
     ) -> None:
         self.max_packet_bytes = max_packet_bytes if seal is None else max_packet_bytes - OVERHEAD_BYTES
@@ -39,7 +39,7 @@ class DatagramSender:
         self._failure = failure
         self._counters = counters
         self._emit = emit
-        self._gate = gate
+        self._limiter = limiter
         self._seal = seal
         self._proved = members.proved_addresses
         self.strangers = Strangers()
@@ -82,7 +82,7 @@ class DatagramSender:
         self._counters.digest_entries_outbound += count
         self._failure.probed(member.id, now)
         member.awaiting_answer = member.round_open = True
-        self._gate.asked((member.host, member.port), now)
+        self._limiter.asked((member.host, member.port), now)
         return self.send(head + body, member.host, member.port)
 
     def ping(self, node_id: str, addr: str, version: int, host: str, port: int, now: float) -> bool:
@@ -93,7 +93,7 @@ class DatagramSender:
         entry = writing.digest_entry(node_id, addr, version, left=False)
         is_sent = self.send(self._local.request_head + entry, host, port)
         if is_sent:
-            self._gate.asked((host, port), now)
+            self._limiter.asked((host, port), now)
         return is_sent
 
     def digest_body(self, first: list[Member], room_bytes: int) -> tuple[bytes, int]:

@@ -5,9 +5,7 @@ never answered is at most what came from there, and what peers that did answer h
 then never causes more bytes than it has, from however many nodes (RFC 9000, section 8.1 bounds amplification likewise).
 """
 
-from typing import TypeAlias
-
-Address: TypeAlias = tuple[str, int]
+from pico_core.gossip.address import HostPort
 
 MAX_STRANGERS = 4096
 """As many as nodes. One that falls out of the table has to be heard from again before anything goes there."""
@@ -18,9 +16,9 @@ class Strangers:
     """The bytes that may still go to each address that has not answered. Bounded; the oldest address gives way."""
 
     def __init__(self) -> None:
-        self._credit_bytes: dict[Address, int] = {}
+        self._credit_bytes: dict[HostPort, int] = {}
 
-    def received(self, address: Address, size_bytes: int) -> None:
+    def received(self, address: HostPort, size_bytes: int) -> None:
         """So many bytes came from there, or were spent on listing it by a peer that has answered."""
         credit = self._credit_bytes
         credit_bytes = credit.pop(address, 0)
@@ -28,10 +26,10 @@ class Strangers:
             del credit[next(iter(credit))]
         credit[address] = min(credit_bytes + size_bytes, MAX_CREDIT_BYTES)
 
-    def room_bytes(self, address: Address) -> int:
+    def room_bytes(self, address: HostPort) -> int:
         """Return how many bytes may go there."""
         return self._credit_bytes.get(address, 0)
 
-    def sent(self, address: Address, size_bytes: int) -> None:
+    def sent(self, address: HostPort, size_bytes: int) -> None:
         """So many bytes, at most ``room_bytes``, went there."""
         self._credit_bytes[address] -= size_bytes

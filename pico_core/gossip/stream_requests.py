@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Generator
 
+from pico_core.bounds import MAX_ID_CHARACTERS
 from pico_core.entropy import Entropy
-from pico_core.gossip.address import plain_host
+from pico_core.gossip.address import HostPort, plain_host
 from pico_core.gossip.counters import Counters
-from pico_core.gossip.events import LeaveDone, Lookup, Output, SealRefused, StreamData, StreamRequest
+from pico_core.gossip.events import LeaveDone, Lookup, Output, SealRefused, SendStreamData, StreamRequest
 from pico_core.gossip.knowledge import Knowledge
 from pico_core.gossip.member import Member
 from pico_core.gossip.members import Members
@@ -29,7 +30,6 @@ from pico_core.gossip.wire.outline import PART_ELEMENTS
 from pico_core.gossip.wire.reading import ReadState, StreamReader
 from pico_core.gossip.wire.records import (
     MAX_ADDR_CHARACTERS,
-    MAX_ID_CHARACTERS,
     MAX_VERSION,
     WireError,
 )
@@ -113,7 +113,7 @@ class StreamRequests:
             self._leave_next(now)
         self._finish_leaving()
 
-    def _begin(self, purpose: Purpose, address: tuple[str, int], now: float) -> None:
+    def _begin(self, purpose: Purpose, address: HostPort, now: float) -> None:
         local = self._local
         entries = local.state.after(0)
         own = writing.pack_state(local.id, local.addr, len(entries)) + b"".join(map(writing.pack_entry, entries))
@@ -179,7 +179,7 @@ class StreamRequests:
             request = seal.seal(stream.sealed_later)
             stream.sealed_later = b""
             self._counters.stream_bytes_outbound += len(request)
-            self._emit(StreamData(number, request))
+            self._emit(SendStreamData(number, request))
         return data
 
     def work(self, number: int, now: float) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Generator
 from enum import Enum
 from typing import Protocol, TypeAlias
 
+from pico_core.gossip.address import HostPort
 from pico_core.gossip.sealing.streams import InboundSeal, OutboundSeal, check_unsealed
 from pico_core.gossip.wire.reading import StreamReader
 
@@ -101,7 +102,7 @@ class OutboundStream:
     def __init__(
         self,
         purpose: Purpose,
-        address: tuple[str, int],
+        address: HostPort,
         asked: dict[str, int],
         now: float,
         seal: OutboundSeal | None = None,
@@ -124,7 +125,7 @@ class RequestHandler(Protocol):
         """Take the request and yield the answer."""
 
     def count_stream(self, inbound_bytes: int, outbound_bytes: int) -> None:
-        """Count bytes of a stream."""
+        """Add bytes of a stream to the counters of all streams."""
 
 
 class InboundStream:
@@ -170,7 +171,7 @@ class InboundStream:
             self._work.is_busy = True
 
     def work(self, now: float) -> bytes:
-        """Work for a turn."""
+        """Work for about ``TURN_US`` at most, and return what is to be sent. Raises ``WireError``."""
         output = self._work.turn(now)
         if self._seal is not None:
             output = self._seal.take_hello() + self._seal.seal(output)

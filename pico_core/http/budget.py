@@ -10,7 +10,7 @@ KEPT_SHARE = 7 / 8
 
 
 class HeadHolder(Protocol):
-    """A connection with an unfinished head."""
+    """The owner of an unfinished head, as the budget knows it."""
 
     def head_over_budget(self, now: float) -> None:
         """Refuse the head, drop what came of it, and end the connection; ``HeadBudget`` has released it."""

@@ -162,7 +162,7 @@ class Shape:
         return changes
 
     def sets(self, attribute: str) -> bool:
-        """Return whether a value sets the attribute."""
+        """Return whether one of the values that vary is read for this attribute of a head."""
         return any(each == attribute for _, each, _ in self._reads)
 
     def leave_out(self, lines: re.Pattern[bytes]) -> None:

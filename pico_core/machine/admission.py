@@ -144,7 +144,7 @@ class PortPlaces:
         return len(self.channels) >= PRESSURE * self.limits.most and self.has_its_share(host)
 
     def add(self, channel: TcpChannel) -> None:
-        """Count a connection."""
+        """Count a connection, for all of them and for its client's address or IPv6 network."""
         self.channels[channel.id] = channel
         client = client_group(channel.host)
         self.clients[client] = self.clients.get(client, 0) + 1

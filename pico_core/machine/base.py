@@ -230,16 +230,6 @@ class BaseMachine:
         """
         return 0.0 if self._wall_offset_s is None else now + self._wall_offset_s
 
-    @property
-    def connecting_count(self) -> int:
-        """How many outbound connections are still being opened."""
-        return len(self._connecting)
-
-    @property
-    def connection_count(self) -> int:
-        """How many connections are open, closing ones included."""
-        return len(self._connections)
-
     # --- hooks for subclasses ---
 
     def on_start(self, now: float) -> None:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from pico_core.timers import Timers
 
-PAUSE_S = 0.001
+TURN_PAUSE_S = 0.001
 """Between two turns of held connections: the driver looks at all other sockets meanwhile."""
 
 PARTS_PER_TURN = 4
@@ -41,11 +41,11 @@ class Turns:
         self._waiting.append(part)
         if not self._due:
             self._due = True
-            self._timers.schedule(self._clock() + PAUSE_S, self._go_on)
+            self._timers.schedule(self._clock() + TURN_PAUSE_S, self._go_on)
 
     def _go_on(self, now: float) -> None:
         for _ in range(min(PARTS_PER_TURN, len(self._waiting))):
             self._waiting.popleft().on_turn(now)
         self._due = bool(self._waiting)
         if self._due:
-            self._timers.schedule(now + PAUSE_S, self._go_on)
+            self._timers.schedule(now + TURN_PAUSE_S, self._go_on)

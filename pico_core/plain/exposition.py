@@ -22,7 +22,7 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        """Count one value."""
+        """Count one value, in the unit of ``bounds``."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
@@ -54,7 +54,7 @@ class Exposition:
         self._family(name, meaning, "gauge", samples)
 
     def histogram(self, name: str, meaning: str, samples: Mapping[str, Histogram]) -> None:
-        """Add distributions."""
+        """Add distributions: cumulative buckets with ``le``, then ``_sum`` and ``_count``."""
         self._head(name, meaning, "histogram")
         for label, histogram in samples.items():
             self._buckets(PREFIX + name, label, histogram)

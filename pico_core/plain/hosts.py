@@ -14,6 +14,11 @@ PRIVATE_SUFFIXES = (".localhost", ".svc", ".cluster.local", ".internal", ".home.
 Kubernetes), so no page has one. The same holds for names without a dot."""
 
 
+def unknown_host(machine: str) -> str:
+    """Return the text of the answer 421 to a name that is not known. ``machine`` is ``node`` or ``agent``."""
+    return f"this Host is not known as a name of the {machine}: ask by IP address, or list it in admin.allowed_hosts"
+
+
 class HostNames:
     """The host names by which a port may be asked: those that cannot be a page's, and those that are configured."""
 

@@ -10,6 +10,7 @@ from pico_core.http.message import MAX_OWN_HEAD_BYTES
 from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import AnsweringHost
+from pico_core.machine.turns import TURN_PAUSE_S
 from pico_core.pieces import Piece
 from pico_core.timers import NEVER
 
@@ -32,9 +33,6 @@ ANSWERS_PER_TURN = 16
 ANSWERED_PER_TURN_BYTES = 65_536
 """How many answers, or about how many bytes of them, a pipeline gets at once: then other connections have their turn,
 and the driver can say whether the client reads at all."""
-
-PAUSE_S = 0.001
-"""Until the pipeline goes on."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -179,7 +177,7 @@ class PlainConnection(Dismissible):
                 return
             self._receive(event, now)
         self._waiting = True
-        self._host.timers.schedule(now + PAUSE_S, self._continue)
+        self._host.timers.schedule(now + TURN_PAUSE_S, self._continue)
 
     def _continue(self, now: float) -> None:
         self._waiting = False

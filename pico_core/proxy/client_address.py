@@ -13,7 +13,7 @@ MAX_HOPS = 16
 """How many addresses are looked at, that of the connection included: a request passes four or five proxies at most."""
 
 MAX_ELEMENT_BYTES = 1_024
-"""Of one element of Forwarded; its longest part is a host. A longer one is no address."""
+"""Of one element of Forwarded; its longest part is a host. A longer one is not an address."""
 
 # The value of X-Forwarded-For's entries and of Forwarded's ``for``: an address, some with a port. A name or "unknown"
 # is not an address.

@@ -63,7 +63,7 @@ class Failure(msgspec.Struct, frozen=True):
 
     @property
     def answer(self) -> str:
-        """The text of the answer."""
+        """The text of the answer: the message, and the detail where a client may see it."""
         return f"{self.message}: {self.detail}" if self.tells_detail and self.detail else self.message
 
     def fields_for_peer(self, *, tells_all: bool = True) -> bytes:

@@ -23,7 +23,7 @@ TAKEN_RETRY_S = 5
 MAX_IDENTITIES = 4
 """Of one endpoint that a node tells: more agents than this are many, and a value stays below 100 characters."""
 
-SECOND_AGENT = "a second agent serves an endpoint"
+SECOND_AGENT_WARNING = "a second agent serves an endpoint"
 
 _AGENT = re.compile(rb"(?im)^x-pi[ck]o-agent:[ \t]*([!-~]{1,64})[ \t]*\r$")
 _VERSION = re.compile(rb"(?im)^x-pico-version:[ \t]*([!-~]{1,32})[ \t]*\r$")
@@ -60,14 +60,14 @@ class Registration(msgspec.Struct, frozen=True):
 
 
 class Claimant(msgspec.Struct, frozen=True):
-    """Whoever serves an endpoint at a node: what it speaks (empty: unknown), and who it is. ``node`` is empty here."""
+    """The agents that serve an endpoint at one node, and their protocol (empty: unknown). ``node`` is empty here."""
 
     node: str
     protocol: str
     identities: tuple[str, ...]
 
 
-class Claims:
+class EndpointClaims:
     """Decides about registrations by all that is known of the endpoint, here and at other nodes."""
 
     def __init__(

@@ -20,7 +20,7 @@ from pico_core.gossip.events import (
     NodeUpdated,
     Output,
     SealRefused,
-    StreamData,
+    SendStreamData,
     StreamRequest,
 )
 from pico_core.gossip.keys import CLAIM_PREFIX, ENDPOINT_PREFIX
@@ -116,7 +116,7 @@ class Cluster:
     # --- what the node passes on ---
 
     def datagram(self, event: DatagramReceived, now: float) -> None:
-        """Take a datagram."""
+        """Give a datagram of the gossip port to the engine, and carry out what it wants."""
         self._gossip.receive_datagram(event.data, event.host, event.port, now)
         self.carry_out(now)
 
@@ -136,7 +136,7 @@ class Cluster:
                 self._host.resolve(output.name, output.timeout_s, _NameLookup(self, output.name))
             elif isinstance(output, StreamRequest):
                 self._streams.open(output, now)
-            elif isinstance(output, StreamData):
+            elif isinstance(output, SendStreamData):
                 self._streams.send(output)
             else:
                 self._learn(output, now)

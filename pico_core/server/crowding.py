@@ -65,7 +65,7 @@ class Crowding:
         self.raws: dict[str, dict[Exchange, None]] = {}
         """By endpoint: requests whose stream carries raw bytes, upgraded ones and those of the TCP route."""
         self.waiting: dict[str, dict[Exchange, float]] = {}
-        """By endpoint: who waits, and until when, in this order."""
+        """By endpoint: the requests that wait, and until when, in this order."""
         self._host = host
         self._registry = registry
         self._route = route

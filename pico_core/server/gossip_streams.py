@@ -9,13 +9,14 @@ from typing import Protocol, TypeAlias
 from pico_core.client_group import client_group
 from pico_core.gossip.bucket import Bucket
 from pico_core.gossip.engine import Gossip
-from pico_core.gossip.events import StreamData, StreamRequest
+from pico_core.gossip.events import SendStreamData, StreamRequest
 from pico_core.gossip.sealing.refusals import SealError
 from pico_core.gossip.streams import TURN_US, InboundStream
 from pico_core.gossip.wire.records import WireError
 from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, Logger
+from pico_core.machine.turns import TURN_PAUSE_S
 from pico_core.pieces import Piece
 from pico_core.server import gossip_budget
 from pico_core.server.gossip_budget import StreamBudget
@@ -26,8 +27,6 @@ CarryOut: TypeAlias = Callable[[float], None]
 
 STREAM_TIMEOUT_S = 10.0
 """How long a peer may take to send its request, and then to take the answer."""
-TURN_PAUSE_S = 0.001
-"""Between two turns, so that the node serves everything else."""
 STRANGER_PAUSE_S = 0.05
 STRANGERS_US_PER_S = 50_000
 """The work for peers that have not answered us: five percent of a core."""
@@ -92,7 +91,7 @@ class GossipStreams:
         """Open a stream for our own engine."""
         self._opened[request.number] = OutboundGossipStream(self, request, now)
 
-    def send(self, data: StreamData) -> None:
+    def send(self, data: SendStreamData) -> None:
         """Send more on a stream of our own engine."""
         stream = self._opened.get(data.number)
         if stream is not None:
@@ -111,7 +110,7 @@ class GossipStreams:
             self._schedule(now + TURN_PAUSE_S)
 
     def forget(self, worker: Worker) -> None:
-        """The stream ended."""
+        """Give no more turns to a stream that has ended."""
         self._due.pop(worker, None)
 
     def _may_work(self, worker: Worker, now: float) -> bool:
@@ -219,7 +218,7 @@ class InboundGossipStream(Dismissible):
             self._end()
 
     def on_lost(self, now: float) -> None:
-        """It is gone."""
+        """The peer's connection has ended: drop the request, whatever is there of it."""
         self._end()
 
     def on_writable(self, now: float) -> None:

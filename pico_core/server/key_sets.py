@@ -19,7 +19,7 @@ TLS_PROFILE = "jwks"
 """The TLS profile of the driver for sets at https."""
 
 FILE_CHECK_S = 10.0
-"""How often a file is read at least: it is cheap, and who writes a new key into it wants to use it soon."""
+"""How often a file is read at least: it is cheap, and an operator wants to use a new key soon."""
 
 UNKNOWN_KEY_S = 10.0
 """The time between two fetches because of a ``kid`` that is not known: a stranger may name any."""
@@ -90,7 +90,7 @@ class KeySet:
             self._failed(f"the answer was {response.status}", now)
 
     def on_no_response(self, reason: str, now: float) -> None:
-        """Keep the last one."""
+        """The issuer did not answer: the keys of the last answer stay, and the set is fetched again later."""
         self._failed(reason, now)
 
     def on_file(self, content: bytes, error: str, now: float) -> None:

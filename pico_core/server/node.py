@@ -43,7 +43,7 @@ from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
 from pico_core.server.access import Access
 from pico_core.server.admin.pages import AdminPages
 from pico_core.server.agreement import Agreement
-from pico_core.server.claims import SECOND_AGENT, Claims, Registration
+from pico_core.server.claims import SECOND_AGENT_WARNING, EndpointClaims, Registration
 from pico_core.server.cluster import Cluster
 from pico_core.server.exposure import warn_of_open_ports
 from pico_core.server.facts import Facts, NodePhase
@@ -137,7 +137,7 @@ class ServerNode(BaseMachine):
         self.cluster = Cluster(self, self.facts, self.peers)
         self._router = ProxyRouter(self, self.facts, self.peers, self.access, self.proxies["proxy"], entropy)
         self._admin = AdminPages(self, self.facts, self.access)
-        self._claims = Claims(self._registrations_of, self.facts.view, self.facts.policies, self.facts.metrics)
+        self._claims = EndpointClaims(self._registrations_of, self.facts.view, self.facts.policies, self.facts.metrics)
         self._registrar = Registrar(self.facts, self.access, self, self._claim)
         self._parts = (self._router, self._registrar)
         self._ports = {port.listener: port for port in self._table(config)}
@@ -195,7 +195,7 @@ class ServerNode(BaseMachine):
     # --- start ---
 
     def on_start(self, now: float) -> None:
-        """Open the ports."""
+        """Ask for the listeners of all ports, fetch key sets, and warn of ports that are open to all."""
         for port in self._ports.values():
             self.emit(port.listen())
         self.access.start(now)
@@ -308,7 +308,7 @@ class ServerNode(BaseMachine):
         if others:
             self.warn(
                 "upstream",
-                SECOND_AGENT,
+                SECOND_AGENT_WARNING,
                 endpoint=registration.endpoint,
                 client=registration.client,
                 other_at=", ".join(each or "this node" for each in others),
@@ -335,7 +335,7 @@ class ServerNode(BaseMachine):
         self.facts.registry.remove(tunnel)
 
     def tunnel_lost(self, tunnel: TunnelConnection, reason: str, now: float) -> None:
-        """The tunnel is gone."""
+        """The tunnel has ended: route nothing to it, and tell the cluster how many the endpoint has left."""
         self.facts.tunnels.pop(tunnel, None)
         if tunnel.tenant is not None:
             tunnel.tenant.tunnels -= 1
@@ -384,7 +384,7 @@ class ServerNode(BaseMachine):
     # --- gossip and logs ---
 
     def on_datagram(self, event: DatagramReceived, now: float) -> None:
-        """Pass it to gossip."""
+        """Give a datagram of the gossip port to the cluster."""
         self.cluster.datagram(event, now)
 
     def on_log_lines_dropped(self, event: LogLinesDropped, now: float) -> None:

@@ -35,12 +35,12 @@ RATE_REASON = "too many requests of this client"
 CREDENTIALS_REASON = "wrong or missing credentials"
 IN_FLIGHT_REASON = "too many requests of this client in flight"
 
-REASONS = ("network", "rate", "credentials", "in_flight", "body")
+DENIAL_LABELS = ("network", "rate", "credentials", "in_flight", "body")
 """The label values of the metric."""
 
 _AUTHORIZATION = re.compile(rb"(?im)^authorization:([^\r\n]*+)\r$")
 _BASIC = re.compile(rb"(?i:basic) +([A-Za-z0-9+/]{1,2048}={0,2})")
-_NOBODY = User("", "", digest_of("", b""))
+_UNKNOWN_USER = User("", "", digest_of("", b""))
 """Compared with where the user is unknown, so that the time does not tell which users exist."""
 
 
@@ -125,7 +125,7 @@ class Policy:
             name, _, password = binascii.a2b_base64(match[1], strict_mode=True).partition(b":") if match else (b"",) * 3
         except binascii.Error:
             return False
-        return self._users.get(name, _NOBODY).has(password) and name in self._users
+        return self._users.get(name, _UNKNOWN_USER).has(password) and name in self._users
 
     def denial(self, exchange: Exchange, client: str, now: float) -> Denial | None:
         """Return why a request may not pass, and count it against its client's rate; ``None`` where it may."""
@@ -159,7 +159,7 @@ class Policies:
     """
 
     def __init__(self, configs: Sequence[PolicyConfig]) -> None:
-        self.denials = dict.fromkeys(REASONS, 0)
+        self.denials = dict.fromkeys(DENIAL_LABELS, 0)
         self.any = False
         self._all: dict[PolicyConfig, Policy] = {}
         self._names: dict[str, Policy] = {}

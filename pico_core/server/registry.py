@@ -56,7 +56,7 @@ class Registry(Generic[U]):
         return rotation.choose(avoid, now, healthy=healthy)
 
     def members(self, endpoint: str) -> Iterable[U]:
-        """Return the upstreams of ``endpoint``."""
+        """Return the upstreams of ``endpoint``; none where it has no upstream here."""
         rotation = self._endpoints.get(endpoint)
         return () if rotation is None else tuple(rotation.members)
 
@@ -70,7 +70,7 @@ class Registry(Generic[U]):
         return {endpoint: len(rotation.members) for endpoint, rotation in self._endpoints.items()}
 
     def __iter__(self) -> Iterator[U]:
-        """All upstreams."""
+        """Yield every upstream of every endpoint."""
         for rotation in self._endpoints.values():
             yield from tuple(rotation.members)
 

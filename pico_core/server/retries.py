@@ -22,7 +22,7 @@ class RetryBudget:
         self.left: dict[str, float] = {}
 
     def request(self, endpoint: str) -> None:
-        """Count a new request."""
+        """Count a new request of ``endpoint``, which earns ``SHARE`` of a further attempt."""
         left = self.left.get(endpoint)
         if left is not None:
             if left + SHARE >= RESERVE:

@@ -48,7 +48,7 @@ class Routeless:
         self.waiting: dict[Exchange, float] = {}
 
     def lost(self, endpoint: str, now: float) -> None:
-        """The endpoint lost a route."""
+        """The endpoint lost a route just now, so its requests may wait for a new one."""
         self._lost_at.pop(endpoint, None)
         if len(self._lost_at) >= MAX_LOST:
             del self._lost_at[next(iter(self._lost_at))]

@@ -153,7 +153,7 @@ class ProxyRouter:
         return self._answers.make(exchange, status, message, fields)
 
     def answered(self, exchange: Exchange, now: float) -> None:
-        """The upstream works."""
+        """The upstream has answered, so it works. A raw connection ends when its token expires."""
         self.routing.answered(exchange, now)
         if exchange.state is PIPED and exchange.head.grant is not None:
             exchange.deadline_at = self._access.deadline_at(exchange.head, now)

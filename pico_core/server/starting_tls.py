@@ -38,7 +38,7 @@ class StartingTls:
         host.start_tls(channel, tls, "", self, received)
 
     def on_tls_started(self, now: float) -> None:
-        """The connection begins."""
+        """The handshake is done: hand the connection to its port."""
         self._accept(self._channel, now)
 
     def on_tls_failed(self, reason: str, now: float) -> None:

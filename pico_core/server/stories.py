@@ -19,7 +19,7 @@ MAX_STORIES = 1_000
 
 MAX_PATH_CHARACTERS = 128
 
-LEAST_FAILURE = 500
+LEAST_FAILED_STATUS = 500
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -62,7 +62,7 @@ class Stories:
 
     def add(self, exchange: Exchange, wall_s: float, now: float) -> None:
         """Keep an exchange that is over. ``wall_s`` is 0 where the time of day is not known."""
-        kept = self._failures if exchange.reason or exchange.status >= LEAST_FAILURE else self._refusals
+        kept = self._failures if exchange.reason or exchange.status >= LEAST_FAILED_STATUS else self._refusals
         while len(kept) >= MAX_STORIES:
             kept.popitem(last=False)
         kept[exchange.request_id] = _story(exchange, wall_s, now)

@@ -1,4 +1,4 @@
-"""Tenants: who shares the node with others, under keys and limits of its own.
+"""Tenants: the customers that share a node, each under keys and limits of its own.
 
 Inside the cluster an endpoint of a tenant is ``tenant/endpoint``: an ID has no slash, so the name of a tenant's
 endpoint is never that of another one. ``docs/decisions/tenants.md`` says how requests name a tenant.

@@ -62,7 +62,7 @@ class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
         """Return what to agree on with the agent at ``client``. Raises ``HandshakeError``."""
 
     def wall_s(self, now: float) -> float:
-        """Return the wall time."""
+        """Return the time since the epoch at ``now``, in seconds."""
 
     def tunnel_opened(self, tunnel: "TunnelConnection", now: float) -> None:
         """The agent registered: route requests to it."""
@@ -71,7 +71,7 @@ class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
         """The agent takes no further requests; those in flight go on."""
 
     def tunnel_lost(self, tunnel: "TunnelConnection", reason: str, now: float) -> None:
-        """The tunnel is gone."""
+        """The tunnel has ended, and all its streams with it; ``reason`` is one readable clause."""
 
     def tunnel_refused(self, client: str, status: int, reason: str) -> None:
         """A peer on the upstream port did not get a tunnel."""

@@ -18,7 +18,6 @@ from pico_core.websocket.frame import (
     MASKED,
     MAX_CONTROL_BYTES,
     NO_STATUS,
-    PING,
     PONG,
 )
 from pico_core.websocket.masking import ZERO_MASK, MaskSource, apply_mask, rotated
@@ -52,15 +51,6 @@ def encode_frame(pieces: Sequence[Piece], size: int, entropy: MaskSource | None)
         masked.append(apply_mask(piece, mask))
         mask = rotated(mask, len(piece))
     return tuple(masked)
-
-
-def encode_ping(payload: bytes, entropy: MaskSource | None) -> bytes:
-    """Return a ping; its answer is a ``decoding.Pong`` with the same payload.
-
-    Raises ``LocalProtocolError`` if the payload is over 125 bytes. Pico only answers pings: its tunnels send those of
-    yamux. This is for peers that do send them, such as the foreign ends in tests.
-    """
-    return encode_control(PING, payload, entropy)
 
 
 def encode_pong(payload: bytes, entropy: MaskSource | None) -> bytes:

@@ -46,7 +46,7 @@ class ZeroMask:
     """A ``MaskSource`` that makes every masking key zero, so that masking costs nothing.
 
     For clients inside TLS only: masking keeps chosen plaintext from confusing proxies on the way (RFC 6455 section
-    10.3), and inside TLS none of them can read. Pico's own clients do not use TLS yet, so they mask with ``Entropy``.
+    10.3), and inside TLS none of them can read. Pico's own machines mask with ``Entropy``, inside TLS too.
     """
 
     def getrandbits(self, _k: int, /) -> int:

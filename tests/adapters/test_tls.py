@@ -95,11 +95,11 @@ class Origin:
     """A TLS server for one connection, which ``serve`` handles in a thread."""
 
     def __init__(self, files: Files, client_ca: str = "") -> None:
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(files.cert, files.key)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(files.cert, files.key)
         if client_ca:
-            self._context.load_verify_locations(client_ca)
-            self._context.verify_mode = ssl.CERT_REQUIRED
+            self.context.load_verify_locations(client_ca)
+            self.context.verify_mode = ssl.CERT_REQUIRED
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.accepted: ssl.SSLSocket | None = None
@@ -109,7 +109,7 @@ class Origin:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             plain, _ = self._listener.accept()
-            self.accepted = self._context.wrap_socket(plain, server_side=True, suppress_ragged_eofs=False)
+            self.accepted = self.context.wrap_socket(plain, server_side=True, suppress_ragged_eofs=False)
 
     def connection(self) -> ssl.SSLSocket:
         self._thread.join(PATIENCE_S)
@@ -418,7 +418,7 @@ def test_a_session_is_resumed(stage: Stage, files: Files) -> None:
         origin.connection().sendall(b"with tickets")
         stage.wait(Received, connection=2)
         again = Origin(files)
-        again._context = origin._context  # noqa: SLF001 - the same server, which has the ticket's key
+        again.context = origin.context  # the same server, which has the ticket's key
     with contextlib.closing(again):
         stage.do(Connect(4, "127.0.0.1", again.port, PATIENCE_S, "outside", "localhost"))
         stage.wait(Connected, connection=4)

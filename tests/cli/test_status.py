@@ -10,6 +10,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from pico_core.config.agent import AgentConnectConfig
+from pico_core.config.forward import ForwardConnectConfig
+from pico_core.config.server import ServerConfig
+from pico_tunnel import bench, status
 from pico_tunnel.cli import main
 
 JSON = "application/json"
@@ -64,6 +68,14 @@ def complaint(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) ->
 
 
 NODES = '[{"id":"b","status":"active","endpoints":0},{"id":"a","status":"left","endpoints":3}]'
+
+
+def test_commands_ask_the_ports_that_a_server_has_by_default() -> None:
+    config, local = ServerConfig(), "http://localhost"
+    assert f"{local}:{config.admin.bind_addr.port}" == status.DEFAULT_URL
+    assert f"{local}:{config.proxy.bind_addr.port}" == bench.DEFAULT_URL
+    assert str(AgentConnectConfig().url) == f"{local}:{config.upstream.bind_addr.port}"
+    assert str(ForwardConnectConfig().url) == f"{local}:{config.proxy.bind_addr.port}"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from pico_core.boundary import Accepted, ConnectionLost, Received, Send
 from pico_core.client_group import client_group
 from pico_core.config.server import ServerConfig
-from pico_core.gossip.gate import STRANGER_US, Gate
+from pico_core.gossip.rate_limit import STRANGER_US, DatagramLimiter
 from pico_core.server.address_rate import AddressRate
 from pico_core.server.gossip_budget import StreamBudget
 from tests.play import server_play
@@ -62,11 +62,11 @@ def test_a_rate_is_that_of_a_network() -> None:
 
 
 def test_a_stranger_to_gossip_is_a_network() -> None:
-    gate = Gate(0.1, 1400)
+    limiter = DatagramLimiter(0.1, 1400)
     datagrams = int(STRANGER_US / 40)
-    read = sum(gate.admits(0, (f"2001:db8:1:2::{number:x}", 8003), 0.0, is_member=False) for number in range(1000))
+    read = sum(limiter.admits(0, (f"2001:db8:1:2::{number:x}", 8003), 0.0, is_member=False) for number in range(1000))
     assert read == datagrams
-    assert gate.admits(0, (OTHER, 8003), 0.0, is_member=False)
+    assert limiter.admits(0, (OTHER, 8003), 0.0, is_member=False)
 
 
 class _Stream:

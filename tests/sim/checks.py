@@ -279,8 +279,8 @@ class Checks:
             for tunnel in node.facts.tunnels:
                 if tunnel.in_flight:
                     raise self._world.violation(f"{server.id} counts {tunnel.in_flight} requests in a tunnel")
-            if node.connecting_count:
-                raise self._world.violation(f"{server.id} still waits for {node.connecting_count} connections")
+            if server.process.dialing:
+                raise self._world.violation(f"{server.id} still waits for {len(server.process.dialing)} connections")
 
     def check_every_route(self) -> list[Request]:
         """Ask every node for every HTTP endpoint, and check that every answer is right."""

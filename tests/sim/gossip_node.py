@@ -20,7 +20,7 @@ from pico_core.gossip.events import (
     NodeUpdated,
     Output,
     SealRefused,
-    StreamData,
+    SendStreamData,
     StreamRequest,
 )
 from pico_core.gossip.sealing.refusals import SealError
@@ -222,7 +222,7 @@ class GossipNode:
     def _carry_out(self, output: Output) -> None:
         if isinstance(output, StreamRequest):
             self._connect(output)
-        elif isinstance(output, StreamData):
+        elif isinstance(output, SendStreamData):
             self._send(self._conversations[output.number], output.data)
         elif isinstance(output, SealRefused):
             self.seals_refused.append(output)

@@ -176,11 +176,6 @@ class SecureConnection:
         """Begin the handshake: the loop has opened the plain connection."""
         self.attach(raw, *raw.address)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the handshake is done, and the connection has not ended."""
-        return self._state is _State.OPEN
-
     # --- as the owner of the plain connection ---
 
     @property

@@ -10,12 +10,12 @@ import hmac
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pico_core.bounds import GOSSIP_KEY_BYTES
 from pico_core.errors import LocalProtocolError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-KEY_BYTES = 32
 KEY_ID_BYTES = 4
 TAG_BYTES = 16
 """The length of the authentication tag that AES-GCM appends."""
@@ -28,8 +28,8 @@ class SealKey:
     __slots__ = ("_proofs", "_secret", "id")
 
     def __init__(self, secret: bytes) -> None:
-        if len(secret) != KEY_BYTES:
-            raise LocalProtocolError(f"a gossip key has {KEY_BYTES} bytes, not {len(secret)}")
+        if len(secret) != GOSSIP_KEY_BYTES:
+            raise LocalProtocolError(f"a gossip key has {GOSSIP_KEY_BYTES} bytes, not {len(secret)}")
         self._secret = secret
         self.id = self._derive(b"id")[:KEY_ID_BYTES]
         self._proofs = self._derive(b"proofs")

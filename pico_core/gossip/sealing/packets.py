@@ -12,10 +12,11 @@ answered by an empty packet, a *hello*, from which it learns the session. The pa
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from pico_core.boundary import SendDatagram
 from pico_core.entropy import Entropy
+from pico_core.gossip.address import HostPort
 from pico_core.gossip.counters import Counters
 from pico_core.gossip.events import LISTENER, Output, SealRefused
 from pico_core.gossip.sealing.keys import KEY_ID_BYTES, NONCE_BYTES, TAG_BYTES, Keyring, SealKey
@@ -26,8 +27,6 @@ from pico_core.gossip.wire.records import DELTA, DIGEST
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-Address: TypeAlias = tuple[str, int]
-
 PACKET = b"\xf0\x00"
 SESSION_BYTES = 12
 """Two of a million sessions under one key are equal once in 10^17 times."""
@@ -37,7 +36,7 @@ COUNTER_BYTES = 6
 MAX_COUNTER = (1 << 8 * COUNTER_BYTES) - 1
 HEAD_BYTES = len(PACKET) + KEY_ID_BYTES + SESSION_BYTES + RECEIVER_BYTES + COUNTER_BYTES
 OVERHEAD_BYTES = HEAD_BYTES + TAG_BYTES
-NOBODY = bytes(RECEIVER_BYTES)
+NO_RECEIVER = bytes(RECEIVER_BYTES)
 """The receiver of a packet whose sender does not know the session there."""
 
 MAX_PEERS = 8192
@@ -75,8 +74,8 @@ class PacketSeal:
         self._counters = counters
         self._emit = emit
         self._peers: dict[bytes, _Peer] = {}
-        self._receivers: dict[Address, bytes] = {}
-        self._waiting: dict[Address, bytes] = {}
+        self._receivers: dict[HostPort, bytes] = {}
+        self._waiting: dict[HostPort, bytes] = {}
         from cryptography.exceptions import InvalidTag
 
         self._not_authentic = InvalidTag
@@ -95,7 +94,7 @@ class PacketSeal:
         self._cipher = first.packet_cipher(self._session)
         self._head = PACKET + first.id + self._session
 
-    def seal(self, data: bytes, address: Address) -> bytes:
+    def seal(self, data: bytes, address: HostPort) -> bytes:
         """Return the packet for ``data``, ``OVERHEAD_BYTES`` longer, to be sent to ``address``."""
         receiver = self._receivers.get(address)
         if receiver is None:
@@ -103,10 +102,10 @@ class PacketSeal:
             if len(self._waiting) >= MAX_WAITING:
                 del self._waiting[next(iter(self._waiting))]
             self._waiting[address] = data
-            receiver = NOBODY
+            receiver = NO_RECEIVER
         return self._sealed(data, receiver)
 
-    def open(self, packet: bytes, address: Address) -> bytes | None:
+    def open(self, packet: bytes, address: HostPort) -> bytes | None:
         """Return what another node has sealed for this one; ``None`` if there is nothing to take."""
         counters = self._counters
         if len(packet) < OVERHEAD_BYTES or not packet.startswith(PACKET):
@@ -150,7 +149,7 @@ class PacketSeal:
         head = self._head + receiver + self._counter.to_bytes(COUNTER_BYTES, "big")
         return head + self._cipher.encrypt(self._counter.to_bytes(NONCE_BYTES, "big"), data, head)
 
-    def _send(self, data: bytes, address: Address, receiver: bytes) -> None:
+    def _send(self, data: bytes, address: HostPort, receiver: bytes) -> None:
         packet = self._sealed(data, receiver)
         self._counters.packet_bytes_outbound += len(packet)
         self._emit(SendDatagram(LISTENER, packet, *address))
@@ -162,7 +161,7 @@ class PacketSeal:
         except self._not_authentic:
             return None
 
-    def _refuse_unsealed(self, packet: bytes, address: Address) -> None:
+    def _refuse_unsealed(self, packet: bytes, address: HostPort) -> None:
         if packet.startswith((DIGEST, DELTA)):
             self._counters.unsealed += 1
             self._emit(SealRefused(address[0], NO_KEY_THERE))
@@ -179,7 +178,7 @@ class PacketSeal:
         peer = self._peers[session] = _Peer(key, cipher)
         return peer
 
-    def _met(self, address: Address, receiver: bytes) -> None:
+    def _met(self, address: HostPort, receiver: bytes) -> None:
         """A session is at an address: seal for it from now on, first what waits."""
         receivers = self._receivers
         if receivers.get(address) != receiver:

@@ -24,7 +24,6 @@ HELLO_BYTES = len(STREAM) + KEY_ID_BYTES + STREAM_NONCE_BYTES
 LENGTH_BYTES = 2
 MAX_FRAME_BYTES = 16_384
 """The longest content of a frame: so much of a stream is kept before it is known to be genuine (as in TLS)."""
-FRAME_OVERHEAD_BYTES = LENGTH_BYTES + TAG_BYTES
 KEYLESS_HELLO = STREAM + bytes(KEY_ID_BYTES + STREAM_NONCE_BYTES)
 """The answer of a node that has no key to a sealed stream."""
 

@@ -18,7 +18,7 @@ PART_ELEMENTS = 250
 """As many elements are decoded in one step."""
 
 
-class Kind(Enum):
+class Place(Enum):
     """The places of the grammar in which an array or a map can be."""
 
     STATES = "states"
@@ -28,7 +28,7 @@ class Kind(Enum):
     OTHER = "other"
 
 
-_ARRAYS = (Kind.STATES, Kind.ENTRIES, Kind.DIGEST)
+_ARRAYS = (Place.STATES, Place.ENTRIES, Place.DIGEST)
 _EMPTY_ARRAYS = (0x90, 0xC0, 0xDC, 0xDD)
 """Also nil, which Go writes for an empty list."""
 
@@ -71,8 +71,8 @@ class Outline:
         self._position = position
         self._room_entries = max_entries
         self._spare = SPARE_VALUES
-        self._open: list[tuple[Kind, int]] = []  # what is around the innermost container, with its missing values
-        self._kind = Kind.OTHER
+        self._open: list[tuple[Place, int]] = []  # what is around the innermost container, with its missing values
+        self._place = Place.OTHER
         self._missing = 0
         self._wants_maps = False
 
@@ -116,41 +116,41 @@ class Outline:
         return walked
 
     def _enter(self, children: int, position: int, *, is_map: bool) -> None:
-        kind = self._kind_of(position, is_map=is_map)
-        if kind is Kind.STATES or kind is Kind.DIGEST:
+        place = self._place_of(position, is_map=is_map)
+        if place is Place.STATES or place is Place.DIGEST:
             self._bound(children, MAX_NODES)
-        elif kind is Kind.ENTRIES:
+        elif place is Place.ENTRIES:
             self._bound(children, self._room_entries)
             self._room_entries -= children
             self.states[-1].entries_start = position
         else:
             self._bound(children, self._spare)
             self._spare -= children
-        self._open.append((self._kind, self._missing))
-        self._kind, self._missing = kind, children
-        self._wants_maps = kind in _ARRAYS
+        self._open.append((self._place, self._missing))
+        self._place, self._missing = place, children
+        self._wants_maps = place in _ARRAYS
         if len(self._open) > MAX_DEPTH:
             raise WireError("a gossip stream nested too deeply")
 
-    def _kind_of(self, position: int, *, is_map: bool) -> Kind:
+    def _place_of(self, position: int, *, is_map: bool) -> Place:
         """Return what begins at a position; an element of an array gives room for its values."""
-        around = self._kind
+        around = self._place
         if not self._open:
             if is_map == bool(self._whole):
                 raise WireError("not a header and arrays")
-            return (Kind.OTHER, Kind.STATES, Kind.DIGEST)[self._whole]
-        if around is Kind.STATE and not is_map and not self.states[-1].entries_start:
-            return Kind.ENTRIES
-        if around is Kind.STATES:
+            return (Place.OTHER, Place.STATES, Place.DIGEST)[self._whole]
+        if around is Place.STATE and not is_map and not self.states[-1].entries_start:
+            return Place.ENTRIES
+        if around is Place.STATES:
             self._spare += VALUES_PER_ELEMENT
             self.states.append(StatePart(position))
-            return Kind.STATE
-        if around is Kind.ENTRIES or around is Kind.DIGEST:
+            return Place.STATE
+        if around is Place.ENTRIES or around is Place.DIGEST:
             self._spare += VALUES_PER_ELEMENT
-            parts = self.states[-1].parts if around is Kind.ENTRIES else self.digest
+            parts = self.states[-1].parts if around is Place.ENTRIES else self.digest
             if not parts or parts[-1].count == PART_ELEMENTS:
                 parts.append(Part(position))
-        return Kind.OTHER
+        return Place.OTHER
 
     def _leave(self) -> None:
         """A value ended, and perhaps what is around it."""
@@ -158,22 +158,22 @@ class Outline:
             self._missing -= 1
             if self._missing:
                 return
-            ended = self._kind
-            self._kind, self._missing = self._open.pop()
-            self._wants_maps = self._kind in _ARRAYS
+            ended = self._place
+            self._place, self._missing = self._open.pop()
+            self._wants_maps = self._place in _ARRAYS
             self._ended(ended)
         if not self._whole:
             self.head.end = self._position
         self._whole += 1
         self.end = self._position
 
-    def _ended(self, kind: Kind) -> None:
-        if kind is Kind.STATE:
+    def _ended(self, place: Place) -> None:
+        if place is Place.STATE:
             self.states[-1].end = self._position
-        elif kind is Kind.ENTRIES:
+        elif place is Place.ENTRIES:
             self.states[-1].entries_end = self._position
-        elif self._kind is Kind.ENTRIES or self._kind is Kind.DIGEST:
-            part = (self.states[-1].parts if self._kind is Kind.ENTRIES else self.digest)[-1]
+        elif self._place is Place.ENTRIES or self._place is Place.DIGEST:
+            part = (self.states[-1].parts if self._place is Place.ENTRIES else self.digest)[-1]
             part.count += 1
             part.end = self._position
 

@@ -169,7 +169,7 @@ class StreamReader:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a byte has come."""
+        """Whether any byte of the message has come."""
         return bool(self._buffer)
 
     @property
@@ -178,7 +178,7 @@ class StreamReader:
         return self._outline is not None and self._outline.whole
 
     def receive(self, data: bytes) -> None:
-        """Take bytes."""
+        """Keep bytes until the message is whole. Raises ``WireError`` above ``max_bytes`` in all."""
         if len(self._buffer) + len(data) > self._max_bytes:
             raise WireError("a gossip stream longer than allowed")
         self._buffer += data
@@ -212,7 +212,7 @@ class StreamReader:
         return head.node_id, head.addr
 
     def states(self) -> Iterator[ReadState]:
-        """Return the states of a whole message."""
+        """Yield the states of a whole message, each without its entries decoded. Raises ``WireError``."""
         for part in self._whole_outline.states:
             yield ReadState(self._buffer, part)
 

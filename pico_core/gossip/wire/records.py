@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 
+from pico_core.bounds import MAX_ID_CHARACTERS
 from pico_core.errors import RemoteProtocolError
 
 DIGEST = b"\x01\x00"
@@ -11,14 +12,13 @@ DELTA = b"\x02\x00"
 JOIN = b"\x03\x00"
 LEAVE = b"\x04\x00"
 
-MAX_ID_CHARACTERS = 255
 MAX_ADDR_CHARACTERS = 255
 MAX_KEY_CHARACTERS = 512
 """An endpoint ID has at most 255 characters; with its prefix it stays well below."""
 MAX_VALUE_CHARACTERS = 1024
 MAX_VERSION = 1 << 53
-"""Versions count the writes of one process, which never come near. A higher one would be a lie that the owner could
-not go beyond."""
+"""Versions count the writes of one process, which never come near. A higher one would be false, and one that the owner
+could not go beyond."""
 
 MAX_NODES = 4096
 """In the table of one node, those that were only heard of and the node itself included."""
@@ -68,7 +68,7 @@ class NodeDelta(msgspec.Struct, frozen=True):
 
 
 class Digest(msgspec.Struct, frozen=True):
-    """A digest datagram."""
+    """A datagram that lists nodes with their versions; ``request`` asks for the receiver's digest in return."""
 
     node_id: str
     addr: str
@@ -77,7 +77,7 @@ class Digest(msgspec.Struct, frozen=True):
 
 
 class Delta(msgspec.Struct, frozen=True):
-    """A delta datagram."""
+    """A datagram with entries of nodes, each newer than the version that the receiver listed."""
 
     node_id: str
     addr: str

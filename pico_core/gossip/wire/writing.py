@@ -57,7 +57,7 @@ def digest_head(node_id: str, addr: str, *, request: bool) -> bytes:
 
 
 def digest_entry(node_id: str, addr: str, version: int, *, left: bool) -> bytes:
-    """Return one entry of a digest."""
+    """Return one entry of a digest as MessagePack: a node, its address, the version that is known of it."""
     return b"".join(
         (
             b"\x84\xa2id",
@@ -135,5 +135,5 @@ def leave_request(node_id: str, addr: str, state: bytes) -> bytes:
 
 
 def leave_reply(node_id: str, addr: str) -> bytes:
-    """Return the answer to a leave message."""
+    """Return the answer to a leave message: a header with our ID and address, and nothing else."""
     return _pack_sender(b"\x82", node_id, addr)

@@ -70,7 +70,7 @@ class IdleConnections:
             self._connections.pop(0).channel.close()
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close every idle connection; those in use are not in the pool."""
         while self._connections:
             self._connections.pop().channel.close()
 

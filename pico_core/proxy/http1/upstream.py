@@ -129,7 +129,7 @@ class UpstreamConnection:
         return self.channel
 
     def upgrade_over(self, now: float) -> None:
-        """Leave the source."""
+        """The pipe has ended: the source counts this connection no more."""
         self.source.discard(self, now)
 
     def give_up(self, now: float) -> None:

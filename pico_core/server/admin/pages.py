@@ -13,6 +13,7 @@ from pico_core.errors import ConfigError
 from pico_core.machine.parts import Connector
 from pico_core.plain.client import PlainRequest, PlainResponse
 from pico_core.plain.exposition import CONTENT_TYPE
+from pico_core.plain.hosts import unknown_host
 from pico_core.plain.server import HTML, JSON, TEXT, PlainConnection, Question
 from pico_core.server.access import Access
 from pico_core.server.admin.metrics_text import metrics_text
@@ -47,7 +48,7 @@ class AdminPages:
             except Denied as denied:
                 connection.refuse(denied.status, denied.reason, now)
                 return
-        if not credentials and question.path not in ANY_HOST and not self._hosts.knows(question.host):
+        if not credentials and question.path not in PROBES and not self._hosts.knows(question.host):
             connection.refuse(421, UNKNOWN_HOST, now)  # a page in a browser has no token, so who has one is none
             return
         if page is not None:
@@ -116,6 +117,8 @@ class AdminPages:
 
 
 PROBES = ("/health", "/ready")
+"""Probes and balancers ask for these by any host name, and the answers are of no use to a page in a browser."""
+
 WITHOUT_TOKEN = (*PROBES, "/")
 """The page has nothing in it: it asks for the token itself."""
 
@@ -127,10 +130,7 @@ PATHS = {
 }
 
 
-ANY_HOST = ("/health", "/ready")
-"""Probes and balancers ask for these by any name, and the answers are of no use to a page."""
-
-UNKNOWN_HOST = "this Host is not known as a name of the node: ask by IP address, or list it in admin.allowed_hosts"
+UNKNOWN_HOST = unknown_host("node")
 
 
 def _kind(path: str) -> str:

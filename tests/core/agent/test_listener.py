@@ -26,7 +26,8 @@ from pico_core.config.proxy import Proxy
 from pico_core.config.values import Origin
 from pico_core.mux.frame import DATA, HEADER, SYN
 from pico_core.tunnel.agreement import FIRST_WINDOW, SECOND_AGENT
-from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping
+from pico_core.websocket.encoding import encode_close, encode_control, encode_frame
+from pico_core.websocket.frame import PING
 from pico_core.websocket.handshake import accept_handshake
 from tests.core.agent.scene import CONNECT, DIAL, GET, OK, SERVER, SERVICE, agent_config, asked, registered
 from tests.play import Data, End, GoAway, Nothing, Open, Play, agent_play, joined
@@ -310,7 +311,7 @@ def test_a_silent_server_is_left() -> None:
 
 def test_a_ping_on_a_quiet_tunnel_is_answered_in_the_same_turn() -> None:
     play = registered_raw()
-    (pong,) = (play >> 3.0 >> Received(SERVER, encode_ping(b"a", None))).take()
+    (pong,) = (play >> 3.0 >> Received(SERVER, encode_control(PING, b"a", None))).take()
     assert isinstance(pong, Send)
     assert joined(pong.data)[:2] == b"\x8a\x81"
 

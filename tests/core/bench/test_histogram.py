@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from pico_core.bench.histogram import MAX_US, Histogram
+from pico_core.bench.histogram import MAX_US, LatencyHistogram
 
 
 def test_nothing_recorded_is_zero() -> None:
-    histogram = Histogram()
+    histogram = LatencyHistogram()
     assert (histogram.percentile_us(50), histogram.mean_us(), histogram.count) == (0, 0, 0)
 
 
@@ -16,7 +16,7 @@ def test_nothing_recorded_is_zero() -> None:
 def test_percentiles_are_exact_to_one_part_in_32(percent: float) -> None:
     source = random.Random(7)
     values_s = [source.lognormvariate(-6, 2) for _ in range(10_000)]
-    histogram = Histogram()
+    histogram = LatencyHistogram()
     for value_s in values_s:
         histogram.record(value_s)
     exact_us = sorted(values_s)[round(percent * 100) - 1] * 1e6
@@ -26,13 +26,13 @@ def test_percentiles_are_exact_to_one_part_in_32(percent: float) -> None:
 
 def test_small_values_are_exact() -> None:
     for value_us in range(64):
-        histogram = Histogram()
+        histogram = LatencyHistogram()
         histogram.record(value_us / 1e6)
         assert histogram.percentile_us(50) == value_us
 
 
 def test_its_size_is_bounded() -> None:
-    histogram = Histogram()
+    histogram = LatencyHistogram()
     for exponent in range(64):
         for part in range(64):
             histogram.record((1 << exponent) * (1 + part / 64) / 1e6)

@@ -9,7 +9,7 @@ import pytest
 from pico_core.boundary import SendDatagram
 from pico_core.gossip.engine import Gossip
 from pico_core.gossip.events import StreamRequest
-from pico_core.gossip.gate import MAX_STRANGER_BYTES, Gate
+from pico_core.gossip.rate_limit import MAX_STRANGER_BYTES, DatagramLimiter
 from pico_core.gossip.wire import writing
 from pico_core.gossip.wire.records import DigestEntry, Entry, WireError
 from tests.core.gossip.plays import A, B, accepted, delta, digest, drain, engine, join_request_of, joined, prove
@@ -158,12 +158,12 @@ def test_what_a_flood_costs_is_bounded_by_address_and_in_all_and_leaves_a_node_i
 
 
 def test_an_address_that_was_asked_answers_during_a_flood() -> None:
-    gate = Gate(0.1, 1400)
-    gate.asked(("10.0.0.3", 8003), 1.0)
+    limiter = DatagramLimiter(0.1, 1400)
+    limiter.asked(("10.0.0.3", 8003), 1.0)
     for number in range(1000):
-        gate.admits(100, (f"10.9.1.{number}", 1), 1.0, is_member=False)
-    assert not gate.admits(100, ("10.0.0.4", 8003), 1.0, is_member=False)
-    assert gate.admits(100, ("10.0.0.3", 8003), 1.0, is_member=False)
+        limiter.admits(100, (f"10.9.1.{number}", 1), 1.0, is_member=False)
+    assert not limiter.admits(100, ("10.0.0.4", 8003), 1.0, is_member=False)
+    assert limiter.admits(100, ("10.0.0.3", 8003), 1.0, is_member=False)
 
 
 WORST = [

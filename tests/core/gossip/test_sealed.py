@@ -11,11 +11,11 @@ from pico_core.gossip.counters import Counters
 from pico_core.gossip.engine import Gossip
 from pico_core.gossip.events import Output, SealRefused
 from pico_core.gossip.keys import LEFT_KEY
-from pico_core.gossip.sealing.keys import Keyring
-from pico_core.gossip.sealing.packets import NOBODY, OVERHEAD_BYTES, PacketSeal
+from pico_core.gossip.sealing.keys import TAG_BYTES, Keyring
+from pico_core.gossip.sealing.packets import NO_RECEIVER, OVERHEAD_BYTES, PacketSeal
 from pico_core.gossip.sealing.proofs import Proofs
 from pico_core.gossip.sealing.refusals import ALTERED, NO_KEY_THERE, OTHER_KEY, SealError
-from pico_core.gossip.sealing.streams import FRAME_OVERHEAD_BYTES, InboundSeal, OutboundSeal
+from pico_core.gossip.sealing.streams import LENGTH_BYTES, InboundSeal, OutboundSeal
 from pico_core.gossip.sealing.window import WINDOW, Window
 from pico_core.gossip.wire import writing
 from pico_core.gossip.wire.records import MAX_VERSION, Entry, WireError
@@ -75,7 +75,7 @@ def test_the_layout_of_a_packet() -> None:
     packet = here.seal.seal(b"hello", THERE)
     assert packet[:2] == b"\xf0\x00"
     assert packet[2:6] == here.keyring.first.id == bytes.fromhex("a12ad4a4")
-    assert packet[18:26] == NOBODY
+    assert packet[18:26] == NO_RECEIVER
     assert packet[26:32] == b"\x00\x00\x00\x00\x00\x01"
     assert len(packet) == 5 + OVERHEAD_BYTES
     assert packet.hex() == (
@@ -92,7 +92,7 @@ def test_the_layout_of_a_stream() -> None:
     hello = server.take_hello()
     assert client.receive(hello) == b""
     frame = client.seal(b"request")
-    assert len(frame) == len(b"request") + FRAME_OVERHEAD_BYTES
+    assert len(frame) == LENGTH_BYTES + len(b"request") + TAG_BYTES
     assert frame.hex() == ("00176de63a2ff5e325857dfea97d02b2d2acb4c0052659c1a1")
     assert server.receive(frame) == b"request"
     assert client.receive(server.seal(b"answer")) == b"answer"

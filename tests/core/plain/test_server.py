@@ -20,7 +20,8 @@ from pico_core.boundary import (
 )
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
-from pico_core.plain.server import ANSWERED_PER_TURN_BYTES, ANSWERS_PER_TURN, PAUSE_S, TEXT, PlainConnection, Question
+from pico_core.machine.turns import TURN_PAUSE_S
+from pico_core.plain.server import ANSWERED_PER_TURN_BYTES, ANSWERS_PER_TURN, TEXT, PlainConnection, Question
 from tests.play import Nothing, Play, joined
 
 LARGE = ANSWERED_PER_TURN_BYTES * 3 // 5
@@ -218,7 +219,7 @@ def test_a_crowd_of_requests_is_answered_in_turns() -> None:
     play, _ = accepted()
     done = (play >> Received(1, GET * (ANSWERS_PER_TURN + 2))).take()
     assert done == [answer(b"/a b=c")] * ANSWERS_PER_TURN + [PauseReading(1)]
-    assert play >> PAUSE_S << answer(b"/a b=c") << answer(b"/a b=c") << ResumeReading(1)
+    assert play >> TURN_PAUSE_S << answer(b"/a b=c") << answer(b"/a b=c") << ResumeReading(1)
 
 
 def test_a_client_that_leaves_between_two_turns() -> None:
@@ -231,7 +232,7 @@ def test_large_answers_are_fewer_in_a_turn() -> None:
     play, _ = accepted()
     large = answer(b"x" * LARGE)
     assert play >> Received(1, GET.replace(b"/a", b"/large") * 3) << large << large << PauseReading(1)
-    assert play >> PAUSE_S << large << ResumeReading(1)
+    assert play >> TURN_PAUSE_S << large << ResumeReading(1)
 
 
 def test_empty_lines_before_a_request_are_ignored() -> None:

@@ -66,14 +66,21 @@ def test_the_agents_tunnel_is_lost(began: bytes) -> None:
     assert (incomplete(play), counted(play)) == ("upstream", ENDED_BY_UPSTREAM)
 
 
-@by_body
-@pytest.mark.parametrize("end", [ConnectionLost(FIRST, "reset"), EofReceived(FIRST)], ids=["reset", "end"])
-def test_the_other_nodes_connection_ends(began: bytes, end: ConnectionLost | EofReceived) -> None:
+def test_the_other_nodes_connection_ends_and_with_it_a_body_without_length() -> None:
+    play = through_a_node(UNTIL_CLOSE) >> EofReceived(FIRST)
+    assert Send(CLIENT, b"0\r\n\r\n") in play.take(), "the body ends as it should"
+    assert (incomplete(play), counted(play)) == (None, WHOLE)
+
+
+LOST = ConnectionLost(FIRST, "reset")
+
+
+@pytest.mark.parametrize(
+    ("began", "end"),
+    [*((each, LOST) for each in BODIES), (SIZED, EofReceived(FIRST)), (CHUNKED, EofReceived(FIRST))],
+)
+def test_the_other_nodes_connection_ends_too_early(began: bytes, end: ConnectionLost | EofReceived) -> None:
     play = through_a_node(began) >> end
-    if isinstance(end, EofReceived) and began is UNTIL_CLOSE:
-        assert Send(CLIENT, b"0\r\n\r\n") in play.take(), "the body ends as it should"
-        assert (incomplete(play), counted(play)) == (None, WHOLE)
-        return
     commands = play.take()
     assert Close(CLIENT) in commands
     assert not any(isinstance(each, Send) for each in commands), "no last chunk, so that the client can tell"

@@ -10,10 +10,11 @@ from pico_core.boundary import Accepted, Connected, Received, Send, Tick
 from pico_core.config.gossip_key import GossipKey
 from pico_core.config.server import ClusterConfig, GossipConfig, ServerConfig
 from pico_core.config.values import Address
+from pico_core.gossip.engine import Gossip
+from pico_core.gossip.events import SendStreamData, StreamRequest
 from pico_core.gossip.keys import MARK_KEY
 from pico_core.gossip.sealing.keys import Keyring
 from pico_core.gossip.sealing.proofs import Proofs
-from pico_core.gossip.wire.records import Entry
 from pico_core.server.exposure import OPEN
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, GET, NUMBERED, OK, QUIET, error
@@ -23,6 +24,7 @@ from tests.play import Data, Open, Play, Reset, joined, server_play
 KEY = bytes(range(32))
 KEYED: ServerConfig = replace(QUIET, cluster=ClusterConfig(gossip=GossipConfig(keys=(GossipKey(KEY),))))
 NODE_HOST = "192.0.2.20"
+GOSSIP_STREAM = 31
 BELIEVED = b"X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n"
 NOT_BELIEVED = b"X-Forwarded-For: 192.0.2.20\r\nX-Forwarded-Proto: http\r\n"
 OTHER = Proofs(Keyring([KEY]), random.Random(20))
@@ -49,6 +51,25 @@ def mark_of(machine: ServerNode) -> str:
 def proved(machine: ServerNode) -> bytes:
     """Return a forwarded request with a proof of node 20."""
     return FROM_NODE[:-2] + b"X-Pico-Proof: %b\r\n\r\n" % OTHER.make(mark_of(machine))
+
+
+def joining_peer(play: Play) -> Gossip:
+    """Let node 20, which serves e1, join by a sealed stream; return its engine."""
+    peer = Gossip("node-20", entropy=random.Random(20), seeds=["10.0.0.1:8003"], keys=[KEY])
+    peer.set_local("proxy_addr", f"{NODE_HOST}:8000", play.now)
+    peer.set_endpoint("e1", 1, play.now)
+    peer.start(f"{NODE_HOST}:8003", play.now)
+    request = peer.poll()
+    assert isinstance(request, StreamRequest)
+    play >> Accepted(GOSSIP_STREAM, "gossip-streams", NODE_HOST, 6000) >> Received(GOSSIP_STREAM, request.data)
+    hello = play.take()[0]
+    assert isinstance(hello, Send)
+    peer.stream_received(request.number, joined(hello.data), play.now)
+    join = peer.poll()
+    assert isinstance(join, SendStreamData)
+    play >> Received(GOSSIP_STREAM, join.data) >> play.now + 0.1
+    play.take()
+    return peer
 
 
 def to_service(fields: bytes) -> bytes:
@@ -110,17 +131,14 @@ def test_a_client_at_the_address_of_a_node_is_not_told_what_nodes_tell_each_othe
 
 
 def test_each_connection_to_a_node_begins_with_a_proof_for_it() -> None:
-    play, machine = keyed(serves=False)
-    gossip = machine.facts.gossip
-    gossip._members.add("node-20", f"{NODE_HOST}:8003", 0.0)  # noqa: SLF001 - as if it had answered
-    peer = gossip._members.nodes["node-20"]  # noqa: SLF001
-    peer.state.apply([Entry(MARK_KEY, OTHER.mark, 1, True, False)])
+    play = server_play(KEYED)
+    peer = joining_peer(play)
     play >> Accepted(CLIENT, "proxy", "192.0.2.7", 5000) >> Received(CLIENT, GET)
     play << dial(FIRST, 20) >> Connected(FIRST, NODE_HOST, 8000)
     (sent,) = [each for each in play.take() if isinstance(each, Send)]
     head, _, proof = joined(sent.data).removesuffix(b"\r\n\r\n").rpartition(b"\r\nx-pico-proof: ")
     assert head + b"\r\n\r\n" == GET_FORWARDED
-    assert OTHER.takes(proof)
+    assert peer.takes_proof(proof, play.now)
     play >> Received(FIRST, OK) << Send(CLIENT, OK) >> Received(CLIENT, GET)
     assert play << Send(FIRST, GET_FORWARDED)
 

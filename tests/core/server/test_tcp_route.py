@@ -17,7 +17,8 @@ from pico_core.boundary import (
     WritingResumed,
 )
 from pico_core.server.node import ServerNode
-from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping
+from pico_core.websocket.encoding import encode_close, encode_control, encode_frame
+from pico_core.websocket.frame import PING
 from tests.core.proxy.scene import AGENT, CLIENT, client_joins, error, proxy_play
 from tests.play import Data, End, Nothing, Open, Play, Reset, joined
 
@@ -222,7 +223,7 @@ def test_broken_frames_reset_the_service() -> None:
 
 
 def test_pings_are_answered_as_long_as_the_answers_are_read() -> None:
-    ping = Received(CLIENT, encode_ping(b"x", random.Random(1)))
+    ping = Received(CLIENT, encode_control(PING, b"x", random.Random(1)))
     assert (
         piped()
         >> ping

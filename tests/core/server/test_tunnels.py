@@ -23,7 +23,8 @@ from pico_core.config.ports import UpstreamConfig
 from pico_core.config.server import ServerConfig
 from pico_core.gossip.state import MAX_ENDPOINTS
 from pico_core.mux.frame import ACK, HEADER, PING, SYN
-from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping
+from pico_core.websocket.encoding import encode_close, encode_control, encode_frame
+from pico_core.websocket.frame import PING as WEBSOCKET_PING
 from pico_core.websocket.handshake import ClientHandshake
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play, refusal
 from tests.play import Data, End, GoAway, Nothing, Open, Play, Reset, joined, server_play
@@ -380,14 +381,14 @@ def test_a_silent_agent_is_dropped_and_its_requests_with_it() -> None:
 
 def test_pings_on_a_quiet_tunnel_are_answered_in_the_same_turn() -> None:
     play = connected() >> Received(AGENT, HANDSHAKE) << Send(AGENT, ACCEPTED)
-    ping = encode_ping(b"are you there?", random.Random(1))
+    ping = encode_control(WEBSOCKET_PING, b"are you there?", random.Random(1))
     assert play >> 3.0 >> Received(AGENT, ping) << Send(AGENT, b"\x8a\x0eare you there?")
     of_the_session = HEADER.pack(PING, SYN, 0, 7)
     assert play >> masked(of_the_session) << Send(AGENT, b"\x82\x0c" + HEADER.pack(PING, ACK, 0, 7))
     both = joined(encode_frame((of_the_session,), 12, random.Random(1)))
     answers = (Send(AGENT, b"\x8a\x01b"), Send(AGENT, b"\x82\x0c" + HEADER.pack(PING, ACK, 0, 7)))
-    pings = encode_ping(b"a", random.Random(1)) + both + encode_ping(b"b", random.Random(1))
-    play >> WritingPaused(AGENT) >> Received(AGENT, pings) << Nothing()
+    first, second = (encode_control(WEBSOCKET_PING, payload, random.Random(1)) for payload in (b"a", b"b"))
+    play >> WritingPaused(AGENT) >> Received(AGENT, first + both + second) << Nothing()
     assert play >> WritingResumed(AGENT) << answers[0] << answers[1]
 
 
@@ -405,21 +406,24 @@ def test_a_node_that_stood_still_does_not_blame_the_agent() -> None:
     assert isinstance(ping, Send)
 
 
+def test_a_stream_that_a_peer_may_not_open_is_refused_and_the_tunnel_lives() -> None:
+    play = proxy_play() >> ConnectionLost(CLIENT, "")
+    play.tunnels.clear()
+    done = (play >> masked(HEADER.pack(0, 1, 1, 0))).take()
+    assert done == [Send(AGENT, b"\x82\x0c" + HEADER.pack(1, 8, 1, 0))]
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (HEADER.pack(0, 1, 1, 0), None),
         (HEADER.pack(9, 0, 0, 0), "unknown version or frame type 0x0009"),
         (HEADER.pack(0, 0, 0, 5), "stream 0 used for a stream"),
     ],
 )
-def test_a_peer_that_breaks_the_session_is_told_and_closed(data: bytes, reason: str | None) -> None:
+def test_a_peer_that_breaks_the_session_is_told_and_closed(data: bytes, reason: str) -> None:
     play = proxy_play() >> ConnectionLost(CLIENT, "")
     play.tunnels.clear()
     done = (play >> masked(data)).take()
-    if reason is None:  # a stream it may not open: refused, and the tunnel lives
-        assert done == [Send(AGENT, b"\x82\x0c" + HEADER.pack(1, 8, 1, 0))]
-        return
     assert done == [
         Send(AGENT, b"\x82\x0c" + HEADER.pack(3, 0, 0, 1)),
         Send(AGENT, encode_close(1002, reason, None)),

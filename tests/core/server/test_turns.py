@@ -16,7 +16,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.machine.turns import PAUSE_S
+from pico_core.machine.turns import TURN_PAUSE_S
 from pico_core.mux.frame import HEADER, WINDOW_UPDATE
 from pico_core.records import Record
 from pico_core.tunnel.tunnel import MAX_FRAMES_AT_ONCE
@@ -47,7 +47,7 @@ def turns(play: Play, connection: int) -> list[list[Record]]:
     passed: list[list[Record]] = []
     while ResumeReading(connection) not in (passed[-1] if passed else ()):
         assert len(passed) < 1_000, "never read again"
-        play = play >> play.now + PAUSE_S
+        play = play >> play.now + TURN_PAUSE_S
         passed.append(play.take())
     return passed
 
@@ -63,7 +63,7 @@ def test_what_comes_behind_a_flood_keeps_its_place() -> None:
     play = client_joins(proxy_play()) >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
     play = play >> Received(AGENT, message(updates(600))) << PauseReading(AGENT)
     play = play >> Data(AGENT, 2, OK) << Nothing()
-    assert play >> play.now + PAUSE_S << Send(CLIENT, OK) << ResumeReading(AGENT)
+    assert play >> play.now + TURN_PAUSE_S << Send(CLIENT, OK) << ResumeReading(AGENT)
 
 
 def test_a_flood_of_empty_frames_in_a_tunnel() -> None:
@@ -73,7 +73,7 @@ def test_a_flood_of_empty_frames_in_a_tunnel() -> None:
 
 def test_a_broken_frame_behind_a_flood_is_found_in_its_turn() -> None:
     play = proxy_play() >> Received(AGENT, message(updates(600)) + b"\xff\xff") << PauseReading(AGENT)
-    assert play >> play.now + PAUSE_S << Close(AGENT)
+    assert play >> play.now + TURN_PAUSE_S << Close(AGENT)
 
 
 @pytest.mark.parametrize("end", [EofReceived(AGENT), ConnectionLost(AGENT, "reset")])
@@ -81,7 +81,7 @@ def test_a_tunnel_that_ends_behind_a_flood_ends_in_its_turn(end: EofReceived | C
     play = proxy_play() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
     play = play >> Received(AGENT, message(updates(600))) << PauseReading(AGENT)
     play = play >> Data(AGENT, 2, OK) >> end << Nothing()
-    passed = (play >> play.now + PAUSE_S).take()
+    passed = (play >> play.now + TURN_PAUSE_S).take()
     assert passed[0] == Send(CLIENT, OK), "what came before the end counts"
 
 
@@ -98,7 +98,7 @@ def test_a_client_of_the_tcp_route_that_is_gone_behind_its_flood() -> None:
     empty = bytes.fromhex("828000000000")
     play = piped() >> Received(CLIENT, empty * 1_000) << PauseReading(CLIENT)
     play = play >> client_sends(b"PING") >> ConnectionLost(CLIENT, "reset") << Nothing()
-    assert play >> play.now + PAUSE_S << Data(AGENT, 2, b"PING") << Reset(AGENT, 2)
+    assert play >> play.now + TURN_PAUSE_S << Data(AGENT, 2, b"PING") << Reset(AGENT, 2)
 
 
 def test_an_upload_in_tiny_chunks_passes_over_many_turns() -> None:
@@ -125,7 +125,7 @@ def test_an_answer_in_tiny_chunks_passes_over_many_turns() -> None:
     play = play >> Data(AGENT, 2, ANSWER + b"1\r\na\r\n" * 3_000 + b"0\r\n\r\n")
     sent = [joined(each.data) for each in play.take() if isinstance(each, Send)]
     while sent[-1][-5:] != b"0\r\n\r\n":
-        play = play >> play.now + PAUSE_S
+        play = play >> play.now + TURN_PAUSE_S
         sent += [joined(each.data) for each in play.take() if isinstance(each, Send)]
         assert len(sent) < 10
     assert len(sent) == 3
@@ -136,7 +136,7 @@ def test_an_agent_that_leaves_behind_an_answer_in_tiny_chunks() -> None:
     play = proxy_play() >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
     play = play >> Data(AGENT, 2, ANSWER + b"1\r\na\r\n" * 1_500 + b"0\r\n\r\n") >> Reset(AGENT, 2)
     play.take()
-    (rest,) = [joined(each.data) for each in (play >> play.now + PAUSE_S).take() if isinstance(each, Send)]
+    (rest,) = [joined(each.data) for each in (play >> play.now + TURN_PAUSE_S).take() if isinstance(each, Send)]
     assert rest.endswith(b"\r\n0\r\n\r\n"), "the whole answer came before the reset"
 
 
@@ -154,14 +154,14 @@ def test_a_client_that_reads_no_answers_holds_its_requests_back() -> None:
     play = play >> WritingResumed(CLIENT)
     answers = play.take().count(MISSING)
     for _ in range(10):
-        play = play >> play.now + PAUSE_S
+        play = play >> play.now + TURN_PAUSE_S
         answers += play.take().count(MISSING)
     assert answers == 24
 
 
 def test_a_long_head_is_read_one_piece_a_turn() -> None:
     head = b"GET / HTTP/1.1\r\nHost: e1.example.com\r\n" + b"x: %b\r\n" % (b"a" * 50_000) * 3
-    play = proxy_play() >> Received(CLIENT, head) << PauseReading(CLIENT) >> PAUSE_S << ResumeReading(CLIENT)
+    play = proxy_play() >> Received(CLIENT, head) << PauseReading(CLIENT) >> TURN_PAUSE_S << ResumeReading(CLIENT)
     play = play >> Received(CLIENT, b"\r\n") << Open(AGENT, 2)
     assert len(play.take()) == 1
 
@@ -172,9 +172,9 @@ def test_only_some_floods_go_on_in_one_turn() -> None:
     for client in clients:
         play = client_joins(play, client) >> Received(client, BAD * 40)
     play.take()
-    answered = {each.connection for each in (play >> play.now + PAUSE_S).take() if isinstance(each, Send)}
+    answered = {each.connection for each in (play >> play.now + TURN_PAUSE_S).take() if isinstance(each, Send)}
     assert answered == set(clients[:4])
-    answered = {each.connection for each in (play >> play.now + PAUSE_S).take() if isinstance(each, Send)}
+    answered = {each.connection for each in (play >> play.now + TURN_PAUSE_S).take() if isinstance(each, Send)}
     assert answered == set(clients[4:8])
 
 
@@ -184,7 +184,7 @@ def test_a_connection_that_is_closed_forgets_what_it_held() -> None:
     play = play >> EofReceived(CLIENT) >> Received(CLIENT, BAD)
     passed: list[Record] = []
     for _ in range(5):
-        play = play >> play.now + PAUSE_S
+        play = play >> play.now + TURN_PAUSE_S
         passed += play.take()
     assert passed.count(MISSING) == 24 + 1
     assert passed[-1] == Close(CLIENT)
@@ -194,6 +194,6 @@ def test_a_connection_that_is_closed_forgets_what_it_held() -> None:
 def test_a_request_with_an_upgrade_behind_a_flood() -> None:
     play = proxy_play() >> Received(CLIENT, BAD * 20 + ASKING)
     play.take()
-    play = play >> play.now + PAUSE_S
+    play = play >> play.now + TURN_PAUSE_S
     assert Open(AGENT, 2) in play.take()
     assert Abort(CLIENT) not in play.take()

@@ -5,7 +5,8 @@ import pytest
 from pico_core.errors import LocalProtocolError
 from pico_core.pieces import Piece
 from pico_core.websocket.decoding import FrameDecoder
-from pico_core.websocket.encoding import encode_close, encode_frame, encode_ping, encode_pong
+from pico_core.websocket.encoding import encode_close, encode_control, encode_frame, encode_pong
+from pico_core.websocket.frame import PING
 from pico_core.websocket.masking import ZeroMask
 from tests.core.websocket.keys import Bits, flat
 
@@ -55,10 +56,10 @@ def test_the_key_goes_on_over_all_pieces() -> None:
 
 
 def test_encodes_control_frames() -> None:
-    assert encode_ping(b"", None) == b"\x89\x00"
+    assert encode_control(PING, b"", None) == b"\x89\x00"
     assert encode_pong(b"Hello", Bits(0x37FA213D)) == bytes.fromhex("8a8537fa213d7f9f4d5158")
     assert encode_close(1000, "bye", None) == b"\x88\x05\x03\xe8bye"
     assert encode_close(1005, "never sent", None) == b"\x88\x00"
     assert encode_close(1002, "ä" * 80, None) == b"\x88\x7c\x03\xea" + "ä".encode() * 61
     with pytest.raises(LocalProtocolError):
-        encode_ping(bytes(126), None)
+        encode_control(PING, bytes(126), None)

@@ -4,12 +4,9 @@ Nodes that have answered us have a share of their own, so that a flood from anyw
 from other addresses is first bounded in size. The costs are estimates of microseconds, above those measured.
 """
 
-from typing import TypeAlias
-
 from pico_core.client_group import client_group
+from pico_core.gossip.address import HostPort
 from pico_core.gossip.bucket import Bucket
-
-Address: TypeAlias = tuple[str, int]
 
 MAX_STRANGER_BYTES = 1500
 """A newcomer sends no larger datagrams with the default settings, and joins over TCP before it sends any."""
@@ -42,9 +39,9 @@ class Shares:
     def __init__(self, rate_of_one: float, rate_of_all: float) -> None:
         self._rate_of_one = rate_of_one
         self._all = Bucket(rate_of_all, rate_of_all, 0.0)
-        self._by_address: dict[Address, Bucket] = {}
+        self._by_address: dict[HostPort, Bucket] = {}
 
-    def take(self, address: Address, cost: float, now: float) -> bool:
+    def take(self, address: HostPort, cost: float, now: float) -> bool:
         """Take the cost of one datagram from both buckets; return whether it was there."""
         one = self._by_address.get(address)
         if one is None:
@@ -58,7 +55,7 @@ class Shares:
         return True
 
 
-class Gate:
+class DatagramLimiter:
     """Decides for each datagram whether it is read. Time is in seconds."""
 
     def __init__(self, interval_s: float, max_packet_bytes: int) -> None:
@@ -67,16 +64,16 @@ class Gate:
         self._members = Shares(MEMBER_US * more, MEMBERS_US * more)
         self._answers = Shares(STRANGER_US * more, ANSWERS_US * more)
         self._strangers = Shares(STRANGER_US * more, STRANGERS_US * more)
-        self._asked_at: dict[Address, float] = {}
+        self._asked_at: dict[HostPort, float] = {}
 
-    def asked(self, address: Address, now: float) -> None:
+    def asked(self, address: HostPort, now: float) -> None:
         """We sent something there that has to be answered."""
         self._asked_at.pop(address, None)
         if len(self._asked_at) >= MAX_SOURCES:
             del self._asked_at[next(iter(self._asked_at))]
         self._asked_at[address] = now
 
-    def admits(self, size_bytes: int, address: Address, now: float, *, is_member: bool) -> bool:
+    def admits(self, size_bytes: int, address: HostPort, now: float, *, is_member: bool) -> bool:
         """Return whether a datagram is read; ``is_member`` says that a node has answered from its address."""
         if not is_member and size_bytes > self._max_stranger_bytes:
             return False

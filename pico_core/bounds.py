@@ -1,0 +1,10 @@
+"""Bounds that several packages share which do not know each other. All others stand where they are kept."""
+
+HIGHEST_PORT = 65_535
+"""Of TCP and UDP: 16 bits (RFC 9293, RFC 768)."""
+
+MAX_ID_CHARACTERS = 255
+"""Of an endpoint or a node, in the configuration and in gossip."""
+
+GOSSIP_KEY_BYTES = 32
+"""AES-256 and HMAC-SHA256 take as many."""
