@@ -164,7 +164,11 @@ class IncomingFrames(StreamTable):
         return end
 
     def _deliver(self, stream: Stream, data: Piece, at: int, end: int, events: list[MuxEvent]) -> None:
-        """Hand over a part of a body: a large one as a view, unless that keeps much more memory than it shows."""
+        """Hand over a part of a body: a large one as a view, unless that keeps much more memory than it shows.
+
+        While the session is short of memory it is copied in any case: what one reader leaves would keep what others
+        took.
+        """
         size = end - at
         piece: Piece
         if size < VIEW_BYTES:
@@ -172,7 +176,8 @@ class IncomingFrames(StreamTable):
         else:
             # A view is always of bytes here: it comes from the WebSocket decoder or from our own caller.
             whole = data if isinstance(data, bytes) else cast("bytes", data.obj)
-            piece = memoryview(data)[at:end] if size * 4 >= len(whole) else bytes(data[at:end])
+            is_view = size * 4 >= len(whole) and not self.windows.is_short(self.unread_bytes)
+            piece = memoryview(data)[at:end] if is_view else bytes(data[at:end])
         stream.unread_bytes += size
         self.unread_bytes += size
         events.append(StreamData(stream, piece))

@@ -12,7 +12,7 @@ from pico_core.errors import LocalProtocolError
 from pico_core.mux.events import MuxEvent
 from pico_core.mux.frame import GO_AWAY, INITIAL_WINDOW_BYTES, MAX_UINT32, PING, SYN, GoAwayCode
 from pico_core.mux.incoming import IncomingFrames
-from pico_core.mux.stream import CLOSED, TURN_BYTES, Stream
+from pico_core.mux.stream import CLOSED, MANY_READY, SHORT_TURN_BYTES, TURN_BYTES, Stream
 from pico_core.mux.windows import MIN_WINDOW_BYTES, SHARED_BYTES, SharedWindows
 from pico_core.pieces import Piece
 
@@ -96,7 +96,8 @@ class Session(IncomingFrames):
     def take_output(self, limit_bytes: int) -> tuple[list[Piece], int]:
         """Return frames to send, as pieces in order, and their size: about ``limit_bytes``, or 0 when there are none.
 
-        Frames that are ready come first, then streams take turns of ``TURN_BYTES``. Call again until there is none.
+        Frames that are ready come first, then streams take turns of ``TURN_BYTES``, or less where many are ready. Call
+        again until there is none.
         """
         if self.paused and not self.failed:
             return [], 0
@@ -104,11 +105,12 @@ class Session(IncomingFrames):
         self.output, self.output_bytes = [], 0
         self._pongs_queued = 0
         ready = self.ready
+        turn_bytes = TURN_BYTES if len(ready) <= MANY_READY else SHORT_TURN_BYTES
         while ready and size < limit_bytes:
             stream = ready.pop(0)
             stream.scheduled = False
             room = limit_bytes - size
-            size += stream.write_frames(pieces, min(room, TURN_BYTES) if ready else room)
+            size += stream.write_frames(pieces, min(room, turn_bytes) if ready else room)
             if stream.state is CLOSED:
                 self._forget(stream)
             elif stream.sendable_bytes:

@@ -13,6 +13,13 @@ TURN_BYTES = 65_536
 """How much one stream may send before the next has its turn: a quarter of a message, so that four bulk streams share
 each message."""
 
+SHORT_TURN_BYTES = 16_384
+"""How much while more than ``MANY_READY`` streams wait for their turn. A short answer waits for the turns of all the
+others, and what a reader does not take is kept for it."""
+
+MANY_READY = 64
+"""With whole turns, so many streams take 4 MiB a round."""
+
 
 class StreamState(Enum):
     """Which ends of a stream still send. ``CLOSED`` also stands for reset: nothing is sent or received any more."""
@@ -100,6 +107,7 @@ class Stream:
         "eof_queued",
         "flags_due",
         "granted_before_bytes",
+        "granted_bytes",
         "id",
         "limit_bytes",
         "owner",
@@ -135,6 +143,7 @@ class Stream:
         self.due_bytes = 0 if self.credit_bytes > 0 else windows.window_bytes - windows.window_bytes // 2
         self.limit_bytes = min(first_bytes, windows.window_bytes)
         self.granted_before_bytes = windows.granted_bytes
+        self.granted_bytes = 0  # consumed of it and granted again, since it was opened
         self.flags_due = flags_due
         self.accepted = False
         self.eof_queued = False
@@ -293,7 +302,11 @@ class Stream:
         windows = session.windows
         consumed_bytes = self.credit_bytes - (windows.window_bytes - self.limit_bytes)
         limit_bytes = windows.window_of(
-            consumed_bytes, self.granted_before_bytes, len(session.streams), session.unread_bytes
+            consumed_bytes,
+            self.granted_before_bytes,
+            self.granted_bytes + consumed_bytes,
+            len(session.streams),
+            session.unread_bytes,
         )
         self.due_bytes = windows.window_bytes - limit_bytes // 2
         if self.credit_bytes < self.due_bytes:
@@ -304,6 +317,7 @@ class Stream:
         self.credit_bytes = withheld_bytes
         self.receive_window_bytes += granted_bytes
         windows.granted_bytes += consumed_bytes
+        self.granted_bytes += consumed_bytes
         self.granted_before_bytes = windows.granted_bytes
         return granted_bytes
 

@@ -11,8 +11,11 @@ large one (the silly window of RFC 9293 section 3.8.6.2). Every peer grants more
 MIN_WINDOW_BYTES = 2 * HELD_BELOW_BYTES
 """Below it, a sender that leaves a small rest of the window and a receiver that waits for half of it would be stuck."""
 
-SHARED_BYTES = 16_777_216
-"""What the windows of a session share while its streams are read slowly: 64 streams can have a full window each."""
+SHARED_BYTES = 8_388_608
+"""What the windows of a session share while its streams are read slowly: 32 streams can have a full window each."""
+
+READER_BYTES = 1_048_576
+"""Whoever has taken so much reads. Less may be in buffers of the kernels on the way, of a client that reads nothing."""
 
 FULL_STREAMS = 128
 """So many streams can be open and have a full window each, 32 MiB in all, before anything of them is unread."""
@@ -27,7 +30,8 @@ class SharedWindows:
 
     A stream has ``MIN_WINDOW_BYTES``, and of ``shared_bytes`` the part that its consumed bytes are of those of all
     streams since its last grant, where every open stream counts with a little in advance. So all streams take about as
-    long to consume their windows: a slow one has a small window, and a fast one among them a large one. While at most
+    long to consume their windows: a slow one has a small window, and a fast one among them a large one. A stream that
+    has not consumed ``READER_BYTES`` yet has that part of what is not unread only. While at most
     half of ``shared_bytes`` are unread, a stream also has the part of ``FULL_STREAMS`` full windows that it would have
     if all open streams had the same, and at least ``SMALL_FIRST_WINDOW_BYTES``. No window is larger than
     ``window_bytes``.
@@ -43,17 +47,27 @@ class SharedWindows:
         self.granted_bytes = 0
         """Consumed by all streams and granted again, since the session began."""
 
-    def window_of(self, consumed_bytes: int, granted_before_bytes: int, open_streams: int, unread_bytes: int) -> int:
+    def window_of(
+        self, consumed_bytes: int, granted_before_bytes: int, total_bytes: int, open_streams: int, unread_bytes: int
+    ) -> int:
         """Return the window of a stream that consumed so much since its last grant, or since it was opened.
 
-        ``granted_before_bytes`` is what ``granted_bytes`` was then; the other two are the session's now.
+        ``granted_before_bytes`` is what ``granted_bytes`` was then, ``total_bytes`` what it has consumed since it was
+        opened; the other two are the session's now.
         """
         turnover_bytes = self.granted_bytes - granted_before_bytes + consumed_bytes
         # The others are yet to be counted when all streams begin at once: each is taken to have consumed a little.
         turnover_bytes += min(open_streams * HELD_BELOW_BYTES, self.shared_bytes // 2)
-        limit_bytes = MIN_WINDOW_BYTES + self.shared_bytes * consumed_bytes // max(turnover_bytes, 1)
-        if unread_bytes <= self.shared_bytes // 2:
+        left_bytes = self.shared_bytes
+        if total_bytes < READER_BYTES:  # what it consumed may be in buffers, and nobody reads it
+            left_bytes = max(left_bytes - unread_bytes, 0)
+        limit_bytes = MIN_WINDOW_BYTES + left_bytes * consumed_bytes // max(turnover_bytes, 1)
+        if not self.is_short(unread_bytes):
             limit_bytes = max(
                 limit_bytes, SMALL_FIRST_WINDOW_BYTES, FULL_STREAMS * self.window_bytes // max(open_streams, 1)
             )
         return min(self.window_bytes, limit_bytes)
+
+    def is_short(self, unread_bytes: int) -> bool:
+        """Return whether so many unread bytes of a session are more than half of what its streams share."""
+        return unread_bytes > self.shared_bytes // 2

@@ -21,6 +21,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
+from pico_driver.reads import MANY_PAUSED, SMALL_READ_BYTES
 from tests.adapters.machines import CONTROL, Hose
 from tests.adapters.stage import PATIENCE_S, Stage, drive, read_exactly
 
@@ -74,6 +75,39 @@ def connected(port: int) -> socket.socket:
         except ConnectionRefusedError:
             assert time.monotonic() < give_up_at
             time.sleep(0.01)
+
+
+def test_reads_are_small_while_many_connections_are_paused(stage: Stage) -> None:
+    """Each paused connection leaves what its last read took with the machine: 64 of them 16 MiB, a thousand 31 MiB."""
+    paused = [stage.origin()[1] for _ in range(MANY_PAUSED + 1)]
+    peer, number = stage.origin()
+
+    def largest() -> int:
+        """Send a mebibyte while the machine does not read, then return the largest read it took to get it."""
+        begin = len(stage.machine.events)
+        stage.do(PauseReading(number))
+        stage.wait(DatagramReceived, listener=CONTROL)
+        sender = threading.Thread(target=peer.sendall, args=(bytes(MEBIBYTE),))
+        sender.start()
+        stage.do(ResumeReading(number))
+        stage.wait_until(lambda: sum(map(len, pieces(begin))) == MEBIBYTE, "a mebibyte")
+        sender.join()
+        return max(map(len, pieces(begin)))
+
+    def pieces(begin: int) -> list[bytes]:
+        events = stage.machine.events[begin:]
+        return [event.data for event in events if isinstance(event, Received) and event.connection == number]
+
+    assert largest() > SMALL_READ_BYTES
+    stage.do(*map(PauseReading, paused))
+    stage.wait(DatagramReceived, listener=CONTROL)
+    assert largest() <= SMALL_READ_BYTES
+    stage.do(*map(ResumeReading, paused))
+    stage.wait(DatagramReceived, listener=CONTROL)
+    assert largest() > SMALL_READ_BYTES
+    stage.do(*map(PauseReading, paused), *map(Close, paused))
+    stage.wait_until(lambda: stage.count(ConnectionLost) == len(paused), "the connections to end")
+    assert largest() > SMALL_READ_BYTES, "the dead are not counted"
 
 
 def test_writing_pauses_again_after_it_resumed(stage: Stage) -> None:

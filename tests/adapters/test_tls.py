@@ -37,7 +37,7 @@ from pico_core.config.tls import ClientTlsConfig, ServerTlsConfig
 from pico_core.errors import ConfigError
 from pico_core.records import Log, PeerIdentity
 from pico_driver import handshakes
-from pico_driver.connection import RECEIVE_BUFFER_BYTES
+from pico_driver.reads import RECEIVE_BUFFER_BYTES
 from pico_driver.tls_profiles import Profiles
 from tests.adapters.stage import PATIENCE_S, Stage, read_all, read_exactly, staged
 from tests.certificates import Files, issue, write_authority

@@ -9,6 +9,7 @@ from typing import Protocol, cast
 
 from pico_core.boundary import Data, EofReceived, Received, WritingPaused, WritingResumed
 from pico_driver.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES, ConnectionOwner
+from pico_driver.reads import RECEIVE_BUFFER_BYTES
 from pico_driver.sockets import endpoint, received_before_loss, reset_on_close
 
 RECEIVED_PER_TURN_BYTES = 131_072
@@ -169,8 +170,62 @@ class BufferedConnection(Connection, asyncio.BufferedProtocol):
 class StreamConnection(Connection, asyncio.Protocol):
     """For uvloop, which reads into a buffer of its own and writes pieces without joining them."""
 
-    __slots__ = ()
+    __slots__ = ("_small_reads",)
+
+    def __init__(self, owner: TransportOwner, listener: str, number: int) -> None:
+        super().__init__(owner, listener, number)
+        self._small_reads = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: the loop opened the connection."""
+        super().connection_made(transport)
+        self._fit_reads()
+
+    def resume_reading(self) -> None:
+        """Receive again; after the end of stream this would report the end a second time."""
+        self._fit_reads()
+        super().resume_reading()
+
+    def _fit_reads(self) -> None:
+        """Let uvloop read into our buffer while that is smaller than its own; the next start of reading obeys."""
+        small = len(self.owner.receive_buffer) < RECEIVE_BUFFER_BYTES
+        if small is not self._small_reads:
+            self._small_reads = small
+            self.transport.set_protocol(SmallReads(self) if small else self)
 
     def send_pieces(self, pieces: tuple[bytes | memoryview, ...]) -> None:
         """Send with one ``writev``, without joining."""
         self.transport.writelines(pieces)
+
+
+class SmallReads(asyncio.BufferedProtocol):
+    """Stands in for a ``StreamConnection`` while its reads are small: uvloop reads into our buffer then."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: StreamConnection) -> None:
+        self._connection = connection
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Lend the buffer all connections share."""
+        return self._connection.owner.receive_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read into the shared buffer."""
+        self._connection.data_received(bytes(self._connection.owner.receive_buffer[:nbytes]))
+
+    def eof_received(self) -> bool:
+        """Take the peer's end of stream."""
+        return self._connection.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._connection.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Pass on that the transport holds more than the high-water mark."""
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass on that the transport has drained."""
+        self._connection.resume_writing()

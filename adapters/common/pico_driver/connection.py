@@ -5,14 +5,11 @@ from typing import Any, Final, Protocol
 from pico_core.boundary import Input
 from pico_core.errors import LocalProtocolError
 
-HIGH_WATER_BYTES: Final = 64 * 1024
+HIGH_WATER_BYTES: Final = 16 * 1024
 """``WritingPaused`` when a connection has more than this buffered."""
 
 LOW_WATER_BYTES: Final = HIGH_WATER_BYTES // 4
 """``WritingResumed`` when a connection that was paused has no more than this buffered."""
-
-RECEIVE_BUFFER_BYTES: Final = 256 * 1024
-"""The most one read takes from a connection; one buffer of this size serves all of them."""
 
 
 class Connection(Protocol):
@@ -47,7 +44,7 @@ class ConnectionOwner(Protocol):
 
     @property
     def receive_buffer(self) -> memoryview:
-        """The buffer that all connections share."""
+        """The buffer that all connections share; its size is the most that a read may take now (``reads.Reads``)."""
 
     turn_bytes: int
     """Bytes received in this turn; zero again when the next one begins."""

@@ -50,11 +50,12 @@ from pico_core.boundary import (
 from pico_core.errors import ConfigError
 from pico_core.records import PeerIdentity, Sink
 from pico_driver import sockets
-from pico_driver.connection import RECEIVE_BUFFER_BYTES, Connection
+from pico_driver.connection import Connection
 from pico_driver.early import EarlyListeners
 from pico_driver.files import read_file
 from pico_driver.handshakes import START_TLS_TIMEOUT_S, Cancellable, Handshakes
 from pico_driver.listeners import DatagramSocket, ListenerOwner, ListeningSocket
+from pico_driver.reads import Reads
 from pico_driver.signals import SIGNALS
 from pico_driver.turn import Conversation
 
@@ -85,7 +86,8 @@ class Driver(Conversation, Generic[ConnectionT]):
         reload: Reload | None = None,
     ) -> None:
         super().__init__(machine, sink, clock)
-        self.receive_buffer = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
+        self._reads = Reads()
+        self.receive_buffer = self._reads.buffer
         self.turn_bytes = 0
         self._early = early or EarlyListeners()
         self._binding: dict[str, Cancellable] = {}
@@ -207,6 +209,7 @@ class Driver(Conversation, Generic[ConnectionT]):
     def lost(self, number: int, error: Exception | None) -> None:
         """Announce the end of a connection that was announced."""
         if self._connections.pop(number, None) is not None:
+            self.receive_buffer = self._reads.resume(number)
             self.hand_over(ConnectionLost(number, sockets.describe(error)))
 
     def rest(self, listener: ListeningSocket, error: OSError) -> None:
@@ -245,10 +248,12 @@ class Driver(Conversation, Generic[ConnectionT]):
         connection = self._connections.get(command.connection)
         if connection is not None:
             connection.pause_reading()
+            self.receive_buffer = self._reads.pause(command.connection)
 
     def _resume_reading(self, command: ResumeReading) -> None:
         connection = self._connections.get(command.connection)
         if connection is not None:
+            self.receive_buffer = self._reads.resume(command.connection)
             connection.resume_reading()
 
     # --- commands that open connections ---
