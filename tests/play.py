@@ -45,13 +45,13 @@ from pico_core.boundary import (
     Tick,
 )
 from pico_core.config.agent import AgentConfig
+from pico_core.config.ports import ProxyConfig
 from pico_core.config.server import ServerConfig
 from pico_core.mux.events import GoAwayReceived, MuxEvent, StreamData, StreamEnded, StreamOpened, StreamReset
 from pico_core.mux.stream import Stream
 from pico_core.records import AccessLog, Log, Record
 from pico_core.server.exposure import OPEN
 from pico_core.server.node import ServerNode
-from pico_core.server.routeless import WAIT_S
 from pico_core.tunnel.agreement import first_window_bytes
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import ClientHandshake, accept_handshake
@@ -306,7 +306,8 @@ class Play:
 
 def server_play(config: ServerConfig | None = None) -> Play:
     """Return a server at 0 s, whose ports have been open for a while: it expects no route any more."""
-    play = Play(ServerNode(config or ServerConfig(), "node-1", random.Random(1)), -2 * WAIT_S)
+    config = config or ServerConfig()
+    play = Play(ServerNode(config, "node-1", random.Random(1)), -2 * ProxyConfig().wait_timeout_s)
     play >> Tick() << Listen("admin", "", 8002) << Listen("gossip-streams", "", 8003)
     play << Listen("upstream", "", 8001) << Listen("proxy", "", 8000)
     for name, port in (("admin", 8002), ("upstream", 8001), ("proxy", 8000)):

@@ -206,6 +206,7 @@ class Admission:
         self.limits = limits
         self.outgoing = 0
         self.accepts_failed = 0
+        self.handshakes: dict[str, int] = {}  # TLS handshakes in progress, by listener
         self.ports = {listener: PortPlaces(listener, port) for listener, port in limits.ports.items()}
         self._host = host
         self._closing: dict[int, TcpChannel] = {}
@@ -229,6 +230,15 @@ class Admission:
             return False
         port.add(channel)
         return True
+
+    def handshake_began(self, listener: str) -> None:
+        """Count a TLS handshake. Next: ``handshake_over``."""
+        self.handshakes[listener] = self.handshakes.get(listener, 0) + 1
+
+    def handshake_over(self, listener: str) -> None:
+        """Count a TLS handshake no longer."""
+        if listener in self.handshakes:
+            self.handshakes[listener] -= 1
 
     def told(self, channel: TcpChannel, listener: str, host: str, now: float) -> bool:
         """Count a connection for ``host``, as its proxy has told; return whether to serve it, as ``admit`` does."""

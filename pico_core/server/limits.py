@@ -1,9 +1,10 @@
-"""How a server divides its descriptors among its ports and the connections that it opens itself."""
+"""How a server divides its descriptors among its ports and the connections that it opens itself; limits of heads."""
 
 from collections.abc import Container, Mapping
 from types import MappingProxyType
 
 from pico_core.config.server import ServerConfig
+from pico_core.http.message import HeadLimits
 from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_bytes
 from pico_core.machine.admission import ConnectionLimits, PortLimits
 from pico_core.proxy.failures import BUSY
@@ -57,6 +58,16 @@ def connection_limits(
         },
         outgoing,
     )
+
+
+def head_limits(config: ServerConfig) -> HeadLimits:
+    """Return the limits of a head that is passed on."""
+    return HeadLimits(max_head_bytes=config.proxy.http.max_header_bytes)
+
+
+def unfinished_bytes(config: ServerConfig) -> int:
+    """Return how many bytes all unfinished heads may have together: one of the longest always has room."""
+    return max(config.proxy.http.max_unfinished_bytes, config.proxy.http.max_header_bytes)
 
 
 def _bounded(available: int, configured: int) -> int:

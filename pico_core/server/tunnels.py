@@ -31,8 +31,6 @@ from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import HandshakeError
 from pico_core.websocket.refusal import mark
 
-HANDSHAKE_TIMEOUT_S = 10.0
-
 KEEP_IDLE_STREAM_S = 60.0
 """How long a mux stream is kept for the next request. The agent's side holds a connection to its service for it."""
 
@@ -81,6 +79,7 @@ class TunnelConnection(Dismissible):
     """One agent's connection: handshake, then streams. It is the source of the upstream connections inside it."""
 
     __slots__ = (
+        "_accepted_at",
         "_agreed",
         "_farewell",
         "_host",
@@ -110,7 +109,9 @@ class TunnelConnection(Dismissible):
 
     registration: Registration
 
-    def __init__(self, channel: TcpChannel, host: TunnelHost, now: float) -> None:
+    def __init__(self, channel: TcpChannel, host: TunnelHost, timeout_s: float, now: float) -> None:
+        """The agent has ``timeout_s`` to register."""
+        self._accepted_at = now
         self.channel = channel
         self.client_host = channel.host
         self.endpoint = ""
@@ -127,7 +128,7 @@ class TunnelConnection(Dismissible):
         self.tenant: Tenant | None = None
         self._agreed: Agreement | None = None
         self._farewell = ""
-        self.deadline_at = now + HANDSHAKE_TIMEOUT_S
+        self.deadline_at = now + timeout_s
         self._host = host
         self._reader: HeadReader | None = HeadReader(HANDSHAKE_LIMITS)
         self._tunnel: Tunnel | None = None
@@ -140,7 +141,7 @@ class TunnelConnection(Dismissible):
     @property
     def idle_since(self) -> float:
         """Since when the peer has not registered; ``NEVER`` for a tunnel."""
-        return NEVER if self._open else self.deadline_at - HANDSHAKE_TIMEOUT_S
+        return NEVER if self._open else self._accepted_at
 
     def dismiss(self, now: float) -> None:
         """Close the connection of a peer that has not registered."""

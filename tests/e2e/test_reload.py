@@ -42,10 +42,10 @@ def test_a_server_reloads_under_requests(fleet: Fleet, origin: Origin, tmp_path:
         thread.join()
     assert set(statuses) == {200}
 
-    write("policies: [{endpoints: [origin], denied_networks: [loopback]}]\nproxy: {http: {max_header_bytes: 4096}}\n")
+    write("policies: [{endpoints: [origin], denied_networks: [loopback]}]\nupstream: {rebalance: {threshold: 0.5}}\n")
     server.process.signal(signal.SIGHUP)
     wait_until(lambda: "some changes need a restart" in server.process.errors(), "what needs a restart is named")
-    assert '"keys":"proxy.http.max_header_bytes"' in server.process.errors()
+    assert '"keys":"upstream.rebalance.threshold"' in server.process.errors()
     assert request(server.proxy_port, "origin", "/describe")[0].status == 403
 
     write("policies: [{endpoint: [origin]}]\n")
