@@ -55,6 +55,7 @@ from pico_core.server.node import ServerNode
 from pico_core.tunnel.agreement import first_window_bytes
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import ClientHandshake, accept_handshake
+from tests.faults import check_answers
 
 REQUEST_ID = b"0" * 16
 """What a play shows for each random ID of a request."""
@@ -252,7 +253,9 @@ class Play:
             elif command.connection in self.tunnels:
                 self._hear_tunnel(command.connection, joined(command.data))
             else:
-                self._done.append(Send(command.connection, joined(command.data)))
+                data = joined(command.data)
+                check_answers(data)
+                self._done.append(Send(command.connection, data))
 
     def _hear_tunnel(self, connection: int, data: bytes) -> None:
         far = self.tunnels[connection]

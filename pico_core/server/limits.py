@@ -7,6 +7,7 @@ from pico_core.config.server import ServerConfig
 from pico_core.http.message import HeadLimits
 from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_bytes
 from pico_core.machine.admission import ConnectionLimits, PortLimits
+from pico_core.proxy.answers import NONE
 from pico_core.proxy.failures import BUSY
 
 OWN_DESCRIPTORS = 64
@@ -17,6 +18,8 @@ MOST_RESERVED = 64
 
 RETRY_AFTER_S = 1
 """What a refused peer is told to wait: places become free all the time."""
+
+REASON = b"X-Pico-Error: overloaded; by=server\r\n"
 
 
 def connection_limits(
@@ -37,15 +40,17 @@ def connection_limits(
     upstream_reserve = min(most // 4, upstream)
     proxy = _bounded(common - upstream_reserve, config.proxy.max_connections)
     share = config.max_address_share
-    answer = _refusal(b"Retry-After: %d\r\n" % RETRY_AFTER_S)
-    client_answer = _refusal(BUSY.fields_for_peer())
+    wait = b"Retry-After: %d\r\n" % RETRY_AFTER_S
+    answer = _refusal(wait)
+    agent_answer = _refusal(REASON + wait)
+    client_answer = _refusal((b"" if config.proxy.error_detail == NONE else REASON) + BUSY.fields_for_peer())
     return ConnectionLimits(
         most,
         {
             "admin": PortLimits(small, small, answer=answer),
             "gossip-streams": PortLimits(small, small),
             "upstream": PortLimits(
-                upstream, upstream_reserve, share, answer=answer, shared=balancers.get("upstream", ())
+                upstream, upstream_reserve, share, answer=agent_answer, shared=balancers.get("upstream", ())
             ),
             "proxy": PortLimits(
                 proxy,

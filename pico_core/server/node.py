@@ -265,6 +265,7 @@ class ServerNode(BaseMachine):
             now,
             timeout_s=port.header_timeout_s(),
             is_optional=self.facts.view.is_member(channel.host),
+            refused=self.facts.metrics.proxy_headers_refused,
         )
 
     def _begin(self, port: Port, channel: TcpChannel, rest: bytes, since: float, now: float) -> None:
@@ -338,9 +339,9 @@ class ServerNode(BaseMachine):
             "info", "upstream", "tunnel closed", endpoint=tunnel.endpoint, client=tunnel.client_host, reason=reason
         )
 
-    def tunnel_refused(self, client: str, status: int, reason: str) -> None:
+    def tunnel_refused(self, client: str, status: int, code: str, reason: str) -> None:
         """A peer on the upstream port did not get a tunnel."""
-        self.warn("upstream", "tunnel refused", client=client, status=status, reason=reason)
+        self.warn("upstream", "tunnel refused", client=client, status=status, code=code, reason=reason)
 
     def endpoint_seen(self, endpoint: str, count: int, now: float) -> None:
         """Another node has ``count`` tunnels of an endpoint now."""

@@ -21,6 +21,7 @@ from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import BUSY, STREAM_REFUSED, TUNNEL_LOST, Failure
 from pico_core.proxy.http1.pool import IdleConnections
 from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.reasons import reason_of
 from pico_core.server.agreement import HANDSHAKE_LIMITS, Agreement
 from pico_core.server.claims import Registration
 from pico_core.server.tcp_route import TcpOpening
@@ -71,7 +72,7 @@ class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
     def tunnel_lost(self, tunnel: "TunnelConnection", reason: str, now: float) -> None:
         """The tunnel is gone."""
 
-    def tunnel_refused(self, client: str, status: int, reason: str) -> None:
+    def tunnel_refused(self, client: str, status: int, code: str, reason: str) -> None:
         """A peer on the upstream port did not get a tunnel."""
 
 
@@ -383,10 +384,11 @@ class TunnelConnection(Dismissible):
 
     def _refuse(self, error: MessageError | HandshakeError, bodiless: bool, now: float) -> None:
         self._drop_head()
-        self._host.tunnel_refused(self.client_host, error.status, error.reason)
-        fields = b""
+        code = error.code or reason_of(error.status)
+        self._host.tunnel_refused(self.client_host, error.status, code, error.reason)
+        fields = b"X-Pico-Error: %b; by=server\r\n" % code.encode("ascii")
         if isinstance(error, HandshakeError):
-            fields = mark(error.refusal)
+            fields += mark(error.refusal)
             if error.retry_after_s:
                 fields += b"Retry-After: %d\r\n" % error.retry_after_s
         date = self._host.dates.line(now)
