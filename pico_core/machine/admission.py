@@ -215,10 +215,16 @@ class Admission:
         self._shortage_told_at = -NEVER
 
     def configure(self, limits: ConnectionLimits) -> None:
-        """Go by other limits, for the same ports. Connections that are open stay."""
+        """Go by other limits. Connections that are open stay, and are counted, also those of a port that is no more."""
         self.limits = limits
-        for listener, port in self.ports.items():
-            port.limits = limits.ports[listener]
+        for listener, port in list(self.ports.items()):
+            if listener in limits.ports:
+                port.limits = limits.ports[listener]
+            elif not port.channels:
+                del self.ports[listener]
+        for listener, new in limits.ports.items():
+            if listener not in self.ports:
+                self.ports[listener] = PortPlaces(listener, new)
 
     def admit(self, channel: TcpChannel, listener: str, now: float) -> bool:
         """Return whether to serve a new connection; one that is refused is answered and closed here."""
