@@ -68,13 +68,16 @@ class Accepted(Record, frozen=True, gc=False):
 
 
 class AcceptFailed(Record, frozen=True, gc=False):
-    """The system has no descriptor or memory for a connection to ``listener``; the peer waits in the backlog.
-
-    The driver leaves the listener alone for a moment and tries again by itself.
-    """
+    """The system has no descriptor or memory for a connection to ``listener``. The driver tries again in a moment."""
 
     listener: str
     reason: str
+
+
+class HandshakeBegan(Record, frozen=True, gc=False):
+    """A peer connected to ``listener``, which begins with TLS. One ``Accepted`` or ``HandshakeFailed`` ends it."""
+
+    listener: str
 
 
 class HandshakeFailed(Record, frozen=True, gc=False):
@@ -105,7 +108,6 @@ OUT_OF_DESCRIPTORS = "too many open files"
 class ConnectFailed(Record, frozen=True, gc=False):
     """The connection asked for with ``Connect`` could not be opened.
 
-    It was refused, its name or address is unknown or unreachable, it timed out, or TLS could not be agreed on;
     ``reason`` is one readable clause, and ``OUT_OF_DESCRIPTORS`` where that was it.
     """
 
@@ -173,8 +175,8 @@ class DatagramReceived(Record, frozen=True, gc=False):
 class Resolved(Record, frozen=True, gc=False):
     """Answer to ``Resolve``: the addresses of a name (IP address literals), or none.
 
-    Without an address, ``error`` tells two cases apart: it is one readable clause where the lookup failed, and nothing
-    is known then; it is empty where the name system answered that the name is unknown, or has no address.
+    Without an address, ``error`` is one readable clause where the lookup failed; it is empty where the name system
+    answered that the name is unknown, or has no address.
     """
 
     query: int
@@ -183,10 +185,7 @@ class Resolved(Record, frozen=True, gc=False):
 
 
 class SourceSelected(Record, frozen=True, gc=False):
-    """Answer to ``SelectSource``: the address (an IP address literal) that packets to the remote one come from.
-
-    ``host`` is empty where the host has no route to it, or does not speak its version of IP.
-    """
+    """Answer to ``SelectSource``: the IP address that packets to the remote one come from; empty without a route."""
 
     query: int
     host: str
@@ -252,6 +251,7 @@ Input: TypeAlias = (
     | ListenFailed
     | Accepted
     | AcceptFailed
+    | HandshakeBegan
     | HandshakeFailed
     | Connected
     | ConnectFailed

@@ -61,9 +61,10 @@ def explain(error: HandshakeError) -> str:
 
 
 def advised(error: HandshakeError) -> str:
-    """Return the server's answer, and what the user does about a refused token."""
+    """Return the server's answer, and what the user does about a refused token, or else the name of the reason."""
     advice = ADVICE.get(error.reason, "") if error.status == 401 else ""
-    return f"{error.status} {error.reason}" + (f"; {advice}" if advice else "")
+    more = f"; {advice}" if advice else f" ({error.code})" if error.code else ""
+    return f"{error.status} {error.reason}{more}"
 
 
 class Handshake(Protocol):

@@ -31,8 +31,22 @@ _LINE = re.compile(
 )
 
 
+MISSING = "missing"
+MALFORMED = "malformed"
+UNSUPPORTED = "unsupported"
+TOO_LONG = "too-long"
+UNFINISHED = "unfinished"
+LATE = "late"
+REASONS = (MISSING, MALFORMED, UNSUPPORTED, TOO_LONG, UNFINISHED, LATE)
+"""Why a connection is closed that has to begin with a header: the labels of the metric. The last two are for ends."""
+
+
 class ProxyHeaderError(RemoteProtocolError):
-    """The bytes are not a header. Next: close the connection."""
+    """The bytes are not a header, for one of ``REASONS``. Next: close the connection."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class ProxyHeader(msgspec.Struct, frozen=True):
@@ -59,7 +73,7 @@ def read_proxy_header(data: bytes) -> tuple[ProxyHeader, int] | None:
     if data.startswith(_BEGINS):
         return _read_line(data)
     if not begins_like_header(data):
-        raise ProxyHeaderError("no PROXY header")
+        raise ProxyHeaderError(MISSING, "no PROXY header")
     return None
 
 
@@ -72,22 +86,22 @@ def _read_line(data: bytes) -> tuple[ProxyHeader, int] | None:
     end = data.find(b"\n", 0, MAX_LINE_BYTES) + 1
     if not end:
         if len(data) >= MAX_LINE_BYTES:
-            raise ProxyHeaderError("PROXY line too long")
+            raise ProxyHeaderError(TOO_LONG, "PROXY line too long")
         return None
     match = _LINE.fullmatch(data, 0, end)
     if match is None:
-        raise ProxyHeaderError("malformed PROXY line")
+        raise ProxyHeaderError(MALFORMED, "malformed PROXY line")
     family, source, destination, *ports = match.groups()
     if family is None:
         return UNTOLD, end
     if any(int(port) > HIGHEST_PORT for port in ports):
-        raise ProxyHeaderError("malformed port in a PROXY line")
+        raise ProxyHeaderError(MALFORMED, "malformed port in a PROXY line")
     address_type = IPv4Address if family == b"TCP4" else IPv6Address
     try:
         address_type(destination.decode())
         return ProxyHeader(_plain(address_type(source.decode()))), end
     except ValueError:
-        raise ProxyHeaderError("malformed address in a PROXY line") from None
+        raise ProxyHeaderError(MALFORMED, "malformed address in a PROXY line") from None
 
 
 def _read_binary(data: bytes) -> tuple[ProxyHeader, int] | None:
@@ -96,15 +110,15 @@ def _read_binary(data: bytes) -> tuple[ProxyHeader, int] | None:
     version, command = divmod(data[12], 16)
     family, transport = divmod(data[13], 16)
     if version != 2 or command > 1:
-        raise ProxyHeaderError("unknown version or command in a PROXY header")
+        raise ProxyHeaderError(UNSUPPORTED, "unknown version or command in a PROXY header")
     if family > 3 or transport > 2 or (not family) != (not transport):
-        raise ProxyHeaderError("unknown address family in a PROXY header")
+        raise ProxyHeaderError(UNSUPPORTED, "unknown address family in a PROXY header")
     size = int.from_bytes(data[14:16], "big")
     if size < _ADDRESSES_BYTES[family] and command:
-        raise ProxyHeaderError("PROXY header too short for its addresses")
+        raise ProxyHeaderError(MALFORMED, "PROXY header too short for its addresses")
     end = _FIXED_BYTES + size
     if end > MAX_HEADER_BYTES:
-        raise ProxyHeaderError("PROXY header too long")
+        raise ProxyHeaderError(TOO_LONG, "PROXY header too long")
     if len(data) < end:
         return None
     if not command or family not in (1, 2):

@@ -45,16 +45,17 @@ from pico_core.boundary import (
     Tick,
 )
 from pico_core.config.agent import AgentConfig
+from pico_core.config.ports import ProxyConfig
 from pico_core.config.server import ServerConfig
 from pico_core.mux.events import GoAwayReceived, MuxEvent, StreamData, StreamEnded, StreamOpened, StreamReset
 from pico_core.mux.stream import Stream
 from pico_core.records import AccessLog, Log, Record
 from pico_core.server.exposure import OPEN
 from pico_core.server.node import ServerNode
-from pico_core.server.routeless import WAIT_S
 from pico_core.tunnel.agreement import first_window_bytes
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import ClientHandshake, accept_handshake
+from tests.faults import check_answers
 
 REQUEST_ID = b"0" * 16
 """What a play shows for each random ID of a request."""
@@ -252,7 +253,9 @@ class Play:
             elif command.connection in self.tunnels:
                 self._hear_tunnel(command.connection, joined(command.data))
             else:
-                self._done.append(Send(command.connection, joined(command.data)))
+                data = joined(command.data)
+                check_answers(data)
+                self._done.append(Send(command.connection, data))
 
     def _hear_tunnel(self, connection: int, data: bytes) -> None:
         far = self.tunnels[connection]
@@ -306,7 +309,8 @@ class Play:
 
 def server_play(config: ServerConfig | None = None) -> Play:
     """Return a server at 0 s, whose ports have been open for a while: it expects no route any more."""
-    play = Play(ServerNode(config or ServerConfig(), "node-1", random.Random(1)), -2 * WAIT_S)
+    config = config or ServerConfig()
+    play = Play(ServerNode(config, "node-1", random.Random(1)), -2 * ProxyConfig().wait_timeout_s)
     play >> Tick() << Listen("admin", "", 8002) << Listen("gossip-streams", "", 8003)
     play << Listen("upstream", "", 8001) << Listen("proxy", "", 8000)
     for name, port in (("admin", 8002), ("upstream", 8001), ("proxy", 8000)):

@@ -129,6 +129,10 @@ class FieldsConfig(Section, frozen=True, kw_only=True):
         Key(FIELD_NAMES, "Names of fields to remove, also where '_' stands for '-'.", "Empty: nothing is hidden."),
     ] = ()
 
+    def __repr__(self) -> str:
+        """Show names only: a value that a service is given may be a key."""
+        return f"FieldsConfig(add={[line.partition(':')[0] for line in self.add]}, remove={list(self.remove)})"
+
 
 class PolicyConfig(Section, frozen=True, kw_only=True):
     """What clients may do with some endpoints. Of several policies, the first that has the endpoint holds alone."""

@@ -7,6 +7,7 @@ from pico_core.config.declare import (
     ADVERTISED_ADDRESS,
     BIND_ADDRESS,
     DURATION,
+    DURATION_OR_ZERO,
     NETWORKS,
     TENANT,
     Key,
@@ -102,6 +103,23 @@ class ProxyConfig(Section, frozen=True, kw_only=True):
             "30 s is what clients and balancers commonly allow; what streams on after the head is never cut.",
         ),
     ] = 30.0
+    wait_timeout_s: Annotated[
+        float,
+        Key(
+            DURATION_OR_ZERO,
+            "How long a request waits where its endpoint lost its last agent a moment ago, or this node has just "
+            "started; then the client gets the answer that it would have got at once. 0: it does not wait.",
+            "3 s: an agent whose tunnel broke is back within a second, and all nodes know it a second later.",
+        ),
+    ] = 3.0
+    max_waiting: Annotated[
+        int,
+        Key(
+            whole_number(0, 1_000_000),
+            "How many requests wait so at once; others are answered at once.",
+            "512, for the moment of a restart: each keeps up to 64 KiB of its body.",
+        ),
+    ] = 512
     trusted_proxies: Annotated[
         tuple[NamedNetwork, ...],
         Key(
@@ -255,6 +273,14 @@ class UpstreamConfig(Section, frozen=True, kw_only=True):
             "1024 bounds a tunnel's memory. Beyond it requests go to another tunnel of the endpoint, or get a 503.",
         ),
     ] = 1_024
+    registration_timeout_s: Annotated[
+        float,
+        Key(
+            DURATION,
+            "How long an agent that connected may take to register.",
+            "10 s suit every way to the server: agents send their head at once.",
+        ),
+    ] = 10.0
     registration_rate: Annotated[
         float,
         Key(

@@ -45,7 +45,8 @@ class SecretFile(msgspec.Struct, frozen=True):
 class KeySetSource(msgspec.Struct, frozen=True):
     """Where a key set comes from: ``origin`` and ``target`` of a URL, or a file by its ``path``.
 
-    ``content`` is what the file said when the configuration was read. ``str()`` is the URL.
+    ``content`` is what the file said when the configuration was read. ``str()`` and ``repr()`` are the URL without its
+    query, which may have a key of the issuer's.
     """
 
     url: str
@@ -55,7 +56,11 @@ class KeySetSource(msgspec.Struct, frozen=True):
     content: Secret = Secret("")
 
     def __str__(self) -> str:
-        return self.url
+        before, query, _ = self.url.partition("?")
+        return f"{before}?***" if query else before
+
+    def __repr__(self) -> str:
+        return f"KeySetSource({str(self)!r})"
 
 
 def read_nothing(path: str) -> str:

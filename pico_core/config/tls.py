@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pico_core.config.declare import FILE, FILES, SERVER_NAME, SWITCH, Key, Section, one_of
+from pico_core.config.declare import DURATION, FILE, FILES, SERVER_NAME, SWITCH, Key, Section, one_of, whole_number
 from pico_core.errors import ConfigError
 
 
@@ -37,6 +37,22 @@ class ServerTlsConfig(Section, frozen=True, kw_only=True):
             "required: asking and then serving everybody protects nothing.",
         ),
     ] = "required"
+    handshake_timeout_s: Annotated[
+        float,
+        Key(
+            DURATION,
+            "How long a client may take for the handshake.",
+            "10 s: as long as for a request head, and enough for a signature of a smart card.",
+        ),
+    ] = 10.0
+    max_handshakes: Annotated[
+        int,
+        Key(
+            whole_number(1, 1_000_000),
+            "How many handshakes may be in progress at once; one more ends the oldest.",
+            "512 is more than a core ends in 250 ms, so a client that answers keeps its place.",
+        ),
+    ] = 512
 
     def __post_init__(self) -> None:
         if len(self.cert) != len(self.key):

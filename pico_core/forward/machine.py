@@ -1,8 +1,19 @@
 """The forwarder: local ports whose connections go to ``tcp`` endpoints, through the server's proxy port."""
 
+import itertools
 from urllib.parse import quote
 
-from pico_core.boundary import ConfigReloaded, Exit, Listen, ListenFailed, Listening, ShutdownRequested
+from msgspec.structs import replace
+
+from pico_core.boundary import (
+    ConfigReloaded,
+    Exit,
+    Listen,
+    ListenFailed,
+    Listening,
+    ShutdownRequested,
+    StopListening,
+)
 from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.forward import ForwardConfig, PortConfig
 from pico_core.config.values import Address
@@ -29,7 +40,17 @@ OWN_DESCRIPTORS = 32
 """Kept for what is not a connection of the machine: listeners, logs, the loop, lookups."""
 
 
-APPLIED = ("connect.token", "connect.token_file", "connect.tenant_id", "connect.tls", "log")
+LISTEN_HINT = "the other ports go on; choose another address and send SIGHUP again"
+
+APPLIED = (
+    "ports",
+    "connect.timeout",
+    "connect.token",
+    "connect.token_file",
+    "connect.tenant_id",
+    "connect.tls",
+    "log",
+)
 """Keys and sections that are taken over while it runs; the others need a restart."""
 
 
@@ -38,11 +59,11 @@ class ForwardMachine(BaseMachine):
 
     def __init__(self, config: ForwardConfig, entropy: Entropy, descriptors: int = MAX_DESCRIPTORS) -> None:
         """``descriptors`` is how many the process may have open: each connection takes two."""
-        most = max(descriptors - OWN_DESCRIPTORS, 2)
-        per_port = PortLimits(most // 2, 0)
-        super().__init__(
-            ConnectionLimits(most, {str(index): per_port for index in range(len(config.ports))}, most // 2)
-        )
+        self._most = max(descriptors - OWN_DESCRIPTORS, 2)
+        self._ports: dict[str, PortConfig] = {str(index): port for index, port in enumerate(config.ports)}
+        self._added: set[str] = set()
+        self._names = itertools.count(len(config.ports))
+        super().__init__(self._limits())
         self.config = config
         self.entropy = entropy
         self.server = Server(config.connect.url, entropy, config.connect.proxy_url, TLS_PROFILE)
@@ -51,7 +72,10 @@ class ForwardMachine(BaseMachine):
         self.credentials = Credentials(
             self, "forward", connect.token, connect.token_file, connect.tenant_id, lambda _now: None
         )
-        self._ports: dict[str, PortConfig] = {str(index): port for index, port in enumerate(config.ports)}
+
+    def _limits(self) -> ConnectionLimits:
+        per_port = PortLimits(self._most // 2, 0)
+        return ConnectionLimits(self._most, dict.fromkeys(self._ports, per_port), self._most // 2)
 
     def on_start(self, now: float) -> None:
         """Ask for a listener for each port of the configuration."""
@@ -67,9 +91,16 @@ class ForwardMachine(BaseMachine):
         self.log("info", "forward", "listening", addr=str(Address(event.host, event.port)), endpoint=endpoint)
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
-        """A port that cannot be opened is what the user asked for: give up."""
-        address = self._ports[event.listener].addr
-        self.emit(Exit(1, f"cannot listen on '{address}': {event.reason}; choose another address"))
+        """A port that cannot be opened is what the user asked for: give up, unless others are in use already."""
+        port = self._ports.get(event.listener)
+        if port is None:
+            return  # it was removed before it was open
+        if event.listener not in self._added:
+            self.emit(Exit(1, f"cannot listen on '{port.addr}': {event.reason}; choose another address"))
+            return
+        self.log("error", "forward", "cannot listen", addr=str(port.addr), reason=event.reason, hint=LISTEN_HINT)
+        del self._ports[event.listener]
+        self.config = replace(self.config, ports=tuple(self._ports.values()))
 
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
         """Reach the endpoint through the server, then join both."""
@@ -79,10 +110,34 @@ class ForwardMachine(BaseMachine):
         """Take over what can change while this process runs, and name the rest."""
         config = event.config
         assert isinstance(config, ForwardConfig), "a configuration is read again as it was read"
+        if not config.ports:
+            self.log("warning", "config", "the changed configuration is not used", reason="it has no ports")
+            return
         connect = config.connect
         self.credentials.reload(connect.token, connect.token_file, connect.tenant_id, now)
         self.log_reload(changed_keys(self.config, config), APPLIED)
         self.config = taken_over(self.config, config, APPLIED)
+        self._change_ports(config.ports)
+
+    def _change_ports(self, ports: tuple[PortConfig, ...]) -> None:
+        """Open the ports that are new, and close those that are gone. Connections that are open stay as they are."""
+        names = {port.addr: name for name, port in self._ports.items()}
+        wanted = {port.addr: port for port in ports}
+        for addr, name in names.items():
+            if addr in wanted:
+                self._ports[name] = wanted[addr]
+            else:
+                del self._ports[name]
+                self.emit(StopListening(name))
+                self.log("info", "forward", "no longer listening", addr=str(addr))
+        for addr, port in wanted.items():
+            if addr not in names:
+                name = str(next(self._names))
+                self._ports[name] = port
+                self._added.add(name)
+                self.emit(Listen(name, addr.host, addr.port))
+        self._added &= set(self._ports)
+        self.admission.configure(self._limits())
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """Stop at once, and say how many connections that cuts. Those that a driver accepts have odd numbers."""

@@ -206,6 +206,7 @@ class Admission:
         self.limits = limits
         self.outgoing = 0
         self.accepts_failed = 0
+        self.handshakes: dict[str, int] = {}  # TLS handshakes in progress, by listener
         self.ports = {listener: PortPlaces(listener, port) for listener, port in limits.ports.items()}
         self._host = host
         self._closing: dict[int, TcpChannel] = {}
@@ -214,10 +215,16 @@ class Admission:
         self._shortage_told_at = -NEVER
 
     def configure(self, limits: ConnectionLimits) -> None:
-        """Go by other limits, for the same ports. Connections that are open stay."""
+        """Go by other limits. Connections that are open stay, and are counted, also those of a port that is no more."""
         self.limits = limits
-        for listener, port in self.ports.items():
-            port.limits = limits.ports[listener]
+        for listener, port in list(self.ports.items()):
+            if listener in limits.ports:
+                port.limits = limits.ports[listener]
+            elif not port.channels:
+                del self.ports[listener]
+        for listener, new in limits.ports.items():
+            if listener not in self.ports:
+                self.ports[listener] = PortPlaces(listener, new)
 
     def admit(self, channel: TcpChannel, listener: str, now: float) -> bool:
         """Return whether to serve a new connection; one that is refused is answered and closed here."""
@@ -229,6 +236,15 @@ class Admission:
             return False
         port.add(channel)
         return True
+
+    def handshake_began(self, listener: str) -> None:
+        """Count a TLS handshake. Next: ``handshake_over``."""
+        self.handshakes[listener] = self.handshakes.get(listener, 0) + 1
+
+    def handshake_over(self, listener: str) -> None:
+        """Count a TLS handshake no longer."""
+        if listener in self.handshakes:
+            self.handshakes[listener] -= 1
 
     def told(self, channel: TcpChannel, listener: str, host: str, now: float) -> bool:
         """Count a connection for ``host``, as its proxy has told; return whether to serve it, as ``admit`` does."""

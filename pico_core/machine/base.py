@@ -22,6 +22,7 @@ from pico_core.boundary import (
     DatagramReceived,
     EofReceived,
     FileRead,
+    HandshakeBegan,
     HandshakeFailed,
     Input,
     ListenFailed,
@@ -106,6 +107,7 @@ class BaseMachine:
             ConnectionLost: self._connection_lost,
             Accepted: self._accepted,
             AcceptFailed: self._accept_failed,
+            HandshakeBegan: self._handshake_began,
             HandshakeFailed: self._handshake_failed,
             TlsStarted: self._tls_started,
             Connected: self._connected,
@@ -298,6 +300,7 @@ class BaseMachine:
             channel.lost(now)
 
     def _accepted(self, event: Accepted, now: float) -> None:
+        self.admission.handshake_over(event.listener)
         channel = self._open(event)
         if self.admission.admit(channel, event.listener, now):
             self.on_accepted(channel, event.listener, now)
@@ -305,7 +308,11 @@ class BaseMachine:
     def _accept_failed(self, event: AcceptFailed, now: float) -> None:
         self.admission.accept_failed(event.listener, event.reason, now)
 
+    def _handshake_began(self, event: HandshakeBegan, now: float) -> None:
+        self.admission.handshake_began(event.listener)
+
     def _handshake_failed(self, event: HandshakeFailed, now: float) -> None:
+        self.admission.handshake_over(event.listener)
         self.log("debug", event.listener, "TLS handshake failed", client=event.host, reason=event.reason)
 
     def _tls_started(self, event: TlsStarted, now: float) -> None:

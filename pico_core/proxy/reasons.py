@@ -71,6 +71,11 @@ REASONS = {
         "The server takes no more at present.",
         "Look at 'pico server limits' for the limit that is reached; add nodes.",
     ),
+    "draining": Reason(
+        SERVER,
+        "The node is about to stop, and takes no further agents.",
+        "Nothing: the agent tries another node, or this one when it is back.",
+    ),
     "tcp-endpoint": Reason(
         SERVER,
         "The endpoint takes TCP connections and no HTTP requests.",
@@ -133,8 +138,9 @@ REASONS = {
     ),
     "not-found": Reason(
         SERVER,
-        "Paths below /_pico/ are the server's own, and it has nothing under this one.",
-        "The route for TCP is /_pico/v1/tcp/{endpoint}.",
+        "The server has nothing under this path, which is not one of an endpoint.",
+        "The route for TCP is /_pico/v1/tcp/{endpoint}; at the upstream port agents ask for "
+        "/pico/v1/upstream/{endpoint}.",
     ),
     "too-large": Reason(
         SERVER,
@@ -161,6 +167,11 @@ REASONS = {
         "The endpoint's policy, or the allowed origins, do not let this client in.",
         "'pico server check' says which rule a request meets.",
     ),
+    "taken": Reason(
+        SERVER,
+        "Another agent serves the endpoint, with another protocol or alone.",
+        "Take another endpoint, stop the other agent, or change second_agent in the endpoint's policy.",
+    ),
     "rate-limited": Reason(
         SERVER,
         "The client sends more than the endpoint's policy lets it.",
@@ -179,6 +190,7 @@ _OF_STATUS = {
     403: "forbidden",
     404: "not-found",
     408: "request-timeout",
+    409: "taken",
     413: "too-large",
     414: "too-large",
     429: "rate-limited",

@@ -15,6 +15,7 @@ from pico_core.gossip.engine import Gossip
 from pico_core.http.budget import HeadBudget
 from pico_core.machine.admission import Admission
 from pico_core.machine.logs import LogLimits
+from pico_core.proxy.exchange import Exchange
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.policies import Policies
 from pico_core.server.registry import Registry
@@ -39,6 +40,7 @@ class Facts(msgspec.Struct, eq=False):
     open. ``tunnels`` are all open tunnels in the order they came, ``registry`` those that take requests. ``view`` is
     what the node knows of the others, ``gossip`` how it came to know it. ``ready_at`` is when balancers could first
     send requests here, ``NEVER`` before. ``left`` says that the others were told of the node's leave.
+    ``waiting`` are the requests that wait for a route, each until its instant.
     """
 
     node_id: str
@@ -56,6 +58,7 @@ class Facts(msgspec.Struct, eq=False):
     state: NodePhase = NodePhase.STARTING
     ready_at: float = NEVER
     left: bool = False
+    waiting: dict[Exchange, float] = msgspec.field(default_factory=dict)
     stories: Stories = msgspec.field(default_factory=Stories)
 
     @property

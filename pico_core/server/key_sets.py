@@ -145,7 +145,7 @@ class KeySet:
             self.content = content
             self._gate.replace_keys(keys)
             names = ", ".join(key.kid or "(no kid)" for key in keys)
-            self._host.log("info", "access", "key set read", key=self._key, url=self.source.url, kids=names)
+            self._host.log("info", "access", "key set read", key=self._key, url=str(self.source), kids=names)
         self.known = True
         self._retry_s = RETRY_S
         self._wait(self._pause_s, now)
@@ -156,6 +156,6 @@ class KeySet:
             return
         use = "the last one is used" if self.known else "no token can be verified with it yet"
         message = f"the key set cannot be read: {use}"
-        self._host.warn("access", message, key=self._key, url=self.source.url, reason=reason)
+        self._host.warn("access", message, key=self._key, url=str(self.source), reason=reason)
         self._wait(min(self._retry_s, self._pause_s), now)
         self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)

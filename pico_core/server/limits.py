@@ -1,11 +1,13 @@
-"""How a server divides its descriptors among its ports and the connections that it opens itself."""
+"""How a server divides its descriptors among its ports and the connections that it opens itself; limits of heads."""
 
 from collections.abc import Container, Mapping
 from types import MappingProxyType
 
 from pico_core.config.server import ServerConfig
+from pico_core.http.message import HeadLimits
 from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_bytes
 from pico_core.machine.admission import ConnectionLimits, PortLimits
+from pico_core.proxy.answers import NONE
 from pico_core.proxy.failures import BUSY
 
 OWN_DESCRIPTORS = 64
@@ -16,6 +18,8 @@ MOST_RESERVED = 64
 
 RETRY_AFTER_S = 1
 """What a refused peer is told to wait: places become free all the time."""
+
+REASON = b"X-Pico-Error: overloaded; by=server\r\n"
 
 
 def connection_limits(
@@ -36,15 +40,17 @@ def connection_limits(
     upstream_reserve = min(most // 4, upstream)
     proxy = _bounded(common - upstream_reserve, config.proxy.max_connections)
     share = config.max_address_share
-    answer = _refusal(b"Retry-After: %d\r\n" % RETRY_AFTER_S)
-    client_answer = _refusal(BUSY.fields_for_peer())
+    wait = b"Retry-After: %d\r\n" % RETRY_AFTER_S
+    answer = _refusal(wait)
+    agent_answer = _refusal(REASON + wait)
+    client_answer = _refusal((b"" if config.proxy.error_detail == NONE else REASON) + BUSY.fields_for_peer())
     return ConnectionLimits(
         most,
         {
             "admin": PortLimits(small, small, answer=answer),
             "gossip-streams": PortLimits(small, small),
             "upstream": PortLimits(
-                upstream, upstream_reserve, share, answer=answer, shared=balancers.get("upstream", ())
+                upstream, upstream_reserve, share, answer=agent_answer, shared=balancers.get("upstream", ())
             ),
             "proxy": PortLimits(
                 proxy,
@@ -57,6 +63,16 @@ def connection_limits(
         },
         outgoing,
     )
+
+
+def head_limits(config: ServerConfig) -> HeadLimits:
+    """Return the limits of a head that is passed on."""
+    return HeadLimits(max_head_bytes=config.proxy.http.max_header_bytes)
+
+
+def unfinished_bytes(config: ServerConfig) -> int:
+    """Return how many bytes all unfinished heads may have together: one of the longest always has room."""
+    return max(config.proxy.http.max_unfinished_bytes, config.proxy.http.max_header_bytes)
 
 
 def _bounded(available: int, configured: int) -> int:

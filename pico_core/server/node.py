@@ -26,14 +26,13 @@ from pico_core.boundary import (
 )
 from pico_core.cluster.view import ClusterView
 from pico_core.config.changes import changed_keys, taken_over
-from pico_core.config.ports import REQUIRED
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.errors import ConfigError
 from pico_core.gossip.engine import Gossip
 from pico_core.http.budget import HeadBudget
-from pico_core.http.message import HeadLimits, RequestHead
+from pico_core.http.message import RequestHead
 from pico_core.machine.admission import MAX_DESCRIPTORS
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
@@ -47,20 +46,20 @@ from pico_core.server.claims import SECOND_AGENT_WARNING, EndpointClaims, Regist
 from pico_core.server.cluster import Cluster
 from pico_core.server.exposure import warn_of_open_ports
 from pico_core.server.facts import Facts, NodePhase
-from pico_core.server.limits import connection_limits
+from pico_core.server.limits import connection_limits, head_limits, unfinished_bytes
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.peers import Peers
 from pico_core.server.policies import Policies
 from pico_core.server.ports import Port
 from pico_core.server.proxied import ProxiedConnection
-from pico_core.server.proxies import TrustedProxies
+from pico_core.server.proxies import trusted_proxies
 from pico_core.server.registering import Registrar
 from pico_core.server.registry import Registry
 from pico_core.server.reloading import applied_keys, take_over
 from pico_core.server.router import ProxyRouter
 from pico_core.server.starting_tls import StartingTls
 from pico_core.server.tenants import split
-from pico_core.server.tunnels import HANDSHAKE_TIMEOUT_S, TunnelConnection
+from pico_core.server.tunnels import TunnelConnection
 
 DRAIN_CHECK_S = 0.1
 """How often a draining node looks whether it can leave."""
@@ -97,12 +96,7 @@ class ServerNode(BaseMachine):
         descriptors: int = MAX_DESCRIPTORS,
     ) -> None:
         """``descriptors`` is how many the process may have open."""
-        self.proxies = {
-            "proxy": TrustedProxies(config.proxy.trusted_proxies, sends_header=config.proxy.proxy_protocol == REQUIRED),
-            "upstream": TrustedProxies(
-                config.upstream.trusted_proxies, sends_header=config.upstream.proxy_protocol == REQUIRED
-            ),
-        }
+        self.proxies = trusted_proxies(config)
         self._limits = partial(connection_limits, descriptors=descriptors, balancers=self.proxies)
         super().__init__(self._limits(config))
         gossip = Gossip(
@@ -124,13 +118,13 @@ class ServerNode(BaseMachine):
             metrics=ServerMetrics(),
             admission=self.admission,
             log_limits=self.log_limits,
-            heads=HeadBudget(max(config.proxy.http.max_unfinished_bytes, config.proxy.http.max_header_bytes)),
+            heads=HeadBudget(unfinished_bytes(config)),
             policies=Policies(config.policies),
             tunnels={},
             addresses={},
         )
         self.peer_tls = "peers" if config.proxy.tls.enabled else ""
-        self.head_limits = HeadLimits(max_head_bytes=config.proxy.http.max_header_bytes)
+        self.head_limits = head_limits(config)
         self.heads = self.facts.heads
         self.access = Access(self, config)
         self.peers = Peers(self, gossip)
@@ -139,7 +133,7 @@ class ServerNode(BaseMachine):
         self._admin = AdminPages(self, self.facts, self.access)
         self._claims = EndpointClaims(self._registrations_of, self.facts.view, self.facts.policies, self.facts.metrics)
         self._registrar = Registrar(self.facts, self.access, self, self._claim)
-        self._parts = (self._router, self._registrar)
+        self._parts = (self._router, self._registrar, self.peers)
         self._ports = {port.listener: port for port in self._table(config)}
         self._bound: dict[str, Address] = {}
         self._draws = 0
@@ -178,7 +172,7 @@ class ServerNode(BaseMachine):
                 self._accept_agent,
                 tls="upstream" if config.upstream.tls.enabled else "",
                 proxies=self.proxies["upstream"],
-                header_timeout_s=HANDSHAKE_TIMEOUT_S,
+                header_timeout_s=lambda: self.facts.config.upstream.registration_timeout_s,
             ),
             Port(
                 "proxy",
@@ -188,7 +182,7 @@ class ServerNode(BaseMachine):
                 self._router.accept,
                 tls="proxy" if config.proxy.tls.enabled else "",
                 proxies=self.proxies["proxy"],
-                header_timeout_s=config.proxy.http.read_header_timeout_s,
+                header_timeout_s=lambda: self.facts.config.proxy.http.read_header_timeout_s,
             ),
         )
 
@@ -269,8 +263,9 @@ class ServerNode(BaseMachine):
             partial(self._begin, port),
             self,
             now,
-            timeout_s=port.header_timeout_s,
+            timeout_s=port.header_timeout_s(),
             is_optional=self.facts.view.is_member(channel.host),
+            refused=self.facts.metrics.proxy_headers_refused,
         )
 
     def _begin(self, port: Port, channel: TcpChannel, rest: bytes, since: float, now: float) -> None:
@@ -286,7 +281,7 @@ class ServerNode(BaseMachine):
         PlainConnection(channel, self._admin, self, now)
 
     def _accept_agent(self, channel: TcpChannel, now: float) -> None:
-        TunnelConnection(channel, self, now)
+        TunnelConnection(channel, self, self.facts.config.upstream.registration_timeout_s, now)
 
     # --- tunnels ---
 
@@ -344,9 +339,9 @@ class ServerNode(BaseMachine):
             "info", "upstream", "tunnel closed", endpoint=tunnel.endpoint, client=tunnel.client_host, reason=reason
         )
 
-    def tunnel_refused(self, client: str, status: int, reason: str) -> None:
+    def tunnel_refused(self, client: str, status: int, code: str, reason: str) -> None:
         """A peer on the upstream port did not get a tunnel."""
-        self.warn("upstream", "tunnel refused", client=client, status=status, reason=reason)
+        self.warn("upstream", "tunnel refused", client=client, status=status, code=code, reason=reason)
 
     def endpoint_seen(self, endpoint: str, count: int, now: float) -> None:
         """Another node has ``count`` tunnels of an endpoint now."""

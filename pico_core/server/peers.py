@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pico_core.boundary import OUT_OF_DESCRIPTORS
 from pico_core.cluster.view import RemoteNode
+from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.gossip.engine import Gossip
 from pico_core.http.budget import HeadBudget
@@ -20,6 +21,7 @@ from pico_core.proxy.failures import NODE_FULL, NODE_LOST, NODE_UNREACHABLE, Fai
 from pico_core.proxy.http1.pool import ConnectionPool
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.proxy.states import RESPONDING
+from pico_core.server.limits import head_limits
 from pico_core.server.tenants import split
 
 MAX_IDLE_CONNECTIONS = 256
@@ -110,6 +112,11 @@ class Peers:
         self._pools: dict[RemoteNode, PeerPool] = {}
         self.exchanges: dict[Exchange, None] = {}
         """Those that were forwarded and are not over."""
+
+    def configure(self, config: ServerConfig) -> None:
+        """Go by ``config``: the limits of heads hold for connections that are opened from now on."""
+        for pool in self._pools.values():
+            pool.response_limits = head_limits(config)
 
     def forward(self, exchange: Exchange, peer: RemoteNode, extra: bytes, now: float) -> None:
         """Send the request to ``peer``, or elsewhere if that fails."""

@@ -29,7 +29,7 @@ class Port(msgspec.Struct, frozen=True):
     datagrams: str = ""
     until_exit: bool = False
     proxies: TrustedProxies | None = None
-    header_timeout_s: float = 0.0
+    header_timeout_s: Callable[[], float] = float
 
     @property
     def has_header(self) -> bool:

@@ -7,7 +7,7 @@ from pico_core.machine.admission import Admission, Dismissible
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Logger
 from pico_core.pieces import Piece
-from pico_core.proxy_protocol import ProxyHeaderError, begins_like_header, read_proxy_header
+from pico_core.proxy_protocol import LATE, UNFINISHED, ProxyHeaderError, begins_like_header, read_proxy_header
 from pico_core.timers import NEVER, Timers
 
 
@@ -27,7 +27,17 @@ class ProxiedConnection(Dismissible):
     The time for the first request begins before the header.
     """
 
-    __slots__ = ("_accept", "_accepted_at", "_channel", "_data", "_host", "_is_optional", "_listener", "deadline_at")
+    __slots__ = (
+        "_accept",
+        "_accepted_at",
+        "_channel",
+        "_data",
+        "_host",
+        "_is_optional",
+        "_listener",
+        "_refused",
+        "deadline_at",
+    )
 
     def __init__(
         self,
@@ -39,7 +49,9 @@ class ProxiedConnection(Dismissible):
         *,
         timeout_s: float,
         is_optional: bool,
+        refused: dict[tuple[str, str], int],
     ) -> None:
+        """``refused`` counts by listener and reason."""
         self.deadline_at = now + timeout_s
         self._channel = channel
         self._listener = listener
@@ -47,6 +59,7 @@ class ProxiedConnection(Dismissible):
         self._accepted_at = now
         self._host = host
         self._is_optional = is_optional
+        self._refused = refused
         self._data = b""
         channel.user = self
         host.timers.watch(self, now)
@@ -69,7 +82,7 @@ class ProxiedConnection(Dismissible):
         try:
             read = read_proxy_header(self._data)
         except ProxyHeaderError as error:
-            self._refuse(str(error))
+            self._refuse(error.reason, str(error))
             return
         if read is None:
             return
@@ -82,7 +95,7 @@ class ProxiedConnection(Dismissible):
     def on_eof(self, now: float) -> None:
         """The proxy ended the connection. Health checks do that before the first byte."""
         if self._data:
-            self._refuse("unfinished PROXY header")
+            self._refuse(UNFINISHED, "unfinished PROXY header")
         else:
             self._close()
 
@@ -95,18 +108,20 @@ class ProxiedConnection(Dismissible):
 
     def on_deadline(self, now: float) -> None:
         """The header did not come in time."""
-        self._refuse("no PROXY header in time")
+        self._refuse(LATE, "no PROXY header in time")
 
     def _serve(self, rest: bytes, now: float) -> None:
         self._host.timers.unwatch(self)
         self._accept(self._channel, rest, self._accepted_at, now)
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, code: str, text: str) -> None:
+        self._refused[self._listener, code] += 1
         self._host.warn(
             self._listener,
             "closed a connection of a trusted proxy, which has to begin with a PROXY header here",
             proxy=self._channel.host,
-            reason=reason,
+            code=code,
+            reason=text,
         )
         self._close()
 

@@ -1,10 +1,20 @@
 """The proxies before a port: whom the node believes about the addresses of clients, and what it makes of that."""
 
 from pico_core.config.networks import NamedNetwork, Networks, address_of
+from pico_core.config.ports import REQUIRED
+from pico_core.config.server import ServerConfig
 from pico_core.http.grammar import request_id
 from pico_core.http.message import RequestHead, field_values
 from pico_core.http.writing import WITHOUT_HOST
 from pico_core.proxy.client_address import client_address, forwarded_element, node_address
+
+
+def trusted_proxies(config: ServerConfig) -> dict[str, "TrustedProxies"]:
+    """Return those of each port that may have some, by listener."""
+    return {
+        listener: TrustedProxies(port.trusted_proxies, sends_header=port.proxy_protocol == REQUIRED)
+        for listener, port in (("proxy", config.proxy), ("upstream", config.upstream))
+    }
 
 
 class TrustedProxies:

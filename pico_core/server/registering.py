@@ -83,7 +83,7 @@ class Registrar:
         agreed = () if first_bytes == INITIAL_WINDOW_BYTES else (FIRST_WINDOW,)
         response = accept_handshake(head_bytes, agreed)
         if self._facts.draining:
-            raise HandshakeError(503, "this node is about to stop; connect again", Refusal.LEAVING)
+            raise HandshakeError(503, "this node is about to stop; connect again", Refusal.LEAVING, code="draining")
         self._take(self._rate.take(client, now), "too many registrations from this address")
         permitted = self._permitted(head, endpoint, now)
         found = INSTANCE_HEADER.search(head_bytes)
@@ -127,7 +127,7 @@ class Registrar:
             return self._access.admit_agent(head, endpoint, now)
         except Denied as denied:
             refusal = Refusal.FINAL if denied.status == 401 else Refusal.PASSING
-            raise HandshakeError(denied.status, denied.reason, refusal) from None
+            raise HandshakeError(denied.status, denied.reason, refusal, code=denied.code) from None
 
     def _limit(self, permitted: Permission, instance: bytes, now: float) -> None:
         """Hold the agent to what its tenant and the node have room for; one that comes again takes no new place."""

@@ -7,6 +7,7 @@ from pico_core.config.server import ServerConfig
 from pico_core.machine.admission import ConnectionLimits
 from pico_core.server.access import Access
 from pico_core.server.facts import Facts
+from pico_core.server.limits import unfinished_bytes
 from pico_core.server.proxies import TrustedProxies
 
 APPLIED = (
@@ -14,8 +15,9 @@ APPLIED = (
     "max_address_share",
     "proxy.max_connections",
     "proxy.timeout",
-    "proxy.http.read_header_timeout",
-    "proxy.http.idle_timeout",
+    "proxy.http",
+    "proxy.wait_timeout",
+    "proxy.max_waiting",
     "proxy.access_log",
     "proxy.allowed_origins",
     "proxy.error_detail",
@@ -25,6 +27,7 @@ APPLIED = (
     "proxy.tls",
     "upstream.max_connections",
     "upstream.max_streams",
+    "upstream.registration_timeout",
     "upstream.registration_rate",
     "upstream.registration_burst",
     "upstream.allowed_origins",
@@ -81,6 +84,7 @@ def take_over(
     """
     access.reload(config, now)
     facts.admission.configure(limits)
+    facts.heads.limit_bytes = unfinished_bytes(config)
     for part in parts:
         part.configure(config)
     for tunnel in list(facts.tunnels):

@@ -7,15 +7,10 @@ the last route of an endpoint was lost: its agent is looking for another node, a
 from collections.abc import Callable
 from typing import Protocol
 
+from pico_core.config.ports import ProxyConfig
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.states import OVER
 from pico_core.timers import NEVER, Timers
-
-WAIT_S = 3.0
-"""An agent whose tunnel broke is back within a second, and gossip tells the others within another one."""
-
-MAX_WAITING = 512
-"""Requests that wait at once, each with at most ``MAX_REPLAY_BYTES`` of its body."""
 
 MAX_LOST = 4_096
 """Endpoints whose loss is remembered."""
@@ -30,11 +25,22 @@ class RoutelessHost(Protocol):
 class Routeless:
     """``waiting`` are the requests that wait, with the end of their time, in its order."""
 
-    __slots__ = ("_closed", "_give_up", "_host", "_lost_at", "_route", "deadline_at", "waiting")
+    __slots__ = (
+        "_closed",
+        "_give_up",
+        "_host",
+        "_lost_at",
+        "_most",
+        "_route",
+        "_wait_s",
+        "deadline_at",
+        "waiting",
+    )
 
     def __init__(
         self,
         host: RoutelessHost,
+        waiting: dict[Exchange, float],
         route: Callable[[Exchange, float], None],
         give_up: Callable[[Exchange, float], None],
     ) -> None:
@@ -45,7 +51,14 @@ class Routeless:
         self._route = route
         self._give_up = give_up
         self._lost_at: dict[str, float] = {}
-        self.waiting: dict[Exchange, float] = {}
+        self._wait_s = 0.0
+        self._most = 0
+        self.waiting = waiting
+
+    def configure(self, config: ProxyConfig) -> None:
+        """Go by ``config`` from now on; what waits goes on waiting."""
+        self._wait_s = config.wait_timeout_s
+        self._most = config.max_waiting
 
     def lost(self, endpoint: str, now: float) -> None:
         """The endpoint lost a route just now, so its requests may wait for a new one."""
@@ -56,15 +69,15 @@ class Routeless:
 
     def was_lost(self, endpoint: str, now: float) -> bool:
         """Return whether the endpoint lost a route a moment ago."""
-        return now - self._lost_at.get(endpoint, -NEVER) < WAIT_S
+        return now - self._lost_at.get(endpoint, -NEVER) < self._wait_s
 
     def hold(self, exchange: Exchange, now: float) -> bool:
         """Let a request wait; return whether there was room. Next: ``route`` or ``give_up`` is called."""
-        if self._closed or len(self.waiting) >= MAX_WAITING:
+        if self._closed or len(self.waiting) >= self._most:
             return False
-        self.waiting[exchange] = now + WAIT_S
-        if self.deadline_at == NEVER:
-            self.deadline_at = now + WAIT_S
+        self.waiting[exchange] = until = now + self._wait_s
+        if until < self.deadline_at:
+            self.deadline_at = until
             self._host.timers.watch(self, now)
         return True
 

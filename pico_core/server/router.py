@@ -7,7 +7,7 @@ from pico_core.access.grant import Denied
 from pico_core.config.server import ServerConfig
 from pico_core.entropy import Entropy
 from pico_core.http.budget import HeadBudget
-from pico_core.http.message import HeadLimits, MessageError, ResponseHead
+from pico_core.http.message import MessageError, ResponseHead
 from pico_core.http.writing import LEAST_ERROR_STATUS, WITHOUT_HOST
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import AnsweringHost, Emitter, Logger, WallClock
@@ -24,6 +24,7 @@ from pico_core.proxy.request_id import request_ids
 from pico_core.proxy.states import PIPED
 from pico_core.server.access import Access
 from pico_core.server.facts import Facts
+from pico_core.server.limits import head_limits
 from pico_core.server.peers import Peers
 from pico_core.server.proxies import TrustedProxies, fields_from_node, fields_from_proxy, request_id_of_proxy
 from pico_core.server.routing import Routing
@@ -37,7 +38,6 @@ comes last (``http.recent``)."""
 class RouterHost(AnsweringHost, Emitter, Logger, WallClock, Protocol):
     """What the router needs of the machine."""
 
-    head_limits: HeadLimits
     heads: HeadBudget
 
 
@@ -63,7 +63,6 @@ class ProxyRouter:
         self.routing = Routing(host, facts, peers, self._send, self._added_fields)
         self._metrics = facts.metrics
         self._stories = facts.stories
-        self.head_limits = host.head_limits
         self.heads = host.heads
         self.timed_out = UPSTREAM_TIMEOUT
         self.closing = False
@@ -79,6 +78,7 @@ class ProxyRouter:
         proxy = config.proxy
         self._answers = Answers(proxy.error_detail, self._node_id)
         self._allowed_origins = proxy.allowed_origins
+        self.head_limits = head_limits(config)
         self.header_timeout_s = proxy.http.read_header_timeout_s
         self.idle_timeout_s = proxy.http.idle_timeout_s
         self.response_timeout_s = proxy.timeout_s

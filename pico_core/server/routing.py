@@ -35,7 +35,7 @@ from pico_core.server.crowding import Crowding
 from pico_core.server.facts import Facts
 from pico_core.server.peers import Peers
 from pico_core.server.retries import RetryBudget
-from pico_core.server.routeless import WAIT_S, Routeless
+from pico_core.server.routeless import Routeless
 from pico_core.server.tunnels import TunnelConnection
 from pico_core.timers import NEVER, Timers
 
@@ -66,7 +66,7 @@ class Routing:
         fields: Callable[[Exchange], bytes],
     ) -> None:
         """``fields`` returns the field lines that a request to another node gets."""
-        self.routeless = Routeless(host, self.route, self._give_up_waiting)
+        self.routeless = Routeless(host, facts.waiting, self.route, self._give_up_waiting)
         self.crowding = Crowding(host, facts.registry, self._use_room, self._give_up_busy)
         self._host = host
         self._facts = facts
@@ -76,12 +76,13 @@ class Routing:
         self._registry = facts.registry
         self._view = facts.view
         self._metrics = facts.metrics
-        self._response_timeout_s = facts.config.proxy.timeout_s
         self._budget = RetryBudget()
         self._watching = False
+        self.configure(facts.config)
 
     def configure(self, config: ServerConfig) -> None:
         """Go by ``config`` from now on."""
+        self.routeless.configure(config.proxy)
         self._response_timeout_s = config.proxy.timeout_s
 
     # --- what the router passes on ---
@@ -289,7 +290,7 @@ class Routing:
         return (
             exchange.failure is not None
             or facts.draining
-            or now < facts.ready_at + WAIT_S
+            or now < facts.ready_at + facts.config.proxy.wait_timeout_s
             or self.routeless.was_lost(exchange.endpoint, now)
         )
 

@@ -21,6 +21,7 @@ from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import BUSY, STREAM_REFUSED, TUNNEL_LOST, Failure
 from pico_core.proxy.http1.pool import IdleConnections
 from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.reasons import reason_of
 from pico_core.server.agreement import HANDSHAKE_LIMITS, Agreement
 from pico_core.server.claims import Registration
 from pico_core.server.tcp_route import TcpOpening
@@ -30,8 +31,6 @@ from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flu
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import HandshakeError
 from pico_core.websocket.refusal import mark
-
-HANDSHAKE_TIMEOUT_S = 10.0
 
 KEEP_IDLE_STREAM_S = 60.0
 """How long a mux stream is kept for the next request. The agent's side holds a connection to its service for it."""
@@ -73,7 +72,7 @@ class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
     def tunnel_lost(self, tunnel: "TunnelConnection", reason: str, now: float) -> None:
         """The tunnel has ended, and all its streams with it; ``reason`` is one readable clause."""
 
-    def tunnel_refused(self, client: str, status: int, reason: str) -> None:
+    def tunnel_refused(self, client: str, status: int, code: str, reason: str) -> None:
         """A peer on the upstream port did not get a tunnel."""
 
 
@@ -81,6 +80,7 @@ class TunnelConnection(Dismissible):
     """One agent's connection: handshake, then streams. It is the source of the upstream connections inside it."""
 
     __slots__ = (
+        "_accepted_at",
         "_agreed",
         "_farewell",
         "_host",
@@ -110,7 +110,9 @@ class TunnelConnection(Dismissible):
 
     registration: Registration
 
-    def __init__(self, channel: TcpChannel, host: TunnelHost, now: float) -> None:
+    def __init__(self, channel: TcpChannel, host: TunnelHost, timeout_s: float, now: float) -> None:
+        """The agent has ``timeout_s`` to register."""
+        self._accepted_at = now
         self.channel = channel
         self.client_host = channel.host
         self.endpoint = ""
@@ -127,7 +129,7 @@ class TunnelConnection(Dismissible):
         self.tenant: Tenant | None = None
         self._agreed: Agreement | None = None
         self._farewell = ""
-        self.deadline_at = now + HANDSHAKE_TIMEOUT_S
+        self.deadline_at = now + timeout_s
         self._host = host
         self._reader: HeadReader | None = HeadReader(HANDSHAKE_LIMITS)
         self._tunnel: Tunnel | None = None
@@ -140,7 +142,7 @@ class TunnelConnection(Dismissible):
     @property
     def idle_since(self) -> float:
         """Since when the peer has not registered; ``NEVER`` for a tunnel."""
-        return NEVER if self._open else self.deadline_at - HANDSHAKE_TIMEOUT_S
+        return NEVER if self._open else self._accepted_at
 
     def dismiss(self, now: float) -> None:
         """Close the connection of a peer that has not registered."""
@@ -382,10 +384,11 @@ class TunnelConnection(Dismissible):
 
     def _refuse(self, error: MessageError | HandshakeError, bodiless: bool, now: float) -> None:
         self._drop_head()
-        self._host.tunnel_refused(self.client_host, error.status, error.reason)
-        fields = b""
+        code = error.code or reason_of(error.status)
+        self._host.tunnel_refused(self.client_host, error.status, code, error.reason)
+        fields = b"X-Pico-Error: %b; by=server\r\n" % code.encode("ascii")
         if isinstance(error, HandshakeError):
-            fields = mark(error.refusal)
+            fields += mark(error.refusal)
             if error.retry_after_s:
                 fields += b"Retry-After: %d\r\n" % error.retry_after_s
         date = self._host.dates.line(now)

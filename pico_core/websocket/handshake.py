@@ -14,7 +14,7 @@ import h11
 from pico_core.entropy import Entropy
 from pico_core.errors import LocalProtocolError, RemoteProtocolError
 from pico_core.http.message import MAX_OWN_HEAD_BYTES
-from pico_core.websocket.refusal import Refusal, read_refusal, read_retry_after
+from pico_core.websocket.refusal import Refusal, read_code, read_refusal, read_retry_after
 
 MAX_REFUSAL_BYTES = 16_384
 """Of the body of a refused handshake, beside ``MAX_OWN_HEAD_BYTES`` for its head. Pico's own is one line."""
@@ -37,15 +37,19 @@ class HandshakeError(RemoteProtocolError):
     ``http.writing.error_message`` knows what an answer with 405 or 426 has to say. On a client ``status`` is that
     of the answer, or 0 when there was no valid one. ``reason`` is one short line, fit for a log. ``refusal`` says what
     the next attempt can expect; a server puts its ``refusal.mark`` into the answer. ``retry_after_s`` is how long it
-    should wait, 0 where nothing is said.
+    should wait, 0 where nothing is said. ``code`` is the reason's name in ``proxy.reasons``, empty where the status
+    says as much, or where the server does not name it.
     """
 
-    def __init__(self, status: int, reason: str, refusal: Refusal = Refusal.PASSING, *, retry_after_s: int = 0) -> None:
+    def __init__(
+        self, status: int, reason: str, refusal: Refusal = Refusal.PASSING, *, retry_after_s: int = 0, code: str = ""
+    ) -> None:
         super().__init__(f"WebSocket handshake failed: {status} {reason}")
         self.status = status
         self.reason = reason
         self.refusal = refusal
         self.retry_after_s = retry_after_s
+        self.code = code
 
 
 def accept_handshake(head: bytes, fields: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
@@ -188,4 +192,5 @@ class ClientHandshake:
             printable[:MAX_REASON_CHARACTERS] or "refused",
             refusal,
             retry_after_s=read_retry_after(self._refusal.headers),
+            code=read_code(self._refusal.headers),
         )

@@ -5,6 +5,7 @@ no such field, so its refusals of a token are known by their texts. ``docs/decis
 """
 
 import json
+import re
 from collections.abc import Iterable
 from enum import Enum
 
@@ -26,6 +27,8 @@ PIKO_REFUSALS = frozenset(
 )
 """What Piko's server says in the body of a 401; the next attempt would be told the same."""
 
+
+_CODE = re.compile(rb"([a-z-]{1,32})(?:;|$)")
 
 MAX_RETRY_AFTER_DIGITS = 9
 """Of the seconds in a Retry-After field: thirty years."""
@@ -72,6 +75,13 @@ def read_retry_after(fields: Iterable[tuple[bytes, bytes]]) -> int:
     """Return the seconds of a Retry-After field; 0 where there is none, or where it has a date. Never raises."""
     value = next((value.strip() for name, value in fields if name == b"retry-after"), b"")
     return int(value) if len(value) <= MAX_RETRY_AFTER_DIGITS and value.isdigit() else 0
+
+
+def read_code(fields: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the name of the reason that a Pico server gives; empty where there is none. Never raises."""
+    value = next((value for name, value in fields if name == REASON_FIELD), b"")
+    match = _CODE.match(value)
+    return match[1].decode("ascii") if match else ""
 
 
 def _error_text(body: bytes, *, is_ours: bool) -> str:

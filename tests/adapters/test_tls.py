@@ -18,6 +18,7 @@ from pico_core.boundary import (
     ConnectFailed,
     ConnectionLost,
     EofReceived,
+    HandshakeBegan,
     HandshakeFailed,
     Listen,
     ListenFailed,
@@ -322,8 +323,8 @@ def test_a_client_of_http_is_told_so(stage: Stage) -> None:
     assert stage.wait(HandshakeFailed).reason == "the client does not speak TLS at this port"
 
 
-def test_a_handshake_has_a_deadline(runtime: str, profiles: Profiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handshakes, "HANDSHAKE_TIMEOUT_S", 0.2)
+def test_a_handshake_has_a_deadline(runtime: str, files: Files) -> None:
+    profiles = Profiles({"inside": ("proxy.tls", server(files, handshake_timeout_s=0.2))}, {})
     with staged(runtime, profiles=profiles) as stage:
         with socket.create_connection(("127.0.0.1", listening(stage)), PATIENCE_S) as plain:
             assert stage.wait(HandshakeFailed).reason == "the TLS handshake took too long"
@@ -332,16 +333,23 @@ def test_a_handshake_has_a_deadline(runtime: str, profiles: Profiles, monkeypatc
         assert stage.count(Accepted) == 0
 
 
-def test_handshakes_are_bounded(runtime: str, profiles: Profiles, ca: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handshakes, "MAX_HANDSHAKES", 8)
-    with staged(runtime, profiles=profiles) as stage:
+def test_handshakes_of_a_port_are_bounded(runtime: str, files: Files, ca: str) -> None:
+    sections = {"inside": ("proxy.tls", server(files, max_handshakes=8)), "other": ("admin.tls", server(files))}
+    with staged(runtime, profiles=Profiles(sections, {})) as stage:
         port = listening(stage)
+        stage.do(Listen("operators", "127.0.0.1", 0, tls="other"))
+        of_others = stage.wait(Listening, listener="operators").port
+        first = stage.keep(socket.create_connection(("127.0.0.1", of_others), PATIENCE_S))
+        stage.wait(HandshakeBegan, listener="operators")
         idle = [stage.keep(socket.create_connection(("127.0.0.1", port), PATIENCE_S)) for _ in range(20)]
         stage.wait_until(lambda: stage.count(HandshakeFailed) == 12, "the oldest ones are given up")
         plain = stage.keep(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
         stage.keep(trusting(ca).wrap_socket(plain, server_hostname="localhost"))
         stage.wait(Accepted, listener="secure")
         assert len(idle) == 20
+        assert stage.count(HandshakeBegan) == 22
+        stage.keep(trusting(ca).wrap_socket(first, server_hostname="localhost"))
+        stage.wait(Accepted, listener="operators")  # the handshakes of another port have not ended it
 
 
 # --- connecting ---

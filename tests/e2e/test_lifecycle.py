@@ -106,7 +106,9 @@ def test_an_agent_pointed_at_the_proxy_port(fleet: Fleet, origin: Origin) -> Non
     server = fleet.server()
     agent = fleet.agent(server.proxy_port, "origin", origin.port)
     told = agent.await_log("the server refused: 400")["message"]
-    assert told == "the server refused: 400 missing endpoint id; is connect.url that of its upstream port?"
+    assert (
+        told == "the server refused: 400 missing endpoint id (no-endpoint); is connect.url that of its upstream port?"
+    )
     agent.stop()
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tests.e2e.harness import LOCAL, Fleet, wait_until
 from tests.e2e.origin import Origin
-from tests.e2e.wire import request
+from tests.e2e.wire import dial, receive_response, request, request_bytes
+from tests.ports import reserved_port
 
 RELOADS = 20
 
@@ -42,10 +43,10 @@ def test_a_server_reloads_under_requests(fleet: Fleet, origin: Origin, tmp_path:
         thread.join()
     assert set(statuses) == {200}
 
-    write("policies: [{endpoints: [origin], denied_networks: [loopback]}]\nproxy: {http: {max_header_bytes: 4096}}\n")
+    write("policies: [{endpoints: [origin], denied_networks: [loopback]}]\nupstream: {rebalance: {threshold: 0.5}}\n")
     server.process.signal(signal.SIGHUP)
     wait_until(lambda: "some changes need a restart" in server.process.errors(), "what needs a restart is named")
-    assert '"keys":"proxy.http.max_header_bytes"' in server.process.errors()
+    assert '"keys":"upstream.rebalance.threshold"' in server.process.errors()
     assert request(server.proxy_port, "origin", "/describe")[0].status == 403
 
     write("policies: [{endpoint: [origin]}]\n")
@@ -63,11 +64,12 @@ def test_an_agent_and_a_forwarder_read_theirs_again(fleet: Fleet, origin: Origin
     agent = fleet.agent(server, "origin", origin.port, "--config.path", str(agent_file))
     forwarder, _ = fleet.forward(server, "origin", "--config.path", str(forward_file))
     agent_file.write_text("grace_period: 8s\n")
-    forward_file.write_text("connect: {timeout: 9s}\n")
+    forward_file.write_text("connect: {proxy_url: 'http://127.0.0.1:9', timeout: 9s}\n")
     agent.signal(signal.SIGHUP)
     forwarder.signal(signal.SIGHUP)
     wait_until(lambda: '"changed":"grace_period"' in agent.errors(), "the agent has read it")
-    wait_until(lambda: '"keys":"connect.timeout"' in forwarder.errors(), "the forwarder has read it")
+    wait_until(lambda: '"keys":"connect.proxy_url"' in forwarder.errors(), "the forwarder has read it")
+    assert '"changed":"connect.timeout"' in forwarder.errors()
     assert request(server.proxy_port, "origin", "/describe")[0].status == 200
 
 
@@ -114,3 +116,41 @@ def test_an_agent_registers_changes_and_leaves_endpoints_under_requests(
     assert len(agent.logged("leaving an endpoint")) == 6
     assert not agent.logged("some changes need a restart")
     agent.stop()
+
+
+def test_a_forwarder_opens_and_closes_ports_while_others_go_on(fleet: Fleet, origin: Origin, tmp_path: Path) -> None:
+    server = fleet.server()
+    fleet.agent(server, "kept", origin.port, kind="tcp")
+    file = tmp_path / "forward.yaml"
+    url = f"http://{LOCAL}:{server.proxy_port}"
+
+    def write(*ports: int) -> None:
+        lines = "".join(f"  - {{addr: {port}, endpoint_id: kept}}\n" for port in ports)
+        file.write_text(f"connect: {{url: '{url}'}}\nports:\n{lines}")
+
+    with reserved_port() as kept, reserved_port() as gone, reserved_port() as new:
+        write(kept, gone)
+        forwarder = fleet.start("forward", "start", "--config.path", str(file))
+        for port in (kept, gone):
+            wait_until(lambda port=port: answers(port), "the port is open")  # type: ignore[misc]
+        connection = dial(gone)
+        connection.send(request_bytes("kept", "/describe"))
+        assert receive_response(connection)[0].status == 200
+        write(kept, new)
+        forwarder.signal(signal.SIGHUP)
+        wait_until(lambda: answers(new), "the new port is open")
+        wait_until(lambda: not answers(gone), "the old port is closed")
+        connection.send(request_bytes("kept", "/describe"))
+        assert receive_response(connection)[0].status == 200, "a connection of the old port goes on"
+        connection.socket.close()
+        assert answers(kept)
+        assert not forwarder.logged("some changes need a restart")
+        forwarder.stop()
+
+
+def answers(port: int) -> bool:
+    try:
+        dial(port).socket.close()
+    except ConnectionRefusedError:
+        return False
+    return True

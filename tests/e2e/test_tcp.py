@@ -217,7 +217,7 @@ def test_an_endpoint_without_an_agent(fleet: Fleet, stack: Stack) -> None:
     forwarder, port = fleet.forward(stack.server, "unknown")
     assert_reset(port)
     record = forwarder.await_log("cannot reach the endpoint")
-    assert record["reason"] == "the server refused: 502 no available upstreams"
+    assert record["reason"] == "the server refused: 502 no available upstreams (no-tunnel)"
 
 
 def test_a_server_that_is_not_there(fleet: Fleet) -> None:

@@ -12,7 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pico_core.access.issuing import Claims, SigningKey
+from pico_core.server.admin.pages import PATHS
 from tests.core.access.keys import private_pem
+from tests.core.server.admin.test_secrets import STATUS_PATHS
 from tests.e2e.harness import LOCAL, Fleet, Server, wait_until
 from tests.e2e.origin import Origin, Visit, service
 from tests.e2e.wire import assert_error, dial, receive_response, request, request_bytes
@@ -288,7 +290,7 @@ def test_secrets_appear_nowhere(fleet: Fleet, key_file: Path, origin: Origin) ->
         pages.append(request(server.proxy_port, "origin", "/describe", fields=bearer(each))[1])
         pages.append(request(server.proxy_port, "origin", "/describe", fields=bearer(each, "x-pico-authorization"))[1])
         pages.append(request(server.upstream_port, "origin", "/pico/v1/upstream/origin", fields=bearer(each))[1])
-        for path in ("/metrics", "/status/cluster/nodes", "/status/gossip/nodes/local", "/none"):
+        for path in (*PATHS, *STATUS_PATHS, "/none"):
             pages.append(request(server.admin_port, "admin", path, fields=bearer(each))[1])
     texts = [page.decode() for page in pages]
     for process in (server.process, agent, refused):

@@ -23,6 +23,9 @@ LOAD = Load(rate=8.0, posts=0.3, large=0.05, large_bytes=300_000, slow=0.3, slow
 TALKS_PER_S = 0.5
 
 KEYS = (bytes(32), bytes([1]) * 32)
+TOKEN_LIVES_S = (30.0, 60.0)
+"""Tokens are renewed after half of that, so that each history sees some expire."""
+
 STEP_S = 15.0
 """Between two steps of an exchange of keys: no pause of a server lasts longer."""
 
@@ -52,8 +55,11 @@ class Chaos:
         self._draw = world.random
         self._secrets = random.Random(f"secrets of {world.seed}")
         keys = KEYS[:1] if self._secrets.random() < 0.5 else ()
+        self._tokens = random.Random(f"token lives of {world.seed}")
+        life_s = self._tokens.choice(TOKEN_LIVES_S) if self._tokens.random() < 0.25 else 0.0
         faults = self._faults()
-        self._deployment = Deployment(world, faults, skew=self._draw.choice((0.0, 0.0, 0.001)), gossip_keys=keys)
+        skew = self._draw.choice((0.0, 0.0, 0.001))
+        self._deployment = Deployment(world, faults, skew=skew, gossip_keys=keys, token_life_s=life_s)
         self._checks = Checks(self._deployment)
         self._slots = self._draw.randrange(2, 6)
         self._agents = self._draw.randrange(1, 5)
@@ -101,6 +107,7 @@ class Chaos:
         deployment.add_forwarder("t", TALKS_PER_S)
         stranger = self._stranger()
         self._plan_reloads()
+        self._plan_tokens()
         while world.now < self._until:
             world.run(self._draw.expovariate(1 / self._draw.choice((2.0, 4.0, 15.0))))
             self._checks.check_requests()
@@ -136,6 +143,18 @@ class Chaos:
         for _ in range(draw.randrange(4)):
             world.after(draw.random() * self._until, self._deployment.reload)
 
+    def _plan_tokens(self) -> None:
+        """Have the issuer of tokens be late now and then, where there is one, so that tunnels end with their tokens.
+
+        Which histories have one, and when it is late, comes from a stream of its own: the others are what they were.
+        """
+        issuer = self._deployment.issuer
+        if issuer is None:
+            return
+        for _ in range(self._tokens.randrange(1, 3)):
+            at_s = self._tokens.random() * self._until / 2
+            self.world.after(at_s, issuer.be_late, issuer.life_s * (0.4 + 0.8 * self._tokens.random()))
+
     def _rotate(self, keys: tuple[bytes, ...]) -> None:
         self.world.sometimes["gossip key changed"] += 1
         if not self._deployment.network.is_whole:
@@ -162,6 +181,9 @@ class Chaos:
         deployment.network.heal()
         deployment.network.faults = Faults()
         deployment.names.faults = NameFaults()
+        if deployment.issuer is not None:
+            deployment.issuer.be_in_time()
+            world.run(max(deployment.issuer.late_until - world.now, 0.0))
         world.run(20.0)  # all operations that were planned while faults lasted have happened by now
         world.run_until("all processes back", self._missing, STOP_S, 1.0)
         world.run_until("everything in order", self._checks.rest_problem, REST_S, 0.2)

@@ -227,6 +227,8 @@ class Checks:
         for process in processes:
             if process.paused:
                 return f"{process.name} is paused"
+        if deployment.issuer is not None and self._world.now < deployment.issuer.late_until:
+            return "tokens were renewed late"
         serving = [server.host.address for server in deployment.serving()]
         if sorted(serving) != sorted(deployment.balancer.ready):
             return f"the balancer chooses from {deployment.balancer.ready}"

@@ -256,10 +256,14 @@ class Deployment:
             self.observed.append(Observed(self.world.now, server.id, log.message, log.fields))
             if log.message == "node joined" and server.node.facts.draining:
                 sometimes["join while leaving"] += 1
+        elif log.message == "tunnel refused" and log.fields.get("status") == 401:
+            sometimes["tunnel refused for its token"] += 1
         elif log.message == "tunnel refused" and log.fields.get("status") == 503:
             sometimes["tunnel refused by a draining node"] += 1
         elif log.message == "tunnel closed" and str(log.fields.get("reason")).startswith("silent"):
             sometimes["silent tunnel dropped"] += 1
+        elif log.message == "tunnel closed" and log.fields.get("reason") == "its token has expired":
+            sometimes["tunnel closed as its token expired"] += 1
 
     # --- agents ---
 
@@ -355,9 +359,10 @@ class Deployment:
     def add_forwarder(self, endpoint: str, rate: float) -> TcpClient:
         """Start a forwarder to a ``tcp`` endpoint, and a TCP client of it."""
         host = self.network.new_host()
+        token_file = self.issuer.give(host, (endpoint,)) if self.issuer is not None else None
         config = ForwardConfig(
             ports=(PortConfig(addr=Address("", FORWARD_PORT), endpoint_id=endpoint),),
-            connect=ForwardConnectConfig(url=OriginAddress("pico", PROXY_PORT, "http")),
+            connect=ForwardConnectConfig(url=OriginAddress("pico", PROXY_PORT, "http"), token_file=token_file),
         )
         Process(self.network, host, "forwarder", ForwardMachine(config, self.entropy())).start()
         client = TcpClient(self.world, self.entropy(), (host.address, FORWARD_PORT), rate)

@@ -71,8 +71,11 @@ MUST_HAPPEN = (
     "stranger: stream of garbage",
     "stranger: tiny values",
     "stranger: unfinished stream",
+    "tokens renewed late",
+    "tunnel closed as its token expired",
     "tunnel lost",
     "tunnel refused by a draining node",
+    "tunnel refused for its token",
     "writing paused",
 )
 

@@ -19,8 +19,10 @@ class Issuer:
 
     def __init__(self, world: World, life_s: float, secret: str = SECRET) -> None:
         self.renewing = True
+        self.late_until = 0.0
+        """When the last token that was renewed late has expired: until then tunnels may end with it."""
         self._world = world
-        self._life_s = life_s
+        self.life_s = life_s
         self._key = SigningKey(secret)
         self._hosts: list[tuple[Host, tuple[str, ...]]] = []
         if life_s > 0.0:
@@ -38,7 +40,7 @@ class Issuer:
 
     def token(self, endpoints: tuple[str, ...] = ()) -> str:
         now = EPOCH_S + self._world.now
-        return self._key.sign(Claims(endpoints, expires_at=now + self._life_s), now)
+        return self._key.sign(Claims(endpoints, expires_at=now + self.life_s), now)
 
     def give(self, host: Host, endpoints: tuple[str, ...]) -> SecretFile:
         """Keep a token for these endpoints in a file of ``host``."""
@@ -49,6 +51,18 @@ class Issuer:
     def _write(self, host: Host, endpoints: tuple[str, ...]) -> None:
         host.files[TOKEN_FILE] = self.token(endpoints).encode()
 
+    def be_late(self, duration_s: float) -> None:
+        """Renew no token for a while."""
+        self.renewing = False
+        self.late_until = max(self.late_until, self._world.now + duration_s + self.life_s)
+        self._world.sometimes["tokens renewed late"] += 1
+        self._world.after(duration_s, self.be_in_time)
+
+    def be_in_time(self) -> None:
+        """Renew all tokens now, and in time from now on."""
+        self.renewing = True
+        self.renew()
+
     def renew(self) -> None:
         """Write new tokens into all files now."""
         for host, endpoints in self._hosts:
@@ -57,4 +71,4 @@ class Issuer:
     def _renew_again(self) -> None:
         if self.renewing:
             self.renew()
-        self._world.after(self._life_s / 2, self._renew_again)
+        self._world.after(self.life_s / 2, self._renew_again)

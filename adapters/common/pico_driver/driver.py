@@ -245,14 +245,12 @@ class Driver(Conversation, Generic[ConnectionT]):
             self._give_up(command.connection)
 
     def _pause_reading(self, command: PauseReading) -> None:
-        connection = self._connections.get(command.connection)
-        if connection is not None:
+        if (connection := self._connections.get(command.connection)) is not None:
             connection.pause_reading()
             self.receive_buffer = self._reads.pause(command.connection)
 
     def _resume_reading(self, command: ResumeReading) -> None:
-        connection = self._connections.get(command.connection)
-        if connection is not None:
+        if (connection := self._connections.get(command.connection)) is not None:
             self.receive_buffer = self._reads.resume(command.connection)
             connection.resume_reading()
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from pico_core.boundary import HandshakeBegan
 from pico_core.errors import ConfigError
 from pico_core.records import Log
 
@@ -12,17 +15,17 @@ if TYPE_CHECKING:
     from pico_driver.tls import SecureConnection, SecureOwner
     from pico_driver.tls_profiles import Profile, Profiles
 
-MAX_HANDSHAKES: Final = 512
-"""TLS handshakes at one time; beyond it the oldest one is given up, which a client that answers is not."""
-
-HANDSHAKE_TIMEOUT_S: Final = 10.0
-"""How long a peer that connected may take for its handshake: as long as for a request's head."""
+MAX_OWN_HANDSHAKES: Final = 512
+"""Handshakes that this process has begun at one time; beyond it the oldest one is given up. Ports have keys."""
 
 START_TLS_TIMEOUT_S: Final = 60.0
 """A machine has a deadline of its own for what it begins; this one ends what a machine has forgotten."""
 
 FILES_CHECK_S: Final = 10.0
 """How often the files of TLS profiles are looked at."""
+
+
+_TOO_MANY: Final = "too many TLS handshakes at one time"
 
 
 class Cancellable(Protocol):
@@ -60,7 +63,7 @@ class Handshakes:
         self._profiles = profiles
         self._listeners: dict[str, str] = {}
         self._limits: dict[SecureConnection, Cancellable] = {}
-        self._accepted: dict[SecureConnection, float] = {}  # until when, the earliest first
+        self._accepted: dict[str, dict[SecureConnection, float]] = {}  # by listener, until when, the oldest first
         self._sweeping = False
 
     def profile(self, name: str) -> Profile | None:
@@ -70,65 +73,72 @@ class Handshakes:
     def listen(self, listener: str, tls: str) -> None:
         """Take note that the connections of a listener begin with a handshake."""
         self._listeners[listener] = tls
+        self._accepted.setdefault(listener, {})
 
     def of_listener(self, listener: str) -> SecureConnection | None:
         """Return the owner of a connection that a peer opened, if its listener speaks TLS. Next: ``attach`` it."""
         tls = self._listeners.get(listener)
         if tls is None:
             return None
-        secure = self._make(tls, 0, listener=listener)
-        self._accepted[secure] = self._clock() + HANDSHAKE_TIMEOUT_S
+        profile = self.profile(tls)
+        assert profile is not None, "it was there when the listener opened, and profiles do not go"
+        accepted = self._accepted[listener]
+        if len(accepted) >= profile.max_handshakes:
+            self._give_up(next(iter(accepted)), _TOO_MANY)
+        secure = self._make(profile, 0, listener=listener)
+        accepted[secure] = self._clock() + profile.handshake_timeout_s
+        self._owner.hand_over(HandshakeBegan(listener))
         if not self._sweeping:  # one waiter serves all of them, so that none pays for a task
             self._sweeping = True
             self._loop.begin(self._sweep())
         return secure
 
     def begin(
-        self, tls: str, number: int, until: float, *, listener: str = "", server_name: str = "", upgrade: bool = False
+        self, tls: str, number: int, until: float, *, server_name: str = "", upgrade: bool = False
     ) -> SecureConnection:
         """Return a connection that is to be attached; at ``until`` it is given up.
 
         Raises ``ValueError`` for a name that no certificate can have.
         """
-        secure = self._make(tls, number, listener=listener, server_name=server_name, upgrade=upgrade)
+        profile = self.profile(tls)
+        assert profile is not None, "whoever names a profile has looked for it"
+        secure = self._make(profile, number, server_name=server_name, upgrade=upgrade)
+        if len(self._limits) >= MAX_OWN_HANDSHAKES:
+            self._give_up(next(iter(self._limits)), _TOO_MANY)
         self._limits[secure] = self._loop.begin(self._expire(secure, until - self._clock()))
         return secure
 
     def _make(
-        self, tls: str, number: int, *, listener: str = "", server_name: str = "", upgrade: bool = False
+        self, profile: Profile, number: int, *, listener: str = "", server_name: str = "", upgrade: bool = False
     ) -> SecureConnection:
         from pico_driver.tls import SecureConnection
 
-        profile = self.profile(tls)
-        assert profile is not None, "whoever names a profile has looked for it"
-        secure = SecureConnection(
+        return SecureConnection(
             self._owner, profile, number, listener=listener, server_name=server_name, upgrade=upgrade
         )
-        if len(self._limits) + len(self._accepted) >= MAX_HANDSHAKES:
-            self._give_up(next(iter(self._accepted or self._limits)), "too many TLS handshakes at one time")
-        return secure
 
     def over(self, connection: SecureConnection) -> None:
         """Count a handshake no longer."""
-        self._accepted.pop(connection, None)
+        if connection.listener:
+            self._accepted[connection.listener].pop(connection, None)
+            return
         limit = self._limits.pop(connection, None)
         if limit is not None:
             limit.cancel()
 
     def close(self) -> None:
         """End all of them."""
-        for connection in [*self._accepted, *self._limits]:
+        for connection in [*itertools.chain.from_iterable(self._accepted.values()), *self._limits]:
             connection.cancel()
 
     async def _sweep(self) -> None:
         """Give up the accepted connections whose time is over, until there is none."""
-        while self._accepted:
-            secure, until = next(iter(self._accepted.items()))
+        while oldest := [next(iter(each.items())) for each in self._accepted.values() if each]:
+            secure, until = min(oldest, key=operator.itemgetter(1))
             left_s = until - self._clock()
             if left_s > 0:
                 await self._loop.sleep(left_s)
             else:
-                del self._accepted[secure]
                 self._give_up(secure, "the TLS handshake took too long")
         self._sweeping = False
 

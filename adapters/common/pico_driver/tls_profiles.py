@@ -29,13 +29,17 @@ MAX_SESSIONS: Final = 64
 class Profile:
     """One name's keys and trust. Next: ``wrap`` for each connection."""
 
-    __slots__ = ("_sessions", "context", "key", "server_name", "server_side")
+    __slots__ = ("_sessions", "context", "handshake_timeout_s", "key", "max_handshakes", "server_name", "server_side")
 
-    def __init__(self, key: str, context: ssl.SSLContext, *, server_side: bool, server_name: str = "") -> None:
-        """``key`` is the section of the configuration; ``server_name`` is expected instead of the host's."""
+    def __init__(
+        self, key: str, context: ssl.SSLContext, section: ServerTlsConfig | None = None, server_name: str = ""
+    ) -> None:
+        """``key`` is the name of the section; a client has no ``section``, and may expect another ``server_name``."""
         self.key = key
         self.context = context
-        self.server_side = server_side
+        self.server_side = section is not None
+        self.handshake_timeout_s = section.handshake_timeout_s if section else 0.0
+        self.max_handshakes = section.max_handshakes if section else 0
         self.server_name = server_name
         self._sessions: dict[str, ssl.SSLSession] = {}
 
@@ -151,7 +155,7 @@ def _server(key: str, section: ServerTlsConfig) -> Profile:
     ]
     if len(contexts) > 1:
         contexts[0].sni_callback = _chooser([_names(path) for path in section.cert], contexts)
-    return Profile(key, contexts[0], server_side=True)
+    return Profile(key, contexts[0], section)
 
 
 def _server_context(key: str, section: ServerTlsConfig, cert: str, private_key: str) -> ssl.SSLContext:
@@ -175,7 +179,7 @@ def _client(key: str, section: ClientTlsConfig) -> Profile:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     if section.cert:
         _load_chain(context, key, section.cert, section.key)
-    return Profile(key, context, server_side=False, server_name=section.server_name)
+    return Profile(key, context, server_name=section.server_name)
 
 
 def _context(protocol: int) -> ssl.SSLContext:

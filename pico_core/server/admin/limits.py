@@ -10,11 +10,11 @@ from typing import TypeAlias
 
 import msgspec
 
+from pico_core.config.tls import ServerTlsConfig
 from pico_core.config.values import show_duration
 from pico_core.gossip.state import MAX_ENDPOINTS
 from pico_core.server import gossip_budget
 from pico_core.server.facts import Facts
-from pico_core.server.tunnels import HANDSHAKE_TIMEOUT_S
 
 Value: TypeAlias = int | float | str
 Number: TypeAlias = int | float
@@ -64,6 +64,22 @@ def _share(listener: str) -> Callable[[Facts], int]:
 
 def _largest(listener: str) -> Callable[[Facts], int]:
     return lambda facts: max(facts.admission.ports[listener].clients.values(), default=0)
+
+
+def _handshakes(listener: str, section: Callable[[Facts], ServerTlsConfig]) -> tuple[Limit, Limit]:
+    return (
+        Limit(
+            f"{listener}.tls.handshake_timeout",
+            _seconds(lambda facts: section(facts).handshake_timeout_s),
+            "the connection is closed",
+        ),
+        Limit(
+            f"{listener}.tls.max_handshakes",
+            lambda facts: section(facts).max_handshakes,
+            "the oldest handshake ends, and its connection is closed",
+            lambda facts: facts.admission.handshakes.get(listener, 0),
+        ),
+    )
 
 
 def _all_open(facts: Facts) -> int:
@@ -139,10 +155,23 @@ LIMITS = (
         "the client gets a 504",
     ),
     Limit(
-        "time for a registration",
-        _seconds(lambda _facts: HANDSHAKE_TIMEOUT_S),
-        "the connection on the upstream port is closed",
-        fixed="agents send their head at once; 10 s suit every way to the server",
+        "proxy.wait_timeout",
+        _seconds(lambda facts: facts.config.proxy.wait_timeout_s),
+        "the client gets the answer there is",
+    ),
+    Limit(
+        "proxy.max_waiting",
+        lambda facts: facts.config.proxy.max_waiting,
+        "requests without a route are answered at once",
+        lambda facts: len(facts.waiting),
+    ),
+    *_handshakes("proxy", lambda facts: facts.config.proxy.tls),
+    *_handshakes("upstream", lambda facts: facts.config.upstream.tls),
+    *_handshakes("admin", lambda facts: facts.config.admin.tls),
+    Limit(
+        "upstream.registration_timeout",
+        _seconds(lambda facts: facts.config.upstream.registration_timeout_s),
+        "the connection is closed",
     ),
     Limit(
         "upstream.max_streams",

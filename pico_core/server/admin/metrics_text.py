@@ -63,6 +63,14 @@ def metrics_text(facts: Facts, now: float) -> bytes:
         {"": facts.metrics.upstream_requests},
     )
     out.counter(
+        "proxy_headers_refused_total",
+        "Connections of trusted proxies closed because they did not begin with a PROXY header, by the reason.",
+        {
+            labels(listener=listener, reason=reason): count
+            for (listener, reason), count in facts.metrics.proxy_headers_refused.items()
+        },
+    )
+    out.counter(
         "upstreams_registrations_refused_total",
         "Registrations refused because their address had too many.",
         {"": facts.metrics.registrations_refused},

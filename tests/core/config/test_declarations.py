@@ -39,6 +39,11 @@ AUTH = {
 CREDENTIALS = {"connect.token": "", "connect.token_file": "", "connect.tenant_id": ""}
 SERVER = {
     **AUTH,
+    **{f"{port}.tls.handshake_timeout": "10s" for port in ("proxy", "upstream", "admin")},
+    **{f"{port}.tls.max_handshakes": "512" for port in ("proxy", "upstream", "admin")},
+    "proxy.wait_timeout": "3s",
+    "proxy.max_waiting": "512",
+    "upstream.registration_timeout": "10s",
     "proxy.bind_addr": ":8000",
     "proxy.advertise_addr": "",
     "proxy.timeout": "30s",

@@ -76,9 +76,13 @@ def error(
     return _answer(status, phrase, body, more, NUMBERED.decode().splitlines() if entry else (), client)
 
 
-def refusal(status: int, phrase: str, message: str, *fields: str, client: int = CLIENT) -> Send:
-    """Return an answer of our own to an agent."""
-    return _answer(status, phrase, f'{{"error":"{message}"}}', fields, (), client)
+def refusal(
+    status: int, phrase: str, message: str, *fields: str, client: int = CLIENT, reason: str | None = None
+) -> Send:
+    """Return an answer of our own to an agent, or to somebody at the admin port, who is told no ``reason``: ``""``."""
+    reason = reason_of(status) if reason is None else reason
+    told = (f"X-Pico-Error: {reason}; by=server",) if reason else ()
+    return _answer(status, phrase, f'{{"error":"{message}"}}', (*told, *fields), (), client)
 
 
 def _answer(status: int, phrase: str, body: str, fields: Sequence[str], extra: Sequence[str], client: int) -> Send:

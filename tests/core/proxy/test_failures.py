@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from pico_core.boundary import Abort, Accepted, Close, ConnectionLost, EofReceived, Received, Send, SendEof
+from pico_core.config.ports import ProxyConfig
 from pico_core.config.server import ServerConfig
 from pico_core.proxy.replay import MAX_REPLAY_BYTES
-from pico_core.server.routeless import MAX_WAITING
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play, put, put_sent
 from tests.play import Data, End, GoAway, Nothing, Open, Play, Reset, server_play
 
@@ -170,7 +170,7 @@ def test_a_new_request_after_the_loss_waits_as_well_but_not_one_much_later() -> 
 
 def test_requests_that_wait_are_bounded() -> None:
     play = proxy_play() >> EofReceived(AGENT) << Close(AGENT)
-    for connection in range(101, 101 + 2 * MAX_WAITING, 2):
+    for connection in range(101, 101 + 2 * ProxyConfig().max_waiting, 2):
         client_joins(play, connection) >> Received(connection, GET)
     assert play << Nothing() >> Received(CLIENT, GET) << NO_UPSTREAM
     play >> EofReceived(101) << Close(101)

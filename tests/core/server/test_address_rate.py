@@ -13,7 +13,7 @@ REGISTER = (
 BODY = b'{"error":"too many registrations from this address"}'
 REFUSED = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
-    b"Retry-After: 5\r\nContent-Length: 52\r\nConnection: close\r\n\r\n" + BODY
+    b"X-Pico-Error: overloaded; by=server\r\nRetry-After: 5\r\nContent-Length: 52\r\nConnection: close\r\n\r\n" + BODY
 )
 
 

@@ -27,8 +27,8 @@ FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
     b"%bRetry-After: 1\r\nContent-Length: 47\r\nConnection: close\r\n\r\n" + BODY
 )
-CLIENT_REFUSED = FULL % b"X-Pico-Failure: busy\r\n"
-REFUSED = FULL % b""
+REFUSED = FULL % b"X-Pico-Error: overloaded; by=server\r\n"
+CLIENT_REFUSED = FULL % b"X-Pico-Error: overloaded; by=server\r\nX-Pico-Failure: busy\r\n"
 
 MOST = ServerConfig(max_connections=32, max_address_share=1.0)
 """Admin and gossip have 2 each, outgoing connections 4, agents 8, and clients 16."""

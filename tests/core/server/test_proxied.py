@@ -20,6 +20,7 @@ from pico_core.config.server import ServerConfig
 from pico_core.config.tls import ProxyTlsConfig
 from pico_core.errors import ConfigError
 from pico_core.proxy_protocol import SIGNATURE
+from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, GET, NUMBERED, OK, client_joins
 from tests.core.server.test_admission import CLIENT_REFUSED
@@ -201,3 +202,48 @@ def test_tls_begins_behind_the_header() -> None:
     assert play >> TlsStarted(5) >> Received(5, GET) << Open(AGENT, 2) << Data(AGENT, 2, sent)
     play >> Accepted(7, "proxy", "192.0.2.50", 5000) << StartTls(7, "proxy", "", b"")
     assert play >> ConnectionLost(7, "the client does not speak TLS at this port")
+
+
+WITHOUT = {
+    "missing": GET,
+    "malformed": b"PROXY TCP4 192.0.2.99 10.0.0.1 5000\r\n",
+    "malformed-2": SIGNATURE + b"\x21\x11\x00\x04abcd",
+    "unsupported": SIGNATURE + b"\x31\x11\x00\x0c",
+    "unsupported-2": SIGNATURE + b"\x21\x51\x00\x0c",
+    "too-long": b"PROXY UNKNOWN " + b"x" * 100,
+    "too-long-2": SIGNATURE + b"\x21\x11\xff\xff",
+}
+
+
+@pytest.mark.parametrize("port", ["proxy", "upstream"])
+@pytest.mark.parametrize("sent", WITHOUT.values(), ids=WITHOUT)
+def test_what_was_wrong_with_a_header_is_counted_and_logged(port: str, sent: bytes) -> None:
+    code = next(name for name, each in WITHOUT.items() if each == sent).removesuffix("-2")
+    play = server_play(CONFIG) >> Accepted(5, port, BALANCER, 5000) >> Received(5, sent) << Close(5)
+    assert play
+    assert counted(play) == {(port, code): 1}
+    (line,) = [log.fields for log in play.logs if log.message == CLOSED]
+    assert (line["proxy"], line["code"]) == (BALANCER, code)
+
+
+@pytest.mark.parametrize("port", ["proxy", "upstream"])
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+def test_a_header_that_does_not_come_whole_is_counted(port: str, header: bytes) -> None:
+    play = server_play(CONFIG) >> Accepted(5, port, BALANCER, 5000) >> Received(5, header[:-1]) >> EofReceived(5)
+    play >> Accepted(7, port, BALANCER, 5000) >> Received(7, header[:-1]) >> 30.0
+    play.take()
+    assert counted(play) == {(port, "unfinished"): 1, (port, "late"): 1}
+    play >> Accepted(9, port, BALANCER, 5000) >> Received(9, header) >> Accepted(11, port, BALANCER, 5000)
+    play >> EofReceived(11)
+    play.take()
+    assert sum(counted(play).values()) == 2, "whole ones, and checks that send nothing, are not"
+
+
+def counted(play: Play) -> dict[tuple[str, str], int]:
+    assert isinstance(play.machine, ServerNode)
+    facts = play.machine.facts
+    found = {key: count for key, count in facts.metrics.proxy_headers_refused.items() if count}
+    text = metrics_text(facts, play.now).decode()
+    for (port, code), count in found.items():
+        assert f'pico_proxy_headers_refused_total{{listener="{port}",reason="{code}"}} {count}\n' in text
+    return found

@@ -1,25 +1,30 @@
 """Every answer of Pico's own names its reason, and every request has an ID that joins its lines."""
 
+import ast
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
+import pico_core
+from pico_core.access.grant import Denied
 from pico_core.boundary import Accepted, Connected, Received, Send
 from pico_core.config.networks import network
 from pico_core.config.server import ServerConfig
 from pico_core.http.message import HeadLimits
 from pico_core.http.parsing import parse_request_head
 from pico_core.http.recent import RequestReader
-from pico_core.proxy.failures import ALL_REASONS
-from pico_core.proxy.reasons import REASONS
+from pico_core.proxy import failures
+from pico_core.proxy.failures import ALL_REASONS, Failure
+from pico_core.proxy.reasons import REASONS, reason_of
 from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, GET, OK, client_joins, proxy_play
 from tests.core.server.test_peers import FIRST, know
+from tests.faults import CLIENTS, SERVERS, is_right
 from tests.play import Data, Play, joined, server_play
 
 PAGE = b"Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\n"
@@ -50,6 +55,37 @@ def test_every_failure_has_a_reason_and_every_reason_a_chapter() -> None:
         assert reason.by in ("server", "agent")
         assert reason.meaning.endswith(".")
         assert reason.advice.endswith(".")
+
+
+def test_no_fault_of_a_client_is_a_5xx_and_none_of_ours_a_4xx() -> None:
+    """``tests.play`` checks each answer that a machine sends in any play; here is what the code can say at all."""
+    assert set(REASONS) == CLIENTS | SERVERS
+    assert not CLIENTS & SERVERS
+    said = {(failure.status, failure.reason) for failure in vars(failures).values() if isinstance(failure, Failure)}
+    said |= {(status, reason_of(status)) for status in (*range(400, 419), 421, 426, 429, 431, 501, 502, 503, 505)}
+    said |= set(raised())
+    assert not {(status, reason) for status, reason in said if not is_right(status, reason)}
+    assert {reason for _, reason in said} >= set(REASONS) - {"client-left"}
+
+
+def raised() -> Iterator[tuple[int, str]]:
+    """Yield status and reason of what the core raises to refuse a message, a handshake or a client."""
+    for path in Path(pico_core.__file__).parent.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            match call:
+                case ast.Call(
+                    func=ast.Name(id="MessageError" | "HandshakeError"),
+                    args=[ast.Constant(value=int(status)), _, *more],
+                    keywords=keywords,
+                ) if status >= 400:
+                    codes = [each.value for each in more if isinstance(each, ast.Constant)]
+                    codes += [each.value.value for each in keywords if isinstance(each.value, ast.Constant)]
+                    named = next((code for code in codes if isinstance(code, str)), "")
+                    yield status, named or reason_of(status)
+                case ast.Call(func=ast.Name(id="Denial"), args=[_, ast.Constant(value=int(status)), *_]):
+                    yield status, reason_of(status)
+                case ast.Call(func=ast.Name(id="Denied"), args=[_, ast.Constant(value=int(status))]):
+                    yield status, Denied("", status).code or reason_of(status)
 
 
 def test_the_details_are_a_choice() -> None:

@@ -23,6 +23,7 @@ from pico_core.config.ports import UpstreamConfig
 from pico_core.config.server import ServerConfig
 from pico_core.gossip.state import MAX_ENDPOINTS
 from pico_core.mux.frame import ACK, HEADER, PING, SYN
+from pico_core.proxy.reasons import reason_of
 from pico_core.websocket.encoding import encode_close, encode_control, encode_frame
 from pico_core.websocket.frame import PING as WEBSOCKET_PING
 from pico_core.websocket.handshake import ClientHandshake
@@ -179,7 +180,7 @@ def test_what_is_no_registration_is_refused(old: bytes, new: bytes, status: int,
         >> 30.0
     )
     (warning,) = [log for log in play.logs if log.level == "warning"]
-    assert warning.fields == {"client": "192.0.2.1", "status": status, "reason": reason}
+    assert warning.fields == {"client": "192.0.2.1", "status": status, "code": reason_of(status), "reason": reason}
 
 
 def test_an_endpoint_that_is_none_is_refused() -> None:
@@ -203,6 +204,7 @@ def test_a_node_that_stops_takes_no_new_tunnel() -> None:
             "x-pico-refused: leaving",
             "Connection: close",
             client=AGENT,
+            reason="draining",
         )
         << SendEof(AGENT)
     )

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from pico_core.boundary import Accepted, Received, Send
+from pico_core.boundary import Accepted, Close, EofReceived, HandshakeBegan, HandshakeFailed, Received, Send
 from pico_core.config.declare import leaves
 from pico_core.config.policies import PolicyConfig
 from pico_core.config.ports import ProxyConfig, TenantConfig, UpstreamConfig
@@ -40,6 +40,28 @@ def test_values_and_use() -> None:
     assert (found["proxy.timeout"]["limit"], found["proxy.timeout"]["used"]) == ("7s500ms", None)
     assert (found["endpoints of the node"]["limit"], found["endpoints of the node"]["used"]) == (20_000, 1)
     assert all(row["then"] for row in found.values())
+
+
+def test_handshakes_in_progress_are_counted() -> None:
+    play = joins(server_play())
+    for listener in ("proxy", "proxy", "proxy", "upstream"):
+        play >> HandshakeBegan(listener)
+    play >> Accepted(101, "proxy", "192.0.2.7", 4000) >> HandshakeFailed("proxy", "192.0.2.8", "the client went away")
+    found = {row["key"]: row for row in document(play, "/status/limits")}
+    assert (found["proxy.tls.max_handshakes"]["limit"], found["proxy.tls.max_handshakes"]["used"]) == (512, 1)
+    assert found["upstream.tls.max_handshakes"]["used"] == 1
+    assert found["admin.tls.max_handshakes"]["used"] == 0
+    assert found["upstream.tls.handshake_timeout"]["limit"] == "10s"
+
+
+def test_requests_that_wait_for_a_route_are_counted() -> None:
+    play = server_play()
+    play.agent_registers(1, "e1")
+    play >> EofReceived(1) << Close(1) >> Accepted(101, "proxy", "192.0.2.7", 4000)
+    play >> Received(101, b"GET / HTTP/1.1\r\nHost: e1.example.com\r\n\r\n")
+    found = {row["key"]: row for row in document(joins(play), "/status/limits")}
+    assert (found["proxy.max_waiting"]["limit"], found["proxy.max_waiting"]["used"]) == (512, 1)
+    assert found["proxy.wait_timeout"]["limit"] == "3s"
 
 
 def test_tenants_and_policies_have_theirs() -> None:
