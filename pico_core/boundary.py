@@ -3,8 +3,8 @@
 A *machine* is a protocol engine without I/O. A *driver* (``pico_asyncio``, ``pico_trio``, or the simulator) owns
 sockets, TLS, timers, DNS and signals. The driver turns what happened into an input record and hands it to
 ``Machine.handle``; the machine answers with command records, which the driver fetches with ``Machine.poll`` and carries
-out. A program that embeds a driver gives it further inputs through an ``Inbox``. Nothing else crosses: no callback, no
-future, no clock, no random number, no key.
+out. A program that embeds a driver gives it further inputs through an ``Inbox`` or a ``Hub`` (``program``). Nothing
+else crosses: no callback, no future, no clock, no random number, no key.
 
 Rules both sides rely on:
 
@@ -28,6 +28,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from pico_core.pieces import Piece
+from pico_core.program import ProgramCommand, ProgramInput
 from pico_core.records import AccessLog, Log, PeerIdentity, Record
 
 Data: TypeAlias = bytes | tuple[Piece, ...]
@@ -68,10 +69,7 @@ class Accepted(Record, frozen=True, gc=False):
 
 
 class AcceptFailed(Record, frozen=True, gc=False):
-    """The system has no descriptor or memory for a connection to ``listener``; the peer waits in the backlog.
-
-    The driver leaves the listener alone for a moment and tries again by itself.
-    """
+    """The system has no room for a connection to ``listener``; the driver tries again by itself after a moment."""
 
     listener: str
     reason: str
@@ -271,6 +269,7 @@ Input: TypeAlias = (
     | LogLinesDropped
     | ConfigRefused
     | ConfigReloaded
+    | ProgramInput
 )
 
 
@@ -434,6 +433,7 @@ Command: TypeAlias = (
     | Log
     | AccessLog
     | Exit
+    | ProgramCommand
 )
 
 

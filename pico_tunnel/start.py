@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 from pico_core.errors import ConfigError
-from pico_tunnel.tls import agent_sections, forward_sections, load_profiles, reload_profiles, server_sections
+from pico_driver.tls_sections import agent_sections, forward_sections, load_profiles, reload_profiles, server_sections
 
 if TYPE_CHECKING:
     from random import Random
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pico_core.config.forward import ForwardConfig
     from pico_core.config.server import ServerConfig
     from pico_core.config.values import Address
-    from pico_tunnel.tls import TlsSections
+    from pico_driver.tls_sections import TlsSections
 
 SectionType = TypeVar("SectionType", bound="Section")
 Client = TypeVar("Client", "AgentConfig", "ForwardConfig")
@@ -39,24 +39,11 @@ def read_config(
 ) -> SectionType:
     """Return the configuration ``cls`` from a file and flags. Raises ``ConfigError``. Next: one of ``run_...``."""
     from pico_core.config.load import load
+    from pico_driver.files import read_secret
 
     _hide_secrets(cls, flags)
     text = None if path is None else read_text(path, "--config.path")
     return load(cls, text, flags, path or "", read_secret, os.environ if expand_env else None)
-
-
-def read_secret(path: str) -> str:
-    """Return the text of a file that the configuration names: a key, a token, a key set. Raises ``ConfigError``."""
-    from pico_core.config.secrets import MAX_FILE_BYTES as MAX_SECRET_BYTES
-    from pico_driver.files import read_file
-
-    content, reason = read_file(path, MAX_SECRET_BYTES)
-    if reason:
-        raise ConfigError(f"cannot read {path!r}: {reason}")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path!r} is not UTF-8 text; is it the right file?") from None
 
 
 def _hide_secrets(cls: type[Section], flags: dict[str, str]) -> None:
