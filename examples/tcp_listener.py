@@ -31,7 +31,7 @@ async def main(url: str) -> None:
     """Register the endpoint and serve it."""
     async with contextlib.AsyncExitStack() as blocks:
         node = None if url else await blocks.enter_async_context(pico_asyncio.serve_node())
-        client = await blocks.enter_async_context(pico_asyncio.connect(url or (node.upstream_url if node else "")))
+        client = await blocks.enter_async_context(pico_asyncio.connect(node.upstream_url if node else url))
         async with client.listen(ENDPOINT) as listener:
             serving = asyncio.create_task(serve(listener))
             if node is None:

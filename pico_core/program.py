@@ -78,29 +78,6 @@ class CallContinues(Record, frozen=True, gc=False):
     trailers: Fields = ()
 
 
-class CallAccepts(Record, frozen=True, gc=False):
-    """The application accepts the WebSocket; ``subprotocol`` is empty for none."""
-
-    call: int
-    subprotocol: str
-    fields: Fields
-
-
-class CallSends(Record, frozen=True, gc=False):
-    """The application sends one message over the WebSocket."""
-
-    call: int
-    message: bytes | str
-
-
-class CallCloses(Record, frozen=True, gc=False):
-    """The application closes the WebSocket, or refuses it with 403 if it has not accepted it."""
-
-    call: int
-    code: int
-    reason: str
-
-
 class CallEnded(Record, frozen=True, gc=False):
     """The application has returned, or failed: ``failure`` is one readable clause then. The last of a call."""
 
@@ -109,16 +86,7 @@ class CallEnded(Record, frozen=True, gc=False):
 
 
 ProgramInput: TypeAlias = (
-    OpenListener
-    | CloseListener
-    | StreamTaken
-    | CallTook
-    | CallResponds
-    | CallContinues
-    | CallAccepts
-    | CallSends
-    | CallCloses
-    | CallEnded
+    OpenListener | CloseListener | StreamTaken | CallTook | CallResponds | CallContinues | CallEnded
 )
 
 
@@ -189,13 +157,12 @@ class DialFailed(Record, frozen=True, gc=False):
 class CallBegins(Record, frozen=True, gc=False):
     """Call the application of a listener. ``body`` is what has come of the request's body, ``last`` that it is all.
 
-    ``is_websocket`` says that the client asks for a WebSocket, and offers ``subprotocols``. ``client`` is the client's
-    address as the server tells it, empty where it does not; ``scheme`` is ``http`` or ``https``; ``host`` is Host.
+    ``client`` is the client's address as the server tells it, empty where it does not; ``scheme`` is ``http`` or
+    ``https``; ``host`` is Host.
     """
 
     call: int
     listener: int
-    is_websocket: bool
     method: bytes
     target: bytes
     minor_version: int
@@ -205,7 +172,6 @@ class CallBegins(Record, frozen=True, gc=False):
     host: bytes
     body: bytes
     last: bool
-    subprotocols: tuple[str, ...] = ()
 
 
 class CallBody(Record, frozen=True, gc=False):
@@ -229,21 +195,9 @@ class CallResumed(Record, frozen=True, gc=False):
 
 
 class CallDropped(Record, frozen=True, gc=False):
-    """Nothing is wanted of the application any more; the client left, or was answered otherwise.
-
-    ``code`` and ``reason`` are those of a WebSocket's close frame, 1006 where none came (RFC 6455 section 7.1.5).
-    """
+    """Nothing is wanted of the application any more: the client left, or was answered otherwise."""
 
     call: int
-    code: int
-    reason: str
-
-
-class CallMessage(Record, frozen=True, gc=False):
-    """One message of the client over the WebSocket."""
-
-    call: int
-    message: bytes | str
 
 
 class CallCancelled(Record, frozen=True, gc=False):
@@ -272,7 +226,6 @@ ProgramCommand: TypeAlias = (
     | CallPaused
     | CallResumed
     | CallDropped
-    | CallMessage
     | CallCancelled
     | NodeServes
 )

@@ -4,6 +4,8 @@ It is the machine of ``pico agent`` with other inputs: tunnels, moves, pauses, d
 ``pico_core.program`` has the records by which the two talk.
 """
 
+from pico_core.agent.app_call import AppCall
+from pico_core.agent.app_streams import AppStreams
 from pico_core.agent.listener import Listener, StreamHandler
 from pico_core.agent.machine import AgentMachine
 from pico_core.agent.program_streams import Offer, ProgramStreams
@@ -13,7 +15,12 @@ from pico_core.config.values import Origin
 from pico_core.entropy import Entropy
 from pico_core.errors import LocalProtocolError
 from pico_core.program import (
+    APP,
     STREAMS,
+    CallContinues,
+    CallEnded,
+    CallResponds,
+    CallTook,
     CloseListener,
     ListenerClosed,
     ListenerLost,
@@ -60,10 +67,16 @@ class ClientMachine(AgentMachine):
         self._endpoints: dict[int, Endpoint] = {}
         self._by_config: dict[int, Endpoint] = {}
         self._untaken: dict[int, Offer] = {}
+        self._calls: dict[int, AppCall] = {}
+        self._call_numbers = 0
         self._handlers |= {
             OpenListener: self._open_listener,
             CloseListener: self._close_listener,
             StreamTaken: self._stream_taken,
+            CallTook: self._call_took,
+            CallResponds: self._call_responds,
+            CallContinues: self._call_continues,
+            CallEnded: self._call_ended,
         }
 
     # --- what the program asks for ---
@@ -117,6 +130,8 @@ class ClientMachine(AgentMachine):
         endpoint = self._by_config[id(listener)]
         if endpoint.served_by == STREAMS:
             return ProgramStreams(self, listener, endpoint.number)
+        if endpoint.served_by == APP:
+            return AppStreams(self, listener, self.access_logger(listener), endpoint.number)
         return super().handler(listener)
 
     def offer(self, listener: int, offer: Offer) -> int:
@@ -134,6 +149,33 @@ class ClientMachine(AgentMachine):
         offer = self._untaken.pop(event.connection, None)
         if offer is not None:
             offer.taken()
+
+    def new_call(self, streams: AppStreams) -> AppCall:
+        """Return a call of the application of ``streams``."""
+        self._call_numbers += 1
+        call = self._calls[self._call_numbers] = AppCall(streams, self._call_numbers)
+        return call
+
+    def _call_took(self, event: CallTook, now: float) -> None:
+        call = self._calls.get(event.call)
+        if call is not None:
+            call.took(event.size, now)
+
+    def _call_responds(self, event: CallResponds, now: float) -> None:
+        call = self._calls.get(event.call)
+        if call is not None:
+            call.responds(event, now)
+
+    def _call_continues(self, event: CallContinues, now: float) -> None:
+        call = self._calls.get(event.call)
+        if call is not None:
+            call.continues(event, now)
+
+    def _call_ended(self, event: CallEnded, now: float) -> None:
+        call = self._calls.pop(event.call, None)
+        if call is not None:
+            call.host.call_over()
+            call.ended(event, now)
 
     # --- what its listeners report ---
 

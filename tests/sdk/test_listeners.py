@@ -1,7 +1,5 @@
 """What becomes of an endpoint, as the program is told; and its errors."""
 
-import socket
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -14,6 +12,7 @@ from pico_driver.embedding.listener import Lost, Moved, Registered
 from tests.certificates import issue, write_authority
 from tests.ports import reserved_port
 from tests.sdk.kit import Kit, linked
+from tests.sdk.relay import Relay
 
 
 def test_a_listener_tells_that_its_node_was_lost_and_came_back(kit: Kit) -> None:
@@ -79,50 +78,6 @@ def test_a_listener_moves_without_a_gap_when_its_node_drains(kit: Kit) -> None:
                 relay.close()
 
     kit.run(scenario)
-
-
-class Relay:
-    """A balancer: passes each new connection to ``target``."""
-
-    def __init__(self) -> None:
-        self.target = ""
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listening.getsockname()[1]}"
-        self._open: list[socket.socket] = []
-        self._threads = [Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listening.accept()
-            except OSError:
-                return
-            host, _, port = self.target.rpartition(":")
-            far = socket.create_connection((host, int(port)))
-            self._open += (near, far)
-            for source, target in ((near, far), (far, near)):
-                self._threads.append(Thread(target=self._copy, args=(source, target)))
-                self._threads[-1].start()
-
-    def _copy(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65_536):
-                target.sendall(data)
-        with suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-        for each in self._open:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-        for each in self._open:
-            each.close()
 
 
 def test_a_refused_endpoint_says_why(kit: Kit) -> None:

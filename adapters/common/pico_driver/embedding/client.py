@@ -2,15 +2,18 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from msgspec.structs import replace
 
 from pico_core.config.agent import ListenerConfig
 from pico_core.config.values import Origin, identifier, origin
-from pico_core.program import SOCKET, STREAMS, CloseListener, OpenListener
+from pico_core.program import APP, SOCKET, STREAMS, CloseListener, OpenListener
+from pico_driver.embedding.asgi import AppListener, AsgiApp, Lifespan
 from pico_driver.embedding.hub import Hub
 from pico_driver.embedding.listener import Listener, StreamListener
 from pico_driver.embedding.runtime import Runtime
+from pico_driver.embedding.wsgi import WsgiAdapter, WsgiApp
 
 PATIENCE_S = 30.0
 GRACE_S = 5.0
@@ -62,6 +65,57 @@ class Client:
         )
         async with self.registered(listener, config, STREAMS, patience_s, grace_s):
             yield listener
+
+    @asynccontextmanager
+    async def serve(
+        self,
+        endpoint: str,
+        app: AsgiApp,
+        *,
+        timeout_s: float = 10.0,
+        max_streams: int = 4_096,
+        patience_s: float = PATIENCE_S,
+        grace_s: float = GRACE_S,
+    ) -> AsyncIterator[AppListener]:
+        """Register an endpoint whose requests the ASGI application ``app`` answers, without a port.
+
+        Its lifespan begins before the endpoint is registered and ends after the last request. A response has to begin
+        within ``timeout_s``, and at most ``max_streams`` requests are answered at once. Raises ``AppError`` if the
+        application does not start.
+        """
+        lifespan = Lifespan(self.hub, app)
+        try:
+            await lifespan.start()
+            listener = AppListener(self.hub, identifier(endpoint), app, lifespan.state)
+            config = ListenerConfig(
+                endpoint_id=endpoint,
+                addr=Origin("this-program", listener.number),
+                timeout_s=timeout_s,
+                max_streams=max_streams,
+            )
+            try:
+                async with self.registered(listener, config, APP, patience_s, grace_s):
+                    yield listener
+            finally:
+                listener.cancel_calls()
+            await lifespan.stop()
+        finally:
+            lifespan.cancel()
+
+    @asynccontextmanager
+    async def serve_wsgi(
+        self, endpoint: str, app: WsgiApp, *, threads: int = 40, **options: Any
+    ) -> AsyncIterator[AppListener]:
+        """Register an endpoint whose requests the WSGI application ``app`` answers, in at most ``threads`` threads.
+
+        ``options`` are those of ``serve``. A thread cannot be cancelled: it ends when it next reads or sends.
+        """
+        pool = self.runtime.threads(threads)
+        try:
+            async with self.serve(endpoint, WsgiAdapter(app, self.runtime, pool), **options) as listener:
+                yield listener
+        finally:
+            pool.close()
 
     @asynccontextmanager
     async def forward(

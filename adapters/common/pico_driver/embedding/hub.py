@@ -9,7 +9,7 @@ from pico_core.program import (
     CallBody,
     CallCancelled,
     CallDropped,
-    CallMessage,
+    CallEnded,
     CallPaused,
     CallResumed,
     DialFailed,
@@ -71,9 +71,7 @@ class ListenerUser(Protocol):
 class CallUser(Protocol):
     """The program's side of one call of its application."""
 
-    def on_call_event(
-        self, event: CallBody | CallPaused | CallResumed | CallDropped | CallMessage | CallCancelled
-    ) -> None:
+    def on_call_event(self, event: CallBody | CallPaused | CallResumed | CallDropped | CallCancelled) -> None:
         """Something came for the application."""
 
 
@@ -102,7 +100,7 @@ class Hub:
         self._driver = driver
         for kind in (ListenerRegistered, ListenerLost, ListenerUnreachable, ListenerRefused, ListenerClosed):
             driver.perform[kind] = self._listener_event
-        for event in (CallBody, CallPaused, CallResumed, CallDropped, CallMessage, CallCancelled):
+        for event in (CallBody, CallPaused, CallResumed, CallDropped, CallCancelled):
             driver.perform[event] = self._call_event
         driver.perform |= {
             OpenStream: self._offer,
@@ -207,12 +205,12 @@ class Hub:
 
     def _call(self, event: CallBegins) -> None:
         user = self._listeners.get(event.listener)
-        if user is not None:
+        if user is None:
+            self.driver.hand_over(CallEnded(event.call, "the program does not serve it any more"))
+        else:
             user.on_call(event)
 
-    def _call_event(
-        self, event: CallBody | CallPaused | CallResumed | CallDropped | CallMessage | CallCancelled
-    ) -> None:
+    def _call_event(self, event: CallBody | CallPaused | CallResumed | CallDropped | CallCancelled) -> None:
         call = self.calls.get(event.call)
         if call is not None:
             call.on_call_event(event)
