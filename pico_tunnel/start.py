@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pico_core.config.forward import ForwardConfig
     from pico_core.config.server import ServerConfig
     from pico_core.config.values import Address
+    from pico_driver.embedding.client import Program
     from pico_driver.tls_sections import TlsSections
 
 SectionType = TypeVar("SectionType", bound="Section")
@@ -124,6 +125,22 @@ def run_agent(read: Callable[[], AgentConfig], runtime: str | None) -> Exit:
     return _run(make, config, runtime, (), read_all, agent_sections)
 
 
+def run_app(read: Callable[[], AgentConfig], runtime: str | None, program: Program) -> Exit:
+    """Run an agent whose listeners are those of ``program``, to its end. ``read`` is called again at SIGHUP."""
+
+    def read_all() -> AgentConfig:
+        return _with_proxy(read())
+
+    config = read_all()
+
+    def make(_descriptors: int) -> Machine:
+        from pico_core.agent.client import ClientMachine
+
+        return ClientMachine(config, _entropy())
+
+    return _run(make, config, runtime, (), read_all, agent_sections, program)
+
+
 def run_forward(read: Callable[[], ForwardConfig], runtime: str | None) -> Exit:
     """Run a forwarder to its end; without a port that is a ``ConfigError``. ``read`` is called again at SIGHUP."""
 
@@ -171,11 +188,12 @@ def _run(
     ports: Iterable[Address],
     read: Callable[[], Whole],
     sections: Callable[[Whole], TlsSections],
+    program: Program | None = None,
 ) -> Exit:
     """Choose the runtime first: a missing one is told before anything else is done. Then open ``ports``.
 
     ``make`` is given how many descriptors the process may have open. ``read`` returns the configuration as it is now,
-    ``sections`` those of its TLS profiles.
+    ``sections`` those of its TLS profiles. ``program`` runs with a ``Client`` of the machine, if there is one.
     """
     from pico_driver.early import EarlyListeners
     from pico_tunnel.collecting import paused
@@ -201,4 +219,13 @@ def _run(
                 writer.configure(fresh.log)
                 return fresh
 
-            return run(make(descriptors), writer, name, inbox=inbox, early=early, profiles=profiles, reload=reload)
+            return run(
+                make(descriptors),
+                writer,
+                name,
+                inbox=inbox,
+                early=early,
+                profiles=profiles,
+                reload=reload,
+                program=program,
+            )

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pico_asyncio.driver import drive
 from pico_core.agent.client import ClientMachine
-from pico_core.boundary import Machine
+from pico_core.boundary import Exit, Machine
 from pico_core.config.agent import AgentConfig
 from pico_core.config.forward import ForwardConfig
 from pico_core.config.server import ServerConfig, draw_node_id
 from pico_core.config.values import identifier
+from pico_core.errors import PicoError
 from pico_core.forward.dialing import DIAL, DialMachine
 from pico_core.records import Sink
 from pico_core.server.embedded import EmbeddedNode
 from pico_driver.embedding.client import Client as Client
+from pico_driver.embedding.client import Program
 from pico_driver.embedding.dialing import open_stream
 from pico_driver.embedding.hub import Hub
 from pico_driver.embedding.listener import Listener as Listener
@@ -121,6 +123,23 @@ async def embedded(machine: Machine, sink: Sink, profiles: "Profiles | None", **
         opened.cancel()
         driving.cancel()
         await runtime.end(driving, opened)
+
+
+async def drive_program(
+    machine: Machine, sink: Sink, program: Program, *, profiles: "Profiles | None" = None, **more: Any
+) -> Exit:
+    """Run a machine and a program with a ``Client`` of it, until both have ended; return how the machine ended.
+
+    What the program raises of ``PicoError`` becomes an ``Exit`` with code 1. ``more`` are further arguments of
+    ``drive``.
+    """
+    try:
+        async with embedded(machine, sink, profiles, **more) as hub:
+            await program(Client(hub))
+    except PicoError as error:
+        return Exit(1, str(error))
+    assert isinstance(hub.outcome, Exit), "a driver that ends otherwise raises"
+    return hub.outcome
 
 
 class AsyncioThreads:

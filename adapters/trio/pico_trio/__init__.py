@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pico_trio.embedding import StreamListener as StreamListener
     from pico_trio.embedding import connect as connect
     from pico_trio.embedding import dial as dial
+    from pico_trio.embedding import run_program as run_program
     from pico_trio.embedding import serve_node as serve_node
 
 __all__ = [
@@ -30,10 +31,11 @@ __all__ = [
     "dial",
     "drive",
     "run",
+    "run_program",
     "serve_node",
 ]
 
-_EMBEDDING = ("Client", "Listener", "Node", "Stream", "StreamListener", "connect", "dial", "serve_node")
+_EMBEDDING = ("Client", "Listener", "Node", "Stream", "StreamListener", "connect", "dial", "run_program", "serve_node")
 
 
 def __getattr__(name: str) -> Any:

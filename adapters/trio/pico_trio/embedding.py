@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import trio
 
 from pico_core.agent.client import ClientMachine
-from pico_core.boundary import Machine
+from pico_core.boundary import Exit, Machine
 from pico_core.config.agent import AgentConfig
 from pico_core.config.forward import ForwardConfig
 from pico_core.config.server import ServerConfig, draw_node_id
 from pico_core.config.values import identifier
+from pico_core.errors import PicoError
 from pico_core.forward.dialing import DIAL, DialMachine
 from pico_core.records import Sink
 from pico_core.server.embedded import EmbeddedNode
 from pico_driver.embedding.client import Client as Client
+from pico_driver.embedding.client import Program
 from pico_driver.embedding.dialing import open_stream
 from pico_driver.embedding.hub import Hub
 from pico_driver.embedding.listener import Listener as Listener
@@ -109,6 +111,28 @@ async def embedded(machine: Machine, sink: Sink, profiles: "Profiles | None", **
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
+
+
+async def drive_program(
+    machine: Machine, sink: Sink, program: Program, *, profiles: "Profiles | None" = None, **more: Any
+) -> Exit:
+    """Run a machine and a program with a ``Client`` of it, until both have ended; return how the machine ended.
+
+    What the program raises of ``PicoError`` becomes an ``Exit`` with code 1. ``more`` are further arguments of
+    ``drive``.
+    """
+    try:
+        async with embedded(machine, sink, profiles, **more) as hub:
+            await program(Client(hub))
+    except PicoError as error:
+        return Exit(1, str(error))
+    assert isinstance(hub.outcome, Exit), "a driver that ends otherwise raises"
+    return hub.outcome
+
+
+def run_program(machine: Machine, sink: Sink, program: Program, **more: Any) -> Exit:
+    """Do what ``drive_program`` does, under ``trio.run``; signals are as in ``drive``. Next: end with ``exit.code``."""
+    return trio.run(partial(drive_program, machine, sink, program, signals=True, **more))
 
 
 class TrioThreads:

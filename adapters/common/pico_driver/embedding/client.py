@@ -1,8 +1,8 @@
 """A connection of the program to a Pico or Piko server: it registers endpoints and serves them. Start at ``Client``."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
@@ -74,25 +74,25 @@ class Client:
         *,
         timeout_s: float = 10.0,
         max_streams: int = 4_096,
+        config: ListenerConfig | None = None,
         patience_s: float = PATIENCE_S,
         grace_s: float = GRACE_S,
     ) -> AsyncIterator[AppListener]:
         """Register an endpoint whose requests the ASGI application ``app`` answers, without a port.
 
         Its lifespan begins before the endpoint is registered and ends after the last request. A response has to begin
-        within ``timeout_s``, and at most ``max_streams`` requests are answered at once. Raises ``AppError`` if the
-        application does not start.
+        within ``timeout_s``, and at most ``max_streams`` requests are answered at once; ``config``, where it is given,
+        has these and the other keys of a listener. Raises ``AppError`` if the application does not start.
         """
         lifespan = Lifespan(self.hub, app)
         try:
             await lifespan.start()
             listener = AppListener(self.hub, identifier(endpoint), app, lifespan.state)
-            config = ListenerConfig(
-                endpoint_id=endpoint,
-                addr=Origin("this-program", listener.number),
-                timeout_s=timeout_s,
-                max_streams=max_streams,
-            )
+            addr = Origin("this-program", listener.number)
+            if config is None:
+                config = ListenerConfig(endpoint_id=endpoint, addr=addr, timeout_s=timeout_s, max_streams=max_streams)
+            else:
+                config = replace(config, endpoint_id=endpoint, addr=addr)
             try:
                 async with self.registered(listener, config, APP, patience_s, grace_s):
                     yield listener
@@ -160,3 +160,7 @@ class Client:
             if not listener.over.is_set():
                 hub.announce(CloseListener(number, 0.0))
             hub.remove(number)
+
+
+Program: TypeAlias = Callable[[Client], Awaitable[None]]
+"""A program that runs with a client, and ends when that does."""
