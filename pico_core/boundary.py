@@ -3,8 +3,8 @@
 A *machine* is a protocol engine without I/O. A *driver* (``pico_asyncio``, ``pico_trio``, or the simulator) owns
 sockets, TLS, timers, DNS and signals. The driver turns what happened into an input record and hands it to
 ``Machine.handle``; the machine answers with command records, which the driver fetches with ``Machine.poll`` and carries
-out. A program that embeds a driver gives it further inputs through an ``Inbox``. Nothing else crosses: no callback, no
-future, no clock, no random number, no key.
+out. A program that embeds a driver gives it further inputs through an ``Inbox`` or a ``Hub`` (``program``). Nothing
+else crosses: no callback, no future, no clock, no random number, no key.
 
 Rules both sides rely on:
 
@@ -19,8 +19,8 @@ Rules both sides rely on:
    Commands for a connection that is already gone are ignored by the driver.
 6. ``PauseReading`` is advisory: what is already on its way may still arrive and the machine must take it.
 7. The end of a stream is ``EofReceived``, never empty bytes. After it the other direction still works (half-close).
-8. TLS is the driver's work. The machine names one of the driver's profiles (keys, trust, protocols) when it listens or
-   connects. It learns the peer's verified identity when the connection opens; bytes and ends are the same as over TCP.
+8. TLS is the driver's work. The machine names one of its profiles (keys, trust, protocols) when it listens or connects,
+   and learns the peer's verified identity when the connection opens; bytes and ends are the same as over TCP.
 """
 
 from typing import Protocol, TypeAlias
@@ -28,6 +28,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from pico_core.pieces import Piece
+from pico_core.program import ProgramCommand, ProgramInput
 from pico_core.records import AccessLog, Log, PeerIdentity, Record
 
 Data: TypeAlias = bytes | tuple[Piece, ...]
@@ -53,7 +54,7 @@ class ListenFailed(Record, frozen=True, gc=False):
 
 
 class Accepted(Record, frozen=True, gc=False):
-    """A peer connected to ``listener``. ``host`` and ``port`` are the peer's address.
+    """A peer connected to ``listener``, from ``host`` and ``port``.
 
     ``peer`` is ``None`` unless the peer proved its identity by a certificate that the listener's TLS profile trusts.
     ``alpn`` is the protocol agreed on during the TLS handshake (RFC 7301), or empty.
@@ -68,7 +69,7 @@ class Accepted(Record, frozen=True, gc=False):
 
 
 class AcceptFailed(Record, frozen=True, gc=False):
-    """The system has no descriptor or memory for a connection to ``listener``. The driver tries again in a moment."""
+    """The system has no room for a connection to ``listener``; the driver tries again by itself after a moment."""
 
     listener: str
     reason: str
@@ -106,10 +107,7 @@ OUT_OF_DESCRIPTORS = "too many open files"
 
 
 class ConnectFailed(Record, frozen=True, gc=False):
-    """The connection asked for with ``Connect`` could not be opened.
-
-    ``reason`` is one readable clause, and ``OUT_OF_DESCRIPTORS`` where that was it.
-    """
+    """A ``Connect`` failed; ``reason`` is one readable clause, and ``OUT_OF_DESCRIPTORS`` where that was it."""
 
     connection: int
     reason: str
@@ -271,6 +269,7 @@ Input: TypeAlias = (
     | LogLinesDropped
     | ConfigRefused
     | ConfigReloaded
+    | ProgramInput
 )
 
 
@@ -434,6 +433,7 @@ Command: TypeAlias = (
     | Log
     | AccessLog
     | Exit
+    | ProgramCommand
 )
 
 

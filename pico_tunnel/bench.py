@@ -112,7 +112,7 @@ def http(
     from pico_core.bench.plan import Plan
     from pico_core.config.values import duration as seconds
     from pico_core.config.values import identifier, server_url
-    from pico_tunnel.tls import client_sections, load_profiles
+    from pico_driver.tls_sections import client_sections, load_profiles
 
     if not _METHOD.fullmatch(method):
         raise click.UsageError("--method wants capital letters, such as POST")

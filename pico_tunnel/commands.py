@@ -5,22 +5,23 @@ A command's modules are imported when it runs or prints its help, so ``pico --he
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from pico_core.config.nearest import did_you_mean
-from pico_tunnel.complaints import complain
 from pico_tunnel.flags import (
+    PIKO_AGENT_FLAGS,
     ConfigCommand,
     TeachingGroup,
     agent_keys,
     checked,
+    finish,
     forward_keys,
     groups,
     reads_file,
+    runnable,
     server_keys,
 )
 from pico_tunnel.gossip_key import key
@@ -28,25 +29,7 @@ from pico_tunnel.start import read_config, run_agent, run_forward, run_server
 from pico_tunnel.status import limits, status
 
 if TYPE_CHECKING:
-    from pico_core.boundary import Exit
     from pico_tunnel.flags import Groups
-
-
-def _finish(end: Exit) -> int:
-    """Turn the end of a node into the end of the command."""
-    if end.message:
-        complain(end.message)
-    return end.code
-
-
-def _runnable(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options of every command that runs a node: those of its file, and the runtime."""
-    runtime = click.option(
-        "--runtime",
-        type=click.Choice(("uvloop", "asyncio", "trio")),
-        help="What carries the connections.  [default: uvloop where installed, else asyncio]",
-    )
-    return reads_file(runtime(command))
 
 
 def _bench() -> click.Command:
@@ -196,7 +179,7 @@ A second node on the same machine:
 What a running server knows:
   pico server status cluster nodes""",
 )
-@_runnable
+@runnable
 def server(flags: dict[str, str], config_path: str | None, expand_env: bool, runtime: str | None) -> int:
     """Run a node: clients on port 8000, agents on 8001, operators on 8002, other nodes on 8003.
 
@@ -206,14 +189,10 @@ def server(flags: dict[str, str], config_path: str | None, expand_env: bool, run
         return 0  # click runs a group before the command that follows
     from pico_core.config.server import ServerConfig
 
-    return _finish(run_server(lambda: read_config(ServerConfig, flags, config_path, expand_env=expand_env), runtime))
+    return finish(run_server(lambda: read_config(ServerConfig, flags, config_path, expand_env=expand_env), runtime))
 
 
 # --- pico agent ------------------------------------------------------------------------------------------------------
-
-
-PIKO_AGENT_FLAGS = {"--server.bind-addr": "--admin.bind-addr"}
-"""What Piko's agent calls its port for health and metrics."""
 
 
 def _listener_keys() -> Groups:
@@ -223,14 +202,29 @@ def _listener_keys() -> Groups:
     return [*groups(ListenerConfig, title="Listener", without=given), *agent_keys()]
 
 
+def _asgi() -> click.Command:
+    from pico_tunnel.app import agent_asgi
+
+    return agent_asgi
+
+
+def _wsgi() -> click.Command:
+    from pico_tunnel.app import agent_wsgi
+
+    return agent_wsgi
+
+
 @pico.group(
     cls=TeachingGroup,
+    elsewhere={"asgi": _asgi, "wsgi": _wsgi},
     short_help="Connect services to the cluster.",
     examples="""\
 One HTTP service:
   pico agent http my-endpoint 3000
 One TCP service, on another machine:
   pico agent tcp my-database 10.0.0.7:5432
+An application in Python, without a port:
+  pico agent asgi my-endpoint main:app
 Many of them, from a file:
   pico agent start --config.path agent.yaml""",
 )
@@ -252,7 +246,7 @@ A service on another one, through a distant cluster:
 )
 @click.argument("endpoint", callback=checked("identifier"))
 @click.argument("addr", callback=checked("origin"))
-@_runnable
+@runnable
 def agent_http(endpoint: str, addr: str, flags: dict[str, str], **common: Any) -> int:
     """Forward the requests of ENDPOINT to the HTTP service at ADDR: a port, a host:port or a URL.
 
@@ -275,7 +269,7 @@ A service on another one, through a distant cluster:
 )
 @click.argument("endpoint", callback=checked("identifier"))
 @click.argument("addr", callback=checked("origin"))
-@_runnable
+@runnable
 def agent_tcp(endpoint: str, addr: str, flags: dict[str, str], **common: Any) -> int:
     """Forward the connections of ENDPOINT to the TCP service at ADDR: a port or a host:port.
 
@@ -301,7 +295,7 @@ def _run_listener(
         one = read_config(ListenerConfig, {**own, **listener})
         return replace(read_config(AgentConfig, rest, config_path, expand_env=expand_env), listeners=(one,))
 
-    return _finish(run_agent(read, runtime))
+    return finish(run_agent(read, runtime))
 
 
 @agent.command(
@@ -321,12 +315,12 @@ where agent.yaml says:
       addr: 10.0.0.7:5432
       protocol: tcp""",
 )
-@_runnable
+@runnable
 def agent_start(flags: dict[str, str], config_path: str | None, expand_env: bool, runtime: str | None) -> int:
     """Forward the requests of every endpoint under 'listeners' of the configuration file."""
     from pico_core.config.agent import AgentConfig
 
-    return _finish(run_agent(lambda: read_config(AgentConfig, flags, config_path, expand_env=expand_env), runtime))
+    return finish(run_agent(lambda: read_config(AgentConfig, flags, config_path, expand_env=expand_env), runtime))
 
 
 # --- pico forward ----------------------------------------------------------------------------------------------------
@@ -358,7 +352,7 @@ For others too, through a distant cluster:
 )
 @click.argument("addr", callback=checked("local_address"))
 @click.argument("endpoint", callback=checked("identifier"))
-@_runnable
+@runnable
 def forward_tcp(
     addr: str, endpoint: str, flags: dict[str, str], config_path: str | None, expand_env: bool, runtime: str | None
 ) -> int:
@@ -374,7 +368,7 @@ def forward_tcp(
         port = read_config(PortConfig, {"addr": addr, "endpoint_id": endpoint})
         return replace(read_config(ForwardConfig, flags, config_path, expand_env=expand_env), ports=(port,))
 
-    return _finish(run_forward(read, runtime))
+    return finish(run_forward(read, runtime))
 
 
 @forward.command(
@@ -390,9 +384,9 @@ where forward.yaml says:
     - addr: 5432
       endpoint_id: my-database""",
 )
-@_runnable
+@runnable
 def forward_start(flags: dict[str, str], config_path: str | None, expand_env: bool, runtime: str | None) -> int:
     """Forward every port under 'ports' of the configuration file."""
     from pico_core.config.forward import ForwardConfig
 
-    return _finish(run_forward(lambda: read_config(ForwardConfig, flags, config_path, expand_env=expand_env), runtime))
+    return finish(run_forward(lambda: read_config(ForwardConfig, flags, config_path, expand_env=expand_env), runtime))

@@ -394,8 +394,8 @@ ROWS: Final[dict[str, tuple[tuple[str, str, str, str], ...]]] = {
         (
             "a request in a tunnel",
             (
-                "{agent.http_streams.MAX_HEAD_BYTES} bytes of a head, {agent.http_streams.HEAD_TIMEOUT_S:g} s, "
-                "{agent.http_streams.NEXT_REQUEST_TIMEOUT_S:g} s until the next"
+                "{agent.request_streams.MAX_HEAD_BYTES} bytes of a head, {agent.request_streams.HEAD_TIMEOUT_S:g} s, "
+                "{agent.request_streams.NEXT_REQUEST_TIMEOUT_S:g} s until the next"
             ),
             "the stream is closed",
             "the server's limits are lower",
@@ -405,6 +405,18 @@ ROWS: Final[dict[str, tuple[tuple[str, str, str, str], ...]]] = {
             "{http.budget.MAX_UNFINISHED_BYTES} bytes",
             "the longest are refused with 502",
             "as proxy.http.max_unfinished_bytes",
+        ),
+        (
+            "streams that wait for a program",
+            "{agent.program_streams.MAX_UNTAKEN} a listener",
+            "the next are refused",
+            "a program takes them at once",
+        ),
+        (
+            "the name of an endpoint or a node",
+            "{bounds.MAX_ID_CHARACTERS} characters",
+            "it is refused",
+            "gossip has one byte for its length",
         ),
         ("the answer to a health check", "{agent.health.MAX_BODY_BYTES} bytes", "the check fails", "pages are short"),
         (

@@ -14,8 +14,10 @@ import click
 
 from pico_core.config.nearest import did_you_mean
 from pico_core.errors import ConfigError
+from pico_tunnel.complaints import complain
 
 if TYPE_CHECKING:
+    from pico_core.boundary import Exit
     from pico_core.config.declare import Leaf, Section
 
     Groups = list[tuple[str, list[Leaf]]]
@@ -101,6 +103,27 @@ def reads_file(command: Callable[..., int]) -> Callable[..., int]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def finish(end: Exit) -> int:
+    """Turn the end of a node into the end of the command."""
+    if end.message:
+        complain(end.message)
+    return end.code
+
+
+def runnable(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of every command that runs a node: those of its file, and the runtime."""
+    runtime = click.option(
+        "--runtime",
+        type=click.Choice(("uvloop", "asyncio", "trio")),
+        help="What carries the connections.  [default: uvloop where installed, else asyncio]",
+    )
+    return reads_file(runtime(command))
+
+
+PIKO_AGENT_FLAGS = {"--server.bind-addr": "--admin.bind-addr"}
+"""What Piko's agent calls its port for health and metrics."""
 
 
 TLS_FLAGS = ("root_cas", "cert", "key", "server_name", "insecure_skip_verify")

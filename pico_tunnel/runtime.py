@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pico_core.records import Sink
     from pico_driver.driver import Reload
     from pico_driver.early import EarlyListeners
+    from pico_driver.embedding.client import Program
     from pico_driver.inbox import Inbox
     from pico_driver.tls_profiles import Profiles
 
@@ -66,20 +67,35 @@ def run(
     early: EarlyListeners | None = None,
     profiles: Profiles | None = None,
     reload: Reload | None = None,
+    program: Program | None = None,
 ) -> Exit:
     """Run a node machine to its end on a runtime that ``choose`` returned; ``Exit`` says how it ended.
 
     ``inbox`` and ``early`` are what the process has for the driver already: inputs, and open listeners. ``profiles``
-    are the TLS profiles that the machine names, and ``reload`` reads the configuration again.
+    are the TLS profiles that the machine names, and ``reload`` reads the configuration again. ``program`` runs with a
+    ``Client`` of the machine, if there is one.
     """
     keep_memory()
     if runtime == "trio":
         import pico_trio
 
         resume()
+        if program is not None:
+            return pico_trio.run_program(
+                machine, sink, program, inbox=inbox, early=early, profiles=profiles, reload=reload
+            )
         return pico_trio.run(machine, sink, inbox=inbox, early=early, profiles=profiles, reload=reload)
     import pico_asyncio
 
     resume()
     uvloop = runtime == "uvloop"
-    return pico_asyncio.run(machine, sink, uvloop=uvloop, inbox=inbox, early=early, profiles=profiles, reload=reload)
+    return pico_asyncio.run(
+        machine,
+        sink,
+        uvloop=uvloop,
+        inbox=inbox,
+        early=early,
+        profiles=profiles,
+        reload=reload,
+        program=program,
+    )

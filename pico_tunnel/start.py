@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 from pico_core.errors import ConfigError
-from pico_tunnel.tls import agent_sections, forward_sections, load_profiles, reload_profiles, server_sections
+from pico_driver.tls_sections import agent_sections, forward_sections, load_profiles, reload_profiles, server_sections
 
 if TYPE_CHECKING:
     from random import Random
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pico_core.config.forward import ForwardConfig
     from pico_core.config.server import ServerConfig
     from pico_core.config.values import Address
-    from pico_tunnel.tls import TlsSections
+    from pico_driver.embedding.client import Program
+    from pico_driver.tls_sections import TlsSections
 
 ClientConfig = TypeVar("ClientConfig", "AgentConfig", "ForwardConfig")
 
@@ -38,24 +39,11 @@ def read_config(
 ) -> SectionType:
     """Return the configuration ``cls`` from a file and flags. Raises ``ConfigError``. Next: one of ``run_...``."""
     from pico_core.config.load import load
+    from pico_driver.files import read_secret
 
     _hide_secrets(cls, flags)
     text = None if path is None else read_text(path, "--config.path")
     return load(cls, text, flags, path or "", read_secret, os.environ if expand_env else None)
-
-
-def read_secret(path: str) -> str:
-    """Return the text of a file that the configuration names: a key, a token, a key set. Raises ``ConfigError``."""
-    from pico_core.config.secrets import MAX_FILE_BYTES as MAX_SECRET_BYTES
-    from pico_driver.files import read_file
-
-    content, reason = read_file(path, MAX_SECRET_BYTES)
-    if reason:
-        raise ConfigError(f"cannot read {path!r}: {reason}")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path!r} is not UTF-8 text; is it the right file?") from None
 
 
 def _hide_secrets(cls: type[Section], flags: dict[str, str]) -> None:
@@ -136,6 +124,22 @@ def run_agent(read: Callable[[], AgentConfig], runtime: str | None) -> Exit:
     return _run(make, config, runtime, (), read_all, agent_sections)
 
 
+def run_app(read: Callable[[], AgentConfig], runtime: str | None, program: Program) -> Exit:
+    """Run an agent whose listeners are those of ``program``, to its end. ``read`` is called again at SIGHUP."""
+
+    def read_all() -> AgentConfig:
+        return _with_proxy(read())
+
+    config = read_all()
+
+    def make(_descriptors: int) -> Machine:
+        from pico_core.agent.client import ClientMachine
+
+        return ClientMachine(config, _entropy())
+
+    return _run(make, config, runtime, (), read_all, agent_sections, program)
+
+
 def run_forward(read: Callable[[], ForwardConfig], runtime: str | None) -> Exit:
     """Run a forwarder to its end; without a port that is a ``ConfigError``. ``read`` is called again at SIGHUP."""
 
@@ -183,11 +187,12 @@ def _run(
     ports: Iterable[Address],
     read: Callable[[], Whole],
     sections: Callable[[Whole], TlsSections],
+    program: Program | None = None,
 ) -> Exit:
     """Choose the runtime first: a missing one is told before anything else is done. Then open ``ports``.
 
     ``make`` is given how many descriptors the process may have open. ``read`` returns the configuration as it is now,
-    ``sections`` those of its TLS profiles.
+    ``sections`` those of its TLS profiles. ``program`` runs with a ``Client`` of the machine, if there is one.
     """
     from pico_driver.early import EarlyListeners
     from pico_tunnel.collecting import paused
@@ -213,4 +218,13 @@ def _run(
                 writer.configure(fresh.log)
                 return fresh
 
-            return run(make(descriptors), writer, name, inbox=inbox, early=early, profiles=profiles, reload=reload)
+            return run(
+                make(descriptors),
+                writer,
+                name,
+                inbox=inbox,
+                early=early,
+                profiles=profiles,
+                reload=reload,
+                program=program,
+            )

@@ -32,8 +32,8 @@ def ask(
     from pico_core.config.values import server_url
     from pico_core.errors import ConfigError
     from pico_core.status import StatusMachine
+    from pico_driver.tls_sections import client_sections, load_profiles
     from pico_tunnel.runtime import run
-    from pico_tunnel.tls import client_sections, load_profiles
 
     try:
         server = server_url(url)
@@ -71,7 +71,7 @@ def given_token(text: str | None, path: str | None) -> Secret | None:
     """Return the token that a flag gives or names the file of. Raises ``ConfigError``."""
     from pico_core.config import secrets
     from pico_core.errors import ConfigError
-    from pico_tunnel.start import read_secret
+    from pico_driver.files import read_secret
 
     if text:
         from pico_tunnel.process import hide_arguments

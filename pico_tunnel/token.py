@@ -160,7 +160,7 @@ def create(key_file: str, endpoints: tuple[str, ...], expires: str, **claims: st
     from pico_core.access.issuing import Claims, SigningKey
     from pico_core.config.values import duration
     from pico_core.errors import ConfigError
-    from pico_tunnel.start import read_secret
+    from pico_driver.files import read_secret
 
     kid = claims.pop("kid")
     now = time.time()
@@ -271,7 +271,7 @@ def _about_signature(token: str, key_file: str, now: float, problems: list[str])
     from pico_core.access.issuing import any_key
     from pico_core.access.token import TokenRules, Unverified, verify
     from pico_core.errors import ConfigError
-    from pico_tunnel.start import read_secret
+    from pico_driver.files import read_secret
 
     try:
         keys = any_key(read_secret(key_file))

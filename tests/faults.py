@@ -36,6 +36,7 @@ SERVERS = {
     "stream-refused",
     "agent-full",
     "keys-unknown",
+    "app-failed",
 }
 """The server's, its agent's or the service's."""
 

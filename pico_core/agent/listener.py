@@ -86,6 +86,9 @@ class ListenerHost(Connector, FlushScheduler, Logger, Protocol):
     def listener_filling(self, listener: "Listener", now: float) -> None:
         """Most of the streams that the listener may have are open."""
 
+    def listener_lost(self, listener: "Listener", reason: str, now: float) -> None:
+        """The last tunnel is gone, against the listener's will; it tries again."""
+
     def listener_refused(self, listener: "Listener", reason: str, now: float) -> None:
         """The server refused the endpoint for good; the listener is over."""
 
@@ -110,6 +113,7 @@ class Listener:
         """``max_streams`` is how many streams the server may have open in a tunnel.
 
         ``url`` is where clients reach the endpoint and ``node`` the ID of the node, as the server tells; empty before.
+        ``trouble`` is why the last attempt failed, and ``refused_with`` the status of the refusal that was for good.
 
         ``agent_id`` is the same for all listeners of an agent, and new in each process.
         """
@@ -118,6 +122,8 @@ class Listener:
         self.state = ListenerState.SEEKING
         self.url = ""
         self.node = ""
+        self.trouble = ""
+        self.refused_with = 0
         self._host = host
         self._connect = connect
         self._handler = handler
@@ -183,6 +189,12 @@ class Listener:
             tunnel.close(now)
         self._tunnels.clear()
 
+    def cut(self, now: float) -> None:
+        """Leave now: what is in flight is lost. ``listener_done`` follows at once."""
+        self.leave(now)
+        for tunnel in list(self._tunnels):
+            tunnel.cut(now)
+
     @property
     def counts(self) -> ServiceCounts:
         """What was counted of the service; listeners with the same one share it."""
@@ -238,6 +250,7 @@ class Listener:
             self._credentials.read_now(now)
         elif error.refusal is Refusal.FINAL and not self._tunnels:
             self.state = ListenerState.DONE
+            self.refused_with = error.status
             self._host.listener_refused(self, advised(error), now)
         elif error.refusal is Refusal.LEAVING:
             pause_s = self._backoff.jittered_s(self._connect.backoff.after_loss_s)
@@ -281,6 +294,7 @@ class Listener:
             self.state = ListenerState.SEEKING
             if now - tunnel.opened_at >= WORKED_S:
                 self._hurry(now)
+            self._host.listener_lost(self, reason, now)
             self._retry(f"tunnel lost: {reason}", now)
             if now < self._hurry_until:
                 backoff = self._connect.backoff
@@ -330,6 +344,7 @@ class Listener:
         self._retry_in(self._backoff.next_s(most_s), reason, now)
 
     def _retry_in(self, pause_s: float, reason: str, now: float) -> None:
+        self.trouble = reason
         if self.state in (ListenerState.SEEKING, ListenerState.MOVING):
             level = "warning" if self._complaints.is_due(reason, now) else "debug"
             self._log(level, reason, retry_in_s=round(pause_s, 2))

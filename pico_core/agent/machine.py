@@ -51,7 +51,7 @@ class AgentMachine(BaseMachine):
         super().__init__(ADMIN_LIMITS, max(LINES_PER_WINDOW, LINES_PER_LISTENER * len(config.listeners)))
         self.config = config
         self.heads = HeadBudget()
-        self._draining = False
+        self.draining = False
         self._entropy = entropy
         self._agent_id = b"%016x" % entropy.getrandbits(64)
         self._handlers_by_config: dict[ListenerConfig, StreamHandler] = {}
@@ -68,7 +68,7 @@ class AgentMachine(BaseMachine):
 
     def _listener(self, config: ListenerConfig, max_streams: int) -> Listener:
         if config not in self._handlers_by_config:
-            self._handlers_by_config[config] = self._handler(config)
+            self._handlers_by_config[config] = self.handler(config)
         handler = self._handlers_by_config[config]
         return Listener(
             self, config, self.config.connect, handler, max_streams, self._agent_id, self._entropy, self.credentials
@@ -82,12 +82,17 @@ class AgentMachine(BaseMachine):
 
         return HealthCheck(self, config, changed)
 
-    def _handler(self, listener: ListenerConfig) -> StreamHandler:
+    def handler(self, listener: ListenerConfig) -> StreamHandler:
+        """Return what serves the streams of a listener."""
         if listener.protocol == "tcp":
             return TcpStreams(self, listener)
-        log_access = listener.access_log.is_enabled(self.config.log, "agent.access")
         streams = HttpStreams if listener.host_header == "keep" else RenamedHostStreams
-        return streams(self, listener, AccessLogger(self, "agent.access", "agent") if log_access else None)
+        return streams(self, listener, self.access_logger(listener))
+
+    def access_logger(self, listener: ListenerConfig) -> AccessLogger | None:
+        """Return what logs the requests of a listener, if they are logged."""
+        log_access = listener.access_log.is_enabled(self.config.log, "agent.access")
+        return AccessLogger(self, "agent.access", "agent") if log_access else None
 
     def on_start(self, now: float) -> None:
         """Look for the server with every listener."""
@@ -144,10 +149,10 @@ class AgentMachine(BaseMachine):
         self.credentials.reload(connect.token, connect.token_file, connect.tenant_id, now)
         self.log_reload(changed_keys(self.config, config), APPLIED)
         self.config = taken_over(self.config, config, APPLIED)
-        if not self._draining:
-            self._listen_anew(now)
+        if not self.draining:
+            self.listen_anew(now)
 
-    def _listen_anew(self, now: float) -> None:
+    def listen_anew(self, now: float) -> None:
         """Register the endpoints that are new or changed, and leave those that are gone.
 
         A listener that was changed leaves when its successor has a tunnel, so that no request fails.
@@ -156,7 +161,7 @@ class AgentMachine(BaseMachine):
         known = {each.config for each in self.listeners}
         for config in self.config.listeners:
             if config not in known:
-                self._begin(config, now)
+                self.begin(config, now)
         served = {each.config.endpoint_id for each in self.listeners if each.config in wanted and each.has_tunnel}
         coming = {each.endpoint_id for each in wanted} - served
         self._replaced.clear()
@@ -166,7 +171,8 @@ class AgentMachine(BaseMachine):
             else:
                 self._leave_stale(listener, now)
 
-    def _begin(self, config: ListenerConfig, now: float) -> None:
+    def begin(self, config: ListenerConfig, now: float) -> None:
+        """Register an endpoint."""
         listener = self._listener(config, min(config.max_streams, TUNNEL_STREAMS))
         self.listeners[listener] = None
         self._warn_of_name(config)
@@ -184,10 +190,10 @@ class AgentMachine(BaseMachine):
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """The first request drains, a second one ends the agent at once."""
-        if self._draining:
+        if self.draining:
             self.emit(Exit(1, "stopped at once by a second signal"))
             return
-        self._draining = True
+        self.draining = True
         for check in self._checks.values():
             check.stop()
         self.log(
@@ -223,9 +229,13 @@ class AgentMachine(BaseMachine):
         told = {name: text for name, text in (("url", listener.url), ("node", listener.node)) if text}
         self.log("info", "agent", "endpoint registered", endpoint=config.endpoint_id, addr=str(config.addr), **told)
 
+    def is_further(self, listener: Listener) -> bool:
+        """Return whether the endpoint has the listener's tunnel beyond the one that it always has."""
+        return listener in self._growth.further
+
     def listener_filling(self, listener: Listener, now: float) -> None:
         """Open a further tunnel if the service may get more."""
-        if not self._draining:
+        if not self.draining:
             self._growth.filling(listener, now)
 
     def listener_refused(self, listener: Listener, reason: str, now: float) -> None:
@@ -238,7 +248,19 @@ class AgentMachine(BaseMachine):
         elif self.listeners:
             self.log("error", "agent", "endpoint refused", endpoint=endpoint, server=str(server), reason=reason)
         else:
-            self.emit(Exit(1, f"the server at {server} refused endpoint '{endpoint}': {reason}"))
+            self.on_last_refused(f"the server at {server} refused endpoint '{endpoint}': {reason}", now)
+
+    def listener_lost(self, listener: Listener, reason: str, now: float) -> None:
+        """The listener itself logs it, and tries again."""
+
+    def on_last_refused(self, message: str, now: float) -> None:
+        """Nothing is left to do: end."""
+        self.emit(Exit(1, message))
+
+    def on_last_done(self, now: float) -> None:
+        """Nothing is left to do: end."""
+        self.log("info", "agent", "stopped")
+        self.emit(Exit(0, ""))
 
     def listener_done(self, listener: Listener, now: float) -> None:
         """A listener has drained: exit if it was the last one of an agent that stops."""
@@ -248,5 +270,4 @@ class AgentMachine(BaseMachine):
         if not any(each.config is listener.config for each in self.listeners):
             self._handlers_by_config.pop(listener.config, None)
         if not self.listeners:
-            self.log("info", "agent", "stopped")
-            self.emit(Exit(0, ""))
+            self.on_last_done(now)

@@ -4,6 +4,7 @@ from pico_core.agent.counts import ServiceCounts
 from pico_core.agent.service import ServiceHost, connect_failure, warn_failed
 from pico_core.config.agent import ListenerConfig
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.parts import ConnectUser
 from pico_core.proxy.waiting import WaitingChannel
 from pico_core.tunnel.channel import StreamChannel
 
@@ -14,12 +15,18 @@ class TcpStreams:
     def __init__(self, host: ServiceHost, config: ListenerConfig) -> None:
         self.closing = False
         self.counts = ServiceCounts()
+        self.endpoint = config.endpoint_id
         self._host = host
         self._config = config
 
     def accept(self, channel: StreamChannel, now: float) -> None:
         """Connect to the service and join both."""
-        _ServiceConnection(self._host, self._config, channel, self.counts)
+        _ServiceConnection(self, self._host, self._config, channel)
+
+    def connect(self, user: ConnectUser) -> int:
+        """Open a connection to the service; return its number."""
+        config = self._config
+        return self._host.connect(config.addr.host, config.addr.port, config.timeout_s, user)
 
 
 class _ServiceConnection:
@@ -27,16 +34,14 @@ class _ServiceConnection:
 
     __slots__ = ("_channel", "_config", "_connection", "_counts", "_host", "_waiting")
 
-    def __init__(
-        self, host: ServiceHost, config: ListenerConfig, channel: StreamChannel, counts: ServiceCounts
-    ) -> None:
-        self._counts = counts
+    def __init__(self, streams: TcpStreams, host: ServiceHost, config: ListenerConfig, channel: StreamChannel) -> None:
+        self._counts = streams.counts
         self._host = host
         self._config = config
         self._channel = channel
         channel.hold_acceptance()
         self._waiting = WaitingChannel(channel, self._cancel)
-        self._connection = host.connect(config.addr.host, config.addr.port, config.timeout_s, self)
+        self._connection = streams.connect(self)
 
     def on_connected(self, channel: TcpChannel, now: float) -> None:
         """Accept the stream, and join it with the connection."""

@@ -98,6 +98,11 @@ class AgentTunnel:
             self._tunnel.go_away()
             self._finish()
 
+    def cut(self, now: float) -> None:
+        """End the tunnel now, and tell its streams."""
+        self._tunnel.go_away()
+        self._end("left", now)
+
     @property
     def stream_count(self) -> int:
         """How many streams are open."""

@@ -104,7 +104,7 @@ class ForwardMachine(BaseMachine):
 
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
         """Reach the endpoint through the server, then join both."""
-        _PendingConnection(self, self._ports[listener].endpoint_id, channel, now)
+        PendingConnection(self, self._ports[listener].endpoint_id, channel, now)
 
     def on_config_reloaded(self, event: ConfigReloaded, now: float) -> None:
         """Take over what can change while this process runs, and name the rest."""
@@ -139,13 +139,24 @@ class ForwardMachine(BaseMachine):
         self._added &= set(self._ports)
         self.admission.configure(self._limits())
 
+    def reached(self, channel: TcpChannel) -> None:
+        """The endpoint of a local connection is reached."""
+
+    def unreachable(self, endpoint: str, channel: TcpChannel, status: int, reason: str) -> None:
+        """It is not, and the connection is refused; ``status`` is that of the server's answer, or 0."""
+        self.warn_of(endpoint, "cannot reach the endpoint", reason)
+
+    def warn_of(self, endpoint: str, message: str, reason: str) -> None:
+        """Warn about the way to an endpoint."""
+        self.warn("forward", message, endpoint=endpoint, server=str(self.config.connect.url), reason=reason)
+
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """Stop at once, and say how many connections that cuts. Those that a driver accepts have odd numbers."""
         self.log("info", "forward", "stopped", connections=sum(number % 2 for number in self._connections))
         self.emit(Exit(0, ""))
 
 
-class _PendingConnection:
+class PendingConnection:
     """A local connection for which a WebSocket to the endpoint is being opened, in several attempts if need be.
 
     The server's own refusal ends it, a 503 only after ``BUSY_S``. A server that is away, or what a balancer answers for
@@ -155,6 +166,7 @@ class _PendingConnection:
     def __init__(self, machine: ForwardMachine, endpoint: str, channel: TcpChannel, now: float) -> None:
         self._machine = machine
         self._endpoint = endpoint
+        self._channel = channel
         self._waiting = WaitingChannel(channel, self._cancel)
         self._until = now + machine.config.connect.timeout_s
         self._backoff = Backoff(FIRST_BACKOFF_S, LAST_BACKOFF_S, machine.entropy)
@@ -167,6 +179,7 @@ class _PendingConnection:
         """The WebSocket is open: pass bytes between it and the local connection from now on."""
         self._is_over = True
         self._machine.complaints.clear()
+        self._machine.reached(self._channel)
         self._waiting.join(WebSocketChannel(channel, self._machine.entropy), now)
         if rest:
             channel.user.on_data(rest, now)
@@ -178,9 +191,9 @@ class _PendingConnection:
         elif error.refusal is Refusal.PASSING and error.status == 503:
             if self._busy_until is None:
                 self._busy_until = now + BUSY_S
-            self._retry(explain(error), now, self._busy_until)
+            self._retry(explain(error), now, self._busy_until, error.status)
         else:
-            self._fail(explain(error))
+            self._fail(explain(error), error.status)
 
     def on_dial_failed(self, reason: str, now: float) -> None:
         """The server cannot be reached."""
@@ -197,15 +210,15 @@ class _PendingConnection:
             fields = machine.credentials.fields
             self._dial = WebSocketDial(machine, self, machine.server, target, fields, machine.entropy, left_s, now)
 
-    def _retry(self, reason: str, now: float, until: float = NEVER) -> None:
+    def _retry(self, reason: str, now: float, until: float = NEVER, status: int = 0) -> None:
         """Try again after a pause, unless the time is over by then, or it is ``until``."""
         self._dial = None
         pause_s = self._backoff.next_s()
         if now + pause_s >= min(self._until, until):
-            self._fail(reason)
+            self._fail(reason, status)
             return
         if self._machine.complaints.is_due(reason, now):
-            self._warn("cannot reach the endpoint yet", reason)
+            self._machine.warn_of(self._endpoint, "cannot reach the endpoint yet", reason)
         self._machine.timers.schedule(now + pause_s, self._seek)
 
     def _cancel(self) -> None:
@@ -213,11 +226,7 @@ class _PendingConnection:
         if self._dial is not None:
             self._dial.cancel()
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, status: int = 0) -> None:
         self._is_over = True
+        self._machine.unreachable(self._endpoint, self._channel, status, reason)
         self._waiting.refuse()
-        self._warn("cannot reach the endpoint", reason)
-
-    def _warn(self, message: str, reason: str) -> None:
-        server = str(self._machine.config.connect.url)
-        self._machine.warn("forward", message, endpoint=self._endpoint, server=server, reason=reason)

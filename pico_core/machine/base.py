@@ -175,11 +175,16 @@ class BaseMachine:
         ``tls`` names a TLS profile of the driver; empty means plain TCP. The peer's certificate must be for
         ``server_name``, or for ``host`` where that is empty.
         """
+        connection = self.expect_connection(user)
+        self.emit(Connect(connection, host, port, timeout_s, tls, server_name))
+        return connection
+
+    def expect_connection(self, user: ConnectUser) -> int:
+        """Number a connection that a command asks for; ``user`` is told of the outcome. Next: emit that command."""
         connection = self._next_connection
         self._next_connection += 2
         self._connecting[connection] = user
         self.admission.dialing(self.now)
-        self.emit(Connect(connection, host, port, timeout_s, tls, server_name))
         return connection
 
     def start_tls(self, channel: TcpChannel, tls: str, server_name: str, user: TlsUser, received: bytes = b"") -> None:
@@ -231,6 +236,11 @@ class BaseMachine:
         take ``now`` for intervals.
         """
         return 0.0 if self._wall_offset_s is None else now + self._wall_offset_s
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections are open, closing ones included."""
+        return len(self._connections)
 
     # --- hooks for subclasses ---
 

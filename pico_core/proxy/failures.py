@@ -110,6 +110,12 @@ SERVICE_HEADS = Failure(
 SERVICE_TIMEOUT = Failure("service-timeout", 504, "upstream timeout", Evidence.PERHAPS_PROCESSED)
 """The service did not answer the agent in the time of its listener."""
 
+APP_FAILED = Failure(
+    "app-failed", 500, "the application failed before its response", Evidence.PERHAPS_PROCESSED, blames_upstream=False
+)
+"""The application inside the agent's program raised, or broke its protocol. To the server it is an answer like others:
+no second application is asked."""
+
 UPSTREAM_TIMEOUT = Failure("upstream-timeout", 504, "upstream timeout", Evidence.PERHAPS_PROCESSED)
 """Nothing came through the tunnel, or from the other node, in the time of ``proxy.timeout``."""
 

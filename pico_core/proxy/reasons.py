@@ -121,6 +121,11 @@ REASONS = {
         "The service did not answer in time.",
         "Look at the service; the timeout of the agent's listener is how long the agent waits.",
     ),
+    "app-failed": Reason(
+        AGENT,
+        "The application that the agent runs failed before its answer.",
+        "Look at the log of the program: it has the error.",
+    ),
     "stream-refused": Reason(
         AGENT,
         "The agent cannot connect to its TCP service.",

@@ -21,6 +21,7 @@ from pico_driver import sockets
 from pico_driver.connection import refuse_send
 from pico_driver.driver import Driver, Reload, Result, WatchedSocket
 from pico_driver.early import EarlyListeners
+from pico_driver.embedding.hub import Hub
 from pico_driver.inbox import Inbox
 from pico_driver.signals import SIGNALS
 
@@ -44,6 +45,7 @@ async def drive(
     early: EarlyListeners | None = None,
     profiles: "Profiles | None" = None,
     reload: Reload | None = None,
+    hub: Hub | None = None,
 ) -> Exit:
     """Run a machine inside the running loop until it says ``Exit``, and return that record.
 
@@ -53,15 +55,20 @@ async def drive(
     With ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``; SIGHUP, SIGUSR1 and SIGUSR2
     become ``SignalReceived``. ``inbox`` brings inputs of the embedding program. ``early`` has listeners that are open
     already; those that the machine does not ask for are closed at the end. ``profiles`` are the TLS profiles that the
-    machine names. ``reload`` reads the configuration again at SIGHUP.
+    machine names. ``reload`` reads the configuration again at SIGHUP. ``hub`` takes what the machine says to the
+    embedding program.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """
     driver = AsyncioDriver(asyncio.get_running_loop(), machine, sink, early, profiles, reload)
     try:
+        if hub is not None:
+            hub.attach(driver)
         driver.start(inbox, signals=signals)
         await driver.ended.wait()
     finally:
+        if hub is not None:
+            hub.detach(driver.outcome)
         await driver.stop()
     return driver.result()
 

@@ -16,6 +16,7 @@ from pico_driver.inbox import Inbox
 from pico_driver.sockets import describe
 
 if TYPE_CHECKING:
+    from pico_driver.embedding.client import Program
     from pico_driver.tls_profiles import Profiles
 
 
@@ -28,17 +29,22 @@ def run(
     early: EarlyListeners | None = None,
     profiles: "Profiles | None" = None,
     reload: Reload | None = None,
+    program: "Program | None" = None,
 ) -> Exit:
     """Run a machine on a loop of its own until it says ``Exit``, and return that record.
 
     Signals and the other arguments are as in ``drive``. What the loop reports itself becomes a ``Log`` record. Raises
-    what ``drive`` raises. Next: end the process with ``exit.code``.
+    what ``drive`` raises. ``program``, if it is given, runs with a ``Client`` of the machine, which ends with it. Next:
+    end the process with ``exit.code``.
     """
+    ways: dict[str, Any] = {"signals": True, "inbox": inbox, "early": early, "profiles": profiles, "reload": reload}
     with _logged(sink), asyncio.Runner(loop_factory=_new_uvloop if uvloop else None) as runner:
         runner.get_loop().set_exception_handler(partial(_report, sink))
-        return runner.run(
-            drive(machine, sink, signals=True, inbox=inbox, early=early, profiles=profiles, reload=reload)
-        )
+        if program is None:
+            return runner.run(drive(machine, sink, **ways))
+        from pico_asyncio.embedding import drive_program
+
+        return runner.run(drive_program(machine, sink, program, **ways))
 
 
 class _LoopLog(logging.Handler):

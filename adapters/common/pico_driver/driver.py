@@ -165,10 +165,7 @@ class Driver(Conversation, Generic[ConnectionT]):
 
     @abstractmethod
     async def _adopt(self, number: int, connected: socket.socket, secure: "SecureConnection | None") -> None:
-        """Make a connection of a socket that was asked for. Next: ``connected`` or ``connect_failed``.
-
-        Its owner is ``secure`` where there is one.
-        """
+        """Make a connection of a socket that was asked for, with the owner ``secure`` if any. Next: ``connected``."""
 
     @abstractmethod
     def _send(self, command: Send) -> None:
@@ -189,6 +186,11 @@ class Driver(Conversation, Generic[ConnectionT]):
         connection.number = number = next(self._numbers)
         self._connections[number] = connection
         self.hand_over(Accepted(number, listener, host, port, peer, alpn))
+
+    def join(self, connection: ConnectionT, event: Connected) -> None:
+        """Announce a connection to the embedding program, which the machine has asked for."""
+        self._connections[event.connection] = connection
+        self.hand_over(event)
 
     def connected(
         self, connection: ConnectionT, host: str, port: int, peer: PeerIdentity | None = None, alpn: str = ""
@@ -226,8 +228,7 @@ class Driver(Conversation, Generic[ConnectionT]):
     # --- commands for a connection ---
 
     def _send_eof(self, command: SendEof) -> None:
-        connection = self._connections.get(command.connection)
-        if connection is not None:
+        if (connection := self._connections.get(command.connection)) is not None:
             connection.send_eof()
 
     def _close(self, command: Close) -> None:

@@ -3,6 +3,9 @@
 import os
 import stat
 
+from pico_core.config.secrets import MAX_FILE_BYTES
+from pico_core.errors import ConfigError
+
 
 def read_file(path: str, max_bytes: int) -> tuple[bytes, str]:
     """Return the content of a file and no reason, or nothing and why it cannot be read. Never raises, never waits."""
@@ -25,3 +28,14 @@ def read_file(path: str, max_bytes: int) -> tuple[bytes, str]:
     if len(content) > max_bytes:
         return b"", f"is longer than {max_bytes} bytes"
     return content, ""
+
+
+def read_secret(path: str) -> str:
+    """Return the text of a file that the configuration names: a key, a token, a key set. Raises ``ConfigError``."""
+    content, reason = read_file(path, MAX_FILE_BYTES)
+    if reason:
+        raise ConfigError(f"cannot read {path!r}: {reason}")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path!r} is not UTF-8 text; is it the right file?") from None

@@ -21,6 +21,7 @@ from pico_core.records import Sink
 from pico_driver import sockets
 from pico_driver.driver import Driver, Reload, Result, WatchedSocket
 from pico_driver.early import EarlyListeners
+from pico_driver.embedding.hub import Hub
 from pico_driver.inbox import Inbox
 from pico_driver.signals import SIGNALS
 from pico_trio.connection import Connection
@@ -65,6 +66,7 @@ async def drive(
     early: EarlyListeners | None = None,
     profiles: "Profiles | None" = None,
     reload: Reload | None = None,
+    hub: Hub | None = None,
 ) -> Exit:
     """Run a machine inside a running trio program until it says ``Exit``, and return that record.
 
@@ -72,8 +74,8 @@ async def drive(
     raises or is cancelled, everything is closed, and what was sent leaves as far as that needs no waiting; with
     ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``, and SIGHUP, SIGUSR1 and SIGUSR2
     ``SignalReceived``; ``inbox`` brings inputs of the embedding program; ``early`` has listeners that are open
-    already; ``profiles`` are the TLS profiles that the machine names; ``reload`` reads the
-    configuration again at SIGHUP.
+    already; ``profiles`` are the TLS profiles that the machine names; ``reload`` reads the configuration again at
+    SIGHUP; ``hub`` takes what the machine says to the embedding program.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """
@@ -84,8 +86,12 @@ async def drive(
                 await nursery.start(driver.watch_signals)
             if inbox is not None:
                 driver.open_inbox(inbox, trio.lowlevel.current_trio_token().run_sync_soon)
+            if hub is not None:
+                hub.attach(driver)
             await driver.serve()
         finally:
+            if hub is not None:
+                hub.detach(driver.outcome)
             driver.stop()
             nursery.cancel_scope.cancel()
     return driver.result()

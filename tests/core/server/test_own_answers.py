@@ -257,6 +257,12 @@ NOT_ANSWERED = {
     "too many interim responses": "said of a response",
     "incomplete request head": "no caller passes one",
     "the answer does not complete the WebSocket handshake": "what a client says of an answer",
+    "the application failed before its response": "a program's agent answers it: tests/sdk/test_apps.py",
+    "the application answered with status ": "why an application failed: logged",
+    "the application's response has an invalid header field": "why an application failed: logged",
+    "the application's response has an invalid trailer": "why an application failed: logged",
+    "the application's response has an invalid Content-Length": "why an application failed: logged",
+    "the application's body has another length than its Content-Length": "why an application failed: logged",
 }
 """Texts in the source of errors that are no answer by themselves, and why."""
 

@@ -1,4 +1,4 @@
-"""Which TLS profiles a command needs: the names that its machine uses, and the sections that are behind them."""
+"""Which TLS profiles a configuration needs: the names that its machine uses, and the sections that are behind them."""
 
 from __future__ import annotations
 

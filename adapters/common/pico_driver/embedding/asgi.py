@@ -1,0 +1,306 @@
+"""ASGI 3 applications without a port: scopes and messages made of the records that the machine says, and back.
+
+https://asgi.readthedocs.io/en/stable/specs/www.html. A request to upgrade the connection is an ordinary one here, which
+RFC 9110 section 7.8 permits: there is no ``websocket`` scope.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from pico_core.pieces import Piece
+from pico_core.program import (
+    CallBegins,
+    CallBody,
+    CallCancelled,
+    CallContinues,
+    CallDropped,
+    CallEnded,
+    CallPaused,
+    CallResponds,
+    CallResumed,
+    CallTook,
+)
+from pico_driver.embedding.errors import AppError
+from pico_driver.embedding.hub import Hub
+from pico_driver.embedding.listener import Listener
+from pico_driver.embedding.runtime import Event
+from pico_driver.handshakes import Cancellable
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+AsgiApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
+"""Scope, ``receive`` and ``send``; frameworks differ in how they type them."""
+
+_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_logger = logging.getLogger("pico.app")
+
+
+class ClientGoneError(OSError):
+    """The client has left: nobody gets what the application sends."""
+
+
+class AppListener(Listener):
+    """A listener whose requests an application answers, each in a task of its own."""
+
+    def __init__(self, hub: Hub, endpoint: str, app: AsgiApp, state: dict[str, Any]) -> None:
+        super().__init__(hub, endpoint)
+        self._app = app
+        self._state = state
+        self._calls: set[AppCall] = set()
+
+    def on_call(self, event: CallBegins) -> None:
+        """Call the application."""
+        call = AppCall(self.hub, event)
+        self.hub.calls[event.call] = call
+        self._calls.add(call)
+        call.task = self.hub.runtime.spawn(self._run(call, scope_of(event, self._state)))
+
+    async def _run(self, call: "AppCall", scope: dict[str, Any]) -> None:
+        try:
+            await call.run(self._app, scope)
+        finally:
+            self._calls.discard(call)
+
+    def cancel_calls(self) -> None:
+        """End what still runs of the application: the listener is over."""
+        for call in list(self._calls):
+            call.on_call_event(CallCancelled(0))
+
+
+def scope_of(event: CallBegins, state: dict[str, Any]) -> dict[str, Any]:
+    """Return the ``http`` scope of a request."""
+    raw_path, _, query = event.target.partition(b"?")
+    if b"%" in raw_path or not raw_path.isascii():
+        path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
+    else:
+        path = raw_path.decode("ascii")
+    host, _, port = event.host.decode("latin-1").rpartition(":")
+    if not port.isdigit():
+        host, port = event.host.decode("latin-1"), ""
+    return {
+        "type": "http",
+        "asgi": _VERSIONS,
+        "http_version": "1.1" if event.minor_version else "1.0",
+        "method": event.method.decode("ascii"),
+        "scheme": event.scheme,
+        "path": path,
+        "raw_path": raw_path,
+        "query_string": query,
+        "root_path": "",
+        "headers": list(event.fields),
+        "client": (event.client, 0) if event.client else None,
+        "server": (host, int(port) if port else _DEFAULT_PORTS[event.scheme]),
+        "state": state.copy(),
+        "extensions": {"http.response.trailers": {}},
+    }
+
+
+class AppCall:
+    """One call: ``receive`` and ``send`` of one request."""
+
+    __slots__ = (
+        "_body",
+        "_dropped",
+        "_head",
+        "_hub",
+        "_last",
+        "_number",
+        "_over",
+        "_paused",
+        "_told_last",
+        "_trailers",
+        "_waiting",
+        "task",
+    )
+
+    def __init__(self, hub: Hub, event: CallBegins) -> None:
+        self.task: Cancellable | None = None
+        self._hub = hub
+        self._number = event.call
+        self._body: deque[Piece] = deque([event.body] if event.body else [])
+        self._last = event.last
+        self._told_last = False
+        self._dropped = False
+        self._paused = False
+        self._over = False
+        self._trailers: list[tuple[bytes, bytes]] | None = None
+        self._head: tuple[int, tuple[tuple[bytes, bytes], ...]] | None = None
+        self._waiting: Event | None = None
+
+    async def run(self, app: AsgiApp, scope: dict[str, Any]) -> None:
+        """Call the application, and tell the machine how it ended."""
+        failure = "it was cancelled"
+        try:
+            await app(scope, self.receive, self.send)
+            failure = ""
+        except Exception as error:
+            failure = "" if self._dropped else f"{type(error).__name__}: {error}"[:200]
+            if failure:
+                _logger.exception("the application failed: %s %s", scope["method"], scope["path"])
+        finally:
+            self._hub.calls.pop(self._number, None)
+            self._hub.announce(CallEnded(self._number, failure))
+
+    def on_call_event(self, event: CallBody | CallPaused | CallResumed | CallDropped | CallCancelled) -> None:
+        """Take what the machine says."""
+        if isinstance(event, CallBody):
+            self._body.extend(event.pieces)
+            self._last = event.last
+        elif isinstance(event, CallPaused):
+            self._paused = True
+            return
+        elif isinstance(event, CallResumed):
+            self._paused = False
+        else:
+            self._dropped = True
+            if isinstance(event, CallCancelled) and self.task is not None:
+                self.task.cancel()
+        self._wake()
+
+    # --- what the application calls ---
+
+    async def receive(self) -> Message:
+        """Return more of the body, or that the client is gone or has all it gets."""
+        while True:
+            if self._dropped or self._over:
+                return {"type": "http.disconnect"}
+            if not self._told_last and (self._body or self._last):
+                body = b"".join(self._body)
+                self._body.clear()
+                self._told_last = self._last
+                if not self._last:
+                    self._hub.announce(CallTook(self._number, len(body)))
+                return {"type": "http.request", "body": body, "more_body": not self._last}
+            await self._change()
+
+    async def send(self, message: Message) -> None:
+        """Take a part of the response; waits while the client does not read. Raises ``ClientGoneError``."""
+        if self._dropped:
+            raise ClientGoneError("the client has left")
+        kind = message["type"]
+        if kind == "http.response.body":
+            await self._send_body(message.get("body", b""), more=bool(message.get("more_body", False)))
+        elif kind == "http.response.start":
+            if self._head is not None:
+                raise RuntimeError("http.response.start was sent before")
+            self._head = message["status"], tuple((bytes(n), bytes(v)) for n, v in message.get("headers", ()))
+            if message.get("trailers", False):
+                self._trailers = []
+        elif kind == "http.response.trailers" and self._trailers is not None and not self._over:
+            self._trailers.extend((bytes(name), bytes(value)) for name, value in message.get("headers", ()))
+            if not message.get("more_trailers", False):
+                self._end(CallContinues(self._number, b"", True, tuple(self._trailers)))
+        else:
+            raise RuntimeError(f"the message {kind!r} is not permitted here")
+
+    async def _send_body(self, body: bytes, *, more: bool) -> None:
+        if self._head is None:
+            raise RuntimeError("http.response.body comes before http.response.start")
+        if self._over:
+            raise RuntimeError("the response is complete already")
+        more = more or self._trailers is not None
+        head, self._head = self._head, (0, ())
+        event = CallResponds(self._number, *head, bytes(body), not more) if head[0] else None
+        if not more:
+            self._end(event or CallContinues(self._number, bytes(body), True))
+            return
+        self._hub.announce(event or CallContinues(self._number, bytes(body), False))
+        await self._hub.runtime.checkpoint()
+        while self._paused and not self._dropped:
+            await self._change()
+
+    # --- inside ---
+
+    def _end(self, event: CallResponds | CallContinues) -> None:
+        self._over = True
+        self._hub.announce(event)
+        self._wake()
+
+    async def _change(self) -> None:
+        if self._waiting is None:
+            self._waiting = self._hub.runtime.event()
+        await self._waiting.wait()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.set()
+
+
+class Lifespan:
+    """The lifespan of an application: ``start`` before its first request, ``stop`` after its last.
+
+    An application that raises at its start does not know the lifespan protocol, and is served without. ``state`` is
+    what it keeps for its requests.
+    """
+
+    def __init__(self, hub: Hub, app: AsgiApp) -> None:
+        self.state: dict[str, Any] = {}
+        self._hub = hub
+        self._app = app
+        self._started = hub.runtime.event()
+        self._stopping = hub.runtime.event()
+        self._stopped = hub.runtime.event()
+        self._is_supported = False
+        self._failure = ""
+        self._received = 0
+        self._task: Cancellable | None = None
+
+    async def start(self) -> None:
+        """Start the application. Raises ``AppError`` if it says that it cannot."""
+        self._task = self._hub.runtime.spawn(self._run())
+        await self._started.wait()
+        if self._failure:
+            raise AppError(f"the application did not start: {self._failure}")
+
+    async def stop(self) -> None:
+        """Stop the application, and wait until it has stopped. Raises ``AppError`` if it says that it failed."""
+        if not self._is_supported:
+            return
+        self._stopping.set()
+        await self._stopped.wait()
+        if self._failure:
+            raise AppError(f"the application did not stop well: {self._failure}")
+
+    def cancel(self) -> None:
+        """End the application now."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
+        try:
+            await self._app(scope, self._receive, self._send)
+        except Exception as error:
+            if self._is_supported:
+                self._failure = f"{type(error).__name__}: {error}"
+                _logger.exception("the application's lifespan failed")
+        finally:
+            self._is_supported = self._is_supported and self._stopping.is_set()
+            self._started.set()
+            self._stopped.set()
+
+    async def _receive(self) -> Message:
+        self._received += 1
+        if self._received == 1:
+            return {"type": "lifespan.startup"}
+        await self._stopping.wait()
+        return {"type": "lifespan.shutdown"}
+
+    async def _send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind.endswith(".failed"):
+            self._failure = str(message.get("message", "")) or "it does not say why"
+        if kind.startswith("lifespan.startup"):
+            self._is_supported = kind == "lifespan.startup.complete"
+            self._started.set()
+        elif kind.startswith("lifespan.shutdown"):
+            self._stopped.set()
+        else:
+            raise RuntimeError(f"the message {kind!r} is not permitted here")

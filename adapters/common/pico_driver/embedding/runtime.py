@@ -1,0 +1,53 @@
+"""What a loop fills in for the SDK."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+from pico_driver.handshakes import Cancellable
+
+Result = TypeVar("Result")
+
+
+class Event(Protocol):
+    """Something that happens once. ``asyncio.Event`` and ``trio.Event`` are such."""
+
+    def set(self) -> object:
+        """Let everybody go on who waits."""
+
+    def is_set(self) -> bool:
+        """Return whether it has happened."""
+
+    async def wait(self) -> object:
+        """Wait until it happens."""
+
+
+class Threads(Protocol):
+    """A bounded pool of threads."""
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Run ``work`` in a thread. After a cancel the thread runs on, and its result is dropped."""
+
+    def close(self) -> None:
+        """Start no more work."""
+
+
+class Runtime(Protocol):
+    """Tasks and events of one loop."""
+
+    def event(self) -> Event:
+        """Return a new event."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> Cancellable:
+        """Run ``work`` in a task of its own, which the client ends with itself. It must not raise."""
+
+    async def checkpoint(self) -> None:
+        """Let the driver take its turn, and others theirs."""
+
+    async def first_of(self, limit_s: float, work: Coroutine[Any, Any, Result]) -> Result:
+        """Return what ``work`` returns. Raises ``TimeoutError`` after ``limit_s``."""
+
+    def threads(self, limit: int) -> Threads:
+        """Return a pool of at most ``limit`` threads."""
+
+    def call(self, work: Callable[..., Coroutine[Any, Any, Result]], *arguments: Any) -> Result:
+        """Await ``work(*arguments)`` on the loop, from one of its ``threads``, which waits for the result."""

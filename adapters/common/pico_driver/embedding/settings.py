@@ -1,0 +1,66 @@
+"""From the arguments of the SDK to a configuration: the keys are those of the commands, and so are their checks."""
+
+import os
+import random
+import resource
+from collections.abc import Mapping
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from pico_core.config.agent import AgentConfig
+from pico_core.config.declare import Section
+from pico_core.config.forward import ForwardConfig
+from pico_core.config.load import load
+from pico_core.config.proxy import proxy_from_environment
+from pico_core.config.server import ServerConfig
+from pico_core.errors import ConfigError
+from pico_core.machine.admission import MAX_DESCRIPTORS
+from pico_driver.files import read_secret
+
+SectionType = TypeVar("SectionType", bound=Section)
+ClientConfig = TypeVar("ClientConfig", AgentConfig, ForwardConfig)
+
+
+def client_settings(cls: type[ClientConfig], url: str, token: str, settings: Mapping[str, str] | None) -> ClientConfig:
+    """Return the configuration of a client. Raises ``ConfigError`` that names the key."""
+    flags = {"connect.url": url, **({"connect.token": token} if token else {}), **(settings or {})}
+    config = load(cls, None, flags, "", read_secret)
+    connect = config.connect
+    if connect.proxy_url is not None:
+        return config
+    return replace(config, connect=replace(connect, proxy_url=proxy_from_environment(connect.url, os.environ)))
+
+
+LOCAL_NODE = {
+    "proxy.bind_addr": "127.0.0.1:0",
+    "upstream.bind_addr": "127.0.0.1:0",
+    "admin.bind_addr": "127.0.0.1:0",
+    "cluster.gossip.bind_addr": "127.0.0.1:0",
+    "drain_delay": "0s",
+}
+"""A node for one program: free ports of this machine, and no balancer that has to learn of its end."""
+
+
+def server_settings(settings: Mapping[str, str] | None) -> ServerConfig:
+    """Return the configuration of a node. Raises ``ConfigError`` that names the key."""
+    config = load(ServerConfig, None, {**LOCAL_NODE, **(settings or {})}, "", read_secret)
+    if config.cluster.gossip.keys_file:
+        raise ConfigError("cluster.gossip.keys_file is for the command; give the keys as cluster.gossip.keys")
+    return config
+
+
+def descriptor_limit() -> int:
+    """Return how many descriptors this process may have open."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else min(soft, MAX_DESCRIPTORS)
+
+
+def secure_entropy() -> random.SystemRandom:
+    """Return randomness that is fit for nonces."""
+    return random.SystemRandom()
+
+
+def new_entropy() -> random.Random:
+    """Return randomness for jitter, IDs and masks; no secret is drawn from it. The seed is the system's."""
+    return random.Random(random.SystemRandom().getrandbits(256))  # noqa: S311 - see above

@@ -1,0 +1,182 @@
+"""One call of an application in the program: the ``Upstream`` of an exchange whose messages the program gets.
+
+The client always sees an end. An application that ends before its response has begun is answered for with a 500 that
+says so; one that ends in the middle, or sends another length than it said, has its response cut. An application whose
+client has left is told, and its call is over for the machine; it may take its time to end.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from pico_core.agent.app_response import response_head, trailer_lines
+from pico_core.boundary import Command
+from pico_core.errors import LocalProtocolError
+from pico_core.http.body import is_bodiless
+from pico_core.http.message import MessageError
+from pico_core.machine.channel import Channel
+from pico_core.pieces import Piece
+from pico_core.program import CallBody, CallContinues, CallDropped, CallEnded, CallPaused, CallResponds, CallResumed
+from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.failures import APP_FAILED
+from pico_core.proxy.states import RESPONDING
+
+HIGH_WATER_BYTES = 65_536
+"""Of a request's body, what the application may leave untaken before its client is paused."""
+
+LOW_WATER_BYTES = HIGH_WATER_BYTES // 4
+
+
+class AppCallHost(Protocol):
+    """What a call needs of the streams of its listener."""
+
+    def emit(self, command: Command) -> None:
+        """Tell the program."""
+
+    def begin_call(self, call: "AppCall", exchange: Exchange, fields: bytes, body: bytes, *, last: bool) -> None:
+        """Have the program call the application."""
+
+    def call_over(self) -> None:
+        """A call has ended."""
+
+    def complain(self, reason: str) -> None:
+        """Warn that the application failed."""
+
+
+class AppCall:
+    """An ``Upstream``. Next: ``request`` by the exchange, then what the program says of the call."""
+
+    __slots__ = ("_left_bytes", "_paused", "_untaken_bytes", "exchange", "host", "number")
+
+    def __init__(self, host: AppCallHost, number: int) -> None:
+        self.number = number
+        self.exchange: Exchange | None = None
+        self.host = host
+        self._untaken_bytes = 0
+        self._paused = False
+        self._left_bytes = -1  # of the length that the head told
+
+    # --- as the upstream of an exchange ---
+
+    @property
+    def writable(self) -> bool:
+        """Whether the application has taken nearly all that came."""
+        return self._untaken_bytes <= HIGH_WATER_BYTES
+
+    def request(
+        self,
+        exchange: Exchange,
+        fields: bytes,
+        pieces: Sequence[Piece] = (),
+        *,
+        last: bool = True,
+        trailers: bytes = b"",
+    ) -> None:
+        """Have the application called."""
+        self.exchange = exchange
+        body = b"".join(pieces)
+        self._untaken_bytes = len(body)
+        self.host.begin_call(self, exchange, fields, body, last=last)
+
+    def request_more(self, pieces: Sequence[Piece], *, last: bool, trailers: bytes) -> None:
+        """Pass on more of the body."""
+        self._untaken_bytes += sum(map(len, pieces))
+        self.host.emit(CallBody(self.number, tuple(pieces), last))
+
+    def pause_response(self) -> None:
+        """Let the application wait."""
+        if not self._paused:
+            self._paused = True
+            self.host.emit(CallPaused(self.number))
+
+    def resume_response(self) -> None:
+        """Let it go on."""
+        if self._paused:
+            self._paused = False
+            self.host.emit(CallResumed(self.number))
+
+    def upgrade(self) -> Channel:
+        """Refuse: a request of this kind is never upgraded."""
+        raise LocalProtocolError("this call is not upgraded")
+
+    def upgrade_over(self, now: float) -> None:
+        """Nothing to do: there is no upgrade."""
+
+    def give_up(self, now: float) -> None:
+        """Tell the application that its client has left."""
+        self.exchange = None
+        self.host.emit(CallDropped(self.number))
+
+    # --- what the program says ---
+
+    def took(self, size: int, now: float) -> None:
+        """Let the client send on when little is left untaken."""
+        was_full = not self.writable
+        self._untaken_bytes -= size
+        if self.exchange is not None and was_full and self._untaken_bytes <= LOW_WATER_BYTES:
+            self.exchange.request_writable(now)
+
+    def responds(self, event: CallResponds, now: float) -> None:
+        """Begin the response."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        try:
+            head = response_head(event.status, event.fields, len(event.body) if event.last else -1)
+            if is_bodiless(head, exchange.head.method):
+                self.exchange = None
+                if event.status == 204:
+                    head.content_length = -1
+                head.chunked = False
+                exchange.respond(head, [], now, last=True)
+            elif event.last and head.content_length == len(event.body):
+                self.exchange = None
+                exchange.respond_whole(head, event.body, now)
+            else:
+                self._left_bytes = head.content_length
+                self._count(event.body, last=event.last)
+                if event.last:
+                    self.exchange = None
+                exchange.respond(head, [event.body] if event.body else [], now, last=event.last)
+        except MessageError as error:
+            self.exchange = exchange
+            self._fail(error.reason, now)
+
+    def continues(self, event: CallContinues, now: float) -> None:
+        """Go on with the response."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        try:
+            self._count(event.body, last=event.last)
+            trailers = trailer_lines(event.trailers)
+        except MessageError as error:
+            self._fail(error.reason, now)
+            return
+        if event.last:
+            self.exchange = None
+        exchange.respond_more([event.body] if event.body else [], now, last=event.last, trailers=trailers)
+
+    def ended(self, event: CallEnded, now: float) -> None:
+        """The application has returned or failed: where the response is not over, that is its end."""
+        if self.exchange is not None:
+            self._fail(event.failure or "it returned without a whole response", now)
+        elif event.failure:
+            self.host.complain(event.failure)
+
+    # --- inside ---
+
+    def _count(self, body: bytes, *, last: bool) -> None:
+        if self._left_bytes >= 0:
+            self._left_bytes -= len(body)
+            if self._left_bytes < 0 or (last and self._left_bytes):
+                raise MessageError(502, "the application's body has another length than its Content-Length")
+
+    def _fail(self, reason: str, now: float) -> None:
+        exchange, self.exchange = self.exchange, None
+        if exchange is None:
+            return
+        if exchange.state is RESPONDING:
+            exchange.failed(APP_FAILED.because(reason), now)
+        else:
+            self.host.complain(reason)
+            exchange.fail(APP_FAILED.status, APP_FAILED.message, now, reason=APP_FAILED.reason)

@@ -1,0 +1,247 @@
+"""The agent inside a program: its listeners come and go as the program asks, and the program may serve them itself.
+
+It is the machine of ``pico agent`` with other inputs: tunnels, moves, pauses, drain and bounds are the same.
+``pico_core.program`` has the records by which the two talk.
+"""
+
+from pico_core.agent.app_call import AppCall
+from pico_core.agent.app_streams import AppStreams
+from pico_core.agent.listener import Listener, StreamHandler
+from pico_core.agent.machine import AgentMachine
+from pico_core.agent.program_streams import Offer, ProgramStreams
+from pico_core.boundary import Exit, ShutdownRequested
+from pico_core.config.agent import AgentConfig, ListenerConfig
+from pico_core.config.values import Origin
+from pico_core.entropy import Entropy
+from pico_core.errors import LocalProtocolError
+from pico_core.program import (
+    APP,
+    STREAMS,
+    CallContinues,
+    CallEnded,
+    CallResponds,
+    CallTook,
+    CloseListener,
+    ListenerClosed,
+    ListenerLost,
+    ListenerRefused,
+    ListenerRegistered,
+    ListenerUnreachable,
+    OpenListener,
+    OpenStream,
+    StreamTaken,
+)
+from pico_core.timers import Timer
+
+
+def in_program(listener: int) -> Origin:
+    """Return what stands for the address of a service that is the program itself."""
+    return Origin("this-program", listener)
+
+
+class Endpoint:
+    """One listener of the program, whatever number of tunnels it has."""
+
+    __slots__ = ("closing", "config", "is_registered", "number", "patience", "served_by")
+
+    def __init__(self, number: int, config: ListenerConfig, served_by: str) -> None:
+        self.number = number
+        self.config = config
+        self.served_by = served_by
+        self.is_registered = False
+        self.patience: Timer | None = None
+        self.closing: Timer | None = None
+
+    def stop_waiting(self) -> None:
+        """The first tunnel is there, or not wanted any more."""
+        if self.patience is not None:
+            self.patience.cancel()
+
+
+class ClientMachine(AgentMachine):
+    """A ``Machine``. It ends when the program asks for a shutdown, once its listeners have drained."""
+
+    def __init__(self, config: AgentConfig, entropy: Entropy) -> None:
+        """``config.listeners`` stay empty: listeners come with ``OpenListener``."""
+        super().__init__(config, entropy)
+        self._endpoints: dict[int, Endpoint] = {}
+        self._by_config: dict[int, Endpoint] = {}
+        self._untaken: dict[int, Offer] = {}
+        self._calls: dict[int, AppCall] = {}
+        self._call_numbers = 0
+        self._handlers |= {
+            OpenListener: self._open_listener,
+            CloseListener: self._close_listener,
+            StreamTaken: self._stream_taken,
+            CallTook: self._call_took,
+            CallResponds: self._call_responds,
+            CallContinues: self._call_continues,
+            CallEnded: self._call_ended,
+        }
+
+    # --- what the program asks for ---
+
+    def _open_listener(self, event: OpenListener, now: float) -> None:
+        config = event.config
+        assert isinstance(config, ListenerConfig), "a listener comes with its configuration"
+        if event.listener in self._endpoints:
+            raise LocalProtocolError(f"listener {event.listener} is open already")
+        if self.draining:
+            self.emit(ListenerClosed(event.listener))
+            return
+        endpoint = self._endpoints[event.listener] = Endpoint(event.listener, config, event.served_by)
+        self._by_config[id(config)] = endpoint
+
+        def waited(_now: float) -> None:
+            if not endpoint.is_registered:
+                self.emit(ListenerUnreachable(endpoint.number, self._trouble(endpoint)))
+
+        endpoint.patience = self.timers.schedule(now + event.patience_s, waited)
+        self.begin(config, now)
+
+    def _close_listener(self, event: CloseListener, now: float) -> None:
+        endpoint = self._endpoints.get(event.listener)
+        if endpoint is None:
+            return
+        endpoint.stop_waiting()
+        if endpoint.closing is not None:
+            endpoint.closing.cancel()
+        if event.grace_s > 0:
+            endpoint.closing = self.timers.schedule(now + event.grace_s, lambda now: self._cut(endpoint, now))
+            for listener in self._tunnels_of(endpoint):
+                listener.drain(now)
+        else:
+            self._cut(endpoint, now)
+
+    def _cut(self, endpoint: Endpoint, now: float) -> None:
+        for listener in self._tunnels_of(endpoint):
+            listener.cut(now)
+
+    def _tunnels_of(self, endpoint: Endpoint) -> list[Listener]:
+        return [each for each in self.listeners if each.config is endpoint.config]
+
+    def _trouble(self, endpoint: Endpoint) -> str:
+        return next((each.trouble for each in self._tunnels_of(endpoint) if each.trouble), "the server does not answer")
+
+    # --- what serves its listeners ---
+
+    def handler(self, listener: ListenerConfig) -> StreamHandler:
+        """Return what serves the streams of a listener: the program, or a service on a socket."""
+        endpoint = self._by_config[id(listener)]
+        if endpoint.served_by == STREAMS:
+            return ProgramStreams(self, listener, endpoint.number)
+        if endpoint.served_by == APP:
+            return AppStreams(self, listener, self.access_logger(listener), endpoint.number)
+        return super().handler(listener)
+
+    def offer(self, listener: int, offer: Offer) -> int:
+        """Offer a stream to the program; return the number of its connection."""
+        connection = self.expect_connection(offer)
+        self._untaken[connection] = offer
+        self.emit(OpenStream(connection, listener))
+        return connection
+
+    def withdraw(self, connection: int) -> None:
+        """Forget an offer."""
+        self._untaken.pop(connection, None)
+
+    def _stream_taken(self, event: StreamTaken, now: float) -> None:
+        offer = self._untaken.pop(event.connection, None)
+        if offer is not None:
+            offer.taken()
+
+    def new_call(self, streams: AppStreams) -> AppCall:
+        """Return a call of the application of ``streams``."""
+        self._call_numbers += 1
+        call = self._calls[self._call_numbers] = AppCall(streams, self._call_numbers)
+        return call
+
+    def _call_took(self, event: CallTook, now: float) -> None:
+        call = self._calls.get(event.call)
+        if call is not None:
+            call.took(event.size, now)
+
+    def _call_responds(self, event: CallResponds, now: float) -> None:
+        call = self._calls.get(event.call)
+        if call is not None:
+            call.responds(event, now)
+
+    def _call_continues(self, event: CallContinues, now: float) -> None:
+        call = self._calls.get(event.call)
+        if call is not None:
+            call.continues(event, now)
+
+    def _call_ended(self, event: CallEnded, now: float) -> None:
+        call = self._calls.pop(event.call, None)
+        if call is not None:
+            call.host.call_over()
+            call.ended(event, now)
+
+    # --- what its listeners report ---
+
+    def listener_opened(self, listener: Listener, now: float) -> None:
+        """Tell the program, unless this is a further tunnel."""
+        super().listener_opened(listener, now)
+        endpoint = self._by_config.get(id(listener.config))
+        if endpoint is None or self.is_further(listener):
+            return
+        endpoint.stop_waiting()
+        self.emit(ListenerRegistered(endpoint.number, listener.url, listener.node, endpoint.is_registered))
+        endpoint.is_registered = True
+
+    def listener_lost(self, listener: Listener, reason: str, now: float) -> None:
+        """Tell the program if no other tunnel of the endpoint is left."""
+        endpoint = self._by_config.get(id(listener.config))
+        if endpoint is None or not endpoint.is_registered or any(e.has_tunnel for e in self._tunnels_of(endpoint)):
+            return
+        endpoint.is_registered = False
+        self.emit(ListenerLost(endpoint.number, reason))
+
+    def listener_refused(self, listener: Listener, reason: str, now: float) -> None:
+        """Tell the program, unless it was a further tunnel."""
+        is_further = self.is_further(listener)
+        super().listener_refused(listener, reason, now)
+        if not is_further and (endpoint := self._forget(listener)) is not None:
+            for each in self._tunnels_of(endpoint):
+                each.cut(now)
+            self.emit(ListenerRefused(endpoint.number, listener.refused_with, reason))
+
+    def listener_done(self, listener: Listener, now: float) -> None:
+        """Tell the program when the last tunnel of the endpoint has drained."""
+        super().listener_done(listener, now)
+        if not any(each.config is listener.config for each in self.listeners):
+            endpoint = self._forget(listener)
+            if endpoint is not None:
+                self.emit(ListenerClosed(endpoint.number))
+
+    def _forget(self, listener: Listener) -> Endpoint | None:
+        endpoint = self._by_config.pop(id(listener.config), None)
+        if endpoint is not None:
+            del self._endpoints[endpoint.number]
+            endpoint.stop_waiting()
+            if endpoint.closing is not None:
+                endpoint.closing.cancel()
+        return endpoint
+
+    # --- the end ---
+
+    def on_last_refused(self, message: str, now: float) -> None:
+        """Go on: the program is told, and may open other listeners."""
+
+    def on_last_done(self, now: float) -> None:
+        """End, if the program has asked for it."""
+        if self.draining:
+            self._end_later(now)
+
+    def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
+        """Drain; a second request ends at once."""
+        super().on_shutdown_requested(event, now)
+        if not self.listeners:
+            self._end_later(now)
+
+    def _end_later(self, now: float) -> None:
+        """End behind the commands of this turn, which tell the program what became of its listeners."""
+        self.timers.schedule(now, lambda _now: self.emit(Exit(0, "")))
+
+    def listen_anew(self, now: float) -> None:
+        """Leave the listeners alone: they are the program's, and not of the configuration."""

@@ -1,0 +1,231 @@
+"""What a program that embeds a machine and that machine tell each other: a part of the boundary (``boundary``).
+
+The program's side of a raw stream is a connection like any other: numbered, and the records of connections carry
+its bytes, ends and pauses. What is here says to which listener such a connection belongs, what becomes of a listener,
+and how a request is passed to an application in the program. The driver's ``Hub`` takes the commands.
+
+Listeners are numbered by the program, calls of applications by the machine. For a listener or call that is over, either
+side ignores what the other still says.
+"""
+
+from typing import TypeAlias
+
+import msgspec
+
+from pico_core.pieces import Piece
+from pico_core.records import Record
+
+Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
+"""Names in lower case, and values."""
+
+STREAMS = "streams"
+APP = "app"
+SOCKET = "socket"
+"""What serves a listener: the program with raw streams, an application in the program, or a service on a socket."""
+
+
+# --- inputs: what the program wants ----------------------------------------------------------------------------------
+
+
+class OpenListener(Record, frozen=True, gc=False):
+    """Register an endpoint. ``config`` is its ``ListenerConfig``, ``served_by`` one of the three names above.
+
+    After ``patience_s`` without a tunnel the machine says ``ListenerUnreachable`` once, and tries on.
+    """
+
+    listener: int
+    config: msgspec.Struct
+    served_by: str
+    patience_s: float
+
+
+class CloseListener(Record, frozen=True, gc=False):
+    """Leave an endpoint: take nothing new, and cut what is still open after ``grace_s``. Answer: ``ListenerClosed``."""
+
+    listener: int
+    grace_s: float
+
+
+class StreamTaken(Record, frozen=True, gc=False):
+    """The program has taken a stream that was waiting for it."""
+
+    connection: int
+
+
+class CallTook(Record, frozen=True, gc=False):
+    """The application has taken ``size`` bytes of its request's body."""
+
+    call: int
+    size: int
+
+
+class CallResponds(Record, frozen=True, gc=False):
+    """The application begins its response, with the first piece of the body; ``last`` says that this is all of it."""
+
+    call: int
+    status: int
+    fields: Fields
+    body: bytes
+    last: bool
+
+
+class CallContinues(Record, frozen=True, gc=False):
+    """The application sends more of its response; ``trailers`` come with the last piece."""
+
+    call: int
+    body: bytes
+    last: bool
+    trailers: Fields = ()
+
+
+class CallEnded(Record, frozen=True, gc=False):
+    """The application has returned, or failed: ``failure`` is one readable clause then. The last of a call."""
+
+    call: int
+    failure: str
+
+
+ProgramInput: TypeAlias = (
+    OpenListener | CloseListener | StreamTaken | CallTook | CallResponds | CallContinues | CallEnded
+)
+
+
+# --- commands: what the program has to know or do --------------------------------------------------------------------
+
+
+class ListenerRegistered(Record, frozen=True, gc=False):
+    """The endpoint is registered: clients reach it at ``url``, through the node ``node``; empty where not told.
+
+    ``moved`` says that the endpoint was reachable all the time: another tunnel has taken over.
+    """
+
+    listener: int
+    url: str
+    node: str
+    moved: bool
+
+
+class ListenerLost(Record, frozen=True, gc=False):
+    """The endpoint has no tunnel; the machine tries again by itself."""
+
+    listener: int
+    reason: str
+
+
+class ListenerUnreachable(Record, frozen=True, gc=False):
+    """The endpoint could not be registered for ``patience_s``; ``reason`` is why the last attempt failed."""
+
+    listener: int
+    reason: str
+
+
+class ListenerRefused(Record, frozen=True, gc=False):
+    """The server refuses the endpoint for good with ``status``: the listener is over."""
+
+    listener: int
+    status: int
+    reason: str
+
+
+class ListenerClosed(Record, frozen=True, gc=False):
+    """The listener is over, as ``CloseListener`` or a shutdown asked."""
+
+    listener: int
+
+
+class OpenStream(Record, frozen=True, gc=False):
+    """Offer a raw stream to the program. Answered by ``Connected``, and ``StreamTaken`` when the program takes it."""
+
+    connection: int
+    listener: int
+
+
+class DialOpened(Record, frozen=True, gc=False):
+    """The endpoint that the program dialed is reached: ``connection`` leads there."""
+
+    connection: int
+
+
+class DialFailed(Record, frozen=True, gc=False):
+    """The endpoint cannot be reached. ``status`` is that of the server's answer, 0 where there was none."""
+
+    connection: int
+    status: int
+    reason: str
+
+
+class CallBegins(Record, frozen=True, gc=False):
+    """Call the application of a listener. ``body`` is what has come of the request's body, ``last`` that it is all.
+
+    ``client`` is the client's address as the server tells it, empty where it does not; ``scheme`` is ``http`` or
+    ``https``; ``host`` is Host.
+    """
+
+    call: int
+    listener: int
+    method: bytes
+    target: bytes
+    minor_version: int
+    fields: Fields
+    client: str
+    scheme: str
+    host: bytes
+    body: bytes
+    last: bool
+
+
+class CallBody(Record, frozen=True, gc=False):
+    """More of the request's body."""
+
+    call: int
+    pieces: tuple[Piece, ...]
+    last: bool
+
+
+class CallPaused(Record, frozen=True, gc=False):
+    """The client does not read: the application should send no more for now."""
+
+    call: int
+
+
+class CallResumed(Record, frozen=True, gc=False):
+    """The client reads again."""
+
+    call: int
+
+
+class CallDropped(Record, frozen=True, gc=False):
+    """Nothing is wanted of the application any more: the client left, or was answered otherwise."""
+
+    call: int
+
+
+class CallCancelled(Record, frozen=True, gc=False):
+    """Stop the application: its listener is closed."""
+
+    call: int
+
+
+class NodeServes(Record, frozen=True, gc=False):
+    """The node is ready; ``addresses`` has the ``host:port`` of each port by its name."""
+
+    addresses: tuple[tuple[str, str], ...]
+
+
+ProgramCommand: TypeAlias = (
+    ListenerRegistered
+    | ListenerLost
+    | ListenerUnreachable
+    | ListenerRefused
+    | ListenerClosed
+    | OpenStream
+    | DialOpened
+    | DialFailed
+    | CallBegins
+    | CallBody
+    | CallPaused
+    | CallResumed
+    | CallDropped
+    | CallCancelled
+    | NodeServes
+)

@@ -1,0 +1,402 @@
+"""Applications in the program: what they are told, what their clients get, and every way in which they fail."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+
+from pico_driver.embedding.asgi import ClientGoneError
+from pico_driver.embedding.errors import AppError
+from tests.sdk.kit import Kit, linked
+from tests.sdk.relay import Relay
+
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+async def body_of(receive: Any) -> bytes:
+    body: bytes = b""
+    while True:
+        message = await receive()
+        assert message["type"] == "http.request"
+        body += bytes(message["body"])
+        if not message["more_body"]:
+            return body
+
+
+async def respond(send: Any, status: int, body: bytes = b"", headers: Any = (), **more: Any) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, **more})
+
+
+def only_http(app: App) -> App:
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"  # what an application without lifespan does
+        await app(scope, receive, send)
+
+    return wrapped
+
+
+@only_http
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    told = {name: scope[name] for name in ("method", "path", "scheme", "client", "http_version", "server")}
+    told["query"] = scope["query_string"].decode()
+    told["headers"] = {name.decode(): value.decode() for name, value in scope["headers"]}
+    told["body"] = (await body_of(receive)).decode()
+    await respond(send, 200, json.dumps(told).encode(), [(b"Content-Type", b"application/json")])
+
+
+def test_an_application_gets_the_request_and_the_client_its_answer(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client), client.serve("app", echo):
+            answer = await kit.get(
+                node.proxy_address, "/a%20b?x=1", method="POST", body=b"hello", headers={"x-one": "1", "host": "h:81"}
+            )
+            told = json.loads(answer.body)
+            assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+            assert (told["method"], told["path"], told["query"], told["body"]) == ("POST", "/a b", "x=1", "hello")
+            assert (told["scheme"], told["client"], told["server"]) == ("http", ["127.0.0.1", 0], ["h", 81])
+            assert told["headers"]["x-one"] == "1"
+            assert told["headers"]["content-length"] == "5"
+            assert told["headers"]["x-forwarded-for"] == "127.0.0.1"
+            assert (await kit.get(node.proxy_address, method="HEAD")).body == b""
+
+    kit.run(scenario)
+
+
+def test_the_client_and_the_scheme_are_those_of_a_trusted_proxy(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        trusted = {"proxy.trusted_proxies": "127.0.0.1/32"}
+        async with linked(kit, **trusted) as (node, client), client.serve("app", echo):
+            headers = {"x-forwarded-for": "203.0.113.9, 192.0.2.7", "x-forwarded-proto": "https"}
+            told = json.loads((await kit.get(node.proxy_address, headers=headers)).body)
+            assert (told["client"], told["scheme"]) == (
+                ["192.0.2.7", 0],
+                "https",
+            )  # the proxy vouches for this one only
+
+    kit.run(scenario)
+
+
+def test_bodies_stream_both_ways_at_the_speed_of_their_reader(kit: Kit) -> None:
+    size = 4 << 20
+
+    async def scenario(kit: Kit) -> None:
+        goes_on = kit.event()
+        sent = 0
+
+        @only_http
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            nonlocal sent
+            await send({"type": "http.response.start", "status": 200})
+            if scope["path"] == "/up":
+                await goes_on.wait()
+                body = await body_of(receive)
+                await send({"type": "http.response.body", "body": b"%d" % len(body)})
+                return
+            while sent < size:
+                await send({"type": "http.response.body", "body": bytes(65_536), "more_body": True})
+                sent += 65_536
+            await send({"type": "http.response.body"})
+
+        async with linked(kit) as (node, client), client.serve("app", app):
+            offered = 0
+
+            def pieces() -> Any:
+                nonlocal offered
+                for _ in range(size // 65_536):
+                    offered += 65_536
+                    yield bytes(65_536)
+
+            async def upload() -> None:
+                answer = await kit.get(node.proxy_address, "/up", method="POST", body=pieces())
+                assert answer.body == b"%d" % size
+
+            async def stand_still() -> None:
+                before = -1
+                while before != offered or not offered:
+                    before = offered
+                    await kit.sleep(0.2)
+                assert offered < size
+                goes_on.set()
+
+            await kit.together(upload, stand_still)
+
+            def begin() -> http.client.HTTPConnection:
+                connection = http.client.HTTPConnection(node.proxy_address, timeout=20)
+                connection.connect()
+                connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+                connection.request("GET", "/down", headers={"x-pico-endpoint": "app"})
+                return connection
+
+            with contextlib.closing(await kit.in_thread(begin)) as connection:
+                before = -1
+                while before != sent or not sent:
+                    before = sent
+                    await kit.sleep(0.2)
+                assert sent < size
+                body = await kit.in_thread(lambda: connection.getresponse().read())
+                assert len(body) == size
+
+    kit.run(scenario)
+
+
+def test_an_application_sees_that_its_client_has_left(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        seen: list[object] = []
+        begun, done = kit.event(), kit.event()
+
+        @only_http
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await body_of(receive)
+            await respond(send, 200, b"x", more_body=True)
+            begun.set()
+            seen.append(await receive())
+            try:
+                await send({"type": "http.response.body", "body": b"late"})
+            except ClientGoneError as error:
+                seen.append(type(error))
+            done.set()
+
+        async with linked(kit) as (node, client), client.serve("app", app):
+
+            def leave() -> None:
+                connection = http.client.HTTPConnection(node.proxy_address, timeout=20)
+                connection.request("GET", "/", headers={"x-pico-endpoint": "app"})
+                assert connection.getresponse().read(1) == b"x"
+                connection.close()
+
+            await kit.in_thread(leave)
+            await done.wait()
+            assert seen == [{"type": "http.disconnect"}, ClientGoneError]
+
+    kit.run(scenario)
+
+
+async def raises(scope: Any, receive: Any, send: Any) -> None:
+    raise ZeroDivisionError
+
+
+async def returns(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+async def is_cancelled(scope: Any, receive: Any, send: Any) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise OSError("trio has no such thing") from None
+    raise asyncio.CancelledError
+
+
+async def splits(scope: Any, receive: Any, send: Any) -> None:
+    await respond(send, 200, b"", [(b"x", b"a\r\nSet-Cookie: b")])
+
+
+async def names_wrongly(scope: Any, receive: Any, send: Any) -> None:
+    await respond(send, 200, b"", [(b"a b", b"c")])
+
+
+async def is_too_long(scope: Any, receive: Any, send: Any) -> None:
+    await respond(send, 200, b"abc", [(b"content-length", b"2")])
+
+
+async def begins_with_a_body(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.body", "body": b"x"})
+
+
+@pytest.mark.parametrize("app", [raises, returns, is_cancelled, splits, names_wrongly, is_too_long, begins_with_a_body])
+def test_a_failure_before_the_response_is_a_500_with_its_reason(
+    kit: Kit, app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client), client.serve("app", only_http(app)):
+            answer = await kit.get(node.proxy_address)
+            assert answer.status == 500
+            assert json.loads(answer.body)["reason"] == "app-failed"
+            assert "set-cookie" not in answer.headers
+
+    kit.run(scenario)
+
+
+async def breaks_off(scope: Any, receive: Any, send: Any) -> None:
+    await respond(send, 200, b"part", more_body=True)
+    raise ZeroDivisionError
+
+
+async def forgets_the_end(scope: Any, receive: Any, send: Any) -> None:
+    await respond(send, 200, b"part", more_body=True)
+
+
+async def sends_too_little(scope: Any, receive: Any, send: Any) -> None:
+    await respond(send, 200, b"part", [(b"content-length", b"9")], more_body=True)
+    await send({"type": "http.response.body"})
+
+
+@pytest.mark.parametrize("app", [breaks_off, forgets_the_end, sends_too_little])
+def test_a_failure_in_the_response_breaks_it(kit: Kit, app: App) -> None:
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client), client.serve("app", only_http(app)):
+            with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+                await kit.get(node.proxy_address)
+
+    kit.run(scenario)
+
+
+def test_an_application_that_does_not_begin_in_time(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        left = kit.event()
+
+        @only_http
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await body_of(receive)
+            assert (await receive())["type"] == "http.disconnect"
+            left.set()
+
+        async with linked(kit) as (node, client), client.serve("app", app, timeout_s=0.3):
+            assert (await kit.get(node.proxy_address)).status == 504
+            await left.wait()
+
+    kit.run(scenario)
+
+
+def test_the_end_of_the_block_waits_for_requests_and_then_cancels_them(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        begun, cancelled = kit.event(), kit.event()
+
+        @only_http
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            begun.set()
+            if scope["path"] == "/soon":
+                await kit.sleep(0.2)
+                await respond(send, 200, b"done")
+                return
+            try:
+                await kit.sleep(60)
+            except (asyncio.CancelledError, trio.Cancelled):
+                cancelled.set()
+                raise
+
+        async with linked(kit) as (node, client):
+            answers = []
+
+            async def ask(path: str) -> None:
+                answers.append(await kit.get(node.proxy_address, path))
+
+            async def serve() -> None:
+                async with client.serve("app", app, grace_s=0.6):
+                    await begun.wait()
+
+            await kit.together(serve, lambda: ask("/soon"))
+            assert answers[0].body == b"done"
+            begun = kit.event()
+            await kit.together(serve, lambda: ask("/late"))
+            await cancelled.wait()
+            assert answers[1].status == 502
+
+    kit.run(scenario)
+
+
+def test_a_lifespan_is_around_all_requests(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        story: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "lifespan":
+                assert (await receive())["type"] == "lifespan.startup"
+                scope["state"]["name"] = "kept"
+                story.append("start")
+                await send({"type": "lifespan.startup.complete"})
+                assert (await receive())["type"] == "lifespan.shutdown"
+                story.append("stop")
+                await send({"type": "lifespan.shutdown.complete"})
+            else:
+                story.append(scope["state"]["name"])
+                await respond(send, 204)
+
+        async def unwilling(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+        async with linked(kit) as (node, client):
+            async with client.serve("app", app):
+                assert (await kit.get(node.proxy_address)).status == 204
+            assert story == ["start", "kept", "stop"]
+            with pytest.raises(AppError, match="no database"):
+                async with client.serve("app", unwilling):
+                    pass
+
+    kit.run(scenario)
+
+
+def test_an_application_of_wsgi(kit: Kit) -> None:
+    def app(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/fails":
+            raise ZeroDivisionError
+        body = environ["wsgi.input"].read()
+        start_response("201 Created", [("X-Query", environ["QUERY_STRING"]), ("X-Client", environ["REMOTE_ADDR"])])
+        if environ["PATH_INFO"] == "/parts":
+            return (part for part in (b"one, ", b"", b"two, ", body))
+        return [environ["REQUEST_METHOD"].encode() + b" " + body]
+
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client), client.serve_wsgi("app", app, threads=2):
+            answer = await kit.get(node.proxy_address, "/?q=1", method="POST", body=b"hello")
+            assert (answer.status, answer.body) == (201, b"POST hello")
+            assert (answer.headers["x-query"], answer.headers["x-client"]) == ("q=1", "127.0.0.1")
+            large = bytes(1 << 20)
+            answer = await kit.get(node.proxy_address, "/parts", method="POST", body=iter([large, large]))
+            assert answer.body == b"one, two, " + 2 * large
+            assert (await kit.get(node.proxy_address, "/fails")).status == 500
+
+    kit.run(scenario)
+
+
+def test_no_request_is_lost_while_the_node_with_the_tunnel_restarts(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        statuses: list[int] = []
+        registered, stopped = kit.event(), kit.event()
+        relay = Relay()
+
+        async def serve() -> None:
+            async with kit.pico.connect(f"http://{relay.address}") as client, client.serve("app", echo):
+                registered.set()
+                await stopped.wait()
+
+        async def ask(address: str) -> None:
+            await registered.wait()
+            while not stopped.is_set():
+                statuses.append((await kit.get(address)).status)
+
+        async with kit.pico.serve_node() as staying:
+
+            async def restart() -> None:
+                settings = {"cluster.join": staying.gossip_address, "drain_delay": "2500ms"}
+                for _ in range(2):
+                    async with kit.pico.serve_node(settings=settings) as leaving:
+                        if not registered.is_set():
+                            relay.target = leaving.upstream_address
+                            begun.set()
+                            await registered.wait()
+                        relay.target = staying.upstream_address
+                stopped.set()
+
+            async def begin() -> None:
+                await begun.wait()
+                await serve()
+
+            begun = kit.event()
+            try:
+                await kit.together(
+                    restart, begin, lambda: ask(staying.proxy_address), lambda: ask(staying.proxy_address)
+                )
+            finally:
+                relay.close()
+        assert len(statuses) > 100
+        assert set(statuses) == {200}
+
+    kit.run(scenario)

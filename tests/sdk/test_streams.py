@@ -1,0 +1,188 @@
+"""Raw streams: a listener of the program and ``dial``, through a node in the same program."""
+
+import pytest
+
+from pico_driver.embedding.errors import (
+    ClosedError,
+    RefusedError,
+    StreamBrokenError,
+    StreamClosedError,
+    UnreachableError,
+)
+from tests.sdk.kit import Kit, linked
+
+SIZE = 8 << 20
+
+
+def test_bytes_pass_both_ways_and_each_direction_ends_by_itself(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client), client.listen("tcp") as listener:
+            assert listener.node == node.node_id
+            async with kit.pico.dial(node.proxy_url, "tcp") as near:
+                await near.write(b"hello")
+                far = await listener.accept()
+                assert await far.read() == b"hello"
+                await far.write(b"and ")
+                await far.write(b"back")
+                await far.write_eof()
+                assert b"".join([piece async for piece in near]) == b"and back"
+                await near.write(b"still open")
+                assert await far.read(5) == b"still"
+                assert await far.read() == b" open"
+                await near.write_eof()
+                assert await far.read() == b""
+                with pytest.raises(StreamClosedError):
+                    await near.write(b"more")
+
+    kit.run(scenario)
+
+
+def test_a_stream_is_as_fast_as_its_reader(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client), client.listen("tcp") as listener:
+            async with kit.pico.dial(node.proxy_url, "tcp") as near:
+                far = await listener.accept()
+                written = 0
+                received = 0
+
+                async def write() -> None:
+                    nonlocal written
+                    while written < SIZE:
+                        await far.write(bytes(65_536))
+                        written += 65_536
+                    await far.write_eof()
+
+                async def read() -> None:
+                    nonlocal received
+                    before = -1
+                    while before != written:  # until the writer stands still
+                        before = written
+                        await kit.sleep(0.2)
+                    assert 0 < written < SIZE / 2  # windows, kernel buffers and the buffers of the streams
+                    async for piece in near:
+                        received += len(piece)
+
+                await kit.together(write, read)
+                assert received == SIZE
+
+    kit.run(scenario)
+
+
+def test_what_was_written_before_the_end_arrives(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client), client.listen("tcp") as listener:
+            received = 0
+
+            async def send() -> None:
+                async with kit.pico.dial(node.proxy_url, "tcp") as near:
+                    await near.write(bytes(SIZE))
+
+            async def receive() -> None:
+                nonlocal received
+                async for piece in await listener.accept():
+                    received += len(piece)
+
+            await kit.together(send, receive)
+            assert received == SIZE
+
+    kit.run(scenario)
+
+
+def test_a_reset_is_seen_on_the_other_side(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client), client.listen("tcp") as listener:
+            async with kit.pico.dial(node.proxy_url, "tcp") as near:
+                far = await listener.accept()
+                far.abort()
+                with pytest.raises(StreamBrokenError):
+                    await near.read()
+            with pytest.raises(ZeroDivisionError):
+                async with kit.pico.dial(node.proxy_url, "tcp") as near:
+                    far = await listener.accept()
+                    raise ZeroDivisionError
+            with pytest.raises(StreamBrokenError):
+                await far.read()
+            with pytest.raises(StreamBrokenError):
+                await far.write(b"late")
+
+    kit.run(scenario)
+
+
+def test_a_stream_that_nobody_takes_is_reset(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client), client.listen("tcp", timeout_s=0.2) as listener:
+            async with kit.pico.dial(node.proxy_url, "tcp") as near:
+                with pytest.raises(StreamBrokenError):
+                    await near.read()
+            async with kit.pico.dial(node.proxy_url, "tcp") as near:
+                far = await listener.accept()  # not the one that was reset
+                await near.write(b"x")
+                assert await far.read() == b"x"
+
+    kit.run(scenario)
+
+
+def test_an_endpoint_is_gone_after_its_block(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client):
+            async with client.listen("tcp", grace_s=0.2) as listener, kit.pico.dial(node.proxy_url, "tcp"):
+                far = await listener.accept()
+            with pytest.raises(StreamBrokenError):  # it did not end within the grace
+                await far.write(b"x")
+            with pytest.raises(UnreachableError):
+                async with kit.pico.dial(node.proxy_url, "tcp", settings={"connect.timeout": "200ms"}):
+                    pass
+            with pytest.raises(ClosedError):
+                await listener.accept()
+            async with client.listen("tcp"), kit.pico.dial(node.proxy_url, "tcp"):
+                pass
+
+    kit.run(scenario)
+
+
+def test_a_cancelled_block_cleans_up(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client):
+            begun = kit.event()
+
+            async def serve() -> None:
+                async with client.listen("tcp") as listener, kit.pico.dial(node.proxy_url, "tcp"):
+                    async with await listener.accept() as far:
+                        begun.set()
+                        await far.read()
+
+            await kit.cancelled(serve, begun.wait)
+            async with client.listen("tcp") as listener, kit.pico.dial(node.proxy_url, "tcp") as near:
+                far = await listener.accept()
+                await far.write(b"again")
+                assert await near.read() == b"again"
+
+    kit.run(scenario)
+
+
+def test_an_endpoint_for_http_takes_no_streams(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client), client.forward("web", "1"):
+            with pytest.raises(RefusedError) as refused:
+                async with kit.pico.dial(node.proxy_url, "web"):
+                    pass
+            assert refused.value.status == 404
+
+    kit.run(scenario)
+
+
+def test_streams_break_when_the_client_ends(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        async with kit.pico.serve_node() as node:
+            with pytest.raises(ZeroDivisionError):
+                async with kit.pico.connect(node.upstream_url) as client, client.listen("tcp") as listener:
+                    async with kit.pico.dial(node.proxy_url, "tcp"):
+                        far = await listener.accept()
+                        raise ZeroDivisionError
+            with pytest.raises(StreamBrokenError):
+                await far.read()
+            with pytest.raises(ClosedError):
+                async with client.listen("tcp"):
+                    pass
+
+    kit.run(scenario)
