@@ -272,7 +272,7 @@ ROWS: Final[dict[str, tuple[tuple[str, str, str, str], ...]]] = {
         (
             "an entry of gossip",
             (
-                "{gossip.wire.records.MAX_ID_CHARACTERS} characters of an ID, "
+                "{bounds.MAX_ID_CHARACTERS} characters of an ID, "
                 "{gossip.wire.records.MAX_ADDR_CHARACTERS} of an "
                 "address, {gossip.wire.records.MAX_KEY_CHARACTERS} of a key, "
                 "{gossip.wire.records.MAX_VALUE_CHARACTERS} of a "
@@ -411,12 +411,6 @@ ROWS: Final[dict[str, tuple[tuple[str, str, str, str], ...]]] = {
             "{agent.program_streams.MAX_UNTAKEN} a listener",
             "the next are refused",
             "a program takes them at once",
-        ),
-        (
-            "the name of an endpoint or a node",
-            "{bounds.MAX_ID_CHARACTERS} characters",
-            "it is refused",
-            "gossip has one byte for its length",
         ),
         ("the answer to a health check", "{agent.health.MAX_BODY_BYTES} bytes", "the check fails", "pages are short"),
         (
