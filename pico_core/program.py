@@ -78,6 +78,29 @@ class CallContinues(Record, frozen=True, gc=False):
     trailers: Fields = ()
 
 
+class CallAccepts(Record, frozen=True, gc=False):
+    """The application accepts the WebSocket; ``subprotocol`` is empty for none."""
+
+    call: int
+    subprotocol: str
+    fields: Fields
+
+
+class CallSends(Record, frozen=True, gc=False):
+    """The application sends one message over the WebSocket."""
+
+    call: int
+    message: bytes | str
+
+
+class CallCloses(Record, frozen=True, gc=False):
+    """The application closes the WebSocket, or refuses it with 403 if it has not accepted it."""
+
+    call: int
+    code: int
+    reason: str
+
+
 class CallEnded(Record, frozen=True, gc=False):
     """The application has returned, or failed: ``failure`` is one readable clause then. The last of a call."""
 
@@ -86,7 +109,16 @@ class CallEnded(Record, frozen=True, gc=False):
 
 
 ProgramInput: TypeAlias = (
-    OpenListener | CloseListener | StreamTaken | CallTook | CallResponds | CallContinues | CallEnded
+    OpenListener
+    | CloseListener
+    | StreamTaken
+    | CallTook
+    | CallResponds
+    | CallContinues
+    | CallAccepts
+    | CallSends
+    | CallCloses
+    | CallEnded
 )
 
 
@@ -158,7 +190,7 @@ class CallBegins(Record, frozen=True, gc=False):
     """Call the application of a listener. ``body`` is what has come of the request's body, ``last`` that it is all.
 
     ``client`` is the client's address as the server tells it, empty where it does not; ``scheme`` is ``http`` or
-    ``https``; ``host`` is Host.
+    ``https``; ``host`` is Host. ``is_websocket`` says that the client asks for a WebSocket; it offers ``subprotocols``.
     """
 
     call: int
@@ -172,6 +204,8 @@ class CallBegins(Record, frozen=True, gc=False):
     host: bytes
     body: bytes
     last: bool
+    is_websocket: bool = False
+    subprotocols: tuple[str, ...] = ()
 
 
 class CallBody(Record, frozen=True, gc=False):
@@ -195,9 +229,21 @@ class CallResumed(Record, frozen=True, gc=False):
 
 
 class CallDropped(Record, frozen=True, gc=False):
-    """Nothing is wanted of the application any more: the client left, or was answered otherwise."""
+    """Nothing is wanted of the application any more: the client left, or was answered otherwise.
+
+    ``code`` and ``reason`` are those of a WebSocket's close frame, 1006 where none came (RFC 6455 section 7.1.5).
+    """
 
     call: int
+    code: int = 1006
+    reason: str = ""
+
+
+class CallMessage(Record, frozen=True, gc=False):
+    """One message of the client over the WebSocket."""
+
+    call: int
+    message: bytes | str
 
 
 class CallCancelled(Record, frozen=True, gc=False):
@@ -226,6 +272,7 @@ ProgramCommand: TypeAlias = (
     | CallPaused
     | CallResumed
     | CallDropped
+    | CallMessage
     | CallCancelled
     | NodeServes
 )

@@ -32,7 +32,9 @@ class AppCallHost(Protocol):
     def emit(self, command: Command) -> None:
         """Tell the program."""
 
-    def begin_call(self, call: "AppCall", exchange: Exchange, fields: bytes, body: bytes, *, last: bool) -> None:
+    def begin_call(
+        self, number: int, exchange: Exchange, fields: bytes, body: bytes, *, last: bool, is_websocket: bool = False
+    ) -> None:
         """Have the program call the application."""
 
     def call_over(self) -> None:
@@ -45,22 +47,18 @@ class AppCallHost(Protocol):
 class AppCall:
     """An ``Upstream``. Next: ``request`` by the exchange, then what the program says of the call."""
 
-    __slots__ = ("_left_bytes", "_paused", "_untaken_bytes", "exchange", "host", "number")
+    __slots__ = ("_left_bytes", "_paused", "_untaken_bytes", "exchange", "host", "number", "writable")
 
     def __init__(self, host: AppCallHost, number: int) -> None:
         self.number = number
         self.exchange: Exchange | None = None
         self.host = host
+        self.writable = True
         self._untaken_bytes = 0
         self._paused = False
         self._left_bytes = -1  # of the length that the head told
 
     # --- as the upstream of an exchange ---
-
-    @property
-    def writable(self) -> bool:
-        """Whether the application has taken nearly all that came."""
-        return self._untaken_bytes <= HIGH_WATER_BYTES
 
     def request(
         self,
@@ -75,11 +73,14 @@ class AppCall:
         self.exchange = exchange
         body = b"".join(pieces)
         self._untaken_bytes = len(body)
-        self.host.begin_call(self, exchange, fields, body, last=last)
+        self.writable = self._untaken_bytes <= HIGH_WATER_BYTES
+        self.host.begin_call(self.number, exchange, fields, body, last=last)
 
     def request_more(self, pieces: Sequence[Piece], *, last: bool, trailers: bytes) -> None:
         """Pass on more of the body."""
         self._untaken_bytes += sum(map(len, pieces))
+        if self._untaken_bytes > HIGH_WATER_BYTES:
+            self.writable = False
         self.host.emit(CallBody(self.number, tuple(pieces), last))
 
     def pause_response(self) -> None:
@@ -110,10 +111,11 @@ class AppCall:
 
     def took(self, size: int, now: float) -> None:
         """Let the client send on when little is left untaken."""
-        was_full = not self.writable
         self._untaken_bytes -= size
-        if self.exchange is not None and was_full and self._untaken_bytes <= LOW_WATER_BYTES:
-            self.exchange.request_writable(now)
+        if not self.writable and self._untaken_bytes <= LOW_WATER_BYTES:
+            self.writable = True
+            if self.exchange is not None:
+                self.exchange.request_writable(now)
 
     def responds(self, event: CallResponds, now: float) -> None:
         """Begin the response."""

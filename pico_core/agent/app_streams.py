@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from pico_core.agent.app_call import AppCall
+from pico_core.agent.app_websocket import WebSocketCall, handshake_problem, subprotocols
 from pico_core.agent.request_streams import RequestStreams, forwarded_fields
 from pico_core.agent.service import ServiceHost
 from pico_core.boundary import Command
@@ -29,7 +30,7 @@ class AppHost(ServiceHost, Protocol):
     def emit(self, command: Command, /) -> None:
         """Tell the program."""
 
-    def new_call(self, streams: "AppStreams") -> AppCall:
+    def new_call(self, streams: "AppStreams", *, is_websocket: bool) -> AppCall | WebSocketCall:
         """Return a call of the application of ``streams``."""
 
 
@@ -51,15 +52,22 @@ class AppStreams(RequestStreams):
         if self.running >= self.config.max_streams:
             exchange.failed(BUSY, now)
             return
+        is_websocket = bool(exchange.head.upgrade) and exchange.head.upgrade.lower() == b"websocket"
+        if is_websocket and (problem := handshake_problem(exchange.head.fields)) is not None:
+            exchange.fail(*problem, now)
+            return
         self.running += 1
-        exchange.forward(self._program.new_call(self), forwarded_fields(exchange), now)
+        call = self._program.new_call(self, is_websocket=is_websocket)
+        exchange.forward(call, forwarded_fields(exchange), now)
 
-    def begin_call(self, call: AppCall, exchange: Exchange, fields: bytes, body: bytes, *, last: bool) -> None:
+    def begin_call(
+        self, number: int, exchange: Exchange, fields: bytes, body: bytes, *, last: bool, is_websocket: bool = False
+    ) -> None:
         """Tell the program of a request."""
         head = exchange.head
         self.emit(
             CallBegins(
-                call.number,
+                number,
                 self._listener,
                 head.method,
                 head.target,
@@ -70,6 +78,8 @@ class AppStreams(RequestStreams):
                 head.host,
                 body,
                 last,
+                is_websocket,
+                subprotocols(head.fields) if is_websocket else (),
             )
         )
 

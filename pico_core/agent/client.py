@@ -6,6 +6,7 @@ It is the machine of ``pico agent`` with other inputs: tunnels, moves, pauses, d
 
 from pico_core.agent.app_call import AppCall
 from pico_core.agent.app_streams import AppStreams
+from pico_core.agent.app_websocket import WebSocketCall
 from pico_core.agent.listener import Listener, StreamHandler
 from pico_core.agent.machine import AgentMachine
 from pico_core.agent.program_streams import Offer, ProgramStreams
@@ -17,9 +18,12 @@ from pico_core.errors import LocalProtocolError
 from pico_core.program import (
     APP,
     STREAMS,
+    CallAccepts,
+    CallCloses,
     CallContinues,
     CallEnded,
     CallResponds,
+    CallSends,
     CallTook,
     CloseListener,
     ListenerClosed,
@@ -67,15 +71,18 @@ class ClientMachine(AgentMachine):
         self._endpoints: dict[int, Endpoint] = {}
         self._by_config: dict[int, Endpoint] = {}
         self._untaken: dict[int, Offer] = {}
-        self._calls: dict[int, AppCall] = {}
+        self._calls: dict[int, AppCall | WebSocketCall] = {}
         self._call_numbers = 0
         self._handlers |= {
             OpenListener: self._open_listener,
             CloseListener: self._close_listener,
             StreamTaken: self._stream_taken,
             CallTook: self._call_took,
-            CallResponds: self._call_responds,
-            CallContinues: self._call_continues,
+            CallResponds: self._call_says,
+            CallContinues: self._call_says,
+            CallAccepts: self._websocket_says,
+            CallSends: self._websocket_says,
+            CallCloses: self._websocket_says,
             CallEnded: self._call_ended,
         }
 
@@ -150,10 +157,12 @@ class ClientMachine(AgentMachine):
         if offer is not None:
             offer.taken()
 
-    def new_call(self, streams: AppStreams) -> AppCall:
+    def new_call(self, streams: AppStreams, *, is_websocket: bool) -> AppCall | WebSocketCall:
         """Return a call of the application of ``streams``."""
-        self._call_numbers += 1
-        call = self._calls[self._call_numbers] = AppCall(streams, self._call_numbers)
+        self._call_numbers = number = self._call_numbers + 1
+        call: AppCall | WebSocketCall
+        call = WebSocketCall(streams, number, self) if is_websocket else AppCall(streams, number)
+        self._calls[number] = call
         return call
 
     def _call_took(self, event: CallTook, now: float) -> None:
@@ -161,15 +170,21 @@ class ClientMachine(AgentMachine):
         if call is not None:
             call.took(event.size, now)
 
-    def _call_responds(self, event: CallResponds, now: float) -> None:
+    def _call_says(self, event: CallResponds | CallContinues, now: float) -> None:
         call = self._calls.get(event.call)
-        if call is not None:
-            call.responds(event, now)
+        if isinstance(call, AppCall):
+            (call.responds if isinstance(event, CallResponds) else call.continues)(event, now)  # type: ignore[arg-type]
 
-    def _call_continues(self, event: CallContinues, now: float) -> None:
+    def _websocket_says(self, event: CallAccepts | CallSends | CallCloses, now: float) -> None:
         call = self._calls.get(event.call)
-        if call is not None:
-            call.continues(event, now)
+        if not isinstance(call, WebSocketCall):
+            return
+        if isinstance(event, CallSends):
+            call.sends(event, now)
+        elif isinstance(event, CallAccepts):
+            call.accepts(event, now)
+        else:
+            call.closes(event, now)
 
     def _call_ended(self, event: CallEnded, now: float) -> None:
         call = self._calls.pop(event.call, None)

@@ -1,7 +1,6 @@
 """ASGI 3 applications without a port: scopes and messages made of the records that the machine says, and back.
 
-https://asgi.readthedocs.io/en/stable/specs/www.html. A request to upgrade the connection is an ordinary one here, which
-RFC 9110 section 7.8 permits: there is no ``websocket`` scope.
+https://asgi.readthedocs.io/en/stable/specs/www.html.
 """
 
 import logging
@@ -12,15 +11,19 @@ from urllib.parse import unquote_to_bytes
 
 from pico_core.pieces import Piece
 from pico_core.program import (
+    CallAccepts,
     CallBegins,
     CallBody,
     CallCancelled,
+    CallCloses,
     CallContinues,
     CallDropped,
     CallEnded,
+    CallMessage,
     CallPaused,
     CallResponds,
     CallResumed,
+    CallSends,
     CallTook,
 )
 from pico_driver.embedding.errors import AppError
@@ -56,7 +59,7 @@ class AppListener(Listener):
 
     def on_call(self, event: CallBegins) -> None:
         """Call the application."""
-        call = AppCall(self.hub, event)
+        call = (WebSocketCall if event.is_websocket else AppCall)(self.hub, event)
         self.hub.calls[event.call] = call
         self._calls.add(call)
         call.task = self.hub.runtime.spawn(self._run(call, scope_of(event, self._state)))
@@ -83,7 +86,7 @@ def scope_of(event: CallBegins, state: dict[str, Any]) -> dict[str, Any]:
     host, _, port = event.host.decode("latin-1").rpartition(":")
     if not port.isdigit():
         host, port = event.host.decode("latin-1"), ""
-    return {
+    scope: dict[str, Any] = {
         "type": "http",
         "asgi": _VERSIONS,
         "http_version": "1.1" if event.minor_version else "1.0",
@@ -99,6 +102,11 @@ def scope_of(event: CallBegins, state: dict[str, Any]) -> dict[str, Any]:
         "state": state.copy(),
         "extensions": {"http.response.trailers": {}},
     }
+    if event.is_websocket:
+        del scope["method"], scope["extensions"]
+        scheme = "wss" if event.scheme == "https" else "ws"
+        scope |= {"type": "websocket", "scheme": scheme, "subprotocols": list(event.subprotocols)}
+    return scope
 
 
 class AppCall:
@@ -106,13 +114,16 @@ class AppCall:
 
     __slots__ = (
         "_body",
+        "_code",
         "_dropped",
         "_head",
         "_hub",
         "_last",
+        "_messages",
         "_number",
         "_over",
         "_paused",
+        "_reason",
         "_told_last",
         "_trailers",
         "_waiting",
@@ -125,6 +136,9 @@ class AppCall:
         self._number = event.call
         self._body: deque[Piece] = deque([event.body] if event.body else [])
         self._last = event.last
+        self._messages: deque[bytes | str] = deque()
+        self._code = 1006
+        self._reason = ""
         self._told_last = False
         self._dropped = False
         self._paused = False
@@ -142,12 +156,14 @@ class AppCall:
         except Exception as error:
             failure = "" if self._dropped else f"{type(error).__name__}: {error}"[:200]
             if failure:
-                _logger.exception("the application failed: %s %s", scope["method"], scope["path"])
+                _logger.exception("the application failed: %s %s", scope["type"], scope["path"])
         finally:
             self._hub.calls.pop(self._number, None)
             self._hub.announce(CallEnded(self._number, failure))
 
-    def on_call_event(self, event: CallBody | CallPaused | CallResumed | CallDropped | CallCancelled) -> None:
+    def on_call_event(
+        self, event: CallBody | CallPaused | CallResumed | CallDropped | CallMessage | CallCancelled
+    ) -> None:
         """Take what the machine says."""
         if isinstance(event, CallBody):
             self._body.extend(event.pieces)
@@ -157,7 +173,11 @@ class AppCall:
             return
         elif isinstance(event, CallResumed):
             self._paused = False
+        elif isinstance(event, CallMessage):
+            self._messages.append(event.message)
         else:
+            if isinstance(event, CallDropped):
+                self._code, self._reason = event.code, event.reason
             self._dropped = True
             if isinstance(event, CallCancelled) and self.task is not None:
                 self.task.cancel()
@@ -231,6 +251,53 @@ class AppCall:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.set()
+
+
+class WebSocketCall(AppCall):
+    """One WebSocket: ``receive`` and ``send`` of its application."""
+
+    __slots__ = ("_accepted", "_connected")
+
+    def __init__(self, hub: Hub, event: CallBegins) -> None:
+        super().__init__(hub, event)
+        self._connected = False
+        self._accepted = False
+
+    async def receive(self) -> Message:
+        """Return that the client connects, then its messages, and at last that it is gone."""
+        if not self._connected:
+            self._connected = True
+            return {"type": "websocket.connect"}
+        while not self._messages:
+            if self._dropped:
+                return {"type": "websocket.disconnect", "code": self._code, "reason": self._reason}
+            await self._change()
+        message = self._messages.popleft()
+        self._hub.announce(CallTook(self._number, len(message)))
+        return {"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message}
+
+    async def send(self, message: Message) -> None:
+        """Accept, send or close. Raises ``ClientGoneError`` when nobody is there."""
+        if self._dropped:
+            raise ClientGoneError("the client has left")
+        kind = message["type"]
+        if self._over:
+            raise RuntimeError("the WebSocket is closed already")
+        if kind == "websocket.close":
+            self._over = True
+            self._hub.announce(CallCloses(self._number, message.get("code", 1000), message.get("reason") or ""))
+        elif kind == "websocket.accept" and not self._accepted:
+            self._accepted = True
+            fields = tuple((bytes(name), bytes(value)) for name, value in message.get("headers", ()))
+            self._hub.announce(CallAccepts(self._number, message.get("subprotocol") or "", fields))
+        elif kind == "websocket.send" and self._accepted:
+            text = message.get("text")
+            self._hub.announce(CallSends(self._number, bytes(message["bytes"]) if text is None else text))
+        else:
+            raise RuntimeError(f"the message {kind!r} is not permitted here")
+        await self._hub.runtime.checkpoint()
+        while self._paused and not self._dropped:
+            await self._change()
 
 
 class Lifespan:

@@ -10,6 +10,7 @@ from pico_core.program import (
     CallCancelled,
     CallDropped,
     CallEnded,
+    CallMessage,
     CallPaused,
     CallResumed,
     DialFailed,
@@ -71,7 +72,9 @@ class ListenerUser(Protocol):
 class CallUser(Protocol):
     """The program's side of one call of its application."""
 
-    def on_call_event(self, event: CallBody | CallPaused | CallResumed | CallDropped | CallCancelled) -> None:
+    def on_call_event(
+        self, event: CallBody | CallPaused | CallResumed | CallDropped | CallMessage | CallCancelled
+    ) -> None:
         """Something came for the application."""
 
 
@@ -100,7 +103,7 @@ class Hub:
         self._driver = driver
         for kind in (ListenerRegistered, ListenerLost, ListenerUnreachable, ListenerRefused, ListenerClosed):
             driver.perform[kind] = self._listener_event
-        for event in (CallBody, CallPaused, CallResumed, CallDropped, CallCancelled):
+        for event in (CallBody, CallPaused, CallResumed, CallDropped, CallMessage, CallCancelled):
             driver.perform[event] = self._call_event
         driver.perform |= {
             OpenStream: self._offer,
@@ -210,7 +213,9 @@ class Hub:
         else:
             user.on_call(event)
 
-    def _call_event(self, event: CallBody | CallPaused | CallResumed | CallDropped | CallCancelled) -> None:
+    def _call_event(
+        self, event: CallBody | CallPaused | CallResumed | CallDropped | CallMessage | CallCancelled
+    ) -> None:
         call = self.calls.get(event.call)
         if call is not None:
             call.on_call_event(event)

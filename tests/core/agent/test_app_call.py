@@ -1,0 +1,48 @@
+"""A call of an application, as its exchange sees it: what the tests of the whole SDK meet by chance only."""
+
+from typing import Any
+
+from pico_core.agent.app_call import HIGH_WATER_BYTES, AppCall
+from pico_core.agent.app_response import response_head
+from pico_core.boundary import Command
+
+
+class Scene:
+    """The streams of the listener, and the exchange."""
+
+    def __init__(self) -> None:
+        self.commands: list[Command] = []
+        self.emit = self.commands.append
+        self.writable_calls = 0
+
+    def request_writable(self, now: float) -> None:
+        self.writable_calls += 1
+
+    def begin_call(self, *_: Any, **__: Any) -> None: ...
+
+    def call_over(self) -> None: ...
+
+    def complain(self, reason: str) -> None: ...
+
+
+def test_a_client_that_waits_goes_on_however_small_the_steps_of_the_application() -> None:
+    scene: Any = Scene()
+    call = AppCall(scene, 1)
+    call.exchange = scene
+    call.request_more([bytes(HIGH_WATER_BYTES), b"x"], last=False, trailers=b"")
+    states = [call.writable]
+    step = 1_000
+    for _ in range(HIGH_WATER_BYTES // step):
+        call.took(step, 0.0)
+    states.append(call.writable)
+    assert states == [False, True]
+    assert scene.writable_calls == 1
+
+
+def test_heads_of_responses() -> None:
+    assert response_head(200, ((b"Content-Length", b"3"),), -1).content_length == 3
+    assert response_head(200, (), 5).content_length == 5
+    assert response_head(200, (), -1).chunked
+    assert not response_head(304, (), -1).chunked
+    kept = response_head(200, ((b"Connection", b"close"), (b"X-Pico-Failure", b"busy"), (b"Date", b"now")), 0)
+    assert (kept.fields, kept.dated) == (b"date: now\r\n", True)
