@@ -127,7 +127,7 @@ def _question(port: str, url: Origin) -> str:
 def judge_port(subject: str, port: str, answer: Answer, took_ms: float) -> Finding:
     """Tell from the answer to ``_question`` what is at the other end, and whether upgrades reach it."""
     took = f"{took_ms:.0f} ms"
-    is_proxy = "x-pico-error" in answer.fields
+    is_proxy = "x-pico-request-id" in answer.fields
     if "invalid Sec-WebSocket-Key" in answer.body:
         if is_proxy is (port == "proxy"):
             return Finding(OK, subject, f"a Pico {port} port, upgrades pass, {took}")

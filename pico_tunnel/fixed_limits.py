@@ -412,6 +412,12 @@ ROWS: Final[dict[str, tuple[tuple[str, str, str, str], ...]]] = {
             "the next are refused",
             "a program takes them at once",
         ),
+        (
+            "a WebSocket message to an application",
+            "{agent.app_websocket.MAX_MESSAGE_BYTES} bytes",
+            "the WebSocket ends with 1009",
+            "as applications expect of their servers",
+        ),
         ("the answer to a health check", "{agent.health.MAX_BODY_BYTES} bytes", "the check fails", "pages are short"),
         (
             "an answer of an admin port",

@@ -84,7 +84,7 @@ def test_the_client_and_the_scheme_are_those_of_a_trusted_proxy(kit: Kit) -> Non
 
 
 def test_bodies_stream_both_ways_at_the_speed_of_their_reader(kit: Kit) -> None:
-    size = 4 << 20
+    size = 16 << 20  # more than the kernels of both ends hold
 
     async def scenario(kit: Kit) -> None:
         goes_on = kit.event()
