@@ -406,18 +406,8 @@ ROWS: Final[dict[str, tuple[tuple[str, str, str, str], ...]]] = {
             "the longest are refused with 502",
             "as proxy.http.max_unfinished_bytes",
         ),
-        (
-            "streams that wait for a program",
-            "{agent.program_streams.MAX_UNTAKEN} a listener",
-            "the next are refused",
-            "a program takes them at once",
-        ),
-        (
-            "a WebSocket message to an application",
-            "{agent.app_websocket.MAX_MESSAGE_BYTES} bytes",
-            "the WebSocket ends with 1009",
-            "as applications expect of their servers",
-        ),
+        ("untaken streams of a program", "{agent.program_streams.MAX_UNTAKEN}", "further ones are refused", "a bound"),
+        ("a message to an application", "{agent.app_websocket.MAX_MESSAGE_BYTES} bytes", "1009", "as other servers"),
         ("the answer to a health check", "{agent.health.MAX_BODY_BYTES} bytes", "the check fails", "pages are short"),
         (
             "an answer of an admin port",
