@@ -72,5 +72,6 @@ def test_a_bad_command_line(arguments: tuple[str, ...], part: str) -> None:
 
 
 def test_an_address_that_this_machine_does_not_have(fleet: Fleet) -> None:
-    process = fleet.start("server", "--proxy.bind-addr=192.0.2.1:0", f"--upstream.bind-addr={LOCAL}:0")
+    others = (f"--{name}.bind-addr={LOCAL}:0" for name in ("upstream", "admin", "cluster.gossip"))
+    process = fleet.start("server", "--proxy.bind-addr=192.0.2.1:0", *others)
     assert "cannot listen on proxy address '192.0.2.1:0': cannot assign requested address" in complaint(process, 1)
