@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 
 from pico_core.boundary import Received, Send
 from pico_core.server.admin.dashboard import page, policy
@@ -51,18 +52,20 @@ def test_ten_thousand_endpoints_and_25_nodes_are_one_small_document() -> None:
         node = facts.view.add(f"node-{number}", f"10.0.0.{number}")
         for each in range(number, 10_002, 25):
             facts.view.set_endpoint(node, f"e{each}", 1)
-    began = time.perf_counter()
     told, found = overview(facts), endpoints(facts, "9")
-    took_s = time.perf_counter() - began
-    reference_s = _time_of_sorting(100_000)
     assert len(told.nodes) == 25
     assert endpoints(facts, "").count == 10_000
     assert len(found.rows) == MOST_ENDPOINTS
-    assert took_s < 10 * reference_s
+    numbers = [number * 7_919 % 100_000 for number in range(100_000)]
+    assert _cpu_s(lambda: (overview(facts), endpoints(facts, "9"))) < 10 * _cpu_s(lambda: sorted(numbers))
 
 
-def _time_of_sorting(count: int) -> float:
-    numbers = [number * 7_919 % count for number in range(count)]
-    began = time.perf_counter()
-    sorted(numbers)
-    return time.perf_counter() - began
+def _cpu_s(work: Callable[[], object]) -> float:
+    """Return the CPU time of the best of three: a collection of the garbage of other tests may fall into one."""
+
+    def once() -> float:
+        began = time.thread_time()
+        work()
+        return time.thread_time() - began
+
+    return min(once() for _ in range(3))
