@@ -11,7 +11,8 @@ from pico_driver.embedding.errors import (
 )
 from tests.sdk.kit import Kit, linked
 
-SIZE = 8 << 20
+SIZE = 32 << 20
+"""More than two kernels keep of a connection."""
 
 
 def test_bytes_pass_both_ways_and_each_direction_ends_by_itself(kit: Kit) -> None:
