@@ -359,18 +359,23 @@ def test_an_application_of_wsgi(kit: Kit) -> None:
 def test_no_request_is_lost_while_the_node_with_the_tunnel_restarts(kit: Kit) -> None:
     async def scenario(kit: Kit) -> None:
         statuses: list[int] = []
-        registered, stopped = kit.event(), kit.event()
+        registered, stopped, asked = kit.event(), kit.event(), kit.event()
+        asking = 2
         relay = Relay()
 
         async def serve() -> None:
             async with kit.pico.connect(f"http://{relay.address}") as client, client.serve("app", echo):
                 registered.set()
-                await stopped.wait()
+                await asked.wait()
 
         async def ask(address: str) -> None:
+            nonlocal asking
             await registered.wait()
             while not stopped.is_set():
                 statuses.append((await kit.get(address)).status)
+            asking -= 1
+            if not asking:  # the endpoint must not leave while a request is on its way
+                asked.set()
 
         async with kit.pico.serve_node() as staying:
 
