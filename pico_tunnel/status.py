@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pico_core.plain.client import PlainResponse
     from pico_core.records import AccessLog, Log
 
-DEFAULT_URL = "http://localhost:8002"
+DEFAULT_ADMIN_URL = "http://localhost:8002"
 
 NODE_STATUSES = ("active", "unreachable", "left")
 
@@ -133,7 +133,7 @@ class StatusCommand(click.Command):
         super().__init__(name, **settings)
         url = click.Option(
             ("--server.url", "server_url"),
-            default=DEFAULT_URL,
+            default=DEFAULT_ADMIN_URL,
             show_default=True,
             metavar="URL",
             help="The admin port of the server to ask.",

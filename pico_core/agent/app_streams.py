@@ -11,6 +11,7 @@ from pico_core.agent.service import ServiceHost
 from pico_core.boundary import Command
 from pico_core.config.agent import ListenerConfig
 from pico_core.http.message import RequestHead, ResponseHead, split_fields
+from pico_core.http.recent import MAX_REMEMBERED_BYTES
 from pico_core.http.writing import error_message
 from pico_core.program import CallBegins, Fields
 from pico_core.proxy.access_log import AccessLogger
@@ -18,8 +19,8 @@ from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import APP_FAILED, BUSY
 from pico_core.proxy.reasons import REASONS
 
-REMEMBERED_BYTES = 4_096
-"""Longer field lines are split each time: few are longer, and the memory must stay small."""
+SPLIT_FIELDS = 256
+"""Blocks of field lines whose parts are remembered, each of at most ``MAX_REMEMBERED_BYTES``."""
 
 DETAILS: Mapping[str, str] = {"reason": APP_FAILED.reason, "by": REASONS[APP_FAILED.reason].by}
 
@@ -99,7 +100,7 @@ class AppStreams(RequestStreams):
 
 
 def _fields_of(head: RequestHead, extra: bytes) -> Fields:
-    fields = _split(head.fields) if len(head.fields) <= REMEMBERED_BYTES else tuple(split_fields(head.fields))
+    fields = _split(head.fields) if len(head.fields) <= MAX_REMEMBERED_BYTES else tuple(split_fields(head.fields))
     framing: Fields = ()
     if head.chunked:
         framing = ((b"transfer-encoding", b"chunked"),)
@@ -118,7 +119,7 @@ def _client(forwarded_for: bytes) -> str:
     return addresses[-2 if len(addresses) > 1 else -1].strip().decode("latin-1")
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=SPLIT_FIELDS)
 def _split(fields: bytes) -> Fields:
     """Split field lines, and remember: a client repeats its own from request to request."""
     return tuple(split_fields(fields))

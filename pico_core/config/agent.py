@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from pico_core.bounds import TUNNEL_STREAMS
 from pico_core.config.connect import ConnectTlsConfig, ProxyUrl, TenantId, Token, TokenFile, check_token
 from pico_core.config.declare import (
     CONNECT_URL,
@@ -42,7 +43,7 @@ class HttpClientConfig(Section, frozen=True, kw_only=True):
             "How many idle connections to the service are kept; 0 opens a new one for each request.",
             "1024 is as many requests as one tunnel carries at once: a busy service keeps its connections.",
         ),
-    ] = 1_024
+    ] = TUNNEL_STREAMS
 
 
 class ServiceTlsConfig(ClientTlsConfig, frozen=True, kw_only=True):

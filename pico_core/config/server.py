@@ -19,7 +19,7 @@ from pico_core.config.declare import (
     decimal_number,
     whole_number,
 )
-from pico_core.config.gossip_key import MAX_KEYS, GossipKey
+from pico_core.config.gossip_key import MAX_GOSSIP_KEYS, GossipKey
 from pico_core.config.logs import LogConfig
 from pico_core.config.policies import PolicyConfig, check_reach
 from pico_core.config.ports import ADVERTISED_WHY, AdminConfig, ProxyConfig, UpstreamConfig
@@ -79,8 +79,10 @@ class GossipConfig(Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.keys and self.keys_file:
             raise ConfigError("keys and keys_file exclude each other; give one of them")
-        if len(self.keys) > MAX_KEYS:
-            raise ConfigError(f"keys: there are {len(self.keys)}, at most {MAX_KEYS} can be given; remove old ones")
+        if len(self.keys) > MAX_GOSSIP_KEYS:
+            raise ConfigError(
+                f"keys: there are {len(self.keys)}, at most {MAX_GOSSIP_KEYS} can be given; remove old ones"
+            )
 
     @property
     def secrets(self) -> list[bytes]:

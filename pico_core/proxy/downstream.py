@@ -10,7 +10,7 @@ from pico_core.machine.channel import HoldingChannel
 from pico_core.pieces import Piece
 
 
-class Client(msgspec.Struct):
+class ClientFacts(msgspec.Struct):
     """The peer that sends the requests of one connection, as known when the connection was accepted.
 
     ``host`` is its IP address, empty in an agent, whose server knows the client. ``fields`` are ready field lines about
@@ -32,7 +32,7 @@ class Downstream(Protocol):
     with the client's next request, or ends the connection.
     """
 
-    client: Client
+    client: ClientFacts
 
     @property
     def writable(self) -> bool:

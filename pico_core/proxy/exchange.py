@@ -20,7 +20,7 @@ from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
 from pico_core.machine.channel import Channel, HoldingChannel
 from pico_core.pieces import Piece
-from pico_core.proxy.downstream import Client, Downstream
+from pico_core.proxy.downstream import ClientFacts, Downstream
 from pico_core.proxy.failures import Failure
 from pico_core.proxy.pipe import Pipe
 from pico_core.proxy.reasons import CLIENT_GONE, CLIENT_LEFT, reason_of
@@ -100,7 +100,7 @@ class Router(Protocol):
     def finished(self, exchange: "Exchange", now: float) -> None:
         """Count and log an exchange that is over."""
 
-    def refused(self, error: MessageError, client: Client, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
+    def refused(self, error: MessageError, client: ClientFacts, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
         """Count and log what is not a request; return field lines and details of the answer, and the ID it gets."""
 
 

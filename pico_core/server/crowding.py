@@ -25,7 +25,7 @@ from pico_core.timers import Timers
 WAIT_S = 0.08
 """So that a client has its answer within a tenth of a second, also if that is a refusal."""
 
-CHECK_S = 0.01
+POLL_S = 0.01
 """How often those that wait are looked at. A stream that is free is used so much later at most."""
 
 MAX_WAITING = 2_048
@@ -38,7 +38,7 @@ COUNT_S = 0.1
 """How old the count of a client's streams may be: counting costs 0.2 ms for a full tunnel."""
 
 MIN_BYTES_PER_S = 240
-GRACE_S = 5.0
+RATE_GRACE_S = 5.0
 """A client that is slower than this, on average since the request began and after a grace, is slower than any modem."""
 
 SHED_S = 0.5
@@ -143,7 +143,7 @@ class Crowding:
     def _begin_checks(self, now: float) -> None:
         if not self._checking:
             self._checking = True
-            self._host.timers.schedule(now + CHECK_S, self._check)
+            self._host.timers.schedule(now + POLL_S, self._check)
 
     def _check(self, now: float) -> None:
         for endpoint, waiting in list(self.waiting.items()):
@@ -155,7 +155,7 @@ class Crowding:
             del self._counts[endpoint]
         self._checking = bool(self.waiting or self._counts)
         if self._checking:
-            self._host.timers.schedule(now + CHECK_S, self._check)
+            self._host.timers.schedule(now + POLL_S, self._check)
         else:
             self._shed_at.clear()
 
@@ -175,7 +175,7 @@ class Crowding:
     def _shed(self, endpoint: str, now: float) -> None:
         """End the requests of clients that are too slow."""
         for exchange in list(self._exchanges(endpoint)):
-            due_bytes = MIN_BYTES_PER_S * (now - exchange.started_at - GRACE_S)
+            due_bytes = MIN_BYTES_PER_S * (now - exchange.started_at - RATE_GRACE_S)
             if exchange.state is RESPONDING:
                 if not exchange.downstream.writable and exchange.sent_bytes < due_bytes:
                     exchange.on_deadline(now)

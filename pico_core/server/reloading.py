@@ -50,14 +50,14 @@ APPLIED = (
 Files of TLS and the levels of logs are taken over outside of the core.
 """
 
-GOSSIP_KEYS = "cluster.gossip.keys"
+GOSSIP_KEYS_PATH = "cluster.gossip.keys"
 
 
 def applied_keys(facts: Facts, config: ServerConfig) -> set[str]:
     """Return the keys and sections that can be taken over: ``APPLIED``, without what would begin or end sealing."""
     applied = set(APPLIED)
     if bool(config.cluster.gossip.secrets) != facts.gossip.is_sealed:
-        applied.discard(GOSSIP_KEYS)
+        applied.discard(GOSSIP_KEYS_PATH)
     return applied
 
 

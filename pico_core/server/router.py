@@ -13,7 +13,7 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import AnsweringHost, Emitter, Logger, WallClock
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.answers import Answers
-from pico_core.proxy.downstream import Client
+from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.endpoint import endpoint_of
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import UPSTREAM_TIMEOUT
@@ -28,7 +28,7 @@ from pico_core.server.limits import head_limits
 from pico_core.server.peers import Peers
 from pico_core.server.proxies import TrustedProxies, fields_from_node, fields_from_proxy, request_id_of_proxy
 from pico_core.server.routing import Routing
-from pico_core.server.tcp_route import RESERVED, TcpOpening, tcp_acceptance, tcp_endpoint
+from pico_core.server.tcp_route import OWN_PATHS, TcpOpening, tcp_acceptance, tcp_endpoint
 
 NUMBERED = b"%b%b\r\nX-Pico-Request-ID: %b\r\n"
 """What a request gets that came from a client: about it, the rest of the line of its host, and the request's ID, which
@@ -90,7 +90,7 @@ class ProxyRouter:
         """Serve a client's connection."""
         host = channel.host
         fields = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: " % (host.encode(), self._scheme)
-        client = Client(host, fields, is_proxy=host in self._proxies)
+        client = ClientFacts(host, fields, is_proxy=host in self._proxies)
         DownstreamConnection(channel, self, self._host, client, now)
 
     def begin(self, exchange: Exchange, now: float) -> None:
@@ -103,7 +103,7 @@ class ProxyRouter:
         if client.is_proxy or head.forwarded:  # nearly none is: spare the call
             self._find_client(exchange)
         try:
-            is_reserved = head.target.startswith(RESERVED)
+            is_reserved = head.target.startswith(OWN_PATHS)
             endpoint = tcp_endpoint(head) if is_reserved else endpoint_of(head)
             exchange.endpoint = (
                 self._access.admit_client(head, endpoint, now) if self._access.guards_proxy else endpoint
@@ -196,7 +196,7 @@ class ProxyRouter:
         if self._access_log is not None:
             self._access_log.add(exchange, exchange.client_host.encode(), now)
 
-    def refused(self, error: MessageError, client: Client, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
+    def refused(self, error: MessageError, client: ClientFacts, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
         """Count and log bytes that were not a request."""
         reason = error.code or reason_of(error.status)
         request_id = next(self._ids)

@@ -29,7 +29,7 @@ def test_every_constant_that_bounds_something_is_in_the_table() -> None:
     found = set(numbers())
     assert len(found) > 100
     missing = found - fixed_limits.constants()
-    assert not missing, f"make it a key, or add a row to pico_tunnel/fixed_limits.py: {sorted(missing)}"
+    assert not missing, f"make it a key, or add a row to pico_tunnel/limit_rows: {sorted(missing)}"
 
 
 def test_every_row_has_its_value_and_a_reason() -> None:

@@ -46,11 +46,11 @@ def server_sections(config: ServerConfig) -> TlsSections:
 def agent_sections(config: AgentConfig) -> TlsSections:
     """Return those of an agent."""
     from pico_core.config.agent import service_profile
-    from pico_core.dial import TLS_PROFILE
+    from pico_core.dial import CONNECT_PROFILE
 
     clients: dict[str, tuple[str, ClientTlsConfig]] = {}
     if config.connect.url.is_secure:
-        clients[TLS_PROFILE] = ("connect.tls", config.connect.tls)
+        clients[CONNECT_PROFILE] = ("connect.tls", config.connect.tls)
     for index, listener in enumerate(config.listeners):
         if listener.addr.is_secure:
             clients[service_profile(listener)] = (f"listeners[{index}].tls", listener.tls)
@@ -59,11 +59,11 @@ def agent_sections(config: AgentConfig) -> TlsSections:
 
 def forward_sections(config: ForwardConfig) -> TlsSections:
     """Return those of a forwarder."""
-    from pico_core.dial import TLS_PROFILE
+    from pico_core.dial import CONNECT_PROFILE
 
     clients: dict[str, tuple[str, ClientTlsConfig]] = {}
     if config.connect.url.is_secure:
-        clients[TLS_PROFILE] = ("connect.tls", config.connect.tls)
+        clients[CONNECT_PROFILE] = ("connect.tls", config.connect.tls)
     return TlsSections({}, clients)
 
 

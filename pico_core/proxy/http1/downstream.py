@@ -17,7 +17,7 @@ from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import HoldingChannel
 from pico_core.machine.parts import AnsweringHost
 from pico_core.pieces import JOIN_BELOW_BYTES, Piece
-from pico_core.proxy.downstream import Client
+from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.exchange import Exchange, Router
 from pico_core.timers import NEVER
 
@@ -65,7 +65,7 @@ class DownstreamConnection(Dismissible):
     _body: BodyReader | None
 
     def __init__(
-        self, channel: HoldingChannel, router: Router, host: AnsweringHost, client: Client, now: float
+        self, channel: HoldingChannel, router: Router, host: AnsweringHost, client: ClientFacts, now: float
     ) -> None:
         self.channel = channel
         self.router = router

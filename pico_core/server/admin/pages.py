@@ -14,7 +14,7 @@ from pico_core.machine.parts import Connector
 from pico_core.plain.client import PlainRequest, PlainResponse
 from pico_core.plain.exposition import CONTENT_TYPE
 from pico_core.plain.hosts import unknown_host
-from pico_core.plain.server import HTML, JSON, TEXT, PlainConnection, Question
+from pico_core.plain.server import HTML, JSON, PLAIN_TEXT, PlainConnection, Question
 from pico_core.server.access import Access
 from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.admin.status import FAILURES_PATH, STATUS_PATH, status_document
@@ -60,14 +60,14 @@ class AdminPages:
             connection.refuse(404, "not found", now)
 
     def _health(self, connection: PlainConnection, now: float) -> None:
-        connection.respond(200, TEXT, b"ok\n", now)
+        connection.respond(200, PLAIN_TEXT, b"ok\n", now)
 
     def _ready(self, connection: PlainConnection, now: float) -> None:
         facts = self._facts
         state = facts.state.value
         if facts.state is NodePhase.STARTING and facts.unanswered_names:
             state += ": waits" + "".join(f" for '{name}' ({why})" for name, why in facts.unanswered_names.items())
-        connection.respond(200 if facts.ready else 503, TEXT, f"{state}\n".encode(), now)
+        connection.respond(200 if facts.ready else 503, PLAIN_TEXT, f"{state}\n".encode(), now)
 
     def _dashboard(self, connection: PlainConnection, now: float) -> None:
         from pico_core.server.admin.dashboard import page, policy  # 0.5 ms that a start does not need

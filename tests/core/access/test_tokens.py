@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pico_core.access.gate import MAX_REMEMBERED, Gate
+from pico_core.access.gate import MAX_VERIFIED, Gate
 from pico_core.access.grant import Denied, Grant
 from pico_core.access.keys import public_key
 from pico_core.access.token import MAX_TOKEN_BYTES, TokenRules
@@ -251,10 +251,10 @@ def test_other_keys_forget_what_was_verified() -> None:
 
 def test_the_memory_is_bounded_and_holds_no_token() -> None:
     port = gate()
-    for number in range(MAX_REMEMBERED + 10):
+    for number in range(MAX_VERIFIED + 10):
         port.check(bearer(signed({"sub": str(number)})), NOW_S)
     remembered = port.remembered
-    assert len(remembered) == MAX_REMEMBERED
+    assert len(remembered) == MAX_VERIFIED
     assert all(len(key) == 32 for key in remembered)
     assert SECRET not in repr(remembered)
 
