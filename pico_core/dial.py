@@ -35,10 +35,6 @@ MAX_REASONS = 8
 """A server may give another reason each time; those above this number wait for the next minute."""
 
 
-CONNECT_PROFILE = "connect"
-"""The name of the TLS profile with which agents and forwarders reach the server."""
-
-
 class DialUser(Protocol):
     """The part that dialed. Exactly one of these is called, once, and never by the constructor of the dial."""
 

@@ -114,6 +114,7 @@ def http(
     is 1 if not one response came.
     """
     from pico_core.bench.plan import Plan
+    from pico_core.config.tls import BENCH_PROFILE
     from pico_core.config.values import duration as seconds
     from pico_core.config.values import identifier, server_url
     from pico_driver.tls_sections import client_sections, load_profiles
@@ -126,10 +127,10 @@ def http(
         if not _FIELD.fullmatch(header):
             raise click.UsageError("--header wants a name, a colon and a value, such as 'X-Tried: yes'")
     server = server_url(url)
-    sections = client_sections(server, "bench", "server.tls", {name: others.pop(name) for name in TLS_FLAGS})
+    sections = client_sections(server, BENCH_PROFILE, "server.tls", {name: others.pop(name) for name in TLS_FLAGS})
     plan = Plan(
         server=server,
-        tls="bench" if server.is_secure else "",
+        tls=BENCH_PROFILE if server.is_secure else "",
         target=path.encode("ascii"),
         method=method.encode("ascii"),
         endpoints=tuple(identifier(endpoint) for endpoint in endpoints),

@@ -29,6 +29,7 @@ def ask(
     """
     from urllib.parse import quote
 
+    from pico_core.config.tls import STATUS_PROFILE
     from pico_core.config.values import server_url
     from pico_core.errors import ConfigError
     from pico_core.status import StatusMachine
@@ -40,7 +41,7 @@ def ask(
     except ConfigError as error:
         raise ConfigError(f"--server.url: {error}") from None
     node = StatusMachine(server, path if forward is None else f"{path}?forward={quote(forward, safe='')}", token)
-    profiles = load_profiles(client_sections(server, "status", "server.tls", tls or {}))
+    profiles = load_profiles(client_sections(server, STATUS_PROFILE, "server.tls", tls or {}))
     end = run(node, _drop, "asyncio", profiles=profiles)
     if node.response is None:
         raise Unanswered(end.message, end.code)

@@ -23,8 +23,9 @@ from pico_core import __version__
 from pico_core.agent.counts import ServiceCounts
 from pico_core.agent.tunnel import AgentTunnel
 from pico_core.config.agent import AgentConnectConfig, ListenerConfig
+from pico_core.config.tls import CONNECT_PROFILE
 from pico_core.credentials import Credentials
-from pico_core.dial import CONNECT_PROFILE, Backoff, Complaints, Server, WebSocketDial, advised, explain
+from pico_core.dial import Backoff, Complaints, Server, WebSocketDial, advised, explain
 from pico_core.entropy import Entropy
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, FlushScheduler, Logger

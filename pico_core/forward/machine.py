@@ -16,9 +16,10 @@ from pico_core.boundary import (
 )
 from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.forward import ForwardConfig, PortConfig
+from pico_core.config.tls import CONNECT_PROFILE
 from pico_core.config.values import Address
 from pico_core.credentials import Credentials
-from pico_core.dial import CONNECT_PROFILE, Backoff, Complaints, Server, WebSocketDial, explain
+from pico_core.dial import Backoff, Complaints, Server, WebSocketDial, explain
 from pico_core.entropy import Entropy
 from pico_core.machine.admission import MAX_DESCRIPTORS, ConnectionLimits, PortLimits
 from pico_core.machine.base import BaseMachine

@@ -10,13 +10,11 @@ from pico_core.access.key_set import MAX_SET_BYTES, read_key_set
 from pico_core.access.keys import VerifyingKey
 from pico_core.config.auth import AuthConfig
 from pico_core.config.secrets import KeySetSource
+from pico_core.config.tls import JWKS_PROFILE
 from pico_core.errors import ConfigError
 from pico_core.machine.parts import Connector, FileReader, Logger
 from pico_core.plain.client import PlainRequest, PlainResponse
 from pico_core.timers import NEVER, Timer
-
-JWKS_PROFILE = "jwks"
-"""The TLS profile of the driver for sets at https."""
 
 FILE_CHECK_S = 10.0
 """How often a file is read at least: it is cheap, and an operator wants to use a new key soon."""

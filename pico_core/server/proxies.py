@@ -1,8 +1,8 @@
 """The proxies before a port: whom the node believes about the addresses of clients, and what it makes of that."""
 
 from pico_core.config.networks import NamedNetwork, Networks, address_of
-from pico_core.config.ports import REQUIRED
 from pico_core.config.server import ServerConfig
+from pico_core.config.server_ports import PORTS
 from pico_core.http.grammar import request_id
 from pico_core.http.message import RequestHead, field_values
 from pico_core.http.writing import WITHOUT_HOST
@@ -12,8 +12,9 @@ from pico_core.proxy.client_address import client_address, forwarded_element, no
 def trusted_proxies(config: ServerConfig) -> dict[str, "TrustedProxies"]:
     """Return those of each port that may have some, by listener."""
     return {
-        listener: TrustedProxies(port.trusted_proxies, sends_header=port.proxy_protocol == REQUIRED)
-        for listener, port in (("proxy", config.proxy), ("upstream", config.upstream))
+        port.listener: TrustedProxies(port.behind(config).trusted_proxies, sends_header=port.has_header(config))
+        for port in PORTS
+        if port.behind is not None
     }
 
 

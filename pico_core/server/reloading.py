@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from pico_core.config.server import ServerConfig
+from pico_core.config.server_ports import PORTS
 from pico_core.machine.admission import ConnectionLimits
 from pico_core.server.access import Access
 from pico_core.server.facts import Facts
@@ -93,5 +94,6 @@ def take_over(
     if bool(config.cluster.gossip.secrets) == facts.gossip.is_sealed:
         facts.gossip.take_keys(config.cluster.gossip.secrets)
     facts.policies.configure(config.policies)
-    proxies["proxy"].take_over(config.proxy.trusted_proxies)
-    proxies["upstream"].take_over(config.upstream.trusted_proxies)
+    for port in PORTS:
+        if port.behind is not None:
+            proxies[port.listener].take_over(port.behind(config).trusted_proxies)

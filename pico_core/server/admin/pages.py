@@ -8,6 +8,7 @@ be forwarded again, only members of the cluster are asked, and only these paths.
 from urllib.parse import parse_qs, unquote
 
 from pico_core.access.grant import Denied
+from pico_core.config.tls import PEERS_PROFILE
 from pico_core.config.values import server_url
 from pico_core.errors import ConfigError
 from pico_core.machine.parts import Connector
@@ -108,7 +109,7 @@ class AdminPages:
         self._forwards += 1
         fields = [("x-pico-authorization", credentials.decode("latin-1"))] if credentials else []
         asker = _Forward(self, connection, node_id)
-        tls = "peers" if self._facts.config.admin.tls.enabled else ""
+        tls = PEERS_PROFILE if self._facts.config.admin.tls.enabled else ""
         PlainRequest(self._connector, origin, path, asker, FORWARD_TIMEOUT_S, now, fields=fields, tls=tls)
 
     def forward_over(self) -> None:
