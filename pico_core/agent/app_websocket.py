@@ -116,12 +116,9 @@ class WebSocketCall:
         from wsproto.connection import Connection, ConnectionType  # wsproto takes 10 ms, which most agents do without
         from wsproto.utilities import generate_accept_token
 
-        fields = event.fields
-        if event.subprotocol:
-            fields = (*fields, (b"sec-websocket-protocol", event.subprotocol.encode("latin-1")))
         key = field_values(exchange.head.fields, b"sec-websocket-key")[0]
         try:
-            checked = response_head(200, (*fields, (b"sec-websocket-accept", generate_accept_token(key))), 0)
+            checked = response_head(200, (*event.fields, (b"sec-websocket-accept", generate_accept_token(key))), 0)
             head = ResponseHead(101, 1, b"Switching Protocols", checked.fields, True, upgrade=b"websocket")
             self._frames = Connection(ConnectionType.SERVER)
             exchange.switch_protocols(head, b"", now)
