@@ -79,10 +79,9 @@ class CallContinues(Record, frozen=True, gc=False):
 
 
 class CallAccepts(Record, frozen=True, gc=False):
-    """The application accepts the WebSocket; ``subprotocol`` is empty for none."""
+    """The application accepts the WebSocket; ``fields`` have the subprotocol that it chose, if it did."""
 
     call: int
-    subprotocol: str
     fields: Fields
 
 

@@ -209,7 +209,39 @@ async def begins_with_a_body(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"x"})
 
 
-@pytest.mark.parametrize("app", [raises, returns, is_cancelled, splits, names_wrongly, is_too_long, begins_with_a_body])
+async def answers_zero(scope: Any, receive: Any, send: Any) -> None:
+    await respond(send, 0, b"x")
+
+
+async def answers_a_word(scope: Any, receive: Any, send: Any) -> None:
+    await respond(send, "fine", b"x")  # type: ignore[arg-type]
+
+
+async def sends_text(scope: Any, receive: Any, send: Any) -> None:
+    await respond(send, 200, "x")  # type: ignore[arg-type]
+
+
+async def ends_before_the_body(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "trailers": True})
+    await send({"type": "http.response.trailers", "headers": [(b"x", b"1")]})
+
+
+FAULTY = [
+    raises,
+    returns,
+    is_cancelled,
+    splits,
+    names_wrongly,
+    is_too_long,
+    begins_with_a_body,
+    answers_zero,
+    answers_a_word,
+    sends_text,
+    ends_before_the_body,
+]
+
+
+@pytest.mark.parametrize("app", FAULTY)
 def test_a_failure_before_the_response_is_a_500_with_its_reason(
     kit: Kit, app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -219,6 +251,7 @@ def test_a_failure_before_the_response_is_a_500_with_its_reason(
             assert answer.status == 500
             assert json.loads(answer.body)["reason"] == "app-failed"
             assert "set-cookie" not in answer.headers
+            assert (await kit.get(node.proxy_address)).status == 500  # the endpoint is still there
 
     kit.run(scenario)
 

@@ -2,6 +2,7 @@
 
 import socket
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -95,5 +96,52 @@ def test_a_client_that_vanishes_is_1006_and_a_failure_1011(kit: Kit) -> None:
         async with linked(kit) as (node, client), client.serve("app", app):
             await kit.in_thread(lambda: talk(node.proxy_address))
             await kit.until(lambda: seen == [1006])
+
+    kit.run(scenario)
+
+
+ANSWERS: dict[str, tuple[dict[str, Any], int]] = {
+    "half a pair": ({"type": "websocket.send", "text": "\ud800"}, 1011),
+    "no text": ({"type": "websocket.send", "text": 5}, 1011),
+    "no bytes": ({"type": "websocket.send", "bytes": None}, 1011),
+    "nothing": ({"type": "websocket.send"}, 1011),
+    "a code of 17 bits": ({"type": "websocket.close", "code": 70_000}, 1011),
+    "a code below all": ({"type": "websocket.close", "code": -1}, 1011),
+    "a reason of half a pair": ({"type": "websocket.close", "reason": "\udfff"}, 1011),
+    "a reason of a kilobyte": ({"type": "websocket.close", "code": 4000, "reason": "\u00e9" * 500}, 4000),
+    "no code": ({"type": "websocket.close", "code": None}, 1000),
+}
+ACCEPTS: dict[str, dict[str, Any]] = {
+    "a subprotocol of other letters": {"subprotocol": "\u20ac"},
+    "a subprotocol that is a number": {"subprotocol": 5},
+    "a subprotocol of two lines": {"subprotocol": "a\r\nset-cookie: b"},
+    "headers of text": {"headers": [("x", "y")]},
+}
+
+
+def test_what_a_websocket_cannot_carry_ends_that_websocket_alone(kit: Kit, caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "websocket"
+        await receive()
+        name = unquote(scope["path"][1:])
+        await send({"type": "websocket.accept", **ACCEPTS.get(name, {})})
+        await send(ANSWERS[name][0])
+
+    def talk(address: str) -> None:
+        for name, (_, code) in ANSWERS.items():
+            with opened(address, "/" + quote(name)) as client:
+                with pytest.raises(ConnectionClosed) as closed:
+                    client.recv()
+                assert closed.value.rcvd is not None, name
+                assert closed.value.rcvd.code == code, name
+        for name in ACCEPTS:
+            with pytest.raises(InvalidStatus) as refused:
+                opened(address, "/" + quote(name))
+            assert refused.value.response.status_code == 500, name
+
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client), client.serve("app", app) as listener:
+            await kit.in_thread(lambda: talk(node.proxy_address))
+            assert listener.is_registered
 
     kit.run(scenario)

@@ -25,6 +25,7 @@ from pico_core.program import (
     CallResumed,
     CallSends,
     CallTook,
+    Fields,
 )
 from pico_driver.embedding.errors import AppError
 from pico_driver.embedding.hub import Hub
@@ -85,7 +86,7 @@ def scope_of(event: CallBegins, state: dict[str, Any]) -> dict[str, Any]:
         path = raw_path.decode("ascii")
     host, _, port = event.host.decode("latin-1").rpartition(":")
     if not port.isdigit():
-        host, port = event.host.decode("latin-1"), ""
+        host, port = event.host.decode("latin-1").removesuffix(":"), ""
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": _VERSIONS,
@@ -113,6 +114,7 @@ class AppCall:
     """One call: ``receive`` and ``send`` of one request."""
 
     __slots__ = (
+        "_begun",
         "_body",
         "_code",
         "_dropped",
@@ -144,7 +146,8 @@ class AppCall:
         self._paused = False
         self._over = False
         self._trailers: list[tuple[bytes, bytes]] | None = None
-        self._head: tuple[int, tuple[tuple[bytes, bytes], ...]] | None = None
+        self._head: tuple[int, Fields] | None = None
+        self._begun = False  # the head and the first piece of the body are on their way
         self._waiting: Event | None = None
 
     async def run(self, app: AsgiApp, scope: dict[str, Any]) -> None:
@@ -209,11 +212,11 @@ class AppCall:
         elif kind == "http.response.start":
             if self._head is not None:
                 raise RuntimeError("http.response.start was sent before")
-            self._head = message["status"], tuple((bytes(n), bytes(v)) for n, v in message.get("headers", ()))
+            self._head = int(message["status"]), _fields(message)
             if message.get("trailers", False):
                 self._trailers = []
-        elif kind == "http.response.trailers" and self._trailers is not None and not self._over:
-            self._trailers.extend((bytes(name), bytes(value)) for name, value in message.get("headers", ()))
+        elif kind == "http.response.trailers" and self._trailers is not None and self._begun and not self._over:
+            self._trailers.extend(_fields(message))
             if not message.get("more_trailers", False):
                 self._end(CallContinues(self._number, b"", True, tuple(self._trailers)))
         else:
@@ -225,12 +228,16 @@ class AppCall:
         if self._over:
             raise RuntimeError("the response is complete already")
         more = more or self._trailers is not None
-        head, self._head = self._head, (0, ())
-        event = CallResponds(self._number, *head, bytes(body), not more) if head[0] else None
+        event: CallResponds | CallContinues
+        if self._begun:
+            event = CallContinues(self._number, bytes(body), not more)
+        else:
+            event = CallResponds(self._number, *self._head, bytes(body), not more)
+            self._begun = True
         if not more:
-            self._end(event or CallContinues(self._number, bytes(body), True))
+            self._end(event)
             return
-        self._hub.announce(event or CallContinues(self._number, bytes(body), False))
+        self._hub.announce(event)
         await self._hub.runtime.checkpoint()
         while self._paused and not self._dropped:
             await self._change()
@@ -284,20 +291,41 @@ class WebSocketCall(AppCall):
         if self._over:
             raise RuntimeError("the WebSocket is closed already")
         if kind == "websocket.close":
+            closes = CallCloses(self._number, _close_code(message), _writable(message.get("reason") or ""))
             self._over = True
-            self._hub.announce(CallCloses(self._number, message.get("code", 1000), message.get("reason") or ""))
+            self._hub.announce(closes)
         elif kind == "websocket.accept" and not self._accepted:
+            fields = _fields(message)
+            if subprotocol := message.get("subprotocol"):
+                fields = (*fields, (b"sec-websocket-protocol", subprotocol.encode("latin-1")))
             self._accepted = True
-            fields = tuple((bytes(name), bytes(value)) for name, value in message.get("headers", ()))
-            self._hub.announce(CallAccepts(self._number, message.get("subprotocol") or "", fields))
+            self._hub.announce(CallAccepts(self._number, fields))
         elif kind == "websocket.send" and self._accepted:
             text = message.get("text")
-            self._hub.announce(CallSends(self._number, bytes(message["bytes"]) if text is None else text))
+            self._hub.announce(CallSends(self._number, bytes(message["bytes"]) if text is None else _writable(text)))
         else:
             raise RuntimeError(f"the message {kind!r} is not permitted here")
         await self._hub.runtime.checkpoint()
         while self._paused and not self._dropped:
             await self._change()
+
+
+def _fields(message: Message) -> Fields:
+    return tuple((bytes(name), bytes(value)) for name, value in message.get("headers", ()))
+
+
+def _writable(text: str) -> str:
+    """Return a text that UTF-8 can write. Raises ``UnicodeEncodeError`` for half of a surrogate pair."""
+    str.encode(text)
+    return text
+
+
+def _close_code(message: Message) -> int:
+    """Return the code of a close message, 1000 where it has none. Raises ``ValueError`` outside of RFC 6455 7.4.2."""
+    code = int(message.get("code") or 1000)
+    if not 1000 <= code <= 4999:
+        raise ValueError(f"{code} is not a WebSocket close code: 1000 to 4999")
+    return code
 
 
 class Lifespan:

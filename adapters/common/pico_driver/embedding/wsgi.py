@@ -4,6 +4,7 @@ import io
 import sys
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
+from urllib.parse import unquote_to_bytes
 
 from pico_driver.embedding.asgi import Receive, Send
 from pico_driver.embedding.runtime import Runtime, Threads
@@ -34,7 +35,7 @@ def environ_of(scope: MutableMapping[str, Any]) -> Environ:
     environ: Environ = {
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": "",
-        "PATH_INFO": scope["path"].encode().decode("latin-1"),
+        "PATH_INFO": unquote_to_bytes(scope["raw_path"]).decode("latin-1"),
         "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "SERVER_NAME": host,
         "SERVER_PORT": str(port),
