@@ -4,9 +4,9 @@ It is the machine of ``pico agent`` with other inputs: tunnels, moves, pauses, d
 ``pico_core.program`` has the records by which the two talk.
 """
 
-from pico_core.agent.app_call import AppCall
+from pico_core.agent.app_call import AppUpstream
 from pico_core.agent.app_streams import AppStreams
-from pico_core.agent.app_websocket import WebSocketCall
+from pico_core.agent.app_websocket import WebSocketUpstream
 from pico_core.agent.listener import AgentListener, StreamHandler
 from pico_core.agent.machine import AgentMachine
 from pico_core.agent.program_streams import Offer, ProgramStreams
@@ -65,7 +65,7 @@ class ClientMachine(AgentMachine):
         self._endpoints: dict[int, Endpoint] = {}
         self._by_config: dict[int, Endpoint] = {}
         self._untaken: dict[int, Offer] = {}
-        self._calls: dict[int, AppCall | WebSocketCall] = {}
+        self._calls: dict[int, AppUpstream | WebSocketUpstream] = {}
         self._call_numbers = 0
         self._handlers |= {
             OpenListener: self._open_listener,
@@ -151,11 +151,11 @@ class ClientMachine(AgentMachine):
         if offer is not None:
             offer.taken()
 
-    def new_call(self, streams: AppStreams, *, is_websocket: bool) -> AppCall | WebSocketCall:
+    def new_call(self, streams: AppStreams, *, is_websocket: bool) -> AppUpstream | WebSocketUpstream:
         """Return a call of the application of ``streams``."""
         self._call_numbers = number = self._call_numbers + 1
-        call: AppCall | WebSocketCall
-        call = WebSocketCall(streams, number, self) if is_websocket else AppCall(streams, number)
+        call: AppUpstream | WebSocketUpstream
+        call = WebSocketUpstream(streams, number, self) if is_websocket else AppUpstream(streams, number)
         self._calls[number] = call
         return call
 
@@ -166,12 +166,12 @@ class ClientMachine(AgentMachine):
 
     def _call_says(self, event: CallResponds | CallContinues, now: float) -> None:
         call = self._calls.get(event.call)
-        if isinstance(call, AppCall):
+        if isinstance(call, AppUpstream):
             (call.responds if isinstance(event, CallResponds) else call.continues)(event, now)  # type: ignore[arg-type]
 
     def _websocket_says(self, event: CallAccepts | CallSends | CallCloses, now: float) -> None:
         call = self._calls.get(event.call)
-        if not isinstance(call, WebSocketCall):
+        if not isinstance(call, WebSocketUpstream):
             return
         if isinstance(event, CallSends):
             call.sends(event, now)

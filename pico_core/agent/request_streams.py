@@ -95,19 +95,3 @@ class RequestStreams:
         """Log that the server sent bytes that are not a request."""
         self.host.warn("agent", "refused what came through the tunnel", status=error.status, reason=error.reason)
         return b"", NO_DETAILS, b""
-
-
-def forwarded_fields(exchange: Exchange) -> bytes:
-    """Return the lines about the client as the server sent them: it is the one that knows the client."""
-    head = exchange.head
-    fields = b""
-    if head.forwarded_for:
-        fields = b"X-Forwarded-For: %b\r\n" % head.forwarded_for
-    if head.forwarded_proto:
-        fields += b"X-Forwarded-Proto: %b\r\n" % head.forwarded_proto
-    if head.forwarded_host:
-        fields += b"X-Forwarded-Host: %b\r\n" % head.forwarded_host
-    if head.forwarded_elements:
-        fields += b"Forwarded: %b\r\n" % head.forwarded_elements
-    fields += head.about_client
-    return fields + b"X-Pico-Request-ID: %b\r\n" % head.request_id if head.request_id else fields

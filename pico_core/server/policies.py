@@ -148,7 +148,7 @@ class Policy:
         """Change the request as the policy says, before it is sent anywhere."""
         if self._edit is not None:
             exchange.head = self._edit.of_request(exchange.head)
-        if self.config.max_body_bytes and not exchange.request_done and exchange.head.chunked:
+        if self.config.max_body_bytes and not exchange.request_done and exchange.head.content_length < 0:
             exchange.downstream.limit_request(self.config.max_body_bytes)
 
 

@@ -7,6 +7,7 @@ from pico_core.access.grant import Denied
 from pico_core.config.server import ServerConfig
 from pico_core.entropy import Entropy
 from pico_core.http.budget import HeadBudget
+from pico_core.http.client_lines import FROM_HOST, REQUEST_ID_LINE, UP_TO_HOST
 from pico_core.http.message import MessageError, ResponseHead
 from pico_core.http.writing import LEAST_ERROR_STATUS, WITHOUT_HOST
 from pico_core.machine.channel import TcpChannel
@@ -29,10 +30,6 @@ from pico_core.server.peers import Peers
 from pico_core.server.proxies import TrustedProxies, fields_from_node, fields_from_proxy, request_id_of_proxy
 from pico_core.server.routing import Routing
 from pico_core.server.tcp_route import OWN_PATHS, TcpOpening, tcp_acceptance, tcp_endpoint
-
-NUMBERED = b"%b%b\r\nX-Pico-Request-ID: %b\r\n"
-"""What a request gets that came from a client: about it, the rest of the line of its host, and the request's ID, which
-comes last (``http.recent``)."""
 
 
 class RouterHost(AnsweringHost, Emitter, Logger, WallClock, Protocol):
@@ -89,7 +86,7 @@ class ProxyRouter:
     def accept(self, channel: TcpChannel, now: float) -> None:
         """Serve a client's connection."""
         host = channel.host
-        fields = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: " % (host.encode(), self._scheme)
+        fields = UP_TO_HOST % (host.encode(), self._scheme)
         client = ClientFacts(host, fields, is_proxy=host in self._proxies)
         DownstreamConnection(channel, self, self._host, client, now)
 
@@ -174,8 +171,8 @@ class ProxyRouter:
         elif client.is_proxy:
             lines = fields_from_proxy(client.host, exchange.client_host, head, self._scheme)
         else:
-            return NUMBERED % (client.fields, head.host or WITHOUT_HOST, exchange.request_id)
-        return b"%bX-Pico-Request-ID: %b\r\n" % (lines, exchange.request_id)
+            return FROM_HOST % (client.fields, head.host or WITHOUT_HOST, exchange.request_id)
+        return lines + REQUEST_ID_LINE % exchange.request_id
 
     def finished(self, exchange: Exchange, now: float) -> None:
         """Count and log an exchange that is over."""
