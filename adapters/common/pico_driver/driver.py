@@ -11,8 +11,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-import msgspec
-
 from pico_core.boundary import (
     Abort,
     Accepted,
@@ -55,22 +53,19 @@ from pico_driver.early import EarlyListeners
 from pico_driver.files import read_file
 from pico_driver.handshakes import START_TLS_TIMEOUT_S, Cancellable, Handshakes
 from pico_driver.listeners import DatagramSocket, ListenerOwner, ListeningSocket
+from pico_driver.options import DriverOptions
 from pico_driver.reads import Reads
 from pico_driver.signals import SIGNALS
 from pico_driver.turn import Conversation
 
 if TYPE_CHECKING:
     from pico_driver.tls import SecureConnection
-    from pico_driver.tls_profiles import Profiles
 
 ConnectionT = TypeVar("ConnectionT", bound=Connection)
 Result = TypeVar("Result")
 WatchedSocket: TypeAlias = ListeningSocket | DatagramSocket
 Bind: TypeAlias = Callable[[list[sockets.SocketAddress]], socket.socket]
 ListenerType: TypeAlias = Callable[[ListenerOwner, str, socket.socket], WatchedSocket]
-
-Reload: TypeAlias = Callable[[], msgspec.Struct]
-"""Reads the configuration again; raises ``ConfigError`` if it is not valid."""
 
 
 class Driver(Conversation, Generic[ConnectionT]):
@@ -81,21 +76,19 @@ class Driver(Conversation, Generic[ConnectionT]):
         machine: Machine,
         sink: Sink,
         clock: Callable[[], float],
-        early: EarlyListeners | None = None,
-        profiles: "Profiles | None" = None,
-        reload: Reload | None = None,
+        options: DriverOptions,
     ) -> None:
         super().__init__(machine, sink, clock)
         self._reads = Reads()
         self.receive_buffer = self._reads.buffer
         self.turn_bytes = 0
-        self._early = early or EarlyListeners()
+        self._early = options.get("early") or EarlyListeners()
         self._binding: dict[str, Cancellable] = {}
         self._numbers = itertools.count(1, 2)
         self._connections: dict[int, ConnectionT] = {}
         self._connecting: dict[int, Cancellable] = {}
-        self._reload = reload
-        self._handshakes = Handshakes(self, self, clock, self.log, profiles)
+        self._reload = options.get("reload")
+        self._handshakes = Handshakes(self, self, clock, self.log, options.get("profiles"))
         self._listeners: dict[str, WatchedSocket] = {}
         self.perform |= {
             Listen: self._listen,
