@@ -11,7 +11,6 @@ from typing import Protocol
 from pico_core.boundary import Abort, Close, Command, Data, PauseReading, ResumeReading, Send, SendEof
 from pico_core.machine.turns import Turns
 from pico_core.pieces import Piece
-from pico_core.records import PeerIdentity
 
 
 class ChannelUser(Protocol):
@@ -195,10 +194,8 @@ class TcpChannel(HoldingReceiver):
         "_gone",
         "_on_closing",
         "_receiving",
-        "alpn",
         "host",
         "id",
-        "peer",
         "writable",
     )
 
@@ -209,19 +206,14 @@ class TcpChannel(HoldingReceiver):
         emit: Callable[[Command], None],
         on_closing: Callable[[int], None],
         turns: Turns,
-        peer: PeerIdentity | None = None,
-        alpn: str = "",
     ) -> None:
         """``host`` is the peer's address, or that of its client where a PROXY header told it.
 
-        ``peer`` and ``alpn`` are as in ``boundary.Accepted``.
         ``on_closing`` is called by ``close``, to bound how long the peer may take.
         """
         super().__init__(turns)
         self.id = connection
         self.host = host
-        self.peer = peer
-        self.alpn = alpn
         self.writable = True
         self._emit = emit
         self._on_closing = on_closing

@@ -46,7 +46,7 @@ from pico_core.boundary import (
     TlsStarted,
 )
 from pico_core.errors import ConfigError
-from pico_core.records import PeerIdentity, Sink
+from pico_core.records import Sink
 from pico_driver import sockets
 from pico_driver.connection import Connection
 from pico_driver.early import EarlyListeners
@@ -172,29 +172,25 @@ class Driver(Conversation, Generic[ConnectionT]):
         listener: str,
         host: str,
         port: int,
-        peer: PeerIdentity | None = None,
-        alpn: str = "",
     ) -> None:
         """Announce, under a new number, a connection that a peer opened."""
         connection.number = number = next(self._numbers)
         self._connections[number] = connection
-        self.hand_over(Accepted(number, listener, host, port, peer, alpn))
+        self.hand_over(Accepted(number, listener, host, port))
 
     def join(self, connection: ConnectionT, event: Connected) -> None:
         """Announce a connection to the embedding program, which the machine has asked for."""
         self._connections[event.connection] = connection
         self.hand_over(event)
 
-    def connected(
-        self, connection: ConnectionT, host: str, port: int, peer: PeerIdentity | None = None, alpn: str = ""
-    ) -> None:
+    def connected(self, connection: ConnectionT, host: str, port: int) -> None:
         """Announce a connection that the machine asked for, unless the machine has given it up meanwhile."""
         number = connection.number
         if self._connecting.pop(number, None) is None:
             connection.reset()
             return
         self._connections[number] = connection
-        self.announce(Connected(number, host, port, peer, alpn))
+        self.announce(Connected(number, host, port))
 
     def connect_failed(self, number: int, error: Exception) -> None:
         """Announce that a connection could not be opened, unless the machine has given it up meanwhile."""
@@ -286,17 +282,17 @@ class Driver(Conversation, Generic[ConnectionT]):
 
     # --- TLS ---
 
-    def secured(self, connection: "SecureConnection", peer: PeerIdentity | None, alpn: str) -> None:
+    def secured(self, connection: "SecureConnection") -> None:
         """Announce a connection whose handshake is done."""
         self.forget_handshake(connection)
         host, port = connection.address
         secure: Any = connection  # the driver's commands find in it what they find in its own connections
         if connection.upgrade:
-            self.announce(TlsStarted(connection.number, peer, alpn))
+            self.announce(TlsStarted(connection.number))
         elif connection.listener:
-            self.accepted(secure, connection.listener, host, port, peer, alpn)
+            self.accepted(secure, connection.listener, host, port)
         else:
-            self.connected(secure, host, port, peer, alpn)
+            self.connected(secure, host, port)
 
     def not_secured(self, connection: "SecureConnection", reason: str) -> None:
         """Announce that a handshake has failed."""
