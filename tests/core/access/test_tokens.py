@@ -1,6 +1,7 @@
 """Which tokens a gate lets in, and what they permit."""
 
 import math
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -39,12 +40,13 @@ def denied(text: str, at: float = NOW_S, kind: str = "hmac", **rules: Any) -> st
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("key", KINDS)
-def test_only_the_key_of_the_signature_verifies_it(kind: str, key: str) -> None:
-    if kind == key:
-        assert gate(key).check(bearer(token("a", kind=kind)), NOW_S).permits("a")
-    else:
-        assert denied(token("a", kind=kind), kind=key) == "invalid token"
+def test_the_key_of_the_signature_verifies_it(kind: str) -> None:
+    assert gate(kind).check(bearer(token("a", kind=kind)), NOW_S).permits("a")
+
+
+@pytest.mark.parametrize(("kind", "key"), list(permutations(KINDS, 2)))
+def test_a_key_of_another_kind_does_not(kind: str, key: str) -> None:
+    assert denied(token("a", kind=kind), kind=key) == "invalid token"
 
 
 def test_another_secret_and_a_changed_token_are_refused() -> None:
