@@ -1,7 +1,8 @@
 """The limits that have no key, each with its value, what happens at it, and why nobody has to change it.
 
-A value names its constants by module below ``pico_core``: ``{mux.budget.RESET_BURST}``. Every constant of ``pico_core``
-whose name says that it is a limit has to be in a row here, or in ``pico_core.server.admin.limits``; a test looks.
+A value names its constants by module, those of ``pico_core`` without it: ``{mux.budget.RESET_BURST}``. Every constant
+of ``pico_core`` and ``pico_driver`` whose name says that it is a limit has to be in a row here, or in
+``pico_core.server.admin.limits``; a test looks.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final
 
-from pico_tunnel.limit_rows import clients, cluster, remembered, serving
+from pico_tunnel.limit_rows import clients, cluster, drivers, remembered, serving
 from pico_tunnel.limit_rows.row import Rows
 
-ROWS: Final[Rows] = serving.ROWS | cluster.ROWS | remembered.ROWS | clients.ROWS
+DRIVERS: Final = "pico_driver."
+
+ROWS: Final[Rows] = serving.ROWS | cluster.ROWS | remembered.ROWS | clients.ROWS | drivers.ROWS
 
 
 def lines() -> Iterator[str]:
@@ -26,7 +29,7 @@ def lines() -> Iterator[str]:
 
 
 def constants() -> set[str]:
-    """Return the names of all constants in the tables, with their modules below ``pico_core``."""
+    """Return the names of all constants in the tables, as the tables name them."""
     values = [value for rows in ROWS.values() for _, value, _, _ in rows]
     return {name for value in values for _, name, _, _ in string.Formatter().parse(value) if name}
 
@@ -36,4 +39,5 @@ class _Values(string.Formatter):
 
     def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, str]:
         module, _, name = field_name.rpartition(".")
-        return getattr(import_module(f"pico_core.{module}"), name), field_name
+        root = "" if module.startswith(DRIVERS) else "pico_core."
+        return getattr(import_module(root + module), name), field_name

@@ -259,6 +259,6 @@ pico server limits --forward pico-1-x7k2m9q""",
 def limits(**common: Any) -> int:
     """Print each limit with its key, its value, its present use, and what happens when it is reached.
 
-    'used' is null where nothing adds up. A limit of 0 is none.
+    'used' is null where nothing adds up. A limit of 0 means that there is no limit.
     """
     return _print("/status/limits", list[dict[str, Any]], **common)

@@ -131,7 +131,7 @@ class AppUpstream(ProgramCall):
         raise LocalProtocolError("this call is not upgraded")
 
     def upgrade_over(self, now: float) -> None:
-        """Nothing to do: there is no upgrade."""
+        """Do nothing: a call is never upgraded."""
 
     def give_up(self, now: float) -> None:
         """Tell the application that its client has left."""

@@ -5,7 +5,7 @@ from pico_core.http.message import RequestHead
 REQUEST_ID_LINE = b"X-Pico-Request-ID: %b\r\n"
 
 UP_TO_HOST = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: "
-"""The lines about a client that is no proxy, which are the same for all of its requests, up to the host asked for."""
+"""The lines about a client that is not a trusted proxy, up to the host asked for: the same for all of its requests."""
 
 FROM_HOST = b"%b%b\r\n" + REQUEST_ID_LINE
 """``UP_TO_HOST`` with the rest: the host, and the ID, which comes last (``http.recent``)."""

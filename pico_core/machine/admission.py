@@ -215,7 +215,7 @@ class Admission:
         self._shortage_told_at = -NEVER
 
     def configure(self, limits: ConnectionLimits) -> None:
-        """Go by other limits. Connections that are open stay, and are counted, also those of a port that is no more."""
+        """Go by other limits. Open connections stay and are counted, also those of a port that was removed."""
         self.limits = limits
         for listener, port in list(self.ports.items()):
             if listener in limits.ports:

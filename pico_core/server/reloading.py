@@ -80,7 +80,7 @@ def take_over(
 ) -> None:
     """Let the parts of a node go by ``config``. Raises ``ConfigError``, and changes nothing.
 
-    Tunnels stay until their tokens expire; those of a tenant that is no more are closed. ``limits`` hold for
+    Tunnels stay until their tokens expire; those of a tenant that was removed are closed. ``limits`` hold for
     connections that come later.
     """
     access.reload(config, now)

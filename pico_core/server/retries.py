@@ -1,4 +1,4 @@
-"""How often the requests of an endpoint may be tried again: a share of its requests, so that retries add no storm."""
+"""How often the requests of an endpoint may be tried again: a share of them, so that they do not multiply the load."""
 
 SHARE = 0.2
 """Retries per request in the long run."""

@@ -35,8 +35,36 @@ ROWS: Final[Rows] = {
             "the longest are refused with 502",
             "as proxy.http.max_unfinished_bytes",
         ),
-        ("untaken streams of a program", "{agent.program_streams.MAX_UNTAKEN}", "further ones are refused", "a bound"),
-        ("a message to an application", "{agent.app_websocket.MAX_MESSAGE_BYTES} bytes", "1009", "as other servers"),
+        (
+            "untaken streams of a program",
+            "{agent.program_streams.MAX_UNTAKEN}",
+            "further ones are refused",
+            "as many as one tunnel carries",
+        ),
+        (
+            "a message to an application",
+            "{agent.app_websocket.MAX_MESSAGE_BYTES} bytes",
+            "the WebSocket is closed with 1009",
+            "uvicorn has the same",
+        ),
+        (
+            "what an application has not read of a request or a WebSocket",
+            "{agent.app_call.UNREAD_HIGH_BYTES} bytes",
+            "the client is paused",
+            "as much as one turn sends on a stream",
+        ),
+        (
+            "time for the answer to a Close frame",
+            "{agent.app_websocket.CLOSE_S:g} s",
+            "the connection is ended",
+            "a client that works answers within a round trip",
+        ),
+        (
+            "field lines of clients that are remembered split",
+            "{agent.app_streams.SPLIT_FIELDS} of {http.recent.MAX_REMEMBERED_BYTES} bytes",
+            "they are split again",
+            "they take 1 MiB at most, for as many clients",
+        ),
         (
             "the answer to a health check",
             "{agent.health.MAX_CHECK_BODY_BYTES} bytes",

@@ -17,7 +17,7 @@ ROWS: Final[Rows] = {
             "idle connections to each node",
             "{server.peers.MAX_IDLE_CONNECTIONS}, {server.peers.IDLE_TIMEOUT_S:g} s",
             "they are closed",
-            "bounds descriptors",
+            "requests to a node come in bursts; each takes a descriptor",
         ),
         (
             "time to connect to a node",
@@ -68,7 +68,7 @@ ROWS: Final[Rows] = {
                 "{gossip.knowledge.MAX_ADDRESSES_REFUSED} unusable"
             ),
             "the first one is forgotten, or no further one taken",
-            "bounds memory",
+            "as many as a cluster has nodes",
         ),
         (
             "nodes of a cluster",
@@ -82,12 +82,17 @@ ROWS: Final[Rows] = {
             "agents get a 503; the node's news is not taken",
             "the same on all nodes",
         ),
-        ("states of all nodes", "{gossip.members.MAX_STATE_BYTES} bytes", "no further one is taken", "bounds memory"),
+        (
+            "states of all nodes",
+            "{gossip.members.MAX_STATE_BYTES} bytes",
+            "no further one is taken",
+            "an eighth of the memory that a pod has",
+        ),
         (
             "a node's own state",
             "{gossip.engine.MAX_LOCAL_BYTES} bytes",
             "it starts anew",
-            "bounds memory of the others",
+            "every other node keeps it too",
         ),
         (
             "an entry of gossip",
@@ -122,7 +127,7 @@ ROWS: Final[Rows] = {
             "pause between gossip streams to a node",
             "{gossip.stream_requests.MAX_SYNC_PAUSE_S:g} s",
             "it is asked",
-            "news",
+            "what is new comes by datagrams; this repairs what they lost",
         ),
         (
             "names of nodes to join",
@@ -153,7 +158,7 @@ ROWS: Final[Rows] = {
             "a frame of a sealed stream",
             "{gossip.sealing.streams.MAX_SEALED_FRAME_BYTES} bytes",
             "it is closed",
-            "as in TLS",
+            "the size of a record of TLS",
         ),
         ("agents told of an endpoint", "{server.claims.MAX_IDENTITIES}", "others are not named", "for warnings only"),
         ("targets asked for the own address", "{server.own_host.MAX_TARGETS}", "the others are next", "one suffices"),

@@ -6,14 +6,24 @@ from pico_tunnel.limit_rows.row import Rows
 
 ROWS: Final[Rows] = {
     "What is remembered": (
-        ("addresses with a rate", "{server.address_rate.MAX_BUCKETS}", "the first one used is forgotten", "memory"),
+        (
+            "addresses with a rate",
+            "{server.address_rate.MAX_BUCKETS}",
+            "the first one used is forgotten",
+            "a refilled bucket needs no memory",
+        ),
         ("verified tokens", "{access.gate.MAX_VERIFIED}", "the first one is verified again", "600 bytes each"),
-        ("verdicts of policies", "{server.policies.MAX_VERDICTS}", "all are decided anew", "bounds memory"),
+        (
+            "verdicts of policies",
+            "{server.policies.MAX_VERDICTS}",
+            "all are decided anew",
+            "deciding takes microseconds",
+        ),
         (
             "edited fields",
             "{server.field_edits.MAX_EDITS} of {server.field_edits.MAX_EDIT_BYTES} bytes",
             "they are edited again",
-            "a megabyte",
+            "they take a megabyte; to edit again takes microseconds",
         ),
         (
             "heads of a connection",
@@ -25,13 +35,23 @@ ROWS: Final[Rows] = {
             "heads are parsed",
             "a connection has to stay small",
         ),
-        ("endpoints with retries", "{server.retries.MAX_BUDGETS}", "the first one has its budget again", "memory"),
-        ("endpoints whose route was lost", "{server.routeless.MAX_LOST}", "the first one is forgotten", "memory"),
+        (
+            "endpoints with retries",
+            "{server.retries.MAX_BUDGETS}",
+            "the first one has its budget again",
+            "a full budget needs no memory",
+        ),
+        (
+            "endpoints whose route was lost",
+            "{server.routeless.MAX_LOST}",
+            "the first one is forgotten",
+            "it only makes its requests wait",
+        ),
         (
             "stories of failed requests",
             "{server.stories.MAX_STORIES} of a kind, {server.stories.MAX_PATH_CHARACTERS} characters of a path",
             "the oldest is forgotten",
-            "half a megabyte",
+            "they take half a megabyte, and people read the last ones",
         ),
         (
             "what is told of a failure",

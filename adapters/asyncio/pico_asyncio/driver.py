@@ -105,7 +105,7 @@ class AsyncioDriver(Driver[Connection]):
         self.close()
         for number, handler in self._handlers_before.items():
             self._loop.remove_signal_handler(number)
-            signal.signal(number, handler)  # the loop puts back the default, which may be deadly
+            signal.signal(number, handler)  # the loop puts back the default, which may end the process
         if self._timer is not None:
             self._timer.cancel()
         for _ in range(_TURNS_TO_OPEN):  # a socket that was accepted belongs to its task until it is opened

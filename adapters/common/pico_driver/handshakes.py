@@ -29,7 +29,7 @@ _TOO_MANY: Final = "too many TLS handshakes at one time"
 
 
 class Cancellable(Protocol):
-    """Something that was begun and can be given up."""
+    """A task or timer that can be given up."""
 
     def cancel(self) -> object:
         """End it at its next wait."""

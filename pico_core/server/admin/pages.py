@@ -50,7 +50,9 @@ class AdminPages:
                 connection.refuse(denied.status, denied.reason, now)
                 return
         if not credentials and question.path not in PROBES and not self._hosts.knows(question.host):
-            connection.refuse(421, UNKNOWN_HOST, now)  # a page in a browser has no token, so who has one is none
+            connection.refuse(
+                421, UNKNOWN_HOST, now
+            )  # a page in a browser has no token: a client with one is not a page
             return
         if page is not None:
             page(self, connection, now)

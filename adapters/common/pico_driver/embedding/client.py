@@ -57,8 +57,8 @@ class Client:
     ) -> AsyncIterator[StreamListener]:
         """Register a ``tcp`` endpoint whose streams this program takes itself.
 
-        A stream that is not taken within ``timeout_s`` is reset. Raises ``ConfigError`` for an endpoint ID that is
-        none.
+        A stream that is not taken within ``timeout_s`` is reset. Raises ``ConfigError`` for an invalid endpoint
+        ID.
         """
         listener = StreamListener(self.hub, identifier(endpoint))
         config = ListenerConfig(
