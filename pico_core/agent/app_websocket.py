@@ -167,7 +167,7 @@ class WebSocketUpstream(ProgramCall):
         self._dropped(ABNORMAL, "")
 
     def abort(self) -> None:
-        """The client is gone."""
+        """End at once: the client is gone."""
         self.close()
 
     def pause_reading(self) -> None:

@@ -255,11 +255,11 @@ class AgentMachine(BaseMachine):
         """The listener itself logs it, and tries again."""
 
     def on_last_refused(self, message: str, now: float) -> None:
-        """Nothing is left to do: end."""
+        """End with the reason: no endpoint is left."""
         self.emit(Exit(1, message))
 
     def on_last_done(self, now: float) -> None:
-        """Nothing is left to do: end."""
+        """End: no endpoint is left."""
         self.log("info", "agent", "stopped")
         self.emit(Exit(0, ""))
 

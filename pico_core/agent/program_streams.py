@@ -71,7 +71,7 @@ class Offer:
         self._user.on_connect_failed(reason, now)
 
     def taken(self) -> None:
-        """The program has it."""
+        """Count it no longer: the program has taken it, or never will."""
         self._streams.untaken -= 1
         self._timer.cancel()
 

@@ -50,7 +50,7 @@ class GossipConfig(Section, frozen=True, kw_only=True):
         Key(
             DURATION,
             "Time between two rounds of gossip.",
-            "100 ms spreads news through a large cluster within a second for a few packets each.",
+            "100 ms spreads a change through a large cluster within a second for a few packets each.",
         ),
     ] = 0.1
     max_packet_size: Annotated[

@@ -394,7 +394,7 @@ class _Refused:
         """Drop the bytes."""
 
     def on_writable(self, now: float) -> None:
-        """Nothing more is sent."""
+        """Do nothing: all that is sent was sent at once."""
 
     def on_eof(self, now: float) -> None:
         """The peer has seen the end, or its time is over."""
@@ -402,7 +402,7 @@ class _Refused:
         self.on_lost(now)
 
     def on_lost(self, now: float) -> None:
-        """The connection has ended."""
+        """Count the refused peer no longer."""
         if not self._is_over:
             self._is_over = True
             self._on_over()

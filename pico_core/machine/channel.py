@@ -76,13 +76,13 @@ class Discard:
         """Drop the bytes."""
 
     def on_eof(self, now: float) -> None:
-        """Nothing to do: both directions are ending already."""
+        """Do nothing: both directions are ending already."""
 
     def on_lost(self, now: float) -> None:
-        """Nothing to do: it is gone as it was asked to be."""
+        """Do nothing: the channel was closed on purpose."""
 
     def on_writable(self, now: float) -> None:
-        """Nothing to do: nothing is left to send."""
+        """Do nothing: nothing is left to send."""
 
 
 DISCARD = Discard()

@@ -1,4 +1,4 @@
-"""Who gets the last streams of an endpoint whose tunnels are nearly full, and who waits for one.
+"""Which client gets the last streams of an endpoint whose tunnels are nearly full, and which one waits.
 
 A tunnel carries ``max_streams`` requests at once. While seven eighths of them are enough, nothing here is asked. Beyond
 that, one client must not keep out all others:

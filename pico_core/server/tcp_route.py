@@ -107,7 +107,7 @@ class TcpOpening:
             self.exchange.failed(failure, now)
 
     def on_writable(self, now: float) -> None:
-        """Nothing to send yet."""
+        """Do nothing: nothing was sent yet."""
 
 
 def _websocket(channel: HoldingChannel) -> Channel:

@@ -79,7 +79,7 @@ ROWS: Final[Rows] = {
         (
             "endpoints of a node",
             "{gossip.state.MAX_ENDPOINTS}, {gossip.wire.records.MAX_ENTRIES} entries with those that are gone",
-            "agents get a 503; the node's news is not taken",
+            "agents get a 503; what the node says is not taken",
             "the same on all nodes",
         ),
         (

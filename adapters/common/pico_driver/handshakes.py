@@ -46,7 +46,7 @@ class Loop(Protocol):
 
 
 class Handshakes:
-    """Begins TLS on connections and gives up what takes too long. The driver hears of the outcome."""
+    """Begins TLS on connections and gives up what takes too long. The driver is told the outcome."""
 
     def __init__(
         self,

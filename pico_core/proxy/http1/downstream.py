@@ -119,7 +119,7 @@ class DownstreamConnection(Dismissible):
         self.channel.close()
 
     def on_lost(self, now: float) -> None:
-        """The client is gone."""
+        """Give up what is in flight: the client is gone."""
         self._gone(now)
 
     def on_writable(self, now: float) -> None:

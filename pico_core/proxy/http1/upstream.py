@@ -242,7 +242,7 @@ class UpstreamConnection:
         self.on_lost(now)
 
     def on_lost(self, now: float) -> None:
-        """The connection is gone."""
+        """Report the failure: the connection is gone."""
         failure = self.source.failure_of_loss(self)
         if self._interim or self._reader.pending_bytes:
             failure = failure.after_response_bytes()
