@@ -33,7 +33,7 @@ MAX_STREAMS_HEADER = re.compile(rb"(?im)^x-pico-max-streams:[ \t]*([0-9]{1,7})[ 
 
 INSTANCE_HEADER = re.compile(rb"(?im)^x-pi[ck]o-instance:[ \t]*([!-~]{1,64})[ \t]*\r$")
 
-NODE_FULL = f"this node serves {MAX_ENDPOINTS} endpoints and takes no further one; connect again, or add nodes"
+ENDPOINTS_FULL = f"this node serves {MAX_ENDPOINTS} endpoints and takes no further one; connect again, or add nodes"
 FULL_RETRY_S = 10
 
 LEAD_S = 10.0
@@ -140,7 +140,7 @@ class Registrar:
             if 0 < tenant.config.max_tunnels <= others:
                 self._take(FULL_RETRY_S, "too many tunnels of this tenant")
         if registry.endpoint_count >= MAX_ENDPOINTS and not members:
-            raise HandshakeError(503, NODE_FULL, retry_after_s=FULL_RETRY_S)
+            raise HandshakeError(503, ENDPOINTS_FULL, retry_after_s=FULL_RETRY_S)
 
     def _take(self, wait_s: int, reason: str) -> None:
         if wait_s:

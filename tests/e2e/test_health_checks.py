@@ -30,7 +30,7 @@ def test_an_unhealthy_service_gets_no_requests_and_none_fails(fleet: Fleet, orig
     switched = Switched()
     with service(switched.serve) as running:
         server = fleet.server()
-        sick = fleet.agent(server, "web", running.port, *CHECKS, "--admin.bind-addr", f"{LOCAL}:0")
+        unhealthy = fleet.agent(server, "web", running.port, *CHECKS, "--admin.bind-addr", f"{LOCAL}:0")
         fleet.agent(server, "web", origin.port)
 
         def get() -> int:
@@ -38,12 +38,12 @@ def test_an_unhealthy_service_gets_no_requests_and_none_fails(fleet: Fleet, orig
 
         wait_until(lambda: get() == 200 and switched.requests, "both are asked")
         switched.is_up = False
-        sick.await_log("the service is unhealthy: its endpoint takes no requests here until it recovers")
-        wait_until(lambda: asked(sick, "/ready")[0].status == 503, "it is not ready")
-        assert json.loads(asked(sick, "/status")[1])["endpoints"][0]["state"] == "resting"
+        unhealthy.await_log("the service is unhealthy: its endpoint takes no requests here until it recovers")
+        wait_until(lambda: asked(unhealthy, "/ready")[0].status == 503, "it is not ready")
+        assert json.loads(asked(unhealthy, "/status")[1])["endpoints"][0]["state"] == "resting"
         before = switched.requests
         assert {get() for _ in range(50)} == {200}
         assert switched.requests == before
         switched.is_up = True
-        sick.await_log("the service is healthy again")
+        unhealthy.await_log("the service is healthy again")
         wait_until(lambda: get() == 200 and switched.requests > before, "it is asked again")

@@ -1,4 +1,4 @@
-"""One of three services of an endpoint is sick: no request that another one can serve fails, and it is avoided."""
+"""One of three services of an endpoint is failing: no request that another one can serve fails, and it is avoided."""
 
 import contextlib
 import signal
@@ -25,7 +25,7 @@ PATH = "/echo"
 
 
 class EchoService:
-    """Answers with the query or the body. Until ``recover`` it may be sick.
+    """Answers with the query or the body. Until ``recover`` it may be failing.
 
     It refuses connections (``down``), is silent (``stopped``), answers late (``slow``), or not in HTTP (``garbage``).
     """
@@ -83,7 +83,7 @@ class EchoService:
 
 @contextlib.contextmanager
 def services(sickness: str) -> Iterator[list[EchoService]]:
-    """Three services, of which the first one is sick."""
+    """Three services, of which the first one is failing."""
     running = [EchoService(sickness), EchoService(), EchoService()]
     try:
         yield running
@@ -93,12 +93,12 @@ def services(sickness: str) -> Iterator[list[EchoService]]:
 
 
 def one_of_three_is_sick(runtime: str, sickness: str, nodes: int, requests: int) -> None:
-    """Let one of three services be sick, or its agent be stopped (``frozen``)."""
+    """Let one of three services be failing, or its agent be stopped (``frozen``)."""
     of_services = "" if sickness == "frozen" else sickness
     with loopback_cluster(runtime, nodes, "--drain-delay", "0s") as cluster, services(of_services) as running:
-        sick, *well = running
+        failing, *well = running
         limit = ("--timeout", "3s") if sickness == "stopped" else ()
-        # With two nodes the sick service is alone at the one that clients would find nearest.
+        # With two nodes the failing service is alone at the one that clients would find nearest.
         for number, each in enumerate(running):
             place = cluster.nodes[min(number, nodes - 1)].place
             cluster.agent(place.upstream, "e1", (LOCAL, each.port), flags=limit)
@@ -120,12 +120,12 @@ def one_of_three_is_sick(runtime: str, sickness: str, nodes: int, requests: int)
             # Long enough for the agent's time limit, and for the service to be tried again.
             wait_until(lambda: time.monotonic() - began_at > SICK_S, "some seconds of sickness")
             total = sum(each.asked(began_at + 1) for each in running)
-            share = sick.asked(began_at + 1) / max(total, 1)
-            sick.recover() if frozen is None else frozen.signal(signal.SIGCONT)
+            share = failing.asked(began_at + 1) / max(total, 1)
+            failing.recover() if frozen is None else frozen.signal(signal.SIGCONT)
             recovered_at = time.monotonic()
             wait_until(
                 lambda: (
-                    sick.asked(time.monotonic() - 0.5) > min(each.asked(time.monotonic() - 0.5) for each in well) / 3
+                    failing.asked(time.monotonic() - 0.5) > min(each.asked(time.monotonic() - 0.5) for each in well) / 3
                 ),
                 "a fair share for the service that recovered",
                 RECOVERY_S,
