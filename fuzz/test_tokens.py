@@ -11,6 +11,7 @@ from pico_core.access.gate import Gate
 from pico_core.access.grant import Denied, Grant
 from pico_core.access.key_set import read_key_set
 from pico_core.access.token import TokenRules
+from pico_core.boundary import Tick
 from pico_core.config.auth import AuthConfig
 from pico_core.config.load import load
 from pico_core.config.server import ServerConfig
@@ -135,14 +136,8 @@ GOOD = bearer(token("e1"))
 values = st.sampled_from([GOOD, b"Bearer x.y.z", b"Basic eDp5", b"", b"Bearer", b"authorization: " + GOOD])
 
 
-class Clock(ServerNode):
-    """A node whose wall clock stands still."""
-
-    def wall_s(self, now: float) -> float:
-        return NOW_S
-
-
-NODE = Clock(SERVER, "node-1", random.Random(1))
+NODE = ServerNode(SERVER, "node-1", random.Random(1))
+NODE.handle(Tick(NOW_S), 0.0)  # its wall clock
 
 
 @given(st.lists(st.tuples(names, values, st.sampled_from([b" ", b"", b"\t "])), max_size=5))

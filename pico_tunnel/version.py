@@ -19,9 +19,17 @@ def text() -> str:
         f"pico {__version__}",
         f"runtime: {first}" + (f" (also here: {', '.join(others)})" if others else ""),
         f"python:  {platform.python_implementation()} {platform.python_version()}",
-        "build:   pure Python",
+        f"build:   {build()}",
     ]
     return "\n".join([*lines, f"commit:  {known}"] if known else lines)
+
+
+def build() -> str:
+    """Return whether this is the compiled build (``docs/decisions/compiled.md``)."""
+    import pico_core.timers
+
+    is_pure = pico_core.timers.__file__.endswith(".py")
+    return "pure Python" if is_pure else "pico_core compiled by mypyc"
 
 
 def commit() -> str:

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+from mypy_extensions import mypyc_attr
+
 from pico_core.boundary import (
     Abort,
     Accepted,
@@ -71,6 +73,7 @@ class _Unwanted:
 _UNWANTED = _Unwanted()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class BaseMachine:
     """Base of the server, agent and forwarder machines."""
 

@@ -162,6 +162,10 @@ class HoldingReceiver:
             return
         data, self.held = self.held, None
         self.user.on_data(data, now)
+        self._give_end(now)
+
+    def _give_end(self, now: float) -> None:
+        """Give the user the end that waits, unless the user holds back bytes before it."""
         if self.held is None:
             end, self._held_end = self._held_end, _End.NONE
             if end is _End.EOF:

@@ -123,7 +123,7 @@ class TunnelConnection(Dismissible):
         self.answered_at = now
         self.leaving = False
         self.max_streams = 0
-        self.crowded_at = NEVER
+        self.crowded_at = 0
         self.asked_to_leave = False
         self.believes_failures = False
         self.tenant: Tenant | None = None
