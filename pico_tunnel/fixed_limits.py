@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final
 
+from pico_tunnel import fixed_limits_of_programs as of_programs
+
 ROWS: Final[dict[str, tuple[tuple[str, str, str, str], ...]]] = {
     "On the ports": (
         (
@@ -381,47 +383,7 @@ ROWS: Final[dict[str, tuple[tuple[str, str, str, str], ...]]] = {
         ),
         ("keys of gossip", "{config.gossip_key.MAX_KEYS}", "the file is refused", "a rotation has three"),
     ),
-    "Of agents, forwarders and commands": (
-        ("a token file", "{credentials.MAX_FILE_BYTES} bytes", "it is not used", "a token, and blanks around it"),
-        ("addresses of the server tried in one attempt", "{dial.MAX_ADDRESSES}", "the next attempt", "others wait too"),
-        ("reasons of failures told in a minute", "{dial.MAX_REASONS}", "they are told later", "servers choose them"),
-        (
-            "a pause that a server asks for",
-            "{agent.listener.MAX_RETRY_AFTER_S} s",
-            "it is shortened",
-            "servers restart",
-        ),
-        (
-            "a request in a tunnel",
-            (
-                "{agent.request_streams.MAX_HEAD_BYTES} bytes of a head, {agent.request_streams.HEAD_TIMEOUT_S:g} s, "
-                "{agent.request_streams.NEXT_REQUEST_TIMEOUT_S:g} s until the next"
-            ),
-            "the stream is closed",
-            "the server's limits are lower",
-        ),
-        (
-            "unfinished heads of an agent",
-            "{http.budget.MAX_UNFINISHED_BYTES} bytes",
-            "the longest are refused with 502",
-            "as proxy.http.max_unfinished_bytes",
-        ),
-        ("untaken streams of a program", "{agent.program_streams.MAX_UNTAKEN}", "further ones are refused", "a bound"),
-        ("a message to an application", "{agent.app_websocket.MAX_MESSAGE_BYTES} bytes", "1009", "as other servers"),
-        ("the answer to a health check", "{agent.health.MAX_BODY_BYTES} bytes", "the check fails", "pages are short"),
-        (
-            "an answer of an admin port",
-            "{plain.client.MAX_RESPONSE_BODY_BYTES} bytes, {status.ANSWER_TIMEOUT_S:g} s",
-            "the command fails",
-            "eight times a full node",
-        ),
-        (
-            "rows of 'pico bench'",
-            "{bench.plan.MAX_KINDS}, {bench.histogram.MAX_US} us",
-            "the others share one",
-            "services choose statuses",
-        ),
-    ),
+    **of_programs.ROWS,
 }
 """By heading: what is bounded, the value, what happens at it, and why it has no key."""
 

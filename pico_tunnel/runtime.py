@@ -17,6 +17,7 @@ from pico_tunnel.collecting import resume
 if TYPE_CHECKING:
     from pico_core.boundary import Exit, Machine
     from pico_core.records import Sink
+    from pico_driver.attached import Attached
     from pico_driver.driver import Reload
     from pico_driver.early import EarlyListeners
     from pico_driver.embedding.client import Program
@@ -68,12 +69,13 @@ def run(
     profiles: Profiles | None = None,
     reload: Reload | None = None,
     program: Program | None = None,
+    hub: Attached | None = None,
 ) -> Exit:
     """Run a node machine to its end on a runtime that ``choose`` returned; ``Exit`` says how it ended.
 
     ``inbox`` and ``early`` are what the process has for the driver already: inputs, and open listeners. ``profiles``
     are the TLS profiles that the machine names, and ``reload`` reads the configuration again. ``program`` runs with a
-    ``Client`` of the machine, if there is one.
+    ``Client`` of the machine, if there is one; else ``hub`` takes what the machine says to this process.
     """
     keep_memory()
     if runtime == "trio":
@@ -84,7 +86,7 @@ def run(
             return pico_trio.run_program(
                 machine, sink, program, inbox=inbox, early=early, profiles=profiles, reload=reload
             )
-        return pico_trio.run(machine, sink, inbox=inbox, early=early, profiles=profiles, reload=reload)
+        return pico_trio.run(machine, sink, inbox=inbox, early=early, profiles=profiles, reload=reload, hub=hub)
     import pico_asyncio
 
     resume()
@@ -98,4 +100,5 @@ def run(
         profiles=profiles,
         reload=reload,
         program=program,
+        hub=hub,
     )

@@ -38,6 +38,7 @@ from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import STOP_HINT
 from pico_core.plain.server import PlainConnection
+from pico_core.program import SuccessorServes
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
 from pico_core.server.access import Access
 from pico_core.server.admin.pages import AdminPages
@@ -50,6 +51,7 @@ from pico_core.server.limits import connection_limits, head_limits, unfinished_b
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.peers import Peers
 from pico_core.server.policies import Policies
+from pico_core.server.port_table import SHARED, port_table
 from pico_core.server.ports import Port
 from pico_core.server.proxied import ProxiedConnection
 from pico_core.server.proxies import trusted_proxies
@@ -60,6 +62,7 @@ from pico_core.server.router import ProxyRouter
 from pico_core.server.starting_tls import StartingTls
 from pico_core.server.tenants import split
 from pico_core.server.tunnels import TunnelConnection
+from pico_core.server.worker import ControlPages, Worker
 
 DRAIN_CHECK_S = 0.1
 """How often a draining node looks whether it can leave."""
@@ -94,16 +97,19 @@ class ServerNode(BaseMachine):
         node_id: str,
         entropy: Entropy,
         descriptors: int = MAX_DESCRIPTORS,
+        worker: Worker | None = None,
     ) -> None:
-        """``descriptors`` is how many the process may have open."""
+        """``descriptors`` is how many the process may have open. A ``worker`` shares its ports with other nodes."""
         self.proxies = trusted_proxies(config)
-        self._limits = partial(connection_limits, descriptors=descriptors, balancers=self.proxies)
+        self._limits = partial(
+            connection_limits, descriptors=descriptors, balancers=self.proxies, is_worker=worker is not None
+        )
         super().__init__(self._limits(config))
         gossip = Gossip(
             node_id,
             entropy=entropy,
             seeds=config.cluster.seeds,
-            default_port=config.cluster.gossip.bind_addr.port or None,
+            default_port=(config.cluster.gossip.bind_addr if worker is None else worker.gossip).port or None,
             interval_s=config.cluster.gossip.interval_s,
             max_packet_bytes=config.cluster.gossip.max_packet_size,
             is_name_fixed=bool(config.cluster.node_id),
@@ -122,6 +128,7 @@ class ServerNode(BaseMachine):
             policies=Policies(config.policies),
             tunnels={},
             addresses={},
+            worker=worker,
         )
         self.peer_tls = "peers" if config.proxy.tls.enabled else ""
         self.head_limits = head_limits(config)
@@ -134,57 +141,15 @@ class ServerNode(BaseMachine):
         self._claims = EndpointClaims(self._registrations_of, self.facts.view, self.facts.policies, self.facts.metrics)
         self._registrar = Registrar(self.facts, self.access, self, self._claim)
         self._parts = (self._router, self._registrar, self.peers)
-        self._ports = {port.listener: port for port in self._table(config)}
+        table = port_table(self, config, lambda: self.facts.config, self.proxies, worker)
+        self._ports = {port.listener: port for port in table}
         self._bound: dict[str, Address] = {}
         self._draws = 0
         self._drain_began_at = 0.0
         self._ready_by = 0.0
         self._names_by = 0.0
         self._leave_by = 0.0
-
-    def _table(self, config: ServerConfig) -> tuple[Port, ...]:
-        """Return the ports in the order in which they open: admin first, so that an operator sees the node come up."""
-        gossip = config.cluster.gossip.bind_addr
-        return (
-            Port(
-                "admin",
-                "admin",
-                "admin",
-                config.admin.bind_addr,
-                self._accept_admin,
-                tls="admin" if config.admin.tls.enabled else "",
-                until_exit=True,
-            ),
-            Port(
-                "gossip",
-                "gossip-streams",
-                "cluster.gossip",
-                gossip,
-                self.cluster.accept,
-                datagrams="gossip",
-                until_exit=True,
-            ),
-            Port(
-                "upstream",
-                "upstream",
-                "upstream",
-                config.upstream.bind_addr,
-                self._accept_agent,
-                tls="upstream" if config.upstream.tls.enabled else "",
-                proxies=self.proxies["upstream"],
-                header_timeout_s=lambda: self.facts.config.upstream.registration_timeout_s,
-            ),
-            Port(
-                "proxy",
-                "proxy",
-                "proxy",
-                config.proxy.bind_addr,
-                self._router.accept,
-                tls="proxy" if config.proxy.tls.enabled else "",
-                proxies=self.proxies["proxy"],
-                header_timeout_s=lambda: self.facts.config.proxy.http.read_header_timeout_s,
-            ),
-        )
+        self._handlers[SuccessorServes] = self._succeeded
 
     # --- start ---
 
@@ -193,7 +158,8 @@ class ServerNode(BaseMachine):
         for port in self._ports.values():
             self.emit(port.listen())
         self.access.start(now)
-        warn_of_open_ports(self, self.facts.config)
+        if self.facts.worker is None or self.facts.worker.number == 1:
+            warn_of_open_ports(self, self.facts.config)
 
     def on_listening(self, event: Listening, now: float) -> None:
         """Join the cluster once every port is open."""
@@ -277,10 +243,25 @@ class ServerNode(BaseMachine):
         if rest:
             channel.user.on_data(rest, now)
 
-    def _accept_admin(self, channel: TcpChannel, now: float) -> None:
+    def accept_operator(self, channel: TcpChannel, now: float) -> None:
+        """Serve a connection of the admin port."""
         PlainConnection(channel, self._admin, self, now)
 
-    def _accept_agent(self, channel: TcpChannel, now: float) -> None:
+    def accept_supervisor(self, channel: TcpChannel, now: float) -> None:
+        """Serve a connection of the control port of a worker."""
+        assert self.facts.worker is not None, "others have no such port"
+        PlainConnection(channel, ControlPages(self._admin, self.facts.worker.secret), self, now)
+
+    def accept_node(self, channel: TcpChannel, now: float) -> None:
+        """Serve a connection of the gossip port."""
+        self.cluster.accept(channel, now)
+
+    def accept_client(self, channel: TcpChannel, now: float) -> None:
+        """Serve a connection of the proxy port."""
+        self._router.accept(channel, now)
+
+    def accept_agent(self, channel: TcpChannel, now: float) -> None:
+        """Serve a connection of the upstream port."""
         TunnelConnection(channel, self, self.facts.config.upstream.registration_timeout_s, now)
 
     # --- tunnels ---
@@ -410,6 +391,13 @@ class ServerNode(BaseMachine):
         for index, tunnel in enumerate(tunnels):
             self.timers.schedule(now + DRAIN_SPREAD_S * index / len(tunnels), tunnel.drain)
         self.timers.schedule(now + DRAIN_CHECK_S, self._check_drained)
+
+    def _succeeded(self, event: SuccessorServes, now: float) -> None:
+        """Accept nothing more from the ports that another process has too, and drain."""
+        for listener in SHARED:
+            self.emit(StopListening(listener, leaves_waiting=True))
+        if not self.facts.draining:
+            self.on_shutdown_requested(ShutdownRequested(), now)
 
     def _check_drained(self, now: float) -> None:
         """Leave when nothing is in flight and balancers had their time, or when the grace period is nearly over."""

@@ -138,9 +138,15 @@ class OwnHost:
             "admin": config.admin.advertise_addr,
         }
         return {
-            name: address or (None if is_unspecified(self._bound[name].host) else self._bound[name])
+            name: self._told(name, address) or (None if is_unspecified(self._bound[name].host) else self._bound[name])
             for name, address in advertised.items()
         }
+
+    def _told(self, name: str, address: Address | None) -> Address | None:
+        """Return what an advertised address is for this node: a worker has ports of its own at that host."""
+        if address is None or self._facts.worker is None:
+            return address
+        return Address(address.host, self._bound[name].port)
 
     def _best(self) -> str:
         """Return the source towards the first other host, else the address of ours that is among the targets."""

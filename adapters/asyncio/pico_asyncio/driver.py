@@ -18,10 +18,10 @@ from pico_asyncio.opening import Resolver, connect
 from pico_core.boundary import Exit, Input, Machine, Send
 from pico_core.records import Sink
 from pico_driver import sockets
+from pico_driver.attached import Attached
 from pico_driver.connection import refuse_send
 from pico_driver.driver import Driver, Reload, Result, WatchedSocket
 from pico_driver.early import EarlyListeners
-from pico_driver.embedding.hub import Hub
 from pico_driver.inbox import Inbox
 from pico_driver.signals import SIGNALS
 
@@ -45,7 +45,7 @@ async def drive(
     early: EarlyListeners | None = None,
     profiles: "Profiles | None" = None,
     reload: Reload | None = None,
-    hub: Hub | None = None,
+    hub: Attached | None = None,
 ) -> Exit:
     """Run a machine inside the running loop until it says ``Exit``, and return that record.
 
@@ -56,7 +56,7 @@ async def drive(
     become ``SignalReceived``. ``inbox`` brings inputs of the embedding program. ``early`` has listeners that are open
     already; those that the machine does not ask for are closed at the end. ``profiles`` are the TLS profiles that the
     machine names. ``reload`` reads the configuration again at SIGHUP. ``hub`` takes what the machine says to the
-    embedding program.
+    embedding program, such as a ``Hub``.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """

@@ -19,9 +19,9 @@ import trio
 from pico_core.boundary import Exit, Machine, Send
 from pico_core.records import Sink
 from pico_driver import sockets
+from pico_driver.attached import Attached
 from pico_driver.driver import Driver, Reload, Result, WatchedSocket
 from pico_driver.early import EarlyListeners
-from pico_driver.embedding.hub import Hub
 from pico_driver.inbox import Inbox
 from pico_driver.signals import SIGNALS
 from pico_trio.connection import Connection
@@ -46,15 +46,15 @@ def run(
     early: EarlyListeners | None = None,
     profiles: "Profiles | None" = None,
     reload: Reload | None = None,
+    hub: Attached | None = None,
 ) -> Exit:
     """Run a machine under ``trio.run`` until it says ``Exit``, and return that record.
 
     Signals and the other arguments are as in ``drive``. Raises what ``drive`` raises. Next: end the process with
     ``exit.code``.
     """
-    return trio.run(
-        partial(drive, machine, sink, signals=True, inbox=inbox, early=early, profiles=profiles, reload=reload)
-    )
+    ways: dict[str, Any] = {"inbox": inbox, "early": early, "profiles": profiles, "reload": reload, "hub": hub}
+    return trio.run(partial(drive, machine, sink, signals=True, **ways))
 
 
 async def drive(
@@ -66,7 +66,7 @@ async def drive(
     early: EarlyListeners | None = None,
     profiles: "Profiles | None" = None,
     reload: Reload | None = None,
-    hub: Hub | None = None,
+    hub: Attached | None = None,
 ) -> Exit:
     """Run a machine inside a running trio program until it says ``Exit``, and return that record.
 
