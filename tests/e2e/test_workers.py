@@ -129,7 +129,8 @@ def test_all_workers_serve_and_the_admin_port_speaks_for_all(fleet: Fleet, origi
     assert [(each["worker"], each["state"], each["restarts"]) for each in found] == [(1, "ready", 0), (2, "ready", 0)]
     nodes = ask(server, "/status/cluster/nodes")
     assert {each["id"] for each in nodes} == {each["node_id"] for each in found}
-    assert ask(server, "/status/upstream/endpoints") == {"origin": WORKERS}
+    endpoints = "/status/upstream/endpoints"
+    wait_until(lambda: ask(server, endpoints) == {"origin": WORKERS}, "tunnels that were moved are left")
     for each in found:
         detail = ask(server, f"/status/cluster/nodes/local?forward={each['node_id']}")
         assert detail["id"] == each["node_id"], "a question to one worker reaches that one"
