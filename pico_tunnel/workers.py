@@ -33,8 +33,11 @@ if TYPE_CHECKING:
     from pico_driver.early import EarlyListeners
     from pico_driver.inbox import Inbox
 
-BOOT = "import sys; sys.path[:] = sys.argv[2:]; from pico_tunnel.worker import main; sys.exit(main())"
-"""What a worker runs. It finds modules where its parent does, wherever it is started."""
+BOOT = (
+    "import json, sys; sys.path[:] = json.loads(open(0, 'rb', 0, closefd=False).readline() or sys.exit(1)); "
+    "from pico_tunnel.worker import main; sys.exit(main())"
+)
+"""What a worker runs. The first line of its standard input says where its parent finds modules."""
 
 SUCCESSOR = b"s"
 """What a worker reads from its standard input when its successor serves. At the end of it the worker stops."""
@@ -212,7 +215,7 @@ class _Children:
         data = msgspec.json.encode(setup)
         with self._changed:
             child = subprocess.Popen(  # noqa: S603 - this program again
-                [sys.executable, "-c", BOOT, f"worker-{number}", *sys.path],
+                [sys.executable, "-P", "-c", BOOT, f"worker-{number}"],
                 stdin=subprocess.PIPE,
                 pass_fds=[descriptor for _, _, descriptor in setup.sockets],
                 process_group=0,  # an interrupt at the terminal is for this process, which passes it on once
@@ -221,7 +224,7 @@ class _Children:
             self._changed.notify()
         if not self._thread.is_alive():
             self._thread.start()
-        self.write(process, len(data).to_bytes(LENGTH_BYTES, "big") + data)
+        self.write(process, msgspec.json.encode(sys.path) + b"\n" + len(data).to_bytes(LENGTH_BYTES, "big") + data)
         return child.pid
 
     def signal(self, process: int, number: signal.Signals) -> None:

@@ -172,7 +172,7 @@ class OwnHost:
         self._found(now)
 
     def _among_workers(self) -> str:
-        """Return loopback for a worker without nodes to join: the other workers are on this host, and nobody else is."""
+        """Return loopback for a worker without nodes to join: the other workers are here, and nobody else is known."""
         alone = self._facts.worker is not None and not self._facts.config.cluster.join
         return LOCALHOST if alone else ""
 
