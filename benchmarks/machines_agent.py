@@ -9,6 +9,7 @@ import random
 import statistics
 import sys
 import time
+from collections.abc import Callable
 
 from machines_server import BROWSER_REQUEST, BROWSER_RESPONSE, REQUEST, RESPONSE, as_bytes, as_new
 
@@ -76,7 +77,9 @@ class Server:
         return answers
 
 
-def run(seconds: float, *, browser: bool = False, new_heads: bool = False) -> float:
+def run(
+    seconds: float, *, browser: bool = False, new_heads: bool = False, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Return microseconds per request, as ``machines_server.run`` does."""
     request, response = (BROWSER_REQUEST, BROWSER_RESPONSE) if browser else (REQUEST, RESPONSE)
     for line in NOT_PASSED_ON:
@@ -84,7 +87,6 @@ def run(seconds: float, *, browser: bool = False, new_heads: bool = False) -> fl
     server = Server()
     agent = server.agent
     turns: list[float] = []
-    clock = time.perf_counter
     until = clock() + seconds
     while clock() < until or len(turns) < 2:
         sent_request = as_new(request, len(turns)) if new_heads else request

@@ -11,6 +11,7 @@ import random
 import statistics
 import sys
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -113,10 +114,12 @@ def run(
     config: ServerConfig = DEFAULT,
     fields: bytes = b"",
     browser: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Return microseconds per request; with ``new_heads`` no head of a connection is like the one before it.
 
     ``fields`` are more field lines of every request. With ``browser`` the heads are those of a browser.
+    ``seconds`` are those of ``clock``.
     """
     request = BROWSER_REQUEST if browser else REQUEST
     request = request[:-2] + fields + request[-2:]
@@ -128,7 +131,6 @@ def run(
         node.handle(Accepted(client, "proxy", "127.0.0.1", 7), 0.0)
     turns: list[float] = []
     credit = b""  # window updates that the server sends with its answers
-    clock = time.perf_counter
     until = clock() + seconds
     while clock() < until:
         if profile:

@@ -118,7 +118,7 @@ class Process:
 class Stack:
     """Floor, nginx, server and agent; ``with Stack(runtime) as stack``."""
 
-    def __init__(self, runtime: str, *server_flags: str) -> None:
+    def __init__(self, runtime: str, *server_flags: str, agent_flags: Sequence[str] = ()) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pico-bench-"))
         self.processes: list[Process] = []
         self.floor = self._start(sys.executable, "-c", FLOOR, stdout=subprocess.PIPE)
@@ -135,13 +135,15 @@ class Stack:
             "--admin.bind-addr=127.0.0.1:0", "--cluster.gossip.bind-addr=127.0.0.1:0", *server_flags,
         )  # fmt: skip
         self.ports = self.server.await_ready()
-        self.agent = self.start_agent("e1", self.nginx_port, runtime)
+        if any(flag.startswith("--workers") for flag in server_flags):
+            self.server.await_log("all workers are ready")
+        self.agent = self.start_agent("e1", self.nginx_port, runtime, agent_flags)
         self.url = f"http://127.0.0.1:{self.ports['proxy']}"
 
-    def start_agent(self, endpoint: str, port: int, runtime: str) -> Process:
+    def start_agent(self, endpoint: str, port: int, runtime: str, flags: Sequence[str] = ()) -> Process:
         agent = self.pico(
             "agent", "http", endpoint, f"127.0.0.1:{port}", "--runtime", runtime, "--access-log.disable=true",
-            f"--connect.url=http://127.0.0.1:{self.ports['upstream']}",
+            f"--connect.url=http://127.0.0.1:{self.ports['upstream']}", *flags,
         )  # fmt: skip
         agent.await_log("endpoint registered")
         return agent

@@ -1,17 +1,16 @@
 """The whole contract between a Pico machine and the world, on one page.
 
 A *machine* is a protocol engine without I/O. A *driver* (``pico_asyncio``, ``pico_trio``, or the simulator) owns
-sockets, TLS, timers, DNS and signals. The driver turns what happened into an input record and hands it to
-``Machine.handle``; the machine answers with command records, which the driver fetches with ``Machine.poll`` and carries
-out. A program that embeds a driver gives it further inputs through an ``Inbox`` or a ``Hub`` (``program``). Nothing
-else crosses: no callback, no future, no clock, no random number, no key.
+sockets, TLS, timers, DNS and signals. It hands what happened to ``Machine.handle`` as input records, fetches command
+records with ``Machine.poll`` and carries them out. A program that embeds a driver gives it further inputs through an
+``Inbox`` or a ``Hub`` (``program``). Nothing else crosses: no callback, no future, no clock, no random number, no key.
 
 Rules both sides rely on:
 
 1. Handle one or more inputs, drain ``poll()`` to ``None``, then read ``deadline()``. A driver that has several inputs
    ready hands over all of them before it polls: whatever goes to one connection then leaves in one write.
-2. ``now`` is a monotonic clock in seconds, the same one ``deadline()`` speaks of. It never goes back. ``Tick`` says
-   that time passed, and what the wall clock shows: an early or spurious tick does nothing. The first input is a tick.
+2. ``now`` is a monotonic clock in seconds, as is ``deadline()``. ``Tick`` says that time passed, and what the wall
+   clock shows: an early or spurious tick does nothing. The first input is a tick.
 3. The peer can never make ``handle`` raise. Misuse by our own code raises ``LocalProtocolError``.
 4. Connections are numbered. The driver numbers those it accepted (odd), the machine those it asks for (even).
 5. Every connection that was ``Accepted`` or ``Connected`` ends with exactly one ``ConnectionLost``, even after
@@ -285,9 +284,10 @@ class ListenDatagram(Record, frozen=True, gc=False):
 
 
 class StopListening(Record, frozen=True, gc=False):
-    """Close a listener: new connections are refused, those already accepted stay open."""
+    """Close a listener, not what it accepted. ``leaves_waiting``: peers that wait go to another process that has it."""
 
     listener: str
+    leaves_waiting: bool = False
 
 
 class Connect(Record, frozen=True, gc=False):

@@ -6,6 +6,9 @@ and how a request is passed to an application in the program. The driver's ``Hub
 
 Listeners are numbered by the program, calls of applications by the machine. For a listener or call that is over, either
 side ignores what the other still says.
+
+A supervisor of worker processes is embedded too, in the program that runs them. Workers are numbered from 1; each of
+their processes has a number of its own, which no later process gets again.
 """
 
 from typing import TypeAlias
@@ -110,6 +113,31 @@ class CallEnded(Record, frozen=True, gc=False):
     failure: str
 
 
+class WorkerStarted(Record, frozen=True, gc=False):
+    """A process runs. ``gossip_port`` is where other nodes reach it, ``control_port`` is open for its parent only."""
+
+    process: int
+    pid: int
+    gossip_port: int
+    control_port: int
+
+
+class WorkerEnded(Record, frozen=True, gc=False):
+    """A process has ended, or could not be started.
+
+    ``code`` is its exit code, negative for the signal that ended it. ``reason`` is one readable line; empty where the
+    process itself has said why it left.
+    """
+
+    process: int
+    code: int
+    reason: str
+
+
+class SuccessorServes(Record, frozen=True, gc=False):
+    """To a worker: another process accepts from its ports now. Accept nothing more, finish, and leave."""
+
+
 ProgramInput: TypeAlias = (
     OpenListener
     | CloseListener
@@ -121,6 +149,9 @@ ProgramInput: TypeAlias = (
     | CallSends
     | CallCloses
     | CallEnded
+    | WorkerStarted
+    | WorkerEnded
+    | SuccessorServes
 )
 
 
@@ -260,6 +291,37 @@ class NodeServes(Record, frozen=True, gc=False):
     addresses: tuple[tuple[str, str], ...]
 
 
+class StartWorker(Record, frozen=True, gc=False):
+    """Start a process of worker ``number``. Answered by ``WorkerStarted``, then ``WorkerEnded``; or by that alone.
+
+    ``siblings`` are the gossip ports of the processes that run already.
+    """
+
+    number: int
+    process: int
+    node_id: str
+    siblings: tuple[int, ...]
+
+
+class SignalWorker(Record, frozen=True, gc=False):
+    """Send a signal, such as ``SIGTERM``, to a process."""
+
+    process: int
+    signal: str
+
+
+class TellWorker(Record, frozen=True, gc=False):
+    """Have a process get ``SuccessorServes``."""
+
+    process: int
+
+
+class ClosePorts(Record, frozen=True, gc=False):
+    """Close what is kept open of the shared ports for worker ``number``, so that no connection waits for it."""
+
+    number: int
+
+
 ProgramCommand: TypeAlias = (
     ListenerRegistered
     | ListenerLost
@@ -277,4 +339,8 @@ ProgramCommand: TypeAlias = (
     | CallMessage
     | CallCancelled
     | NodeServes
+    | StartWorker
+    | SignalWorker
+    | TellWorker
+    | ClosePorts
 )

@@ -25,7 +25,8 @@ from pico_tunnel.flags import (
     server_keys,
 )
 from pico_tunnel.gossip_key import key
-from pico_tunnel.start import read_config, run_agent, run_forward, run_server
+from pico_tunnel.serving import run_server
+from pico_tunnel.start import ServerSource, read_config, run_agent, run_forward
 from pico_tunnel.status import limits, status
 
 if TYPE_CHECKING:
@@ -173,6 +174,8 @@ A node that joins others through a name that resolves to all of them:
   pico server --cluster.join pico
 On Kubernetes, where the file says 'node_id_prefix: ${POD_NAME}-':
   pico server --config.path /config/server.yaml --config.expand-env
+All cores of the machine:
+  pico server --workers auto
 A second node on the same machine:
   pico server --proxy.bind-addr :9000 --upstream.bind-addr :9001 --admin.bind-addr :9002 \\
               --cluster.gossip.bind-addr :9003 --cluster.join 127.0.0.1:8003
@@ -187,9 +190,7 @@ def server(flags: dict[str, str], config_path: str | None, expand_env: bool, run
     """
     if click.get_current_context().invoked_subcommand is not None:
         return 0  # click runs a group before the command that follows
-    from pico_core.config.server import ServerConfig
-
-    return finish(run_server(lambda: read_config(ServerConfig, flags, config_path, expand_env=expand_env), runtime))
+    return finish(run_server(ServerSource(flags, config_path, expand_env=expand_env), runtime))
 
 
 # --- pico agent ------------------------------------------------------------------------------------------------------

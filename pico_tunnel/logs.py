@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from select import PIPE_BUF
 
 from pico_core.config.logs import LogConfig
 from pico_core.records import AccessLog, Log
@@ -24,8 +25,8 @@ class LogWriter:
     """The sink of a process: writes ``Log`` and ``AccessLog`` records as lines, filtered by ``config``.
 
     ``events`` and ``access`` may be the same output. ``wall_clock`` gives seconds since the epoch. With ``terminal``
-    log records become readable lines in local time, with ``colour`` their levels are coloured. Next: hand it to a
-    driver, and ``close`` it when the driver has ended.
+    log records become readable lines in local time, with ``colour`` their levels are coloured. With
+    ``worker`` they say which one writes. Next: hand it to a driver, and ``close`` it when the driver has ended.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class LogWriter:
         *,
         terminal: bool = False,
         colour: bool = False,
+        worker: int = 0,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
@@ -43,6 +45,7 @@ class LogWriter:
         self._access = access
         self._outputs = {events, access}
         self._format = partial(_readable, colour=colour) if terminal else _json
+        self._worker = worker
         self._wall_clock = wall_clock
         access.describe_gap = partial(self._gap, _json)
         events.describe_gap = partial(self._gap, self._format)
@@ -52,6 +55,8 @@ class LogWriter:
         if isinstance(record, AccessLog):
             self._write_access(record)
         elif self._config.passes(record.level, record.subsystem):
+            if self._worker:
+                record = Log(record.level, record.subsystem, record.message, {"worker": self._worker, **record.fields})
             self._events.write(self._format(record, self._wall_clock()).encode("ascii"), 1)
         return sum([output.dropped for output in self._outputs])
 
@@ -114,14 +119,19 @@ def _plain_value(value: str | float | bool) -> str:
     return quoted if not value or " " in value or '"' in value or "=" in value else quoted[1:-1]
 
 
-def standard_log_writer(config: LogConfig) -> LogWriter:
-    """Return the writer to this process's standard error and output. Next: hand it to ``runtime.run``."""
+def standard_log_writer(config: LogConfig, worker: int = 0) -> LogWriter:
+    """Return the writer to this process's standard error and output. Next: hand it to ``runtime.run``.
+
+    A ``worker`` shares them with others, so it writes no more at once than a pipe takes in one piece.
+    """
     terminal = sys.stderr is not None and sys.stderr.isatty()
-    events = standard_output(sys.stderr)
+    at_once = PIPE_BUF if worker else 0
+    events = standard_output(sys.stderr, at_once)
     return LogWriter(
         config,
         events,
-        events if are_the_same(sys.stderr, sys.stdout) else standard_output(sys.stdout),
+        events if are_the_same(sys.stderr, sys.stdout) else standard_output(sys.stdout, at_once),
         terminal=terminal,
         colour=terminal and not os.environ.get("NO_COLOR"),
+        worker=worker,
     )

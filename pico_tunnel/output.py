@@ -49,7 +49,11 @@ class Output:
     ``describe_gap`` makes the line that stands for a number of dropped ones. Next: ``write``, and in the end ``close``.
     """
 
-    def __init__(self, stream: RawStream | None, max_waiting_bytes: int = MAX_WAITING_BYTES) -> None:
+    def __init__(
+        self, stream: RawStream | None, max_waiting_bytes: int = MAX_WAITING_BYTES, at_once_bytes: int = 0
+    ) -> None:
+        """With ``at_once_bytes``, lines that are longer together are written in several calls, each of whole lines."""
+        self._at_once_bytes = at_once_bytes
         self.describe_gap: Callable[[int], bytes] = lambda _lines: b""
         self._stream = stream
         self._max_waiting_bytes = max_waiting_bytes
@@ -144,7 +148,7 @@ class Output:
         rest = memoryview(b"\n" + data if self._in_line else data)
         try:
             while rest:
-                taken = self._stream.write(rest)
+                taken = self._stream.write(self._piece(rest))
                 if not taken:
                     return False
                 self._in_line = rest[taken - 1] != ord("\n")
@@ -153,8 +157,15 @@ class Output:
             return False
         return True
 
+    def _piece(self, rest: memoryview) -> memoryview:
+        """Return what to write in one call."""
+        if not 0 < self._at_once_bytes < len(rest):
+            return rest
+        lines = bytes(rest[: self._at_once_bytes]).rfind(b"\n") + 1
+        return rest[: lines or self._at_once_bytes]
 
-def standard_output(stream: TextIO | None) -> Output:
+
+def standard_output(stream: TextIO | None, at_once_bytes: int = 0) -> Output:
     """Return the output for a standard stream of this process.
 
     It writes to the descriptor itself: a buffer would keep what failed and fail again when the process ends. ``None``
@@ -163,7 +174,7 @@ def standard_output(stream: TextIO | None) -> Output:
     if stream is None:
         return Output(None)
     try:
-        return Output(io.FileIO(stream.fileno(), "w", closefd=False))
+        return Output(io.FileIO(stream.fileno(), "w", closefd=False), at_once_bytes=at_once_bytes)
     except io.UnsupportedOperation:
         return Output(_TextStream(stream))
 

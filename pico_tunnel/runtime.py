@@ -17,6 +17,7 @@ from pico_tunnel.collecting import resume
 if TYPE_CHECKING:
     from pico_core.boundary import Exit, Machine
     from pico_core.records import Sink
+    from pico_driver.attached import Attached
     from pico_driver.embedding.client import Program
     from pico_driver.options import DriverOptions
 
@@ -61,11 +62,13 @@ def run(
     runtime: str,
     *,
     program: Program | None = None,
+    hub: Attached | None = None,
     **options: Unpack[DriverOptions],
 ) -> Exit:
     """Run a node machine to its end on a runtime that ``choose`` returned; ``Exit`` says how it ended.
 
-    ``program`` runs with a ``Client`` of the machine, if there is one. ``options`` are for the driver.
+    ``program`` runs with a ``Client`` of the machine, if there is one; else ``hub`` takes what the machine says to this
+    process. ``options`` are for the driver.
     """
     keep_memory()
     if runtime == "trio":
@@ -74,9 +77,9 @@ def run(
         resume()
         if program is not None:
             return pico_trio.run_program(machine, sink, program, **options)
-        return pico_trio.run(machine, sink, **options)
+        return pico_trio.run(machine, sink, hub=hub, **options)
     import pico_asyncio
 
     resume()
     uvloop = runtime == "uvloop"
-    return pico_asyncio.run(machine, sink, uvloop=uvloop, program=program, **options)
+    return pico_asyncio.run(machine, sink, uvloop=uvloop, program=program, hub=hub, **options)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from pico_core.errors import ConfigError
-from pico_driver.tls_sections import agent_sections, forward_sections, load_profiles, reload_profiles, server_sections
+from pico_driver.tls_sections import agent_sections, forward_sections, load_profiles, reload_profiles
 
 if TYPE_CHECKING:
     from random import Random
@@ -23,8 +23,14 @@ if TYPE_CHECKING:
     from pico_core.config.forward import ForwardConfig
     from pico_core.config.server import ServerConfig
     from pico_core.config.values import Address
+    from pico_driver.attached import Attached
+    from pico_driver.early import EarlyListeners
     from pico_driver.embedding.client import Program
+    from pico_driver.inbox import Inbox
     from pico_driver.tls_sections import TlsSections
+
+Prepare: TypeAlias = "Callable[[Inbox, EarlyListeners], Attached | None]"
+"""Makes the part of a process that works with its driver, which may have listeners and inputs already."""
 
 ClientConfig = TypeVar("ClientConfig", "AgentConfig", "ForwardConfig")
 
@@ -82,25 +88,34 @@ def with_gossip_keys(config: ServerConfig) -> ServerConfig:
     return replace(config, cluster=replace(config.cluster, gossip=replace(gossip, keys=keys, keys_file="")))
 
 
-def run_server(read: Callable[[], ServerConfig], runtime: str | None) -> Exit:
-    """Run a server node to its end. ``read`` is called again at SIGHUP."""
+class ServerSource:
+    """Where the configuration of a server comes from. ``text`` is that of the file when it was last read well."""
 
-    def read_all() -> ServerConfig:
-        return with_gossip_keys(read())
+    def __init__(self, flags: dict[str, str], path: str | None, *, expand_env: bool, text: str | None = None) -> None:
+        self.flags = flags
+        self.path = path
+        self.expand_env = expand_env
+        self.text = text
 
-    config = read_all()
+    def read(self) -> ServerConfig:
+        """Read the file again. Raises ``ConfigError``."""
+        text = None if self.path is None else read_text(self.path, "--config.path")
+        config = self._load(text)
+        self.text = text
+        return config
 
-    def make(descriptors: int) -> Machine:
-        import random
+    def read_kept(self) -> ServerConfig:
+        """Return the configuration of ``text``. Raises ``ConfigError``: files that it names may have changed."""
+        return self._load(self.text)
 
-        from pico_core.config.server import draw_node_id
-        from pico_core.server.node import ServerNode
+    def _load(self, text: str | None) -> ServerConfig:
+        from pico_core.config.load import load
+        from pico_core.config.server import ServerConfig
+        from pico_driver.files import read_secret
 
-        entropy = random.SystemRandom()  # the nonces of gossip under a key are drawn from it
-        return ServerNode(config, draw_node_id(config.cluster, entropy), entropy, descriptors)
-
-    ports = (config.proxy.bind_addr, config.upstream.bind_addr, config.admin.bind_addr)
-    return _run(make, config, runtime, ports, read_all, server_sections)
+        _hide_secrets(ServerConfig, self.flags)
+        environment = os.environ if self.expand_env else None
+        return with_gossip_keys(load(ServerConfig, text, self.flags, self.path or "", read_secret, environment))
 
 
 def run_agent(read: Callable[[], AgentConfig], runtime: str | None) -> Exit:
@@ -121,7 +136,7 @@ def run_agent(read: Callable[[], AgentConfig], runtime: str | None) -> Exit:
 
         return AgentMachine(config, _entropy())
 
-    return _run(make, config, runtime, (), read_all, agent_sections)
+    return run_process(make, config, runtime, (), read_all, agent_sections)
 
 
 def run_app(read: Callable[[], AgentConfig], runtime: str | None, program: Program) -> Exit:
@@ -137,7 +152,7 @@ def run_app(read: Callable[[], AgentConfig], runtime: str | None, program: Progr
 
         return ClientMachine(config, _entropy())
 
-    return _run(make, config, runtime, (), read_all, agent_sections, program)
+    return run_process(make, config, runtime, (), read_all, agent_sections, program)
 
 
 def run_forward(read: Callable[[], ForwardConfig], runtime: str | None) -> Exit:
@@ -158,7 +173,7 @@ def run_forward(read: Callable[[], ForwardConfig], runtime: str | None) -> Exit:
 
         return ForwardMachine(config, _entropy(), descriptors)
 
-    return _run(make, config, runtime, [port.addr for port in config.ports], read_all, forward_sections)
+    return run_process(make, config, runtime, [port.addr for port in config.ports], read_all, forward_sections)
 
 
 def _with_proxy(config: ClientConfig) -> ClientConfig:
@@ -180,7 +195,7 @@ def _entropy() -> Random:
     return random.Random(random.SystemRandom().getrandbits(256))  # noqa: S311 - see above
 
 
-def _run(
+def run_process(
     make: Callable[[int], Machine],
     config: Whole,
     runtime: str | None,
@@ -188,11 +203,14 @@ def _run(
     read: Callable[[], Whole],
     sections: Callable[[Whole], TlsSections],
     program: Program | None = None,
+    prepare: Prepare | None = None,
+    worker: int = 0,
 ) -> Exit:
     """Choose the runtime first: a missing one is told before anything else is done. Then open ``ports``.
 
     ``make`` is given how many descriptors the process may have open. ``read`` returns the configuration as it is now,
     ``sections`` those of its TLS profiles. ``program`` runs with a ``Client`` of the machine, if there is one.
+    ``prepare`` makes what takes the machine's commands for this process. ``worker`` is the number that logs say.
     """
     from pico_driver.early import EarlyListeners
     from pico_tunnel.collecting import paused
@@ -207,7 +225,7 @@ def _run(
         from pico_tunnel.logs import standard_log_writer
         from pico_tunnel.process import raise_descriptor_limit, signals_kept
 
-        with signals_kept() as inbox, closing(standard_log_writer(config.log)) as writer:
+        with signals_kept() as inbox, closing(standard_log_writer(config.log, worker)) as writer:
             descriptors = raise_descriptor_limit()
             writer(Log("debug", "process", "descriptor limit", {"descriptors": descriptors}))
 
@@ -227,4 +245,5 @@ def _run(
                 profiles=profiles,
                 reload=reload,
                 program=program,
+                hub=None if prepare is None else prepare(inbox, early),
             )

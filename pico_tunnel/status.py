@@ -184,6 +184,12 @@ def endpoints(**common: Any) -> int:
     return _print("/status/upstream/endpoints", dict[str, Any], **common)
 
 
+@status.command(cls=StatusCommand, forwards=False, examples="pico server status workers")
+def workers(**common: Any) -> int:
+    """Print the workers of a server that was started with --workers: their processes, and how often they ended."""
+    return _print("/status/workers", list[dict[str, Any]], forward=None, **common)
+
+
 @status.group(
     cls=TeachingGroup,
     short_help="Nodes, and the endpoints they serve.",

@@ -31,7 +31,17 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, FlushScheduler, Logger
 from pico_core.machine.turns import Turns
 from pico_core.timers import NEVER
-from pico_core.tunnel.agreement import FIRST_WINDOW, NODE, SECOND_AGENT, URL, VERSION, first_window_bytes, told
+from pico_core.tunnel.agreement import (
+    FIRST_WINDOW,
+    NODE,
+    SECOND_AGENT,
+    URL,
+    VERSION,
+    WORKERS,
+    first_window_bytes,
+    told,
+    told_number,
+)
 from pico_core.tunnel.channel import StreamChannel
 from pico_core.websocket.handshake import HandshakeError
 from pico_core.websocket.refusal import Refusal
@@ -114,6 +124,7 @@ class AgentListener:
         """``max_streams`` is how many streams the server may have open in a tunnel.
 
         ``url`` is where clients reach the endpoint and ``node`` the ID of the node, as the server tells; empty before.
+        ``workers`` is how many nodes share the node's ports.
         ``trouble`` is why the last attempt failed, and ``refused_with`` the status of the refusal that was for good.
 
         ``agent_id`` is the same for all listeners of an agent, and new in each process.
@@ -123,6 +134,9 @@ class AgentListener:
         self.state = ListenerState.SEEKING
         self.url = ""
         self.node = ""
+        self.workers = 1
+        self.moves = 0
+        """How often it was moved in vain since it last had a node for itself."""
         self.trouble = ""
         self.refused_with = 0
         self._host = host
@@ -150,6 +164,13 @@ class AgentListener:
             self.state = ListenerState.MOVING
             self._log("info", "connecting again with the new token")
         self._seek(now)
+
+    def move(self, now: float) -> None:
+        """Open a new tunnel, which may lead to another node, and leave the old one."""
+        if self.state is ListenerState.SERVING:
+            self.state = ListenerState.MOVING
+            self.moves += 1
+            self._seek(now)
 
     def drain(self, now: float) -> None:
         """As ``leave``, and have the requests in flight be the last ones of their connections: the agent stops."""
@@ -236,6 +257,7 @@ class AgentListener:
         self.state = ListenerState.SERVING
         self._complaints.clear()
         self.url, self.node = told(answer, URL), told(answer, NODE)
+        self.workers = told_number(answer, WORKERS)
         self._host.listener_opened(self, now)
         if SECOND_AGENT in answer:
             self._log("warning", "another agent serves this endpoint too, and gets a part of its requests")

@@ -1,6 +1,6 @@
 """The agent: registers endpoints through tunnels it opens, and passes what comes through them to local services."""
 
-from pico_core.agent.growth import Growth
+from pico_core.agent.growth import Growth, tunnel_streams
 from pico_core.agent.health import HealthCheck
 from pico_core.agent.host_header import RenamedHostStreams
 from pico_core.agent.http_streams import HttpStreams
@@ -8,7 +8,6 @@ from pico_core.agent.listener import AgentListener, StreamHandler
 from pico_core.agent.pages import AgentPages
 from pico_core.agent.tcp_streams import TcpStreams
 from pico_core.boundary import ConfigReloaded, Exit, Listen, ListenFailed, Listening, ShutdownRequested
-from pico_core.bounds import TUNNEL_STREAMS
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.values import Address
@@ -58,9 +57,7 @@ class AgentMachine(BaseMachine):
         self._handlers_by_config: dict[ListenerConfig, StreamHandler] = {}
         connect = config.connect
         self.credentials = Credentials(self, "agent", connect.token, connect.token_file, connect.tenant_id, self._renew)
-        self.listeners = {
-            self._listener(each, min(each.max_streams, TUNNEL_STREAMS)): None for each in config.listeners
-        }
+        self.listeners = {self._listener(each, tunnel_streams(each)): None for each in config.listeners}
         self._growth = Growth(self, self._listener)
         self._replaced: dict[AgentListener, None] = {}
         """Listeners that leave when the one that was configured in their place has a tunnel."""
@@ -174,7 +171,7 @@ class AgentMachine(BaseMachine):
 
     def begin(self, config: ListenerConfig, now: float) -> None:
         """Register an endpoint."""
-        listener = self._listener(config, min(config.max_streams, TUNNEL_STREAMS))
+        listener = self._listener(config, tunnel_streams(config))
         self.listeners[listener] = None
         self._warn_of_name(config)
         listener.start(now)
@@ -224,6 +221,8 @@ class AgentMachine(BaseMachine):
             if older is not listener:
                 del self._replaced[older]
                 self._leave_stale(older, now)
+        if not self.draining:
+            self._growth.opened(listener, now)
         if listener in self._growth.further:
             self.log("info", "agent", "further tunnel opened", endpoint=config.endpoint_id)
             return

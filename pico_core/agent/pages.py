@@ -57,7 +57,10 @@ class AgentPages:
             connection.refuse(404, "not found: there are /health, /ready, /metrics and /status", now)
 
     def _ready(self, connection: PlainConnection, now: float) -> None:
-        missing = [each.config.endpoint_id for each in self._listeners if not each.has_tunnel]
+        served = {id(each.config) for each in self._listeners if each.has_tunnel}
+        missing = list(
+            dict.fromkeys(each.config.endpoint_id for each in self._listeners if id(each.config) not in served)
+        )
         if missing:
             names = ", ".join(missing[:10]) + (" and more" if len(missing) > 10 else "")
             connection.respond(503, PLAIN_TEXT, f"no tunnel: {names}\n".encode(), now)
@@ -88,17 +91,15 @@ def metrics_text(listeners: dict[AgentListener, None]) -> bytes:
     rows = {labels(endpoint=each.config.endpoint_id): each for each in listeners}
     tunnels = dict.fromkeys(rows, 0)
     streams = dict.fromkeys(rows, 0)
+    registered = dict.fromkeys(rows, 0)
     for each in listeners:
         label = labels(endpoint=each.config.endpoint_id)
         tunnels[label] += each.tunnel_count
         streams[label] += each.stream_count
+        registered[label] |= int(each.state in (ListenerState.SERVING, ListenerState.MOVING))
     out.gauge("agent_tunnels", "Tunnels that are open.", tunnels)
     out.gauge("agent_streams", "Streams that are open: a request or a connection each, or kept for one.", streams)
-    out.gauge(
-        "agent_registered",
-        "Whether the endpoint has a tunnel.",
-        {label: int(each.state in (ListenerState.SERVING, ListenerState.MOVING)) for label, each in rows.items()},
-    )
+    out.gauge("agent_registered", "Whether the endpoint has a tunnel.", registered)
     out.counter(
         "agent_requests_total",
         "Requests that the service was asked, by the class of their status.",

@@ -27,6 +27,8 @@ from pico_core.errors import ConfigError
 SERVICE_S = 10.0
 SERVICE_STREAMS = 4_096
 """How long a service may take, and how much it gets at once: defaults of a listener, also of one in a program."""
+MAX_CONNECTIONS = 64
+"""Tunnels that an agent keeps open for an endpoint: as many as a server has workers at most."""
 
 
 class HttpClientConfig(Section, frozen=True, kw_only=True):
@@ -118,6 +120,15 @@ class ListenerConfig(Section, frozen=True, kw_only=True):
             "4096: more than most services take. The server answers 503 beyond it, or asks another agent.",
         ),
     ] = SERVICE_STREAMS
+    connections: Annotated[
+        int,
+        Key(
+            whole_number(1, MAX_CONNECTIONS),
+            "How many tunnels the agent keeps open for the endpoint; they share max_streams. Where a balancer or "
+            "several workers stand behind the server's address, each may lead elsewhere.",
+            "1: other nodes forward to the one that has it. With workers, give a few times their number.",
+        ),
+    ] = 1
     host_header: Annotated[
         str,
         Key(

@@ -106,6 +106,14 @@ def whole_number(lowest: int, highest: int) -> Kind:
     return Kind("NUMBER", f"a whole number from {lowest} to {highest}", parse)
 
 
+def number_or_auto(highest: int) -> Kind:
+    """Return the kind of whole numbers from 1; ``auto`` is 0."""
+    parse = partial(values.number_or_auto, highest=highest)
+    return Kind(
+        "NUMBER|auto", f"a whole number from 1 to {highest}, or auto", parse, lambda value: str(value or "auto")
+    )
+
+
 def decimal_number(lowest: float, highest: float) -> Kind:
     """Return the kind of decimal numbers within bounds, both included."""
     parse = partial(values.decimal_number, lowest=lowest, highest=highest)

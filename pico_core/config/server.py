@@ -9,6 +9,7 @@ from pico_core.config.declare import (
     DURATION_OR_ZERO,
     FILE,
     GOSSIP_KEYS,
+    LONGEST_PREFIX,
     MEMBERS,
     OPTIONAL_IDENTIFIER,
     PREFIX,
@@ -17,6 +18,7 @@ from pico_core.config.declare import (
     Key,
     Section,
     decimal_number,
+    number_or_auto,
     whole_number,
 )
 from pico_core.config.gossip_key import MAX_GOSSIP_KEYS, GossipKey
@@ -26,6 +28,12 @@ from pico_core.config.ports import ADVERTISED_WHY, AdminConfig, ProxyConfig, Ups
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.errors import ConfigError
+
+WORKER_CHARACTERS = 16
+"""How much longer the node ID of a worker is: two dashes, the worker's number and that of the process."""
+
+MAX_WORKERS = 64
+"""Of one server. Each is a process and a node of the cluster, and a cluster knows 4,096 nodes."""
 
 _NODE_ID_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -158,6 +166,15 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     cluster: ClusterConfig = ClusterConfig()
     policies: tuple[PolicyConfig, ...] = ()
     log: LogConfig = LogConfig()
+    workers: Annotated[
+        int,
+        Key(
+            number_or_auto(MAX_WORKERS),
+            "How many processes serve the same ports, each a node of the cluster; auto: one for each core that this "
+            "process may use.",
+            "1: one process is simplest to watch, and uses one core. Limits and rates hold for each process.",
+        ),
+    ] = 1
     max_connections: Annotated[
         int,
         Key(
@@ -197,6 +214,12 @@ class ServerConfig(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_reach(self.policies)
+        if self.workers != 1 and self.cluster.node_id:
+            raise ConfigError("workers are nodes with an ID each: give cluster.node_id_prefix, not cluster.node_id")
+        if self.workers != 1 and len(self.cluster.node_id_prefix) > LONGEST_PREFIX - WORKER_CHARACTERS:
+            raise ConfigError(
+                f"workers: cluster.node_id_prefix has room for {LONGEST_PREFIX - WORKER_CHARACTERS} characters then"
+            )
 
 
 def draw_node_id(cluster: ClusterConfig, entropy: Entropy) -> str:

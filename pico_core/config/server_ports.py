@@ -106,6 +106,18 @@ PORTS: Ports = (
 )
 """In the order in which they open: admin first, so that an operator sees the node come up."""
 
+PROXY = PORTS[-1]
+
+PEERS = msgspec.structs.replace(PROXY, name="peers", listener="peers")
+JOIN = PortRow(
+    "join", "join", "cluster.gossip", "cluster.gossip.keys", bind_addr=lambda config: config.cluster.gossip.bind_addr
+)
+CONTROL = PortRow(
+    "control", "control", "admin", "admin.auth", bind_addr=lambda config: config.admin.bind_addr, until_exit=True
+)
+"""Further ports of a worker: for the requests that other nodes forward to it, for nodes that join by the gossip port of
+all workers, and for its parent."""
+
 ENTRANCES: Ports = tuple(port for port in reversed(PORTS) if port.auth is not None)
 """Those for clients, agents and operators, in the order in which people name them."""
 

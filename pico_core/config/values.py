@@ -375,6 +375,15 @@ def whole_number(text: str, lowest: int, highest: int) -> int:
     return int(text)
 
 
+def number_or_auto(text: str, highest: int) -> int:
+    """Parse a whole number from 1, or ``auto``, which is 0."""
+    if text == "auto":
+        return 0
+    if not re.fullmatch(r"[0-9]{1,12}", text) or not 1 <= int(text) <= highest:
+        raise wrong(f"a whole number from 1 to {highest}, or auto", text)
+    return int(text)
+
+
 def decimal_number(text: str, lowest: float, highest: float) -> float:
     """Parse a decimal number such as ``0.005`` within bounds (both included)."""
     if not _NUMBER.fullmatch(text) or not lowest <= float(text) <= highest:

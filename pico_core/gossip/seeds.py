@@ -52,6 +52,7 @@ class Seeds:
         self._own: dict[HostPort, None] = {}
         self._names: dict[str, _Name] = {}
         self._literals: list[HostPort] = []
+        self._siblings: dict[HostPort, None] = {}
         self._attempts: dict[HostPort, _Attempt] = {}
         self._has_begun = False
         self.has_answer = False
@@ -78,6 +79,11 @@ class Seeds:
                 self._names[f"{host}:{port}"] = _Name(port)
         self._refresh()
 
+    def add_siblings(self, siblings: Sequence[HostPort]) -> None:
+        """Join these nodes of our own host too, before ``start``. They say nothing about whether others are there."""
+        self._siblings = dict.fromkeys(siblings)
+        self._literals += siblings
+
     @property
     def targets(self) -> list[str]:
         """The distinct IP addresses to join, in the order of the seeds."""
@@ -86,7 +92,7 @@ class Seeds:
     @property
     def names_others(self) -> bool:
         """Whether there is an address to join that is not our own, as far as we know."""
-        return bool(self._attempts)
+        return any(address not in self._siblings for address in self._attempts)
 
     @property
     def unanswered(self) -> dict[str, str]:
@@ -134,7 +140,7 @@ class Seeds:
             self._own[address] = None
             self._refresh()
             return
-        self.has_answer = True
+        self.has_answer = self.has_answer or address not in self._siblings
         attempt = self._attempts.get(address)
         if attempt is not None:
             attempt.in_flight = False

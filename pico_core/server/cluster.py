@@ -6,7 +6,7 @@ from pico_core.boundary import DatagramReceived, SendDatagram
 from pico_core.cluster.rebalance import tunnels_to_shed
 from pico_core.cluster.view import RemoteNode
 from pico_core.config.values import Address
-from pico_core.gossip.address import means_own_host, split_address
+from pico_core.gossip.address import means_own_host, plain_host, split_address
 from pico_core.gossip.events import (
     AddressRefused,
     LeaveDone,
@@ -72,6 +72,8 @@ class Cluster:
             self._host.timers.schedule(now + config.cluster.join_timeout_s, self._check_joined)
         if config.upstream.rebalance.threshold:
             self._host.timers.schedule(now + REBALANCE_INTERVAL_S, self._rebalance)
+        if self._facts.worker is not None:
+            bound = {**bound, "proxy": bound["peers"]}
         self._gossip_port = (config.cluster.gossip.advertise_addr or bound["gossip"]).port
         self._look_up(now)
         self._own_host.begin(bound, now)
@@ -89,6 +91,9 @@ class Cluster:
         gossip = self._gossip
         gossip.set_local("proxy_addr", str(addresses["proxy"]), now)
         gossip.set_local("admin_addr", str(addresses["admin"]), now)
+        if self._facts.worker is not None:
+            host = addresses["gossip"].host
+            gossip.seeds.add_siblings([(plain_host(host), port) for port in self._facts.worker.siblings])
         gossip.start(str(addresses["gossip"]), now)
         self._tick(now)
 
@@ -244,8 +249,16 @@ class Cluster:
             set=KEYS[port],
         )
 
+    @property
+    def _is_alone(self) -> bool:
+        """Whether no node answered, or is known, but those that share the ports of this one."""
+        worker = self._facts.worker
+        if worker is None:
+            return not self._view
+        return not self._gossip.seeds.has_answer and all(node.id.startswith(worker.group) for node in self._view)
+
     def _check_joined(self, now: float) -> None:
-        if not self._gossip.seeds.names_others or self._view:
+        if not self._gossip.seeds.names_others or not self._is_alone:
             return
         config = self._facts.config.cluster
         check = "check the addresses and that UDP and TCP pass"

@@ -21,6 +21,7 @@ from pico_core.server.policies import Policies
 from pico_core.server.registry import Registry
 from pico_core.server.stories import Stories
 from pico_core.server.tunnels import TunnelConnection
+from pico_core.server.worker import Worker
 from pico_core.timers import NEVER
 
 
@@ -40,7 +41,8 @@ class Facts(msgspec.Struct, eq=False):
     open. ``tunnels`` are all open tunnels in the order they came, ``registry`` those that take requests. ``view`` is
     what the node knows of the others, ``gossip`` how it came to know it. ``ready_at`` is when balancers could first
     send requests here, ``NEVER`` before. ``left`` says that the others were told of the node's leave.
-    ``waiting`` are the requests that wait for a route, each until its instant.
+    ``waiting`` are the requests that wait for a route, each until its instant. ``worker`` is set where several nodes
+    share their ports.
     """
 
     node_id: str
@@ -55,6 +57,7 @@ class Facts(msgspec.Struct, eq=False):
     policies: Policies
     tunnels: dict[TunnelConnection, None]
     addresses: dict[str, Address]
+    worker: Worker | None = None
     state: NodePhase = NodePhase.STARTING
     ready_at: float = NEVER
     left: bool = False

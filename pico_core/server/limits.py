@@ -3,6 +3,8 @@
 from collections.abc import Container, Mapping
 from types import MappingProxyType
 
+from msgspec.structs import replace
+
 from pico_core.config.server import ServerConfig
 from pico_core.http.message import HeadLimits
 from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_bytes
@@ -23,12 +25,17 @@ REASON = b"X-Pico-Error: overloaded; by=server\r\n"
 
 
 def connection_limits(
-    config: ServerConfig, descriptors: int, balancers: Mapping[str, Container[str]] = MappingProxyType({})
+    config: ServerConfig,
+    descriptors: int,
+    balancers: Mapping[str, Container[str]] = MappingProxyType({}),
+    *,
+    is_worker: bool = False,
 ) -> ConnectionLimits:
     """Return the limits for a process that may have ``descriptors`` open; ``balancers`` by listener have no share.
 
     A sixteenth each is for the admin and the gossip port and for them only. Agents keep a quarter, and clients and the
     connections to other nodes an eighth each. All of these may have more while others do not need theirs.
+    A worker has further ports, which keep less.
     """
     most = max(descriptors - SERVER_DESCRIPTORS, descriptors // 2)
     if config.max_connections:
@@ -44,6 +51,19 @@ def connection_limits(
     answer = _refusal(wait)
     agent_answer = _refusal(REASON + wait)
     client_answer = _refusal((b"" if config.proxy.error_detail == NONE else REASON) + BUSY.fields_for_peer())
+    of_clients = PortLimits(
+        proxy,
+        min(most // 8, proxy),
+        share,
+        gives_way=True,
+        answer=client_answer,
+        shared=balancers.get("proxy", ()),
+    )
+    further = {
+        "peers": replace(of_clients, reserve=0),
+        "join": PortLimits(small, 0),
+        "control": PortLimits(small, 0, answer=answer),
+    }
     return ConnectionLimits(
         most,
         {
@@ -52,14 +72,8 @@ def connection_limits(
             "upstream": PortLimits(
                 upstream, upstream_reserve, share, answer=agent_answer, shared=balancers.get("upstream", ())
             ),
-            "proxy": PortLimits(
-                proxy,
-                min(most // 8, proxy),
-                share,
-                gives_way=True,
-                answer=client_answer,
-                shared=balancers.get("proxy", ()),
-            ),
+            "proxy": of_clients,
+            **(further if is_worker else {}),
         },
         outgoing,
     )

@@ -10,7 +10,7 @@ While draining the node still serves: balancers and clients learn late. Agents a
 time, and keep their tunnel here until they have another one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 
 from pico_core.boundary import (
@@ -27,7 +27,6 @@ from pico_core.boundary import (
 from pico_core.cluster.view import ClusterView
 from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.server import ServerConfig
-from pico_core.config.server_ports import PORTS
 from pico_core.config.tls import PEERS_PROFILE
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
@@ -40,6 +39,7 @@ from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import STOP_HINT
 from pico_core.plain.server import PlainConnection
+from pico_core.program import SuccessorServes
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
 from pico_core.server.access import Access
 from pico_core.server.admin.pages import AdminPages
@@ -52,6 +52,7 @@ from pico_core.server.limits import connection_limits, head_limits, unfinished_b
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.peers import Peers
 from pico_core.server.policies import Policies
+from pico_core.server.port_table import SHARED, port_table
 from pico_core.server.ports import Port
 from pico_core.server.proxied import ProxiedConnection
 from pico_core.server.proxies import trusted_proxies
@@ -62,6 +63,7 @@ from pico_core.server.router import ProxyRouter
 from pico_core.server.starting_tls import StartingTls
 from pico_core.server.tenants import split
 from pico_core.server.tunnels import TunnelConnection
+from pico_core.server.worker import ControlPages, Worker
 
 DRAIN_CHECK_S = 0.1
 """How often a draining node looks whether it can leave."""
@@ -96,16 +98,19 @@ class ServerNode(BaseMachine):
         node_id: str,
         entropy: Entropy,
         descriptors: int = MAX_DESCRIPTORS,
+        worker: Worker | None = None,
     ) -> None:
-        """``descriptors`` is how many the process may have open."""
+        """``descriptors`` is how many the process may have open. A ``worker`` shares its ports with other nodes."""
         self.proxies = trusted_proxies(config)
-        self._limits = partial(connection_limits, descriptors=descriptors, balancers=self.proxies)
+        self._limits = partial(
+            connection_limits, descriptors=descriptors, balancers=self.proxies, is_worker=worker is not None
+        )
         super().__init__(self._limits(config))
         gossip = Gossip(
             node_id,
             entropy=entropy,
             seeds=config.cluster.seeds,
-            default_port=config.cluster.gossip.bind_addr.port or None,
+            default_port=(config.cluster.gossip.bind_addr if worker is None else worker.gossip).port or None,
             interval_s=config.cluster.gossip.interval_s,
             max_packet_bytes=config.cluster.gossip.max_packet_size,
             is_name_fixed=bool(config.cluster.node_id),
@@ -124,6 +129,7 @@ class ServerNode(BaseMachine):
             policies=Policies(config.policies),
             tunnels={},
             addresses={},
+            worker=worker,
         )
         self.peer_tls = PEERS_PROFILE if config.proxy.tls.enabled else ""
         self.head_limits = head_limits(config)
@@ -136,25 +142,14 @@ class ServerNode(BaseMachine):
         self._claims = EndpointClaims(self._registrations_of, self.facts.view, self.facts.policies, self.facts.metrics)
         self._registrar = Registrar(self.facts, self.access, self, self._claim)
         self._parts = (self._router, self._registrar, self.peers)
-        self._ports = {port.row.listener: port for port in self._ports_of(config)}
+        self._ports = {port.row.listener: port for port in port_table(self, config, self.proxies, worker)}
         self._bound: dict[str, Address] = {}
         self._draws = 0
         self._drain_began_at = 0.0
         self._ready_by = 0.0
         self._names_by = 0.0
         self._leave_by = 0.0
-
-    def _ports_of(self, config: ServerConfig) -> Iterator[Port]:
-        """Yield the ports in the order in which they open: a row of the table each, with what takes its connections."""
-        accept = {
-            "admin": self._accept_admin,
-            "gossip": self.cluster.accept,
-            "upstream": self._accept_agent,
-            "proxy": self._router.accept,
-        }
-        for row in PORTS:
-            proxies = self.proxies.get(row.listener)
-            yield Port(row, row.bind_addr(config), accept[row.name], row.tls_profile(config), proxies)
+        self._handlers[SuccessorServes] = self._succeeded
 
     # --- start ---
 
@@ -163,7 +158,8 @@ class ServerNode(BaseMachine):
         for port in self._ports.values():
             self.emit(port.listen())
         self.access.start(now)
-        warn_of_open_ports(self, self.facts.config)
+        if self.facts.worker is None or self.facts.worker.number == 1:
+            warn_of_open_ports(self, self.facts.config)
 
     def on_listening(self, event: Listening, now: float) -> None:
         """Join the cluster once every port is open."""
@@ -248,10 +244,25 @@ class ServerNode(BaseMachine):
         if rest:
             channel.user.on_data(rest, now)
 
-    def _accept_admin(self, channel: TcpChannel, now: float) -> None:
+    def accept_operator(self, channel: TcpChannel, now: float) -> None:
+        """Serve a connection of the admin port."""
         PlainConnection(channel, self._admin, self, now)
 
-    def _accept_agent(self, channel: TcpChannel, now: float) -> None:
+    def accept_supervisor(self, channel: TcpChannel, now: float) -> None:
+        """Serve a connection of the control port of a worker."""
+        assert self.facts.worker is not None, "others have no such port"
+        PlainConnection(channel, ControlPages(self._admin, self.facts.worker.secret), self, now)
+
+    def accept_node(self, channel: TcpChannel, now: float) -> None:
+        """Serve a connection of the gossip port."""
+        self.cluster.accept(channel, now)
+
+    def accept_client(self, channel: TcpChannel, now: float) -> None:
+        """Serve a connection of the proxy port."""
+        self._router.accept(channel, now)
+
+    def accept_agent(self, channel: TcpChannel, now: float) -> None:
+        """Serve a connection of the upstream port."""
         TunnelConnection(channel, self, self.facts.config.upstream.registration_timeout_s, now)
 
     # --- tunnels ---
@@ -381,6 +392,13 @@ class ServerNode(BaseMachine):
         for index, tunnel in enumerate(tunnels):
             self.timers.schedule(now + DRAIN_SPREAD_S * index / len(tunnels), tunnel.drain)
         self.timers.schedule(now + DRAIN_CHECK_S, self._check_drained)
+
+    def _succeeded(self, event: SuccessorServes, now: float) -> None:
+        """Accept nothing more from the ports that another process has too, and drain."""
+        for listener in SHARED:
+            self.emit(StopListening(listener, leaves_waiting=True))
+        if not self.facts.draining:
+            self.on_shutdown_requested(ShutdownRequested(), now)
 
     def _check_drained(self, now: float) -> None:
         """Leave when nothing is in flight and balancers had their time, or when the grace period is nearly over."""

@@ -5,7 +5,7 @@ to join. So the node asks its host for that address as soon as it knows where th
 that can be used it claims no address and does not gossip; it asks again, since a network may come up after the node.
 
 Without nodes to join, it is the address towards a default route. Where there is no such route either, the first node
-that joins this one shows where the others are.
+that joins this one shows where the others are; a worker takes loopback then, so that the workers find each other.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from pico_core.config.values import Address, is_ip, is_loopback, is_unspecified
 from pico_core.gossip.seeds import JOIN_RETRY_S
 from pico_core.machine.parts import Logger, SourceSelector
 from pico_core.server.facts import Facts
+from pico_core.server.worker import LOCALHOST
 from pico_core.timers import Timers
 
 KEYS = {
@@ -107,7 +108,7 @@ class OwnHost:
         self._sources[target] = source
         if self._unanswered or self.is_known:
             return
-        source = self._best()
+        source = self._best() or self._among_workers()
         if source:
             self._know(source, now)
         elif self._facts.config.cluster.join and not self._has_warned:
@@ -136,9 +137,15 @@ class OwnHost:
             "admin": config.admin.advertise_addr,
         }
         return {
-            name: address or (None if is_unspecified(self._bound[name].host) else self._bound[name])
+            name: self._told(name, address) or (None if is_unspecified(self._bound[name].host) else self._bound[name])
             for name, address in advertised.items()
         }
+
+    def _told(self, name: str, address: Address | None) -> Address | None:
+        """Return what an advertised address is for this node: a worker has ports of its own at that host."""
+        if address is None or self._facts.worker is None:
+            return address
+        return Address(address.host, self._bound[name].port)
 
     def _best(self) -> str:
         """Return the source towards the first other host, else the address of ours that is among the targets."""
@@ -161,6 +168,11 @@ class OwnHost:
             self._facts.addresses[name] = address or Address(source, self._bound[name].port)
         self._warn_of_loopback()
         self._found(now)
+
+    def _among_workers(self) -> str:
+        """Return loopback for a worker without nodes to join: the other workers are here, and nobody else is known."""
+        alone = self._facts.worker is not None and not self._facts.config.cluster.join
+        return LOCALHOST if alone else ""
 
     def _warn_of_loopback(self) -> None:
         """Say so where other hosts are to be joined and this node can only tell them an address that is its own."""

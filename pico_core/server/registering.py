@@ -21,7 +21,15 @@ from pico_core.server.claims import Registration
 from pico_core.server.facts import Facts
 from pico_core.server.tenants import split
 from pico_core.server.web_pages import check_origin
-from pico_core.tunnel.agreement import FIRST_WINDOW, NODE, SECOND_AGENT, URL, VERSION, offered_first_window_bytes
+from pico_core.tunnel.agreement import (
+    FIRST_WINDOW,
+    NODE,
+    SECOND_AGENT,
+    URL,
+    VERSION,
+    WORKERS,
+    offered_first_window_bytes,
+)
 from pico_core.websocket.handshake import HandshakeError, accept_handshake
 from pico_core.websocket.refusal import Refusal
 
@@ -113,11 +121,14 @@ class Registrar:
         """Return the fields that tell the agent where clients reach its endpoint, and who answers it."""
         facts = self._facts
         told = [(NODE, facts.node_id.encode()), (VERSION, __version__.encode())]
+        if facts.worker is not None:
+            told.append((WORKERS, b"%d" % facts.worker.count))
         tenant, endpoint = split(registration.endpoint)
         template = facts.config.proxy.public_url
         if not template and is_loopback(registration.client) and "proxy" in facts.addresses:
             scheme = "https" if facts.config.proxy.tls.enabled else "http"
-            template = f"{scheme}://{{endpoint}}.localhost:{facts.addresses['proxy'].port}"
+            port = (facts.addresses["proxy"] if facts.worker is None else facts.worker.proxy).port
+            template = f"{scheme}://{{endpoint}}.localhost:{port}"
         if template and not tenant and registration.protocol == HTTP and is_host_label(endpoint):
             told.append((URL, template.replace("{endpoint}", endpoint).encode()))
         return told

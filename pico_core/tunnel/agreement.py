@@ -24,6 +24,11 @@ VERSION = b"x-pico-version"
 """The fields of an answer that tell the agent where clients reach its endpoint, and who answered. Agents tell their
 version in the same field."""
 
+WORKERS = b"x-pico-workers"
+"""The field of an answer that tells how many nodes share the ports of the one that answered; without it, one."""
+
+_NUMBER = re.compile(rb"[0-9]{1,4}")
+
 _OFFER = re.compile(rb"(?im)^%b:[ \t]*%b[ \t]*\r$" % FIRST_WINDOW)
 
 
@@ -41,3 +46,9 @@ def told(answer: Collection[tuple[bytes, bytes]], name: bytes) -> str:
     """Return what the field ``name`` of a server's 101 says for people to read, empty without it."""
     text = next((value for found, value in answer if found == name), b"")[:MAX_TOLD_BYTES].decode("ascii", "replace")
     return text if text.isprintable() else ""
+
+
+def told_number(answer: Collection[tuple[bytes, bytes]], name: bytes) -> int:
+    """Return the number that the field ``name`` of a server's 101 tells: 1 without it, and for what is not a number."""
+    text = next((value for found, value in answer if found == name), b"")
+    return int(text) if _NUMBER.fullmatch(text) else 1

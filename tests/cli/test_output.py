@@ -47,6 +47,23 @@ def test_a_slow_stream_gets_everything_in_pieces() -> None:
     assert output.dropped == 0
 
 
+def test_one_that_shares_its_stream_writes_whole_lines_at_once() -> None:
+    writes: list[bytes] = []
+
+    class Recorded(Stream):
+        def write(self, data: memoryview, /) -> int | None:
+            writes.append(bytes(data))
+            return super().write(data)
+
+    output = Output(Recorded(), at_once_bytes=8)
+    output.write(b"one\ntwo\nthree\n", 3)
+    output.write(b"a long line\nend\n", 2)
+    closed(output)
+    assert b"".join(writes) == b"one\ntwo\nthree\na long line\nend\n"
+    assert writes[:2] == [b"one\ntwo\n", b"three\n"]
+    assert all(len(each) <= 8 for each in writes)
+
+
 @pytest.mark.parametrize("failure", [BrokenPipeError(), OSError(28, "No space left on device"), None, 0])
 def test_a_failed_batch_is_lost_and_its_line_is_ended(failure: OSError | int | None) -> None:
     stream = Stream(script=[4, failure])

@@ -18,9 +18,9 @@ from pico_asyncio.opening import Resolver, connect
 from pico_core.boundary import Exit, Input, Machine, Send
 from pico_core.records import Sink
 from pico_driver import sockets
+from pico_driver.attached import Attached
 from pico_driver.connection import refuse_send
 from pico_driver.driver import Driver, Result, WatchedSocket
-from pico_driver.embedding.hub import Hub
 from pico_driver.options import DriverOptions
 from pico_driver.signals import SIGNALS
 
@@ -40,7 +40,7 @@ async def drive(
     sink: Sink,
     *,
     signals: bool = False,
-    hub: Hub | None = None,
+    hub: Attached | None = None,
     **options: Unpack[DriverOptions],
 ) -> Exit:
     """Run a machine inside the running loop until it says ``Exit``, and return that record.
@@ -49,8 +49,8 @@ async def drive(
     raises or is cancelled, everything the machine had open is closed: what was sent leaves as far as that
     needs no waiting. The machine gets no input about it: ``Exit`` is the last record.
     With ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``; SIGHUP, SIGUSR1 and SIGUSR2
-    become ``SignalReceived``. ``hub`` takes what the machine says to the embedding program. ``options`` are those of
-    ``DriverOptions``.
+    become ``SignalReceived``. ``hub`` takes what the machine says to the embedding program, such as a ``Hub``.
+    ``options`` are those of ``DriverOptions``.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """

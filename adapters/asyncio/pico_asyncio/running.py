@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from pico_asyncio.driver import drive
 from pico_core.boundary import Exit, Machine
 from pico_core.records import Log, Sink
+from pico_driver.attached import Attached
 from pico_driver.options import DriverOptions
 from pico_driver.sockets import describe
 
@@ -23,18 +24,19 @@ def run(
     *,
     uvloop: bool = False,
     program: "Program | None" = None,
+    hub: Attached | None = None,
     **options: Unpack[DriverOptions],
 ) -> Exit:
     """Run a machine on a loop of its own until it says ``Exit``, and return that record.
 
     Signals and the other arguments are as in ``drive``. What the loop reports itself becomes a ``Log`` record. Raises
-    what ``drive`` raises. ``program``, if it is given, runs with a ``Client`` of the machine, which ends with it. Next:
-    end the process with ``exit.code``.
+    what ``drive`` raises. ``program``, if it is given, runs with a ``Client`` of the machine, which ends with it; it
+    has no other ``hub``. Next: end the process with ``exit.code``.
     """
     with _logged(sink), asyncio.Runner(loop_factory=_new_uvloop if uvloop else None) as runner:
         runner.get_loop().set_exception_handler(partial(_report, sink))
         if program is None:
-            return runner.run(drive(machine, sink, signals=True, **options))
+            return runner.run(drive(machine, sink, signals=True, hub=hub, **options))
         from pico_asyncio.embedding import drive_program
 
         return runner.run(drive_program(machine, sink, program, signals=True, **options))

@@ -427,7 +427,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         listener = self._listeners.pop(command.listener, None)
         if listener is not None:
             self._unwatch(listener)
-            listener.close()
+            (listener.socket if command.leaves_waiting else listener).close()
 
     def _send_datagram(self, command: SendDatagram) -> None:
         listener = self._listeners.get(command.listener)

@@ -26,6 +26,10 @@ class EarlyListeners:
             if addresses:
                 self._open.append((host, port, open_listener(addresses)))
 
+    def adopt(self, host: str, port: int, listening: socket.socket) -> None:
+        """Have a listener that another process opened be the one for ``host`` and ``port``."""
+        self._open.append((host, port, listening))
+
     def take(self, host: str, port: int) -> socket.socket | None:
         """Return the listener for a ``Listen``, or ``None`` where there is none. The caller closes it."""
         for index, entry in enumerate(self._open):

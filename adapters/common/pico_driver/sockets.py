@@ -166,9 +166,12 @@ def local_addresses(host: str, port: int) -> list[SocketAddress]:
     return lookup_literal(host or "0.0.0.0", port)  # noqa: S104 - every address is what was asked for
 
 
-def open_listener(addresses: list[SocketAddress]) -> socket.socket:
-    """Open a listening TCP socket on one of ``addresses``. Raises one of ``UNUSABLE``."""
-    return _bind(socket.SOCK_STREAM, addresses)
+def open_listener(addresses: list[SocketAddress], *, shares: bool = False) -> socket.socket:
+    """Open a listening TCP socket on one of ``addresses``. Raises one of ``UNUSABLE``.
+
+    One that ``shares`` its port gets a part of the connections, where the others have ``SO_REUSEPORT`` too.
+    """
+    return _bind(socket.SOCK_STREAM, addresses, shares=shares)
 
 
 def open_datagram(addresses: list[SocketAddress]) -> socket.socket:
@@ -176,7 +179,7 @@ def open_datagram(addresses: list[SocketAddress]) -> socket.socket:
     return _bind(socket.SOCK_DGRAM, addresses)
 
 
-def _bind(kind: socket.SocketKind, addresses: list[SocketAddress]) -> socket.socket:
+def _bind(kind: socket.SocketKind, addresses: list[SocketAddress], *, shares: bool = False) -> socket.socket:
     """A listener has one socket, so of the addresses of both families that a name can have, an IPv4 one is taken."""
     family, address = min(addresses, key=lambda found: found[0] != socket.AF_INET)
     bound = socket.socket(family, kind)
@@ -189,6 +192,8 @@ def _bind(kind: socket.SocketKind, addresses: list[SocketAddress]) -> socket.soc
             # A restarted node takes its port back at once; accepted connections inherit the other options from here.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             _set_tcp_options(bound)
+        if shares:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind(address)
         if kind is socket.SOCK_STREAM:
             bound.listen(BACKLOG)

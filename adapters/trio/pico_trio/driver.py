@@ -19,8 +19,8 @@ import trio
 from pico_core.boundary import Exit, Machine, Send
 from pico_core.records import Sink
 from pico_driver import sockets
+from pico_driver.attached import Attached
 from pico_driver.driver import Driver, Result, WatchedSocket
-from pico_driver.embedding.hub import Hub
 from pico_driver.options import DriverOptions
 from pico_driver.signals import SIGNALS
 from pico_trio.connection import Connection
@@ -39,6 +39,8 @@ _RECEIVED_PER_TURN_BYTES: Final = 1_048_576
 def run(
     machine: Machine,
     sink: Sink,
+    *,
+    hub: Attached | None = None,
     **options: Unpack[DriverOptions],
 ) -> Exit:
     """Run a machine under ``trio.run`` until it says ``Exit``, and return that record.
@@ -46,7 +48,7 @@ def run(
     Signals and the other arguments are as in ``drive``. Raises what ``drive`` raises. Next: end the process with
     ``exit.code``.
     """
-    return trio.run(partial(drive, machine, sink, signals=True, **options))
+    return trio.run(partial(drive, machine, sink, signals=True, hub=hub, **options))
 
 
 async def drive(
@@ -54,7 +56,7 @@ async def drive(
     sink: Sink,
     *,
     signals: bool = False,
-    hub: Hub | None = None,
+    hub: Attached | None = None,
     **options: Unpack[DriverOptions],
 ) -> Exit:
     """Run a machine inside a running trio program until it says ``Exit``, and return that record.

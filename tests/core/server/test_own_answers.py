@@ -5,6 +5,7 @@
 
 import ast
 import json
+import random
 import re
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -19,6 +20,7 @@ from pico_core.boundary import (
     Connected,
     ConnectFailed,
     ConnectionLost,
+    Listening,
     Received,
     Send,
     SendEof,
@@ -28,10 +30,16 @@ from pico_core.boundary import (
 from pico_core.config.policies import PolicyConfig
 from pico_core.config.ports import ProxyConfig, ProxyHttpConfig, UpstreamConfig
 from pico_core.config.server import ServerConfig
+from pico_core.config.values import Address
 from pico_core.http.body import BODY_TOO_LONG
 from pico_core.plain.exposition import CONTENT_TYPE
+from pico_core.program import WorkerStarted
 from pico_core.proxy.failures import CLOSED_EARLY, TOLD_BY_PEERS, UNREACHABLE
 from pico_core.server.admin.pages import MAX_FORWARDS, UNKNOWN_HOST
+from pico_core.server.node import ServerNode
+from pico_core.server.worker import Worker
+from pico_core.server.workers.pages import MAX_QUESTIONS
+from pico_core.server.workers.supervisor import Supervisor
 from pico_core.websocket.handshake import NOT_GET
 from tests.core.agent.scene import SERVER, SERVICE
 from tests.core.agent.scene import asked as agent_asked
@@ -238,6 +246,9 @@ TABLE = [
         other_node_says(b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n")),
     Row("other node's admin", 200, "{}", get(b"/status/cluster/nodes?forward=n2"),
         other_node_says(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")),
+    Row("control", 403, "this port is for the process that started this one", get(b"/ready")),
+    Row("supervisor's admin", 503, "no worker answers", get(b"/status/cluster/nodes")),
+    Row("crowded supervisor's admin", 503, "too many questions wait for the workers", get(b"/status/cluster/nodes")),
     Row("agent", 400, "malformed request line", b"nonsense\r\n\r\n"),
     Row("agent", 502, "upstream unreachable", GET_E1, lambda play: play >> ConnectFailed(SERVICE, "refused")),
     Row("agent", 502, "the service closed the connection without a response", GET_E1,
@@ -274,6 +285,8 @@ def scene(row: Row, request: bytes) -> Play:
     if row.port == "agent admin":
         agent = agent_registered() >> Tick(SUNDAY_S) >> Accepted(CLIENT, "admin", "192.0.2.7", 5000)
         return agent >> Received(CLIENT, request)
+    if "supervisor" in row.port or row.port == "control":
+        return worker_scene(row, request)
     play = server_play(row.config)
     fields = [(b"x-pico-protocol", each) for each in (b"http", b"tcp") if each.decode() in row.port]
     play.agent_registers(AGENT, "e2" if "other node" in row.port else "e1", *fields)
@@ -293,6 +306,35 @@ def scene(row: Row, request: bytes) -> Play:
     play >> Tick(SUNDAY_S)
     for connection in (*crowd, CLIENT):
         play >> Received(connection, request)
+    return play
+
+
+def worker_scene(row: Row, request: bytes) -> Play:
+    """Return a play with a worker or its supervisor, whose one worker is ready where operators crowd."""
+    crowd = range(101, 101 + 2 * MAX_QUESTIONS, 2) if "crowded" in row.port else ()
+    if row.port == "control":
+        port = Address("127.0.0.1", 1)
+        worker = Worker(
+            number=1,
+            count=2,
+            node_id="n-1-1",
+            group="n-",
+            proxy=port,
+            upstream=port,
+            gossip=port,
+            own_gossip=port,
+            control=port,
+            secret="drawn",
+        )
+        play = Play(ServerNode(ServerConfig(), "n-1-1", random.Random(1), worker=worker), 0.0)
+    else:
+        play = Play(Supervisor(ServerConfig(), 1, "n-", "drawn"), 0.0)
+    play >> Tick(SUNDAY_S)
+    if crowd:
+        play >> Listening("admin", "0.0.0.0", 8002) >> WorkerStarted(1, 100, 1, 1) >> Connected(2, "127.0.0.1", 1)
+        play >> Received(2, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") >> ConnectionLost(2, "")
+    for connection in (*crowd, CLIENT):
+        play >> Accepted(connection, row.port.rpartition(" ")[2], "127.0.0.1", 5000) >> Received(connection, request)
     return play
 
 

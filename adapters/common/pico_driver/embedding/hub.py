@@ -1,7 +1,7 @@
 """The driver's side of an embedding program: takes the machine's commands to it; knows its listeners and streams."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from pico_core.boundary import Connected, ConnectFailed, Exit, Input, ShutdownRequested
 from pico_core.program import (
@@ -23,32 +23,12 @@ from pico_core.program import (
     NodeServes,
     OpenStream,
 )
+from pico_driver.attached import HostDriver
 from pico_driver.embedding.connection import ProgramConnection
 from pico_driver.embedding.errors import ClosedError
 from pico_driver.embedding.runtime import Runtime
 
 NOT_RUNNING = "the client is closed"
-
-
-class EmbeddedDriver(Protocol):
-    """What the hub needs of its driver."""
-
-    perform: dict[type, Callable[[Any], None]]
-
-    def hand_over(self, event: Input) -> None:
-        """Keep one input for the machine, which gets it at the end of the turn."""
-
-    def announce(self, *events: Input) -> None:
-        """Give the machine inputs that came outside of a turn."""
-
-    def lost(self, number: int, error: Exception | None) -> None:
-        """Forget a connection and tell the machine."""
-
-    def join(self, connection: Any, event: Connected) -> None:
-        """Announce a connection to the embedding program, which the machine has asked for."""
-
-    def accepted(self, connection: Any, listener: str, host: str, port: int) -> None:
-        """Announce, under a new number, a connection that a peer opened."""
 
 
 class ListenerUser(Protocol):
@@ -90,7 +70,7 @@ class Hub:
         """Those of the ports of a node, once ``served`` is set."""
         self.outcome: Exit | BaseException | None = None
         self.calls: dict[int, CallUser] = {}
-        self._driver: EmbeddedDriver | None = None
+        self._driver: HostDriver | None = None
         self._listeners: dict[int, ListenerUser] = {}
         self._numbers = 0
         self._streams: dict[int, ProgramConnection] = {}
@@ -98,7 +78,7 @@ class Hub:
 
     # --- for the driver ---
 
-    def attach(self, driver: EmbeddedDriver) -> None:
+    def attach(self, driver: HostDriver) -> None:
         """Take the commands of ``driver``. Next: ``detach``."""
         self._driver = driver
         for kind in (ListenerRegistered, ListenerLost, ListenerUnreachable, ListenerRefused, ListenerClosed):
@@ -132,7 +112,7 @@ class Hub:
     # --- for the program ---
 
     @property
-    def driver(self) -> EmbeddedDriver:
+    def driver(self) -> HostDriver:
         """The driver. Raises ``ClosedError`` when it has ended."""
         if self._driver is None:
             raise ClosedError(NOT_RUNNING)

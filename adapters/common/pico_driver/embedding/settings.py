@@ -47,6 +47,8 @@ def server_settings(settings: Mapping[str, str] | None) -> ServerConfig:
     config = load(ServerConfig, None, {**LOCAL_NODE, **(settings or {})}, "", read_secret)
     if config.cluster.gossip.keys_file:
         raise ConfigError("cluster.gossip.keys_file is for the command; give the keys as cluster.gossip.keys")
+    if config.workers != 1:
+        raise ConfigError("workers is for the command; a program runs one node")
     return config
 
 

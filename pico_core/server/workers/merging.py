@@ -1,0 +1,78 @@
+"""The documents and metrics of several nodes as one."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from pico_core.server.admin.overview import FAILURES_SHOWN, Overview
+from pico_core.server.admin.status import FAILURES_LISTED
+from pico_core.server.stories import Story
+
+
+def merged_metrics(texts: Mapping[int, bytes]) -> bytes:
+    """Return the exposition of several workers as one: each sample with the label ``worker``, each family once."""
+    families: dict[bytes, list[bytes]] = {}
+    for number, text in texts.items():
+        own = b'worker="%d"' % number
+        samples: list[bytes] = []
+        for line in text.splitlines():
+            if line.startswith(b"# HELP "):
+                samples = families.setdefault(line, [])
+            elif line.startswith(b"#"):
+                if not samples:
+                    samples.append(line)
+            else:
+                samples.append(_labelled(line, own))
+    return b"".join(b"%b\n%b\n" % (head, b"\n".join(lines)) for head, lines in families.items())
+
+
+def _labelled(sample: bytes, label: bytes) -> bytes:
+    """Return a sample of our own exposition with one label more: a name ends at the first brace or blank."""
+    name, brace, rest = sample.partition(b"{")
+    if brace and b" " not in name:
+        return b"%b{%b,%b" % (name, label, rest)
+    name, _, value = sample.partition(b" ")
+    return b"%b{%b} %b" % (name, label, value)
+
+
+def merged_counts(documents: Sequence[bytes]) -> bytes:
+    """Return maps from a name to a number as one, with the sums."""
+    return msgspec.json.encode(dict(sorted(_sums(msgspec.json.decode(each) for each in documents).items())))
+
+
+def merged_failures(documents: Sequence[bytes]) -> bytes:
+    """Return lists of failed requests as one, the last one first."""
+    found = [story for each in documents for story in msgspec.json.decode(each, type=list[Story])]
+    return msgspec.json.encode(_latest(found, FAILURES_LISTED))
+
+
+def merged_overviews(documents: Sequence[bytes]) -> bytes:
+    """Return what several nodes tell of themselves as one: sums, under the ID of the first one."""
+    all_of = [msgspec.json.decode(each, type=Overview) for each in documents]
+    first = all_of[0]
+    whole = replace(
+        first,
+        tunnels=sum(each.tunnels for each in all_of),
+        endpoints=max(each.endpoints for each in all_of),
+        in_flight=sum(each.in_flight for each in all_of),
+        requests=sum(each.requests for each in all_of),
+        forwarded=sum(each.forwarded for each in all_of),
+        errors=_sums(each.errors for each in all_of),
+        latency=[sum(counts) for counts in zip(*(each.latency for each in all_of), strict=True)],
+        connections=_sums(each.connections for each in all_of),
+        failures=_latest([story for each in all_of for story in each.failures], FAILURES_SHOWN),
+    )
+    return msgspec.json.encode(whole)
+
+
+def _sums(maps: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    result: dict[str, int] = {}
+    for each in maps:
+        for name, count in each.items():
+            result[name] = result.get(name, 0) + count
+    return result
+
+
+def _latest(stories: list[Story], most: int) -> list[Story]:
+    return sorted(stories, key=lambda story: -story.at_s)[:most]

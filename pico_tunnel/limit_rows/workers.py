@@ -1,0 +1,35 @@
+"""What several processes of one server bound."""
+
+from typing import Final
+
+from pico_tunnel.limit_rows.row import Rows
+
+ROWS: Final[Rows] = {
+    "Of workers": (
+        ("workers of a server", "{config.server.MAX_WORKERS}", "the file is refused", "each is a node of the cluster"),
+        (
+            "tunnels that an agent keeps open for an endpoint",
+            "{config.agent.MAX_CONNECTIONS}",
+            "the file is refused",
+            "as many as a server has workers",
+        ),
+        (
+            "times that one of them is opened anew for another worker",
+            "{agent.growth.MAX_MOVES}",
+            "it stays where it is",
+            "one in a thousand is left",
+        ),
+        (
+            "questions of operators that wait for workers",
+            "{server.workers.pages.MAX_QUESTIONS}",
+            "503",
+            "no operator has more",
+        ),
+        (
+            "time for the answer of a worker",
+            "{server.workers.pages.ASK_TIMEOUT_S:g} s, {server.workers.supervisor.READY_TIMEOUT_S:g} s at its start",
+            "503, or it is asked again",
+            "a worker that runs answers at once",
+        ),
+    ),
+}

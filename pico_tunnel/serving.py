@@ -1,0 +1,34 @@
+"""``pico server``: one process that is the node, or one that starts several."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pico_driver.tls_sections import server_sections
+from pico_tunnel.start import ServerSource, run_process
+
+if TYPE_CHECKING:
+    from pico_core.boundary import Exit, Machine
+
+
+def run_server(source: ServerSource, runtime: str | None) -> Exit:
+    """Run a server node to its end, or the processes of several. ``source`` is read again at SIGHUP."""
+    config = source.read()
+    if config.workers != 1:
+        from pico_tunnel.workers import run_workers, usable_cores
+
+        count = config.workers or usable_cores()
+        if count > 1:
+            return run_workers(source, config, count, runtime)
+
+    def make(descriptors: int) -> Machine:
+        import random
+
+        from pico_core.config.server import draw_node_id
+        from pico_core.server.node import ServerNode
+
+        entropy = random.SystemRandom()  # the nonces of gossip under a key are drawn from it
+        return ServerNode(config, draw_node_id(config.cluster, entropy), entropy, descriptors)
+
+    ports = (config.proxy.bind_addr, config.upstream.bind_addr, config.admin.bind_addr)
+    return run_process(make, config, runtime, ports, source.read, server_sections)
