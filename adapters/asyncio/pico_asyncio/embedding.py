@@ -1,12 +1,12 @@
 """The SDK on asyncio and uvloop: a machine in a task of the program's loop. Start at ``connect``."""
 
 import asyncio
-import concurrent.futures
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pico_asyncio.driver import drive
+from pico_asyncio.threads import AsyncioThreads
 from pico_core.agent.client import ClientMachine
 from pico_core.boundary import Exit, Machine
 from pico_core.config.agent import AgentConfig
@@ -140,21 +140,6 @@ async def drive_program(
         return Exit(1, str(error))
     assert isinstance(hub.outcome, Exit), "a driver that ends otherwise raises"
     return hub.outcome
-
-
-class AsyncioThreads:
-    """A ``Threads`` of asyncio."""
-
-    def __init__(self, limit: int) -> None:
-        self._pool = concurrent.futures.ThreadPoolExecutor(limit, "pico-app")
-
-    async def run(self, work: Callable[[], Result]) -> Result:
-        """Run ``work`` in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-
-    def close(self) -> None:
-        """Start no more work; what runs is left to end."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class AsyncioRuntime:
