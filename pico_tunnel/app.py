@@ -83,7 +83,7 @@ def _app_keys() -> Groups:
 
 
 @click.command(
-    "asgi",
+    ASGI,
     cls=ConfigCommand,
     keys=_app_keys,
     aliases=PIKO_AGENT_FLAGS,
@@ -102,11 +102,11 @@ def agent_asgi(endpoint: str, app: str, flags: dict[str, str], **common: Any) ->
 
     FastAPI, Starlette, Django, Quart and Litestar make such applications; they run on asyncio and uvloop, some on trio.
     """
-    return _run_app("asgi", endpoint, app, flags, **common)
+    return _run_app(ASGI, endpoint, app, flags, **common)
 
 
 @click.command(
-    "wsgi",
+    WSGI,
     cls=ConfigCommand,
     keys=_app_keys,
     aliases=PIKO_AGENT_FLAGS,
@@ -126,7 +126,7 @@ def agent_wsgi(endpoint: str, app: str, threads: int, flags: dict[str, str], **c
 
     Flask, Django and Bottle make such applications.
     """
-    return _run_app("wsgi", endpoint, app, flags, threads=threads, **common)
+    return _run_app(WSGI, endpoint, app, flags, threads=threads, **common)
 
 
 def _run_app(

@@ -44,18 +44,64 @@ class AppCallHost(Protocol):
         """Warn that the application failed."""
 
 
-class AppCall:
-    """An ``Upstream``. Next: ``request`` by the exchange, then what the program says of the call."""
+class ProgramCall:
+    """What a request and a WebSocket have in common: what the application has not taken, and its pauses."""
 
-    __slots__ = ("_left_bytes", "_paused", "_untaken_bytes", "exchange", "host", "number", "writable")
+    __slots__ = ("exchange", "host", "number", "paused", "untaken_bytes", "writable")
 
     def __init__(self, host: AppCallHost, number: int) -> None:
         self.number = number
         self.exchange: Exchange | None = None
         self.host = host
         self.writable = True
-        self._untaken_bytes = 0
-        self._paused = False
+        self.untaken_bytes = 0
+        self.paused = False
+
+    def pause_response(self) -> None:
+        """Let the application wait."""
+        if not self.paused:
+            self.paused = True
+            self.host.emit(CallPaused(self.number))
+
+    def resume_response(self) -> None:
+        """Let it go on."""
+        if self.paused:
+            self.paused = False
+            self.host.emit(CallResumed(self.number))
+
+    def offered(self, size: int) -> None:
+        """Count what the application is given; the client is paused when much is left untaken."""
+        self.untaken_bytes += size
+        if self.untaken_bytes > HIGH_WATER_BYTES:
+            self.writable = False
+
+    def took(self, size: int, now: float) -> None:
+        """Let the client send on when little is left untaken."""
+        self.untaken_bytes -= size
+        if not self.writable and self.untaken_bytes <= LOW_WATER_BYTES:
+            self.writable = True
+            self.go_on(now)
+
+    def go_on(self, now: float) -> None:
+        """Ask the client's side for more."""
+        raise NotImplementedError
+
+    def answer_failure(self, reason: str, now: float) -> None:
+        """Answer for an application that failed before its response began; ``reason`` is logged where it is told."""
+        exchange, self.exchange = self.exchange, None
+        if reason:
+            self.host.complain(reason)
+        if exchange is not None:
+            exchange.fail(APP_FAILED.status, APP_FAILED.message, now, reason=APP_FAILED.reason)
+
+
+class AppCall(ProgramCall):
+    """An ``Upstream``. Next: ``request`` by the exchange, then what the program says of the call."""
+
+    __slots__ = ("_left_bytes",)
+
+    def __init__(self, host: AppCallHost, number: int) -> None:
+        super().__init__(host, number)
         self._left_bytes = -1  # of the length that the head told
 
     # --- as the upstream of an exchange ---
@@ -72,28 +118,13 @@ class AppCall:
         """Have the application called."""
         self.exchange = exchange
         body = b"".join(pieces)
-        self._untaken_bytes = len(body)
-        self.writable = self._untaken_bytes <= HIGH_WATER_BYTES
+        self.offered(len(body))
         self.host.begin_call(self.number, exchange, fields, body, last=last)
 
     def request_more(self, pieces: Sequence[Piece], *, last: bool, trailers: bytes) -> None:
         """Pass on more of the body."""
-        self._untaken_bytes += sum(map(len, pieces))
-        if self._untaken_bytes > HIGH_WATER_BYTES:
-            self.writable = False
+        self.offered(sum(map(len, pieces)))
         self.host.emit(CallBody(self.number, tuple(pieces), last))
-
-    def pause_response(self) -> None:
-        """Let the application wait."""
-        if not self._paused:
-            self._paused = True
-            self.host.emit(CallPaused(self.number))
-
-    def resume_response(self) -> None:
-        """Let it go on."""
-        if self._paused:
-            self._paused = False
-            self.host.emit(CallResumed(self.number))
 
     def upgrade(self) -> Channel:
         """Refuse: a request of this kind is never upgraded."""
@@ -109,13 +140,10 @@ class AppCall:
 
     # --- what the program says ---
 
-    def took(self, size: int, now: float) -> None:
-        """Let the client send on when little is left untaken."""
-        self._untaken_bytes -= size
-        if not self.writable and self._untaken_bytes <= LOW_WATER_BYTES:
-            self.writable = True
-            if self.exchange is not None:
-                self.exchange.request_writable(now)
+    def go_on(self, now: float) -> None:
+        """Ask for more of the body."""
+        if self.exchange is not None:
+            self.exchange.request_writable(now)
 
     def responds(self, event: CallResponds, now: float) -> None:
         """Begin the response."""
@@ -174,11 +202,9 @@ class AppCall:
                 raise MessageError(502, "the application's body has another length than its Content-Length")
 
     def _fail(self, reason: str, now: float) -> None:
-        exchange, self.exchange = self.exchange, None
-        if exchange is None:
-            return
-        if exchange.state is RESPONDING:
+        exchange = self.exchange
+        if exchange is not None and exchange.state is RESPONDING:
+            self.exchange = None
             exchange.failed(APP_FAILED.because(reason), now)
-        else:
-            self.host.complain(reason)
-            exchange.fail(APP_FAILED.status, APP_FAILED.message, now, reason=APP_FAILED.reason)
+        elif exchange is not None:
+            self.answer_failure(reason, now)

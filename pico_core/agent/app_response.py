@@ -1,9 +1,8 @@
 """From what an application says of its response to a head that the next hop can trust."""
 
-from http import HTTPStatus
-
 from pico_core.http import grammar
 from pico_core.http.message import MessageError, ResponseHead
+from pico_core.http.writing import PHRASES
 from pico_core.program import Fields
 
 NOT_THE_APPS = frozenset(
@@ -11,8 +10,6 @@ NOT_THE_APPS = frozenset(
     + b"x-pico-failure x-pico-error x-pico-request-id".split()
 )
 """Fields of the connection, which is the tunnel's, and Pico's own."""
-
-_PHRASES = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
 
 
 def response_head(status: int, fields: Fields, whole_bytes: int) -> ResponseHead:
@@ -39,7 +36,7 @@ def response_head(status: int, fields: Fields, whole_bytes: int) -> ResponseHead
         length = whole_bytes
     bodiless = status in (204, 304)
     return ResponseHead(
-        status, 1, _PHRASES.get(status, b""), block, True, length, chunked=length < 0 and not bodiless, dated=dated
+        status, 1, PHRASES.get(status, b""), block, True, length, chunked=length < 0 and not bodiless, dated=dated
     )
 
 

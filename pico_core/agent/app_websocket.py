@@ -4,11 +4,10 @@ wsproto has the frames (RFC 6455): messages of the application become bytes for 
 from there messages. A message has a bound, and so has what the application may leave untaken.
 """
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from pico_core.agent.app_call import HIGH_WATER_BYTES, LOW_WATER_BYTES, AppCallHost
+from pico_core.agent.app_call import AppCallHost, ProgramCall
 from pico_core.agent.app_response import response_head
 from pico_core.boundary import Data
 from pico_core.http.message import MessageError, ResponseHead, field_values
@@ -20,13 +19,11 @@ from pico_core.program import (
     CallDropped,
     CallEnded,
     CallMessage,
-    CallPaused,
-    CallResumed,
     CallSends,
 )
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.failures import APP_FAILED
 from pico_core.timers import Timer, Timers
+from pico_core.websocket.handshake import KEY
 
 if TYPE_CHECKING:
     from wsproto.connection import Connection
@@ -40,8 +37,6 @@ CLOSE_S = 10.0
 
 ABNORMAL, NO_STATUS, TOO_BIG, FAILED = 1006, 1005, 1009, 1011
 
-_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
-
 
 class TimedMachine(Protocol):
     """What a WebSocket needs of the machine: the time of the input that is being handled, too."""
@@ -50,21 +45,16 @@ class TimedMachine(Protocol):
     now: float
 
 
-class WebSocketCall:
+class WebSocketCall(ProgramCall):
     """One WebSocket. Next: ``request`` by the exchange, ``accepts`` or ``closes`` of the application."""
 
     def __init__(self, host: AppCallHost, number: int, machine: TimedMachine) -> None:
-        self.host = host
-        self.number = number
+        super().__init__(host, number)
         self.user: ChannelUser = DISCARD
         self._machine = machine
-        self._exchange: Exchange | None = None
         self._frames: Connection | None = None
         self._parts: list[bytes | str] = []
         self._parts_size = 0
-        self.writable = True
-        self._untaken = 0
-        self._paused = False
         self._over = False
         self._close_sent = False
         self._timer: Timer | None = None
@@ -81,17 +71,11 @@ class WebSocketCall:
         trailers: bytes = b"",
     ) -> None:
         """Have the application asked whether it accepts."""
-        self._exchange = exchange
+        self.exchange = exchange
         self.host.begin_call(self.number, exchange, fields, b"", last=True, is_websocket=True)
 
     def request_more(self, pieces: Sequence[Piece], *, last: bool, trailers: bytes) -> None:
         """Drop a body: the handshake has none."""
-
-    def pause_response(self) -> None:
-        """Nothing is sent before the pipe."""
-
-    def resume_response(self) -> None:
-        """Nothing is sent before the pipe."""
 
     def upgrade(self) -> Channel:
         """Carry messages from now on."""
@@ -103,14 +87,14 @@ class WebSocketCall:
 
     def give_up(self, now: float) -> None:
         """The client has left before the WebSocket was open."""
-        self._exchange = None
+        self.exchange = None
         self._dropped(ABNORMAL, "")
 
     # --- what the program says ---
 
     def accepts(self, event: CallAccepts, now: float) -> None:
         """Open the WebSocket."""
-        exchange, self._exchange = self._exchange, None
+        exchange, self.exchange = self.exchange, None
         if exchange is None:
             return
         from wsproto.connection import Connection, ConnectionType  # wsproto takes 10 ms, which most agents do without
@@ -123,8 +107,8 @@ class WebSocketCall:
             self._frames = Connection(ConnectionType.SERVER)
             exchange.switch_protocols(head, b"", now)
         except MessageError as error:
-            self.host.complain(error.reason)
-            exchange.fail(APP_FAILED.status, APP_FAILED.message, now, reason=APP_FAILED.reason)
+            self.exchange = exchange
+            self.answer_failure(error.reason, now)
 
     def sends(self, event: CallSends, now: float) -> None:
         """Send a message."""
@@ -137,29 +121,23 @@ class WebSocketCall:
 
     def closes(self, event: CallCloses, now: float) -> None:
         """Refuse the WebSocket, or close it."""
-        exchange, self._exchange = self._exchange, None
+        exchange, self.exchange = self.exchange, None
         if exchange is not None:
             self._over = True
             exchange.respond_whole(response_head(403, (), 0), b"", now)
         else:
             self._close(event.code, event.reason, now)
 
-    def took(self, size: int, now: float) -> None:
-        """Let the client send on when little is left untaken."""
-        self._untaken -= size
-        if not self.writable and self._untaken <= LOW_WATER_BYTES:
-            self.writable = True
-            if not self._over:
-                self.user.on_writable(now)
+    def go_on(self, now: float) -> None:
+        """Ask for more of the client's bytes."""
+        if not self._over:
+            self.user.on_writable(now)
 
     def ended(self, event: CallEnded, now: float) -> None:
         """The application has returned or failed: the WebSocket ends with it."""
-        exchange, self._exchange = self._exchange, None
-        if event.failure:
-            self.host.complain(event.failure)
-        if exchange is not None:
-            exchange.fail(APP_FAILED.status, APP_FAILED.message, now, reason=APP_FAILED.reason)
-        else:
+        is_open = self.exchange is None
+        self.answer_failure(event.failure, now)
+        if is_open:
             self._close(FAILED if event.failure else 1000, "", now)
 
     # --- as a channel ---
@@ -195,15 +173,11 @@ class WebSocketCall:
 
     def pause_reading(self) -> None:
         """Let the application wait."""
-        if not self._paused:
-            self._paused = True
-            self.host.emit(CallPaused(self.number))
+        self.pause_response()
 
     def resume_reading(self) -> None:
         """Let it go on."""
-        if self._paused:
-            self._paused = False
-            self.host.emit(CallResumed(self.number))
+        self.resume_response()
 
     # --- inside ---
 
@@ -219,9 +193,7 @@ class WebSocketCall:
                 self._finish(TOO_BIG, "the message is too long", now)
                 return False
             if event.message_finished:
-                self._untaken += self._parts_size
-                if self._untaken > HIGH_WATER_BYTES:
-                    self.writable = False
+                self.offered(self._parts_size)
                 is_text = isinstance(event.data, str)
                 message = "".join(map(str, self._parts)) if is_text else b"".join(map(_bytes, self._parts))
                 self._parts, self._parts_size = [], 0
@@ -274,7 +246,7 @@ def handshake_problem(fields: bytes) -> tuple[int, str] | None:
     if field_values(fields, b"sec-websocket-version") != [b"13"]:
         return 426, "not a WebSocket handshake of version 13"
     keys = field_values(fields, b"sec-websocket-key")
-    if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+    if len(keys) != 1 or not KEY.fullmatch(keys[0]):
         return 400, "invalid Sec-WebSocket-Key"
     return None
 

@@ -12,7 +12,6 @@ from pico_core.agent.machine import AgentMachine
 from pico_core.agent.program_streams import Offer, ProgramStreams
 from pico_core.boundary import Exit, ShutdownRequested
 from pico_core.config.agent import AgentConfig, ListenerConfig
-from pico_core.config.values import Origin
 from pico_core.entropy import Entropy
 from pico_core.errors import LocalProtocolError
 from pico_core.program import (
@@ -36,11 +35,6 @@ from pico_core.program import (
     StreamTaken,
 )
 from pico_core.timers import Timer
-
-
-def in_program(listener: int) -> Origin:
-    """Return what stands for the address of a service that is the program itself."""
-    return Origin("this-program", listener)
 
 
 class Endpoint:

@@ -36,7 +36,7 @@ Only resources that are WebSockets are answered 405, and their handshake is a GE
 may find another node, or a request that has ended, so one second is enough.
 """
 
-_PHRASES = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
+PHRASES = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
 
 
 def request_bytes(head: RequestHead, extra: bytes) -> bytes:
@@ -123,7 +123,7 @@ def error_head(status: int, body: bytes, media_type: bytes, fields: bytes) -> tu
     usual = _FIELDS_OF_STATUS.get(status, b"")
     if usual.partition(b":")[0] not in own:
         own += usual
-    head = ResponseHead(status, 1, _PHRASES.get(status, b""), own, True, len(body))
+    head = ResponseHead(status, 1, PHRASES.get(status, b""), own, True, len(body))
     if status == UPGRADE_REQUIRED:
         head.upgrade = b"websocket"
     return head, body

@@ -4,7 +4,8 @@ A tunnel carries ``max_streams`` requests at once. While seven eighths of them a
 that, one client must not keep out all others:
 
 - The last eighth is for clients that hold less than an equal share of the endpoint's streams.
-- A request that gets no stream waits up to ``WAIT_S`` for one, then it is answered 503.
+- A request that gets no stream waits up to ``WAIT_S`` for one, then it is answered 503. A node that is busy reads its
+  clients late, and carries out its checks as late: it takes that time off the wait.
 - Clients that send a body, or read an answer, slower than ``MIN_BYTES_PER_S`` lose their requests to those that wait.
 
 Clients are told apart by their address. Those behind one balancer that is not among the trusted proxies are one client,
@@ -22,8 +23,8 @@ from pico_core.server.registry import Registry
 from pico_core.server.tunnels import TunnelConnection
 from pico_core.timers import Timers
 
-WAIT_S = 0.08
-"""So that a client has its answer within a tenth of a second, also if that is a refusal."""
+WAIT_S = 0.05
+"""So that a client has its answer within a tenth of a second, also if that is a refusal and the node is busy."""
 
 CHECK_S = 0.01
 """How often those that wait are looked at. A stream that is free is used so much later at most."""
@@ -74,6 +75,7 @@ class Crowding:
         self._counts: dict[str, tuple[float, Counter[str]]] = {}
         self._shed_at: dict[str, float] = {}
         self._checking = False
+        self._check_due_at = 0.0
         self._closed = False
 
     # --- shares ---
@@ -143,23 +145,28 @@ class Crowding:
     def _begin_checks(self, now: float) -> None:
         if not self._checking:
             self._checking = True
-            self._host.timers.schedule(now + CHECK_S, self._check)
+            self._schedule_check(now)
+
+    def _schedule_check(self, now: float) -> None:
+        self._check_due_at = now + CHECK_S
+        self._host.timers.schedule(self._check_due_at, self._check)
 
     def _check(self, now: float) -> None:
+        late_s = now - self._check_due_at
         for endpoint, waiting in list(self.waiting.items()):
             if now >= self._shed_at.get(endpoint, 0.0):
                 self._shed_at[endpoint] = now + SHED_S
                 self._shed(endpoint, now)
-            self._serve(list(waiting.items()), now)
+            self._serve(list(waiting.items()), now, late_s)
         for endpoint in [each for each, (at, _) in self._counts.items() if now - at >= COUNT_S]:
             del self._counts[endpoint]
         self._checking = bool(self.waiting or self._counts)
         if self._checking:
-            self._host.timers.schedule(now + CHECK_S, self._check)
+            self._schedule_check(now)
         else:
             self._shed_at.clear()
 
-    def _serve(self, waiting: list[tuple[Exchange, float]], now: float) -> None:
+    def _serve(self, waiting: list[tuple[Exchange, float]], now: float, late_s: float) -> None:
         """Send on those that have room now, in the order of their coming, and answer those whose time is over."""
         tries = MAX_TRIED
         for exchange, until in waiting:
@@ -168,7 +175,7 @@ class Crowding:
                     self._leave(exchange)
                     continue
                 tries -= 1
-            if until <= now and exchange.state is not OVER:
+            if until <= now + late_s and exchange.state is not OVER:
                 self._leave(exchange)
                 self._give_up(exchange, now)
 

@@ -28,7 +28,7 @@ NOT_GET = "a WebSocket is opened with GET"
 """What a request with another method is told, with 405."""
 
 _REQUEST_LINE = re.compile(rb"GET [!-~]+ HTTP/1\.1\r\n")
-_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
 
 class HandshakeError(RemoteProtocolError):
@@ -82,7 +82,7 @@ def accept_handshake(head: bytes, fields: Sequence[tuple[bytes, bytes]] = ()) ->
     if not isinstance(request, Request):
         raise HandshakeError(400, "incomplete request head")
     names = [name.lower() for name, _ in request.extra_headers]
-    if names.count(b"sec-websocket-key") != 1 or not _KEY.fullmatch(dict(request.extra_headers)[b"sec-websocket-key"]):
+    if names.count(b"sec-websocket-key") != 1 or not KEY.fullmatch(dict(request.extra_headers)[b"sec-websocket-key"]):
         raise HandshakeError(400, "invalid Sec-WebSocket-Key")
     if b"content-length" in names or b"transfer-encoding" in names:
         raise HandshakeError(400, "WebSocket handshake with a body")

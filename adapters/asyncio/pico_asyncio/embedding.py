@@ -13,12 +13,11 @@ from pico_core.config.agent import AgentConfig
 from pico_core.config.forward import ForwardConfig
 from pico_core.config.server import ServerConfig, draw_node_id
 from pico_core.config.values import identifier
-from pico_core.errors import PicoError
 from pico_core.forward.dialing import DIAL, DialMachine
 from pico_core.records import Sink
 from pico_core.server.embedded import EmbeddedNode
 from pico_driver.embedding.client import Client as Client
-from pico_driver.embedding.client import Program
+from pico_driver.embedding.client import Program, run_with_client
 from pico_driver.embedding.dialing import open_stream
 from pico_driver.embedding.hub import Hub
 from pico_driver.embedding.listener import Listener as Listener
@@ -128,18 +127,8 @@ async def embedded(machine: Machine, sink: Sink, profiles: "Profiles | None", **
 async def drive_program(
     machine: Machine, sink: Sink, program: Program, *, profiles: "Profiles | None" = None, **more: Any
 ) -> Exit:
-    """Run a machine and a program with a ``Client`` of it, until both have ended; return how the machine ended.
-
-    What the program raises of ``PicoError`` becomes an ``Exit`` with code 1. ``more`` are further arguments of
-    ``drive``.
-    """
-    try:
-        async with embedded(machine, sink, profiles, **more) as hub:
-            await program(Client(hub))
-    except PicoError as error:
-        return Exit(1, str(error))
-    assert isinstance(hub.outcome, Exit), "a driver that ends otherwise raises"
-    return hub.outcome
+    """Do what ``run_with_client`` does with a machine. ``more`` are further arguments of ``drive``."""
+    return await run_with_client(program, embedded(machine, sink, profiles, **more))
 
 
 class AsyncioRuntime:
@@ -163,11 +152,6 @@ class AsyncioRuntime:
     async def checkpoint(self) -> None:
         """Let the driver take its turn."""
         await asyncio.sleep(0)
-
-    async def first_of(self, limit_s: float, work: Coroutine[Any, Any, Result]) -> Result:
-        """Return what ``work`` returns. Raises ``TimeoutError`` after ``limit_s``."""
-        async with asyncio.timeout(limit_s):
-            return await work
 
     def threads(self, limit: int) -> AsyncioThreads:
         """Return a pool of at most ``limit`` threads."""

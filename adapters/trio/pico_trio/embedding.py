@@ -13,12 +13,11 @@ from pico_core.config.agent import AgentConfig
 from pico_core.config.forward import ForwardConfig
 from pico_core.config.server import ServerConfig, draw_node_id
 from pico_core.config.values import identifier
-from pico_core.errors import PicoError
 from pico_core.forward.dialing import DIAL, DialMachine
 from pico_core.records import Sink
 from pico_core.server.embedded import EmbeddedNode
 from pico_driver.embedding.client import Client as Client
-from pico_driver.embedding.client import Program
+from pico_driver.embedding.client import Program, run_with_client
 from pico_driver.embedding.dialing import open_stream
 from pico_driver.embedding.hub import Hub
 from pico_driver.embedding.listener import Listener as Listener
@@ -116,18 +115,8 @@ async def embedded(machine: Machine, sink: Sink, profiles: "Profiles | None", **
 async def drive_program(
     machine: Machine, sink: Sink, program: Program, *, profiles: "Profiles | None" = None, **more: Any
 ) -> Exit:
-    """Run a machine and a program with a ``Client`` of it, until both have ended; return how the machine ended.
-
-    What the program raises of ``PicoError`` becomes an ``Exit`` with code 1. ``more`` are further arguments of
-    ``drive``.
-    """
-    try:
-        async with embedded(machine, sink, profiles, **more) as hub:
-            await program(Client(hub))
-    except PicoError as error:
-        return Exit(1, str(error))
-    assert isinstance(hub.outcome, Exit), "a driver that ends otherwise raises"
-    return hub.outcome
+    """Do what ``run_with_client`` does with a machine. ``more`` are further arguments of ``drive``."""
+    return await run_with_client(program, embedded(machine, sink, profiles, **more))
 
 
 def run_program(machine: Machine, sink: Sink, program: Program, **more: Any) -> Exit:
@@ -173,12 +162,6 @@ class TrioRuntime:
     async def checkpoint(self) -> None:
         """Let others take their turn; the driver takes its own at once."""
         await trio.lowlevel.checkpoint()
-
-    async def first_of(self, limit_s: float, work: Coroutine[Any, Any, Result]) -> Result:
-        """Return what ``work`` returns. Raises ``TimeoutError`` after ``limit_s``."""
-        with trio.move_on_after(limit_s):
-            return await work
-        raise TimeoutError(f"not done within {limit_s:g} s")
 
     def threads(self, limit: int) -> TrioThreads:
         """Return a pool of at most ``limit`` threads."""

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from pico_core.boundary import Accepted, ConnectionLost, PauseReading, Received, Send, WritingPaused
+from pico_core.boundary import Accepted, ConnectionLost, PauseReading, Received, Send, Tick, WritingPaused
 from pico_core.config.networks import network
 from pico_core.config.server import ServerConfig
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, error, proxy_play, put
@@ -57,7 +57,7 @@ def test_one_client_does_not_get_the_last_eighth() -> None:
 def test_who_finds_no_stream_is_told_within_a_tenth_of_a_second() -> None:
     play = crowded(greedy=16)
     last = connections(16)[-2:]
-    assert play >> 0.079 << Nothing() >> 0.099 << busy(last[0]) << busy(last[1])
+    assert play >> 0.049 << Nothing() >> 0.069 << busy(last[0]) << busy(last[1])
     assert [log.message for log in play.logs if log.level == "warning"] == ["no tunnel can take more requests"] * 2
 
 
@@ -165,3 +165,10 @@ def test_clients_that_do_not_read_give_way_to_those_that_wait(stalled: bool, res
     play = play >> play.now + 0.02
     done = play.take()
     assert (Reset(AGENT, 2) in done) is reset
+
+
+def test_a_node_that_is_late_takes_that_off_the_wait() -> None:
+    play = crowded(greedy=15)
+    waiting = connections(15)[-1]
+    play.now = 0.035
+    assert play >> Tick(0.0) << busy(waiting)  # the first check was due at 0.01, so the wait is over at 0.025

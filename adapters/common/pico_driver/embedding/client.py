@@ -1,13 +1,15 @@
 """A connection of the program to a Pico or Piko server: it registers endpoints and serves them. Start at ``Client``."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
+from pico_core.boundary import Exit
 from pico_core.config.agent import ListenerConfig
 from pico_core.config.values import Origin, identifier, origin
+from pico_core.errors import PicoError
 from pico_core.program import APP, SOCKET, STREAMS, CloseListener, OpenListener
 from pico_driver.embedding.asgi import AppListener, AsgiApp, Lifespan
 from pico_driver.embedding.hub import Hub
@@ -58,7 +60,7 @@ class Client:
         listener = StreamListener(self.hub, identifier(endpoint))
         config = ListenerConfig(
             endpoint_id=endpoint,
-            addr=Origin("this-program", listener.number),
+            addr=_in_program(listener),
             protocol="tcp",
             timeout_s=timeout_s,
             max_streams=max_streams,
@@ -88,7 +90,7 @@ class Client:
         try:
             await lifespan.start()
             listener = AppListener(self.hub, identifier(endpoint), app, lifespan.state)
-            addr = Origin("this-program", listener.number)
+            addr = _in_program(listener)
             if config is None:
                 config = ListenerConfig(endpoint_id=endpoint, addr=addr, timeout_s=timeout_s, max_streams=max_streams)
             else:
@@ -164,3 +166,22 @@ class Client:
 
 Program: TypeAlias = Callable[[Client], Awaitable[None]]
 """A program that runs with a client, and ends when that does."""
+
+
+async def run_with_client(program: Program, embedded: AbstractAsyncContextManager[Hub]) -> Exit:
+    """Run a program with the ``Client`` of an embedded machine, until both have ended; return how the machine ended.
+
+    What the program raises of ``PicoError`` becomes an ``Exit`` with code 1.
+    """
+    try:
+        async with embedded as hub:
+            await program(Client(hub))
+    except PicoError as error:
+        return Exit(1, str(error))
+    assert isinstance(hub.outcome, Exit), "a driver that ends otherwise raises"
+    return hub.outcome
+
+
+def _in_program(listener: Listener) -> Origin:
+    """Return what stands for the address of a service that is the program itself."""
+    return Origin("this-program", listener.number)

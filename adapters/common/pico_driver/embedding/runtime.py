@@ -43,9 +43,6 @@ class Runtime(Protocol):
     async def checkpoint(self) -> None:
         """Let the driver take its turn, and others theirs."""
 
-    async def first_of(self, limit_s: float, work: Coroutine[Any, Any, Result]) -> Result:
-        """Return what ``work`` returns. Raises ``TimeoutError`` after ``limit_s``."""
-
     def threads(self, limit: int) -> Threads:
         """Return a pool of at most ``limit`` threads."""
 
