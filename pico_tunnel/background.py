@@ -7,6 +7,7 @@ is left as at the end of its block. After a fork the child starts one of its own
 import asyncio
 import atexit
 import concurrent.futures
+import contextvars
 import os
 import threading
 import time
@@ -142,7 +143,8 @@ class Block(Generic[Result]):
 
     def enter(self) -> Result:
         """Enter the manager. Raises what it raises."""
-        self._loop.call_soon_threadsafe(self._begin)
+        # In a context of its own: an application must not take the variables of the thread that happens to serve it.
+        self._loop.call_soon_threadsafe(self._begin, context=contextvars.Context())
         either: tuple[concurrent.futures.Future[Any], ...] = (self._entered, self._over)
         try:
             concurrent.futures.wait(either, return_when=concurrent.futures.FIRST_COMPLETED)

@@ -1,20 +1,18 @@
 """``pico_tunnel.share``: an application or a port is reachable by one line of a script or a notebook."""
 
-import asyncio
 import functools
-import inspect
 import os
 import secrets
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack
 from html import escape
 from types import TracebackType
 from typing import Any
 
 from pico_core.config.agent import AgentConfig
-from pico_core.errors import ConfigError
 from pico_tunnel import sync
+from pico_tunnel.targets import kind_of, register
 
 URL = "PICO_URL"
 TOKEN = "PICO_TOKEN"  # noqa: S105 - the name of a variable
@@ -49,7 +47,7 @@ def share(
     url = url or os.environ.get(URL) or str(AgentConfig().connect.url)
     endpoint = endpoint or os.environ.get(ENDPOINT) or _drawn()
     token = token or os.environ.get(TOKEN, "")
-    kind = _kind_of(target)
+    kind_of(target)  # what cannot be served stops no share
     key = (url, endpoint.lower())
     with _lock:
         before = _shares.pop(key, None)
@@ -57,7 +55,7 @@ def share(
             before.stop()
         with ExitStack() as blocks:
             client = blocks.enter_context(sync.connect(url, token=token, settings=settings))
-            listener = blocks.enter_context(_served(client, endpoint, target, kind, patience_s))
+            listener = blocks.enter_context(register(client, endpoint, target, patience_s))
             made = _shares[key] = Share(listener, url, blocks.pop_all())
     return made
 
@@ -131,41 +129,3 @@ _shares: dict[tuple[str, str], Share] = {}
 @functools.cache
 def _drawn() -> str:
     return f"share-{secrets.token_hex(_RANDOM_BYTES)}"
-
-
-def _served(
-    client: sync.Client, endpoint: str, target: Any, kind: str, patience_s: float
-) -> AbstractContextManager[sync.Listener]:
-    """Return the block in which ``target`` is registered."""
-    if kind == "asgi":
-        return client.serve(endpoint, target, patience_s=patience_s)
-    if kind == "wsgi":
-        return client.serve_wsgi(endpoint, target, patience_s=patience_s)
-    return client.forward(endpoint, str(target), patience_s=patience_s)
-
-
-def _kind_of(target: Any) -> str:
-    """Return how ``target`` is served. Raises ``ConfigError`` if that cannot be told."""
-    if isinstance(target, str | int) and not isinstance(target, bool):
-        return "addr"
-    if not callable(target):
-        raise ConfigError(f"share: wants an application, a port or an address, found {type(target).__name__}")
-    call = inspect.unwrap(target.func if isinstance(target, functools.partial) else target)
-    if asyncio.iscoroutinefunction(call) or asyncio.iscoroutinefunction(getattr(call, "__call__", None)):  # noqa: B004
-        return "asgi"
-    wanted = _arguments(target)
-    if wanted in (2, 3):
-        return "wsgi" if wanted == 2 else "asgi"
-    raise ConfigError(
-        "share: cannot tell whether this is ASGI or WSGI; wrap it in 'async def app(scope, receive, send)'"
-    )
-
-
-def _arguments(target: Callable[..., Any]) -> int:
-    """Return how many arguments an application has to be given."""
-    try:
-        parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):  # written in C, without a signature
-        return 0
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(each.kind in positional and each.default is each.empty for each in parameters)

@@ -162,7 +162,23 @@ class AsyncioRuntime:
         return asyncio.run_coroutine_threadsafe(work(*arguments), self._loop).result()
 
     async def end(self, *others: asyncio.Task[Any]) -> None:
-        """Cancel every task, and wait until all of them and ``others`` have ended."""
+        """Cancel every task, and wait until all of them and ``others`` have ended.
+
+        A cancel meanwhile is passed on afterwards: anyio repeats its cancels until the block is left, and they would
+        reach the tasks while these close their connections.
+        """
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *others, return_exceptions=True)
+        waiting: set[asyncio.Task[Any]] = {*self._tasks, *others}
+        cancelled: asyncio.CancelledError | None = None
+        while waiting:
+            try:
+                _, waiting = await asyncio.wait(waiting)
+            except asyncio.CancelledError as error:
+                cancelled = error
+                waiting = {task for task in waiting if not task.done()}
+        for task in others:
+            if not task.cancelled():
+                task.exception()  # the driver's own error has come out of the block already
+        if cancelled is not None:
+            raise cancelled
