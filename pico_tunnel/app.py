@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -82,6 +83,11 @@ def _app_keys() -> Groups:
     return [(title, leaves), *access_log, *agent_keys()]
 
 
+_reload = click.option(
+    "--reload", is_flag=True, help="Start again whenever a Python file below this directory changes."
+)
+
+
 @click.command(
     ASGI,
     cls=ConfigCommand,
@@ -91,18 +97,21 @@ def _app_keys() -> Groups:
     examples="""\
 The application 'app' of main.py in this directory:
   pico agent asgi my-endpoint main:app
+While you work on it:
+  pico agent asgi my-endpoint main:app --reload
 Through a distant cluster:
   pico agent asgi my-endpoint main:app --connect.url https://pico.example.com:8001""",
 )
 @click.argument("endpoint", callback=checked("identifier"))
 @click.argument("app")
+@_reload
 @runnable
-def agent_asgi(endpoint: str, app: str, flags: dict[str, str], **common: Any) -> int:
+def agent_asgi(endpoint: str, app: str, reload: bool, flags: dict[str, str], **common: Any) -> int:
     """Answer the requests of ENDPOINT by the ASGI application APP, module:name, inside this process.
 
     FastAPI, Starlette, Django, Quart and Litestar make such applications; they run on asyncio and uvloop, some on trio.
     """
-    return _run_app(ASGI, endpoint, app, flags, **common)
+    return _run_app(ASGI, endpoint, app, flags, reload=reload, **common)
 
 
 @click.command(
@@ -120,13 +129,14 @@ With more requests at once:
 @click.argument("endpoint", callback=checked("identifier"))
 @click.argument("app")
 @click.option("--threads", type=click.IntRange(1, 10_000), default=40, show_default=True, help="Requests at once.")
+@_reload
 @runnable
-def agent_wsgi(endpoint: str, app: str, threads: int, flags: dict[str, str], **common: Any) -> int:
+def agent_wsgi(endpoint: str, app: str, threads: int, reload: bool, flags: dict[str, str], **common: Any) -> int:
     """Answer the requests of ENDPOINT by the WSGI application APP, module:name, in threads of this process.
 
     Flask, Django and Bottle make such applications.
     """
-    return _run_app(WSGI, endpoint, app, flags, threads=threads, **common)
+    return _run_app(WSGI, endpoint, app, flags, threads=threads, reload=reload, **common)
 
 
 def _run_app(
@@ -138,9 +148,10 @@ def _run_app(
     config_path: str | None,
     expand_env: bool,
     runtime: str | None,
+    reload: bool,
     threads: int = 1,
 ) -> int:
-    """Run an agent whose one listener an application in this process serves."""
+    """Run an agent whose one listener an application in this process serves; in a child of it if ``reload``."""
     from msgspec.structs import replace
 
     from pico_core.config.agent import AgentConfig, ListenerConfig
@@ -154,5 +165,13 @@ def _run_app(
     def read() -> AgentConfig:
         return replace(read_config(AgentConfig, rest, config_path, expand_env=expand_env), listeners=())
 
+    if reload:
+        from contextlib import closing
+
+        from pico_tunnel.logs import standard_log_writer
+        from pico_tunnel.reloading import supervise
+
+        with closing(standard_log_writer(read().log)) as writer:
+            return supervise([each for each in sys.argv[1:] if each != "--reload"], Path.cwd(), writer)
     program = program_of(kind, import_app(app), listener, read().grace_period_s, threads)
     return finish(run_app(read, runtime, program))
