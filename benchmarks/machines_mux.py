@@ -13,7 +13,7 @@ from pico_core.mux.budget import ResetBudget
 from pico_core.mux.events import StreamData
 from pico_core.mux.frame import DATA, HEADER, SYN, WINDOW_UPDATE
 from pico_core.mux.session import Session
-from pico_core.mux.stream import Stream
+from pico_core.mux.stream import MuxStream
 from pico_core.pieces import Piece
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.decoding import FrameDecoder
@@ -105,7 +105,7 @@ def exchange() -> None:
                         if reply:
                             event.stream.send(reply)
 
-        def run(server: Tunnel = server, agent: Tunnel = agent, streams: list[Stream] = streams) -> None:
+        def run(server: Tunnel = server, agent: Tunnel = agent, streams: list[MuxStream] = streams) -> None:
             for stream in streams:
                 stream.send(BODY)
             answer(agent, server, BODY)

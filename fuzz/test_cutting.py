@@ -15,7 +15,7 @@ from pico_core.http.cutting import HeadReader
 from pico_core.http.message import HeadLimits
 from pico_core.http.parsing import parse_request_head, parse_response_head
 from pico_core.mux.events import StreamData
-from pico_core.mux.stream import Stream
+from pico_core.mux.stream import MuxStream
 from pico_core.server.node import ServerNode
 from tests.play import joined
 
@@ -96,7 +96,7 @@ class Agent:
                 if isinstance(event, StreamData):
                     self._answer(event.stream)
 
-    def _answer(self, stream: Stream) -> None:
+    def _answer(self, stream: MuxStream) -> None:
         complete = messages(self.heard[stream.id], responses=False, methods=[])
         if len(complete) > self._answered.get(stream.id, 0):
             self._answered[stream.id] = len(complete)

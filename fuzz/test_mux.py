@@ -18,7 +18,7 @@ from pico_core.mux.events import (
 from pico_core.mux.frame import HEADER
 from pico_core.mux.frame import INITIAL_WINDOW_BYTES as WINDOW
 from pico_core.mux.session import Session
-from pico_core.mux.stream import Stream, StreamState
+from pico_core.mux.stream import MuxStream, StreamState
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.encoding import encode_control, encode_frame
 from pico_core.websocket.frame import PING as WEBSOCKET_PING
@@ -116,7 +116,7 @@ class End:
     def __init__(self, tunnel: Tunnel) -> None:
         self.tunnel = tunnel
         self.wire = bytearray()
-        self.streams: dict[int, Stream] = {}
+        self.streams: dict[int, MuxStream] = {}
         self.sent: dict[int, int] = {}
         self.received: dict[int, int] = {}
         self.ended: set[int] = set()
@@ -124,7 +124,7 @@ class End:
         self.refused: set[int] = set()
         self.unread: dict[int, int] = {}
 
-    def add(self, stream: Stream) -> None:
+    def add(self, stream: MuxStream) -> None:
         self.streams[stream.id] = stream
         self.sent[stream.id] = self.received[stream.id] = self.unread[stream.id] = 0
 

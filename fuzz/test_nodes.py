@@ -28,7 +28,7 @@ from pico_core.config.values import Origin
 from pico_core.machine.base import CLOSE_LINGER_S, BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.mux.session import DEFAULT_WINDOW_BYTES
-from pico_core.mux.stream import Stream
+from pico_core.mux.stream import MuxStream
 from pico_core.proxy.http1.downstream import MAX_BACKLOG_BYTES
 from pico_core.server.node import ServerNode
 from pico_core.tunnel.channel import StreamChannel
@@ -190,7 +190,7 @@ def check_bound(machine: BaseMachine, hand: Tunnels) -> None:
     """No peer can make the machine hold more bytes than its connections and streams may take."""
     held = list(reachable(machine))
     assert {each.id for each in held if isinstance(each, TcpChannel)} >= set(hand.ends)
-    streams = sum(isinstance(each, Stream) for each in held)
+    streams = sum(isinstance(each, MuxStream) for each in held)
     bound = len(hand.ends) * MOST_HELD_BYTES + streams * DEFAULT_WINDOW_BYTES
     assert held_bytes(machine) <= IDLE_BYTES + bound
 
@@ -204,7 +204,7 @@ def take_everything_away(machine: BaseMachine, hand: Tunnels) -> None:
             hand.answer_dial(connection, succeeds=False)
     lose_all(hand)
     hand.pass_time(CLOSE_LINGER_S + 1.0)
-    kinds = (TcpChannel, StreamChannel, Tunnel, Stream)
+    kinds = (TcpChannel, StreamChannel, Tunnel, MuxStream)
     assert [each for each in reachable(machine) if isinstance(each, kinds)] == []
 
 

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from pico_core.boundary import Data, EofReceived, Input, Received
 from pico_core.config.tls import ClientTlsConfig, ServerTlsConfig
-from pico_core.records import PeerIdentity
 from pico_driver.tls import SecureConnection
 from pico_driver.tls_profiles import Profile, Profiles
 from tests.certificates import issue, write_authority
@@ -81,9 +80,9 @@ class Side:
         self.secure = SecureConnection(self, profile, 1, listener=listener, server_name="localhost")
         self.secure.attach(self.wire, "127.0.0.1", 5000)
 
-    def secured(self, connection: SecureConnection, peer: PeerIdentity | None, alpn: str) -> None:
-        assert peer is not None or connection.listener
-        assert alpn == "http/1.1"
+    def secured(self, connection: SecureConnection) -> None:
+        assert connection is self.secure
+        assert not self._speaks
         self._speaks = True
 
     def not_secured(self, connection: SecureConnection, reason: str) -> None:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 
 from pico_core.boundary import Machine
-from pico_core.mux.stream import Stream
+from pico_core.mux.stream import MuxStream
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.encoding import encode_close
 from pico_core.websocket.frame import NORMAL_CLOSURE
@@ -73,7 +73,7 @@ class Tunnels(Hand):
         return self.ends[connection].kind == SERVER
 
 
-def open_stream(far: FarEnd) -> Stream:
+def open_stream(far: FarEnd) -> MuxStream:
     """Open the next stream at a far end."""
     stream = far.tunnel.open_stream()
     far.streams[stream.id] = stream

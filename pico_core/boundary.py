@@ -19,8 +19,8 @@ Rules both sides rely on:
    Commands for a connection that is already gone are ignored by the driver.
 6. ``PauseReading`` is advisory: what is already on its way may still arrive and the machine must take it.
 7. The end of a stream is ``EofReceived``, never empty bytes. After it the other direction still works (half-close).
-8. TLS is the driver's work. The machine names one of its profiles (keys, trust, protocols) when it listens or connects,
-   and learns the peer's verified identity when the connection opens; bytes and ends are the same as over TCP.
+8. TLS is the driver's work. The machine names one of its profiles (keys, trust, protocols) when it listens or connects;
+   a connection whose peer is not verified never opens. Bytes and ends are the same as over TCP.
 """
 
 from typing import Protocol, TypeAlias
@@ -29,7 +29,7 @@ import msgspec
 
 from pico_core.pieces import Piece
 from pico_core.program import ProgramCommand, ProgramInput
-from pico_core.records import AccessLog, Log, PeerIdentity, Record
+from pico_core.records import AccessLog, Log, Record
 
 Data: TypeAlias = bytes | tuple[Piece, ...]
 """What ``Send`` carries: one piece, or several that the driver writes in order without joining them first."""
@@ -54,18 +54,12 @@ class ListenFailed(Record, frozen=True, gc=False):
 
 
 class Accepted(Record, frozen=True, gc=False):
-    """A peer connected to ``listener``, from ``host`` and ``port``.
-
-    ``peer`` is ``None`` unless the peer proved its identity by a certificate that the listener's TLS profile trusts.
-    ``alpn`` is the protocol agreed on during the TLS handshake (RFC 7301), or empty.
-    """
+    """A peer connected to ``listener``, from ``host`` and ``port``; where that has TLS, its handshake is done."""
 
     connection: int
     listener: str
     host: str
     port: int
-    peer: PeerIdentity | None = None
-    alpn: str = ""
 
 
 class AcceptFailed(Record, frozen=True, gc=False):
@@ -90,16 +84,11 @@ class HandshakeFailed(Record, frozen=True, gc=False):
 
 
 class Connected(Record, frozen=True, gc=False):
-    """The connection asked for with ``Connect`` is open; ``host`` is the IP address that answered.
-
-    ``peer`` and ``alpn`` are as in ``Accepted``.
-    """
+    """The connection asked for with ``Connect`` is open; ``host`` is the IP address that answered."""
 
     connection: int
     host: str
     port: int
-    peer: PeerIdentity | None = None
-    alpn: str = ""
 
 
 OUT_OF_DESCRIPTORS = "too many open files"
@@ -114,11 +103,9 @@ class ConnectFailed(Record, frozen=True, gc=False):
 
 
 class TlsStarted(Record, frozen=True, gc=False):
-    """The handshake that ``StartTls`` asked for is done. ``peer`` and ``alpn`` are as in ``Accepted``."""
+    """The handshake that ``StartTls`` asked for is done."""
 
     connection: int
-    peer: PeerIdentity | None = None
-    alpn: str = ""
 
 
 class Received(Record, frozen=True, gc=False):

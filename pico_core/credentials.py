@@ -16,7 +16,7 @@ from pico_core.timers import Timer, Timers
 READ_AGAIN_S = 5.0
 """How often a token file is read: less than the time before the end of its token in which a server asks for another."""
 
-MAX_FILE_BYTES = 2 * MAX_TOKEN_BYTES
+MAX_TOKEN_FILE_BYTES = 2 * MAX_TOKEN_BYTES
 """A token, and blanks around it."""
 
 
@@ -85,7 +85,7 @@ class Credentials:
 
     def _read(self, now: float) -> None:
         self._timer = None
-        self._host.read_file(self.path, MAX_FILE_BYTES, self)
+        self._host.read_file(self.path, MAX_TOKEN_FILE_BYTES, self)
 
     def on_file(self, content: bytes, error: str, now: float) -> None:
         """Take the token; a file that has none just now leaves the last one."""

@@ -22,10 +22,10 @@ from pico_core.websocket.refusal import Refusal
 FALLBACK_S = 2.0
 """How long one address of a name may take to connect before the next one is tried: a server that is there is faster."""
 
-ANSWER_S = 5.0
+HANDSHAKE_S = 5.0
 """How long it may then take to answer before the next one is tried; a busy server answers sooner."""
 
-MAX_ADDRESSES = 4
+MAX_ADDRESSES_TRIED = 4
 """Of one name, in one attempt: a large cluster that restarts is not asked at every address at once."""
 
 REMINDER_S = 60.0
@@ -33,10 +33,6 @@ REMINDER_S = 60.0
 
 MAX_REASONS = 8
 """A server may give another reason each time; those above this number wait for the next minute."""
-
-
-TLS_PROFILE = "connect"
-"""The name of the TLS profile with which agents and forwarders reach the server."""
 
 
 class DialUser(Protocol):
@@ -101,12 +97,12 @@ class Server:
         self._failed = False
 
     def turns(self, addresses: Sequence[str]) -> list[str]:
-        """Return the distinct addresses in the order in which one dial tries them, at most ``MAX_ADDRESSES``."""
+        """Return the distinct addresses in the order in which one dial tries them, at most ``MAX_ADDRESSES_TRIED``."""
         ordered = sorted(set(addresses))
         behind = sum(address <= self._last for address in ordered) % len(ordered)
         others = len(ordered) - (self._last in ordered) or 1
         first = behind if self._failed else behind + self._entropy.getrandbits(16) % others
-        return [ordered[(first + step) % len(ordered)] for step in range(min(len(ordered), MAX_ADDRESSES))]
+        return [ordered[(first + step) % len(ordered)] for step in range(min(len(ordered), MAX_ADDRESSES_TRIED))]
 
     def tried(self, address: str) -> None:
         """Take note that a dial tries ``address`` now."""
@@ -233,7 +229,7 @@ class WebSocketDial:
             self._handshakes.insert(0, ProxyConnect(authority, proxy.authorization))
         self._channel = channel
         channel.user = self
-        self.deadline_at = min(self._until, now + ANSWER_S) if self._addresses else self._until
+        self.deadline_at = min(self._until, now + HANDSHAKE_S) if self._addresses else self._until
         self._connector.timers.watch(self, now)
         channel.send(self._handshakes[0].request_bytes())
 

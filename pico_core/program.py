@@ -23,6 +23,9 @@ APP = "app"
 SOCKET = "socket"
 """What serves a listener: the program with raw streams, an application in the program, or a service on a socket."""
 
+DIAL = "dial "
+"""What the listener of a connection begins with that the program dials; behind it comes the endpoint."""
+
 
 # --- inputs: what the program wants ----------------------------------------------------------------------------------
 

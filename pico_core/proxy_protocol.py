@@ -37,12 +37,12 @@ UNSUPPORTED = "unsupported"
 TOO_LONG = "too-long"
 UNFINISHED = "unfinished"
 LATE = "late"
-REASONS = (MISSING, MALFORMED, UNSUPPORTED, TOO_LONG, UNFINISHED, LATE)
+HEADER_DEFECTS = (MISSING, MALFORMED, UNSUPPORTED, TOO_LONG, UNFINISHED, LATE)
 """Why a connection is closed that has to begin with a header: the labels of the metric. The last two are for ends."""
 
 
 class ProxyHeaderError(RemoteProtocolError):
-    """The bytes are not a header, for one of ``REASONS``. Next: close the connection."""
+    """The bytes are not a header, for one of ``HEADER_DEFECTS``. Next: close the connection."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)

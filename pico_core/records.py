@@ -1,4 +1,4 @@
-"""Records that mean something by themselves, wherever they pass: log lines, and the identity of a peer."""
+"""Records that mean something by themselves, wherever they pass: log lines."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -8,16 +8,6 @@ import msgspec
 
 class Record(msgspec.Struct, frozen=True, gc=False):
     """Base of every input and command: immutable, and not tracked by the garbage collector (42 ns to create)."""
-
-
-class PeerIdentity(Record, frozen=True, gc=False):
-    """The content of a peer's certificate that was verified: ``name`` is the subject's common name, or empty.
-
-    ``names`` are its DNS names and IP addresses (subjectAltName, RFC 5280, section 4.2.1.6), in their order.
-    """
-
-    name: str
-    names: tuple[str, ...]
 
 
 class Log(Record, frozen=True, gc=False):

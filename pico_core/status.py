@@ -2,6 +2,7 @@
 
 from pico_core.access.secret import Secret
 from pico_core.boundary import Exit, ShutdownRequested
+from pico_core.config.tls import STATUS_PROFILE
 from pico_core.config.values import Origin
 from pico_core.errors import EXIT_INTERRUPTED
 from pico_core.machine.base import BaseMachine
@@ -9,8 +10,6 @@ from pico_core.plain.client import PlainRequest, PlainResponse
 
 ANSWER_TIMEOUT_S = 10.0
 """Longer than a node waits for another one it forwards to, so that its explanation comes through."""
-
-TLS_PROFILE = "status"
 
 
 class StatusMachine(BaseMachine):
@@ -27,7 +26,7 @@ class StatusMachine(BaseMachine):
     def on_start(self, now: float) -> None:
         """Send the question to the admin port."""
         fields = [] if self._token is None else [("Authorization", f"Bearer {self._token.reveal()}")]
-        tls = TLS_PROFILE if self._server.is_secure else ""
+        tls = STATUS_PROFILE if self._server.is_secure else ""
         PlainRequest(self, self._server, self._target, self, ANSWER_TIMEOUT_S, now, fields=fields, tls=tls)
 
     def on_response(self, response: PlainResponse, now: float) -> None:

@@ -17,7 +17,7 @@ NEVER = math.inf
 
 
 class Watched(Protocol):
-    """Something with a deadline that the sweep watches."""
+    """An object with a deadline that the sweep watches."""
 
     @property
     def deadline_at(self) -> float:

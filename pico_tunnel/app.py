@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
     from pico_driver.embedding.client import Client, Program
     from pico_tunnel.flags import Groups
 
-ASGI = "asgi"
-WSGI = "wsgi"
-
 FOREVER_S = float("inf")
+"""An agent tries until it is ended: it has no patience that could run out."""
 
 
 def import_app(target: str) -> Any:
@@ -47,12 +46,12 @@ def import_app(target: str) -> Any:
     return found
 
 
-def program_of(kind: str, app: Any, config: ListenerConfig, grace_s: float, threads: int) -> Program:
-    """Return what serves ``app`` with a client until that has stopped."""
+def program_of(app: Any, config: ListenerConfig, grace_s: float, threads: int | None) -> Program:
+    """Return what serves ``app`` with a client until that has stopped; with ``threads`` it is a WSGI application."""
 
     async def serve(client: Client) -> None:
         options: dict[str, Any] = {"config": config, "patience_s": FOREVER_S, "grace_s": grace_s}
-        if kind == ASGI:
+        if threads is None:
             block = client.serve(config.endpoint_id, app, **options)
         else:
             block = client.serve_wsgi(config.endpoint_id, app, threads=threads, **options)
@@ -88,13 +87,35 @@ _reload = click.option(
 )
 
 
-@click.command(
-    ASGI,
-    cls=ConfigCommand,
-    keys=_app_keys,
-    aliases=PIKO_AGENT_FLAGS,
-    short_help="Serve an ASGI application, without a port.",
-    examples="""\
+def _app_command(
+    kind: str, examples: str, *options: Callable[[Any], Any]
+) -> Callable[[Callable[..., int]], click.Command]:
+    """Return the decorator of a command that serves an application; ``options`` are further ones."""
+
+    def decorated(run: Callable[..., int]) -> click.Command:
+        run = runnable(run)
+        for option in (
+            _reload,
+            *options,
+            click.argument("app"),
+            click.argument("endpoint", callback=checked("identifier")),
+        ):
+            run = option(run)
+        return click.command(
+            kind.lower(),
+            cls=ConfigCommand,
+            keys=_app_keys,
+            aliases=PIKO_AGENT_FLAGS,
+            short_help=f"Serve {'an' if kind == 'ASGI' else 'a'} {kind} application, without a port.",
+            examples=examples,
+        )(run)
+
+    return decorated
+
+
+@_app_command(
+    "ASGI",
+    """\
 The application 'app' of main.py in this directory:
   pico agent asgi my-endpoint main:app
 While you work on it:
@@ -102,45 +123,32 @@ While you work on it:
 Through a distant cluster:
   pico agent asgi my-endpoint main:app --connect.url https://pico.example.com:8001""",
 )
-@click.argument("endpoint", callback=checked("identifier"))
-@click.argument("app")
-@_reload
-@runnable
-def agent_asgi(endpoint: str, app: str, reload: bool, flags: dict[str, str], **common: Any) -> int:
+def agent_asgi(endpoint: str, app: str, flags: dict[str, str], **common: Any) -> int:
     """Answer the requests of ENDPOINT by the ASGI application APP, module:name, inside this process.
 
     FastAPI, Starlette, Django, Quart and Litestar make such applications; they run on asyncio and uvloop, some on trio.
     """
-    return _run_app(ASGI, endpoint, app, flags, reload=reload, **common)
+    return _run_app(endpoint, app, flags, **common)
 
 
-@click.command(
-    WSGI,
-    cls=ConfigCommand,
-    keys=_app_keys,
-    aliases=PIKO_AGENT_FLAGS,
-    short_help="Serve a WSGI application, without a port.",
-    examples="""\
+@_app_command(
+    "WSGI",
+    """\
 The application 'app' of main.py in this directory:
   pico agent wsgi my-endpoint main:app
 With more requests at once:
   pico agent wsgi my-endpoint main:app --threads 100""",
+    click.option("--threads", type=click.IntRange(1, 10_000), default=40, show_default=True, help="Requests at once."),
 )
-@click.argument("endpoint", callback=checked("identifier"))
-@click.argument("app")
-@click.option("--threads", type=click.IntRange(1, 10_000), default=40, show_default=True, help="Requests at once.")
-@_reload
-@runnable
-def agent_wsgi(endpoint: str, app: str, threads: int, reload: bool, flags: dict[str, str], **common: Any) -> int:
+def agent_wsgi(endpoint: str, app: str, threads: int, flags: dict[str, str], **common: Any) -> int:
     """Answer the requests of ENDPOINT by the WSGI application APP, module:name, in threads of this process.
 
     Flask, Django and Bottle make such applications.
     """
-    return _run_app(WSGI, endpoint, app, flags, threads=threads, reload=reload, **common)
+    return _run_app(endpoint, app, flags, threads=threads, **common)
 
 
 def _run_app(
-    kind: str,
     endpoint: str,
     app: str,
     flags: dict[str, str],
@@ -149,7 +157,7 @@ def _run_app(
     expand_env: bool,
     runtime: str | None,
     reload: bool,
-    threads: int = 1,
+    threads: int | None = None,
 ) -> int:
     """Run an agent whose one listener an application in this process serves; in a child of it if ``reload``."""
     from msgspec.structs import replace
@@ -173,5 +181,5 @@ def _run_app(
 
         with closing(standard_log_writer(read().log)) as writer:
             return supervise([each for each in sys.argv[1:] if each != "--reload"], Path.cwd(), writer)
-    program = program_of(kind, import_app(app), listener, read().grace_period_s, threads)
+    program = program_of(import_app(app), listener, read().grace_period_s, threads)
     return finish(run_app(read, runtime, program))

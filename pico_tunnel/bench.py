@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pico_core.records import AccessLog, Log
     from pico_driver.tls_profiles import Profiles
 
-DEFAULT_URL = "http://localhost:8000"
+DEFAULT_PROXY_URL = "http://localhost:8000"
 
-MAX_BODY_BYTES = 64 << 20
+MAX_SENT_BODY_BYTES = 64 << 20
 
 _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\x21-\x7e\x80-\xff][\t\x20-\x7e\x80-\xff]*")
 _TARGET = re.compile(r"/[\x21-\x7e]*")
@@ -66,7 +66,7 @@ A new path and request ID each time, as real traffic has:
 Uploads of 64 KiB, each on a new connection, with the figures as JSON:
   pico bench http --endpoint my-endpoint --method POST --body-bytes 65536 --new-connections --json""",
 )
-@click.argument("url", default=DEFAULT_URL, metavar="[URL]", callback=checked("server_url"))
+@click.argument("url", default=DEFAULT_PROXY_URL, metavar="[URL]", callback=checked("server_url"))
 @click.option(
     "--endpoint", "endpoints", multiple=True, metavar="ID", help="Ask for this endpoint; of several, in turn."
 )
@@ -86,7 +86,11 @@ Uploads of 64 KiB, each on a new connection, with the figures as JSON:
     "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A field for every request; {n} as in --path."
 )
 @click.option(
-    "--body-bytes", type=click.IntRange(0, MAX_BODY_BYTES), default=0, show_default=True, help="Size of the body."
+    "--body-bytes",
+    type=click.IntRange(0, MAX_SENT_BODY_BYTES),
+    default=0,
+    show_default=True,
+    help="Size of the body.",
 )
 @click.option("--new-connections", is_flag=True, help="Open a connection for each request.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object, and no progress.")
@@ -110,6 +114,7 @@ def http(
     is 1 if not one response came.
     """
     from pico_core.bench.plan import Plan
+    from pico_core.config.tls import BENCH_PROFILE
     from pico_core.config.values import duration as seconds
     from pico_core.config.values import identifier, server_url
     from pico_driver.tls_sections import client_sections, load_profiles
@@ -122,10 +127,10 @@ def http(
         if not _FIELD.fullmatch(header):
             raise click.UsageError("--header wants a name, a colon and a value, such as 'X-Tried: yes'")
     server = server_url(url)
-    sections = client_sections(server, "bench", "server.tls", {name: others.pop(name) for name in TLS_FLAGS})
+    sections = client_sections(server, BENCH_PROFILE, "server.tls", {name: others.pop(name) for name in TLS_FLAGS})
     plan = Plan(
         server=server,
-        tls="bench" if server.is_secure else "",
+        tls=BENCH_PROFILE if server.is_secure else "",
         target=path.encode("ascii"),
         method=method.encode("ascii"),
         endpoints=tuple(identifier(endpoint) for endpoint in endpoints),

@@ -183,13 +183,11 @@ def check_service(listener: ListenerConfig) -> Iterator[Finding]:
 
 def check_ports(config: ServerConfig) -> Iterator[Finding]:
     """Try to bind the ports of a server, as its start would."""
-    gossip = config.cluster.gossip.bind_addr
-    for key, address, kinds in (
-        ("proxy", config.proxy.bind_addr, (socket.SOCK_STREAM,)),
-        ("upstream", config.upstream.bind_addr, (socket.SOCK_STREAM,)),
-        ("admin", config.admin.bind_addr, (socket.SOCK_STREAM,)),
-        ("cluster.gossip", gossip, (socket.SOCK_STREAM, socket.SOCK_DGRAM)),
-    ):
+    from pico_core.config.server_ports import ENTRANCES_FIRST
+
+    for port in ENTRANCES_FIRST:
+        key, address = port.key, port.bind_addr(config)
+        kinds = (socket.SOCK_STREAM, socket.SOCK_DGRAM) if port.datagrams else (socket.SOCK_STREAM,)
         why = next((why for kind in kinds if (why := _bind(address, kind))), "")
         if why:
             advice = f"end what holds it (perhaps this server, running), or change {key}.bind_addr"
@@ -232,7 +230,9 @@ def check_times(config: ServerConfig) -> Iterator[Finding]:
 
 def check_certificates(config: ServerConfig) -> Iterator[Finding]:
     """Look at when the certificates of the ports expire."""
-    for name, section in (("proxy", config.proxy.tls), ("upstream", config.upstream.tls), ("admin", config.admin.tls)):
+    from pico_core.config.server_ports import ENTRANCES
+
+    for name, section in ((port.key, port.tls(config)) for port in ENTRANCES if port.tls is not None):
         for path in section.cert:
             try:
                 decoded = ssl._ssl._test_decode_cert(path)  # type: ignore[attr-defined] # noqa: SLF001 - the only one without a connection

@@ -20,7 +20,7 @@ SUCCEEDS, NO_ANSWER, FAILS, DISAGREE = 0, 1, 3, 4
 
 VERDICTS = {SUCCEEDS: "would SUCCEED", FAILS: "would FAIL", DISAGREE: "the nodes DISAGREE"}
 
-MOST_NODES = 100
+NODES_ASKED = 100
 
 
 class Asker:
@@ -39,7 +39,7 @@ class Asker:
         """Return the documents of all nodes that give one, and by node why the others give none."""
         answers: list[Any] = []
         silent: dict[str, str] = {}
-        for node in self.ask("/status/cluster/nodes")[:MOST_NODES]:
+        for node in self.ask("/status/cluster/nodes")[:NODES_ASKED]:
             if node["status"] != "active":
                 silent[node["id"]] = node["status"]
                 continue

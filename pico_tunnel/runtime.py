@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from pico_core.errors import ConfigError
 from pico_tunnel.collecting import resume
@@ -17,11 +17,8 @@ from pico_tunnel.collecting import resume
 if TYPE_CHECKING:
     from pico_core.boundary import Exit, Machine
     from pico_core.records import Sink
-    from pico_driver.driver import Reload
-    from pico_driver.early import EarlyListeners
     from pico_driver.embedding.client import Program
-    from pico_driver.inbox import Inbox
-    from pico_driver.tls_profiles import Profiles
+    from pico_driver.options import DriverOptions
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -63,17 +60,12 @@ def run(
     sink: Sink,
     runtime: str,
     *,
-    inbox: Inbox | None = None,
-    early: EarlyListeners | None = None,
-    profiles: Profiles | None = None,
-    reload: Reload | None = None,
     program: Program | None = None,
+    **options: Unpack[DriverOptions],
 ) -> Exit:
     """Run a node machine to its end on a runtime that ``choose`` returned; ``Exit`` says how it ended.
 
-    ``inbox`` and ``early`` are what the process has for the driver already: inputs, and open listeners. ``profiles``
-    are the TLS profiles that the machine names, and ``reload`` reads the configuration again. ``program`` runs with a
-    ``Client`` of the machine, if there is one.
+    ``program`` runs with a ``Client`` of the machine, if there is one. ``options`` are for the driver.
     """
     keep_memory()
     if runtime == "trio":
@@ -81,21 +73,10 @@ def run(
 
         resume()
         if program is not None:
-            return pico_trio.run_program(
-                machine, sink, program, inbox=inbox, early=early, profiles=profiles, reload=reload
-            )
-        return pico_trio.run(machine, sink, inbox=inbox, early=early, profiles=profiles, reload=reload)
+            return pico_trio.run_program(machine, sink, program, **options)
+        return pico_trio.run(machine, sink, **options)
     import pico_asyncio
 
     resume()
     uvloop = runtime == "uvloop"
-    return pico_asyncio.run(
-        machine,
-        sink,
-        uvloop=uvloop,
-        inbox=inbox,
-        early=early,
-        profiles=profiles,
-        reload=reload,
-        program=program,
-    )
+    return pico_asyncio.run(machine, sink, uvloop=uvloop, program=program, **options)

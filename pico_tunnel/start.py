@@ -30,7 +30,7 @@ ClientConfig = TypeVar("ClientConfig", "AgentConfig", "ForwardConfig")
 
 Whole = TypeVar("Whole", "ServerConfig", "AgentConfig", "ForwardConfig")
 
-MAX_FILE_BYTES = 4 << 20
+MAX_CONFIG_FILE_BYTES = 4 << 20
 """The longest text that can pass ``load`` as UTF-8; what is longer (a device, say) is not read to its end."""
 
 
@@ -62,7 +62,7 @@ def read_text(path: str, key: str) -> str:
     """Return the content of a file that ``key`` names. Raises ``ConfigError``."""
     try:
         with open(path, "rb") as file:
-            return file.read(MAX_FILE_BYTES).decode("utf-8-sig")
+            return file.read(MAX_CONFIG_FILE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text at byte {error.start}; is it the right file?") from None
     except OSError as error:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pico_core.plain.client import PlainResponse
     from pico_core.records import AccessLog, Log
 
-DEFAULT_URL = "http://localhost:8002"
+DEFAULT_ADMIN_URL = "http://localhost:8002"
 
 NODE_STATUSES = ("active", "unreachable", "left")
 
@@ -29,6 +29,7 @@ def ask(
     """
     from urllib.parse import quote
 
+    from pico_core.config.tls import STATUS_PROFILE
     from pico_core.config.values import server_url
     from pico_core.errors import ConfigError
     from pico_core.status import StatusMachine
@@ -40,7 +41,7 @@ def ask(
     except ConfigError as error:
         raise ConfigError(f"--server.url: {error}") from None
     node = StatusMachine(server, path if forward is None else f"{path}?forward={quote(forward, safe='')}", token)
-    profiles = load_profiles(client_sections(server, "status", "server.tls", tls or {}))
+    profiles = load_profiles(client_sections(server, STATUS_PROFILE, "server.tls", tls or {}))
     end = run(node, _drop, "asyncio", profiles=profiles)
     if node.response is None:
         raise Unanswered(end.message, end.code)
@@ -133,7 +134,7 @@ class StatusCommand(click.Command):
         super().__init__(name, **settings)
         url = click.Option(
             ("--server.url", "server_url"),
-            default=DEFAULT_URL,
+            default=DEFAULT_ADMIN_URL,
             show_default=True,
             metavar="URL",
             help="The admin port of the server to ask.",
@@ -258,6 +259,6 @@ pico server limits --forward pico-1-x7k2m9q""",
 def limits(**common: Any) -> int:
     """Print each limit with its key, its value, its present use, and what happens when it is reached.
 
-    'used' is null where nothing adds up. A limit of 0 is none.
+    'used' is null where nothing adds up. A limit of 0 means that there is no limit.
     """
     return _print("/status/limits", list[dict[str, Any]], **common)

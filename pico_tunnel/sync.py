@@ -19,8 +19,8 @@ from pico_driver.embedding.asgi import AsgiApp
 from pico_driver.embedding.errors import ClosedError
 from pico_driver.embedding.listener import ListenerEvent
 from pico_driver.embedding.logging_sink import logging_sink
-from pico_driver.embedding.stream import READ_BYTES
 from pico_driver.embedding.wsgi import WsgiApp
+from pico_driver.sockets import READ_BYTES
 from pico_tunnel.background import shared
 
 

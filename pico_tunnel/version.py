@@ -43,7 +43,7 @@ def commit() -> str:
 
 
 def head(folder: Path) -> str:
-    """Return the commit that is checked out in a clone. Raises ``OSError`` where ``folder`` is none."""
+    """Return the commit that is checked out in a clone. Raises ``OSError`` where ``folder`` is not a clone."""
     git = folder / ".git"
     name = (git / "HEAD").read_text().strip()
     if not name.startswith("ref: "):

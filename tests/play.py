@@ -48,7 +48,7 @@ from pico_core.config.agent import AgentConfig
 from pico_core.config.ports import ProxyConfig
 from pico_core.config.server import ServerConfig
 from pico_core.mux.events import GoAwayReceived, MuxEvent, StreamData, StreamEnded, StreamOpened, StreamReset
-from pico_core.mux.stream import Stream
+from pico_core.mux.stream import MuxStream
 from pico_core.records import AccessLog, Log, Record
 from pico_core.server.exposure import OPEN
 from pico_core.server.node import ServerNode
@@ -113,7 +113,7 @@ class FarEnd:
 
     def __init__(self, tunnel: Tunnel) -> None:
         self.tunnel = tunnel
-        self.streams: dict[int, Stream] = {}
+        self.streams: dict[int, MuxStream] = {}
         self.reading = True
 
     def hear(self, connection: int, data: bytes, now: float) -> list[Cue]:

@@ -94,7 +94,7 @@ async def read_status(reader: asyncio.StreamReader) -> str:
 def crowd(job: Job, count: int, client: Callable[[Job], Awaitable[None]]) -> None:
     """Run ``count`` clients until the job is over, and count how each ended by itself.
 
-    They come at ``ARRIVALS_PER_S``: what their requests do is measured, not what a storm of new connections does.
+    They come at ``ARRIVALS_PER_S``: what their requests do is measured, not what many new connections at once do.
     """
     uvloop.run(_crowd(job, count, client))
 

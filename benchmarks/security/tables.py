@@ -42,7 +42,7 @@ def series(runtime: str) -> list[Figure]:
 
 
 def _name(number: int) -> bytes:
-    """Return a token that no other number has and that is no known method."""
+    """Return a token that no other number has and that is not a known method."""
     letters = string.ascii_uppercase
     return b"X" + bytes(ord(letters[number // 26**place % 26]) for place in range(4))
 

@@ -11,7 +11,7 @@ from pico_core.access.grant import EXPIRED_TOKEN, INVALID_AUTHORIZATION, INVALID
 from pico_core.access.keys import VerifyingKey
 from pico_core.access.token import MAX_TOKEN_BYTES, TokenRules, algorithms, verify
 
-MAX_REMEMBERED: Final = 4_096
+MAX_VERIFIED: Final = 4_096
 """Tokens; each takes about 600 bytes. Beyond it the one that was verified first is forgotten, and verified again."""
 
 _SCHEME = re.compile(rb"([!-~]+) +([!-~]+)")
@@ -47,7 +47,7 @@ class Gate:
         grant = self.remembered.get(digest)
         if grant is None:
             grant = verify(token_of(authorization), self.keys, self.rules, wall_s, self.era)
-            if len(self.remembered) >= MAX_REMEMBERED:
+            if len(self.remembered) >= MAX_VERIFIED:
                 del self.remembered[next(iter(self.remembered))]
             self.remembered[digest] = grant
         elif grant.expires_at <= wall_s:

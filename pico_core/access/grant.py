@@ -18,7 +18,7 @@ class Denied(RemoteProtocolError):  # noqa: N818 - named after what happened
         self.code = "keys-unknown" if status == 503 else ""
 
 
-MISSING = "missing authorization"
+NO_CREDENTIALS = "missing authorization"
 INVALID_AUTHORIZATION = "invalid authorization"
 UNSUPPORTED_TYPE = "unsupported auth type"
 INVALID_TOKEN = "invalid token"  # noqa: S105 - a text for people
@@ -30,7 +30,7 @@ CLOCK_UNKNOWN = "the time is not known yet"
 """Both are said with 503."""
 
 ADVICE = {
-    MISSING: "give a token with connect.token or connect.token_file",
+    NO_CREDENTIALS: "give a token with connect.token or connect.token_file",
     INVALID_AUTHORIZATION: "is connect.token a whole token?",
     UNSUPPORTED_TYPE: "something on the way replaces the Authorization field",
     INVALID_TOKEN: "its key, audience or issuer is not what the server wants: see 'pico token inspect'",

@@ -10,7 +10,7 @@ from pico_core.errors import ConfigError
 MAX_SET_BYTES = 262_144
 """A thousand times the usual: an issuer publishes two or three keys."""
 
-MAX_KEYS = 64
+MAX_SET_KEYS = 64
 """Of one set; those behind are not used, and a set with more is an error of its issuer."""
 
 _PUBLIC_MEMBERS = {
@@ -35,8 +35,8 @@ def read_key_set(text: bytes, *, secrets: bool) -> tuple[VerifyingKey, ...]:
     members = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(members, list):
         raise ConfigError("is not a key set: it has no list 'keys'")
-    if len(members) > MAX_KEYS:
-        raise ConfigError(f"has {len(members)} keys, more than {MAX_KEYS}")
+    if len(members) > MAX_SET_KEYS:
+        raise ConfigError(f"has {len(members)} keys, more than {MAX_SET_KEYS}")
     keys = []
     last_problem = ""
     for member in members:

@@ -20,10 +20,10 @@ from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import APP_FAILED
 from pico_core.proxy.states import RESPONDING
 
-HIGH_WATER_BYTES = 65_536
+UNREAD_HIGH_BYTES = 65_536
 """Of a request's body, what the application may leave untaken before its client is paused."""
 
-LOW_WATER_BYTES = HIGH_WATER_BYTES // 4
+UNREAD_LOW_BYTES = UNREAD_HIGH_BYTES // 4
 
 
 class AppCallHost(Protocol):
@@ -72,13 +72,13 @@ class ProgramCall:
     def offered(self, size: int) -> None:
         """Count what the application is given; the client is paused when much is left untaken."""
         self.untaken_bytes += size
-        if self.untaken_bytes > HIGH_WATER_BYTES:
+        if self.untaken_bytes > UNREAD_HIGH_BYTES:
             self.writable = False
 
     def took(self, size: int, now: float) -> None:
         """Let the client send on when little is left untaken."""
         self.untaken_bytes -= size
-        if not self.writable and self.untaken_bytes <= LOW_WATER_BYTES:
+        if not self.writable and self.untaken_bytes <= UNREAD_LOW_BYTES:
             self.writable = True
             self.go_on(now)
 
@@ -95,7 +95,7 @@ class ProgramCall:
             exchange.fail(APP_FAILED.status, APP_FAILED.message, now, reason=APP_FAILED.reason)
 
 
-class AppCall(ProgramCall):
+class AppUpstream(ProgramCall):
     """An ``Upstream``. Next: ``request`` by the exchange, then what the program says of the call."""
 
     __slots__ = ("_left_bytes",)
@@ -131,7 +131,7 @@ class AppCall(ProgramCall):
         raise LocalProtocolError("this call is not upgraded")
 
     def upgrade_over(self, now: float) -> None:
-        """Nothing to do: there is no upgrade."""
+        """Do nothing: a call is never upgraded."""
 
     def give_up(self, now: float) -> None:
         """Tell the application that its client has left."""
@@ -156,7 +156,6 @@ class AppCall(ProgramCall):
                 self.exchange = None
                 if event.status == 204:
                     head.content_length = -1
-                head.chunked = False
                 exchange.respond(head, [], now, last=True)
             elif event.last and head.content_length == len(event.body):
                 self.exchange = None

@@ -34,10 +34,7 @@ def response_head(status: int, fields: Fields, whole_bytes: int) -> ResponseHead
         raise MessageError(502, "the application's response has an invalid header field")
     if length < 0:
         length = whole_bytes
-    bodiless = status in (204, 304)
-    return ResponseHead(
-        status, 1, PHRASES.get(status, b""), block, True, length, chunked=length < 0 and not bodiless, dated=dated
-    )
+    return ResponseHead(status, 1, PHRASES.get(status, b""), block, True, length, dated=dated)
 
 
 def trailer_lines(fields: Fields) -> bytes:

@@ -4,22 +4,25 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Protocol
 
-from pico_core.agent.app_call import AppCall
-from pico_core.agent.app_websocket import WebSocketCall, handshake_problem, subprotocols
-from pico_core.agent.request_streams import RequestStreams, forwarded_fields
+from pico_core.agent.app_call import AppUpstream
+from pico_core.agent.app_websocket import WebSocketUpstream, subprotocols
+from pico_core.agent.request_streams import RequestStreams
 from pico_core.agent.service import ServiceHost
 from pico_core.boundary import Command
 from pico_core.config.agent import ListenerConfig
+from pico_core.http.client_lines import lines_as_they_came
 from pico_core.http.message import RequestHead, ResponseHead, split_fields
+from pico_core.http.recent import MAX_REMEMBERED_BYTES
 from pico_core.http.writing import error_message
 from pico_core.program import CallBegins, Fields
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import APP_FAILED, BUSY
 from pico_core.proxy.reasons import REASONS
+from pico_core.websocket.handshake import HandshakeError, check_handshake
 
-REMEMBERED_BYTES = 4_096
-"""Longer field lines are split each time: few are longer, and the memory must stay small."""
+SPLIT_FIELDS = 256
+"""Blocks of field lines whose parts are remembered, each of at most ``MAX_REMEMBERED_BYTES``."""
 
 DETAILS: Mapping[str, str] = {"reason": APP_FAILED.reason, "by": REASONS[APP_FAILED.reason].by}
 
@@ -30,7 +33,7 @@ class AppHost(ServiceHost, Protocol):
     def emit(self, command: Command, /) -> None:
         """Tell the program."""
 
-    def new_call(self, streams: "AppStreams", *, is_websocket: bool) -> AppCall | WebSocketCall:
+    def new_call(self, streams: "AppStreams", *, is_websocket: bool) -> AppUpstream | WebSocketUpstream:
         """Return a call of the application of ``streams``."""
 
 
@@ -53,12 +56,15 @@ class AppStreams(RequestStreams):
             exchange.failed(BUSY, now)
             return
         is_websocket = bool(exchange.head.upgrade) and exchange.head.upgrade.lower() == b"websocket"
-        if is_websocket and (problem := handshake_problem(exchange.head.fields)) is not None:
-            exchange.fail(*problem, now)
-            return
+        if is_websocket:
+            try:
+                check_handshake(exchange.head.fields)
+            except HandshakeError as error:
+                exchange.fail(error.status, error.reason, now)
+                return
         self.running += 1
         call = self._program.new_call(self, is_websocket=is_websocket)
-        exchange.forward(call, forwarded_fields(exchange), now)
+        exchange.forward(call, lines_as_they_came(exchange.head), now)
 
     def begin_call(
         self, number: int, exchange: Exchange, fields: bytes, body: bytes, *, last: bool, is_websocket: bool = False
@@ -99,7 +105,7 @@ class AppStreams(RequestStreams):
 
 
 def _fields_of(head: RequestHead, extra: bytes) -> Fields:
-    fields = _split(head.fields) if len(head.fields) <= REMEMBERED_BYTES else tuple(split_fields(head.fields))
+    fields = _split(head.fields) if len(head.fields) <= MAX_REMEMBERED_BYTES else tuple(split_fields(head.fields))
     framing: Fields = ()
     if head.chunked:
         framing = ((b"transfer-encoding", b"chunked"),)
@@ -118,7 +124,7 @@ def _client(forwarded_for: bytes) -> str:
     return addresses[-2 if len(addresses) > 1 else -1].strip().decode("latin-1")
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=SPLIT_FIELDS)
 def _split(fields: bytes) -> Fields:
     """Split field lines, and remember: a client repeats its own from request to request."""
     return tuple(split_fields(fields))

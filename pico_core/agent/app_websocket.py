@@ -23,7 +23,6 @@ from pico_core.program import (
 )
 from pico_core.proxy.exchange import Exchange
 from pico_core.timers import Timer, Timers
-from pico_core.websocket.handshake import KEY
 
 if TYPE_CHECKING:
     from wsproto.connection import Connection
@@ -45,7 +44,7 @@ class TimedMachine(Protocol):
     now: float
 
 
-class WebSocketCall(ProgramCall):
+class WebSocketUpstream(ProgramCall):
     """One WebSocket. Next: ``request`` by the exchange, ``accepts`` or ``closes`` of the application."""
 
     def __init__(self, host: AppCallHost, number: int, machine: TimedMachine) -> None:
@@ -168,7 +167,7 @@ class WebSocketCall(ProgramCall):
         self._dropped(ABNORMAL, "")
 
     def abort(self) -> None:
-        """The client is gone."""
+        """End at once: the client is gone."""
         self.close()
 
     def pause_reading(self) -> None:
@@ -239,16 +238,6 @@ class WebSocketCall(ProgramCall):
 
 def _bytes(part: bytes | str) -> bytes:
     return part if isinstance(part, bytes) else part.encode()
-
-
-def handshake_problem(fields: bytes) -> tuple[int, str] | None:
-    """Return status and reason if these are not the fields of an opening handshake (RFC 6455 section 4.2.1)."""
-    if field_values(fields, b"sec-websocket-version") != [b"13"]:
-        return 426, "not a WebSocket handshake of version 13"
-    keys = field_values(fields, b"sec-websocket-key")
-    if len(keys) != 1 or not KEY.fullmatch(keys[0]):
-        return 400, "invalid Sec-WebSocket-Key"
-    return None
 
 
 def subprotocols(fields: bytes) -> tuple[str, ...]:

@@ -4,10 +4,10 @@ It is the machine of ``pico agent`` with other inputs: tunnels, moves, pauses, d
 ``pico_core.program`` has the records by which the two talk.
 """
 
-from pico_core.agent.app_call import AppCall
+from pico_core.agent.app_call import AppUpstream
 from pico_core.agent.app_streams import AppStreams
-from pico_core.agent.app_websocket import WebSocketCall
-from pico_core.agent.listener import Listener, StreamHandler
+from pico_core.agent.app_websocket import WebSocketUpstream
+from pico_core.agent.listener import AgentListener, StreamHandler
 from pico_core.agent.machine import AgentMachine
 from pico_core.agent.program_streams import Offer, ProgramStreams
 from pico_core.boundary import Exit, ShutdownRequested
@@ -65,7 +65,7 @@ class ClientMachine(AgentMachine):
         self._endpoints: dict[int, Endpoint] = {}
         self._by_config: dict[int, Endpoint] = {}
         self._untaken: dict[int, Offer] = {}
-        self._calls: dict[int, AppCall | WebSocketCall] = {}
+        self._calls: dict[int, AppUpstream | WebSocketUpstream] = {}
         self._call_numbers = 0
         self._handlers |= {
             OpenListener: self._open_listener,
@@ -118,7 +118,7 @@ class ClientMachine(AgentMachine):
         for listener in self._tunnels_of(endpoint):
             listener.cut(now)
 
-    def _tunnels_of(self, endpoint: Endpoint) -> list[Listener]:
+    def _tunnels_of(self, endpoint: Endpoint) -> list[AgentListener]:
         return [each for each in self.listeners if each.config is endpoint.config]
 
     def _trouble(self, endpoint: Endpoint) -> str:
@@ -151,11 +151,11 @@ class ClientMachine(AgentMachine):
         if offer is not None:
             offer.taken()
 
-    def new_call(self, streams: AppStreams, *, is_websocket: bool) -> AppCall | WebSocketCall:
+    def new_call(self, streams: AppStreams, *, is_websocket: bool) -> AppUpstream | WebSocketUpstream:
         """Return a call of the application of ``streams``."""
         self._call_numbers = number = self._call_numbers + 1
-        call: AppCall | WebSocketCall
-        call = WebSocketCall(streams, number, self) if is_websocket else AppCall(streams, number)
+        call: AppUpstream | WebSocketUpstream
+        call = WebSocketUpstream(streams, number, self) if is_websocket else AppUpstream(streams, number)
         self._calls[number] = call
         return call
 
@@ -166,12 +166,12 @@ class ClientMachine(AgentMachine):
 
     def _call_says(self, event: CallResponds | CallContinues, now: float) -> None:
         call = self._calls.get(event.call)
-        if isinstance(call, AppCall):
+        if isinstance(call, AppUpstream):
             (call.responds if isinstance(event, CallResponds) else call.continues)(event, now)  # type: ignore[arg-type]
 
     def _websocket_says(self, event: CallAccepts | CallSends | CallCloses, now: float) -> None:
         call = self._calls.get(event.call)
-        if not isinstance(call, WebSocketCall):
+        if not isinstance(call, WebSocketUpstream):
             return
         if isinstance(event, CallSends):
             call.sends(event, now)
@@ -188,7 +188,7 @@ class ClientMachine(AgentMachine):
 
     # --- what its listeners report ---
 
-    def listener_opened(self, listener: Listener, now: float) -> None:
+    def listener_opened(self, listener: AgentListener, now: float) -> None:
         """Tell the program, unless this is a further tunnel."""
         super().listener_opened(listener, now)
         endpoint = self._by_config.get(id(listener.config))
@@ -198,7 +198,7 @@ class ClientMachine(AgentMachine):
         self.emit(ListenerRegistered(endpoint.number, listener.url, listener.node, endpoint.is_registered))
         endpoint.is_registered = True
 
-    def listener_lost(self, listener: Listener, reason: str, now: float) -> None:
+    def listener_lost(self, listener: AgentListener, reason: str, now: float) -> None:
         """Tell the program if no other tunnel of the endpoint is left."""
         endpoint = self._by_config.get(id(listener.config))
         if endpoint is None or not endpoint.is_registered or any(e.has_tunnel for e in self._tunnels_of(endpoint)):
@@ -206,7 +206,7 @@ class ClientMachine(AgentMachine):
         endpoint.is_registered = False
         self.emit(ListenerLost(endpoint.number, reason))
 
-    def listener_refused(self, listener: Listener, reason: str, now: float) -> None:
+    def listener_refused(self, listener: AgentListener, reason: str, now: float) -> None:
         """Tell the program, unless it was a further tunnel."""
         is_further = self.is_further(listener)
         super().listener_refused(listener, reason, now)
@@ -215,7 +215,7 @@ class ClientMachine(AgentMachine):
                 each.cut(now)
             self.emit(ListenerRefused(endpoint.number, listener.refused_with, reason))
 
-    def listener_done(self, listener: Listener, now: float) -> None:
+    def listener_done(self, listener: AgentListener, now: float) -> None:
         """Tell the program when the last tunnel of the endpoint has drained."""
         super().listener_done(listener, now)
         if not any(each.config is listener.config for each in self.listeners):
@@ -223,7 +223,7 @@ class ClientMachine(AgentMachine):
             if endpoint is not None:
                 self.emit(ListenerClosed(endpoint.number))
 
-    def _forget(self, listener: Listener) -> Endpoint | None:
+    def _forget(self, listener: AgentListener) -> Endpoint | None:
         endpoint = self._by_config.pop(id(listener.config), None)
         if endpoint is not None:
             del self._endpoints[endpoint.number]

@@ -1,21 +1,19 @@
 """Further tunnels for an endpoint whose tunnels fill: a tunnel carries only so many streams, a service may take more.
 
-A further tunnel is a ``Listener`` of its own with the same service, so that it may lead to another node, and is left
-again when the others can carry everything twice.
+A further tunnel is an ``AgentListener`` of its own with the same service, so that it may lead to another node. It is
+left again when the others can carry everything twice.
 """
 
 from collections.abc import Callable
 from typing import Protocol
 
-from pico_core.agent.listener import Listener, ListenerState
+from pico_core.agent.listener import AgentListener, ListenerState
+from pico_core.bounds import TUNNEL_STREAMS
 from pico_core.config.agent import ListenerConfig
 from pico_core.machine.parts import Logger
 from pico_core.timers import Timers
 
-TUNNEL_STREAMS = 1_024
-"""Streams of one tunnel: what a server permits by default."""
-
-CHECK_S = 10.0
+RELEASE_CHECK_S = 10.0
 """How often it is asked whether a further tunnel is still needed. The server keeps idle streams for a minute anyway."""
 
 REFUSED_PAUSE_S = 60.0
@@ -26,19 +24,19 @@ class GrowthHost(Logger, Protocol):
     """What growth needs of the machine."""
 
     timers: Timers
-    listeners: dict[Listener, None]
+    listeners: dict[AgentListener, None]
 
 
 class Growth:
     """The listeners of an agent beyond one for each endpoint. ``make(config, streams)`` returns another one."""
 
-    def __init__(self, host: GrowthHost, make: Callable[[ListenerConfig, int], Listener]) -> None:
-        self.further: dict[Listener, None] = {}
+    def __init__(self, host: GrowthHost, make: Callable[[ListenerConfig, int], AgentListener]) -> None:
+        self.further: dict[AgentListener, None] = {}
         self._host = host
         self._make = make
         self._pause_until = 0.0
 
-    def filling(self, listener: Listener, now: float) -> None:
+    def filling(self, listener: AgentListener, now: float) -> None:
         """Open a further tunnel, if all tunnels of the endpoint fill and the service may get more."""
         group = self._group(listener)
         left = listener.config.max_streams - sum(each.max_streams for each in group)
@@ -53,16 +51,16 @@ class Growth:
             streams=sum(each.stream_count for each in group),
         )
         if not self.further:
-            self._host.timers.schedule(now + CHECK_S, self._check)
+            self._host.timers.schedule(now + RELEASE_CHECK_S, self._check)
         self.further[further] = self._host.listeners[further] = None
         further.start(now)
 
-    def refused(self, listener: Listener, now: float) -> None:
+    def refused(self, listener: AgentListener, now: float) -> None:
         """Wait before the next one: the server does not want this one."""
         self.over(listener)
         self._pause_until = now + REFUSED_PAUSE_S
 
-    def over(self, listener: Listener) -> None:
+    def over(self, listener: AgentListener) -> None:
         """Forget a listener that is over."""
         self.further.pop(listener, None)
 
@@ -76,9 +74,9 @@ class Growth:
                 )
                 listener.leave(now)
         if self.further:
-            self._host.timers.schedule(now + CHECK_S, self._check)
+            self._host.timers.schedule(now + RELEASE_CHECK_S, self._check)
 
-    def _group(self, listener: Listener) -> list[Listener]:
+    def _group(self, listener: AgentListener) -> list[AgentListener]:
         """Return the listeners of the same endpoint and service that stay."""
         return [
             each

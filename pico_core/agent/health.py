@@ -14,7 +14,7 @@ from pico_core.plain.client import PlainRequest, PlainResponse
 from pico_core.timers import Timers
 
 LEAST_UNHEALTHY_STATUS = 400
-MAX_BODY_BYTES = 1 << 20
+MAX_CHECK_BODY_BYTES = 1 << 20
 
 
 class CheckHost(Connector, Logger, Protocol):
@@ -57,7 +57,7 @@ class HealthCheck:
             check.timeout_s,
             now,
             tls=service_profile(self._config) if addr.is_secure else "",
-            max_body_bytes=MAX_BODY_BYTES,
+            max_body_bytes=MAX_CHECK_BODY_BYTES,
         )
 
     # --- the results ---

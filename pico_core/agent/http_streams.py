@@ -1,8 +1,9 @@
 """An ``http`` listener: requests that come through the tunnel go to the local service over pooled connections."""
 
-from pico_core.agent.request_streams import RequestStreams, forwarded_fields
+from pico_core.agent.request_streams import RequestStreams
 from pico_core.agent.service import ServiceHost, connect_failure
 from pico_core.config.agent import ListenerConfig, service_profile
+from pico_core.http.client_lines import lines_as_they_came
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.http1.pool import ConnectionPool
@@ -27,7 +28,7 @@ class HttpStreams(RequestStreams):
 
     def send(self, exchange: Exchange, now: float, *, fresh: bool = False) -> None:
         """Send the request over an idle connection, or over a new one."""
-        self._pool.send(exchange, forwarded_fields(exchange), now, self._unreachable, fresh=fresh)
+        self._pool.send(exchange, lines_as_they_came(exchange.head), now, self._unreachable, fresh=fresh)
 
     def _unreachable(self, exchange: Exchange, reason: str, now: float) -> None:
         exchange.failed(connect_failure(reason), now)

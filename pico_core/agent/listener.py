@@ -23,8 +23,9 @@ from pico_core import __version__
 from pico_core.agent.counts import ServiceCounts
 from pico_core.agent.tunnel import AgentTunnel
 from pico_core.config.agent import AgentConnectConfig, ListenerConfig
+from pico_core.config.tls import CONNECT_PROFILE
 from pico_core.credentials import Credentials
-from pico_core.dial import TLS_PROFILE, Backoff, Complaints, Server, WebSocketDial, advised, explain
+from pico_core.dial import Backoff, Complaints, Server, WebSocketDial, advised, explain
 from pico_core.entropy import Entropy
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, FlushScheduler, Logger
@@ -80,23 +81,23 @@ class ListenerHost(Connector, FlushScheduler, Logger, Protocol):
 
     turns: Turns
 
-    def listener_opened(self, listener: "Listener", now: float) -> None:
+    def listener_opened(self, listener: "AgentListener", now: float) -> None:
         """The endpoint is registered."""
 
-    def listener_filling(self, listener: "Listener", now: float) -> None:
+    def listener_filling(self, listener: "AgentListener", now: float) -> None:
         """Most of the streams that the listener may have are open."""
 
-    def listener_lost(self, listener: "Listener", reason: str, now: float) -> None:
+    def listener_lost(self, listener: "AgentListener", reason: str, now: float) -> None:
         """The last tunnel is gone, against the listener's will; it tries again."""
 
-    def listener_refused(self, listener: "Listener", reason: str, now: float) -> None:
+    def listener_refused(self, listener: "AgentListener", reason: str, now: float) -> None:
         """The server refused the endpoint for good; the listener is over."""
 
-    def listener_done(self, listener: "Listener", now: float) -> None:
+    def listener_done(self, listener: "AgentListener", now: float) -> None:
         """The listener was told to drain, and its last tunnel has ended."""
 
 
-class Listener:
+class AgentListener:
     """Next: ``start``, and in the end ``drain``."""
 
     def __init__(
@@ -133,7 +134,7 @@ class Listener:
         self._instance = b"%016x" % entropy.getrandbits(64)
         self._tunnels: dict[AgentTunnel, None] = {}
         self._attempt: WebSocketDial | None = None
-        self._server = Server(connect.url, entropy, connect.proxy_url, TLS_PROFILE)
+        self._server = Server(connect.url, entropy, connect.proxy_url, CONNECT_PROFILE)
         self._backoff = Backoff(connect.backoff.first_s, connect.backoff.longest_s, entropy)
         self._hurry_until = 0.0
         self._attempt_s = connect.timeout_s

@@ -1,13 +1,14 @@
 """The agent: registers endpoints through tunnels it opens, and passes what comes through them to local services."""
 
-from pico_core.agent.growth import TUNNEL_STREAMS, Growth
+from pico_core.agent.growth import Growth
 from pico_core.agent.health import HealthCheck
 from pico_core.agent.host_header import RenamedHostStreams
 from pico_core.agent.http_streams import HttpStreams
-from pico_core.agent.listener import Listener, StreamHandler
+from pico_core.agent.listener import AgentListener, StreamHandler
 from pico_core.agent.pages import AgentPages
 from pico_core.agent.tcp_streams import TcpStreams
 from pico_core.boundary import ConfigReloaded, Exit, Listen, ListenFailed, Listening, ShutdownRequested
+from pico_core.bounds import TUNNEL_STREAMS
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.values import Address
@@ -61,16 +62,16 @@ class AgentMachine(BaseMachine):
             self._listener(each, min(each.max_streams, TUNNEL_STREAMS)): None for each in config.listeners
         }
         self._growth = Growth(self, self._listener)
-        self._replaced: dict[Listener, None] = {}
+        self._replaced: dict[AgentListener, None] = {}
         """Listeners that leave when the one that was configured in their place has a tunnel."""
         self._checks = {each: self._check(each) for each in config.listeners if each.health_check.protocol != "off"}
         self._pages = AgentPages(self.listeners, str(connect.url), config.admin.allowed_hosts)
 
-    def _listener(self, config: ListenerConfig, max_streams: int) -> Listener:
+    def _listener(self, config: ListenerConfig, max_streams: int) -> AgentListener:
         if config not in self._handlers_by_config:
             self._handlers_by_config[config] = self.handler(config)
         handler = self._handlers_by_config[config]
-        return Listener(
+        return AgentListener(
             self, config, self.config.connect, handler, max_streams, self._agent_id, self._entropy, self.credentials
         )
 
@@ -181,7 +182,7 @@ class AgentMachine(BaseMachine):
             check = self._checks[config] = self._check(config)
             check.start(now)
 
-    def _leave_stale(self, listener: Listener, now: float) -> None:
+    def _leave_stale(self, listener: AgentListener, now: float) -> None:
         check = self._checks.pop(listener.config, None)
         if check is not None:
             check.stop()
@@ -216,7 +217,7 @@ class AgentMachine(BaseMachine):
 
     # --- what the listeners report ---
 
-    def listener_opened(self, listener: Listener, now: float) -> None:
+    def listener_opened(self, listener: AgentListener, now: float) -> None:
         """An endpoint is registered: what was configured for it before may leave."""
         config = listener.config
         for older in [each for each in self._replaced if each.config.endpoint_id == config.endpoint_id]:
@@ -229,16 +230,16 @@ class AgentMachine(BaseMachine):
         told = {name: text for name, text in (("url", listener.url), ("node", listener.node)) if text}
         self.log("info", "agent", "endpoint registered", endpoint=config.endpoint_id, addr=str(config.addr), **told)
 
-    def is_further(self, listener: Listener) -> bool:
+    def is_further(self, listener: AgentListener) -> bool:
         """Return whether the endpoint has the listener's tunnel beyond the one that it always has."""
         return listener in self._growth.further
 
-    def listener_filling(self, listener: Listener, now: float) -> None:
+    def listener_filling(self, listener: AgentListener, now: float) -> None:
         """Open a further tunnel if the service may get more."""
         if not self.draining:
             self._growth.filling(listener, now)
 
-    def listener_refused(self, listener: Listener, reason: str, now: float) -> None:
+    def listener_refused(self, listener: AgentListener, reason: str, now: float) -> None:
         """Trying again would change nothing: the operator has to. The other endpoints go on."""
         endpoint, server = listener.config.endpoint_id, self.config.connect.url
         self.listeners.pop(listener, None)
@@ -250,19 +251,19 @@ class AgentMachine(BaseMachine):
         else:
             self.on_last_refused(f"the server at {server} refused endpoint '{endpoint}': {reason}", now)
 
-    def listener_lost(self, listener: Listener, reason: str, now: float) -> None:
+    def listener_lost(self, listener: AgentListener, reason: str, now: float) -> None:
         """The listener itself logs it, and tries again."""
 
     def on_last_refused(self, message: str, now: float) -> None:
-        """Nothing is left to do: end."""
+        """End with the reason: no endpoint is left."""
         self.emit(Exit(1, message))
 
     def on_last_done(self, now: float) -> None:
-        """Nothing is left to do: end."""
+        """End: no endpoint is left."""
         self.log("info", "agent", "stopped")
         self.emit(Exit(0, ""))
 
-    def listener_done(self, listener: Listener, now: float) -> None:
+    def listener_done(self, listener: AgentListener, now: float) -> None:
         """A listener has drained: exit if it was the last one of an agent that stops."""
         self.listeners.pop(listener, None)
         self._replaced.pop(listener, None)

@@ -6,10 +6,10 @@
 import msgspec
 
 from pico_core.agent.counts import CLASSES
-from pico_core.agent.listener import Listener, ListenerState
+from pico_core.agent.listener import AgentListener, ListenerState
 from pico_core.plain.exposition import CONTENT_TYPE, Exposition, labels
 from pico_core.plain.hosts import HostNames, unknown_host
-from pico_core.plain.server import JSON, TEXT, PlainConnection, Question
+from pico_core.plain.server import JSON, PLAIN_TEXT, PlainConnection, Question
 from pico_core.proxy.reasons import REASONS
 
 UNKNOWN_HOST = unknown_host("agent")
@@ -33,7 +33,7 @@ class EndpointStatus(msgspec.Struct, frozen=True):
 class AgentPages:
     """A ``PlainHandler``; ``listeners`` are those of the agent, which come and go."""
 
-    def __init__(self, listeners: dict[Listener, None], server: str, allowed_hosts: tuple[str, ...]) -> None:
+    def __init__(self, listeners: dict[AgentListener, None], server: str, allowed_hosts: tuple[str, ...]) -> None:
         self._listeners = listeners
         self._server = server
         self._hosts = HostNames(allowed_hosts)
@@ -42,7 +42,7 @@ class AgentPages:
         """Answer one request."""
         path = question.path
         if path == "/health":
-            connection.respond(200, TEXT, b"ok\n", now)
+            connection.respond(200, PLAIN_TEXT, b"ok\n", now)
         elif path == "/ready":
             self._ready(connection, now)
         elif not self._hosts.knows(question.host):
@@ -60,12 +60,12 @@ class AgentPages:
         missing = [each.config.endpoint_id for each in self._listeners if not each.has_tunnel]
         if missing:
             names = ", ".join(missing[:10]) + (" and more" if len(missing) > 10 else "")
-            connection.respond(503, TEXT, f"no tunnel: {names}\n".encode(), now)
+            connection.respond(503, PLAIN_TEXT, f"no tunnel: {names}\n".encode(), now)
         else:
-            connection.respond(200, TEXT, b"ready\n", now)
+            connection.respond(200, PLAIN_TEXT, b"ready\n", now)
 
 
-def _row(listener: Listener) -> EndpointStatus:
+def _row(listener: AgentListener) -> EndpointStatus:
     config, counts = listener.config, listener.counts
     requests = {name: counts.requests[number] for number, name in enumerate(CLASSES, 1)}
     return EndpointStatus(
@@ -82,7 +82,7 @@ def _row(listener: Listener) -> EndpointStatus:
     )
 
 
-def metrics_text(listeners: dict[Listener, None]) -> bytes:
+def metrics_text(listeners: dict[AgentListener, None]) -> bytes:
     """Return the metrics of an agent. Endpoints are its own configuration, so their labels are bounded."""
     out = Exposition()
     rows = {labels(endpoint=each.config.endpoint_id): each for each in listeners}

@@ -12,7 +12,7 @@ MAX_UNTAKEN = 1_024
 """Streams of one listener that wait for the program; further ones are refused."""
 
 
-class StreamHost(ServiceHost, Protocol):
+class OfferHost(ServiceHost, Protocol):
     """What offers of streams need of the machine."""
 
     now: float
@@ -30,7 +30,7 @@ class StreamHost(ServiceHost, Protocol):
 class ProgramStreams(TcpStreams):
     """A ``StreamHandler`` that joins each stream with a connection to the program."""
 
-    def __init__(self, host: StreamHost, config: ListenerConfig, listener: int) -> None:
+    def __init__(self, host: OfferHost, config: ListenerConfig, listener: int) -> None:
         super().__init__(host, config)
         self.untaken = 0
         self._program = host
@@ -47,7 +47,7 @@ class Offer:
     """A stream that the program has not taken yet, and the ``ConnectUser`` of its connection."""
 
     def __init__(
-        self, host: StreamHost, streams: ProgramStreams, listener: int, user: ConnectUser, timeout_s: float
+        self, host: OfferHost, streams: ProgramStreams, listener: int, user: ConnectUser, timeout_s: float
     ) -> None:
         self._host = host
         self._streams = streams
@@ -71,7 +71,7 @@ class Offer:
         self._user.on_connect_failed(reason, now)
 
     def taken(self) -> None:
-        """The program has it."""
+        """Count it no longer: the program has taken it, or never will."""
         self._streams.untaken -= 1
         self._timer.cancel()
 

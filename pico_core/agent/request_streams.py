@@ -8,7 +8,7 @@ from pico_core.config.agent import ListenerConfig
 from pico_core.http.message import HeadLimits, MessageError, ResponseHead
 from pico_core.http.writing import NO_DETAILS, error_message
 from pico_core.proxy.access_log import AccessLogger
-from pico_core.proxy.downstream import Client
+from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import SERVICE_TIMEOUT, Evidence
 from pico_core.proxy.http1.downstream import DownstreamConnection
@@ -24,7 +24,7 @@ MAX_HEAD_BYTES = 17 << 20
 """What a server's ``proxy.http.max_header_bytes`` may be at most, and what servers add: theirs is what counts here, and
 all unfinished heads of the agent together have a bound of their own (``HeadBudget``)."""
 
-TUNNEL_CLIENT = Client("")
+TUNNEL_CLIENT = ClientFacts("")
 """The client of all requests: the server, which says in the X-Forwarded fields on whose behalf."""
 
 
@@ -91,23 +91,7 @@ class RequestStreams:
         if self._access_log is not None:
             self._access_log.add(exchange, exchange.head.forwarded_for, now)
 
-    def refused(self, error: MessageError, client: Client, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
+    def refused(self, error: MessageError, client: ClientFacts, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
         """Log that the server sent bytes that are not a request."""
         self.host.warn("agent", "refused what came through the tunnel", status=error.status, reason=error.reason)
         return b"", NO_DETAILS, b""
-
-
-def forwarded_fields(exchange: Exchange) -> bytes:
-    """Return the lines about the client as the server sent them: it is the one that knows the client."""
-    head = exchange.head
-    fields = b""
-    if head.forwarded_for:
-        fields = b"X-Forwarded-For: %b\r\n" % head.forwarded_for
-    if head.forwarded_proto:
-        fields += b"X-Forwarded-Proto: %b\r\n" % head.forwarded_proto
-    if head.forwarded_host:
-        fields += b"X-Forwarded-Host: %b\r\n" % head.forwarded_host
-    if head.forwarded_elements:
-        fields += b"Forwarded: %b\r\n" % head.forwarded_elements
-    fields += head.about_client
-    return fields + b"X-Pico-Request-ID: %b\r\n" % head.request_id if head.request_id else fields

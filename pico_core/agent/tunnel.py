@@ -122,7 +122,7 @@ class AgentTunnel:
         self.on_lost(now)
 
     def on_lost(self, now: float) -> None:
-        """The connection is gone."""
+        """End the tunnel, whose connection is gone."""
         self._end("connection closed by the server", now)
 
     def on_writable(self, now: float) -> None:

@@ -80,7 +80,7 @@ class BenchClient:
         self._begin()
 
     def send(self, request: Request, now: float) -> None:
-        """Send a request, on the connection there is or on a new one. Next: the user hears of the outcome."""
+        """Send a request, on the connection there is or on a new one. Next: the user is told the outcome."""
         assert self.request is None, "one request at a time"
         self.request = request
         self.deadline_at = now + self._timeout_s

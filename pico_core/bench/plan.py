@@ -7,7 +7,7 @@ import msgspec
 from pico_core.bench.histogram import LatencyHistogram
 from pico_core.config.values import Origin
 
-MAX_KINDS = 32
+MAX_OUTCOMES = 32
 """How many statuses and failures are counted apart; the services choose the statuses. The others share one row."""
 
 OTHERS = "other"
@@ -88,8 +88,8 @@ class Outcome(msgspec.Struct):
 
 
 def count(counts: dict[str, int], kind: str) -> None:
-    """Count one of ``kind``, within ``MAX_KINDS``."""
-    if kind not in counts and len(counts) >= MAX_KINDS:
+    """Count one of ``kind``, within ``MAX_OUTCOMES``."""
+    if kind not in counts and len(counts) >= MAX_OUTCOMES:
         kind = OTHERS
     counts[kind] = counts.get(kind, 0) + 1
 

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from pico_core.bounds import TUNNEL_STREAMS
 from pico_core.config.connect import ConnectTlsConfig, ProxyUrl, TenantId, Token, TokenFile, check_token
 from pico_core.config.declare import (
     CONNECT_URL,
@@ -23,6 +24,10 @@ from pico_core.config.values import Address, Origin
 from pico_core.config.web import HOST_NAMES
 from pico_core.errors import ConfigError
 
+SERVICE_S = 10.0
+SERVICE_STREAMS = 4_096
+"""How long a service may take, and how much it gets at once: defaults of a listener, also of one in a program."""
+
 
 class HttpClientConfig(Section, frozen=True, kw_only=True):
     """Connections from the agent to the service."""
@@ -42,7 +47,7 @@ class HttpClientConfig(Section, frozen=True, kw_only=True):
             "How many idle connections to the service are kept; 0 opens a new one for each request.",
             "1024 is as many requests as one tunnel carries at once: a busy service keeps its connections.",
         ),
-    ] = 1_024
+    ] = TUNNEL_STREAMS
 
 
 class ServiceTlsConfig(ClientTlsConfig, frozen=True, kw_only=True):
@@ -103,7 +108,7 @@ class ListenerConfig(Section, frozen=True, kw_only=True):
             "begin its response.",
             "10 s: less than the server's proxy.timeout, so that the agent's more precise error wins.",
         ),
-    ] = 10.0
+    ] = SERVICE_S
     max_streams: Annotated[
         int,
         Key(
@@ -112,7 +117,7 @@ class ListenerConfig(Section, frozen=True, kw_only=True):
             " says so; the agent opens a further one when three quarters are in use.",
             "4096: more than most services take. The server answers 503 beyond it, or asks another agent.",
         ),
-    ] = 4_096
+    ] = SERVICE_STREAMS
     host_header: Annotated[
         str,
         Key(

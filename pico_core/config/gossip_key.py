@@ -9,7 +9,7 @@ import msgspec
 from pico_core.bounds import GOSSIP_KEY_BYTES
 from pico_core.errors import ConfigError
 
-MAX_KEYS = 8
+MAX_GOSSIP_KEYS = 8
 """The key in use, the next and the last one, with room for a rotation that was left half done."""
 GOSSIP_KEY = f"a key of {GOSSIP_KEY_BYTES} bytes, in base64 or as {2 * GOSSIP_KEY_BYTES} hexadecimal digits"
 _HINT = "make one with 'pico server key'"

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from pico_core.bounds import TUNNEL_STREAMS
 from pico_core.config.auth import AuthConfig
 from pico_core.config.declare import (
     ADVERTISED_ADDRESS,
@@ -272,7 +273,7 @@ class UpstreamConfig(Section, frozen=True, kw_only=True):
             "How many requests and connections one tunnel carries at once.",
             "1024 bounds a tunnel's memory. Beyond it requests go to another tunnel of the endpoint, or get a 503.",
         ),
-    ] = 1_024
+    ] = TUNNEL_STREAMS
     registration_timeout_s: Annotated[
         float,
         Key(

@@ -19,7 +19,7 @@ from pico_core.errors import ConfigError
 ReadText: TypeAlias = Callable[[str], str]
 """Returns the text of a file by its path, or raises ``ConfigError`` that names the path."""
 
-MAX_FILE_BYTES = MAX_SET_BYTES
+MAX_SECRET_FILE_BYTES = MAX_SET_BYTES
 """Of a file that a value names. The longest is a key set."""
 
 TOKEN = "a token such as eyJhbGciOi..., see 'pico token create'"  # noqa: S105 - says what is wanted

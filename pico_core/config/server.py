@@ -19,7 +19,7 @@ from pico_core.config.declare import (
     decimal_number,
     whole_number,
 )
-from pico_core.config.gossip_key import MAX_KEYS, GossipKey
+from pico_core.config.gossip_key import MAX_GOSSIP_KEYS, GossipKey
 from pico_core.config.logs import LogConfig
 from pico_core.config.policies import PolicyConfig, check_reach
 from pico_core.config.ports import ADVERTISED_WHY, AdminConfig, ProxyConfig, UpstreamConfig
@@ -50,7 +50,7 @@ class GossipConfig(Section, frozen=True, kw_only=True):
         Key(
             DURATION,
             "Time between two rounds of gossip.",
-            "100 ms spreads news through a large cluster within a second for a few packets each.",
+            "100 ms spreads a change through a large cluster within a second for a few packets each.",
         ),
     ] = 0.1
     max_packet_size: Annotated[
@@ -79,8 +79,10 @@ class GossipConfig(Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.keys and self.keys_file:
             raise ConfigError("keys and keys_file exclude each other; give one of them")
-        if len(self.keys) > MAX_KEYS:
-            raise ConfigError(f"keys: there are {len(self.keys)}, at most {MAX_KEYS} can be given; remove old ones")
+        if len(self.keys) > MAX_GOSSIP_KEYS:
+            raise ConfigError(
+                f"keys: there are {len(self.keys)}, at most {MAX_GOSSIP_KEYS} can be given; remove old ones"
+            )
 
     @property
     def secrets(self) -> list[bytes]:

@@ -5,6 +5,14 @@ from typing import Annotated
 from pico_core.config.declare import DURATION, FILE, FILES, SERVER_NAME, SWITCH, Key, Section, one_of, whole_number
 from pico_core.errors import ConfigError
 
+BENCH_PROFILE = "bench"
+CONNECT_PROFILE = "connect"
+JWKS_PROFILE = "jwks"
+PEERS_PROFILE = "peers"
+STATUS_PROFILE = "status"
+"""Names of the TLS profiles that clients use: ``pico bench``; agents and forwarders towards the server; key sets at
+https; nodes towards each other; commands that ask a server. That of a port has the name of its listener."""
+
 
 class ServerTlsConfig(Section, frozen=True, kw_only=True):
     """TLS of the port. The files are read again when they change."""

@@ -5,10 +5,7 @@ from pico_core.config.forward import ForwardConfig
 from pico_core.entropy import Entropy
 from pico_core.forward.machine import ForwardMachine, PendingConnection
 from pico_core.machine.channel import TcpChannel
-from pico_core.program import DialFailed, DialOpened
-
-DIAL = "dial "
-"""What the listener of a connection of the program begins with; behind it comes the endpoint."""
+from pico_core.program import DIAL, DialFailed, DialOpened
 
 
 class DialMachine(ForwardMachine):

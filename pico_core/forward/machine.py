@@ -16,9 +16,10 @@ from pico_core.boundary import (
 )
 from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.forward import ForwardConfig, PortConfig
+from pico_core.config.tls import CONNECT_PROFILE
 from pico_core.config.values import Address
 from pico_core.credentials import Credentials
-from pico_core.dial import TLS_PROFILE, Backoff, Complaints, Server, WebSocketDial, explain
+from pico_core.dial import Backoff, Complaints, Server, WebSocketDial, explain
 from pico_core.entropy import Entropy
 from pico_core.machine.admission import MAX_DESCRIPTORS, ConnectionLimits, PortLimits
 from pico_core.machine.base import BaseMachine
@@ -36,7 +37,7 @@ LAST_BACKOFF_S = 1.0
 BUSY_S = 5.0
 """How long a server's 503 is taken for one that passes: a node drains, or every tunnel is full for a moment."""
 
-OWN_DESCRIPTORS = 32
+FORWARDER_DESCRIPTORS = 32
 """Kept for what is not a connection of the machine: listeners, logs, the loop, lookups."""
 
 
@@ -59,14 +60,14 @@ class ForwardMachine(BaseMachine):
 
     def __init__(self, config: ForwardConfig, entropy: Entropy, descriptors: int = MAX_DESCRIPTORS) -> None:
         """``descriptors`` is how many the process may have open: each connection takes two."""
-        self._most = max(descriptors - OWN_DESCRIPTORS, 2)
+        self._most = max(descriptors - FORWARDER_DESCRIPTORS, 2)
         self._ports: dict[str, PortConfig] = {str(index): port for index, port in enumerate(config.ports)}
         self._added: set[str] = set()
         self._names = itertools.count(len(config.ports))
         super().__init__(self._limits())
         self.config = config
         self.entropy = entropy
-        self.server = Server(config.connect.url, entropy, config.connect.proxy_url, TLS_PROFILE)
+        self.server = Server(config.connect.url, entropy, config.connect.proxy_url, CONNECT_PROFILE)
         self.complaints = Complaints()
         connect = config.connect
         self.credentials = Credentials(

@@ -12,7 +12,7 @@ node reports it too. Our own evidence is enough if no other node could report it
 which do not know the key), or if none has after ten times as long (the others have removed the node already, or only
 our link to it is cut). A reported node refutes by answering pings, as Piko's nodes do too.
 
-Two rules keep a sick node from reporting the others (Lifeguard, Dadgar et al. 2018). Time in which we ourselves did not
+Two rules keep a slow node from reporting the others (Lifeguard, Dadgar et al. 2018). Time in which we ourselves did not
 run does not count as the others' silence. And when no node at all answers, we are the likelier cause and wait longer.
 """
 

@@ -35,7 +35,7 @@ class ForwardHealth:
         self._failures.pop(node_id, None)
 
     def forget(self, node_id: str) -> None:
-        """The node was removed."""
+        """Forget the failures of a node that was removed."""
         self._failures.pop(node_id, None)
 
     def is_avoided(self, node_id: str, now: float) -> bool:

@@ -102,7 +102,7 @@ class Members:
         self.forget_heard(member)
 
     def forget_heard(self, member: Member) -> None:
-        """A node that was heard of is not where peers say it is: hear of it anew."""
+        """A node that was heard of is not where peers say it is: forget what they said."""
         del self.heard[member.id]
         member.state.release()
 

@@ -29,7 +29,7 @@ PACKET_BYTES = 1400
 """The settings for which the work of members is given: shorter intervals and longer packets make more."""
 MAX_SOURCES = 4096
 """Addresses whose work is remembered; an address that falls out begins with a second's work."""
-ANSWER_S = 2.0
+REPLY_S = 2.0
 """How long an address that we asked may take to answer with a share of its own."""
 
 
@@ -81,6 +81,6 @@ class DatagramLimiter:
         if is_member:
             return self._members.take(address, cost_us, now)
         asked_at = self._asked_at.get(address)
-        if asked_at is not None and now < asked_at + ANSWER_S:
+        if asked_at is not None and now < asked_at + REPLY_S:
             return self._answers.take(address, cost_us, now)
         return self._strangers.take((client_group(address[0]), 0), cost_us, now)

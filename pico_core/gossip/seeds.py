@@ -14,8 +14,8 @@ LOOKUP_INTERVAL_S = 10.0
 FIRST_LOOKUP_INTERVAL_S = 1.0
 """While no node has answered yet: peers that boot with us appear in the name's records one after the other."""
 LOOKUP_TIMEOUT_S = 5.0
-RETRY_S = 0.5
-MAX_RETRY_S = 10.0
+JOIN_RETRY_S = 0.5
+MAX_JOIN_RETRY_S = 10.0
 MAX_JOINS_IN_FLIGHT = 8
 """Addresses of dead nodes may drop packets until the timeout; fewer than this many do not delay the others."""
 MAX_ADDRESSES_PER_NAME = 4096
@@ -139,14 +139,14 @@ class Seeds:
         if attempt is not None:
             attempt.in_flight = False
             attempt.failures = 0
-            attempt.retry_at = now + MAX_RETRY_S
+            attempt.retry_at = now + MAX_JOIN_RETRY_S
 
     def failed(self, address: HostPort, now: float) -> None:
         """No node answered at ``address``."""
         attempt = self._attempts.get(address)
         if attempt is not None:
             attempt.in_flight = False
-            pause_s = min(RETRY_S * 2.0 ** min(attempt.failures, 10), MAX_RETRY_S)
+            pause_s = min(JOIN_RETRY_S * 2.0 ** min(attempt.failures, 10), MAX_JOIN_RETRY_S)
             attempt.retry_at = now + pause_s * (0.8 + 0.4 * self._entropy.random())
             attempt.failures += 1
 

@@ -36,7 +36,7 @@ from pico_core.gossip.wire.records import (
 
 BULK_NODES = 32
 """Being behind on more nodes is repaired sooner over TCP than by a packet at a time."""
-PATIENCE_S = 1.5
+REPAIR_AFTER_S = 1.5
 """How long we may be behind on a node without progress before TCP repairs it."""
 MIN_SYNC_PAUSE_S = 1.0
 MAX_SYNC_PAUSE_S = 30.0
@@ -97,7 +97,7 @@ class StreamRequests:
         worst = next(iter(behind.values()))
         if len(behind) > BULK_NODES:
             worst = behind[next(reversed(behind))]
-        elif now < worst.since_at + PATIENCE_S:
+        elif now < worst.since_at + REPAIR_AFTER_S:
             return
         behind.clear()
         source = worst.source

@@ -57,7 +57,7 @@ class _Examples:
             return None
         before, lines = self.example.split(b"\r\n"), head.split(b"\r\n")
         if not _same_names(before, lines):
-            if self.shape is None or self.misses > 1:  # one head of another kind is no reason to forget this one
+            if self.shape is None or self.misses > 1:  # a single head of another kind does not replace the example
                 self.example, self.shape, self._differing = head, None, frozenset()
             return None
         self._differing |= {at for at in range(1, len(lines)) if lines[at] != before[at]}

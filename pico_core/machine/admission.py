@@ -215,7 +215,7 @@ class Admission:
         self._shortage_told_at = -NEVER
 
     def configure(self, limits: ConnectionLimits) -> None:
-        """Go by other limits. Connections that are open stay, and are counted, also those of a port that is no more."""
+        """Go by other limits. Open connections stay and are counted, also those of a port that was removed."""
         self.limits = limits
         for listener, port in list(self.ports.items()):
             if listener in limits.ports:
@@ -394,7 +394,7 @@ class _Refused:
         """Drop the bytes."""
 
     def on_writable(self, now: float) -> None:
-        """Nothing more is sent."""
+        """Do nothing: all that is sent was sent at once."""
 
     def on_eof(self, now: float) -> None:
         """The peer has seen the end, or its time is over."""
@@ -402,7 +402,7 @@ class _Refused:
         self.on_lost(now)
 
     def on_lost(self, now: float) -> None:
-        """The connection has ended."""
+        """Count the refused peer no longer."""
         if not self._is_over:
             self._is_over = True
             self._on_over()

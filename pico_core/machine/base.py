@@ -328,7 +328,6 @@ class BaseMachine:
     def _tls_started(self, event: TlsStarted, now: float) -> None:
         user, channel = self._starting_tls.pop(event.connection, None), self._connections.get(event.connection)
         if user is not None and channel is not None:
-            channel.peer, channel.alpn = event.peer, event.alpn
             user.on_tls_started(now)
 
     def _connected(self, event: Connected, now: float) -> None:
@@ -372,7 +371,7 @@ class BaseMachine:
             self.log("info", "process", "signal ignored", signal=event.name)
 
     def _open(self, event: Accepted | Connected) -> TcpChannel:
-        channel = TcpChannel(event.connection, event.host, self.emit, self._closing, self.turns, event.peer, event.alpn)
+        channel = TcpChannel(event.connection, event.host, self.emit, self._closing, self.turns)
         self._connections[event.connection] = channel
         return channel
 

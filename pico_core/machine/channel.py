@@ -11,7 +11,6 @@ from typing import Protocol
 from pico_core.boundary import Abort, Close, Command, Data, PauseReading, ResumeReading, Send, SendEof
 from pico_core.machine.turns import Turns
 from pico_core.pieces import Piece
-from pico_core.records import PeerIdentity
 
 
 class ChannelUser(Protocol):
@@ -77,13 +76,13 @@ class Discard:
         """Drop the bytes."""
 
     def on_eof(self, now: float) -> None:
-        """Nothing to do: both directions are ending already."""
+        """Do nothing: both directions are ending already."""
 
     def on_lost(self, now: float) -> None:
-        """Nothing to do: it is gone as it was asked to be."""
+        """Do nothing: the channel was closed on purpose."""
 
     def on_writable(self, now: float) -> None:
-        """Nothing to do: nothing is left to send."""
+        """Do nothing: nothing is left to send."""
 
 
 DISCARD = Discard()
@@ -195,10 +194,8 @@ class TcpChannel(HoldingReceiver):
         "_gone",
         "_on_closing",
         "_receiving",
-        "alpn",
         "host",
         "id",
-        "peer",
         "writable",
     )
 
@@ -209,19 +206,14 @@ class TcpChannel(HoldingReceiver):
         emit: Callable[[Command], None],
         on_closing: Callable[[int], None],
         turns: Turns,
-        peer: PeerIdentity | None = None,
-        alpn: str = "",
     ) -> None:
         """``host`` is the peer's address, or that of its client where a PROXY header told it.
 
-        ``peer`` and ``alpn`` are as in ``boundary.Accepted``.
         ``on_closing`` is called by ``close``, to bound how long the peer may take.
         """
         super().__init__(turns)
         self.id = connection
         self.host = host
-        self.peer = peer
-        self.alpn = alpn
         self.writable = True
         self._emit = emit
         self._on_closing = on_closing

@@ -83,12 +83,12 @@ class _Leaver:
         self.close()
 
     def on_lost(self, now: float) -> None:
-        """The peer is gone."""
+        """Forget the connection, which is gone."""
         self.deadline_at = NEVER
         self._lingering.forget(self)
 
     def on_deadline(self, now: float) -> None:
-        """The peer has had its time."""
+        """Close: the peer has had its time to read."""
         self.close()
 
     def close(self) -> None:

@@ -121,7 +121,7 @@ class Logger(Protocol):
 
 
 class Flushable(Protocol):
-    """Something that gathers output during a turn and emits it once, when the machine is polled."""
+    """A part that gathers output during a turn and emits it once, when the machine is polled."""
 
     def flush(self, now: float) -> None:
         """Emit what was gathered."""

@@ -19,7 +19,7 @@ PARTS_PER_TURN = 4
 
 
 class Waiting(Protocol):
-    """Something that had its share of a turn."""
+    """A part that has had its share of a turn."""
 
     def on_turn(self, now: float) -> None:
         """Go on. Called once for each ``Turns.wait``."""

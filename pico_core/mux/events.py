@@ -2,7 +2,7 @@
 
 from typing import TypeAlias
 
-from pico_core.mux.stream import Stream
+from pico_core.mux.stream import MuxStream
 from pico_core.pieces import Piece
 from pico_core.records import Record
 
@@ -10,26 +10,26 @@ from pico_core.records import Record
 class StreamOpened(Record, frozen=True, gc=False):
     """The peer opened a stream. Next: set its ``owner``. The session acknowledges it on its own."""
 
-    stream: Stream
+    stream: MuxStream
 
 
 class StreamAccepted(Record, frozen=True, gc=False):
     """The peer acknowledged a stream that this end opened. A stream that is reset before was not used by the peer."""
 
-    stream: Stream
+    stream: MuxStream
 
 
 class StreamData(Record, frozen=True, gc=False):
-    """Bytes of a stream, as they came; below ``VIEW_BYTES`` always ``bytes``. Next: ``Stream.consume``, once used."""
+    """Bytes of a stream, as they came; below ``VIEW_BYTES`` always ``bytes``. Next: ``stream.consume``, once used."""
 
-    stream: Stream
+    stream: MuxStream
     data: Piece
 
 
 class StreamEnded(Record, frozen=True, gc=False):
-    """The peer sent its end of the stream; we can still send. Next: ``Stream.send_eof``, after the last byte."""
+    """The peer sent its end of the stream; we can still send. Next: ``MuxStream.send_eof``, after the last byte."""
 
-    stream: Stream
+    stream: MuxStream
 
 
 class StreamReset(Record, frozen=True, gc=False):
@@ -38,13 +38,13 @@ class StreamReset(Record, frozen=True, gc=False):
     No event of this stream follows, and its unread bytes count as consumed.
     """
 
-    stream: Stream
+    stream: MuxStream
 
 
 class StreamWritable(Record, frozen=True, gc=False):
-    """``Stream.writable`` is True again, after it was read as False. Next: ``Stream.send``."""
+    """``MuxStream.writable`` is True again, after it was read as False. Next: ``MuxStream.send``."""
 
-    stream: Stream
+    stream: MuxStream
 
 
 class GoAwayReceived(Record, frozen=True, gc=False):
@@ -69,7 +69,7 @@ class SessionFailed(Record, frozen=True, gc=False):
     """
 
     reason: str
-    streams: tuple[Stream, ...]
+    streams: tuple[MuxStream, ...]
 
 
 MuxEvent: TypeAlias = (

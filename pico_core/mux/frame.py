@@ -28,8 +28,7 @@ INITIAL_WINDOW_BYTES = 262_144
 
 
 class GoAwayCode(IntEnum):
-    """Why a session ends, in a GO_AWAY frame. We send the first two."""
+    """Why a session ends, in a GO_AWAY frame."""
 
     NORMAL = 0
     PROTOCOL_ERROR = 1
-    INTERNAL_ERROR = 2

@@ -26,7 +26,7 @@ from pico_core.mux.frame import (
     SYN,
     WINDOW_UPDATE,
 )
-from pico_core.mux.stream import AFTER_FIN, CLOSED, PEER, Stream
+from pico_core.mux.stream import AFTER_FIN, CLOSED, PEER, MuxStream
 from pico_core.mux.table import StreamTable
 from pico_core.mux.windows import SharedWindows
 from pico_core.pieces import VIEW_BYTES, Piece
@@ -68,7 +68,7 @@ class IncomingFrames(StreamTable):
         self._header = b""  # the beginning of a cut frame header
         self._body_bytes = 0  # the rest of a data frame that is arriving, with these flags and for this stream
         self._body_flags = 0
-        self._body_stream: Stream | None = None
+        self._body_stream: MuxStream | None = None
 
     def receive(self, data: Piece, now: float) -> list[MuxEvent]:
         """Take bytes from the peer, cut anywhere, and return their events. Never raises. Next: ``take_output``."""
@@ -163,7 +163,7 @@ class IncomingFrames(StreamTable):
             self._finish_frame(stream, self._body_flags, now, events)
         return end
 
-    def _deliver(self, stream: Stream, data: Piece, at: int, end: int, events: list[MuxEvent]) -> None:
+    def _deliver(self, stream: MuxStream, data: Piece, at: int, end: int, events: list[MuxEvent]) -> None:
         """Hand over a part of a body: a large one as a view, unless that keeps much more memory than it shows.
 
         While the session is short of memory it is copied in any case: what one reader leaves would keep what others
@@ -219,7 +219,7 @@ class IncomingFrames(StreamTable):
             self.peer_going_away = True
             events.append(GoAwayReceived(code))
 
-    def _stream_of(self, flags: int, stream_id: int, now: float, events: list[MuxEvent]) -> Stream | None:
+    def _stream_of(self, flags: int, stream_id: int, now: float, events: list[MuxEvent]) -> MuxStream | None:
         """Return the stream of a frame, opened now if it carries SYN; ``None`` if it is gone, refused, or an error."""
         if flags & ~KNOWN_FLAGS:
             self._break_off(f"unknown flags {flags:#x}", events)
@@ -241,13 +241,13 @@ class IncomingFrames(StreamTable):
             self._queue_frame(WINDOW_UPDATE, RST, stream_id, 0)
             self._count_reset(now, events)
         else:
-            stream = self.streams[stream_id] = Stream(self, stream_id, ACK)
+            stream = self.streams[stream_id] = MuxStream(self, stream_id, ACK)
             self._incoming += 1
             events.append(StreamOpened(stream))
             return stream
         return None
 
-    def _finish_frame(self, stream: Stream | None, flags: int, now: float, events: list[MuxEvent]) -> None:
+    def _finish_frame(self, stream: MuxStream | None, flags: int, now: float, events: list[MuxEvent]) -> None:
         """Apply a FIN or RST among the flags, once all data of the frame was delivered."""
         if stream is None or stream.state is CLOSED:
             return

@@ -8,21 +8,18 @@ A session is written in three layers, each a module: ``table.StreamTable`` has t
 ``incoming.IncomingFrames`` takes the peer's bytes, and ``Session`` adds the calls of its user.
 """
 
+from pico_core.bounds import TUNNEL_STREAMS
 from pico_core.errors import LocalProtocolError
 from pico_core.mux.events import MuxEvent
 from pico_core.mux.frame import GO_AWAY, INITIAL_WINDOW_BYTES, MAX_UINT32, PING, SYN, GoAwayCode
 from pico_core.mux.incoming import IncomingFrames
-from pico_core.mux.stream import CLOSED, MANY_READY, SHORT_TURN_BYTES, TURN_BYTES, Stream
+from pico_core.mux.stream import CLOSED, MANY_READY, SHORT_TURN_BYTES, TURN_BYTES, MuxStream
 from pico_core.mux.windows import MIN_WINDOW_BYTES, SHARED_BYTES, SharedWindows
 from pico_core.pieces import Piece
 
 DEFAULT_WINDOW_BYTES = INITIAL_WINDOW_BYTES
 """How much a peer may have on its way or unread here, per stream: 5 MB/s at 50 ms, and the least that Go's yamux can be
 set to."""
-
-MAX_OUTGOING_STREAMS = 1_024
-"""The usual bound: one per request in flight. Beyond it another tunnel, or a clear refusal, serves better than a longer
-queue."""
 
 
 class Session(IncomingFrames):
@@ -49,7 +46,7 @@ class Session(IncomingFrames):
         *,
         client: bool,
         max_incoming_streams: int = 0,
-        max_outgoing_streams: int = MAX_OUTGOING_STREAMS,
+        max_outgoing_streams: int = TUNNEL_STREAMS,
         window_bytes: int = DEFAULT_WINDOW_BYTES,
         first_window_bytes: int = INITIAL_WINDOW_BYTES,
         shared_bytes: int = SHARED_BYTES,
@@ -77,14 +74,14 @@ class Session(IncomingFrames):
             and self._next_id <= MAX_UINT32
         )
 
-    def open_stream(self) -> Stream:
-        """Open a stream; bytes that are sent on it at once travel with its SYN. Next: ``Stream.send``, ``take_output``.
+    def open_stream(self) -> MuxStream:
+        """Open a stream; bytes that are sent on it at once travel with its SYN. Next: ``send`` on it.
 
         Raises ``LocalProtocolError`` where ``can_open_stream`` is False.
         """
         if not self.can_open_stream:
             raise LocalProtocolError(f"no new stream: {self.failed or 'going away, or too many streams'}")
-        stream = self.streams[self._next_id] = Stream(self, self._next_id, SYN)
+        stream = self.streams[self._next_id] = MuxStream(self, self._next_id, SYN)
         self._next_id += 2
         return stream
 

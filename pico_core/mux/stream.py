@@ -69,21 +69,21 @@ class StreamHost(Protocol):
     """Frames made since the last output, ``output_bytes`` in all."""
     output_bytes: int
     paused: bool
-    streams: "dict[int, Stream]"
+    streams: "dict[int, MuxStream]"
     """Those that are open, by id."""
     unread_bytes: int
     """Of all streams."""
     windows: SharedWindows
-    ready: "list[Stream]"
+    ready: "list[MuxStream]"
     """Streams that want a turn at the next output."""
-    waiting: "dict[int, Stream]"
+    waiting: "dict[int, MuxStream]"
     """Streams whose user found them not writable."""
 
-    def end_by_reset(self, stream: "Stream") -> None:
+    def end_by_reset(self, stream: "MuxStream") -> None:
         """Forget the stream and tell the peer, if it knows of it."""
 
 
-class Stream:
+class MuxStream:
     """One duplex byte stream. Comes from ``Session.open_stream`` or a ``StreamOpened`` event; never made by hand.
 
     To send: ``send`` while ``writable``, then ``send_eof``. To receive: ``consume`` what ``StreamData`` brought. To

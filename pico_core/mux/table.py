@@ -2,7 +2,7 @@
 
 from pico_core.mux.events import MuxEvent, SessionFailed, StreamReset, StreamWritable
 from pico_core.mux.frame import GO_AWAY, HEADER, HEADER_BYTES, RST, WINDOW_UPDATE, GoAwayCode
-from pico_core.mux.stream import Stream
+from pico_core.mux.stream import MuxStream
 from pico_core.mux.windows import SharedWindows
 from pico_core.pieces import Piece
 
@@ -31,9 +31,9 @@ class StreamTable:
     )
 
     def __init__(self, *, client: bool, windows: SharedWindows, max_unread_bytes: int) -> None:
-        self.streams: dict[int, Stream] = {}
-        self.ready: list[Stream] = []
-        self.waiting: dict[int, Stream] = {}
+        self.streams: dict[int, MuxStream] = {}
+        self.ready: list[MuxStream] = []
+        self.waiting: dict[int, MuxStream] = {}
         self.output: list[Piece] = []
         self.output_bytes = 0
         self.paused = False
@@ -44,8 +44,8 @@ class StreamTable:
         self._incoming = 0  # how many of the streams the peer opened
         self._max_unread_bytes = max_unread_bytes
 
-    def end_by_reset(self, stream: Stream) -> None:
-        """Carry out ``Stream.reset``."""
+    def end_by_reset(self, stream: MuxStream) -> None:
+        """Carry out ``MuxStream.reset``."""
         if not stream.unknown_to_peer:
             # An ACK that is due goes with the RST: without one it would say that the stream was never accepted.
             self._queue_frame(WINDOW_UPDATE, RST | stream.flags_due, stream.id, 0)
@@ -55,7 +55,7 @@ class StreamTable:
         self.output.append(HEADER.pack(kind, flags, stream_id, value))
         self.output_bytes += HEADER_BYTES
 
-    def _report_writable(self, stream: Stream, events: list[MuxEvent]) -> None:
+    def _report_writable(self, stream: MuxStream, events: list[MuxEvent]) -> None:
         if stream.pending_bytes < stream.send_window_bytes:
             del self.waiting[stream.id]
             events.append(StreamWritable(stream))
@@ -66,18 +66,18 @@ class StreamTable:
         self._queue_frame(WINDOW_UPDATE, RST, stream.id, 0)
         self._drop(stream, events)
 
-    def _is_incoming(self, stream: Stream) -> bool:
+    def _is_incoming(self, stream: MuxStream) -> bool:
         """Say whether the peer opened the stream: the client has the odd ids, the server the even ones."""
         return stream.id % 2 != self._client
 
-    def _drop(self, stream: Stream, events: list[MuxEvent]) -> None:
+    def _drop(self, stream: MuxStream, events: list[MuxEvent]) -> None:
         """End a stream in both directions for a reason its user has not given, and tell the user."""
         self._forget(stream)
         self.unread_bytes -= stream.unread_bytes
         stream.unread_bytes = 0
         events.append(StreamReset(stream))
 
-    def _forget(self, stream: Stream) -> None:
+    def _forget(self, stream: MuxStream) -> None:
         """Keep nothing of a stream that is over. Its unread bytes stay counted until they are consumed."""
         del self.streams[stream.id]
         self._incoming -= self._is_incoming(stream)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-PREFIX = "pico_"
+METRIC_PREFIX = "pico_"
 
 
 class Histogram:
@@ -39,7 +39,7 @@ def _escaped(value: str) -> str:
 class Exposition:
     """Gathers families of samples, each by its ``labels``, empty for none. Next: ``text``.
 
-    Names come without ``PREFIX``; ``meaning`` is one line without backslashes.
+    Names come without ``METRIC_PREFIX``; ``meaning`` is one line without backslashes.
     """
 
     def __init__(self) -> None:
@@ -57,19 +57,19 @@ class Exposition:
         """Add distributions: cumulative buckets with ``le``, then ``_sum`` and ``_count``."""
         self._head(name, meaning, "histogram")
         for label, histogram in samples.items():
-            self._buckets(PREFIX + name, label, histogram)
+            self._buckets(METRIC_PREFIX + name, label, histogram)
 
     def text(self) -> bytes:
         """Return what was gathered."""
         return "".join(self._lines).encode()
 
     def _head(self, name: str, meaning: str, kind: str) -> None:
-        self._lines.append(f"# HELP {PREFIX}{name} {meaning}\n# TYPE {PREFIX}{name} {kind}\n")
+        self._lines.append(f"# HELP {METRIC_PREFIX}{name} {meaning}\n# TYPE {METRIC_PREFIX}{name} {kind}\n")
 
     def _family(self, name: str, meaning: str, kind: str, samples: Mapping[str, int]) -> None:
         self._head(name, meaning, kind)
         for label, value in samples.items():
-            self._lines.append(f"{PREFIX}{name}{_braced(label)} {value}\n")
+            self._lines.append(f"{METRIC_PREFIX}{name}{_braced(label)} {value}\n")
 
     def _buckets(self, name: str, label: str, histogram: Histogram) -> None:
         """Buckets hold what is at most their bound, so each one counts those before it too."""

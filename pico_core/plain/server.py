@@ -18,10 +18,10 @@ QUESTION_TIMEOUT_S = 10.0
 """Seconds for a client to send its next request whole, and again for the handler to answer it."""
 
 JSON = "application/json"
-TEXT = "text/plain; charset=utf-8"
+PLAIN_TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 
-CLOSE = (("connection", "close"),)
+CLOSE_FIELD = (("connection", "close"),)
 FIELDS_OF_STATUS: dict[int, tuple[tuple[str, str], ...]] = {
     401: (("www-authenticate", "Bearer"),),
     503: (("retry-after", "1"),),
@@ -141,7 +141,7 @@ class PlainConnection(Dismissible):
         self._answered = True
         self.deadline_at = now + QUESTION_TIMEOUT_S
         self._turn_bytes += len(body)
-        close = CLOSE if self._http.their_state is h11.SEND_BODY else ()
+        close = CLOSE_FIELD if self._http.their_state is h11.SEND_BODY else ()
         self._send(status, content_type, body, now, *fields, *close)
         self._advance(now)
 
@@ -210,7 +210,7 @@ class PlainConnection(Dismissible):
     def _refuse(self, status: int, reason: str, now: float, *fields: tuple[str, str]) -> None:
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = reason.encode() + b"\n"
-            head = self._head(status, TEXT, body, now, *CLOSE, *fields)
+            head = self._head(status, PLAIN_TEXT, body, now, *CLOSE_FIELD, *fields)
             self._channel.send(head if self._method == b"HEAD" else head + body)
         self._linger(now)
 

@@ -10,12 +10,12 @@ from pico_core.machine.channel import HoldingChannel
 from pico_core.pieces import Piece
 
 
-class Client(msgspec.Struct):
-    """The peer that sends the requests of one connection, as known when the connection was accepted.
+class ClientFacts(msgspec.Struct):
+    """The peer that sends requests, as known when it came.
 
     ``host`` is its IP address, empty in an agent, whose server knows the client. ``fields`` are ready field lines about
     the client that a router adds to every request. ``is_proxy`` says that it is trusted to tell of clients of its own.
-    ``is_node`` says whether the first proof that came on the connection shows that the peer is a node of the cluster;
+    ``is_node`` says whether the first proof that it sent shows that the peer is a node of the cluster;
     ``None`` before there is one.
     """
 
@@ -29,10 +29,10 @@ class Downstream(Protocol):
     """The client's side of one request: it frames the response for the client.
 
     ``last`` says that the response ends with this call. The exchange is over then, and the downstream goes on by itself
-    with the client's next request, or ends the connection.
+    with the client's next request, or ends.
     """
 
-    client: Client
+    client: ClientFacts
 
     @property
     def writable(self) -> bool:
@@ -65,7 +65,7 @@ class Downstream(Protocol):
         """End the response here so that it does not look whole."""
 
     def abort(self, now: float) -> None:
-        """End the connection or stream at once: the client is at fault, or does not read."""
+        """End the client's side at once: the client is at fault, or does not read."""
 
     def upgrade(self, head: ResponseHead, rest: bytes, now: float) -> tuple[HoldingChannel, bytes]:
         """Send a 101 and the bytes ``rest`` behind it. Return the client's channel and what the client sent already.

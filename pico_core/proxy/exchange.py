@@ -5,7 +5,7 @@ calls ``forward``, or answers itself with ``fail``. From there the request body 
 body to the client, in pieces, each at the speed of its receiver, until the last piece, ``fail``, or the loss of the
 client ends the exchange.
 
-An exchange writes no byte of a message and knows no connection. Its two ends frame what it passes on: ``Downstream`` is
+An exchange writes no byte of a message and knows no framing. Its two ends frame what it passes on: ``Downstream`` is
 the client's side of one request, ``Upstream`` the side of the service. ``proxy.http1`` has both for HTTP/1.1.
 ``states`` has the life of an exchange as a drawing and as a table, with the rules behind it.
 """
@@ -20,7 +20,7 @@ from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
 from pico_core.machine.channel import Channel, HoldingChannel
 from pico_core.pieces import Piece
-from pico_core.proxy.downstream import Client, Downstream
+from pico_core.proxy.downstream import ClientFacts, Downstream
 from pico_core.proxy.failures import Failure
 from pico_core.proxy.pipe import Pipe
 from pico_core.proxy.reasons import CLIENT_GONE, CLIENT_LEFT, reason_of
@@ -33,7 +33,7 @@ MAX_TRIES = 4
 
 
 class Upstream(Protocol):
-    """The side of the service: a connection to it, a stream of a tunnel, or another node. It frames the request."""
+    """The side of the service, of an agent, of another node, or of an application. It frames the request."""
 
     @property
     def writable(self) -> bool:
@@ -80,7 +80,7 @@ class Router(Protocol):
     timed_out: Failure
     """How an upstream failed that did not answer in ``response_timeout_s``."""
     closing: bool
-    """Whether the machine is about to stop, so that clients should send no further request on a connection."""
+    """Whether the machine is about to stop, so that clients should send no further request here."""
 
     def begin(self, exchange: "Exchange", now: float) -> None:
         """Choose an upstream for a new exchange: call ``forward`` or ``fail``, now or later. If later: ``stamp``."""
@@ -100,7 +100,7 @@ class Router(Protocol):
     def finished(self, exchange: "Exchange", now: float) -> None:
         """Count and log an exchange that is over."""
 
-    def refused(self, error: MessageError, client: Client, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
+    def refused(self, error: MessageError, client: ClientFacts, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
         """Count and log what is not a request; return field lines and details of the answer, and the ID it gets."""
 
 
@@ -113,7 +113,7 @@ class Exchange(msgspec.Struct, eq=False):
     ``on_deadline``. ``failure`` is how the last upstream failed, if one did, and ``story`` how each of them did, with
     its route. ``reason`` is why the service did not answer, or not wholly (``reasons``). ``incomplete`` says which side
     ended a response that had begun: ``upstream`` or ``client``. ``acceptance`` is the 101 for a client that wants a raw
-    connection to the service. A call that ``states`` does not permit raises ``LocalProtocolError``.
+    stream to the service. A call that ``states`` does not permit raises ``LocalProtocolError``.
     """
 
     router: Router
@@ -406,7 +406,7 @@ class Exchange(msgspec.Struct, eq=False):
             self.fail(error.status, error.reason, now, reason=error.code)
 
     def on_deadline(self, now: float) -> None:
-        """Nothing happened for too long, or a raw connection is over because the router has set a deadline for it."""
+        """Nothing happened for too long, or a raw stream is over because the router has set a deadline for it."""
         if self.state is OVER:
             raise self._misused("on_deadline")
         if self._pipe is not None:

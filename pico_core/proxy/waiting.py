@@ -55,7 +55,7 @@ class WaitingChannel:
         self._on_lost()
 
     def on_writable(self, now: float) -> None:
-        """Nothing to send yet."""
+        """Do nothing: nothing was sent yet."""
 
 
 def _ignore_end(now: float) -> None:

@@ -99,7 +99,7 @@ class WebSocketChannel:
         user.on_lost(now)
 
     def on_lost(self, now: float) -> None:
-        """The connection is gone."""
+        """Pass on that the connection is gone."""
         self.user.on_lost(now)
 
     def on_writable(self, now: float) -> None:

@@ -15,7 +15,7 @@ from pico_core.access.grant import (
     EXPIRED_TOKEN,
     INVALID_AUTHORIZATION,
     KEYS_UNKNOWN,
-    MISSING,
+    NO_CREDENTIALS,
     NOT_PERMITTED,
     UNKNOWN_TENANT,
     Denied,
@@ -199,7 +199,7 @@ class Access:
         usual = [value for name, value in fields if name == b"authorization"]
         given = own or usual
         if not given:
-            raise Denied(MISSING)
+            raise Denied(NO_CREDENTIALS)
         if len(set(given)) > 1:
             raise Denied(INVALID_AUTHORIZATION)
         grant = self._check("admin.auth", gate, given[0], now)
@@ -241,11 +241,11 @@ def _take_authorization(fields: bytes) -> tuple[bytes, bytes]:
     lower_case = fields.lower()
     begin = 0 if lower_case.startswith(_AUTHORIZATION[2:]) else lower_case.find(_AUTHORIZATION) + 2
     if begin == 1:
-        raise Denied(MISSING)
+        raise Denied(NO_CREDENTIALS)
     end = lower_case.find(b"\r\n", begin) + 2
     if lower_case.find(_AUTHORIZATION, end - 2) >= 0:
         raise Denied(INVALID_AUTHORIZATION)
     value = fields[begin + len(_AUTHORIZATION) - 2 : end - 2].strip(b" \t")
     if not value:
-        raise Denied(MISSING)
+        raise Denied(NO_CREDENTIALS)
     return value, fields[:begin] + fields[end:]

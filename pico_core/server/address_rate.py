@@ -4,7 +4,7 @@ import math
 
 from pico_core.client_group import client_group
 
-MAX_ADDRESSES = 4_096
+MAX_BUCKETS = 4_096
 """Addresses whose bucket is not full; beyond it the one that was used first is full again."""
 
 
@@ -29,7 +29,7 @@ class AddressRate:
         address = client_group(host)
         tokens, counted_at = self._left.pop(address, (self._burst, now))
         tokens = min(tokens + (now - counted_at) * self._rate, self._burst)
-        if len(self._left) >= MAX_ADDRESSES:
+        if len(self._left) >= MAX_BUCKETS:
             del self._left[next(iter(self._left))]
         if tokens < 1.0:
             self._left[address] = (tokens, now)

@@ -1,4 +1,4 @@
-"""Who gets the last streams of an endpoint whose tunnels are nearly full, and who waits for one.
+"""Which client gets the last streams of an endpoint whose tunnels are nearly full, and which one waits.
 
 A tunnel carries ``max_streams`` requests at once. While seven eighths of them are enough, nothing here is asked. Beyond
 that, one client must not keep out all others:
@@ -26,7 +26,7 @@ from pico_core.timers import Timers
 WAIT_S = 0.05
 """So that a client has its answer within a tenth of a second, also if that is a refusal and the node is busy."""
 
-CHECK_S = 0.01
+POLL_S = 0.01
 """How often those that wait are looked at. A stream that is free is used so much later at most."""
 
 MAX_WAITING = 2_048
@@ -39,7 +39,7 @@ COUNT_S = 0.1
 """How old the count of a client's streams may be: counting costs 0.2 ms for a full tunnel."""
 
 MIN_BYTES_PER_S = 240
-GRACE_S = 5.0
+RATE_GRACE_S = 5.0
 """A client that is slower than this, on average since the request began and after a grace, is slower than any modem."""
 
 SHED_S = 0.5
@@ -148,7 +148,7 @@ class Crowding:
             self._schedule_check(now)
 
     def _schedule_check(self, now: float) -> None:
-        self._check_due_at = now + CHECK_S
+        self._check_due_at = now + POLL_S
         self._host.timers.schedule(self._check_due_at, self._check)
 
     def _check(self, now: float) -> None:
@@ -182,7 +182,7 @@ class Crowding:
     def _shed(self, endpoint: str, now: float) -> None:
         """End the requests of clients that are too slow."""
         for exchange in list(self._exchanges(endpoint)):
-            due_bytes = MIN_BYTES_PER_S * (now - exchange.started_at - GRACE_S)
+            due_bytes = MIN_BYTES_PER_S * (now - exchange.started_at - RATE_GRACE_S)
             if exchange.state is RESPONDING:
                 if not exchange.downstream.writable and exchange.sent_bytes < due_bytes:
                     exchange.on_deadline(now)

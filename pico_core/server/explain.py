@@ -11,7 +11,7 @@ from pico_core.http.message import HeadLimits, MessageError, RequestHead
 from pico_core.http.parsing import parse_request_head
 from pico_core.proxy.endpoint import endpoint_of
 from pico_core.server.policies import BODY_DENIED, CREDENTIALS_REASON, NETWORK_DENIED, Policies, Policy
-from pico_core.server.tcp_route import RESERVED, tcp_endpoint
+from pico_core.server.tcp_route import OWN_PATHS, tcp_endpoint
 from pico_core.server.web_pages import check_origin
 
 WANTED = "a method and a URL such as 'GET http://my-endpoint.example.com/x'"
@@ -41,7 +41,7 @@ def explain(config: ServerConfig, request: str, client: str, fields: Sequence[st
 
 def _decisions(config: ServerConfig, request: str, client: str, fields: Sequence[str]) -> Iterator[tuple[str, str]]:
     head = _head(request, fields)
-    if head.target.startswith(RESERVED):
+    if head.target.startswith(OWN_PATHS):
         endpoint = tcp_endpoint(head)
         yield "endpoint", f"{endpoint}, for a TCP connection"
         check_origin(head.fields, config.proxy.allowed_origins, "proxy.allowed_origins")

@@ -10,12 +10,12 @@ from pico_core.config.policies import FieldsConfig
 from pico_core.http.message import RequestHead, ResponseHead
 from pico_core.machine.channel import HoldingChannel
 from pico_core.pieces import Piece
-from pico_core.proxy.downstream import Client, Downstream
+from pico_core.proxy.downstream import ClientFacts, Downstream
 
 T = TypeVar("T")
 
-MAX_REMEMBERED = 512
-MAX_REMEMBERED_BYTES = 2_048
+MAX_EDITS = 512
+MAX_EDIT_BYTES = 2_048
 """A client repeats its fields from request to request (``http.recent``); a megabyte holds those of as many clients."""
 
 
@@ -30,8 +30,8 @@ class RememberedFields(Generic[T]):
 
     def put(self, fields: bytes, result: T) -> None:
         """Remember what was made of ``fields``, unless they are long."""
-        if len(fields) <= MAX_REMEMBERED_BYTES:
-            if len(self._results) >= MAX_REMEMBERED:
+        if len(fields) <= MAX_EDIT_BYTES:
+            if len(self._results) >= MAX_EDITS:
                 self._results.clear()
             self._results[fields] = result
 
@@ -81,7 +81,7 @@ class EditedDownstream:
     def __init__(self, downstream: Downstream, edit: FieldEdit) -> None:
         self._downstream = downstream
         self._edit = edit
-        self.client: Client = downstream.client
+        self.client: ClientFacts = downstream.client
 
     @property
     def writable(self) -> bool:

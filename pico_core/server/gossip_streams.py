@@ -226,7 +226,7 @@ class InboundGossipStream(Dismissible):
         self._streams.work(self, now)
 
     def on_deadline(self, now: float) -> None:
-        """It takes too long."""
+        """End a stream that takes too long."""
         self._end()
 
     def give_way(self, now: float) -> None:
@@ -327,7 +327,7 @@ class OutboundGossipStream:
         """The request is on its way."""
 
     def on_deadline(self, now: float) -> None:
-        """It takes too long."""
+        """Give up a stream that takes too long."""
         self._fail(now)
 
     def give_way(self, now: float) -> None:

@@ -10,13 +10,11 @@ from pico_core.access.key_set import MAX_SET_BYTES, read_key_set
 from pico_core.access.keys import VerifyingKey
 from pico_core.config.auth import AuthConfig
 from pico_core.config.secrets import KeySetSource
+from pico_core.config.tls import JWKS_PROFILE
 from pico_core.errors import ConfigError
 from pico_core.machine.parts import Connector, FileReader, Logger
 from pico_core.plain.client import PlainRequest, PlainResponse
 from pico_core.timers import NEVER, Timer
-
-TLS_PROFILE = "jwks"
-"""The TLS profile of the driver for sets at https."""
 
 FILE_CHECK_S = 10.0
 """How often a file is read at least: it is cheap, and an operator wants to use a new key soon."""
@@ -24,8 +22,8 @@ FILE_CHECK_S = 10.0
 UNKNOWN_KEY_S = 10.0
 """The time between two fetches because of a ``kid`` that is not known: a stranger may name any."""
 
-RETRY_S = 5.0
-LONGEST_RETRY_S = 60.0
+FETCH_RETRY_S = 5.0
+MAX_FETCH_RETRY_S = 60.0
 """Pauses after a failed fetch: doubled each time up to this, or to ``jwks.cache_ttl`` where that is shorter."""
 
 
@@ -47,7 +45,7 @@ class KeySet:
         self.content = source.content.reveal().encode()
         self._fetching = False
         self._fetched_at = -NEVER
-        self._retry_s = RETRY_S
+        self._retry_s = FETCH_RETRY_S
         self._timer: Timer | None = None
         self._stopped = False
 
@@ -125,7 +123,7 @@ class KeySet:
         if source.origin is None:
             self._host.read_file(source.path, MAX_SET_BYTES, self)
             return
-        tls = TLS_PROFILE if source.origin.scheme == "https" else ""
+        tls = JWKS_PROFILE if source.origin.scheme == "https" else ""
         timeout_s = self._config.jwks.timeout_s
         PlainRequest(
             self._host, source.origin, source.target, self, timeout_s, now, tls=tls, max_body_bytes=MAX_SET_BYTES
@@ -147,7 +145,7 @@ class KeySet:
             names = ", ".join(key.kid or "(no kid)" for key in keys)
             self._host.log("info", "access", "key set read", key=self._key, url=str(self.source), kids=names)
         self.known = True
-        self._retry_s = RETRY_S
+        self._retry_s = FETCH_RETRY_S
         self._wait(self._pause_s, now)
 
     def _failed(self, reason: str, now: float) -> None:
@@ -158,4 +156,4 @@ class KeySet:
         message = f"the key set cannot be read: {use}"
         self._host.warn("access", message, key=self._key, url=str(self.source), reason=reason)
         self._wait(min(self._retry_s, self._pause_s), now)
-        self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)
+        self._retry_s = min(2 * self._retry_s, MAX_FETCH_RETRY_S)

@@ -10,7 +10,7 @@ from pico_core.machine.admission import ConnectionLimits, PortLimits
 from pico_core.proxy.answers import NONE
 from pico_core.proxy.failures import BUSY
 
-OWN_DESCRIPTORS = 64
+SERVER_DESCRIPTORS = 64
 """Kept for what is not a connection: listeners, logs, the loop, lookups; and for connections that are closing."""
 
 MOST_RESERVED = 64
@@ -30,7 +30,7 @@ def connection_limits(
     A sixteenth each is for the admin and the gossip port and for them only. Agents keep a quarter, and clients and the
     connections to other nodes an eighth each. All of these may have more while others do not need theirs.
     """
-    most = max(descriptors - OWN_DESCRIPTORS, descriptors // 2)
+    most = max(descriptors - SERVER_DESCRIPTORS, descriptors // 2)
     if config.max_connections:
         most = min(most, config.max_connections)
     small = max(min(most // 16, MOST_RESERVED), 1)

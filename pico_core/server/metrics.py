@@ -6,11 +6,12 @@ requests with an ``other`` method share one histogram, and requests that were an
 none, because their time says nothing. So 100,000 random methods, hosts and endpoints add fewer than 20 series.
 """
 
+from pico_core.config.server_ports import ENTRANCES
 from pico_core.plain.exposition import Histogram
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import ALL_REASONS
 from pico_core.proxy.reasons import REASONS
-from pico_core.proxy_protocol import REASONS as NO_HEADER
+from pico_core.proxy_protocol import HEADER_DEFECTS
 
 OTHER = b"other"
 
@@ -53,7 +54,9 @@ class ServerMetrics:
         self.forwarded_requests = 0
         self.incomplete = {"client": 0, "upstream": 0}
         self.registrations_refused = 0
-        self.proxy_headers_refused = {(port, reason): 0 for port in ("proxy", "upstream") for reason in NO_HEADER}
+        self.proxy_headers_refused = {
+            (port.listener, defect): 0 for port in ENTRANCES if port.behind is not None for defect in HEADER_DEFECTS
+        }
         self.second_agents = {"accepted": 0, "refused": 0}
         self.log_lines_dropped = 0
         self.requests: dict[tuple[int, bytes], RequestMetrics] = {}

@@ -10,7 +10,7 @@ While draining the node still serves: balancers and clients learn late. Agents a
 time, and keep their tunnel here until they have another one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from pico_core.boundary import (
@@ -27,6 +27,8 @@ from pico_core.boundary import (
 from pico_core.cluster.view import ClusterView
 from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.server import ServerConfig
+from pico_core.config.server_ports import PORTS
+from pico_core.config.tls import PEERS_PROFILE
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.errors import ConfigError
@@ -123,7 +125,7 @@ class ServerNode(BaseMachine):
             tunnels={},
             addresses={},
         )
-        self.peer_tls = "peers" if config.proxy.tls.enabled else ""
+        self.peer_tls = PEERS_PROFILE if config.proxy.tls.enabled else ""
         self.head_limits = head_limits(config)
         self.heads = self.facts.heads
         self.access = Access(self, config)
@@ -134,7 +136,7 @@ class ServerNode(BaseMachine):
         self._claims = EndpointClaims(self._registrations_of, self.facts.view, self.facts.policies, self.facts.metrics)
         self._registrar = Registrar(self.facts, self.access, self, self._claim)
         self._parts = (self._router, self._registrar, self.peers)
-        self._ports = {port.listener: port for port in self._table(config)}
+        self._ports = {port.row.listener: port for port in self._ports_of(config)}
         self._bound: dict[str, Address] = {}
         self._draws = 0
         self._drain_began_at = 0.0
@@ -142,49 +144,17 @@ class ServerNode(BaseMachine):
         self._names_by = 0.0
         self._leave_by = 0.0
 
-    def _table(self, config: ServerConfig) -> tuple[Port, ...]:
-        """Return the ports in the order in which they open: admin first, so that an operator sees the node come up."""
-        gossip = config.cluster.gossip.bind_addr
-        return (
-            Port(
-                "admin",
-                "admin",
-                "admin",
-                config.admin.bind_addr,
-                self._accept_admin,
-                tls="admin" if config.admin.tls.enabled else "",
-                until_exit=True,
-            ),
-            Port(
-                "gossip",
-                "gossip-streams",
-                "cluster.gossip",
-                gossip,
-                self.cluster.accept,
-                datagrams="gossip",
-                until_exit=True,
-            ),
-            Port(
-                "upstream",
-                "upstream",
-                "upstream",
-                config.upstream.bind_addr,
-                self._accept_agent,
-                tls="upstream" if config.upstream.tls.enabled else "",
-                proxies=self.proxies["upstream"],
-                header_timeout_s=lambda: self.facts.config.upstream.registration_timeout_s,
-            ),
-            Port(
-                "proxy",
-                "proxy",
-                "proxy",
-                config.proxy.bind_addr,
-                self._router.accept,
-                tls="proxy" if config.proxy.tls.enabled else "",
-                proxies=self.proxies["proxy"],
-                header_timeout_s=lambda: self.facts.config.proxy.http.read_header_timeout_s,
-            ),
-        )
+    def _ports_of(self, config: ServerConfig) -> Iterator[Port]:
+        """Yield the ports in the order in which they open: a row of the table each, with what takes its connections."""
+        accept = {
+            "admin": self._accept_admin,
+            "gossip": self.cluster.accept,
+            "upstream": self._accept_agent,
+            "proxy": self._router.accept,
+        }
+        for row in PORTS:
+            proxies = self.proxies.get(row.listener)
+            yield Port(row, row.bind_addr(config), accept[row.name], row.tls_profile(config), proxies)
 
     # --- start ---
 
@@ -198,8 +168,8 @@ class ServerNode(BaseMachine):
     def on_listening(self, event: Listening, now: float) -> None:
         """Join the cluster once every port is open."""
         port = self._ports.get(event.listener)
-        if port is not None and port.datagrams:
-            self.emit(ListenDatagram(port.datagrams, event.host, event.port))
+        if port is not None and port.row.datagrams:
+            self.emit(ListenDatagram(port.row.datagrams, event.host, event.port))
             return
         name = event.listener
         address = self._bound[name] = Address(event.host, event.port)
@@ -234,16 +204,16 @@ class ServerNode(BaseMachine):
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
         """Stop, since a node needs all of its ports. But where any number will do, UDP may refuse the one TCP got."""
-        port = next(each for each in self._ports.values() if event.listener in (each.listener, each.datagrams))
-        if event.listener == port.datagrams and not port.bind_addr.port and self._draws < MAX_DRAWS:
+        port = next(each for each in self._ports.values() if event.listener in (each.row.listener, each.row.datagrams))
+        if event.listener == port.row.datagrams and not port.bind_addr.port and self._draws < MAX_DRAWS:
             self._draws += 1
-            self.emit(StopListening(port.listener))
+            self.emit(StopListening(port.row.listener))
             self.emit(port.listen())
             return
         self.stop(
             1,
-            f"cannot listen on {port.name} address '{port.bind_addr}': {event.reason}; "
-            f"choose another one with --{port.key}.bind-addr",
+            f"cannot listen on {port.row.name} address '{port.bind_addr}': {event.reason}; "
+            f"choose another one with --{port.row.key}.bind-addr",
         )
 
     # --- connections ---
@@ -254,7 +224,8 @@ class ServerNode(BaseMachine):
         if not port.has_header:
             port.accept(channel, now)
             return
-        if port.proxies is None or channel.host not in port.proxies:
+        timeout_s = port.row.header_timeout_s
+        if timeout_s is None or port.proxies is None or channel.host not in port.proxies:
             self._begin(port, channel, b"", now, now)
             return
         ProxiedConnection(
@@ -263,7 +234,7 @@ class ServerNode(BaseMachine):
             partial(self._begin, port),
             self,
             now,
-            timeout_s=port.header_timeout_s(),
+            timeout_s=timeout_s(self.facts.config),
             is_optional=self.facts.view.is_member(channel.host),
             refused=self.facts.metrics.proxy_headers_refused,
         )
@@ -271,7 +242,7 @@ class ServerNode(BaseMachine):
     def _begin(self, port: Port, channel: TcpChannel, rest: bytes, since: float, now: float) -> None:
         """Serve a connection of a port with PROXY headers; ``rest`` came behind the header, ``since`` it is open."""
         if port.tls:
-            StartingTls(channel, port.tls, port.listener, port.accept, self, rest)
+            StartingTls(channel, port.tls, port.row.listener, port.accept, self, rest)
             return
         port.accept(channel, since)
         if rest:
@@ -420,8 +391,8 @@ class ServerNode(BaseMachine):
             self.timers.schedule(now + DRAIN_CHECK_S, self._check_drained)
             return
         for port in self._ports.values():
-            if not port.until_exit:
-                self.emit(StopListening(port.listener))
+            if not port.row.until_exit:
+                self.emit(StopListening(port.row.listener))
         self._router.routing.routeless.close(now)
         self._router.routing.crowding.close(now)
         for tunnel in list(self.facts.tunnels):

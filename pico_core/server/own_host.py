@@ -13,6 +13,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
 from pico_core.config.values import Address, is_ip, is_loopback, is_unspecified
+from pico_core.gossip.seeds import JOIN_RETRY_S
 from pico_core.machine.parts import Logger, SourceSelector
 from pico_core.server.facts import Facts
 from pico_core.timers import Timers
@@ -27,11 +28,8 @@ KEYS = {
 ANYWHERE = ("192.0.2.1", "2001:db8::1")
 """Addresses that no host has (RFC 5737, RFC 3849): only a default route leads there."""
 
-RETRY_S = 0.5
-"""How soon to ask again: as often as the joining of an address is tried at first."""
-
 LONE_RETRY_S = 10.0
-"""The same without nodes to join: nobody waits for this node then."""
+"""How soon to ask again without nodes to join: none waits for this node then. With some: ``JOIN_RETRY_S``."""
 
 MAX_TARGETS = 16
 """How many targets are asked about at a time. Each costs a system call or two, and one good answer suffices."""
@@ -125,7 +123,7 @@ class OwnHost:
     def _retry(self, now: float) -> None:
         if not self.is_known and not self._facts.left:
             self._host.timers.schedule(
-                now + (RETRY_S if self._facts.config.cluster.join else LONE_RETRY_S), self._retry
+                now + (JOIN_RETRY_S if self._facts.config.cluster.join else LONE_RETRY_S), self._retry
             )
             self.ask(now)
 

@@ -141,7 +141,7 @@ class Peers:
             exchange.abandon_upstream(NODE_LOST, now)
 
     def forget(self, peer: RemoteNode) -> None:
-        """The node is gone."""
+        """Close the connections to a node that was removed."""
         pool = self._pools.pop(peer, None)
         if pool is not None:
             pool.close()

@@ -24,7 +24,7 @@ from pico_core.proxy.exchange import Exchange
 from pico_core.server.address_rate import AddressRate
 from pico_core.server.field_edits import EditedDownstream, FieldEdit, RememberedFields
 
-MAX_REMEMBERED = 4_096
+MAX_VERDICTS = 4_096
 """Endpoints, and addresses for each policy, of which the verdict is remembered; then all are decided anew."""
 
 IN_FLIGHT_RETRY_S = 1
@@ -94,7 +94,7 @@ class Policy:
         """Say whether the client's network may use the endpoint. An address that is not one belongs to no network."""
         verdict = self._networks.get(host)
         if verdict is None:
-            if len(self._networks) >= MAX_REMEMBERED:
+            if len(self._networks) >= MAX_VERDICTS:
                 self._networks.clear()
             verdict = self._networks[host] = self._judge(host)
         return verdict
@@ -148,7 +148,7 @@ class Policy:
         """Change the request as the policy says, before it is sent anywhere."""
         if self._edit is not None:
             exchange.head = self._edit.of_request(exchange.head)
-        if self.config.max_body_bytes and not exchange.request_done and exchange.head.chunked:
+        if self.config.max_body_bytes and not exchange.request_done and exchange.head.content_length < 0:
             exchange.downstream.limit_request(self.config.max_body_bytes)
 
 
@@ -191,7 +191,7 @@ class Policies:
         try:
             return self._remembered[endpoint]
         except KeyError:
-            if len(self._remembered) >= MAX_REMEMBERED:
+            if len(self._remembered) >= MAX_VERDICTS:
                 self._remembered.clear()
             policy = self._remembered[endpoint] = self._first(endpoint)
             return policy

@@ -100,11 +100,11 @@ class ProxiedConnection(Dismissible):
             self._close()
 
     def on_lost(self, now: float) -> None:
-        """The connection is gone."""
+        """Watch the deadline no longer: the connection is gone."""
         self._host.timers.unwatch(self)
 
     def on_writable(self, now: float) -> None:
-        """Nothing is sent before the header has come."""
+        """Do nothing: the node sends nothing before the header has come."""
 
     def on_deadline(self, now: float) -> None:
         """The header did not come in time."""

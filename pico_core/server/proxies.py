@@ -1,8 +1,9 @@
 """The proxies before a port: whom the node believes about the addresses of clients, and what it makes of that."""
 
 from pico_core.config.networks import NamedNetwork, Networks, address_of
-from pico_core.config.ports import REQUIRED
 from pico_core.config.server import ServerConfig
+from pico_core.config.server_ports import PORTS
+from pico_core.http.client_lines import client_lines
 from pico_core.http.grammar import request_id
 from pico_core.http.message import RequestHead, field_values
 from pico_core.http.writing import WITHOUT_HOST
@@ -12,8 +13,9 @@ from pico_core.proxy.client_address import client_address, forwarded_element, no
 def trusted_proxies(config: ServerConfig) -> dict[str, "TrustedProxies"]:
     """Return those of each port that may have some, by listener."""
     return {
-        listener: TrustedProxies(port.trusted_proxies, sends_header=port.proxy_protocol == REQUIRED)
-        for listener, port in (("proxy", config.proxy), ("upstream", config.upstream))
+        port.listener: TrustedProxies(port.behind(config).trusted_proxies, sends_header=port.has_header(config))
+        for port in PORTS
+        if port.behind is not None
     }
 
 
@@ -65,7 +67,7 @@ def fields_from_proxy(proxy: str, client: str, head: RequestHead, scheme: bytes)
     if not chain and client != proxy:
         chain = client.encode()
     elements = head.forwarded_elements
-    return _lines(
+    return client_lines(
         b"%b, %b" % (chain, proxy.encode()) if chain else proxy.encode(),
         head.forwarded_proto or scheme,
         head.forwarded_host or head.host or WITHOUT_HOST,
@@ -79,20 +81,13 @@ def fields_from_node(node: str, head: RequestHead, scheme: bytes) -> bytes:
 
     A Piko node tells X-Forwarded-For only.
     """
-    return _lines(
+    return client_lines(
         head.forwarded_for or node.encode(),
         head.forwarded_proto or scheme,
         head.forwarded_host or head.host or WITHOUT_HOST,
         head.forwarded_elements,
         head.about_client,
     )
-
-
-def _lines(chain: bytes, proto: bytes, host: bytes, elements: bytes, others: bytes) -> bytes:
-    lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (chain, proto, host)
-    if elements:
-        lines += b"Forwarded: %b\r\n" % elements
-    return lines + others
 
 
 def request_id_of_proxy(head: RequestHead) -> bytes:

@@ -33,7 +33,7 @@ MAX_STREAMS_HEADER = re.compile(rb"(?im)^x-pico-max-streams:[ \t]*([0-9]{1,7})[ 
 
 INSTANCE_HEADER = re.compile(rb"(?im)^x-pi[ck]o-instance:[ \t]*([!-~]{1,64})[ \t]*\r$")
 
-FULL = f"this node serves {MAX_ENDPOINTS} endpoints and takes no further one; connect again, or add nodes"
+NODE_FULL = f"this node serves {MAX_ENDPOINTS} endpoints and takes no further one; connect again, or add nodes"
 FULL_RETRY_S = 10
 
 LEAD_S = 10.0
@@ -90,10 +90,10 @@ class Registrar:
         instance = found[1] if found else b""
         self._limit(permitted, instance, now)
         registration = Registration.read(head_bytes, permitted.endpoint, client, permitted.owner)
-        news = self._news(registration)
+        told = self._told(registration)
         if self._claim(registration):
-            news.append(SECOND_AGENT)
-        response = b"%b%b\r\n" % (response[:-2], b"".join(b"%b: %b\r\n" % each for each in news))
+            told.append(SECOND_AGENT)
+        response = b"%b%b\r\n" % (response[:-2], b"".join(b"%b: %b\r\n" % each for each in told))
         announced = MAX_STREAMS_HEADER.search(head_bytes)
         left_s = permitted.expires_at - self._clock.wall_s(now)
         return Agreement(
@@ -109,18 +109,18 @@ class Registrar:
             response=response,
         )
 
-    def _news(self, registration: Registration) -> list[tuple[bytes, bytes]]:
+    def _told(self, registration: Registration) -> list[tuple[bytes, bytes]]:
         """Return the fields that tell the agent where clients reach its endpoint, and who answers it."""
         facts = self._facts
-        news = [(NODE, facts.node_id.encode()), (VERSION, __version__.encode())]
+        told = [(NODE, facts.node_id.encode()), (VERSION, __version__.encode())]
         tenant, endpoint = split(registration.endpoint)
         template = facts.config.proxy.public_url
         if not template and is_loopback(registration.client) and "proxy" in facts.addresses:
             scheme = "https" if facts.config.proxy.tls.enabled else "http"
             template = f"{scheme}://{{endpoint}}.localhost:{facts.addresses['proxy'].port}"
         if template and not tenant and registration.protocol == HTTP and is_host_label(endpoint):
-            news.append((URL, template.replace("{endpoint}", endpoint).encode()))
-        return news
+            told.append((URL, template.replace("{endpoint}", endpoint).encode()))
+        return told
 
     def _permitted(self, head: RequestHead, endpoint: str, now: float) -> Permission:
         try:
@@ -140,7 +140,7 @@ class Registrar:
             if 0 < tenant.config.max_tunnels <= others:
                 self._take(FULL_RETRY_S, "too many tunnels of this tenant")
         if registry.endpoint_count >= MAX_ENDPOINTS and not members:
-            raise HandshakeError(503, FULL, retry_after_s=FULL_RETRY_S)
+            raise HandshakeError(503, NODE_FULL, retry_after_s=FULL_RETRY_S)
 
     def _take(self, wait_s: int, reason: str) -> None:
         if wait_s:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from pico_core.config.server import ServerConfig
+from pico_core.config.server_ports import PORTS
 from pico_core.machine.admission import ConnectionLimits
 from pico_core.server.access import Access
 from pico_core.server.facts import Facts
@@ -50,14 +51,14 @@ APPLIED = (
 Files of TLS and the levels of logs are taken over outside of the core.
 """
 
-GOSSIP_KEYS = "cluster.gossip.keys"
+GOSSIP_KEYS_PATH = "cluster.gossip.keys"
 
 
 def applied_keys(facts: Facts, config: ServerConfig) -> set[str]:
     """Return the keys and sections that can be taken over: ``APPLIED``, without what would begin or end sealing."""
     applied = set(APPLIED)
     if bool(config.cluster.gossip.secrets) != facts.gossip.is_sealed:
-        applied.discard(GOSSIP_KEYS)
+        applied.discard(GOSSIP_KEYS_PATH)
     return applied
 
 
@@ -79,7 +80,7 @@ def take_over(
 ) -> None:
     """Let the parts of a node go by ``config``. Raises ``ConfigError``, and changes nothing.
 
-    Tunnels stay until their tokens expire; those of a tenant that is no more are closed. ``limits`` hold for
+    Tunnels stay until their tokens expire; those of a tenant that was removed are closed. ``limits`` hold for
     connections that come later.
     """
     access.reload(config, now)
@@ -93,5 +94,6 @@ def take_over(
     if bool(config.cluster.gossip.secrets) == facts.gossip.is_sealed:
         facts.gossip.take_keys(config.cluster.gossip.secrets)
     facts.policies.configure(config.policies)
-    proxies["proxy"].take_over(config.proxy.trusted_proxies)
-    proxies["upstream"].take_over(config.upstream.trusted_proxies)
+    for port in PORTS:
+        if port.behind is not None:
+            proxies[port.listener].take_over(port.behind(config).trusted_proxies)

@@ -1,4 +1,4 @@
-"""How often the requests of an endpoint may be tried again: a share of its requests, so that retries add no storm."""
+"""How often the requests of an endpoint may be tried again: a share of them, so that they do not multiply the load."""
 
 SHARE = 0.2
 """Retries per request in the long run."""
@@ -6,7 +6,7 @@ SHARE = 0.2
 RESERVE = 256.0
 """Retries at once: as many as the requests in flight that one lost tunnel leaves behind in a busy endpoint."""
 
-MAX_ENDPOINTS = 4_096
+MAX_BUDGETS = 4_096
 """Endpoints with a budget that is not full; beyond it the one that was made first is full again."""
 
 
@@ -35,7 +35,7 @@ class RetryBudget:
         left = self.left.get(endpoint, RESERVE)
         if left < 1.0:
             return False
-        if endpoint not in self.left and len(self.left) >= MAX_ENDPOINTS:
+        if endpoint not in self.left and len(self.left) >= MAX_BUDGETS:
             del self.left[next(iter(self.left))]
         self.left[endpoint] = left - 1.0
         return True

@@ -1,7 +1,7 @@
 """Requests for an endpoint that has no route now, and may soon: they wait a moment instead of failing.
 
 A route may still come while this node starts and does not know the cluster yet, while it drains, and for a moment after
-the last route of an endpoint was lost: its agent is looking for another node, and gossip is spreading the news.
+the last route of an endpoint was lost: its agent is looking for another node, and gossip spreads the change.
 """
 
 from collections.abc import Callable

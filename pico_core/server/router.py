@@ -7,13 +7,14 @@ from pico_core.access.grant import Denied
 from pico_core.config.server import ServerConfig
 from pico_core.entropy import Entropy
 from pico_core.http.budget import HeadBudget
+from pico_core.http.client_lines import FROM_HOST, REQUEST_ID_LINE, UP_TO_HOST
 from pico_core.http.message import MessageError, ResponseHead
 from pico_core.http.writing import LEAST_ERROR_STATUS, WITHOUT_HOST
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import AnsweringHost, Emitter, Logger, WallClock
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.answers import Answers
-from pico_core.proxy.downstream import Client
+from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.endpoint import endpoint_of
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import UPSTREAM_TIMEOUT
@@ -28,11 +29,7 @@ from pico_core.server.limits import head_limits
 from pico_core.server.peers import Peers
 from pico_core.server.proxies import TrustedProxies, fields_from_node, fields_from_proxy, request_id_of_proxy
 from pico_core.server.routing import Routing
-from pico_core.server.tcp_route import RESERVED, TcpOpening, tcp_acceptance, tcp_endpoint
-
-NUMBERED = b"%b%b\r\nX-Pico-Request-ID: %b\r\n"
-"""What a request gets that came from a client: about it, the rest of the line of its host, and the request's ID, which
-comes last (``http.recent``)."""
+from pico_core.server.tcp_route import OWN_PATHS, TcpOpening, tcp_acceptance, tcp_endpoint
 
 
 class RouterHost(AnsweringHost, Emitter, Logger, WallClock, Protocol):
@@ -89,8 +86,8 @@ class ProxyRouter:
     def accept(self, channel: TcpChannel, now: float) -> None:
         """Serve a client's connection."""
         host = channel.host
-        fields = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: " % (host.encode(), self._scheme)
-        client = Client(host, fields, is_proxy=host in self._proxies)
+        fields = UP_TO_HOST % (host.encode(), self._scheme)
+        client = ClientFacts(host, fields, is_proxy=host in self._proxies)
         DownstreamConnection(channel, self, self._host, client, now)
 
     def begin(self, exchange: Exchange, now: float) -> None:
@@ -103,7 +100,7 @@ class ProxyRouter:
         if client.is_proxy or head.forwarded:  # nearly none is: spare the call
             self._find_client(exchange)
         try:
-            is_reserved = head.target.startswith(RESERVED)
+            is_reserved = head.target.startswith(OWN_PATHS)
             endpoint = tcp_endpoint(head) if is_reserved else endpoint_of(head)
             exchange.endpoint = (
                 self._access.admit_client(head, endpoint, now) if self._access.guards_proxy else endpoint
@@ -174,8 +171,8 @@ class ProxyRouter:
         elif client.is_proxy:
             lines = fields_from_proxy(client.host, exchange.client_host, head, self._scheme)
         else:
-            return NUMBERED % (client.fields, head.host or WITHOUT_HOST, exchange.request_id)
-        return b"%bX-Pico-Request-ID: %b\r\n" % (lines, exchange.request_id)
+            return FROM_HOST % (client.fields, head.host or WITHOUT_HOST, exchange.request_id)
+        return lines + REQUEST_ID_LINE % exchange.request_id
 
     def finished(self, exchange: Exchange, now: float) -> None:
         """Count and log an exchange that is over."""
@@ -196,7 +193,7 @@ class ProxyRouter:
         if self._access_log is not None:
             self._access_log.add(exchange, exchange.client_host.encode(), now)
 
-    def refused(self, error: MessageError, client: Client, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
+    def refused(self, error: MessageError, client: ClientFacts, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
         """Count and log bytes that were not a request."""
         reason = error.code or reason_of(error.status)
         request_id = next(self._ids)

@@ -42,17 +42,17 @@ class StartingTls:
         self._accept(self._channel, now)
 
     def on_tls_failed(self, reason: str, now: float) -> None:
-        """The connection is over before it began."""
+        """Log why the handshake failed; the connection is closed already."""
         self._host.log("debug", self._listener, "TLS handshake failed", client=self._channel.host, reason=reason)
 
     def on_data(self, data: Piece, now: float) -> None:
-        """Nothing comes before the handshake is done."""
+        """Do nothing: no bytes are announced before the handshake is done."""
 
     def on_eof(self, now: float) -> None:
-        """Nothing comes before the handshake is done."""
+        """Do nothing: no end is announced before the handshake is done."""
 
     def on_lost(self, now: float) -> None:
         """Told by ``on_tls_failed``."""
 
     def on_writable(self, now: float) -> None:
-        """Nothing was sent."""
+        """Do nothing: the node sends nothing before the handshake is done."""

@@ -17,7 +17,7 @@ from pico_core.server.web_pages import check_origin
 from pico_core.tunnel.channel import StreamChannel
 from pico_core.websocket.handshake import NOT_GET, HandshakeError, accept_handshake
 
-RESERVED = (b"/_pico/", b"/_piko/")
+OWN_PATHS = (b"/_pico/", b"/_piko/")
 """Paths below these are the server's own and never reach a service."""
 
 _PATH = re.compile(rb"/_(?:pico|piko)/v1/tcp/([^/?#]+)")
@@ -107,7 +107,7 @@ class TcpOpening:
             self.exchange.failed(failure, now)
 
     def on_writable(self, now: float) -> None:
-        """Nothing to send yet."""
+        """Do nothing: nothing was sent yet."""
 
 
 def _websocket(channel: HoldingChannel) -> Channel:

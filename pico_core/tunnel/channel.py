@@ -18,7 +18,7 @@ from pico_core.mux.events import (
     StreamReset,
     StreamWritable,
 )
-from pico_core.mux.stream import Stream
+from pico_core.mux.stream import MuxStream
 from pico_core.pieces import Piece, compact
 from pico_core.tunnel.tunnel import Tunnel
 
@@ -33,7 +33,7 @@ class StreamChannel(HoldingReceiver):
 
     __slots__ = ("_on_output", "_stream", "_withheld_bytes", "on_accepted")
 
-    def __init__(self, stream: Stream, on_output: Callable[[], None], turns: Turns) -> None:
+    def __init__(self, stream: MuxStream, on_output: Callable[[], None], turns: Turns) -> None:
         super().__init__(turns)
         self._stream = stream
         self._on_output = on_output

@@ -3,10 +3,11 @@
 import math
 
 from pico_core.boundary import Data
+from pico_core.bounds import TUNNEL_STREAMS
 from pico_core.mux.events import MuxEvent
 from pico_core.mux.frame import INITIAL_WINDOW_BYTES
-from pico_core.mux.session import DEFAULT_WINDOW_BYTES, MAX_OUTGOING_STREAMS, Session
-from pico_core.mux.stream import Stream
+from pico_core.mux.session import DEFAULT_WINDOW_BYTES, Session
+from pico_core.mux.stream import MuxStream
 from pico_core.mux.windows import SHARED_BYTES
 from pico_core.websocket.decoding import CloseReceived, FrameDecoder, FrameError, Item, Ping
 from pico_core.websocket.encoding import encode_close, encode_frame, encode_pong
@@ -55,7 +56,7 @@ class Tunnel:
         *,
         entropy: MaskSource | None,
         max_incoming_streams: int = 0,
-        max_outgoing_streams: int = MAX_OUTGOING_STREAMS,
+        max_outgoing_streams: int = TUNNEL_STREAMS,
         window_bytes: int = DEFAULT_WINDOW_BYTES,
         first_window_bytes: int = INITIAL_WINDOW_BYTES,
         shared_bytes: int = SHARED_BYTES,
@@ -105,10 +106,10 @@ class Tunnel:
         self._waiting = self._take_items(items, now, events)
         return events
 
-    def open_stream(self) -> Stream:
+    def open_stream(self) -> MuxStream:
         """Open a stream. Raises ``LocalProtocolError`` where ``session.can_open_stream`` is False.
 
-        Next: ``Stream.send`` or a ``StreamChannel`` for it, then ``take_output``.
+        Next: ``MuxStream.send`` or a ``StreamChannel`` for it, then ``take_output``.
         """
         return self.session.open_stream()
 

@@ -23,7 +23,7 @@ from pico_core.websocket.frame import (
     PING,
     PONG,
     PROTOCOL_ERROR,
-    RESERVED,
+    RESERVED_BITS,
     TEXT,
     UNSUPPORTED_DATA,
 )
@@ -171,7 +171,7 @@ class FrameDecoder:
     def _check_first(self, first: int, items: list[Item]) -> None:
         """Check the first byte of a frame against RFC 6455 section 5.2, and against the message it is a part of."""
         opcode = first & OPCODE
-        if first & RESERVED:
+        if first & RESERVED_BITS:
             raise self._error(PROTOCOL_ERROR, "reserved bits are set", items)
         if opcode in (CLOSE, PING, PONG):
             if not first & FINAL:

@@ -13,7 +13,7 @@ import h11
 
 from pico_core.entropy import Entropy
 from pico_core.errors import LocalProtocolError, RemoteProtocolError
-from pico_core.http.message import MAX_OWN_HEAD_BYTES
+from pico_core.http.message import MAX_OWN_HEAD_BYTES, field_values
 from pico_core.websocket.refusal import Refusal, read_code, read_refusal, read_retry_after
 
 MAX_REFUSAL_BYTES = 16_384
@@ -27,8 +27,10 @@ MAX_REASON_CHARACTERS = 200
 NOT_GET = "a WebSocket is opened with GET"
 """What a request with another method is told, with 405."""
 
+NOT_OF_VERSION_13 = "not a WebSocket handshake of version 13"
+
 _REQUEST_LINE = re.compile(rb"GET [!-~]+ HTTP/1\.1\r\n")
-KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
 
 class HandshakeError(RemoteProtocolError):
@@ -50,6 +52,21 @@ class HandshakeError(RemoteProtocolError):
         self.refusal = refusal
         self.retry_after_s = retry_after_s
         self.code = code
+
+
+def check_handshake(fields: bytes) -> None:
+    """Check the field lines of a request that asks for a WebSocket (RFC 6455 section 4.2.1).
+
+    Raises ``HandshakeError``. Next: answer with a 101 of one's own; ``accept_handshake`` does both for a whole head.
+    """
+    if field_values(fields, b"sec-websocket-version") != [b"13"]:
+        raise HandshakeError(426, NOT_OF_VERSION_13)
+    _check_key(field_values(fields, b"sec-websocket-key"))
+
+
+def _check_key(keys: list[bytes]) -> None:
+    if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+        raise HandshakeError(400, "invalid Sec-WebSocket-Key")
 
 
 def accept_handshake(head: bytes, fields: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
@@ -76,14 +93,13 @@ def accept_handshake(head: bytes, fields: Sequence[tuple[bytes, bytes]] = ()) ->
         request = next(handshake.events(), None)
     except HandshakeRefusal as error:
         status = 426 if getattr(error.event_hint, "status_code", 400) == 426 else 400
-        raise HandshakeError(status, "not a WebSocket handshake of version 13") from error
+        raise HandshakeError(status, NOT_OF_VERSION_13) from error
     except UnicodeError as error:  # wsproto decodes some headers before it looks at them
-        raise HandshakeError(400, "not a WebSocket handshake of version 13") from error
+        raise HandshakeError(400, NOT_OF_VERSION_13) from error
     if not isinstance(request, Request):
         raise HandshakeError(400, "incomplete request head")
     names = [name.lower() for name, _ in request.extra_headers]
-    if names.count(b"sec-websocket-key") != 1 or not KEY.fullmatch(dict(request.extra_headers)[b"sec-websocket-key"]):
-        raise HandshakeError(400, "invalid Sec-WebSocket-Key")
+    _check_key([value for name, value in request.extra_headers if name.lower() == b"sec-websocket-key"])
     if b"content-length" in names or b"transfer-encoding" in names:
         raise HandshakeError(400, "WebSocket handshake with a body")
     return handshake.send(AcceptConnection(extra_headers=list(fields)))

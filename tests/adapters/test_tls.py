@@ -36,7 +36,7 @@ from pico_core.boundary import (
 )
 from pico_core.config.tls import ClientTlsConfig, ServerTlsConfig
 from pico_core.errors import ConfigError
-from pico_core.records import Log, PeerIdentity
+from pico_core.records import Log
 from pico_driver import handshakes
 from pico_driver.reads import RECEIVE_BUFFER_BYTES
 from pico_driver.tls_profiles import Profiles
@@ -201,8 +201,7 @@ def test_an_expired_certificate_of_our_own_is_warned_of(runtime: str, tmp_path: 
 
 def test_bytes_pass_both_ways(stage: Stage, ca: str) -> None:
     secure, number = peer(stage, trusting(ca))
-    accepted = next(event for event in stage.machine.events if isinstance(event, Accepted))
-    assert (accepted.alpn, accepted.peer) == ("http/1.1", None)
+    assert secure.selected_alpn_protocol() == "http/1.1"
     secure.sendall(b"request")
     assert stage.wait(Received, connection=number).data == b"request"
     stage.do(Send(number, b"one "), Send(number, (b"two ", memoryview(b"three"))))
@@ -362,8 +361,7 @@ def connect(stage: Stage, origin: Origin, host: str = "localhost", tls: str = "o
 def test_connecting_with_tls(stage: Stage, files: Files) -> None:
     with contextlib.closing(Origin(files)) as origin:
         connect(stage, origin)
-        connected = stage.wait(Connected, connection=2)
-        assert connected.peer == PeerIdentity("", ("localhost", "127.0.0.1"))
+        assert stage.wait(Connected, connection=2).host == "127.0.0.1"
         stage.do(Send(2, b"hello"))
         assert read_exactly(origin.connection(), 5) == b"hello"
         origin.connection().sendall(b"back")
@@ -438,7 +436,7 @@ def test_tls_on_a_connection_that_is_open(stage: Stage, files: Files) -> None:
         stage.do(Connect(2, "127.0.0.1", origin.port, PATIENCE_S))
         stage.wait(Connected, connection=2)
         stage.do(StartTls(2, "outside", "localhost"))
-        assert stage.wait(TlsStarted, connection=2).peer is not None
+        stage.wait(TlsStarted, connection=2)
         stage.do(Send(2, b"hello"))
         assert read_exactly(origin.connection(), 5) == b"hello"
 
@@ -464,7 +462,8 @@ def test_tls_as_the_server_on_an_open_connection(stage: Stage, ca: str) -> None:
     tls.do_handshake()
     tls.write(b"hello")
     plain.sendall(outgoing.read())
-    assert stage.wait(TlsStarted, connection=number).alpn == "http/1.1"
+    stage.wait(TlsStarted, connection=number)
+    assert tls.selected_alpn_protocol() == "http/1.1"
     stage.wait_until(lambda: stage.received(number) == b"hello", "the message")
 
 
@@ -479,8 +478,7 @@ def test_client_certificates(runtime: str, tmp_path: Path, files: Files, ca: str
         device = issue(tmp_path, "device-7.example", common_name="device 7")
         known.load_cert_chain(device.cert, device.key)
         peer(stage, known)
-        accepted = next(event for event in stage.machine.events if isinstance(event, Accepted))
-        assert accepted.peer == PeerIdentity("device 7", ("device-7.example",))
+        assert stage.count(Accepted) == 1
         stage.do(StopListening("secure"))
         if mode == "optional":
             peer(stage, trusting(ca))

@@ -1,4 +1,4 @@
-"""Every limit is a key, or in the table of those that have none, with its reason."""
+"""Every limit is a key, or in the table of those without a key, with its reason."""
 
 import ast
 import importlib
@@ -7,33 +7,41 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pico_core
+import pico_driver
 from pico_tunnel import fixed_limits
 
 CORE = Path(pico_core.__file__).parent
+DRIVERS = Path(pico_driver.__file__).parent
 NAME = re.compile(r"(^|_)MAX_|_LIMITS?(_|$)|_DEADLINE|_TIMEOUT")
 
 
 def numbers() -> Iterator[str]:
-    """Yield the numeric constants of the core whose names say that they bound something, with their modules."""
-    for path in sorted(CORE.rglob("*.py")):
-        module = ".".join(path.relative_to(CORE).with_suffix("").parts)
-        for statement in ast.parse(path.read_text()).body:
-            match statement:
-                case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
-                    value = getattr(importlib.import_module(f"pico_core.{module}"), name, None)
-                    if NAME.search(name) and isinstance(value, int | float):
-                        yield f"{module}.{name}"
+    """Yield the numeric constants whose names say that they bound something, with their modules."""
+    for root, prefix in ((CORE, ""), (DRIVERS, "pico_driver.")):
+        for path in sorted(root.rglob("*.py")):
+            module = prefix + ".".join(path.relative_to(root).with_suffix("").parts)
+            for statement in ast.parse(path.read_text()).body:
+                match statement:
+                    case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                        value = getattr(
+                            importlib.import_module((prefix and module) or f"pico_core.{module}"), name, None
+                        )
+                        if NAME.search(name) and isinstance(value, int | float):
+                            yield f"{module}.{name}"
 
 
 def test_every_constant_that_bounds_something_is_in_the_table() -> None:
     found = set(numbers())
     assert len(found) > 100
     missing = found - fixed_limits.constants()
-    assert not missing, f"make it a key, or add a row to pico_tunnel/fixed_limits.py: {sorted(missing)}"
+    assert not missing, f"make it a key, or add a row to pico_tunnel/limit_rows: {sorted(missing)}"
 
 
 def test_every_row_has_its_value_and_a_reason() -> None:
     lines = [line for table in fixed_limits.lines() for line in table.splitlines() if line.startswith("|")]
     rows = [line.split("|")[1:-1] for line in lines]
     assert all(len(row) == 4 and all(cell.strip() for cell in row) for row in rows)
-    assert "| resets of a tunnel | 1000 a second, 4096 at once | the tunnel is closed | a flood |" in lines
+    assert (
+        "| resets of a tunnel | 1000 a second, 4096 at once | the tunnel is closed | one stream in use is reset once |"
+        in lines
+    )

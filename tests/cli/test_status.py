@@ -72,8 +72,8 @@ NODES = '[{"id":"b","status":"active","endpoints":0},{"id":"a","status":"left","
 
 def test_commands_ask_the_ports_that_a_server_has_by_default() -> None:
     config, local = ServerConfig(), "http://localhost"
-    assert f"{local}:{config.admin.bind_addr.port}" == status.DEFAULT_URL
-    assert f"{local}:{config.proxy.bind_addr.port}" == bench.DEFAULT_URL
+    assert f"{local}:{config.admin.bind_addr.port}" == status.DEFAULT_ADMIN_URL
+    assert f"{local}:{config.proxy.bind_addr.port}" == bench.DEFAULT_PROXY_URL
     assert str(AgentConnectConfig().url) == f"{local}:{config.upstream.bind_addr.port}"
     assert str(ForwardConnectConfig().url) == f"{local}:{config.proxy.bind_addr.port}"
 

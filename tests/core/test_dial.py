@@ -23,7 +23,7 @@ from pico_core.boundary import (
 )
 from pico_core.config.proxy import Proxy
 from pico_core.config.values import Origin
-from pico_core.dial import ANSWER_S, FALLBACK_S, MAX_ADDRESSES, Backoff, Server, WebSocketDial
+from pico_core.dial import FALLBACK_S, HANDSHAKE_S, MAX_ADDRESSES_TRIED, Backoff, Server, WebSocketDial
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.websocket.handshake import HandshakeError, accept_handshake
@@ -130,7 +130,7 @@ def test_an_address_that_accepts_and_never_answers_is_left_for_the_next_one() ->
     play >> Connected(2, silent, 8001)
     (request,) = play.take()
     assert isinstance(request, Send)
-    play >> ANSWER_S - 0.1 << Nothing() >> ANSWER_S + 0.6 << Close(2)
+    play >> HANDSHAKE_S - 0.1 << Nothing() >> HANDSHAKE_S + 0.6 << Close(2)
     other = first_address(play)
     assert {silent, other} == {A, B}
     play >> Connected(4, other, 8001)
@@ -188,7 +188,7 @@ def test_one_attempt_tries_four_addresses_and_the_next_one_goes_on_behind_them()
     for address in first:
         server.tried(address)
     second = server.turns(addresses)
-    assert len(first) == MAX_ADDRESSES
+    assert len(first) == MAX_ADDRESSES_TRIED
     assert set(first) | set(second) == set(addresses)
 
 

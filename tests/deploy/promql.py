@@ -67,7 +67,7 @@ def _check_operators(parts: list[tuple[str, str]]) -> None:
 
 
 def parse(text: str) -> Query:
-    """Read a query. Raises ``ValueError`` where it is none, or uses a function that is not in ``FUNCTIONS``."""
+    """Read a query. Raises ``ValueError`` if it is invalid, or uses a function that is not in ``FUNCTIONS``."""
     parts = tokens(text)
     _check_brackets(parts)
     query, at = Query(), 0

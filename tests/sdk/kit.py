@@ -81,13 +81,19 @@ class Kit:
             return await trio.to_thread.run_sync(work)
         return await asyncio.to_thread(work)
 
-    async def sleep(self, duration_s: float) -> None:
-        await (trio.sleep if self.is_trio else asyncio.sleep)(duration_s)
+    async def stands_still(self, count: Callable[[], int], address: str, target: str) -> None:
+        """Wait until ``count`` has begun and stays as it is while a hundred other requests are answered."""
+        before, beats = 0, 0
+        while beats < 100:
+            assert (await self.get(address, target)).status == 200
+            now = count()
+            beats = beats + 1 if now and now == before else 0
+            before = now
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that no event tells of; the scenario's own limit bounds it."""
         while not condition():
-            await self.sleep(0.005)
+            await (trio.sleep if self.is_trio else asyncio.sleep)(0.005)
 
     def event(self) -> Any:
         return trio.Event() if self.is_trio else asyncio.Event()

@@ -94,6 +94,9 @@ def test_bodies_stream_both_ways_at_the_speed_of_their_reader(kit: Kit) -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:
             nonlocal sent
             await send({"type": "http.response.start", "status": 200})
+            if scope["path"] == "/beat":
+                await send({"type": "http.response.body"})
+                return
             if scope["path"] == "/up":
                 await goes_on.wait()
                 body = await body_of(receive)
@@ -117,15 +120,12 @@ def test_bodies_stream_both_ways_at_the_speed_of_their_reader(kit: Kit) -> None:
                 answer = await kit.get(node.proxy_address, "/up", method="POST", body=pieces())
                 assert answer.body == b"%d" % size
 
-            async def stand_still() -> None:
-                before = -1
-                while before != offered or not offered:
-                    before = offered
-                    await kit.sleep(0.2)
+            async def upload_stands_still() -> None:
+                await kit.stands_still(lambda: offered, node.proxy_address, "/beat")
                 assert offered < size
                 goes_on.set()
 
-            await kit.together(upload, stand_still)
+            await kit.together(upload, upload_stands_still)
 
             def begin() -> http.client.HTTPConnection:
                 connection = http.client.HTTPConnection(node.proxy_address, timeout=20)
@@ -135,10 +135,7 @@ def test_bodies_stream_both_ways_at_the_speed_of_their_reader(kit: Kit) -> None:
                 return connection
 
             with contextlib.closing(await kit.in_thread(begin)) as connection:
-                before = -1
-                while before != sent or not sent:
-                    before = sent
-                    await kit.sleep(0.2)
+                await kit.stands_still(lambda: sent, node.proxy_address, "/beat")
                 assert sent < size
                 body = await kit.in_thread(lambda: connection.getresponse().read())
                 assert len(body) == size
@@ -299,17 +296,17 @@ def test_an_application_that_does_not_begin_in_time(kit: Kit) -> None:
 
 def test_the_end_of_the_block_waits_for_requests_and_then_cancels_them(kit: Kit) -> None:
     async def scenario(kit: Kit) -> None:
-        begun, cancelled = kit.event(), kit.event()
+        begun, block_ends, cancelled = kit.event(), kit.event(), kit.event()
 
         @only_http
         async def app(scope: Any, receive: Any, send: Any) -> None:
             begun.set()
             if scope["path"] == "/soon":
-                await kit.sleep(0.2)
+                await block_ends.wait()
                 await respond(send, 200, b"done")
                 return
             try:
-                await kit.sleep(60)
+                await kit.event().wait()
             except (asyncio.CancelledError, trio.Cancelled):
                 cancelled.set()
                 raise
@@ -323,6 +320,7 @@ def test_the_end_of_the_block_waits_for_requests_and_then_cancels_them(kit: Kit)
             async def serve() -> None:
                 async with client.serve("app", app, grace_s=0.6):
                     await begun.wait()
+                    block_ends.set()  # whoever waits for it goes on when the end of the block waits
 
             await kit.together(serve, lambda: ask("/soon"))
             assert answers[0].body == b"done"

@@ -43,28 +43,26 @@ def test_a_stream_is_as_fast_as_its_reader(kit: Kit) -> None:
         async with linked(kit) as (node, client), client.listen("tcp") as listener:
             async with kit.pico.dial(node.proxy_url, "tcp") as near:
                 far = await listener.accept()
-                written = 0
-                received = 0
+                written = received = most_ahead = 0
 
                 async def write() -> None:
-                    nonlocal written
+                    nonlocal written, most_ahead
                     while written < SIZE:
                         await far.write(bytes(65_536))
                         written += 65_536
+                        most_ahead = max(most_ahead, written - received)
                     await far.write_eof()
 
                 async def read() -> None:
                     nonlocal received
-                    before = -1
-                    while before != written:  # until the writer stands still
-                        before = written
-                        await kit.sleep(0.2)
-                    assert 0 < written < SIZE / 2  # windows, kernel buffers and the buffers of the streams
-                    async for piece in near:
-                        received += len(piece)
+                    while received < SIZE:  # one piece each time that the writer has to wait
+                        await kit.until(lambda: far.connection.paused or written == SIZE)
+                        received += len(await near.read())
+                    assert await near.read() == b""
 
                 await kit.together(write, read)
                 assert received == SIZE
+                assert 0 < most_ahead < SIZE / 2  # windows, kernel buffers and the buffers of the streams
 
     kit.run(scenario)
 

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from pico_asyncio.connection import BufferedConnection, Connection, StreamConnection
 from pico_asyncio.opening import Resolver, connect
@@ -19,15 +19,14 @@ from pico_core.boundary import Exit, Input, Machine, Send
 from pico_core.records import Sink
 from pico_driver import sockets
 from pico_driver.connection import refuse_send
-from pico_driver.driver import Driver, Reload, Result, WatchedSocket
-from pico_driver.early import EarlyListeners
+from pico_driver.driver import Driver, Result, WatchedSocket
 from pico_driver.embedding.hub import Hub
-from pico_driver.inbox import Inbox
+from pico_driver.options import DriverOptions
 from pico_driver.signals import SIGNALS
 
 if TYPE_CHECKING:
+    from pico_driver.inbox import Inbox
     from pico_driver.tls import SecureConnection
-    from pico_driver.tls_profiles import Profiles
 
 _TURNS_TO_OPEN: Final = 3
 """Turns from ``accept`` to ``connection_made``: one for the task, one for the loop's callback, one to be sure."""
@@ -41,11 +40,8 @@ async def drive(
     sink: Sink,
     *,
     signals: bool = False,
-    inbox: Inbox | None = None,
-    early: EarlyListeners | None = None,
-    profiles: "Profiles | None" = None,
-    reload: Reload | None = None,
     hub: Hub | None = None,
+    **options: Unpack[DriverOptions],
 ) -> Exit:
     """Run a machine inside the running loop until it says ``Exit``, and return that record.
 
@@ -53,18 +49,16 @@ async def drive(
     raises or is cancelled, everything the machine had open is closed: what was sent leaves as far as that
     needs no waiting. The machine gets no input about it: ``Exit`` is the last record.
     With ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``; SIGHUP, SIGUSR1 and SIGUSR2
-    become ``SignalReceived``. ``inbox`` brings inputs of the embedding program. ``early`` has listeners that are open
-    already; those that the machine does not ask for are closed at the end. ``profiles`` are the TLS profiles that the
-    machine names. ``reload`` reads the configuration again at SIGHUP. ``hub`` takes what the machine says to the
-    embedding program.
+    become ``SignalReceived``. ``hub`` takes what the machine says to the embedding program. ``options`` are those of
+    ``DriverOptions``.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """
-    driver = AsyncioDriver(asyncio.get_running_loop(), machine, sink, early, profiles, reload)
+    driver = AsyncioDriver(asyncio.get_running_loop(), machine, sink, options)
     try:
         if hub is not None:
             hub.attach(driver)
-        driver.start(inbox, signals=signals)
+        driver.start(options.get("inbox"), signals=signals)
         await driver.ended.wait()
     finally:
         if hub is not None:
@@ -81,12 +75,10 @@ class AsyncioDriver(Driver[Connection]):
         loop: asyncio.AbstractEventLoop,
         machine: Machine,
         sink: Sink,
-        early: EarlyListeners | None,
-        profiles: "Profiles | None",
-        reload: Reload | None,
+        options: DriverOptions,
     ) -> None:
         # uvloop's own clock counts whole milliseconds.
-        super().__init__(machine, sink, time.monotonic, early, profiles, reload)
+        super().__init__(machine, sink, time.monotonic, options)
         self.ended = asyncio.Event()
         self._loop = loop
         self._call_soon = loop.call_soon
@@ -97,7 +89,7 @@ class AsyncioDriver(Driver[Connection]):
         self._turn_due = False
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self, inbox: Inbox | None, *, signals: bool) -> None:
+    def start(self, inbox: "Inbox | None", *, signals: bool) -> None:
         """Begin the conversation. Next: wait for ``ended``, then ``stop``."""
         if signals:
             self._handlers_before = {number: signal.getsignal(number) for number in SIGNALS}
@@ -113,7 +105,7 @@ class AsyncioDriver(Driver[Connection]):
         self.close()
         for number, handler in self._handlers_before.items():
             self._loop.remove_signal_handler(number)
-            signal.signal(number, handler)  # the loop puts back the default, which may be deadly
+            signal.signal(number, handler)  # the loop puts back the default, which may end the process
         if self._timer is not None:
             self._timer.cancel()
         for _ in range(_TURNS_TO_OPEN):  # a socket that was accepted belongs to its task until it is opened

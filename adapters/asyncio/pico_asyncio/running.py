@@ -5,19 +5,16 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pico_asyncio.driver import drive
 from pico_core.boundary import Exit, Machine
 from pico_core.records import Log, Sink
-from pico_driver.driver import Reload
-from pico_driver.early import EarlyListeners
-from pico_driver.inbox import Inbox
+from pico_driver.options import DriverOptions
 from pico_driver.sockets import describe
 
 if TYPE_CHECKING:
     from pico_driver.embedding.client import Program
-    from pico_driver.tls_profiles import Profiles
 
 
 def run(
@@ -25,11 +22,8 @@ def run(
     sink: Sink,
     *,
     uvloop: bool = False,
-    inbox: Inbox | None = None,
-    early: EarlyListeners | None = None,
-    profiles: "Profiles | None" = None,
-    reload: Reload | None = None,
     program: "Program | None" = None,
+    **options: Unpack[DriverOptions],
 ) -> Exit:
     """Run a machine on a loop of its own until it says ``Exit``, and return that record.
 
@@ -37,14 +31,13 @@ def run(
     what ``drive`` raises. ``program``, if it is given, runs with a ``Client`` of the machine, which ends with it. Next:
     end the process with ``exit.code``.
     """
-    ways: dict[str, Any] = {"signals": True, "inbox": inbox, "early": early, "profiles": profiles, "reload": reload}
     with _logged(sink), asyncio.Runner(loop_factory=_new_uvloop if uvloop else None) as runner:
         runner.get_loop().set_exception_handler(partial(_report, sink))
         if program is None:
-            return runner.run(drive(machine, sink, **ways))
+            return runner.run(drive(machine, sink, signals=True, **options))
         from pico_asyncio.embedding import drive_program
 
-        return runner.run(drive_program(machine, sink, program, **ways))
+        return runner.run(drive_program(machine, sink, program, signals=True, **options))
 
 
 class _LoopLog(logging.Handler):

@@ -11,8 +11,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-import msgspec
-
 from pico_core.boundary import (
     Abort,
     Accepted,
@@ -48,29 +46,26 @@ from pico_core.boundary import (
     TlsStarted,
 )
 from pico_core.errors import ConfigError
-from pico_core.records import PeerIdentity, Sink
+from pico_core.records import Sink
 from pico_driver import sockets
 from pico_driver.connection import Connection
 from pico_driver.early import EarlyListeners
 from pico_driver.files import read_file
 from pico_driver.handshakes import START_TLS_TIMEOUT_S, Cancellable, Handshakes
 from pico_driver.listeners import DatagramSocket, ListenerOwner, ListeningSocket
+from pico_driver.options import DriverOptions
 from pico_driver.reads import Reads
 from pico_driver.signals import SIGNALS
 from pico_driver.turn import Conversation
 
 if TYPE_CHECKING:
     from pico_driver.tls import SecureConnection
-    from pico_driver.tls_profiles import Profiles
 
 ConnectionT = TypeVar("ConnectionT", bound=Connection)
 Result = TypeVar("Result")
 WatchedSocket: TypeAlias = ListeningSocket | DatagramSocket
 Bind: TypeAlias = Callable[[list[sockets.SocketAddress]], socket.socket]
 ListenerType: TypeAlias = Callable[[ListenerOwner, str, socket.socket], WatchedSocket]
-
-Reload: TypeAlias = Callable[[], msgspec.Struct]
-"""Reads the configuration again; raises ``ConfigError`` if it is not valid."""
 
 
 class Driver(Conversation, Generic[ConnectionT]):
@@ -81,21 +76,19 @@ class Driver(Conversation, Generic[ConnectionT]):
         machine: Machine,
         sink: Sink,
         clock: Callable[[], float],
-        early: EarlyListeners | None = None,
-        profiles: "Profiles | None" = None,
-        reload: Reload | None = None,
+        options: DriverOptions,
     ) -> None:
         super().__init__(machine, sink, clock)
         self._reads = Reads()
         self.receive_buffer = self._reads.buffer
         self.turn_bytes = 0
-        self._early = early or EarlyListeners()
+        self._early = options.get("early") or EarlyListeners()
         self._binding: dict[str, Cancellable] = {}
         self._numbers = itertools.count(1, 2)
         self._connections: dict[int, ConnectionT] = {}
         self._connecting: dict[int, Cancellable] = {}
-        self._reload = reload
-        self._handshakes = Handshakes(self, self, clock, self.log, profiles)
+        self._reload = options.get("reload")
+        self._handshakes = Handshakes(self, self, clock, self.log, options.get("profiles"))
         self._listeners: dict[str, WatchedSocket] = {}
         self.perform |= {
             Listen: self._listen,
@@ -179,29 +172,25 @@ class Driver(Conversation, Generic[ConnectionT]):
         listener: str,
         host: str,
         port: int,
-        peer: PeerIdentity | None = None,
-        alpn: str = "",
     ) -> None:
         """Announce, under a new number, a connection that a peer opened."""
         connection.number = number = next(self._numbers)
         self._connections[number] = connection
-        self.hand_over(Accepted(number, listener, host, port, peer, alpn))
+        self.hand_over(Accepted(number, listener, host, port))
 
     def join(self, connection: ConnectionT, event: Connected) -> None:
         """Announce a connection to the embedding program, which the machine has asked for."""
         self._connections[event.connection] = connection
         self.hand_over(event)
 
-    def connected(
-        self, connection: ConnectionT, host: str, port: int, peer: PeerIdentity | None = None, alpn: str = ""
-    ) -> None:
+    def connected(self, connection: ConnectionT, host: str, port: int) -> None:
         """Announce a connection that the machine asked for, unless the machine has given it up meanwhile."""
         number = connection.number
         if self._connecting.pop(number, None) is None:
             connection.reset()
             return
         self._connections[number] = connection
-        self.announce(Connected(number, host, port, peer, alpn))
+        self.announce(Connected(number, host, port))
 
     def connect_failed(self, number: int, error: Exception) -> None:
         """Announce that a connection could not be opened, unless the machine has given it up meanwhile."""
@@ -293,17 +282,17 @@ class Driver(Conversation, Generic[ConnectionT]):
 
     # --- TLS ---
 
-    def secured(self, connection: "SecureConnection", peer: PeerIdentity | None, alpn: str) -> None:
+    def secured(self, connection: "SecureConnection") -> None:
         """Announce a connection whose handshake is done."""
         self.forget_handshake(connection)
         host, port = connection.address
         secure: Any = connection  # the driver's commands find in it what they find in its own connections
         if connection.upgrade:
-            self.announce(TlsStarted(connection.number, peer, alpn))
+            self.announce(TlsStarted(connection.number))
         elif connection.listener:
-            self.accepted(secure, connection.listener, host, port, peer, alpn)
+            self.accepted(secure, connection.listener, host, port)
         else:
-            self.connected(secure, host, port, peer, alpn)
+            self.connected(secure, host, port)
 
     def not_secured(self, connection: "SecureConnection", reason: str) -> None:
         """Announce that a handshake has failed."""

@@ -3,7 +3,7 @@
 import os
 import stat
 
-from pico_core.config.secrets import MAX_FILE_BYTES
+from pico_core.config.secrets import MAX_SECRET_FILE_BYTES
 from pico_core.errors import ConfigError
 
 
@@ -32,7 +32,7 @@ def read_file(path: str, max_bytes: int) -> tuple[bytes, str]:
 
 def read_secret(path: str) -> str:
     """Return the text of a file that the configuration names: a key, a token, a key set. Raises ``ConfigError``."""
-    content, reason = read_file(path, MAX_FILE_BYTES)
+    content, reason = read_file(path, MAX_SECRET_FILE_BYTES)
     if reason:
         raise ConfigError(f"cannot read {path!r}: {reason}")
     try:

@@ -29,7 +29,7 @@ _TOO_MANY: Final = "too many TLS handshakes at one time"
 
 
 class Cancellable(Protocol):
-    """Something that was begun and can be given up."""
+    """A task or timer that can be given up."""
 
     def cancel(self) -> object:
         """End it at its next wait."""
@@ -46,7 +46,7 @@ class Loop(Protocol):
 
 
 class Handshakes:
-    """Begins TLS on connections and gives up what takes too long. The driver hears of the outcome."""
+    """Begins TLS on connections and gives up what takes too long. The driver is told the outcome."""
 
     def __init__(
         self,

@@ -42,6 +42,7 @@ UNSENT_BYTES: Final = 65_536
 for a client that does not read, and whatever is sent later, such as the answer to a ping, waits behind all of it."""
 
 READ_BYTES: Final = 65_536
+"""What a read takes where no receive buffer is there for it."""
 
 DATAGRAMS_PER_TURN: Final = 64
 """Datagrams taken from one socket before the others get their turn."""

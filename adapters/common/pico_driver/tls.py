@@ -14,7 +14,6 @@ from enum import Enum
 from typing import Any, Final, Protocol, cast
 
 from pico_core.boundary import Data, EofReceived, Input, Received, WritingPaused, WritingResumed
-from pico_core.records import PeerIdentity
 from pico_driver.connection import ConnectionOwner
 from pico_driver.tls_errors import TlsError, explain
 from pico_driver.tls_profiles import Profile
@@ -88,7 +87,7 @@ class SecureOwner(ConnectionOwner, Protocol):
     def end_turn(self) -> None:
         """End the turn now."""
 
-    def secured(self, connection: "SecureConnection", peer: PeerIdentity | None, alpn: str) -> None:
+    def secured(self, connection: "SecureConnection") -> None:
         """The handshake is done: announce the connection."""
 
     def not_secured(self, connection: "SecureConnection", reason: str) -> None:
@@ -297,8 +296,7 @@ class SecureConnection:
         else:
             self._flush()
         self._state = _State.OPEN
-        certificate: Any = self._tls.getpeercert()
-        self._owner.secured(self, _identity(certificate), self._tls.selected_alpn_protocol() or "")
+        self._owner.secured(self)
         self._receive()
 
     def _refuse(self, error: ssl.SSLError) -> None:
@@ -390,12 +388,3 @@ class SecureConnection:
             self._owner.lost(self.number, error)
         elif state is _State.HANDSHAKE:
             self._owner.not_secured(self, str(error or "the peer closed the connection during the TLS handshake"))
-
-
-def _identity(certificate: dict[str, Any] | None) -> PeerIdentity | None:
-    """Return what a verified certificate says; ``None`` where the peer showed none, or none was asked for."""
-    if not certificate:
-        return None
-    subject = dict(pair for name in certificate.get("subject", ()) for pair in name)
-    names = tuple(value for kind, value in certificate.get("subjectAltName", ()) if kind in ("DNS", "IP Address"))
-    return PeerIdentity(subject.get("commonName", ""), names)

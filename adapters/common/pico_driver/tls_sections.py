@@ -24,33 +24,32 @@ class TlsSections(NamedTuple):
 
 def server_sections(config: ServerConfig) -> TlsSections:
     """Return those of a server."""
-    ports: dict[str, ServerTlsConfig] = {
-        "proxy": config.proxy.tls,
-        "upstream": config.upstream.tls,
-        "admin": config.admin.tls,
-    }
-    servers = {name: (f"{name}.tls", section) for name, section in ports.items() if section.enabled}
-    from pico_core.config.tls import ClientTlsConfig
+    from pico_core.config.server_ports import ENTRANCES
+    from pico_core.config.tls import JWKS_PROFILE, PEERS_PROFILE, ClientTlsConfig
+
+    servers: dict[str, tuple[str, ServerTlsConfig]] = {}
+    sources = []
+    for port in ENTRANCES:
+        if port.tls is not None and port.tls(config).enabled:
+            servers[port.listener] = (f"{port.key}.tls", port.tls(config))
+        sources += [section.jwks.endpoint for section in port.auth_sections(config)]
 
     clients: dict[str, tuple[str, ClientTlsConfig]] = {}
     if config.proxy.tls.enabled or config.admin.tls.enabled:
-        clients["peers"] = ("proxy.tls.client", config.proxy.tls.client)
-    sections = [config.proxy.auth, config.upstream.auth, config.admin.auth]
-    sections += [tenant.auth for tenant in config.upstream.tenants]
-    sources = [section.jwks.endpoint for section in sections]
+        clients[PEERS_PROFILE] = ("proxy.tls.client", config.proxy.tls.client)
     if any(source is not None and source.origin is not None and source.origin.is_secure for source in sources):
-        clients["jwks"] = ("proxy.auth.jwks", ClientTlsConfig())
+        clients[JWKS_PROFILE] = ("proxy.auth.jwks", ClientTlsConfig())
     return TlsSections(servers, clients)
 
 
 def agent_sections(config: AgentConfig) -> TlsSections:
     """Return those of an agent."""
     from pico_core.config.agent import service_profile
-    from pico_core.dial import TLS_PROFILE
+    from pico_core.config.tls import CONNECT_PROFILE
 
     clients: dict[str, tuple[str, ClientTlsConfig]] = {}
     if config.connect.url.is_secure:
-        clients[TLS_PROFILE] = ("connect.tls", config.connect.tls)
+        clients[CONNECT_PROFILE] = ("connect.tls", config.connect.tls)
     for index, listener in enumerate(config.listeners):
         if listener.addr.is_secure:
             clients[service_profile(listener)] = (f"listeners[{index}].tls", listener.tls)
@@ -59,11 +58,11 @@ def agent_sections(config: AgentConfig) -> TlsSections:
 
 def forward_sections(config: ForwardConfig) -> TlsSections:
     """Return those of a forwarder."""
-    from pico_core.dial import TLS_PROFILE
+    from pico_core.config.tls import CONNECT_PROFILE
 
     clients: dict[str, tuple[str, ClientTlsConfig]] = {}
     if config.connect.url.is_secure:
-        clients[TLS_PROFILE] = ("connect.tls", config.connect.tls)
+        clients[CONNECT_PROFILE] = ("connect.tls", config.connect.tls)
     return TlsSections({}, clients)
 
 

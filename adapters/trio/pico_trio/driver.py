@@ -12,24 +12,22 @@ import signal
 import socket
 from collections.abc import Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import trio
 
 from pico_core.boundary import Exit, Machine, Send
 from pico_core.records import Sink
 from pico_driver import sockets
-from pico_driver.driver import Driver, Reload, Result, WatchedSocket
-from pico_driver.early import EarlyListeners
+from pico_driver.driver import Driver, Result, WatchedSocket
 from pico_driver.embedding.hub import Hub
-from pico_driver.inbox import Inbox
+from pico_driver.options import DriverOptions
 from pico_driver.signals import SIGNALS
 from pico_trio.connection import Connection
 from pico_trio.opening import connect
 
 if TYPE_CHECKING:
     from pico_driver.tls import SecureConnection
-    from pico_driver.tls_profiles import Profiles
 
 _TURNS_AT_ONCE: Final = 16
 """Turns taken while sockets are ready before trio's other tasks get theirs: a wait costs 10 us, a look 1 us."""
@@ -41,20 +39,14 @@ _RECEIVED_PER_TURN_BYTES: Final = 1_048_576
 def run(
     machine: Machine,
     sink: Sink,
-    *,
-    inbox: Inbox | None = None,
-    early: EarlyListeners | None = None,
-    profiles: "Profiles | None" = None,
-    reload: Reload | None = None,
+    **options: Unpack[DriverOptions],
 ) -> Exit:
     """Run a machine under ``trio.run`` until it says ``Exit``, and return that record.
 
     Signals and the other arguments are as in ``drive``. Raises what ``drive`` raises. Next: end the process with
     ``exit.code``.
     """
-    return trio.run(
-        partial(drive, machine, sink, signals=True, inbox=inbox, early=early, profiles=profiles, reload=reload)
-    )
+    return trio.run(partial(drive, machine, sink, signals=True, **options))
 
 
 async def drive(
@@ -62,25 +54,21 @@ async def drive(
     sink: Sink,
     *,
     signals: bool = False,
-    inbox: Inbox | None = None,
-    early: EarlyListeners | None = None,
-    profiles: "Profiles | None" = None,
-    reload: Reload | None = None,
     hub: Hub | None = None,
+    **options: Unpack[DriverOptions],
 ) -> Exit:
     """Run a machine inside a running trio program until it says ``Exit``, and return that record.
 
     The arguments and the end are those of ``pico_asyncio.drive``: the first input is a ``Tick``; when this returns,
     raises or is cancelled, everything is closed, and what was sent leaves as far as that needs no waiting; with
     ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``, and SIGHUP, SIGUSR1 and SIGUSR2
-    ``SignalReceived``; ``inbox`` brings inputs of the embedding program; ``early`` has listeners that are open
-    already; ``profiles`` are the TLS profiles that the machine names; ``reload`` reads the configuration again at
-    SIGHUP; ``hub`` takes what the machine says to the embedding program.
+    ``SignalReceived``; ``hub`` takes what the machine says to the embedding program; ``options`` are ``DriverOptions``.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """
     async with trio.open_nursery() as nursery:
-        driver = TrioDriver(nursery, machine, sink, early, profiles, reload)
+        driver = TrioDriver(nursery, machine, sink, options)
+        inbox = options.get("inbox")
         try:
             if signals:
                 await nursery.start(driver.watch_signals)
@@ -105,11 +93,9 @@ class TrioDriver(Driver[Connection]):
         nursery: trio.Nursery,
         machine: Machine,
         sink: Sink,
-        early: EarlyListeners | None,
-        profiles: "Profiles | None",
-        reload: Reload | None,
+        options: DriverOptions,
     ) -> None:
-        super().__init__(machine, sink, trio.current_time, early, profiles, reload)
+        super().__init__(machine, sink, trio.current_time, options)
         self.selector = selectors.DefaultSelector()
         self._nursery = nursery
         self._first = 0

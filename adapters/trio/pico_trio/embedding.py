@@ -1,105 +1,40 @@
 """The SDK on trio: a machine in a nursery around the program's block. Start at ``connect``."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import trio
 
 from pico_core.agent.client import ClientMachine
 from pico_core.boundary import Exit, Machine
-from pico_core.config.agent import AgentConfig
-from pico_core.config.forward import ForwardConfig
-from pico_core.config.server import ServerConfig, draw_node_id
-from pico_core.config.values import identifier
-from pico_core.forward.dialing import DIAL, DialMachine
+from pico_core.forward.dialing import DialMachine
 from pico_core.records import Sink
 from pico_core.server.embedded import EmbeddedNode
 from pico_driver.embedding.client import Client as Client
 from pico_driver.embedding.client import Program, run_with_client
-from pico_driver.embedding.dialing import open_stream
 from pico_driver.embedding.hub import Hub
 from pico_driver.embedding.listener import Listener as Listener
 from pico_driver.embedding.listener import StreamListener as StreamListener
-from pico_driver.embedding.logging_sink import logging_sink
 from pico_driver.embedding.node import Node as Node
-from pico_driver.embedding.node import ready
-from pico_driver.embedding.settings import (
-    client_settings,
-    descriptor_limit,
-    new_entropy,
-    secure_entropy,
-    server_settings,
-)
+from pico_driver.embedding.sdk import Machines, Sdk
 from pico_driver.embedding.stream import Stream as Stream
-from pico_driver.tls_sections import agent_sections, forward_sections, load_profiles, server_sections
+from pico_driver.options import DriverOptions
 from pico_trio.driver import drive
-
-if TYPE_CHECKING:
-    from pico_driver.tls_profiles import Profiles
 
 Result = TypeVar("Result")
 
 
 @asynccontextmanager
-async def connect(
-    url: str, *, token: str = "", settings: Mapping[str, str] | None = None, sink: Sink = logging_sink
-) -> AsyncIterator[Client]:
-    """Be an agent of the server at ``url``, its upstream port: give a ``Client`` that registers endpoints.
-
-    Arguments, end and errors are those of ``pico_asyncio.connect``. What the block raises comes out as it is, and not
-    in an exception group.
-    """
-    config = client_settings(AgentConfig, url, token, settings)
-    profiles = load_profiles(agent_sections(config))
-    async with embedded(ClientMachine(config, new_entropy()), sink, profiles) as hub:
-        yield Client(hub)
-
-
-@asynccontextmanager
-async def dial(
-    url: str, endpoint: str, *, token: str = "", settings: Mapping[str, str] | None = None, sink: Sink = logging_sink
-) -> AsyncIterator[Stream]:
-    """Open a stream to a ``tcp`` endpoint through the server at ``url``, its proxy port.
-
-    Arguments, end and errors are those of ``pico_asyncio.dial``.
-    """
-    config = client_settings(ForwardConfig, url, token, settings)
-    profiles = load_profiles(forward_sections(config))
-    name = identifier(endpoint)
-    machine = DialMachine(config, new_entropy())
-    async with embedded(machine, sink, profiles) as hub, await open_stream(hub, name, DIAL + name) as stream:
-        yield stream
-
-
-@asynccontextmanager
-async def serve_node(
-    config: ServerConfig | None = None, *, settings: Mapping[str, str] | None = None, sink: Sink = logging_sink
-) -> AsyncIterator[Node]:
-    """Run a server node in this program: give a ``Node`` when it is ready.
-
-    Arguments, end and errors are those of ``pico_asyncio.serve_node``.
-    """
-    config = config or server_settings(settings)
-    entropy = secure_entropy()
-    node_id = draw_node_id(config.cluster, entropy)
-    machine = EmbeddedNode(config, node_id, entropy, descriptor_limit())
-    async with embedded(machine, sink, load_profiles(server_sections(config))) as hub:
-        await ready(hub)
-        yield Node(hub, node_id, is_secure=config.proxy.tls.enabled)
-
-
-@asynccontextmanager
-async def embedded(machine: Machine, sink: Sink, profiles: "Profiles | None", **more: Any) -> AsyncIterator[Hub]:
-    """Run a block while a machine runs beside it; at the end of the block the machine is asked to end.
-
-    ``more`` are further arguments of ``drive``.
-    """
+async def embedded(
+    machine: Machine, sink: Sink, *, signals: bool = False, **options: Unpack[DriverOptions]
+) -> AsyncIterator[Hub]:
+    """Run a block while a machine runs beside it; at the end of the block the machine is asked to end."""
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
         hub = Hub(TrioRuntime(nursery))
-        nursery.start_soon(partial(drive, machine, sink, profiles=profiles, hub=hub, **more))
+        nursery.start_soon(partial(drive, machine, sink, signals=signals, hub=hub, **options))
         try:
             await hub.opened.wait()
             yield hub
@@ -112,16 +47,20 @@ async def embedded(machine: Machine, sink: Sink, profiles: "Profiles | None", **
         raise failure
 
 
+_sdk = Sdk(embedded, Machines(ClientMachine, DialMachine, EmbeddedNode))
+connect, dial, serve_node = _sdk.connect, _sdk.dial, _sdk.serve_node
+
+
 async def drive_program(
-    machine: Machine, sink: Sink, program: Program, *, profiles: "Profiles | None" = None, **more: Any
+    machine: Machine, sink: Sink, program: Program, *, signals: bool = False, **options: Unpack[DriverOptions]
 ) -> Exit:
-    """Do what ``run_with_client`` does with a machine. ``more`` are further arguments of ``drive``."""
-    return await run_with_client(program, embedded(machine, sink, profiles, **more))
+    """Do what ``run_with_client`` does with a machine."""
+    return await run_with_client(program, embedded(machine, sink, signals=signals, **options))
 
 
-def run_program(machine: Machine, sink: Sink, program: Program, **more: Any) -> Exit:
+def run_program(machine: Machine, sink: Sink, program: Program, **options: Unpack[DriverOptions]) -> Exit:
     """Do what ``drive_program`` does, under ``trio.run``; signals are as in ``drive``. Next: end with ``exit.code``."""
-    return trio.run(partial(drive_program, machine, sink, program, signals=True, **more))
+    return trio.run(partial(drive_program, machine, sink, program, signals=True, **options))
 
 
 class TrioThreads:

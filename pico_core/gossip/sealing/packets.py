@@ -22,7 +22,7 @@ from pico_core.gossip.events import LISTENER, Output, SealRefused
 from pico_core.gossip.sealing.keys import KEY_ID_BYTES, NONCE_BYTES, TAG_BYTES, Keyring, SealKey
 from pico_core.gossip.sealing.refusals import ALTERED, NO_KEY_THERE, OTHER_KEY
 from pico_core.gossip.sealing.window import Window
-from pico_core.gossip.wire.records import DELTA, DIGEST
+from pico_core.gossip.wire.records import DELTA, DIGEST, MAX_NODES
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -39,11 +39,11 @@ OVERHEAD_BYTES = HEAD_BYTES + TAG_BYTES
 NO_RECEIVER = bytes(RECEIVER_BYTES)
 """The receiver of a packet whose sender does not know the session there."""
 
-MAX_PEERS = 8192
+MAX_PEERS = 2 * MAX_NODES
 """Sessions whose numbers are remembered: twice the nodes of a table. Beyond it this node takes another session, which
 voids everything that was sealed for the one before: no replay is taken because a number was forgotten."""
-MAX_ADDRESSES = 8192
-MAX_WAITING = 256
+MAX_RECEIVERS = 2 * MAX_NODES
+MAX_HELD_PACKETS = 256
 """Packets that wait for a hello, one for each address; a packet that falls out is lost, as any may be."""
 
 _SESSION_AT = len(PACKET) + KEY_ID_BYTES
@@ -99,7 +99,7 @@ class PacketSeal:
         receiver = self._receivers.get(address)
         if receiver is None:
             self._waiting.pop(address, None)
-            if len(self._waiting) >= MAX_WAITING:
+            if len(self._waiting) >= MAX_HELD_PACKETS:
                 del self._waiting[next(iter(self._waiting))]
             self._waiting[address] = data
             receiver = NO_RECEIVER
@@ -183,7 +183,7 @@ class PacketSeal:
         receivers = self._receivers
         if receivers.get(address) != receiver:
             receivers.pop(address, None)
-            if len(receivers) >= MAX_ADDRESSES:
+            if len(receivers) >= MAX_RECEIVERS:
                 del receivers[next(iter(receivers))]
             receivers[address] = receiver
         if self._waiting:

@@ -10,9 +10,10 @@ import re
 from pico_core.entropy import Entropy
 from pico_core.gossip.sealing.keys import Keyring
 from pico_core.gossip.sealing.window import Window
+from pico_core.gossip.wire.records import MAX_NODES
 
 MARK_BYTES = 16
-MAX_SENDERS = 8192
+MAX_SENDERS = 2 * MAX_NODES
 """Senders whose numbers are remembered; beyond it the node takes another mark, which voids all proofs for the old."""
 
 _PROOF = re.compile(rb"([0-9a-f]{32})-([0-9]{1,15})-([0-9a-f]{32})")

@@ -22,7 +22,7 @@ STREAM = b"\xf1\x00"
 STREAM_NONCE_BYTES = 16
 HELLO_BYTES = len(STREAM) + KEY_ID_BYTES + STREAM_NONCE_BYTES
 LENGTH_BYTES = 2
-MAX_FRAME_BYTES = 16_384
+MAX_SEALED_FRAME_BYTES = 16_384
 """The longest content of a frame: so much of a stream is kept before it is known to be genuine (as in TLS)."""
 KEYLESS_HELLO = STREAM + bytes(KEY_ID_BYTES + STREAM_NONCE_BYTES)
 """The answer of a node that has no key to a sealed stream."""
@@ -62,8 +62,10 @@ class _Frames:
         cipher = self._sending
         assert cipher is not None, "the caller asks for is_agreed"
         frames = []
-        for at in range(0, len(data), MAX_FRAME_BYTES):
-            sealed = cipher.encrypt(self._sent.to_bytes(NONCE_BYTES, "big"), data[at : at + MAX_FRAME_BYTES], None)
+        for at in range(0, len(data), MAX_SEALED_FRAME_BYTES):
+            sealed = cipher.encrypt(
+                self._sent.to_bytes(NONCE_BYTES, "big"), data[at : at + MAX_SEALED_FRAME_BYTES], None
+            )
             self._sent += 1
             frames += [len(sealed).to_bytes(LENGTH_BYTES, "big"), sealed]
         return b"".join(frames)
@@ -81,7 +83,7 @@ class _Frames:
         while len(buffer) - at >= LENGTH_BYTES:
             begin = at + LENGTH_BYTES
             size = int.from_bytes(buffer[at:begin], "big")
-            if not TAG_BYTES < size <= MAX_FRAME_BYTES + TAG_BYTES:
+            if not TAG_BYTES < size <= MAX_SEALED_FRAME_BYTES + TAG_BYTES:
                 raise self._refusal(ALTERED)
             if len(buffer) - begin < size:
                 break

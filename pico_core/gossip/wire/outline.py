@@ -9,7 +9,7 @@ from enum import Enum
 from pico_core.gossip.wire.records import MAX_NODES, WireError
 from pico_core.gossip.wire.walker import FIXED_BYTES, FIXED_CHILDREN, variable
 
-MAX_DEPTH = 8
+MAX_NESTING = 8
 """An entry is at depth 4; unknown keys may hold some more."""
 SPARE_VALUES = 256
 VALUES_PER_ELEMENT = 32
@@ -129,7 +129,7 @@ class Outline:
         self._open.append((self._place, self._missing))
         self._place, self._missing = place, children
         self._wants_maps = place in _ARRAYS
-        if len(self._open) > MAX_DEPTH:
+        if len(self._open) > MAX_NESTING:
             raise WireError("a gossip stream nested too deeply")
 
     def _place_of(self, position: int, *, is_map: bool) -> Place:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pico_core.http.body import BodyReader, LimitedBody, framed, is_bodiless, request_body
+from pico_core.http.client_lines import REQUEST_ID_LINE
 from pico_core.http.message import MessageError, RequestHead, ResponseHead
 from pico_core.http.recent import RequestReader
 from pico_core.http.writing import (
@@ -17,14 +18,13 @@ from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import HoldingChannel
 from pico_core.machine.parts import AnsweringHost
 from pico_core.pieces import JOIN_BELOW_BYTES, Piece
-from pico_core.proxy.downstream import Client
+from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.exchange import Exchange, Router
 from pico_core.timers import NEVER
 
 MAX_BACKLOG_BYTES = 65_536
 """Pipelined requests that wait for the one in flight; beyond it the client is no longer read."""
 
-_REQUEST_ID = b"X-Pico-Request-ID: %b\r\n"
 
 _REQUESTS_AT_ONCE: Final = range(16)
 """How many pipelined requests are answered in one turn: a millisecond, if this node answers them. Those that go to
@@ -65,7 +65,7 @@ class DownstreamConnection(Dismissible):
     _body: BodyReader | None
 
     def __init__(
-        self, channel: HoldingChannel, router: Router, host: AnsweringHost, client: Client, now: float
+        self, channel: HoldingChannel, router: Router, host: AnsweringHost, client: ClientFacts, now: float
     ) -> None:
         self.channel = channel
         self.router = router
@@ -119,7 +119,7 @@ class DownstreamConnection(Dismissible):
         self.channel.close()
 
     def on_lost(self, now: float) -> None:
-        """The client is gone."""
+        """Give up what is in flight: the client is gone."""
         self._gone(now)
 
     def on_writable(self, now: float) -> None:
@@ -177,6 +177,8 @@ class DownstreamConnection(Dismissible):
     ) -> None:
         """Send the head, and what came with it of the body, in one write."""
         request = self._request
+        if head.content_length < 0 and not head.chunked and not is_bodiless(head, request.method):
+            head = head.with_chunks(chunked=True)
         if head.chunked and not request.minor_version:  # HTTP/1.0 knows no chunks: the connection's end ends the body
             head = head.with_chunks(chunked=False)
             self._close_after = True
@@ -228,7 +230,7 @@ class DownstreamConnection(Dismissible):
         """Return what a final head has to say beside its own fields."""
         extra = b"" if head.dated else self._host.dates.line(now)
         if head.status >= LEAST_ERROR_STATUS and (exchange := self.exchange) and exchange.is_entry:
-            extra = _REQUEST_ID % exchange.request_id + extra
+            extra = REQUEST_ID_LINE % exchange.request_id + extra
         if self._close_after or self.router.closing:
             self._close_after = True
             return extra + CONNECTION_CLOSE
@@ -356,7 +358,7 @@ class DownstreamConnection(Dismissible):
     def _refuse(self, error: MessageError, now: float) -> None:
         """Answer bytes that are not a request, and close."""
         fields, details, request_id = self.router.refused(error, self.client, now)
-        extra = (_REQUEST_ID % request_id if request_id else b"") + self._host.dates.line(now)
+        extra = (REQUEST_ID_LINE % request_id if request_id else b"") + self._host.dates.line(now)
         bodiless = self._reader.is_head_request
         self.channel.send(refusal(error.status, error.reason, extra, fields=fields, details=details, bodiless=bodiless))
         self._linger(now)

@@ -162,7 +162,7 @@ class ConnectionPool:
             self._connector.timers.watch(self, now)
 
     def discard(self, upstream: UpstreamConnection, now: float) -> None:
-        """The connection is gone."""
+        """Keep a connection that is gone no longer; note how long it was kept unused."""
         if self._idle.remove(upstream):
             self._survived_s = min(self._survived_s, self._idle.idle_s(upstream, now))
 

@@ -218,8 +218,6 @@ class UpstreamConnection:
             self._keep_alive = head.keep_alive
             if rest:
                 self.channel.hold(rest)
-            if isinstance(body, EofBody):  # the next hop gets chunks, since only this connection's end ends the body
-                head = head.with_chunks(chunked=True)
         exchange.respond(head, pieces, now, last=body.done, trailers=body.trailers)
 
     def _receive_body(self, exchange: Exchange, body: BodyReader, data: Piece, now: float) -> None:
@@ -244,7 +242,7 @@ class UpstreamConnection:
         self.on_lost(now)
 
     def on_lost(self, now: float) -> None:
-        """The connection is gone."""
+        """Report the failure: the connection is gone."""
         failure = self.source.failure_of_loss(self)
         if self._interim or self._reader.pending_bytes:
             failure = failure.after_response_bytes()

@@ -10,6 +10,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from pico_core.config.server import ServerConfig
+from pico_core.config.server_ports import ENTRANCES, PortRow
 from pico_core.config.tls import ServerTlsConfig
 from pico_core.config.values import show_duration
 from pico_core.gossip.state import MAX_ENDPOINTS
@@ -66,18 +68,18 @@ def _largest(listener: str) -> Callable[[Facts], int]:
     return lambda facts: max(facts.admission.ports[listener].clients.values(), default=0)
 
 
-def _handshakes(listener: str, section: Callable[[Facts], ServerTlsConfig]) -> tuple[Limit, Limit]:
+def _handshakes(port: PortRow, section: Callable[[ServerConfig], ServerTlsConfig]) -> tuple[Limit, Limit]:
     return (
         Limit(
-            f"{listener}.tls.handshake_timeout",
-            _seconds(lambda facts: section(facts).handshake_timeout_s),
+            f"{port.key}.tls.handshake_timeout",
+            _seconds(lambda facts: section(facts.config).handshake_timeout_s),
             "the connection is closed",
         ),
         Limit(
-            f"{listener}.tls.max_handshakes",
-            lambda facts: section(facts).max_handshakes,
+            f"{port.key}.tls.max_handshakes",
+            lambda facts: section(facts.config).max_handshakes,
             "the oldest handshake ends, and its connection is closed",
-            lambda facts: facts.admission.handshakes.get(listener, 0),
+            lambda facts: facts.admission.handshakes.get(port.listener, 0),
         ),
     )
 
@@ -165,9 +167,7 @@ LIMITS = (
         "requests without a route are answered at once",
         lambda facts: len(facts.waiting),
     ),
-    *_handshakes("proxy", lambda facts: facts.config.proxy.tls),
-    *_handshakes("upstream", lambda facts: facts.config.upstream.tls),
-    *_handshakes("admin", lambda facts: facts.config.admin.tls),
+    *(limit for port in ENTRANCES if port.tls is not None for limit in _handshakes(port, port.tls)),
     Limit(
         "upstream.registration_timeout",
         _seconds(lambda facts: facts.config.upstream.registration_timeout_s),

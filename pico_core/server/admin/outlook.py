@@ -16,8 +16,8 @@ from pico_core.server.facts import Facts
 from pico_core.server.stories import Story
 from pico_core.server.tunnels import TunnelConnection
 
-MOST_FAILURES = 5
-MOST_TUNNELS = 100
+FAILURES_EXPLAINED = 5
+TUNNELS_EXPLAINED = 100
 """How much of each is told: people read it."""
 
 
@@ -66,7 +66,7 @@ def outlook(facts: Facts, endpoint: str, protocol: str, now: float) -> Outlook:
     """Return what a request, or a TCP connection where ``protocol`` says so, for ``endpoint`` would do now."""
     tunnels = list(facts.registry.members(endpoint))
     nodes = [node for node in facts.view.serving(endpoint) if node.status is not NodeStatus.LEFT]
-    failures = list(islice(facts.stories.failures(endpoint), MOST_FAILURES))
+    failures = list(islice(facts.stories.failures(endpoint), FAILURES_EXPLAINED))
     reason = _reason(facts, endpoint, tunnels, nodes, protocol, now)
     return Outlook(
         node=facts.node_id,
@@ -76,8 +76,8 @@ def outlook(facts: Facts, endpoint: str, protocol: str, now: float) -> Outlook:
         reason=reason,
         meaning=REASONS[reason].meaning if reason else "",
         advice=REASONS[reason].advice if reason else "",
-        tunnels=[_tunnel(each, now) for each in tunnels[:MOST_TUNNELS]],
-        nodes=[_node(each, endpoint) for each in nodes[:MOST_TUNNELS]],
+        tunnels=[_tunnel(each, now) for each in tunnels[:TUNNELS_EXPLAINED]],
+        nodes=[_node(each, endpoint) for each in nodes[:TUNNELS_EXPLAINED]],
         policy=_policy(facts, endpoint),
         wants_token=facts.config.proxy.auth.is_on,
         similar=[] if tunnels or nodes else _similar(facts, endpoint),

@@ -16,8 +16,8 @@ from pico_core.server.metrics import LATENCY_BUCKETS_S, SWITCHED
 from pico_core.server.stories import Story
 
 MOST_ENDPOINTS = 50
-MOST_NODES = 200
-MOST_FAILURES = 20
+NODES_SHOWN = 200
+FAILURES_SHOWN = 20
 
 
 class NodeSeen(msgspec.Struct, frozen=True):
@@ -74,7 +74,7 @@ def overview(facts: Facts) -> Overview:
         if status != SWITCHED and id(each.latency_s) not in seen:
             seen.add(id(each.latency_s))  # methods without a label of their own share one
             latency = [one + other for one, other in zip(latency, each.latency_s.counts, strict=True)]
-    others = nlargest(MOST_NODES, facts.view, key=lambda node: node.upstreams)
+    others = nlargest(NODES_SHOWN, facts.view, key=lambda node: node.upstreams)
     return Overview(
         node=facts.node_id,
         version=__version__,
@@ -91,7 +91,7 @@ def overview(facts: Facts) -> Overview:
         nodes=[
             NodeSeen(each.id, each.status.value, each.draining, each.upstreams, len(each.endpoints)) for each in others
         ],
-        failures=list(islice(facts.stories.failures(), MOST_FAILURES)),
+        failures=list(islice(facts.stories.failures(), FAILURES_SHOWN)),
     )
 
 

@@ -8,13 +8,14 @@ be forwarded again, only members of the cluster are asked, and only these paths.
 from urllib.parse import parse_qs, unquote
 
 from pico_core.access.grant import Denied
+from pico_core.config.tls import PEERS_PROFILE
 from pico_core.config.values import server_url
 from pico_core.errors import ConfigError
 from pico_core.machine.parts import Connector
 from pico_core.plain.client import PlainRequest, PlainResponse
 from pico_core.plain.exposition import CONTENT_TYPE
 from pico_core.plain.hosts import unknown_host
-from pico_core.plain.server import HTML, JSON, TEXT, PlainConnection, Question
+from pico_core.plain.server import HTML, JSON, PLAIN_TEXT, PlainConnection, Question
 from pico_core.server.access import Access
 from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.admin.status import FAILURES_PATH, STATUS_PATH, status_document
@@ -49,7 +50,9 @@ class AdminPages:
                 connection.refuse(denied.status, denied.reason, now)
                 return
         if not credentials and question.path not in PROBES and not self._hosts.knows(question.host):
-            connection.refuse(421, UNKNOWN_HOST, now)  # a page in a browser has no token, so who has one is none
+            connection.refuse(
+                421, UNKNOWN_HOST, now
+            )  # a page in a browser has no token: a client with one is not a page
             return
         if page is not None:
             page(self, connection, now)
@@ -60,14 +63,14 @@ class AdminPages:
             connection.refuse(404, "not found", now)
 
     def _health(self, connection: PlainConnection, now: float) -> None:
-        connection.respond(200, TEXT, b"ok\n", now)
+        connection.respond(200, PLAIN_TEXT, b"ok\n", now)
 
     def _ready(self, connection: PlainConnection, now: float) -> None:
         facts = self._facts
         state = facts.state.value
         if facts.state is NodePhase.STARTING and facts.unanswered_names:
             state += ": waits" + "".join(f" for '{name}' ({why})" for name, why in facts.unanswered_names.items())
-        connection.respond(200 if facts.ready else 503, TEXT, f"{state}\n".encode(), now)
+        connection.respond(200 if facts.ready else 503, PLAIN_TEXT, f"{state}\n".encode(), now)
 
     def _dashboard(self, connection: PlainConnection, now: float) -> None:
         from pico_core.server.admin.dashboard import page, policy  # 0.5 ms that a start does not need
@@ -108,7 +111,7 @@ class AdminPages:
         self._forwards += 1
         fields = [("x-pico-authorization", credentials.decode("latin-1"))] if credentials else []
         asker = _Forward(self, connection, node_id)
-        tls = "peers" if self._facts.config.admin.tls.enabled else ""
+        tls = PEERS_PROFILE if self._facts.config.admin.tls.enabled else ""
         PlainRequest(self._connector, origin, path, asker, FORWARD_TIMEOUT_S, now, fields=fields, tls=tls)
 
     def forward_over(self) -> None:

@@ -27,9 +27,9 @@ OVERVIEW_PATH = "/status/overview"
 LIMITS_PATH = "/status/limits"
 ENDPOINTS_PATH = "/status/endpoints"
 
-MOST_FAILURES = 100
+FAILURES_LISTED = 100
 
-LOCAL = "local"
+ASKED_NODE = "local"
 """Names the node that is asked, instead of its ID."""
 
 
@@ -74,7 +74,7 @@ def status_document(facts: Facts, path: str, now: float) -> bytes | None:
     table, node_id = match[1], unquote(match[2] or "")
     document: object
     if path == FAILURES_PATH:
-        document = list(islice(facts.stories.failures(), MOST_FAILURES))
+        document = list(islice(facts.stories.failures(), FAILURES_LISTED))
     elif path == OVERVIEW_PATH:
         document = overview(facts)
     elif path == ENDPOINTS_PATH:
@@ -113,7 +113,7 @@ def _row(node: NodeDetail, endpoints: int, upstreams: int) -> NodeRow:
 
 
 def _cluster_node(facts: Facts, node_id: str) -> NodeDetail | None:
-    if node_id in (LOCAL, facts.node_id):
+    if node_id in (ASKED_NODE, facts.node_id):
         return _own_detail(facts)
     peer = facts.view.get(node_id)
     return None if peer is None else _detail(peer, peer.endpoints)
@@ -136,7 +136,7 @@ def _gossip_nodes(facts: Facts, now: float) -> list[NodeSnapshot]:
 
 
 def _gossip_node(facts: Facts, node_id: str, now: float) -> GossipDetail | None:
-    wanted = facts.node_id if node_id == LOCAL else node_id
+    wanted = facts.node_id if node_id == ASKED_NODE else node_id
     for row in _gossip_nodes(facts, now):
         if row.id == wanted:
             entries = facts.gossip.entries(wanted) or []

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from pico_core.access.issuing import SigningKey, any_key
-from pico_core.access.key_set import MAX_KEYS, MAX_SET_BYTES, read_key_set
+from pico_core.access.key_set import MAX_SET_BYTES, MAX_SET_KEYS, read_key_set
 from pico_core.access.keys import hmac_key, key_of, public_key
 from pico_core.errors import ConfigError
 from tests.core.access.keys import SECRET, drawn, part, private_pem, public_pem, signing
@@ -161,8 +161,8 @@ def test_what_is_not_a_set(text: bytes) -> None:
 
 def test_a_set_is_bounded() -> None:
     secret = {"kty": "oct", "k": part(SECRET.encode())}
-    assert len(read_key_set(key_set(*[secret] * MAX_KEYS), secrets=True)) == MAX_KEYS
-    assert "more than 64" in refusal(lambda: read_key_set(key_set(*[secret] * (MAX_KEYS + 1)), secrets=True))
+    assert len(read_key_set(key_set(*[secret] * MAX_SET_KEYS), secrets=True)) == MAX_SET_KEYS
+    assert "more than 64" in refusal(lambda: read_key_set(key_set(*[secret] * (MAX_SET_KEYS + 1)), secrets=True))
 
 
 def test_a_key_that_cryptography_read_is_checked_too() -> None:

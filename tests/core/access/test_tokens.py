@@ -1,11 +1,12 @@
 """Which tokens a gate lets in, and what they permit."""
 
 import math
+from itertools import permutations
 from typing import Any
 
 import pytest
 
-from pico_core.access.gate import MAX_REMEMBERED, Gate
+from pico_core.access.gate import MAX_VERIFIED, Gate
 from pico_core.access.grant import Denied, Grant
 from pico_core.access.keys import public_key
 from pico_core.access.token import MAX_TOKEN_BYTES, TokenRules
@@ -39,12 +40,13 @@ def denied(text: str, at: float = NOW_S, kind: str = "hmac", **rules: Any) -> st
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("key", KINDS)
-def test_only_the_key_of_the_signature_verifies_it(kind: str, key: str) -> None:
-    if kind == key:
-        assert gate(key).check(bearer(token("a", kind=kind)), NOW_S).permits("a")
-    else:
-        assert denied(token("a", kind=kind), kind=key) == "invalid token"
+def test_the_key_of_the_signature_verifies_it(kind: str) -> None:
+    assert gate(kind).check(bearer(token("a", kind=kind)), NOW_S).permits("a")
+
+
+@pytest.mark.parametrize(("kind", "key"), list(permutations(KINDS, 2)))
+def test_a_key_of_another_kind_does_not(kind: str, key: str) -> None:
+    assert denied(token("a", kind=kind), kind=key) == "invalid token"
 
 
 def test_another_secret_and_a_changed_token_are_refused() -> None:
@@ -251,10 +253,10 @@ def test_other_keys_forget_what_was_verified() -> None:
 
 def test_the_memory_is_bounded_and_holds_no_token() -> None:
     port = gate()
-    for number in range(MAX_REMEMBERED + 10):
+    for number in range(MAX_VERIFIED + 10):
         port.check(bearer(signed({"sub": str(number)})), NOW_S)
     remembered = port.remembered
-    assert len(remembered) == MAX_REMEMBERED
+    assert len(remembered) == MAX_VERIFIED
     assert all(len(key) == 32 for key in remembered)
     assert SECRET not in repr(remembered)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pico_core.agent.app_call import HIGH_WATER_BYTES, AppCall
+from pico_core.agent.app_call import UNREAD_HIGH_BYTES, AppUpstream
 from pico_core.agent.app_response import response_head
 from pico_core.boundary import Command
 
@@ -27,12 +27,12 @@ class Scene:
 
 def test_a_client_that_waits_goes_on_however_small_the_steps_of_the_application() -> None:
     scene: Any = Scene()
-    call = AppCall(scene, 1)
+    call = AppUpstream(scene, 1)
     call.exchange = scene
-    call.request_more([bytes(HIGH_WATER_BYTES), b"x"], last=False, trailers=b"")
+    call.request_more([bytes(UNREAD_HIGH_BYTES), b"x"], last=False, trailers=b"")
     states = [call.writable]
     step = 1_000
-    for _ in range(HIGH_WATER_BYTES // step):
+    for _ in range(UNREAD_HIGH_BYTES // step):
         call.took(step, 0.0)
     states.append(call.writable)
     assert states == [False, True]
@@ -42,7 +42,6 @@ def test_a_client_that_waits_goes_on_however_small_the_steps_of_the_application(
 def test_heads_of_responses() -> None:
     assert response_head(200, ((b"Content-Length", b"3"),), -1).content_length == 3
     assert response_head(200, (), 5).content_length == 5
-    assert response_head(200, (), -1).chunked
-    assert not response_head(304, (), -1).chunked
+    assert response_head(200, (), -1).content_length == response_head(304, (), -1).content_length == -1
     kept = response_head(200, ((b"Connection", b"close"), (b"X-Pico-Failure", b"busy"), (b"Date", b"now")), 0)
     assert (kept.fields, kept.dated) == (b"date: now\r\n", True)

@@ -29,7 +29,6 @@ from pico_core.boundary import (
 )
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
-from pico_core.records import PeerIdentity
 from tests.core.machine.channels import User
 from tests.play import Nothing, Play
 
@@ -198,20 +197,6 @@ def test_a_connection_asked_for() -> None:
     assert play >> ConnectFailed(2, "refused") >> Connected(4, "192.0.2.4", 81) >> Received(4, b"a")
     assert caller.outcomes == ["refused", "connected to 192.0.2.4"]
     assert node.users[4].heard == [b"a"]
-
-
-def test_the_identity_and_protocol_of_a_peer_reach_its_channel() -> None:
-    play, node = accepted()
-    service, client = PeerIdentity("service", ("service.example.com",)), PeerIdentity("", ("192.0.2.9",))
-    node.connect("service.example.com", 443, 5.0, Caller(node), tls="services")
-    assert (
-        play
-        << Connect(2, "service.example.com", 443, 5.0, "services")
-        >> Connected(2, "192.0.2.8", 443, service, "http/1.1")
-    )
-    assert play >> Accepted(3, "door", "192.0.2.9", 6, client, "h2") << Send(3, b"door")
-    seen = {number: (channel.peer, channel.alpn) for number, channel in node.channels.items()}
-    assert seen == {1: (None, ""), 2: (service, "http/1.1"), 3: (client, "h2")}
 
 
 def test_a_connection_nobody_wants_any_more() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pico_core.bounds import TUNNEL_STREAMS
 from pico_core.errors import LocalProtocolError
 from pico_core.mux.events import (
     GoAwayReceived,
@@ -13,7 +14,7 @@ from pico_core.mux.events import (
     StreamOpened,
     StreamReset,
 )
-from pico_core.mux.session import MAX_OUTGOING_STREAMS, Session
+from pico_core.mux.session import Session
 from pico_core.mux.windows import MIN_WINDOW_BYTES
 from tests.core.mux.plays import (
     ACK,
@@ -102,11 +103,11 @@ def test_the_client_opens_odd_streams() -> None:
 
 def test_opens_no_more_streams_than_allowed() -> None:
     server = new_server()
-    first, *_ = [server.open_stream() for _ in range(MAX_OUTGOING_STREAMS)]
+    first, *_ = [server.open_stream() for _ in range(TUNNEL_STREAMS)]
     with pytest.raises(LocalProtocolError):
         server.open_stream()
     first.reset()
-    assert server.open_stream().id == 2 * MAX_OUTGOING_STREAMS + 2
+    assert server.open_stream().id == 2 * TUNNEL_STREAMS + 2
     assert not server.can_open_stream
 
 

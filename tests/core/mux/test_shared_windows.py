@@ -2,7 +2,7 @@
 
 from pico_core.mux.events import StreamData, StreamEnded, StreamOpened, StreamReset
 from pico_core.mux.session import Session
-from pico_core.mux.stream import Stream
+from pico_core.mux.stream import MuxStream
 from tests.core.mux.plays import (
     ACK,
     DATA,
@@ -23,7 +23,7 @@ FULL = bytes(WINDOW)
 CLIENTS = 300
 
 
-def open_full(session: Session, ids: range) -> list[Stream]:
+def open_full(session: Session, ids: range) -> list[MuxStream]:
     """Open streams, each with the whole first window unread."""
     for stream_id in ids:
         session.receive(data(SYN, stream_id, FULL), 0.0)
@@ -31,7 +31,7 @@ def open_full(session: Session, ids: range) -> list[Stream]:
     return list(session.streams.values())
 
 
-def pass_round(session: Session, streams: list[Stream]) -> None:
+def pass_round(session: Session, streams: list[MuxStream]) -> None:
     """Every user consumes all that it has, and the peer then fills every window again."""
     for stream in streams:
         stream.consume(stream.unread_bytes)
@@ -39,7 +39,7 @@ def pass_round(session: Session, streams: list[Stream]) -> None:
         refill(session, stream)
 
 
-def refill(session: Session, stream: Stream) -> None:
+def refill(session: Session, stream: MuxStream) -> None:
     size = stream.receive_window_bytes
     if size:
         assert session.receive(data(0, stream.id, FULL[:size]), 0.0) == [StreamData(stream, FULL[:size])]

@@ -21,7 +21,7 @@ from pico_core.boundary import (
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.turns import TURN_PAUSE_S
-from pico_core.plain.server import ANSWERED_PER_TURN_BYTES, ANSWERS_PER_TURN, TEXT, PlainConnection, Question
+from pico_core.plain.server import ANSWERED_PER_TURN_BYTES, ANSWERS_PER_TURN, PLAIN_TEXT, PlainConnection, Question
 from tests.play import Nothing, Play, joined
 
 LARGE = ANSWERED_PER_TURN_BYTES * 3 // 5
@@ -44,9 +44,9 @@ class Echo(BaseMachine):
         if path.startswith("/late"):
             self.late.append(connection)
         elif path == "/large":
-            connection.respond(200, TEXT, b"x" * LARGE, now)
+            connection.respond(200, PLAIN_TEXT, b"x" * LARGE, now)
         else:
-            connection.respond(200, TEXT, f"{path} {question.query}".encode(), now)
+            connection.respond(200, PLAIN_TEXT, f"{path} {question.query}".encode(), now)
 
 
 def accepted() -> tuple[Play, Echo]:
@@ -160,7 +160,7 @@ def asked_late(request: bytes = LATE) -> tuple[Play, Callable[[], None]]:
     """Return a play in which the service was asked, and what makes it answer."""
     play, node = accepted()
     assert play >> Received(1, request) << PauseReading(1)
-    return play, lambda: node.late[0].respond(200, TEXT, b"late", play.now)
+    return play, lambda: node.late[0].respond(200, PLAIN_TEXT, b"late", play.now)
 
 
 def test_the_next_request_waits_for_the_answer() -> None:

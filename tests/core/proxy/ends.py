@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pico_core.http.message import RequestHead, ResponseHead
 from pico_core.machine.channel import Channel, HoldingChannel, TcpChannel
 from pico_core.pieces import Piece
-from pico_core.proxy.downstream import Client
+from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.exchange import Exchange, Router
 
 
@@ -15,7 +15,7 @@ class LineDownstream:
     writable = True
 
     def __init__(self, channel: TcpChannel, router: Router) -> None:
-        self.client = Client(channel.host)
+        self.client = ClientFacts(channel.host)
         self._channel = channel
         self._router = router
         self._line = b""

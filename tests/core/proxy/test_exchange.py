@@ -12,7 +12,7 @@ from pico_core.http.message import HeadLimits, MessageError, ResponseHead
 from pico_core.http.writing import error_message
 from pico_core.machine.channel import Channel, TcpChannel
 from pico_core.machine.lingering import Lingering
-from pico_core.proxy.downstream import Client
+from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.exchange import MAX_TRIES, Exchange
 from pico_core.proxy.failures import NODE_LOST, STREAM_REFUSED, TUNNEL_LOST, UPSTREAM_TIMEOUT, Failure
 from pico_core.proxy.http1.downstream import DownstreamConnection
@@ -45,7 +45,7 @@ class Scene:
         self.timers = Timers()
         self.lingering = Lingering(self.timers)
         self.dates = Dates(float)
-        self.downstream = DownstreamConnection(self.channel(), self, self, Client("192.0.2.7"), 0.0)
+        self.downstream = DownstreamConnection(self.channel(), self, self, ClientFacts("192.0.2.7"), 0.0)
 
     def channel(self) -> TcpChannel:
         self._number += 1
@@ -74,7 +74,7 @@ class Scene:
     def finished(self, exchange: Exchange, now: float) -> None:
         self.over.append(exchange.status)
 
-    def refused(self, error: MessageError, client: Client, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
+    def refused(self, error: MessageError, client: ClientFacts, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
         raise AssertionError("every request here is one")
 
     # --- as the source of upstreams ---

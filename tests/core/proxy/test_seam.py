@@ -8,7 +8,7 @@ from pico_core.http.message import HeadLimits, MessageError, ResponseHead
 from pico_core.http.writing import NO_DETAILS, error_message
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
-from pico_core.proxy.downstream import Client
+from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import UPSTREAM_TIMEOUT
 from pico_core.proxy.http1.downstream import DownstreamConnection
@@ -51,7 +51,7 @@ class Seam(BaseMachine):
         if listener == "lines":
             LineDownstream(channel, self)
         else:
-            DownstreamConnection(channel, self, self, Client(channel.host), now)
+            DownstreamConnection(channel, self, self, ClientFacts(channel.host), now)
 
     def begin(self, exchange: Exchange, now: float) -> None:
         if exchange.head.target.startswith(b"/app"):
@@ -79,7 +79,7 @@ class Seam(BaseMachine):
     def finished(self, exchange: Exchange, now: float) -> None:
         self.finished_with.append(exchange.status)
 
-    def refused(self, error: MessageError, client: Client, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
+    def refused(self, error: MessageError, client: ClientFacts, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
         self.finished_with.append(-error.status)
         return b"", NO_DETAILS, b""
 

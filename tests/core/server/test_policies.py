@@ -12,7 +12,7 @@ from pico_core.config.policies import FieldsConfig, PolicyConfig, user
 from pico_core.config.server import ServerConfig
 from pico_core.http.message import RequestHead
 from pico_core.server.field_edits import FieldEdit
-from pico_core.server.policies import MAX_REMEMBERED, Policies
+from pico_core.server.policies import MAX_VERDICTS, Policies
 from tests.core.http.growth import grows_linearly
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, OK, client_joins, error, proxy_play
 from tests.core.server.admin.scene import node_of
@@ -86,7 +86,7 @@ def test_the_first_policy_that_has_the_endpoint_holds() -> None:
 
 def test_what_is_remembered_is_bounded() -> None:
     policies = Policies((policy("a-*", denied_networks=OTHERS),))
-    for number in range(2 * MAX_REMEMBERED):
+    for number in range(2 * MAX_VERDICTS):
         found = policies.of(f"a-{number}")
         assert found is not None
         assert found.lets_in(f"10.0.{number // 256}.{number % 256}")

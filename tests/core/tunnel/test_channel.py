@@ -13,7 +13,7 @@ from pico_core.mux.events import (
     StreamReset,
 )
 from pico_core.mux.frame import INITIAL_WINDOW_BYTES
-from pico_core.mux.stream import Stream
+from pico_core.mux.stream import MuxStream
 from pico_core.pieces import Piece
 from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.tunnel.tunnel import Tunnel
@@ -32,7 +32,7 @@ class Pair:
         self.user = self.channel.user = User()
         (opened,) = self.to_agent()
         assert isinstance(opened, StreamOpened)
-        self.far: Stream = opened.stream
+        self.far: MuxStream = opened.stream
         self.session_events: list[MuxEvent] = []
         self.from_agent()
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from msgspec.structs import replace
 
 from pico_core.boundary import Exit
-from pico_core.config.agent import ListenerConfig
+from pico_core.config.agent import SERVICE_S, SERVICE_STREAMS, ListenerConfig
 from pico_core.config.values import Origin, identifier, origin
 from pico_core.errors import PicoError
 from pico_core.program import APP, SOCKET, STREAMS, CloseListener, OpenListener
@@ -18,7 +18,10 @@ from pico_driver.embedding.runtime import Runtime
 from pico_driver.embedding.wsgi import WsgiAdapter, WsgiApp
 
 PATIENCE_S = 30.0
+"""How long the server may be away before an endpoint counts as unreachable: a restart of a node takes less."""
+
 GRACE_S = 5.0
+"""How long requests and streams in flight may take at the end of a block. A program that stops is waited for."""
 
 
 class Client:
@@ -47,15 +50,15 @@ class Client:
         self,
         endpoint: str,
         *,
-        timeout_s: float = 10.0,
-        max_streams: int = 4_096,
+        timeout_s: float = SERVICE_S,
+        max_streams: int = SERVICE_STREAMS,
         patience_s: float = PATIENCE_S,
         grace_s: float = GRACE_S,
     ) -> AsyncIterator[StreamListener]:
         """Register a ``tcp`` endpoint whose streams this program takes itself.
 
-        A stream that is not taken within ``timeout_s`` is reset. Raises ``ConfigError`` for an endpoint ID that is
-        none.
+        A stream that is not taken within ``timeout_s`` is reset. Raises ``ConfigError`` for an invalid endpoint
+        ID.
         """
         listener = StreamListener(self.hub, identifier(endpoint))
         config = ListenerConfig(
@@ -74,8 +77,8 @@ class Client:
         endpoint: str,
         app: AsgiApp,
         *,
-        timeout_s: float = 10.0,
-        max_streams: int = 4_096,
+        timeout_s: float = SERVICE_S,
+        max_streams: int = SERVICE_STREAMS,
         config: ListenerConfig | None = None,
         patience_s: float = PATIENCE_S,
         grace_s: float = GRACE_S,

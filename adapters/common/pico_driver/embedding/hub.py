@@ -57,10 +57,10 @@ class ListenerUser(Protocol):
     def on_listener(
         self, event: ListenerRegistered | ListenerLost | ListenerUnreachable | ListenerRefused | ListenerClosed
     ) -> None:
-        """Something became of the listener."""
+        """The endpoint is registered, lost, refused or closed, or the server cannot be reached."""
 
     def on_offer(self) -> ProgramConnection | None:
-        """Return the connection of a stream that comes, or ``None`` for a listener that takes none."""
+        """Return the connection of a stream that comes, or ``None`` for a listener without streams."""
 
     def on_call(self, event: CallBegins) -> None:
         """Call the application."""
@@ -75,7 +75,7 @@ class CallUser(Protocol):
     def on_call_event(
         self, event: CallBody | CallPaused | CallResumed | CallDropped | CallMessage | CallCancelled
     ) -> None:
-        """Something came for the application."""
+        """The client has sent something, reads or pauses, or is gone, or the call is cancelled."""
 
 
 class Hub:

@@ -100,7 +100,7 @@ class Listener:
     def on_listener(
         self, event: ListenerRegistered | ListenerLost | ListenerUnreachable | ListenerRefused | ListenerClosed
     ) -> None:
-        """Take note, and wake whoever waits for that."""
+        """Note what became of the endpoint, and wake the tasks that wait for it."""
         if isinstance(event, ListenerRegistered):
             self.url, self.node = event.url, event.node
             self.is_registered = True
@@ -121,17 +121,17 @@ class Listener:
         self.settled.set()
 
     def on_hub_closed(self) -> None:
-        """The client has ended."""
+        """End: the client has ended."""
         self._error = self._error or ClosedError("the client has ended")
         self._end()
         self.settled.set()
 
     def on_offer(self) -> ProgramConnection | None:
-        """Only listeners for streams get any."""
+        """Take no stream: ``StreamListener`` does."""
         return None
 
     def on_call(self, event: CallBegins) -> None:
-        """Only listeners with an application get any."""
+        """Take no call: ``AppListener`` does."""
 
     def _tell(self, event: ListenerEvent) -> None:
         self._events.append(event)

@@ -9,16 +9,16 @@ Result = TypeVar("Result")
 
 
 class Event(Protocol):
-    """Something that happens once. ``asyncio.Event`` and ``trio.Event`` are such."""
+    """A flag that tasks wait for, and that is set once: ``asyncio.Event`` or ``trio.Event``."""
 
     def set(self) -> object:
-        """Let everybody go on who waits."""
+        """Let all tasks go on that wait."""
 
     def is_set(self) -> bool:
-        """Return whether it has happened."""
+        """Return whether the flag is set."""
 
     async def wait(self) -> object:
-        """Wait until it happens."""
+        """Wait until the flag is set."""
 
 
 class Threads(Protocol):

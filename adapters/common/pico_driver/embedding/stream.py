@@ -6,10 +6,8 @@ from pico_driver.embedding.connection import ProgramConnection
 from pico_driver.embedding.errors import StreamBrokenError, StreamClosedError
 from pico_driver.embedding.hub import Hub
 from pico_driver.embedding.runtime import Event
-
-READ_BYTES = 65_536
-WRITE_BYTES = 262_144
-"""How much one input carries: as much as one read of a socket."""
+from pico_driver.reads import RECEIVE_BUFFER_BYTES
+from pico_driver.sockets import READ_BYTES
 
 
 class Stream:
@@ -52,9 +50,10 @@ class Stream:
         Raises ``StreamBrokenError`` if the stream was reset, ``StreamClosedError`` after ``write_eof`` and ``aclose``.
         """
         view = memoryview(data)
-        for start in range(0, len(view), WRITE_BYTES):
+        # One input carries as much as one read of a socket.
+        for start in range(0, len(view), RECEIVE_BUFFER_BYTES):
             await self._writable()
-            self.connection.give(bytes(view[start : start + WRITE_BYTES]))
+            self.connection.give(bytes(view[start : start + RECEIVE_BUFFER_BYTES]))
             await self._runtime.checkpoint()
         await self._writable()
 

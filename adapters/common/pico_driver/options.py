@@ -1,0 +1,30 @@
+"""What a driver may be given beside its machine and its sink, whatever its loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
+
+import msgspec
+
+if TYPE_CHECKING:
+    from pico_driver.early import EarlyListeners
+    from pico_driver.inbox import Inbox
+    from pico_driver.tls_profiles import Profiles
+
+Reload: TypeAlias = Callable[[], msgspec.Struct]
+"""Reads the configuration again; raises ``ConfigError`` if it is not valid."""
+
+
+class DriverOptions(TypedDict, total=False):
+    """All of them may be left out.
+
+    ``inbox`` brings inputs of the embedding program. ``early`` has listeners that are open already; those that the
+    machine does not ask for are closed at the end. ``profiles`` are the TLS profiles that the machine names. ``reload``
+    reads the configuration again at SIGHUP.
+    """
+
+    inbox: Inbox | None
+    early: EarlyListeners | None
+    profiles: Profiles | None
+    reload: Reload | None
