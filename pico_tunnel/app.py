@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -81,6 +82,11 @@ def _app_keys() -> Groups:
     return [(title, leaves), *access_log, *agent_keys()]
 
 
+_reload = click.option(
+    "--reload", is_flag=True, help="Start again whenever a Python file below this directory changes."
+)
+
+
 def _app_command(
     kind: str, examples: str, *options: Callable[[Any], Any]
 ) -> Callable[[Callable[..., int]], click.Command]:
@@ -88,7 +94,12 @@ def _app_command(
 
     def decorated(run: Callable[..., int]) -> click.Command:
         run = runnable(run)
-        for option in (*options, click.argument("app"), click.argument("endpoint", callback=checked("identifier"))):
+        for option in (
+            _reload,
+            *options,
+            click.argument("app"),
+            click.argument("endpoint", callback=checked("identifier")),
+        ):
             run = option(run)
         return click.command(
             kind.lower(),
@@ -107,6 +118,8 @@ def _app_command(
     """\
 The application 'app' of main.py in this directory:
   pico agent asgi my-endpoint main:app
+While you work on it:
+  pico agent asgi my-endpoint main:app --reload
 Through a distant cluster:
   pico agent asgi my-endpoint main:app --connect.url https://pico.example.com:8001""",
 )
@@ -143,9 +156,10 @@ def _run_app(
     config_path: str | None,
     expand_env: bool,
     runtime: str | None,
+    reload: bool,
     threads: int | None = None,
 ) -> int:
-    """Run an agent whose one listener an application in this process serves."""
+    """Run an agent whose one listener an application in this process serves; in a child of it if ``reload``."""
     from msgspec.structs import replace
 
     from pico_core.config.agent import AgentConfig, ListenerConfig
@@ -159,5 +173,13 @@ def _run_app(
     def read() -> AgentConfig:
         return replace(read_config(AgentConfig, rest, config_path, expand_env=expand_env), listeners=())
 
+    if reload:
+        from contextlib import closing
+
+        from pico_tunnel.logs import standard_log_writer
+        from pico_tunnel.reloading import supervise
+
+        with closing(standard_log_writer(read().log)) as writer:
+            return supervise([each for each in sys.argv[1:] if each != "--reload"], Path.cwd(), writer)
     program = program_of(import_app(app), listener, read().grace_period_s, threads)
     return finish(run_app(read, runtime, program))

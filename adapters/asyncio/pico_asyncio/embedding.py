@@ -1,12 +1,12 @@
 """The SDK on asyncio and uvloop: a machine in a task of the program's loop. Start at ``connect``."""
 
 import asyncio
-import concurrent.futures
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, Unpack
 
 from pico_asyncio.driver import drive
+from pico_asyncio.threads import AsyncioThreads
 from pico_core.agent.client import ClientMachine
 from pico_core.boundary import Exit, Machine
 from pico_core.forward.dialing import DialMachine
@@ -56,21 +56,6 @@ async def drive_program(
     return await run_with_client(program, embedded(machine, sink, signals=signals, **options))
 
 
-class AsyncioThreads:
-    """A ``Threads`` of asyncio."""
-
-    def __init__(self, limit: int) -> None:
-        self._pool = concurrent.futures.ThreadPoolExecutor(limit, "pico-app")
-
-    async def run(self, work: Callable[[], Result]) -> Result:
-        """Run ``work`` in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-
-    def close(self) -> None:
-        """Start no more work; what runs is left to end."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-
 class AsyncioRuntime:
     """A ``Runtime`` of asyncio."""
 
@@ -102,7 +87,23 @@ class AsyncioRuntime:
         return asyncio.run_coroutine_threadsafe(work(*arguments), self._loop).result()
 
     async def end(self, *others: asyncio.Task[Any]) -> None:
-        """Cancel every task, and wait until all of them and ``others`` have ended."""
+        """Cancel every task, and wait until all of them and ``others`` have ended.
+
+        A cancel meanwhile is passed on afterwards: anyio repeats its cancels until the block is left, and they would
+        reach the tasks while these close their connections.
+        """
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *others, return_exceptions=True)
+        waiting: set[asyncio.Task[Any]] = {*self._tasks, *others}
+        cancelled: asyncio.CancelledError | None = None
+        while waiting:
+            try:
+                _, waiting = await asyncio.wait(waiting)
+            except asyncio.CancelledError as error:
+                cancelled = error
+                waiting = {task for task in waiting if not task.done()}
+        for task in others:
+            if not task.cancelled():
+                task.exception()  # the driver's own error has come out of the block already
+        if cancelled is not None:
+            raise cancelled

@@ -1,0 +1,169 @@
+"""``--reload``: the command runs in a process of its own, again whenever a Python file below this directory changes."""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeAlias
+
+from pico_core.records import Log, Sink
+
+POLL_S = 0.5
+REST = 10
+"""Looking through the files takes at most one part in ``REST`` of the time."""
+
+MAX_ENTRIES = 20_000
+"""Files and folders that are looked at each time; what lies beyond is not watched."""
+
+GRACE = "--grace-period=2s"
+"""What the application's requests get at a restart, unless the command says otherwise."""
+
+END_S = 15.0
+"""How long a restart waits for the old process; then it is killed."""
+
+NOT_WATCHED = ("__pycache__", "node_modules")
+
+Snapshot: TypeAlias = dict[str, tuple[int, int]]
+"""Each Python file with its time of change in nanoseconds and its size."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+
+def supervise(arguments: Sequence[str], root: Path, sink: Sink) -> int:
+    """Run ``pico`` with ``arguments`` until a signal ends it, and return its exit code.
+
+    A Python file below ``root`` that changes, comes or goes ends the process and starts it again. One that ends by
+    itself, because the application cannot be imported for instance, is started at the next change. SIGHUP is passed on.
+    """
+    if not any(each.partition("=")[0] == "--grace-period" for each in arguments):
+        arguments = [*arguments, GRACE]
+    command = [sys.executable, "-m", "pico_tunnel", *arguments]
+    with _signals() as received:
+        return _Supervisor(command, root, sink, received).run()
+
+
+class _Supervisor:
+    def __init__(
+        self, command: Sequence[str], root: Path, sink: Sink, received: Callable[[float], list[signal.Signals]]
+    ) -> None:
+        self._command = command
+        self._root = root
+        self._sink = sink
+        self._received = received
+        self._files, is_whole = snapshot(root)
+        self._log("info", "watching for changes", directory=str(root), files=len(self._files))
+        if not is_whole:
+            self._log("warning", "this directory has too many files: not all are watched", limit=MAX_ENTRIES)
+        self._process = self._start()
+        self._told = False
+        """Whether the end of this process has been logged."""
+
+    def run(self) -> int:
+        pause_s = POLL_S
+        while True:
+            for number in self._received(pause_s):
+                if number in (signal.SIGTERM, signal.SIGINT):
+                    return self._end()
+                if number == signal.SIGHUP:
+                    self._process.send_signal(number)
+            code = self._process.poll()
+            if code == 0:
+                return 0
+            if code is not None and not self._told:
+                self._told = True
+                self._log("warning", "the application has ended; the next change starts it again", code=code)
+            began = time.monotonic()
+            self._look()
+            pause_s = max(POLL_S, REST * (time.monotonic() - began))
+
+    def _look(self) -> None:
+        """Restart the process if a file has changed."""
+        now, _ = snapshot(self._root)
+        changed = sorted(path for path, _ in now.items() ^ self._files.items())
+        self._files = now
+        if changed:
+            self._log("info", "restarting: a file has changed", file=os.path.relpath(changed[0], self._root))
+            self._stop()
+            self._process, self._told = self._start(), False
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # In a group of its own: Ctrl-C reaches this process, which passes it on once.
+        return subprocess.Popen(self._command, process_group=0)  # noqa: S603 - this command again
+
+    def _stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._log("warning", "the application does not end; it is killed", after_s=END_S)
+            self._process.kill()
+            self._process.wait()
+
+    def _end(self) -> int:
+        """Pass on a signal, and those that follow it, until the process has ended."""
+        if self._process.poll() is not None:
+            return 0
+        self._process.terminate()
+        while (code := self._process.poll()) is None:
+            if {signal.SIGTERM, signal.SIGINT} & set(self._received(POLL_S)):
+                self._process.terminate()
+        return code if code >= 0 else 128 - code
+
+    def _log(self, level: str, message: str, **fields: str | float) -> None:
+        self._sink(Log(level, "reload", message, dict(fields)))
+
+
+def snapshot(root: Path) -> tuple[Snapshot, bool]:
+    """Return the Python files below ``root``, and whether all were looked at.
+
+    Hidden folders, virtual environments and ``NOT_WATCHED`` are left out; links to folders are not followed.
+    """
+    files: Snapshot = {}
+    left = MAX_ENTRIES
+    waiting = [str(root)]
+    while waiting:
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:  # what goes while it is looked at is no error
+            found = list(entries)
+            if any(entry.name == "pyvenv.cfg" for entry in found):
+                continue
+            for entry in found:
+                left -= 1
+                if left < 0:
+                    return files, False
+                if entry.name.startswith(".") or entry.name in NOT_WATCHED:
+                    continue
+                if entry.name.endswith(".py"):
+                    state = entry.stat()
+                    files[entry.path] = (state.st_mtime_ns, state.st_size)
+                elif entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+    return files, True
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[float], list[signal.Signals]]]:
+    """Take the signals of this process meanwhile: give a function that waits so many seconds, and returns those."""
+    reader, writer = socket.socketpair()
+    for end in (reader, writer):
+        end.setblocking(False)
+    before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+
+    def received(timeout_s: float) -> list[signal.Signals]:
+        ready, _, _ = select.select([reader], [], [], timeout_s)
+        return [signal.Signals(number) for number in reader.recv(4_096)] if ready else []
+
+    try:
+        yield received
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        reader.close()
+        writer.close()
