@@ -127,8 +127,8 @@ class Deployment:
         self.observed: list[Observed] = []
         self.lines: Counter[tuple[str, str, str, str]] = Counter()
         """How many log lines each server has written, by its ID, level, subsystem and message."""
-        self.is_attacked = False
-        """Whether hostile agents register endpoints: then those whose names begin with ``DISPUTED`` may be theirs."""
+        self.attacked_until = 0.0
+        """Until when hostile agents register endpoints: those whose names begin with ``DISPUTED`` may be theirs."""
         self.balancer = Balancer(world)
         self._config = server_config or ServerConfig(
             cluster=ClusterConfig(join=(Address("nodes.pico", 0),)), grace_period_s=30.0
@@ -404,6 +404,11 @@ class Deployment:
             if agent.serving
             for endpoint, protocol in agent.endpoints.items()
         }
+
+    @property
+    def is_attacked(self) -> bool:
+        """Whether there may be hostile agents."""
+        return self.world.now < self.attacked_until
 
     def is_disputed(self, endpoint: str) -> bool:
         """Return whether an endpoint may be one that hostile agents register just now."""

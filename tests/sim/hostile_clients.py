@@ -62,6 +62,7 @@ class HostileClients(Attacker):
             self.floods_raw_connection,
             self.pretends_to_be_a_node,
             self.crowds,
+            self.takes_all_streams,
             self.asks_hostile_agents,
             self.asks_hostile_agents,
             self.asks_hostile_agents,
@@ -250,21 +251,33 @@ class HostileClients(Attacker):
             yield 0.05
 
     def crowds(self, line: Line) -> Script:
-        """Open connections up to the cap, each of which does little."""
-        for _ in range(self.entropy.randrange(1, 100)):
-            self.open(self.entropy.choice(self.targets()), self.lingers)
+        """Open connections to one server up to its cap, each of which does little."""
+        target = self.entropy.choice(self.targets())
+        for _ in range(self.entropy.randrange(1, 150)):
+            self.open(target, self.lingers)
         yield self._hold_s()
+
+    def takes_all_streams(self, line: Line) -> Script:
+        """Have a service work on more requests at once than its tunnels carry."""
+        target = self.entropy.choice(self.targets())
+        for _ in range(self.entropy.randrange(20, 80)):
+            self.open(target, self.waits_for_an_answer)
+        yield 0.0
+
+    def waits_for_an_answer(self, line: Line) -> Script:
+        line.send(self.request(ATTACKED, target="/10/8000"))
+        yield LONGEST_HOLD_S * self.entropy.random()
 
     def lingers(self, line: Line) -> Script:
         """Keep a connection that is idle, has begun a head, or waits for a slow answer."""
         choice = self.entropy.random()
         if choice < 0.3:
             line.send(b"GET /")
-        elif choice < 0.5:
+        elif choice < 0.4:
             line.send(self.request(ATTACKED, target="/10/5000"))
-        elif choice < 0.6:
+        elif choice < 0.5:
             line.send(self.request(NOBODY))
-        yield self._hold_s()
+        yield LONGEST_HOLD_S * self.entropy.random()
 
     def asks_hostile_agents(self, line: Line) -> Script:
         """Ask for an endpoint that a hostile agent or service serves, and have it take a stream."""

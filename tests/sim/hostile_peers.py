@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from dataclasses import dataclass
+from math import inf
 
 from pico_core.agent.machine import AgentMachine
 from pico_core.config.ports import ProxyConfig, ProxyHttpConfig, UpstreamConfig
@@ -96,7 +97,7 @@ class HostilePeers:
         self._attackers: list[tuple[Process, Attacker]] = []
         self._steps = 0
         self._lines_before: Counter[tuple[str, str, str, str]] = Counter()
-        deployment.is_attacked = True
+        deployment.attacked_until = inf
 
     @property
     def endpoints(self) -> dict[str, str]:
@@ -137,7 +138,7 @@ class HostilePeers:
 
     def left(self) -> None:
         """The servers have had the time to see that they left: from now on only what is honest may be there."""
-        self._deployment.is_attacked = False
+        self._deployment.attacked_until = self._world.now
 
     # --- while they are there ---
 
@@ -209,7 +210,7 @@ class HostilePeers:
         """
         clients = [client for client in self._deployment.clients if not client.load.any_answer]
         for request in (each for client in clients for each in client.requests if each.began_at > since):
-            if is_refused_in_time(request):
+            if is_refused_in_time(self._deployment, request):
                 self._world.sometimes["request refused under attack"] += 1
             elif request.outcome not in ("", "ok", "quit"):
                 raise self._world.violation(f"failed because of hostile peers: {request}")
@@ -263,7 +264,14 @@ def _kept(process: Process, node: ServerNode | AgentMachine) -> str:
     )
 
 
-def is_refused_in_time(request: Request) -> bool:
-    """Return whether a request of the attacked endpoint was told soon that there is no room."""
-    refused = request.outcome == "status 503" and request.ended_at - request.began_at <= SOON_S
-    return request.endpoint == ATTACKED and refused
+def is_refused_in_time(deployment: Deployment, request: Request) -> bool:
+    """Return whether a request was told soon that there is no room, where there may be none.
+
+    That is the attacked endpoint; and any endpoint behind another node once a node has refused connections: those of
+    nodes have no place of their own on its proxy port, and share it with the requests of hostile clients that they
+    forward.
+    """
+    if request.outcome != "status 503" or request.ended_at - request.began_at > SOON_S:
+        return False
+    ports = [server.node.facts.admission.ports["proxy"] for server in deployment.alive()]
+    return request.endpoint == ATTACKED or any(port.refused for port in ports)

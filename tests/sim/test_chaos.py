@@ -55,6 +55,7 @@ CLIENT_ATTACKS = (
     "sends garbage",
     "sends half a head",
     "sends long extensions",
+    "takes all streams",
     "upgrades and sends garbage",
 )
 SERVICE_WAYS = (
