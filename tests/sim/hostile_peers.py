@@ -64,6 +64,9 @@ TIGHT = ServerConfig(
 )
 """A server that one hostile host can bring to its limits."""
 
+NODE_LOST = '"reason":"node-lost"'
+"""In an answer: a connection to another node ended before a response."""
+
 CURIOUS = Load(rate=3.0, any_answer=True)
 """Honest requests to hostile services and agents: each must end, with a valid answer or none."""
 
@@ -267,11 +270,14 @@ def _kept(process: Process, node: ServerNode | AgentMachine) -> str:
 def is_refused_in_time(deployment: Deployment, request: Request) -> bool:
     """Return whether a request was told soon that there is no room, where there may be none.
 
-    That is the attacked endpoint; and any endpoint behind another node once a node has refused connections: those of
-    nodes have no place of their own on its proxy port, and share it with the requests of hostile clients that they
-    forward.
+    That is the attacked endpoint; and any endpoint behind another node once a proxy port has been full: connections of
+    nodes have no place of their own there. They are refused, or closed while idle, which a POST on its way does not
+    survive.
     """
-    if request.outcome != "status 503" or request.ended_at - request.began_at > SOON_S:
+    if request.ended_at - request.began_at > DAWDLE_S + SOON_S:
         return False
     ports = [server.node.facts.admission.ports["proxy"] for server in deployment.alive()]
-    return request.endpoint == ATTACKED or any(port.refused for port in ports)
+    was_full = any(port.refused or port.closed for port in ports)
+    if request.outcome == "status 502":
+        return was_full and NODE_LOST in request.detail
+    return request.outcome == "status 503" and (was_full or request.endpoint == ATTACKED)
