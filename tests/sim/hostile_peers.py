@@ -29,7 +29,7 @@ from tests.sim.hostile_services import HOSTILE_HTTP, SERVICE, HostileService
 from tests.sim.process import Process
 from tests.sim.tcp import HIGH_WATER_BYTES, WINDOW_BYTES
 
-SHARE = 0.25
+SHARE = 1 / 7
 """In how many histories there are hostile peers; in half of those nothing else goes wrong (``Plan.calm``)."""
 
 CHECK_INTERVAL_S = 1.0
