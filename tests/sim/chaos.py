@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tests.sim.checks import Checks
 from tests.sim.client import Load
 from tests.sim.deployment import Deployment
+from tests.sim.hostile_peers import CHECK_INTERVAL_S, SETTLED_S, TIGHT, HostilePeers, Plan
 from tests.sim.network import Faults, NameFaults
 from tests.sim.stranger import Stranger
 from tests.sim.world import World
@@ -59,8 +60,20 @@ class Chaos:
         life_s = self._tokens.choice(TOKEN_LIVES_S) if self._tokens.random() < 0.25 else 0.0
         faults = self._faults()
         skew = self._draw.choice((0.0, 0.0, 0.001))
-        self._deployment = Deployment(world, faults, skew=skew, gossip_keys=keys, token_life_s=life_s)
-        self._checks = Checks(self._deployment)
+        plan = Plan.of(world.seed)
+        if plan is not None and plan.calm:
+            faults, skew, life_s = Faults(), 0.0, 0.0
+        self._deployment = Deployment(
+            world,
+            faults,
+            skew=skew,
+            server_config=TIGHT if plan is not None else None,
+            gossip_keys=keys,
+            token_life_s=life_s,
+        )
+        self._hostile = HostilePeers(self._deployment, plan) if plan is not None else None
+        self._is_calm = plan is not None and plan.calm
+        self._checks = Checks(self._deployment, mild=self._is_calm)
         self._slots = self._draw.randrange(2, 6)
         self._agents = self._draw.randrange(1, 5)
         self._operations: tuple[tuple[int, Callable[[], None]], ...] = (
@@ -99,15 +112,26 @@ class Chaos:
         world, deployment = self.world, self._deployment
         deployment.start_servers(self._slots)
         for number in range(self._agents):
-            deployment.start_agent(f"agent-{number}", {f"e{number // 2}": "http", f"e{number}-own": "http", "t": "tcp"})
+            endpoints = {f"e{number // 2}": "http", f"e{number}-own": "http", "t": "tcp"}
+            if self._hostile is not None and not number:
+                endpoints |= self._hostile.endpoints
+            deployment.start_agent(f"agent-{number}", endpoints)
         world.run(self._draw.choice((0.5, 3.0)))
-        endpoints = [name for name, protocol in deployment.wanted_endpoints().items() if protocol == "http"]
+        names = [
+            name
+            for name, protocol in deployment.wanted_endpoints().items()
+            if protocol == "http" and not deployment.is_disputed(name)
+        ]
         for load in (LOAD, replace(LOAD, keep_alive=True)):
-            deployment.add_client(endpoints, load)
+            deployment.add_client(names, load)
         deployment.add_forwarder("t", TALKS_PER_S)
         stranger = self._stranger()
         self._plan_reloads()
         self._plan_tokens()
+        if self._hostile is not None:
+            self._hostile.begin()
+            if self._is_calm:
+                self._keep_calm(self._hostile)
         while world.now < self._until:
             world.run(self._draw.expovariate(1 / self._draw.choice((2.0, 4.0, 15.0))))
             self._checks.check_requests()
@@ -116,6 +140,18 @@ class Chaos:
             stranger.stopped = True
         self._come_to_rest()
         return self._outcome()
+
+    def _keep_calm(self, hostile: HostilePeers) -> None:
+        """Let hostile peers attack for the whole time, while nothing else happens: nothing at all may go wrong."""
+        world, checks = self.world, self._checks
+        world.run(SETTLED_S)
+        began_at = world.now
+        while world.now < self._until:
+            problem = checks.order_problem()
+            if problem:
+                raise world.violation(f"hostile peers bring the deployment into disorder: {problem}")
+            world.run(CHECK_INTERVAL_S)
+        hostile.check_requests(began_at)
 
     def _stranger(self) -> Stranger | None:
         """Have a hostile process in half of all histories.
@@ -181,10 +217,14 @@ class Chaos:
         deployment.network.heal()
         deployment.network.faults = Faults()
         deployment.names.faults = NameFaults()
+        if self._hostile is not None:
+            self._hostile.leave()
         if deployment.issuer is not None:
             deployment.issuer.be_in_time()
             world.run(max(deployment.issuer.late_until - world.now, 0.0))
         world.run(20.0)  # all operations that were planned while faults lasted have happened by now
+        if self._hostile is not None:
+            self._hostile.left()
         world.run_until("all processes back", self._missing, STOP_S, 1.0)
         world.run_until("everything in order", self._checks.rest_problem, REST_S, 0.2)
         world.run_until("the balancer too", self._checks.order_problem, 10.0, 0.2)
@@ -198,6 +238,8 @@ class Chaos:
         world.run(5.0)
         self._checks.step()
         self._checks.check_leaks()
+        if self._hostile is not None:
+            self._hostile.check_released()
         self._checks.check_every_route()
 
     def _missing(self) -> str:
@@ -223,7 +265,8 @@ class Chaos:
         world, deployment = self.world, self._deployment
         for server in deployment.history.values():
             world.sometimes["request tried again"] += server.node.facts.metrics.retries
-        requests = Counter(request.outcome for client in deployment.clients for request in client.requests)
+        clients = [client for client in deployment.clients if not client.load.any_answer]
+        requests = Counter(request.outcome for client in clients for request in client.requests)
         talks = Counter(talk.outcome for talker in deployment.tcp_clients for talk in talker.talks)
         return Outcome(world.seed, world.now, self.operations, requests, talks, world.sometimes, world.digest)
 
@@ -330,8 +373,12 @@ class Chaos:
         return f"agent-{self._draw.randrange(self._agents)}"
 
     def _ensure_agent(self, name: str) -> None:
-        if self._deployment.agents[name].ended_at is not None:
+        """Have an agent that was stopped. Where hostile peers hold its streams it takes long to end: look again."""
+        agent = self._deployment.agents[name]
+        if agent.ended_at is not None:
             self._deployment.restart_agent(name)
+        elif agent.stopping and self._hostile is not None and not self._at_rest:
+            self.world.after(1.0, self._ensure_agent, name)
 
     def stop_and_start_agent(self) -> None:
         name = self._agent()

@@ -5,6 +5,7 @@ from pico_core.gossip.status import NodeStatus
 from pico_core.gossip.wire.records import Entry
 from tests.sim.client import Load, Request
 from tests.sim.deployment import Deployment, Observed, Server
+from tests.sim.hostile_peers import is_refused_in_time
 from tests.sim.network import NameFaults
 
 CHECK_INTERVAL_S = 1.0
@@ -166,7 +167,7 @@ class Checks:
                     return f"{observer.id} sees {other.id} as {seen.status.value if seen else 'unknown'}"
                 if seen.proxy_addr is None or seen.proxy_addr.host != other.host.address:
                     return f"{observer.id} knows {other.id} at {seen.proxy_addr}"
-                if seen.endpoints != self._deployment.tunnels_of(other):
+                if self._deployment.undisputed(seen.endpoints) != self._deployment.tunnels_of(other):
                     return f"{observer.id} sees {seen.endpoints} at {other.id}"
             for seen in view:
                 if seen.status is NodeStatus.ACTIVE and not self._deployment.history[seen.id].alive:
@@ -186,7 +187,7 @@ class Checks:
         wanted: dict[str, int] = {}
         for agent in self._deployment.agents.values():
             if agent.serving:
-                for endpoint in agent.endpoints:
+                for endpoint in self._deployment.undisputed(dict.fromkeys(agent.endpoints, 1)):
                     wanted[endpoint] = wanted.get(endpoint, 0) + 1
         found: dict[str, int] = {}
         for server in self._deployment.alive():
@@ -200,8 +201,11 @@ class Checks:
     def route_problem(self) -> str:
         """Return an endpoint that some node has no route to (the second half of I11); empty if none."""
         for server in self._deployment.serving():
+            tunnels = self._deployment.tunnels_of(server)
             for endpoint in self._deployment.wanted_endpoints():
-                local = endpoint in self._deployment.tunnels_of(server)
+                if self._deployment.is_disputed(endpoint):
+                    continue
+                local = endpoint in tunnels
                 if not local and not self._chosen_any(server, endpoint):
                     return f"{server.id} has no route to {endpoint}"
         return ""
@@ -239,7 +243,11 @@ class Checks:
     def _connection_problem(self) -> str:
         """Return a broken connection that its server may still use, because it cannot know yet that it is broken."""
         for server in self._deployment.alive():
-            tunnels = [tunnel.channel.id for tunnel in server.node.facts.tunnels]
+            tunnels = [
+                tunnel.channel.id
+                for tunnel in server.node.facts.tunnels
+                if not self._deployment.is_disputed(tunnel.endpoint)
+            ]
             for number, end in server.process.ends.items():
                 if end.is_broken and (number % 2 == 0 or number in tunnels):
                     return f"connection {number} of {server.id} is broken"
@@ -253,8 +261,14 @@ class Checks:
         """
         since = self._in_order_since
         for index, client in enumerate(self._deployment.clients):
+            if client.load.any_answer:
+                continue
             for request in client.requests[self._requests_read.get(index, 0) :]:
                 if since is not None and request.began_at > since and request.outcome not in ("", "ok", "quit"):
+                    was_attacked = request.began_at < self._deployment.attacked_until
+                    if was_attacked and is_refused_in_time(self._deployment, request):
+                        self._world.sometimes["request refused under attack"] += 1
+                        continue
                     if not request.host_was_dark:
                         raise self._world.violation(f"with everything in order since {since:.3f} s: {request}")
                     self._world.sometimes["request on an old connection to a dark host"] += 1

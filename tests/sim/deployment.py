@@ -1,6 +1,7 @@
 """A whole deployment: server pods behind a balancer and a headless name, agents beside their origins, clients."""
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,10 +21,12 @@ from pico_core.server.facts import NodePhase
 from pico_core.server.node import ServerNode
 from tests.sim.balancer import Balancer
 from tests.sim.client import HttpClient, Load
+from tests.sim.hostile import HOSTILE
+from tests.sim.hostile_services import HOSTILE_HTTP, HOSTILE_PORT
 from tests.sim.network import Faults, Host, Network
 from tests.sim.origin import HTTP_PORT, TCP_PORT, Ledger, Origin
 from tests.sim.process import Process
-from tests.sim.stranger import Stolen, Stranger
+from tests.sim.stranger import UNASKED, Stolen, Stranger
 from tests.sim.tcp_client import TcpClient
 from tests.sim.tokens import Issuer
 from tests.sim.world import World
@@ -35,6 +38,9 @@ VIRTUAL = "10.96.0.1"
 STRANGER_HOST = "10.253.0.1"
 
 KUBELET_RESTART_S = 1.0
+
+DISPUTED = (HOSTILE, UNASKED)
+"""How the names of endpoints begin that hostile processes register."""
 
 
 @dataclass
@@ -119,6 +125,10 @@ class Deployment:
         self.clients: list[HttpClient] = []
         self.tcp_clients: list[TcpClient] = []
         self.observed: list[Observed] = []
+        self.lines: Counter[tuple[str, str, str, str]] = Counter()
+        """How many log lines each server has written, by its ID, level, subsystem and message."""
+        self.attacked_until = 0.0
+        """Until when hostile agents register endpoints: those whose names begin with ``DISPUTED`` may be theirs."""
         self.balancer = Balancer(world)
         self._config = server_config or ServerConfig(
             cluster=ClusterConfig(join=(Address("nodes.pico", 0),)), grace_period_s=30.0
@@ -251,6 +261,7 @@ class Deployment:
 
     def _logged(self, server: Server, log: Log) -> None:
         sometimes = self.world.sometimes
+        self.lines[server.id, log.level, log.subsystem, log.message] += 1
         if log.subsystem == "cluster":
             sometimes[log.message] += 1
             self.observed.append(Observed(self.world.now, server.id, log.message, log.fields))
@@ -270,7 +281,10 @@ class Deployment:
     def start_agent(
         self, name: str, endpoints: dict[str, str], *, server: str = "pico", origin: Process | None = None
     ) -> Agent:
-        """Start an agent for ``endpoints`` (name to ``http`` or ``tcp``) with an origin of its own, or a given one."""
+        """Start an agent for ``endpoints`` (name to protocol) with an origin of its own, or a given one.
+
+        Protocols are ``http``, ``tcp`` and ``HOSTILE_HTTP``: the hostile service on the origin's host.
+        """
         if origin is None:
             origin_host = self.network.new_host()
             origin = Process(
@@ -279,13 +293,13 @@ class Deployment:
             origin.start()
         host = self.network.new_host()
         token_file = self.issuer.give(host, tuple(endpoints)) if self.issuer is not None else None
-        ports = {"http": HTTP_PORT, "tcp": TCP_PORT}
+        ports = {"http": HTTP_PORT, "tcp": TCP_PORT, HOSTILE_HTTP: HOSTILE_PORT}
         config = AgentConfig(
             listeners=tuple(
                 ListenerConfig(
                     endpoint_id=endpoint,
                     addr=OriginAddress(origin.host.address, ports[protocol]),
-                    protocol=protocol,
+                    protocol="http" if protocol == HOSTILE_HTTP else protocol,
                 )
                 for endpoint, protocol in endpoints.items()
             ),
@@ -391,9 +405,22 @@ class Deployment:
             for endpoint, protocol in agent.endpoints.items()
         }
 
+    @property
+    def is_attacked(self) -> bool:
+        """Whether there may be hostile agents."""
+        return self.world.now < self.attacked_until
+
+    def is_disputed(self, endpoint: str) -> bool:
+        """Return whether an endpoint may be one that hostile agents register just now."""
+        return self.is_attacked and endpoint.startswith(DISPUTED)
+
+    def undisputed(self, counts: dict[str, int]) -> dict[str, int]:
+        """Return the counts of tunnels that only honest agents have changed."""
+        return {name: n for name, n in counts.items() if not self.is_disputed(name)} if self.is_attacked else counts
+
     def tunnels_of(self, server: Server) -> dict[str, int]:
-        """Return how many tunnels each endpoint has on a server."""
-        return server.node.facts.registry.counts()
+        """Return how many tunnels each endpoint has on a server, without those that hostile agents may have opened."""
+        return self.undisputed(server.node.facts.registry.counts())
 
     def is_running(self, server: Server) -> bool:
         """Return whether a server is in its running state."""

@@ -123,7 +123,7 @@ class _HttpConnection:
             headers=[(b"x-number", b"%d" % number), (b"x-received", b"%d" % self._received), framing],
         )
         self._channel.send(self._http.send(head) or b"")
-        self._rest = pattern(number, size)
+        self._rest = b"" if request.method == b"HEAD" else pattern(number, size)
         self._send_more(now)
 
     def _send_more(self, now: float) -> None:

@@ -235,7 +235,7 @@ class Process(Driver[End, Dial]):
             if end.eof_arrived and not end.eof_given and not end.unread and not end.error:
                 end.eof_given = True
                 self.handle(EofReceived(number))
-        if end.error and (end.closing or (end.reading and not end.unread)):
+        if end.error and (end.closing or (not end.unread if end.reading else end.write_failed)):
             self.forget(number)
             self.handle(ConnectionLost(number, end.error))
 

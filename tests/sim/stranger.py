@@ -25,6 +25,8 @@ PROXY_PORT, UPSTREAM_PORT, GOSSIP_PORT = 8000, 8001, 8003
 LARGEST_DATAGRAM_BYTES = 65_507
 HOLD_S = 5.0
 """How long it keeps a connection at most."""
+UNASKED = "stranger-"
+"""How the endpoints begin that it registers."""
 FORGED = "10.254"
 """The first half of the addresses that it forges: no host has them."""
 
@@ -186,7 +188,7 @@ class Stranger(BaseMachine):
         self._connect(target, UPSTREAM_PORT, handshake.request_bytes())
 
     def _registration(self) -> bytes:
-        name = f"stranger-{self._entropy.randrange(10_000)}"
+        name = f"{UNASKED}{self._entropy.randrange(10_000)}"
         return ClientHandshake("pico", f"/pico/v1/upstream/{name}", (), self._entropy).request_bytes()
 
 

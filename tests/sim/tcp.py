@@ -59,6 +59,7 @@ class End:
         "queued",
         "reading",
         "unread",
+        "write_failed",
         "writing_paused",
     )
 
@@ -78,6 +79,8 @@ class End:
         """Whether the process has no part in it any more: it closed or reset the connection, or it has ended."""
         self.error = ""
         """The reason of its reset; its process may not have noticed yet."""
+        self.write_failed = False
+        """Whether bytes waited in the driver when the connection was reset: it notices, even if it does not read."""
         self.writing_paused = False
         self.queued = False
         """Whether it is in its process's queue already."""
@@ -334,12 +337,14 @@ class End:
         self._fail(reason)
 
     def _fail(self, reason: str) -> None:
-        """The connection is broken; a process that is not reading notices at its next write or read."""
+        """The connection is broken; a process that does not read or write just now notices when it does."""
         was_gone = self.gone
+        waited = bool(self._pending)
         self._vanish()
         if was_gone:
             return
+        self.write_failed = waited
         self.error = reason
-        if self.reading or self.closing:
+        if self.reading or self.closing or self.write_failed:
             self.queued = True
             self.process.enqueue(self)

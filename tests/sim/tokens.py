@@ -1,9 +1,10 @@
 """The issuer of a simulated deployment: short-lived tokens, written into files again before they expire."""
 
+from msgspec.structs import replace
+
 from pico_core.access.issuing import Claims, SigningKey
 from pico_core.access.secret import Secret
 from pico_core.config.auth import AuthConfig
-from pico_core.config.ports import ProxyConfig, UpstreamConfig
 from pico_core.config.secrets import SecretFile
 from pico_core.config.server import ServerConfig
 from tests.sim.network import Host
@@ -31,12 +32,7 @@ class Issuer:
     def guard(self, config: ServerConfig) -> ServerConfig:
         """Return the configuration of a server whose proxy and upstream ports ask for these tokens."""
         auth = AuthConfig(hmac_secret_key=Secret(SECRET), leeway_s=0.0)
-        return ServerConfig(
-            proxy=ProxyConfig(auth=auth),
-            upstream=UpstreamConfig(auth=auth),
-            cluster=config.cluster,
-            grace_period_s=config.grace_period_s,
-        )
+        return replace(config, proxy=replace(config.proxy, auth=auth), upstream=replace(config.upstream, auth=auth))
 
     def token(self, endpoints: tuple[str, ...] = ()) -> str:
         now = EPOCH_S + self._world.now
