@@ -57,7 +57,8 @@ def paths() -> frozenset[str]:
 def words() -> frozenset[str]:
     """Return every word of the code and the deployment, docstrings and comments aside."""
     found: set[str] = set()
-    for path in (path for name in FOLDERS if name != "docs" for path in (ROOT / name).rglob("*")):
+    code = (path for name in FOLDERS if name != "docs" for path in (ROOT / name).rglob("*"))
+    for path in (*ROOT.glob("*.py"), *code):
         if path.suffix == ".py" and path != Path(__file__):
             with path.open("rb") as file:
                 for token in tokenize.tokenize(file.readline):

@@ -13,7 +13,7 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.machine.logs import LINES_PER_WINDOW, NEVER_HELD_BACK, WINDOW_S
 from pico_core.mux.incoming import MAX_OUTPUT_BYTES
 from pico_core.mux.session import DEFAULT_WINDOW_BYTES, Session
-from pico_core.mux.stream import Stream
+from pico_core.mux.stream import MuxStream
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.http1.downstream import MAX_BACKLOG_BYTES
 from pico_core.server.admin.limits import limit_rows
@@ -181,7 +181,7 @@ class HostilePeers:
         for each in reachable(node):
             if isinstance(each, (bytes, bytearray)):
                 size += len(each)
-            elif isinstance(each, Stream):
+            elif isinstance(each, MuxStream):
                 streams += 1
             elif isinstance(each, Session):
                 self._check_session(process, each)
@@ -256,7 +256,7 @@ def _kept(process: Process, node: ServerNode | AgentMachine) -> str:
         channels += isinstance(each, TcpChannel)
         tunnels += isinstance(each, Tunnel)
         exchanges += isinstance(each, Exchange)
-        streams += isinstance(each, Stream)
+        streams += isinstance(each, MuxStream)
         if isinstance(each, Session):
             listed += len(each.streams)
     if not exchanges and channels <= len(process.ends) and tunnels <= channels and streams <= listed:
