@@ -25,7 +25,7 @@ from pico_core.machine.admission import MAX_DESCRIPTORS, ConnectionLimits, PortL
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.proxy.waiting import WaitingChannel
-from pico_core.proxy.websocket_channel import WebSocketChannel
+from pico_core.proxy.websocket_channel import SUBPROTOCOL, WebSocketChannel
 from pico_core.timers import NEVER
 from pico_core.websocket.handshake import HandshakeError
 from pico_core.websocket.refusal import Refusal
@@ -181,7 +181,8 @@ class PendingConnection:
         self._is_over = True
         self._machine.complaints.clear()
         self._machine.reached(self._channel)
-        self._waiting.join(WebSocketChannel(channel, self._machine.entropy), now)
+        peer_closes = self._dial is not None and SUBPROTOCOL in self._dial.answer
+        self._waiting.join(WebSocketChannel(channel, self._machine.entropy, peer_closes=peer_closes), now)
         if rest:
             channel.user.on_data(rest, now)
 
@@ -208,7 +209,7 @@ class PendingConnection:
             if left_s <= 0:  # the process was stopped during the pause
                 self._fail("no time is left to connect")
                 return
-            fields = machine.credentials.fields
+            fields = [*machine.credentials.fields, SUBPROTOCOL]
             self._dial = WebSocketDial(machine, self, machine.server, target, fields, machine.entropy, left_s, now)
 
     def _retry(self, reason: str, now: float, until: float = NEVER, status: int = 0) -> None:

@@ -2,7 +2,8 @@
 
 Half-close is a WebSocket Close frame: its sender sends no more data, as RFC 6455 section 5.5.1 demands, but still
 receives until the peer's own Close. Piko's ends answer a Close by closing both directions, so towards them a half-close
-ends the connection, as it does between two of them. A bare FIN without a Close ends both directions.
+ends the connection, as it does between two of them. Some of Piko's end with a bare FIN, without a Close. Ends of Pico
+never do; they tell each other so by a subprotocol, and a bare FIN is then a connection that was cut.
 """
 
 from pico_core.boundary import Data
@@ -13,13 +14,20 @@ from pico_core.websocket.decoding import CloseReceived, FrameDecoder, FrameError
 from pico_core.websocket.encoding import encode_close, encode_frame, encode_pong
 from pico_core.websocket.frame import NORMAL_CLOSURE
 
+SUBPROTOCOL = (b"sec-websocket-protocol", b"pico-tcp")
+"""What a client offers and a server agrees to: each end says by a Close frame that it sends no more."""
+
 
 class WebSocketChannel:
-    """Wraps a channel whose handshake is done. ``entropy`` masks what a client sends; ``None`` on the server."""
+    """Wraps a channel whose handshake is done. ``entropy`` masks what a client sends; ``None`` on the server.
 
-    __slots__ = ("_close_sent", "_decoder", "_entropy", "_inner", "user")
+    ``peer_closes`` says that both ends have agreed on ``SUBPROTOCOL``.
+    """
 
-    def __init__(self, inner: HoldingChannel, entropy: Entropy | None) -> None:
+    __slots__ = ("_close_sent", "_decoder", "_entropy", "_inner", "_peer_closes", "user")
+
+    def __init__(self, inner: HoldingChannel, entropy: Entropy | None, *, peer_closes: bool) -> None:
+        self._peer_closes = peer_closes
         self.user: ChannelUser = DISCARD
         self._inner = inner
         self._entropy = entropy
@@ -92,10 +100,11 @@ class WebSocketChannel:
                 self.user.on_eof(now)
 
     def on_eof(self, now: float) -> None:
-        """The connection ends without a Close frame: both directions are over."""
+        """Both directions are over: orderly if the peer sent a Close before, or is one that sends none; else cut."""
         user, self.user = self.user, DISCARD
         self._inner.close()
-        user.on_eof(now)
+        if not self._peer_closes:
+            user.on_eof(now)
         user.on_lost(now)
 
     def on_lost(self, now: float) -> None:

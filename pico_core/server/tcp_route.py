@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 
 from pico_core.errors import ConfigError
-from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
+from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead, field_values
 from pico_core.http.parsing import parse_response_head
 from pico_core.http.writing import request_bytes
 from pico_core.machine.channel import Channel, HoldingChannel
@@ -12,7 +12,7 @@ from pico_core.pieces import Piece
 from pico_core.proxy.endpoint import endpoint_in_path
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.http1.upstream import UpstreamConnection
-from pico_core.proxy.websocket_channel import WebSocketChannel
+from pico_core.proxy.websocket_channel import SUBPROTOCOL, WebSocketChannel
 from pico_core.server.web_pages import check_origin
 from pico_core.tunnel.channel import StreamChannel
 from pico_core.websocket.handshake import NOT_GET, HandshakeError, accept_handshake
@@ -48,7 +48,8 @@ def tcp_acceptance(head: RequestHead, allowed_origins: Collection[str]) -> Respo
         raise MessageError(426, "a WebSocket is wanted here")
     check_origin(head.fields, allowed_origins, "proxy.allowed_origins")
     try:
-        response = accept_handshake(request_bytes(head, b""))
+        agreed = (SUBPROTOCOL,) if field_values(head.fields, SUBPROTOCOL[0]) == [SUBPROTOCOL[1]] else ()
+        response = accept_handshake(request_bytes(head, b""), agreed)
     except HandshakeError as error:
         raise MessageError(error.status, error.reason) from None
     return parse_response_head(response, HeadLimits())
@@ -89,7 +90,11 @@ class TcpOpening:
         """Accept the WebSocket."""
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
-            self.exchange.join(upstream, self._acceptance, _websocket, now)
+            self.exchange.join(upstream, self._acceptance, self._websocket, now)
+
+    def _websocket(self, channel: HoldingChannel) -> Channel:
+        agreed = field_values(self._acceptance.fields, SUBPROTOCOL[0])
+        return WebSocketChannel(channel, None, peer_closes=bool(agreed))
 
     def on_data(self, data: Piece, now: float) -> None:
         """Not reached: the stream is joined before its first byte."""
@@ -108,7 +113,3 @@ class TcpOpening:
 
     def on_writable(self, now: float) -> None:
         """Do nothing: nothing was sent yet."""
-
-
-def _websocket(channel: HoldingChannel) -> Channel:
-    return WebSocketChannel(channel, None)

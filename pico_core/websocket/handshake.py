@@ -111,8 +111,9 @@ class ClientHandshake:
     def __init__(self, host: str, target: str, headers: Sequence[tuple[bytes, bytes]], entropy: Entropy) -> None:
         """``host`` is the value of the Host field; ``headers`` come after those of the handshake.
 
-        ``entropy`` makes the key, which must be random (RFC 6455 section 4.1). Raises ``LocalProtocolError`` if the
-        host, the target or a header cannot be put into a request.
+        A subprotocol among them is offered; the server may leave it out. ``entropy`` makes the key, which must be
+        random (RFC 6455 section 4.1). Raises ``LocalProtocolError`` if the host, the target or a header cannot be put
+        into a request.
         """
         self._key = base64.b64encode(entropy.getrandbits(128).to_bytes(16, "big"))
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_OWN_HEAD_BYTES)
@@ -120,6 +121,7 @@ class ClientHandshake:
         self._refusal: h11.Response | None = None
         self.answer: tuple[tuple[bytes, bytes], ...] = ()
         """The fields of the 101, names in lower case; none before it."""
+        self._offered = [value for name, value in headers if name.lower() == b"sec-websocket-protocol"]
         self._body = b""
         fields = [
             (b"Host", host.encode()),
@@ -192,7 +194,7 @@ class ClientHandshake:
             or b"upgrade" not in connection
             or fields.get(b"sec-websocket-accept") != [generate_accept_token(self._key)]
             or b"sec-websocket-extensions" in fields
-            or b"sec-websocket-protocol" in fields
+            or fields.get(b"sec-websocket-protocol", self._offered) != self._offered
         ):
             raise HandshakeError(101, "the answer does not complete the WebSocket handshake", Refusal.FOREIGN)
 

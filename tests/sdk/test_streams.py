@@ -10,6 +10,7 @@ from pico_driver.embedding.errors import (
     UnreachableError,
 )
 from tests.sdk.kit import Kit, linked
+from tests.sdk.relay import Relay
 
 SIZE = 32 << 20
 """More than two kernels keep of a connection."""
@@ -103,6 +104,27 @@ def test_a_reset_is_seen_on_the_other_side(kit: Kit) -> None:
                 await far.read()
             with pytest.raises(StreamBrokenError):
                 await far.write(b"late")
+
+    kit.run(scenario)
+
+
+def test_a_way_that_is_cut_is_not_an_end(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        relay = Relay()
+        try:
+            async with linked(kit) as (node, client), client.listen("tcp") as listener:
+                relay.target = node.proxy_address
+                with pytest.raises(StreamBrokenError):
+                    async with kit.pico.dial(f"http://{relay.address}", "tcp") as near:
+                        await near.write(b"part")
+                        far = await listener.accept()
+                        assert await far.read() == b"part"
+                        await kit.in_thread(relay.close)  # a FIN each way
+                        with pytest.raises(StreamBrokenError):
+                            await far.read()
+                        await near.read()
+        finally:
+            relay.close()
 
     kit.run(scenario)
 

@@ -2,6 +2,8 @@
 
 import random
 
+import pytest
+
 from pico_core.boundary import Abort, Close, Command, PauseReading, ResumeReading, Send
 from pico_core.machine.channel import TcpChannel
 from pico_core.proxy.websocket_channel import WebSocketChannel
@@ -12,10 +14,10 @@ from tests.play import joined
 PONG = 0xA
 
 
-def server_side() -> tuple[WebSocketChannel, TcpChannel, list[Command]]:
+def server_side(*, peer_closes: bool = True) -> tuple[WebSocketChannel, TcpChannel, list[Command]]:
     commands: list[Command] = []
     inner = TcpChannel(3, "192.0.2.7", commands.append, lambda connection: None, no_turns())
-    return WebSocketChannel(inner, None), inner, commands
+    return WebSocketChannel(inner, None, peer_closes=peer_closes), inner, commands
 
 
 def test_no_data_follows_our_close_frame() -> None:
@@ -51,3 +53,20 @@ def test_it_reads_and_writes_as_its_connection_does() -> None:
     assert user.heard == ["writable", "lost"]
     channel.abort()
     assert commands == [PauseReading(3), ResumeReading(3), Abort(3)]
+
+
+@pytest.mark.parametrize(("peer_closes", "heard"), [(True, ["lost"]), (False, ["eof", "lost"])])
+def test_a_bare_fin_is_an_end_only_of_a_peer_that_sends_no_close(peer_closes: bool, heard: list[str]) -> None:
+    channel, inner, commands = server_side(peer_closes=peer_closes)
+    user = channel.user = User()
+    inner.user.on_eof(0.0)
+    assert user.heard == heard
+    assert commands == [Close(3)]
+
+
+def test_a_fin_behind_a_close_is_an_end() -> None:
+    channel, inner, _ = server_side()
+    user = channel.user = User()
+    inner.user.on_data(encode_close(1000, "", random.Random(1)), 0.0)
+    inner.user.on_eof(0.0)
+    assert user.heard == ["eof", "lost"]
