@@ -8,15 +8,17 @@ CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 class ServiceCounts:
     """``requests`` by the class of their status, ``errors`` by the reason why the service gave no whole answer.
 
-    Reasons come from the closed list of ``proxy.reasons``, so the table is bounded.
+    ``retries`` counts the requests that were sent again, on a new connection, since a kept one had ended. Reasons come
+    from the closed list of ``proxy.reasons``, so the table is bounded.
     """
 
-    __slots__ = ("connections", "errors", "requests")
+    __slots__ = ("connections", "errors", "requests", "retries")
 
     def __init__(self) -> None:
         self.requests = [0] * 6
         self.errors: dict[str, int] = {}
         self.connections = 0
+        self.retries = 0
 
     def finished(self, exchange: Exchange) -> None:
         """Count a request that is over."""

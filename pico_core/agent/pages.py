@@ -111,6 +111,11 @@ def metrics_text(listeners: dict[AgentListener, None]) -> bytes:
         },
     )
     out.counter(
+        "agent_retries_total",
+        "Requests that were sent again on a new connection, since a kept one to the service had ended.",
+        {label: each.counts.retries for label, each in rows.items() if each.config.protocol == "http"},
+    )
+    out.counter(
         "agent_connections_total",
         "Connections that the service was opened, for tcp endpoints.",
         {label: each.counts.connections for label, each in rows.items() if each.config.protocol == "tcp"},

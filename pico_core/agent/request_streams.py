@@ -70,6 +70,7 @@ class RequestStreams:
     def retry(self, exchange: Exchange, now: float) -> None:
         """Use a new connection where an idle one had ended; for all else the server may have a better choice."""
         if exchange.failure is not None and exchange.failure.evidence is Evidence.STALE:
+            self.counts.retries += 1
             self.send(exchange, now, fresh=True)
         else:
             exchange.give_up(now)

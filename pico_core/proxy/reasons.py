@@ -44,7 +44,7 @@ REASONS = {
     "node-lost": Reason(
         SERVER,
         "The server node that has the tunnel broke off while it had the request.",
-        "Look at the node: it was stopped, or is out of memory.",
+        "Look for the request's ID in the access log of that node, and whether the node was stopped or is out of memory.",
     ),
     "node-unreachable": Reason(
         SERVER,
@@ -108,7 +108,7 @@ REASONS = {
     ),
     "service-lost": Reason(
         AGENT,
-        "The service closed the connection without an answer.",
+        "The service closed the connection without an answer, or before the end of one.",
         "Look at the log of the service: it may have crashed.",
     ),
     "service-invalid": Reason(

@@ -30,12 +30,12 @@ class RetryBudget:
             else:
                 self.left[endpoint] = left + SHARE
 
-    def take(self, endpoint: str) -> bool:
-        """Take a retry, and return whether there was one left."""
-        left = self.left.get(endpoint, RESERVE)
-        if left < 1.0:
-            return False
+    def has_left(self, endpoint: str) -> bool:
+        """Return whether a request of ``endpoint`` may be sent again. Next, when it is: ``take``."""
+        return self.left.get(endpoint, RESERVE) >= 1.0
+
+    def take(self, endpoint: str) -> None:
+        """Count a request that is sent again."""
         if endpoint not in self.left and len(self.left) >= MAX_BUDGETS:
             del self.left[next(iter(self.left))]
-        self.left[endpoint] = left - 1.0
-        return True
+        self.left[endpoint] = max(self.left.get(endpoint, RESERVE) - 1.0, 0.0)

@@ -30,6 +30,7 @@ from pico_core.proxy.failures import (
 )
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.proxy.reasons import CLIENT_GONE
+from pico_core.proxy.replay import MAX_REPLAY_BYTES
 from pico_core.proxy.states import CHOOSING, PIPED, REQUESTED, RESPONDING
 from pico_core.server.crowding import Crowding
 from pico_core.server.facts import Facts
@@ -107,14 +108,26 @@ class Routing:
             self._blame(route, exchange.endpoint, now)
 
     def retry(self, exchange: Exchange, now: float) -> None:
-        """Choose an upstream that was not tried yet."""
-        if not self._budget.take(exchange.endpoint):
+        """Choose an upstream that was not tried yet. Only where there is one, the budget is asked for it."""
+        exchange.avoid = (*exchange.avoid, exchange.route)
+        if not self._budget.has_left(exchange.endpoint) and self._is_elsewhere(exchange, now):
             self._metrics.retries_denied += 1
             exchange.give_up(now)
-            return
+        else:
+            self.route(exchange, now)
+
+    def _is_elsewhere(self, exchange: Exchange, now: float) -> bool:
+        """Return whether there is an upstream that was not tried yet."""
+        raw = exchange.acceptance is not None
+        return self._registry.choose(exchange.endpoint, exchange.avoid, now) is not None or (
+            not self.was_forwarded(exchange)
+            and self._view.choose(exchange.endpoint, exchange.avoid, now, raw=raw) is not None
+        )
+
+    def _count_retry(self, exchange: Exchange) -> None:
+        """Count a request that is sent a second time."""
         self._metrics.retries += 1
-        exchange.avoid = (*exchange.avoid, exchange.route)
-        self.route(exchange, now)
+        self._budget.take(exchange.endpoint)
 
     def answered(self, exchange: Exchange, now: float) -> None:
         """The upstream has answered. One that was failing and answers quickly works again."""
@@ -170,6 +183,8 @@ class Routing:
     def route(self, exchange: Exchange, now: float) -> None:
         """Send the request to the best upstream that was not tried yet."""
         tunnel = self._registry.choose(exchange.endpoint, exchange.avoid, now, healthy=True)
+        if tunnel is not None and tunnel.health is not None and not _is_kept(exchange):
+            tunnel = self._registry.choose(exchange.endpoint, self._proving(exchange), now, healthy=True)
         if tunnel is not None and self._use_tunnel(exchange, tunnel, now):
             return
         may_hop = not self.was_forwarded(exchange)
@@ -190,6 +205,13 @@ class Routing:
             return
         self._no_route(exchange, now)
 
+    def _proving(self, exchange: Exchange) -> tuple[object, ...]:
+        """Return what to avoid for a request that could not be sent again: also what failed and is being tried out."""
+        endpoint = exchange.endpoint
+        failing = (each for each in self._registry.members(endpoint) if each.health is not None)
+        nodes = (each for each in self._view.serving(endpoint) if endpoint in each.health)
+        return (*exchange.avoid, *failing, *nodes)
+
     def _use_tunnel(self, exchange: Exchange, tunnel: TunnelConnection, now: float) -> bool:
         """Send the request to a tunnel; return whether it speaks what is asked for and had a stream for this client."""
         if tunnel.raw is (exchange.acceptance is None):
@@ -205,6 +227,8 @@ class Routing:
             return False
         exchange.route = tunnel
         exchange.failure = None
+        if exchange.tries:
+            self._count_retry(exchange)
         if tunnel.health is not None:
             tunnel.health.chosen(now)
         if exchange.acceptance is not None:
@@ -217,9 +241,13 @@ class Routing:
         """Send the request to another node; return whether there is one."""
         raw = exchange.acceptance is not None
         peer = self._view.choose(exchange.endpoint, exchange.avoid, now, raw=raw, healthy=healthy)
+        if healthy and peer is not None and exchange.endpoint in peer.health and not _is_kept(exchange):
+            peer = self._view.choose(exchange.endpoint, self._proving(exchange), now, raw=raw, healthy=True)
         if peer is None:
             return False
         exchange.failure = None
+        if exchange.tries:
+            self._count_retry(exchange)
         health = peer.health.get(exchange.endpoint)
         if health is not None:
             health.chosen(now)
@@ -383,6 +411,11 @@ class Routing:
         if exchange.state is not REQUESTED or upstream is None or (not exchange.request_done and upstream.writable):
             return False
         return exchange.deadline_at - self._response_timeout_s <= instant
+
+
+def _is_kept(exchange: Exchange) -> bool:
+    """Return whether all of a request is kept until it is answered, so that it can be sent again."""
+    return exchange.request_done or 0 <= exchange.head.content_length <= MAX_REPLAY_BYTES
 
 
 def _is_silent(tunnel: TunnelConnection) -> bool:

@@ -34,6 +34,11 @@ def incomplete(play: Play) -> object:
     return line.get("incomplete")
 
 
+def reason(play: Play) -> object:
+    (line,) = [json.loads(b"{" + line + b"}") for line in play.access_log]
+    return line["reason"]
+
+
 def counted(play: Play) -> dict[str, int]:
     assert isinstance(play.machine, ServerNode)
     return play.machine.facts.metrics.incomplete
@@ -57,6 +62,14 @@ def test_the_agents_stream_is_reset(began: bytes) -> None:
     play = tunnelled(began)
     assert play >> Reset(AGENT, 2) << Close(CLIENT)
     assert (incomplete(play), counted(play)) == ("upstream", ENDED_BY_UPSTREAM)
+    assert reason(play) == "service-lost"
+
+
+@by_body
+def test_the_tunnel_is_lost(began: bytes) -> None:
+    play = tunnelled(began)
+    assert play >> ConnectionLost(AGENT, "reset") << Close(CLIENT)
+    assert reason(play) == "tunnel-lost"
 
 
 @by_body
