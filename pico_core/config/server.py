@@ -21,7 +21,7 @@ from pico_core.config.declare import (
 )
 from pico_core.config.gossip_key import MAX_GOSSIP_KEYS, GossipKey
 from pico_core.config.logs import LogConfig
-from pico_core.config.policies import PolicyConfig, check_reach
+from pico_core.config.policies import PolicyConfig, check_reach, check_tenants
 from pico_core.config.ports import ADVERTISED_WHY, AdminConfig, ProxyConfig, UpstreamConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
@@ -197,6 +197,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_reach(self.policies)
+        check_tenants(self.policies, {each.id for each in self.upstream.tenants})
 
 
 def draw_node_id(cluster: ClusterConfig, entropy: Entropy) -> str:

@@ -356,6 +356,10 @@ def identifier(text: str) -> str:
     return text
 
 
+TENANT_SEPARATOR = "/"
+"""Between a tenant and its endpoint, inside the cluster and in patterns: an ID has none."""
+
+
 def tenant(text: str) -> str:
     """Check a tenant ID. Like endpoints, tenants have no case."""
     return identifier(text).lower()

@@ -27,9 +27,8 @@ from pico_core.config.server import ServerConfig
 from pico_core.errors import ConfigError
 from pico_core.http.message import RequestHead
 from pico_core.machine.parts import WallClock
-from pico_core.proxy.endpoint import tenant_label
 from pico_core.server.key_sets import KeySet, KeySetHost
-from pico_core.server.tenants import Tenant, qualified
+from pico_core.server.tenants import Tenant, qualified, tenant_id, tenant_of
 from pico_core.timers import NEVER
 
 _AUTHORIZATION = b"\r\nauthorization:"
@@ -136,7 +135,7 @@ class Access:
             if grant.limited and not grant.permits(endpoint):
                 raise Denied(NOT_PERMITTED)
             tenant = grant.tenant
-        return self._in_tenant(head, endpoint, tenant) if self.tenants else endpoint
+        return qualified(tenant_of(head, self.tenants, tenant), endpoint) if self.tenants else endpoint
 
     def _verified(self, head: RequestHead, gate: Gate, now: float) -> Grant:
         """Verify the token of a request, and move it out of the fields that the service gets."""
@@ -145,18 +144,6 @@ class Access:
             head.onward = b""
         head.grant = self._check("proxy.auth", gate, head.authorization, now)
         return head.grant
-
-    def _in_tenant(self, head: RequestHead, endpoint: str, permitted: str) -> str:
-        """Return the endpoint of the tenant that the request names, else of the one that its token is for."""
-        named = _tenant_id(head)
-        if not named:
-            label = tenant_label(head)
-            named = label if label in self.tenants else permitted
-        if named not in self.tenants:
-            raise Denied(UNKNOWN_TENANT)
-        if permitted and named != permitted:
-            raise Denied(NOT_PERMITTED)
-        return qualified(named, endpoint)
 
     def deadline_at(self, head: RequestHead, now: float) -> float:
         """Return until when a raw connection that a client has opened may last, ``NEVER`` for as long as it likes."""
@@ -169,21 +156,21 @@ class Access:
 
     def admit_agent(self, head: RequestHead, endpoint: str, now: float) -> Permission:
         """Return what an agent may register that asks for ``endpoint``. Raises ``Denied``."""
-        tenant_id = _tenant_id(head)
-        tenant = self.tenants.get(tenant_id)
-        if tenant is None and (tenant_id or self.tenants):
+        tenant_named = tenant_id(head)
+        tenant = self.tenants.get(tenant_named)
+        if tenant is None and (tenant_named or self.tenants):
             raise Denied(UNKNOWN_TENANT)
         key = "upstream.auth"
         if tenant is not None and self.gates[_tenant_key(tenant.id)] is not None:
             key = _tenant_key(tenant.id)
         gate = self.gates[key]
         if gate is None:
-            return Permission(qualified(tenant_id, endpoint), tenant, "", NEVER)
+            return Permission(qualified(tenant_named, endpoint), tenant, "", NEVER)
         grant = self._check(key, gate, head.authorization or _take_authorization(head.fields)[0], now)
-        if not grant.permits(endpoint) or (grant.tenant and grant.tenant != tenant_id):
+        if not grant.permits(endpoint) or (grant.tenant and grant.tenant != tenant_named):
             raise Denied(NOT_PERMITTED)
         expires_at = NEVER if self._configs[key].disable_disconnect_on_expiry else grant.expires_at
-        return Permission(qualified(tenant_id, endpoint), tenant, grant.subject, expires_at)
+        return Permission(qualified(tenant_named, endpoint), tenant, grant.subject, expires_at)
 
     # --- the admin port ---
 
@@ -230,10 +217,6 @@ def _sections(config: ServerConfig) -> dict[str, AuthConfig]:
 
 def _tenant_key(tenant_id: str) -> str:
     return f"upstream.tenants[{tenant_id}].auth"
-
-
-def _tenant_id(head: RequestHead) -> str:
-    return head.tenant.decode("latin-1").lower()
 
 
 def _take_authorization(fields: bytes) -> tuple[bytes, bytes]:

@@ -23,6 +23,7 @@ from pico_core.http.message import RequestHead
 from pico_core.proxy.exchange import Exchange
 from pico_core.server.address_rate import AddressRate
 from pico_core.server.field_edits import EditedDownstream, FieldEdit, RememberedFields
+from pico_core.server.tenants import split
 
 MAX_VERDICTS = 4_096
 """Endpoints, and addresses for each policy, of which the verdict is remembered; then all are decided anew."""
@@ -187,7 +188,7 @@ class Policies:
         return iter(self._all.values())
 
     def of(self, endpoint: str) -> Policy | None:
-        """Return the policy that holds for an endpoint: the first that has it."""
+        """Return the policy that holds for an endpoint, by its name inside the cluster: the first that has it."""
         try:
             return self._remembered[endpoint]
         except KeyError:
@@ -197,8 +198,10 @@ class Policies:
             return policy
 
     def _first(self, endpoint: str) -> Policy | None:
-        found = [self._prefixes.get(endpoint[:length]) for length in self._lengths if length <= len(endpoint)]
-        found.append(self._names.get(endpoint))
+        found = []
+        for name in (endpoint, split(endpoint)[1]):
+            found += [self._prefixes.get(name[:length]) for length in self._lengths if length <= len(name)]
+            found.append(self._names.get(name))
         return min((each for each in found if each is not None), key=lambda policy: policy.index, default=None)
 
     def begin(self, exchange: Exchange, client: str, now: float) -> Denial | None:
