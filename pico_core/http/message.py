@@ -86,6 +86,9 @@ class RequestHead(msgspec.Struct, gc=False):
     authorization: bytes = b""
     """X-Pico-Authorization or X-Piko-Authorization. The usual Authorization stays in ``fields``, unless the port takes
     tokens from it: then its value is moved here (``server.access``)."""
+    credentials: bytes = b""
+    """X-Pico-Credentials: those of a policy's user, for a node that asks what another one has asked. Else empty until
+    ``server.policies`` has found them right in Authorization, which the service does not get."""
     tenant: bytes = b""
     """X-Pico-Tenant-Id or X-Piko-Tenant-Id."""
     request_id: bytes = b""

@@ -39,14 +39,20 @@ TOKEN_FIELD = b"x-piko-authorization: %b\r\n"
 """The token that this node has verified. The other node verifies it too: ``x-pico-forward`` lets nobody in."""
 
 
-def forward_fields(exchange: Exchange) -> bytes:
-    """Return the field lines that another node needs."""
+CREDENTIALS_FIELD = b"x-pico-credentials: %b\r\n"
+"""Those of a policy's user, for a node that asks again. It never passes the field on, whatever its policies are."""
+
+
+def forward_fields(exchange: Exchange, *, asks_again: bool) -> bytes:
+    """Return the field lines that another node needs. ``asks_again`` says that it asks its policies."""
     tenant, endpoint = split(exchange.endpoint)
     fields = FORWARD_FIELDS % endpoint.encode()
     if tenant:
         fields += TENANT_FIELD % tenant.encode()
     if exchange.head.grant is not None:
         fields += TOKEN_FIELD % exchange.head.authorization
+    if asks_again and exchange.head.credentials:
+        fields += CREDENTIALS_FIELD % exchange.head.credentials
     return fields
 
 
@@ -128,7 +134,8 @@ class Peers:
         exchange.route = peer
         peer.requests += 1
         self.exchanges[exchange] = None
-        fields = forward_fields(exchange) + extra
+        asks_again = not self._gossip.is_sealed and exchange.endpoint in peer.claims  # Piko's nodes make no claims
+        fields = forward_fields(exchange, asks_again=asks_again) + extra
         pool.send(exchange, fields, now, self._unreachable, fresh=bool(exchange.head.upgrade))
 
     def finished(self, exchange: Exchange) -> None:

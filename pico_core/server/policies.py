@@ -1,7 +1,8 @@
 """Policies at work: which of them holds for an endpoint, and whether a request of a client may pass.
 
-The node that a client sends to asks, since it knows the client; a Pico node that gets the request from another one has
-nothing to ask any more. Piko's nodes have no policies: what they forward is asked about here.
+The node that a client sends to asks, since it knows the client. A node that gets the request from another one asks
+again, about the client that the other one tells, unless that has proved to be a Pico node of the cluster: without a
+gossip key everybody at a member's address can say that a request was forwarded.
 
 Order: networks, rate, credentials, requests in flight, body. So guesses of a password are limited by the rate, and who
 is not let in holds no place.
@@ -85,7 +86,7 @@ class Policy:
         self.response_edit = FieldEdit.of(config.response_headers)
         self._edit = FieldEdit.of(config.request_headers, *(("Authorization",) if config.basic_auth else ()))
         self._users = {each.name.encode(): each for each in config.basic_auth}
-        self._known = RememberedFields[bool]()
+        self._known = RememberedFields[bytes]()
         self._networks: dict[str, bool] = {}
         rate = config.requests_per_second
         self.burst = config.burst or max(math.ceil(rate), 1)
@@ -111,17 +112,23 @@ class Policy:
 
     def knows(self, head: RequestHead) -> bool:
         """Say whether a request has the credentials of a user (RFC 7617). Right ones are remembered."""
-        fields = head.fields
-        if self._known.get(fields):
-            return True
-        is_known = self._has_credentials(fields)
-        if is_known:
-            self._known.put(fields, True)
-        return is_known
+        return bool(self._credentials(head))
 
-    def _has_credentials(self, fields: bytes) -> bool:
-        values = _AUTHORIZATION.findall(fields)
-        match = _BASIC.fullmatch(values[0].strip(b" \t")) if len(values) == 1 else None
+    def _credentials(self, head: RequestHead) -> bytes:
+        """Return the credentials of a request if they are those of a user, else nothing."""
+        fields = head.credentials or head.fields
+        known = self._known.get(fields)
+        if known:
+            return known
+        values = [head.credentials] if head.credentials else _AUTHORIZATION.findall(fields)
+        credentials = values[0].strip(b" \t") if len(values) == 1 else b""
+        if not self._is_user(credentials):
+            return b""
+        self._known.put(fields, credentials)
+        return credentials
+
+    def _is_user(self, credentials: bytes) -> bool:
+        match = _BASIC.fullmatch(credentials)
         try:
             name, _, password = binascii.a2b_base64(match[1], strict_mode=True).partition(b":") if match else (b"",) * 3
         except binascii.Error:
@@ -136,8 +143,11 @@ class Policy:
         wait_s = self._rate.take(client, now) if self._rate is not None else 0
         if wait_s:
             return Denial("rate", 429, RATE_REASON, b"Retry-After: %d\r\n" % wait_s)
-        if self._users and not self.knows(exchange.head):
-            return Denial("credentials", 401, CREDENTIALS_REASON, _challenge(exchange.endpoint))
+        if self._users:
+            credentials = self._credentials(exchange.head)
+            if not credentials:
+                return Denial("credentials", 401, CREDENTIALS_REASON, _challenge(exchange.endpoint))
+            exchange.head.credentials = credentials
         if config.max_in_flight and self.in_flight[client_group(client)] >= config.max_in_flight:
             return TOO_MANY_IN_FLIGHT
         most_bytes = config.max_body_bytes
