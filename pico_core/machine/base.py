@@ -307,6 +307,8 @@ class BaseMachine:
             if self._starting_tls and (user := self._starting_tls.pop(event.connection, None)) is not None:
                 user.on_tls_failed(event.reason, now)
             self.admission.lost(channel)
+            if event.refused:
+                channel.refusal = event.reason
             channel.lost(now)
 
     def _accepted(self, event: Accepted, now: float) -> None:

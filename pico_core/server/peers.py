@@ -66,6 +66,11 @@ class PeersHost(Connector, Logger, Protocol):
     """The TLS profile of connections to their proxy ports, empty where this node's own speaks plain HTTP."""
 
 
+def warn_unreachable(host: PeersHost, peer: RemoteNode, reason: str) -> None:
+    """Tell the operator that no request gets to a node."""
+    host.warn("cluster", "cannot forward to a node", node=peer.id, reason=reason)
+
+
 class PeerPool(ConnectionPool):
     """Connections to one node's proxy port."""
 
@@ -83,6 +88,7 @@ class PeerPool(ConnectionPool):
             heads=host.heads,
             tls=host.peer_tls,
         )
+        self._host = host
         self._gossip = gossip
         self._peer = peer
         if gossip.is_sealed:
@@ -95,7 +101,7 @@ class PeerPool(ConnectionPool):
 
     def failure_of_loss(self, upstream: UpstreamConnection) -> Failure:
         """Return what it means that the connection ended before the response."""
-        return NODE_LOST
+        return NODE_UNREACHABLE if upstream.channel.refusal else NODE_LOST
 
     def release(self, upstream: UpstreamConnection, now: float) -> None:
         """Keep the connection; the node works."""
@@ -106,6 +112,8 @@ class PeerPool(ConnectionPool):
         """Forget the connection; if it broke before the response to a request, avoid the node for a while."""
         if upstream.exchange is not None and upstream.exchange.state is not RESPONDING:
             self._gossip.report_forward_failure(self._peer.id, now)
+            if upstream.channel.refusal:
+                warn_unreachable(self._host, self._peer, upstream.channel.refusal)
         super().discard(upstream, now)
 
 
@@ -156,7 +164,7 @@ class Peers:
     def _unreachable(self, exchange: Exchange, reason: str, now: float) -> None:
         peer = exchange.route
         assert isinstance(peer, RemoteNode), "set by forward"
-        self._host.warn("cluster", "cannot forward to a node", node=peer.id, reason=reason)
+        warn_unreachable(self._host, peer, reason)
         if reason == OUT_OF_DESCRIPTORS:
             exchange.failed(NODE_FULL, now)
             return

@@ -495,13 +495,9 @@ def test_client_certificates(runtime: str, tmp_path: Path, files: Files, ca: str
 def test_a_server_that_wants_a_certificate_says_which_key_to_set(stage: Stage, files: Files, ca: str) -> None:
     with contextlib.closing(Origin(files, client_ca=ca)) as origin:
         connect(stage, origin)
-
-        def reasons() -> list[str]:
-            ends = (ConnectFailed, ConnectionLost)
-            return [event.reason for event in list(stage.machine.events) if isinstance(event, ends)]
-
-        stage.wait_until(lambda: bool(reasons()), "the refusal")
-    assert reasons() == ["the server wants a certificate: set connect.tls.cert and connect.tls.key"]
+        wants = "the server wants a certificate: set connect.tls.cert and connect.tls.key"
+        number = stage.wait(Connected).connection
+        assert stage.wait(ConnectionLost) == ConnectionLost(number, wants, refused=True)
 
 
 def test_the_certificate_is_chosen_by_name(runtime: str, tmp_path: Path, ca: str) -> None:

@@ -201,7 +201,8 @@ class Driver(Conversation, Generic[ConnectionT]):
         """Announce the end of a connection that was announced."""
         if self._connections.pop(number, None) is not None:
             self.receive_buffer = self._reads.resume(number)
-            self.hand_over(ConnectionLost(number, sockets.describe(error)))
+            refused = isinstance(error, sockets.HandshakeRefusedError)
+            self.hand_over(ConnectionLost(number, sockets.describe(error), refused))
 
     def rest(self, listener: ListeningSocket, error: OSError) -> None:
         """Stop accepting for a while, since trying again at once would fail again at once."""
