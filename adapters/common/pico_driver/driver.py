@@ -40,6 +40,7 @@ from pico_core.boundary import (
     Send,
     SendDatagram,
     SendEof,
+    SignalReceived,
     SourceSelected,
     StartTls,
     StopListening,
@@ -125,6 +126,10 @@ class Driver(Conversation, Generic[ConnectionT]):
             return ConfigReloaded(self._reload())
         except ConfigError as error:
             return ConfigRefused(str(error))
+
+    def taken(self, event: Input) -> Input:
+        """Read the configuration again for a SIGHUP that came before this driver could."""
+        return self.signalled(signal.Signals[event.name]) if isinstance(event, SignalReceived) else event
 
     # --- what the loop fills in ---
 
