@@ -2,6 +2,8 @@
 
 from typing import Annotated
 
+from msgspec.structs import fields
+
 from pico_core.access.gate import Gate
 from pico_core.access.key_set import read_key_set
 from pico_core.access.keys import READERS, VerifyingKey
@@ -107,6 +109,14 @@ class AuthConfig(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         self.own_keys()
+        if not self.is_on:
+            given = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
+            if given:
+                name = given[0].removesuffix("_s")
+                keys = ", ".join((*READERS, "jwks.endpoint"))
+                raise ConfigError(
+                    f"{name} has no effect without a key of its own: no token is checked by it; give {keys}"
+                )
 
     @property
     def is_on(self) -> bool:

@@ -91,3 +91,34 @@ def test_a_secret_in_the_wrong_place_is_not_repeated(text: str) -> None:
         load(ServerConfig, text + "\n", {}, "server.yaml")
     assert "s3cr3t" not in str(raised.value)
     assert str(raised.value).startswith("server.yaml:1: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("proxy: {auth: {audience: foo, require_expiry: true}}", "pico.yaml:1: proxy.auth: audience"),
+        ("upstream: {auth: {issuer: me}}", "pico.yaml:1: upstream.auth: issuer"),
+        ("admin: {auth: {leeway: 0s}}", "pico.yaml:1: admin.auth: leeway"),
+        (
+            "admin: {auth: {disable_disconnect_on_expiry: true}}",
+            "pico.yaml:1: admin.auth: disable_disconnect_on_expiry",
+        ),
+        ("proxy: {auth: {jwks: {timeout: 1s}}}", "pico.yaml:1: proxy.auth: jwks"),
+        (
+            "upstream:\n  auth: {hmac_secret_key: 0123456789abcdefghijklmnopqrstuvwxyz}\n"
+            "  tenants: [{id: a, auth: {audience: x}}]",
+            "pico.yaml:3: upstream.tenants[0].auth: audience",
+        ),
+    ],
+)
+def test_rules_for_tokens_without_a_key_are_refused(text: str, place: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(ServerConfig, text, {}, "pico.yaml")
+    keys = "hmac_secret_key, rsa_public_key, ecdsa_public_key, eddsa_public_key, jwks.endpoint"
+    told = "has no effect without a key of its own: no token is checked by it; give"
+    assert str(raised.value) == f"{place} {told} {keys}"
+
+
+def test_rules_for_tokens_without_a_key_are_refused_as_flags_too() -> None:
+    with pytest.raises(ConfigError, match=r"^proxy\.auth: audience has no effect without a key"):
+        load(ServerConfig, None, {"proxy.auth.audience": "foo"}, "")
