@@ -3,6 +3,8 @@
 Start at ``RequestHead`` and ``ResponseHead``; ``parsing`` makes them and ``writing`` writes them for the next hop.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from pico_core.access.grant import Grant
@@ -98,6 +100,8 @@ class RequestHead(msgspec.Struct, gc=False):
     """The endpoint that the request is for: empty until ``proxy.endpoint`` decides it."""
     grant: Grant | None = None
     """What the verified token in ``authorization`` permits: ``None`` until ``server.access`` has verified it."""
+    edit_trailers: Callable[[bytes], bytes] | None = None
+    """What a policy makes of the trailers, which come behind the body; ``None`` where they pass as they are."""
     onward: bytes = b""
     """The bytes between the target and ``extra`` in ``writing.request_bytes``: empty until they are first written."""
 

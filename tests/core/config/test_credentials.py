@@ -11,6 +11,7 @@ from pico_core.config.load import load
 from pico_core.config.proxy import proxy_from_environment, proxy_url
 from pico_core.config.server import ServerConfig
 from pico_core.errors import ConfigError
+from tests.core.access.keys import SECRET as HMAC_SECRET
 
 SECRET = "s3cret"
 
@@ -105,8 +106,7 @@ def test_a_secret_in_the_wrong_place_is_not_repeated(text: str) -> None:
         ),
         ("proxy: {auth: {jwks: {timeout: 1s}}}", "pico.yaml:1: proxy.auth: jwks"),
         (
-            "upstream:\n  auth: {hmac_secret_key: 0123456789abcdefghijklmnopqrstuvwxyz}\n"
-            "  tenants: [{id: a, auth: {audience: x}}]",
+            f"upstream:\n  auth: {{hmac_secret_key: {HMAC_SECRET}}}\n  tenants: [{{id: a, auth: {{audience: x}}}}]",
             "pico.yaml:3: upstream.tenants[0].auth: audience",
         ),
     ],

@@ -431,6 +431,41 @@ def test_answers_in_pieces_upgrades_and_own_ones_are_changed_too() -> None:
     assert refused << error(403, "Forbidden", NETWORK, "X-Frame-Options: DENY")
 
 
+TRAILERS = b"0\r\nCookie: a=b\r\nx_env: forged\r\nX-Sum: 1\r\n\r\n"
+
+
+@BOTH
+@pytest.mark.parametrize("cut", [0, 1], ids=["in one piece", "in two"])
+def test_trailers_of_requests_bring_no_field_back(scene: Any, cut: int) -> None:
+    play = scene(**EDITS)
+    for piece in (CHUNKED + b"3\r\nabc\r\n" + TRAILERS[:cut], TRAILERS[cut:]):
+        play >> Received(CLIENT, piece)
+    commands = play.take()
+    if dial(FIRST, 20) in commands:
+        commands = (play >> Connected(FIRST, "192.0.2.20", 8000)).take()
+    sent = b"".join(joined(each.data) for each in commands if isinstance(each, Send | Data))
+    assert sent.endswith(b"3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n")
+    assert b"X-Env: prod\r\n" in sent
+
+
+@BOTH
+def test_trailers_and_interim_heads_of_responses_bring_no_field_back(scene: Any) -> None:
+    play = scene(**EDITS) >> Received(CLIENT, GET)
+    if dial(FIRST, 20) in play.take():
+        (play >> Connected(FIRST, "192.0.2.20", 8000)).take()
+
+    def answers(data: bytes) -> bytes:
+        play >> (Received(FIRST, data) if scene is clustered_with else Data(AGENT, 2, data))
+        (sent,) = play.take()
+        assert isinstance(sent, Send)
+        return joined(sent.data)
+
+    hints = answers(b"HTTP/1.1 103 Early Hints\r\nServer: x\r\nX-Frame-Options: ALLOW\r\nLink: </a>\r\n\r\n")
+    assert hints == b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    answers(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    assert answers(b"0\r\nServer: x\r\nx_frame-options: ALLOW\r\nX-Sum: 1\r\n\r\n") == b"0\r\nX-Sum: 1\r\n\r\n"
+
+
 def test_a_response_that_breaks_off_is_still_cut() -> None:
     play = play_with(**EDITS) >> Received(CLIENT, GET)
     play.take()
