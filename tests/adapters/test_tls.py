@@ -332,6 +332,24 @@ def test_a_handshake_has_a_deadline(runtime: str, files: Files) -> None:
         assert stage.count(Accepted) == 0
 
 
+def test_a_short_deadline_does_not_wait_for_a_longer_one(runtime: str, files: Files) -> None:
+    sections = {
+        "inside": ("upstream.tls", server(files, handshake_timeout_s=60.0)),
+        "other": ("proxy.tls", server(files, handshake_timeout_s=0.2)),
+    }
+    with staged(runtime, profiles=Profiles(sections, {})) as stage:
+        patient = stage.keep(socket.create_connection(("127.0.0.1", listening(stage)), PATIENCE_S))
+        stage.wait(HandshakeBegan, listener="secure")
+        stage.do(Listen("clients", "127.0.0.1", 0, tls="other"))
+        port = stage.wait(Listening, listener="clients").port
+        for _ in range(2):
+            hasty = stage.keep(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
+            hasty.sendall(b"\x16")
+            assert stage.wait(HandshakeFailed, listener="clients").reason == "the TLS handshake took too long"
+        patient.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert stage.wait(HandshakeFailed).reason == "the client does not speak TLS at this port"
+
+
 def test_handshakes_of_a_port_are_bounded(runtime: str, files: Files, ca: str) -> None:
     sections = {"inside": ("proxy.tls", server(files, max_handshakes=8)), "other": ("admin.tls", server(files))}
     with staged(runtime, profiles=Profiles(sections, {})) as stage:
