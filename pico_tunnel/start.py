@@ -30,6 +30,8 @@ ClientConfig = TypeVar("ClientConfig", "AgentConfig", "ForwardConfig")
 
 Whole = TypeVar("Whole", "ServerConfig", "AgentConfig", "ForwardConfig")
 
+CONFIG_PATH = "--config.path"
+
 MAX_CONFIG_FILE_BYTES = 4 << 20
 """The longest text that can pass ``load`` as UTF-8; what is longer (a device, say) is not read to its end."""
 
@@ -42,7 +44,7 @@ def read_config(
     from pico_driver.files import read_secret
 
     _hide_secrets(cls, flags)
-    text = None if path is None else read_text(path, "--config.path")
+    text = None if path is None else read_text(path, CONFIG_PATH)
     return load(cls, text, flags, path or "", read_secret, os.environ if expand_env else None)
 
 
@@ -64,7 +66,8 @@ def read_text(path: str, key: str) -> str:
         with open(path, "rb") as file:
             return file.read(MAX_CONFIG_FILE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text at byte {error.start}; is it the right file?") from None
+        place = path if key == CONFIG_PATH else f"{key}: {path}"
+        raise ConfigError(f"{place}: is not UTF-8 text at byte {error.start}; is it the right file?") from None
     except OSError as error:
         raise ConfigError(f"{key}: cannot read {path!r}: {error.strerror}") from None
 
@@ -78,7 +81,8 @@ def with_gossip_keys(config: ServerConfig) -> ServerConfig:
 
     from pico_core.config.gossip_key import gossip_keys
 
-    keys = gossip_keys(read_text(gossip.keys_file, "cluster.gossip.keys_file"), gossip.keys_file)
+    key = "cluster.gossip.keys_file"
+    keys = gossip_keys(read_text(gossip.keys_file, key), f"{key}: {gossip.keys_file}")
     return replace(config, cluster=replace(config.cluster, gossip=replace(gossip, keys=keys, keys_file="")))
 
 

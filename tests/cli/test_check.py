@@ -6,6 +6,7 @@ import pytest
 
 from pico_core.config.policies import user
 from pico_tunnel.cli import main
+from tests.certificates import issue
 
 CONFIG = """\
 proxy: {allowed_origins: ["https://app.example.com"]}
@@ -36,6 +37,10 @@ REQUESTS = [
     ("GET http://pico/_pico/v1/tcp/db-1", "10.0.0.1", ["Origin: http://evil.example"], "403 pages of this Origin"),
     ("GET http://pico/_pico/v1/tcp/db-1", "10.0.0.1", ["Origin: https://app.example.com"], "passes"),
 ]
+
+
+PROXY_TLS = {"proxy.tls.cert": "cert", "proxy.tls.key": "key"}
+UPSTREAM_TLS = {"upstream.tls.cert": "cert", "upstream.tls.key": "key"}
 
 
 @pytest.fixture
@@ -102,6 +107,39 @@ def test_what_cannot_be_used(
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"proxy.tls.cert": "none", "proxy.tls.key": "key"}, "proxy.tls.cert: cannot read '{none}'"),
+        ({"proxy.tls.cert": "cert", "proxy.tls.key": "other"}, "proxy.tls.key: '{other}' is not the key of the"),
+        ({"upstream.tls.client-cas": "none"} | UPSTREAM_TLS, "upstream.tls.client_cas: cannot read '{none}'"),
+        ({"proxy.tls.client.root-cas": "none"} | PROXY_TLS, "proxy.tls.client.root_cas: cannot read '{none}'"),
+        (
+            {"proxy.tls.client.cert": "cert", "proxy.tls.client.key": "other"} | PROXY_TLS,
+            "proxy.tls.client.key: '{other}' is not the key of the certificate in '{cert}'",
+        ),
+        ({"cluster.gossip.keys-file": "none"}, "cluster.gossip.keys_file: cannot read '{none}'"),
+        ({"cluster.gossip.keys-file": "short"}, "cluster.gossip.keys_file: {short}:1: wants a key of 32 bytes"),
+        ({"cluster.gossip.keys-file": "binary"}, "cluster.gossip.keys_file: {binary}: is not UTF-8 text at byte 0"),
+    ],
+)
+def test_files_are_read_as_a_start_reads_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, flags: dict[str, str], message: str
+) -> None:
+    own, other = issue(tmp_path, "a.example"), issue(tmp_path, "b.example")
+    short, binary = tmp_path / "short", tmp_path / "binary"
+    short.write_text("abcde")
+    binary.write_bytes(b"\xff\xfe\x00")
+    paths = {"cert": own.cert, "key": own.key, "other": other.key, "none": str(tmp_path / "none")}
+    paths |= {"short": str(short), "binary": str(binary)}
+    assert main(["server", "check", *(f"--{name}={paths[value]}" for name, value in flags.items())]) == 2
+    checked = capsys.readouterr()
+    assert checked.out == ""
+    assert message.format(**paths) in checked.err
+    assert main(["server", *(f"--{name}={paths[value]}" for name, value in flags.items())]) == 2
+    assert capsys.readouterr().err == checked.err, "as the start says it"
 
 
 def test_a_password_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
