@@ -12,6 +12,7 @@ from pico_core.access.token import TokenRules
 from pico_core.config.declare import (
     DURATION,
     DURATION_OR_ZERO,
+    FILE,
     KEY_SET,
     NAME,
     SECRET,
@@ -50,6 +51,19 @@ class KeySetConfig(Section, frozen=True, kw_only=True):
         float,
         Key(DURATION, "How long one fetch may take.", "10 s: agents and clients wait for none of it."),
     ] = 10.0
+    root_cas: Annotated[
+        str,
+        Key(FILE, "The issuers to trust at an https endpoint, in PEM.", "Empty: those that the system trusts."),
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if self.root_cas and not self.is_secure:
+            raise ConfigError("root_cas has no effect on an endpoint that is not https://")
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the set is fetched over TLS."""
+        return self.endpoint is not None and self.endpoint.origin is not None and self.endpoint.origin.is_secure
 
 
 class AuthConfig(Section, frozen=True, kw_only=True):

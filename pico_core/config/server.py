@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from pico_core.config.auth import AuthConfig
 from pico_core.config.declare import (
     ADVERTISED_ADDRESS,
     BIND_ADDRESS,
@@ -207,3 +208,14 @@ def draw_node_id(cluster: ClusterConfig, entropy: Entropy) -> str:
     return cluster.node_id_prefix + "".join(
         _NODE_ID_CHARACTERS[int(entropy.random() * len(_NODE_ID_CHARACTERS))] for _ in range(RANDOM_LENGTH)
     )
+
+
+def auth_sections(config: ServerConfig) -> dict[str, AuthConfig]:
+    """Return every section with keys of tokens, by its name."""
+    ports = {"proxy.auth": config.proxy.auth, "upstream.auth": config.upstream.auth, "admin.auth": config.admin.auth}
+    return ports | {tenant_auth(tenant.id): tenant.auth for tenant in config.upstream.tenants}
+
+
+def tenant_auth(tenant_id: str) -> str:
+    """Return the name of the section with the keys of a tenant."""
+    return f"upstream.tenants[{tenant_id}].auth"

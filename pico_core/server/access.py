@@ -23,7 +23,7 @@ from pico_core.access.grant import (
 )
 from pico_core.access.token import Unverified
 from pico_core.config.auth import AuthConfig
-from pico_core.config.server import ServerConfig
+from pico_core.config.server import ServerConfig, auth_sections, tenant_auth
 from pico_core.errors import ConfigError
 from pico_core.http.message import RequestHead
 from pico_core.machine.parts import WallClock
@@ -73,7 +73,7 @@ class Access:
 
         What was admitted before stays admitted until its token expires.
         """
-        for key, section in _sections(config).items():
+        for key, section in auth_sections(config).items():
             try:
                 section.gate()
             except ConfigError as error:
@@ -86,7 +86,7 @@ class Access:
 
     def _set_up(self, config: ServerConfig) -> None:
         """Make what has changed anew, and keep the rest with what it remembers."""
-        sections = _sections(config)
+        sections = auth_sections(config)
         for key in [key for key in self._configs if key not in sections]:
             self._remove(key)
         for key, section in sections.items():
@@ -161,8 +161,8 @@ class Access:
         if tenant is None and (tenant_named or self.tenants):
             raise Denied(UNKNOWN_TENANT)
         key = "upstream.auth"
-        if tenant is not None and self.gates[_tenant_key(tenant.id)] is not None:
-            key = _tenant_key(tenant.id)
+        if tenant is not None and self.gates[tenant_auth(tenant.id)] is not None:
+            key = tenant_auth(tenant.id)
         gate = self.gates[key]
         if gate is None:
             return Permission(qualified(tenant_named, endpoint), tenant, "", NEVER)
@@ -207,16 +207,6 @@ class Access:
             if key_set is not None and (error.kid_unknown or not key_set.known) and key_set.look_again(now):
                 raise Denied(KEYS_UNKNOWN, 503) from None
             raise
-
-
-def _sections(config: ServerConfig) -> dict[str, AuthConfig]:
-    """Return every section with keys, by its name."""
-    ports = {"proxy.auth": config.proxy.auth, "upstream.auth": config.upstream.auth, "admin.auth": config.admin.auth}
-    return ports | {_tenant_key(tenant.id): tenant.auth for tenant in config.upstream.tenants}
-
-
-def _tenant_key(tenant_id: str) -> str:
-    return f"upstream.tenants[{tenant_id}].auth"
 
 
 def _take_authorization(fields: bytes) -> tuple[bytes, bytes]:

@@ -104,7 +104,7 @@ def test_a_secret_in_the_wrong_place_is_not_repeated(text: str) -> None:
             "admin: {auth: {disable_disconnect_on_expiry: true}}",
             "pico.yaml:1: admin.auth: disable_disconnect_on_expiry",
         ),
-        ("proxy: {auth: {jwks: {timeout: 1s}}}", "pico.yaml:1: proxy.auth: jwks"),
+        ("proxy: {auth: {jwks: {cache_ttl: 1s}}}", "pico.yaml:1: proxy.auth: jwks"),
         (
             f"upstream:\n  auth: {{hmac_secret_key: {HMAC_SECRET}}}\n  tenants: [{{id: a, auth: {{audience: x}}}}]",
             "pico.yaml:3: upstream.tenants[0].auth: audience",
@@ -122,3 +122,10 @@ def test_rules_for_tokens_without_a_key_are_refused(text: str, place: str) -> No
 def test_rules_for_tokens_without_a_key_are_refused_as_flags_too() -> None:
     with pytest.raises(ConfigError, match=r"^proxy\.auth: audience has no effect without a key"):
         load(ServerConfig, None, {"proxy.auth.audience": "foo"}, "")
+
+
+@pytest.mark.parametrize("endpoint", ["http://a.example/keys", ""])
+def test_issuers_of_a_key_set_that_is_not_fetched_over_tls_are_refused(endpoint: str) -> None:
+    given = f"endpoint: '{endpoint}', " if endpoint else ""
+    with pytest.raises(ConfigError, match=r"^pico\.yaml:1: proxy\.auth\.jwks: root_cas has no effect on an endpoint"):
+        load(ServerConfig, f"proxy: {{auth: {{jwks: {{{given}root_cas: ca.pem}}}}}}", {}, "pico.yaml")
