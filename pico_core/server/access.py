@@ -142,6 +142,10 @@ class Access:
         if not head.authorization:
             head.authorization, head.fields = _take_authorization(head.fields)
             head.onward = b""
+        elif _AUTHORIZATION[2:] in head.fields.lower():
+            usual, others = _take_authorization(head.fields)
+            if usual == head.authorization:  # the token in both fields: it is none of the service's business
+                head.fields, head.onward = others, b""
         head.grant = self._check("proxy.auth", gate, head.authorization, now)
         return head.grant
 

@@ -32,6 +32,10 @@ TEXTS = [
     "user:s3cret@host:8001",
     "s3cret@host:8001",
     "user:s3cret@host",
+    "http://host/?token=s3cret",
+    "http://host?s3cret",
+    "https://host:8001/path?a=b&token=s3cret#x",
+    "host:8001?s3cret",
 ]
 PARSERS: list[Callable[[str], Any]] = [
     *(values.connect_url, values.server_url, values.origin, values.bind_address, values.local_address),
