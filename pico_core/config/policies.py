@@ -8,7 +8,7 @@ import msgspec
 
 from pico_core.config.declare import NETWORKS, Key, Kind, Section, decimal_number, one_of, whole_number
 from pico_core.config.networks import NamedNetwork
-from pico_core.config.values import TENANT_SEPARATOR, identifier, quote, tenant, wrong
+from pico_core.config.values import TENANT_SEPARATOR, identifier, quote, refuse_reference, tenant, wrong
 from pico_core.errors import ConfigError
 
 # --- endpoints -------------------------------------------------------------------------------------------------------
@@ -79,6 +79,10 @@ def user(text: str) -> User:
     name, colon, password = text.partition(":")
     if not colon or not _NAME.fullmatch(name) or not password:
         raise ConfigError(f"wants {USER}, found something else, which is not shown as it may be a secret")
+    try:
+        refuse_reference(password)
+    except ConfigError as error:
+        raise ConfigError(f"user {quote(name)}: {error}") from None
     if not password.startswith(f"{HASH}:"):
         return User(name, "", digest_of("", password.encode(errors="surrogatepass")))
     match = _HASHED.fullmatch(password)

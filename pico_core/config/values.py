@@ -32,6 +32,7 @@ _IPV6_LOOK = re.compile(r"[0-9A-Fa-f:.]+(%[0-9A-Za-z_.-]+)?")
 _NAME = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _PATH = re.compile(r"(/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*")
 _CREDENTIALS = re.compile(r"(?s)\A([A-Za-z][A-Za-z0-9+.-]*://|).*@")
+_REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(:[^}]*)?\}")
 _QUERY = re.compile(r"(?s)\?.+")
 _VISIBLE = re.compile(r"[!-.0-~]+")
 
@@ -81,6 +82,18 @@ def quote(text: str) -> str:
 def without_credentials(text: str) -> str:
     """Return ``text`` with the credentials and the query of a URL, or of what may be meant as one, struck out."""
     return _QUERY.sub("?***", _CREDENTIALS.sub(r"\1***@", text))
+
+
+def refuse_reference(secret: str) -> None:
+    """Raise ``ConfigError`` for a secret that is only the name of a variable, such as ``${PASSWORD}``.
+
+    Nothing has put the value in its place, so everybody who sees the file would know the secret.
+    """
+    if _REFERENCE.fullmatch(secret):
+        raise ConfigError(
+            "its value is the name of an environment variable: start with --config.expand-env, which puts the "
+            "variable's value there, or write the value"
+        )
 
 
 def wrong(wanted: str, text: str, hint: str = "") -> ConfigError:

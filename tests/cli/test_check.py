@@ -82,7 +82,7 @@ def test_every_part_is_explained(capsys: pytest.CaptureFixture[str], path: str) 
 def test_a_good_configuration(capsys: pytest.CaptureFixture[str], path: str) -> None:
     assert main(["server", "check"]) == 0
     assert capsys.readouterr().out == "the defaults: good, 0 policies\n"
-    assert main(["server", "check", "--config.path", path]) == 0
+    assert main(["server", "check", "--config.path", path, "--config.expand-env"]) == 0
     assert capsys.readouterr().out == f"{path}: good, 2 policies\n"
 
 
@@ -91,6 +91,7 @@ def test_a_good_configuration(capsys: pytest.CaptureFixture[str], path: str) -> 
     [
         ("polices:\n", [], "server.yaml:1: unknown key 'polices'; did you mean 'policies'?"),
         ("cluster: {node_id: a, node_id_prefix: b}\n", [], "exclude each other"),
+        (CONFIG, [], "user 'alice': its value is the name of an environment variable: start with --config.expand-env"),
         (CONFIG, ["--request", "GET /x", "--client", "::1"], "--request: wants a method and a URL"),
         (CONFIG, ["--request", "GET http://a.b/"], "--client: wants the IP address"),
         (CONFIG, ["--request", "GET http://a.b/", "--client", "localhost"], "--client: wants the IP address"),
@@ -103,7 +104,8 @@ def test_what_cannot_be_used(
 ) -> None:
     file = tmp_path / "server.yaml"
     file.write_text(text)
-    assert main(["server", "check", "--config.path", str(file), *arguments]) == 2
+    expands = ["--config.expand-env"] if arguments else []
+    assert main(["server", "check", "--config.path", str(file), *expands, *arguments]) == 2
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.count("\n") == 1

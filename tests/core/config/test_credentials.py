@@ -133,3 +133,28 @@ def test_issuers_of_a_key_set_that_is_not_fetched_over_tls_are_refused(endpoint:
     given = f"endpoint: '{endpoint}', " if endpoint else ""
     with pytest.raises(ConfigError, match=r"^pico\.yaml:1: proxy\.auth\.jwks: root_cas has no effect on an endpoint"):
         load(ServerConfig, f"proxy: {{auth: {{jwks: {{{given}root_cas: ca.pem}}}}}}", {}, "pico.yaml")
+
+
+@pytest.mark.parametrize("variable", ["${CI_PASSWORD}", "${CI_PASSWORD:a default that is not short at all}"])
+@pytest.mark.parametrize(
+    ("cls", "text", "place"),
+    [
+        (
+            ServerConfig,
+            "policies: [{endpoints: [a], basic_auth: ['ci:VARIABLE']}]",
+            "policies[0].basic_auth[0]: user 'ci'",
+        ),
+        (ServerConfig, "proxy: {auth: {hmac_secret_key: 'VARIABLE'}}", "proxy.auth.hmac_secret_key"),
+        (ServerConfig, "cluster: {gossip: {keys: ['VARIABLE']}}", "cluster.gossip.keys[0]"),
+        (AgentConfig, "connect: {token: 'VARIABLE'}", "connect.token"),
+        (AgentConfig, "connect: {proxy_url: 'http://user:VARIABLE@proxy:3128'}", "connect.proxy_url"),
+    ],
+)
+def test_a_secret_that_is_the_name_of_a_variable_is_refused(cls: Any, text: str, place: str, variable: str) -> None:
+    text = text.replace("VARIABLE", variable)
+    told = "its value is the name of an environment variable: start with --config.expand-env"
+    with pytest.raises(ConfigError) as raised:
+        load(cls, text, {}, "pico.yaml")
+    assert str(raised.value).startswith(f"pico.yaml:1: {place}: {told}")
+    value = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    assert load(cls, text, {}, "pico.yaml", environ={"CI_PASSWORD": value})
