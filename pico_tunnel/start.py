@@ -218,8 +218,11 @@ def _run(
             def reload() -> Whole:
                 """Take over what is outside of the core, and return the rest. Raises ``ConfigError``."""
                 fresh = read()
+                files_changed = profiles is not None and profiles.changed
                 reload_profiles(profiles, sections(fresh))
                 writer.configure(fresh.log)
+                if files_changed:
+                    writer(Log("info", "tls", "certificates and keys loaded again", {}))
                 return fresh
 
             return run(

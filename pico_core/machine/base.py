@@ -273,7 +273,7 @@ class BaseMachine:
         """Say which keys have changed, and which of them are not among those that can be ``applied`` while running."""
         keys = list(changed)
         if not keys:
-            self.log("info", "config", "configuration read again: nothing has changed")
+            self.log("info", "config", "configuration read again: no key has changed")
             return
         now = [key for key in keys if is_among(key, applied)]
         later = [key for key in keys if key not in now]

@@ -181,7 +181,10 @@ class Policies:
         self.configure(configs)
 
     def configure(self, configs: Sequence[PolicyConfig]) -> None:
-        """Let these policies hold from the next request on. One that was there before goes on counting."""
+        """Let these policies hold from the next request on. One that was there before goes on counting.
+
+        Requests in flight count for what holds for their endpoint now: a change does not double a client's share.
+        """
         before, self._all = self._all, {}
         self._names, self._prefixes, self._remembered = {}, {}, {}
         for index, config in enumerate(configs):
@@ -192,6 +195,11 @@ class Policies:
                 table.setdefault(pattern.removesuffix("*"), policy)
         self._lengths = sorted({len(prefix) for prefix in self._prefixes})
         self.any = bool(configs)
+        for exchange, (older, group) in list(self.held.items()):
+            newer = self.of(exchange.endpoint)
+            if newer is not None and newer is not older and newer.config.max_in_flight:
+                self.finished(exchange)
+                self._hold(exchange, newer, group)
 
     def __iter__(self) -> Iterator[Policy]:
         """Iterate over the policies that hold at present, in their order."""
@@ -227,10 +235,12 @@ class Policies:
             return denial
         policy.apply(exchange)
         if policy.config.max_in_flight:
-            group = client_group(client)
-            policy.in_flight[group] += 1
-            self.held[exchange] = policy, group
+            self._hold(exchange, policy, client_group(client))
         return None
+
+    def _hold(self, exchange: Exchange, policy: Policy, group: str) -> None:
+        policy.in_flight[group] += 1
+        self.held[exchange] = policy, group
 
     def finished(self, exchange: Exchange) -> None:
         """A request is over, whether it ever held a place or not."""

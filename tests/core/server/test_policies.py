@@ -125,6 +125,18 @@ def test_a_request_in_flight_gives_its_place_back_to_the_policy_that_it_met() ->
     assert play >> Received(CLIENT, GET) << Data(AGENT, 2, GET_SENT)
 
 
+def test_requests_in_flight_count_for_a_changed_policy_too() -> None:
+    play = proxy_play(under(policy(max_in_flight=1))) >> Received(CLIENT, GET)
+    play.take()
+    policies = node_of(play).facts.policies
+    policies.configure((policy(max_in_flight=1, max_body_bytes=9),))
+    client_joins(play, NEXT)
+    refused = error(429, "Too Many Requests", IN_FLIGHT, "Retry-After: 1", client=NEXT)
+    assert play >> Received(NEXT, GET) << refused
+    play >> Data(AGENT, 2, OK) << Send(CLIENT, OK)
+    assert play >> Received(NEXT, GET) << Data(AGENT, 2, GET_SENT)
+
+
 # --- networks ---
 
 
