@@ -100,7 +100,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _VALUE = re.compile(r"[\t\x20-\x7e]{0,8192}")
 _OWN = re.compile(
     r"host|connection|keep-alive|te|trailer|upgrade|expect|date|content-length|transfer-encoding|proxy-.*"
-    r"|sec-websocket-.*|forwarded|x-real-ip|x-forwarded-.*|x-pi[ck]o-.*"
+    r"|sec-websocket-.*|forwarded|x-real-ip|x-forwarded|x-forwarded-.*|x-pi[ck]o-.*"
 )
 """Fields on which framing, routes or the client's identity depend: Pico writes, keeps or removes them itself."""
 

@@ -40,11 +40,13 @@ FAMILY = (
     b"X-Forwarded-Server: edge",
     b"X-Real-IP: 192.0.2.99",
     b"Forwarded: for=192.0.2.99;proto=https",
+    b"X-Forwarded: for=192.0.2.99",
 )
 LOOK_ALIKES = (
     b"X_Forwarded_For: 6.6.6.6",
     b"x-forwarded_proto: gopher",
     b"X_REAL_IP: 6.6.6.6",
+    b"X_Forwarded: for=6.6.6.6",
     b"X-Forwarded_Prefix: /evil",
     b"x_pico_endpoint: e2",
     b"Proxy: http://6.6.6.6",
@@ -55,6 +57,7 @@ KEPT = get(
     b"X-Forwarded-Proto: https",
     b"X-Forwarded-Host: shop.example",
     b"Forwarded: for=192.0.2.99;proto=https, for=10.0.0.1",
+    b"X-Forwarded: for=192.0.2.99",
     b"X-Forwarded-Port: 443",
     b"X-Forwarded-Prefix: /shop",
     b"X-Forwarded-Server: edge",
