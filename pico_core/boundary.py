@@ -129,10 +129,14 @@ class ConnectionLost(Record, frozen=True, gc=False):
 
     A TLS stream that was truncated (it ended without ``close_notify``) is lost with a reason, and no ``EofReceived``
     comes before it: what was received may be incomplete (RFC 8446, section 6.1).
+
+    ``refused`` says that the peer did not take our part of the TLS handshake. In TLS 1.3 a client is told so only after
+    ``Connected``, because its own part is done before the server has looked at its certificate.
     """
 
     connection: int
     reason: str
+    refused: bool = False
 
 
 class WritingPaused(Record, frozen=True, gc=False):

@@ -279,7 +279,7 @@ class WebSocketDial:
 
     def on_lost(self, now: float) -> None:
         """The connection ended before the handshakes were done: the attempt failed."""
-        self._fail("connection closed by the server", now)
+        self._fail((self._channel and self._channel.refusal) or "connection closed by the server", now)
 
     def on_writable(self, now: float) -> None:  # noqa: D102 - the requests were sent whole
         pass

@@ -118,6 +118,7 @@ def http(
     from pico_core.config.values import duration as seconds
     from pico_core.config.values import identifier, server_url
     from pico_driver.tls_sections import client_sections, load_profiles
+    from pico_tunnel.process import hide_arguments
 
     if not _METHOD.fullmatch(method):
         raise click.UsageError("--method wants capital letters, such as POST")
@@ -126,6 +127,7 @@ def http(
     for header in headers:
         if not _FIELD.fullmatch(header):
             raise click.UsageError("--header wants a name, a colon and a value, such as 'X-Tried: yes'")
+    hide_arguments(headers)
     server = server_url(url)
     sections = client_sections(server, BENCH_PROFILE, "server.tls", {name: others.pop(name) for name in TLS_FLAGS})
     plan = Plan(

@@ -1,4 +1,7 @@
-"""``pico server check``: looks through a configuration as a start would, and explains what a request would meet."""
+"""``pico server check``: looks through a configuration as a start would, and explains what a request would meet.
+
+The files that the configuration names are read too: keys, certificates, issuers.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,13 @@ def check(
     Raises ``ConfigError`` for a file or a request that cannot be used.
     """
     from pico_core.config.server import ServerConfig
-    from pico_tunnel.start import read_config
+    from pico_driver.tls_sections import load_profiles, server_sections
+    from pico_tunnel.start import read_config, with_gossip_keys
 
     if request is None and (client is not None or fields):
         raise click.UsageError("--client and --header are about a request: give one with --request")
-    config = read_config(ServerConfig, flags, config_path, expand_env=expand_env)
+    config = with_gossip_keys(read_config(ServerConfig, flags, config_path, expand_env=expand_env))
+    load_profiles(server_sections(config))
     count = len(config.policies)
     click.echo(f"{config_path or 'the defaults'}: good, {count} {'policy' if count == 1 else 'policies'}")
     return 0 if request is None else _explain(config, request, client, fields)

@@ -7,11 +7,14 @@ imported is handled here too.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from pico_core.errors import EXIT_INTERRUPTED
 from pico_tunnel.complaints import EXIT_FAILURE, EXIT_USAGE, complain
+from pico_tunnel.early_signals import is_long_running, kept_early
 
 if TYPE_CHECKING:
     from click import ClickException
@@ -19,8 +22,10 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (that of the process by default) and return the exit code; never raises."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        return _run(arguments)
+        with kept_early() if is_long_running(given) else nullcontext():
+            return _run(given)
     except KeyboardInterrupt:
         complain("interrupted")
         return EXIT_INTERRUPTED
@@ -29,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FAILURE
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(arguments: Sequence[str]) -> int:
     import click
 
     from pico_core.errors import ConfigError

@@ -9,6 +9,7 @@ from pico_core.errors import LocalProtocolError
 from pico_core.machine.admission import MAX_DESCRIPTORS
 from pico_driver.inbox import Inbox
 from pico_driver.signals import IGNORED_SIGNALS, SIGNALS
+from pico_tunnel import early_signals
 
 _ARG_START, _ARG_END = 45, 46
 """Fields of /proc/PID/stat behind the name of the program (proc_pid_stat(5) counts from 1 and has three before)."""
@@ -29,6 +30,8 @@ def signals_kept() -> Iterator[Inbox]:
 
     for number in IGNORED_SIGNALS:
         signal.signal(number, keep)
+    for number in early_signals.take():
+        keep(number, None)
     before = signal.signal(signal.SIGTERM, keep)
     try:
         yield inbox

@@ -36,6 +36,8 @@ ClientConfig = TypeVar("ClientConfig", "AgentConfig", "ForwardConfig")
 
 Whole = TypeVar("Whole", "ServerConfig", "AgentConfig", "ForwardConfig")
 
+CONFIG_PATH = "--config.path"
+
 MAX_CONFIG_FILE_BYTES = 4 << 20
 """The longest text that can pass ``load`` as UTF-8; what is longer (a device, say) is not read to its end."""
 
@@ -48,7 +50,7 @@ def read_config(
     from pico_driver.files import read_secret
 
     _hide_secrets(cls, flags)
-    text = None if path is None else read_text(path, "--config.path")
+    text = None if path is None else read_text(path, CONFIG_PATH)
     return load(cls, text, flags, path or "", read_secret, os.environ if expand_env else None)
 
 
@@ -70,7 +72,8 @@ def read_text(path: str, key: str) -> str:
         with open(path, "rb") as file:
             return file.read(MAX_CONFIG_FILE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text at byte {error.start}; is it the right file?") from None
+        place = path if key == CONFIG_PATH else f"{key}: {path}"
+        raise ConfigError(f"{place}: is not UTF-8 text at byte {error.start}; is it the right file?") from None
     except OSError as error:
         raise ConfigError(f"{key}: cannot read {path!r}: {error.strerror}") from None
 
@@ -84,7 +87,8 @@ def with_gossip_keys(config: ServerConfig) -> ServerConfig:
 
     from pico_core.config.gossip_key import gossip_keys
 
-    keys = gossip_keys(read_text(gossip.keys_file, "cluster.gossip.keys_file"), gossip.keys_file)
+    key = "cluster.gossip.keys_file"
+    keys = gossip_keys(read_text(gossip.keys_file, key), f"{key}: {gossip.keys_file}")
     return replace(config, cluster=replace(config.cluster, gossip=replace(gossip, keys=keys, keys_file="")))
 
 
@@ -232,8 +236,11 @@ def run_process(
             def reload() -> Whole:
                 """Take over what is outside of the core, and return the rest. Raises ``ConfigError``."""
                 fresh = read()
+                files_changed = profiles is not None and profiles.changed
                 reload_profiles(profiles, sections(fresh))
                 writer.configure(fresh.log)
+                if files_changed:
+                    writer(Log("info", "tls", "certificates and keys loaded again", {}))
                 return fresh
 
             return run(

@@ -12,7 +12,7 @@ from pico_tunnel.complaints import EXIT_FAILURE, complain
 from pico_tunnel.flags import TeachingGroup, write_examples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 KINDS = ("hmac", "rsa", "ecdsa", "ed25519")
 FAMILY_NAMES = {"hmac": "a secret", "rsa": "an RSA key", "ecdsa": "an ECDSA key", "eddsa": "an Ed25519 key"}
@@ -158,10 +158,17 @@ def create(key_file: str, endpoints: tuple[str, ...], expires: str, **claims: st
     import time
 
     from pico_core.access.issuing import Claims, SigningKey
-    from pico_core.config.values import duration
+    from pico_core.config.policies import endpoint_pattern
+    from pico_core.config.values import TENANT_SEPARATOR, duration, tenant
     from pico_core.errors import ConfigError
     from pico_driver.files import read_secret
 
+    for endpoint in endpoints:
+        _check("--endpoint", endpoint_pattern, endpoint)
+        if TENANT_SEPARATOR in endpoint:
+            raise ConfigError(f"--endpoint: {endpoint!r} names a tenant; give that with --tenant")
+    if claims["tenant"]:
+        _check("--tenant", tenant, claims["tenant"])
     kid = claims.pop("kid")
     now = time.time()
     try:
@@ -173,6 +180,16 @@ def create(key_file: str, endpoints: tuple[str, ...], expires: str, **claims: st
     except ConfigError as error:
         raise ConfigError(f"--key: {key_file!r}: {error}") from None
     return _print(signing.sign(Claims(endpoints, expires_at=expires_at, **claims), now, kid))
+
+
+def _check(flag: str, parse: Callable[[str], object], text: str) -> None:
+    """Raise ``ConfigError`` that names the flag for what no server could mean."""
+    from pico_core.errors import ConfigError
+
+    try:
+        parse(text)
+    except ConfigError as error:
+        raise ConfigError(f"{flag}: {error}") from None
 
 
 # --- pico token inspect ----------------------------------------------------------------------------------------------

@@ -136,6 +136,7 @@ class BenchClient:
     def on_lost(self, now: float) -> None:
         """Take the end of the connection. A request that it met between two others goes on a new one, once."""
         request, unanswered = self.request, self._head is None and not self._reader.pending_bytes
+        refusal = self._channel.refusal if self._channel is not None else ""
         self._drop()
         if request is None:
             return
@@ -143,7 +144,7 @@ class BenchClient:
             self.request = None
             self.send(request, now)
         else:
-            self._fail("connection lost" if unanswered else "response cut", now)
+            self._fail(refusal or ("connection lost" if unanswered else "response cut"), now)
 
     def on_writable(self, now: float) -> None:  # noqa: D102 - a request is sent at once
         pass

@@ -2,6 +2,8 @@
 
 from typing import Annotated
 
+from msgspec.structs import fields
+
 from pico_core.access.gate import Gate
 from pico_core.access.key_set import read_key_set
 from pico_core.access.keys import READERS, VerifyingKey
@@ -10,6 +12,7 @@ from pico_core.access.token import TokenRules
 from pico_core.config.declare import (
     DURATION,
     DURATION_OR_ZERO,
+    FILE,
     KEY_SET,
     NAME,
     SECRET,
@@ -48,6 +51,19 @@ class KeySetConfig(Section, frozen=True, kw_only=True):
         float,
         Key(DURATION, "How long one fetch may take.", "10 s: agents and clients wait for none of it."),
     ] = 10.0
+    root_cas: Annotated[
+        str,
+        Key(FILE, "The issuers to trust at an https endpoint, in PEM.", "Empty: those that the system trusts."),
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if self.root_cas and not self.is_secure:
+            raise ConfigError("root_cas has no effect on an endpoint that is not https://")
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the set is fetched over TLS."""
+        return self.endpoint is not None and self.endpoint.origin is not None and self.endpoint.origin.is_secure
 
 
 class AuthConfig(Section, frozen=True, kw_only=True):
@@ -107,6 +123,14 @@ class AuthConfig(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         self.own_keys()
+        if not self.is_on:
+            given = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
+            if given:
+                name = given[0].removesuffix("_s")
+                keys = ", ".join((*READERS, "jwks.endpoint"))
+                raise ConfigError(
+                    f"{name} has no effect without a key of its own: no token is checked by it; give {keys}"
+                )
 
     @property
     def is_on(self) -> bool:

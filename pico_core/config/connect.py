@@ -19,7 +19,8 @@ ProxyUrl: TypeAlias = Annotated[
     Key(
         PROXY_URL,
         "The HTTP proxy on the way to the server, asked with CONNECT; credentials in it are never logged.",
-        "Empty: HTTP_PROXY or HTTPS_PROXY of the environment, by the server's scheme, unless NO_PROXY has the server.",
+        "Empty: HTTP_PROXY or HTTPS_PROXY of the environment, by the server's scheme, unless NO_PROXY has the server "
+        "or it is on this machine (localhost, a loopback address).",
     ),
 ]
 

@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from pico_core.bounds import GOSSIP_KEY_BYTES
+from pico_core.config.values import refuse_reference
 from pico_core.errors import ConfigError
 
 MAX_GOSSIP_KEYS = 8
@@ -31,6 +32,7 @@ def gossip_key(text: str) -> GossipKey:
     """Parse one key: base64 with either alphabet (RFC 4648, sections 4 and 5), padded or not, or hexadecimal digits."""
     if _HEX.fullmatch(text):
         return GossipKey(bytes.fromhex(text))
+    refuse_reference(text)
     try:
         characters = text.rstrip("=").translate({ord("-"): "+", ord("_"): "/"})
         secret = base64.b64decode(characters + "=" * (-len(characters) % 4), validate=True)

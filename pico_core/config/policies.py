@@ -1,30 +1,43 @@
 """The configuration of policies: what clients may do with the endpoints of a pattern."""
 
 import re
+from collections.abc import Collection
 from typing import Annotated
 
 import msgspec
 
 from pico_core.config.declare import NETWORKS, Key, Kind, Section, decimal_number, one_of, whole_number
 from pico_core.config.networks import NamedNetwork
-from pico_core.config.values import identifier, quote, wrong
+from pico_core.config.values import TENANT_SEPARATOR, identifier, quote, refuse_reference, tenant, wrong
 from pico_core.errors import ConfigError
 
 # --- endpoints -------------------------------------------------------------------------------------------------------
 
-ENDPOINT_PATTERN = "an endpoint such as my-endpoint, or the beginning of some and a star such as billing-*"
+ENDPOINT_PATTERN = (
+    "an endpoint such as my-endpoint, or the beginning of some and a star such as billing-*; of one tenant such as "
+    "acme/billing-*"
+)
 
 
 def endpoint_pattern(text: str) -> str:
-    """Parse an endpoint ID, or its beginning and a star; in lower case, as endpoints have no case."""
-    prefix = text.removesuffix("*")
-    if "*" in prefix:
+    """Parse an endpoint ID, or its beginning and a star, perhaps behind a tenant; in lower case, as IDs are."""
+    of, slash, name = text.rpartition(TENANT_SEPARATOR)
+    prefix = name.removesuffix("*")
+    if "*" in of + prefix:
         raise wrong(ENDPOINT_PATTERN, text, "a star is the last character")
-    return text if text == "*" else identifier(prefix).lower() + text[len(prefix) :]
+    if slash and not (of and name):
+        raise wrong(ENDPOINT_PATTERN, text, "a slash stands between a tenant and an endpoint")
+    pattern = name if name == "*" else identifier(prefix).lower() + name[len(prefix) :]
+    return f"{tenant(of)}{slash}{pattern}" if slash else pattern
 
 
 def covers(pattern: str, other: str) -> bool:
-    """Say whether every endpoint of the pattern ``other`` is one of ``pattern`` too."""
+    """Say whether every endpoint of the pattern ``other`` is one of ``pattern`` too.
+
+    A pattern without a tenant holds for the endpoints of all tenants.
+    """
+    if TENANT_SEPARATOR not in pattern:
+        other = other.rpartition(TENANT_SEPARATOR)[2]
     return pattern == other or (pattern.endswith("*") and other.startswith(pattern[:-1]))
 
 
@@ -66,6 +79,10 @@ def user(text: str) -> User:
     name, colon, password = text.partition(":")
     if not colon or not _NAME.fullmatch(name) or not password:
         raise ConfigError(f"wants {USER}, found something else, which is not shown as it may be a secret")
+    try:
+        refuse_reference(password)
+    except ConfigError as error:
+        raise ConfigError(f"user {quote(name)}: {error}") from None
     if not password.startswith(f"{HASH}:"):
         return User(name, "", digest_of("", password.encode(errors="surrogatepass")))
     match = _HASHED.fullmatch(password)
@@ -83,7 +100,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _VALUE = re.compile(r"[\t\x20-\x7e]{0,8192}")
 _OWN = re.compile(
     r"host|connection|keep-alive|te|trailer|upgrade|expect|date|content-length|transfer-encoding|proxy-.*"
-    r"|sec-websocket-.*|forwarded|x-real-ip|x-forwarded-.*|x-pi[ck]o-.*"
+    r"|sec-websocket-.*|forwarded|x-real-ip|x-forwarded|x-forwarded-.*|x-pi[ck]o-.*"
 )
 """Fields on which framing, routes or the client's identity depend: Pico writes, keeps or removes them itself."""
 
@@ -139,7 +156,11 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
 
     endpoints: Annotated[
         tuple[str, ...],
-        Key(ENDPOINT_PATTERNS, "The endpoints: names, or beginnings of names with a star; * is every endpoint."),
+        Key(
+            ENDPOINT_PATTERNS,
+            "The endpoints: names, or beginnings of names with a star; * is every endpoint. A name holds for that "
+            "endpoint of every tenant, and TENANT/NAME for one tenant's.",
+        ),
     ]
     allowed_networks: Annotated[
         tuple[NamedNetwork, ...],
@@ -219,3 +240,15 @@ def check_reach(policies: tuple[PolicyConfig, ...]) -> None:
         before = [pattern for each in policies[:index] for pattern in each.endpoints]
         if all(any(covers(pattern, own) for pattern in before) for own in policy.endpoints):
             raise ConfigError("never holds, because policies before it have all of its endpoints", f"policies[{index}]")
+
+
+def check_tenants(policies: tuple[PolicyConfig, ...], known: Collection[str]) -> None:
+    """Raise ``ConfigError`` for a policy about a tenant that the configuration does not have."""
+    for index, policy in enumerate(policies):
+        for pattern in policy.endpoints:
+            of, slash, _ = pattern.rpartition(TENANT_SEPARATOR)
+            if slash and of not in known:
+                raise ConfigError(
+                    f"endpoints has {quote(pattern)}, but upstream.tenants has no tenant {quote(of)}",
+                    f"policies[{index}]",
+                )

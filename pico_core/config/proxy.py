@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from urllib.parse import unquote
 
-from pico_core.config.values import Address, Origin, is_ip, is_loopback, quote, wrong
+from pico_core.config.values import Address, Origin, is_ip, is_loopback, quote, refuse_reference, wrong
 from pico_core.config.values import server_url as plain_url
 from pico_core.errors import ConfigError
 
@@ -43,6 +43,8 @@ def proxy_url(text: str) -> Proxy | None:
     match = _SCHEME.match(text)
     begin, rest = (match[0], text[match.end() :]) if match else ("", text)
     credentials, at, place = rest.rpartition("@")
+    for part in credentials.split(":", 1):
+        refuse_reference(part)
     shown = f"{begin}{'***@' if at else ''}{place}"
     if begin.lower() not in ("http://", ""):
         raise wrong(PROXY_URL, shown, f"{quote(begin)} proxies are not supported")

@@ -13,7 +13,7 @@ import msgspec
 from pico_core.access.key_set import MAX_SET_BYTES, read_key_set
 from pico_core.access.secret import Secret
 from pico_core.access.token import MAX_TOKEN_BYTES
-from pico_core.config.values import Origin, quote, server_url, wrong
+from pico_core.config.values import Origin, quote, refuse_reference, server_url, wrong
 from pico_core.errors import ConfigError
 
 ReadText: TypeAlias = Callable[[str], str]
@@ -77,6 +77,7 @@ def name(text: str) -> str:
 
 def secret(text: str) -> Secret | None:
     """Take a secret as it is; empty text means none."""
+    refuse_reference(text)
     return Secret(text) if text else None
 
 
@@ -94,6 +95,7 @@ def token(text: str) -> Secret | None:
     """Check the form of a token that is sent, not what it says; empty text means none."""
     if not text:
         return None
+    refuse_reference(text)
     if len(text) > MAX_TOKEN_BYTES or not _TOKEN_LOOK.fullmatch(text):
         raise ConfigError(f"wants {TOKEN}, found {len(text)} characters that cannot be one")
     return Secret(text)

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from pico_core.config.auth import AuthConfig
 from pico_core.config.declare import (
     ADVERTISED_ADDRESS,
     BIND_ADDRESS,
@@ -23,7 +24,7 @@ from pico_core.config.declare import (
 )
 from pico_core.config.gossip_key import MAX_GOSSIP_KEYS, GossipKey
 from pico_core.config.logs import LogConfig
-from pico_core.config.policies import PolicyConfig, check_reach
+from pico_core.config.policies import PolicyConfig, check_reach, check_tenants
 from pico_core.config.ports import ADVERTISED_WHY, AdminConfig, ProxyConfig, UpstreamConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
@@ -214,6 +215,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_reach(self.policies)
+        check_tenants(self.policies, {each.id for each in self.upstream.tenants})
         if self.workers != 1 and self.cluster.node_id:
             raise ConfigError("workers are nodes with an ID each: give cluster.node_id_prefix, not cluster.node_id")
         if self.workers != 1 and len(self.cluster.node_id_prefix) > LONGEST_PREFIX - WORKER_CHARACTERS:
@@ -229,3 +231,14 @@ def draw_node_id(cluster: ClusterConfig, entropy: Entropy) -> str:
     return cluster.node_id_prefix + "".join(
         _NODE_ID_CHARACTERS[int(entropy.random() * len(_NODE_ID_CHARACTERS))] for _ in range(RANDOM_LENGTH)
     )
+
+
+def auth_sections(config: ServerConfig) -> dict[str, AuthConfig]:
+    """Return every section with keys of tokens, by its name."""
+    ports = {"proxy.auth": config.proxy.auth, "upstream.auth": config.upstream.auth, "admin.auth": config.admin.auth}
+    return ports | {tenant_auth(tenant.id): tenant.auth for tenant in config.upstream.tenants}
+
+
+def tenant_auth(tenant_id: str) -> str:
+    """Return the name of the section with the keys of a tenant."""
+    return f"upstream.tenants[{tenant_id}].auth"

@@ -14,6 +14,11 @@ STATUS_PROFILE = "status"
 https; nodes towards each other; commands that ask a server. That of a port has the name of its listener."""
 
 
+def jwks_profile(root_cas: str) -> str:
+    """Return the name of the profile of key sets whose issuers are in ``root_cas``: sets of many tenants share one."""
+    return f"{JWKS_PROFILE} {root_cas}" if root_cas else JWKS_PROFILE
+
+
 class ServerTlsConfig(Section, frozen=True, kw_only=True):
     """TLS of the port. The files are read again when they change."""
 

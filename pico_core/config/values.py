@@ -32,6 +32,8 @@ _IPV6_LOOK = re.compile(r"[0-9A-Fa-f:.]+(%[0-9A-Za-z_.-]+)?")
 _NAME = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _PATH = re.compile(r"(/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*")
 _CREDENTIALS = re.compile(r"(?s)\A([A-Za-z][A-Za-z0-9+.-]*://|).*@")
+_REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(:[^}]*)?\}")
+_QUERY = re.compile(r"(?s)\?.+")
 _VISIBLE = re.compile(r"[!-.0-~]+")
 
 
@@ -78,14 +80,26 @@ def quote(text: str) -> str:
 
 
 def without_credentials(text: str) -> str:
-    """Return ``text`` with the credentials of a URL, or of what may be meant as one, struck out."""
-    return _CREDENTIALS.sub(r"\1***@", text)
+    """Return ``text`` with the credentials and the query of a URL, or of what may be meant as one, struck out."""
+    return _QUERY.sub("?***", _CREDENTIALS.sub(r"\1***@", text))
+
+
+def refuse_reference(secret: str) -> None:
+    """Raise ``ConfigError`` for a secret that is only the name of a variable, such as ``${PASSWORD}``.
+
+    Nothing has put the value in its place, so everybody who sees the file would know the secret.
+    """
+    if _REFERENCE.fullmatch(secret):
+        raise ConfigError(
+            "its value is the name of an environment variable: start with --config.expand-env, which puts the "
+            "variable's value there, or write the value"
+        )
 
 
 def wrong(wanted: str, text: str, hint: str = "") -> ConfigError:
     """Build the error that says what was wanted, what was found and, in ``hint``, what to do about it.
 
-    The credentials of a URL are struck out of what was found.
+    The credentials and the query of a URL are struck out of what was found.
     """
     found = quote(without_credentials(text)) if text else "nothing"
     return ConfigError(f"wants {wanted}, found {found}" + (f": {hint}" if hint else ""))
@@ -179,7 +193,7 @@ def member(text: str) -> Address:
     """Parse a cluster member to join. Without a port, ``port`` is 0 and means the gossip port of this node."""
     if "://" in text:
         scheme, _, rest = text.partition("://")
-        authority = rest.rpartition("@")[2].partition("/")[0]
+        authority = re.split("[/?#]", rest.rpartition("@")[2], maxsplit=1)[0]
         hint = f", write {quote(authority)}" if authority else ""
         raise wrong(MEMBER, f"{scheme}://{authority}", f"it must not be a URL{hint}")
     if is_ip(text):
@@ -354,6 +368,10 @@ def identifier(text: str) -> str:
         hint = "it contains '/'" if "/" in text else "only visible ASCII characters are allowed"
         raise wrong(IDENTIFIER, text, hint)
     return text
+
+
+TENANT_SEPARATOR = "/"
+"""Between a tenant and its endpoint, inside the cluster and in patterns: an ID has none."""
 
 
 def tenant(text: str) -> str:

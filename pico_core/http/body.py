@@ -46,7 +46,7 @@ _size_begins = re.compile(rb"[0-9A-Fa-f]{1,15}+(?:;|\r?\Z)")
 _dropped_in_trailers = re.compile(
     rb"content-.*+|transfer-encoding|host|trailer|te|connection|keep-alive|upgrade|proxy-.*+|expect|max-forwards|range|if-.*+|cache-control"
     rb"|pragma|authorization|cookie|set-cookie|www-authenticate|age|date|expires|location|retry-after|vary|warning"
-    rb"|forwarded|x-forwarded-.*+|x-real-ip|proxy|x-pi[ck]o-.*+"
+    rb"|forwarded|x-forwarded(?:-.*+)?|x-real-ip|proxy|x-pi[ck]o-.*+"
 )
 
 

@@ -57,13 +57,13 @@ _NOTABLE_IN_REQUEST = (
     _NOTABLE_IN_BOTH
     + rb"|host|expect|proxy|forwarded|x[-_]real[-_]ip|x[-_](?:forwarded|pi[ck]o)[-_]"
     + TOKEN_CHARACTER
-    + rb"*+"
+    + rb"*+|x[-_]forwarded"
 )
 notable_in_request = re.compile(_NOTABLE_IN_REQUEST)
 notable_in_response = re.compile(_NOTABLE_IN_BOTH)
 framing_look_alike = re.compile(rb"content[-_]++length|transfer[-_]++encoding")
 FRAMING = (b"content-length", b"transfer-encoding")
-about_client = re.compile(rb"forwarded|x-real-ip|x-forwarded-.*+")
+about_client = re.compile(rb"forwarded|x-real-ip|x-forwarded(?:-.*+)?")
 """Names of the fields in which proxies tell services of their clients: RFC 7239, and the older ones of many kinds."""
 
 MAX_LENGTH_DIGITS = 18

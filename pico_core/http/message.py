@@ -3,6 +3,8 @@
 Start at ``RequestHead`` and ``ResponseHead``; ``parsing`` makes them and ``writing`` writes them for the next hop.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from pico_core.access.grant import Grant
@@ -86,6 +88,9 @@ class RequestHead(msgspec.Struct, gc=False):
     authorization: bytes = b""
     """X-Pico-Authorization or X-Piko-Authorization. The usual Authorization stays in ``fields``, unless the port takes
     tokens from it: then its value is moved here (``server.access``)."""
+    credentials: bytes = b""
+    """X-Pico-Credentials: those of a policy's user, for a node that asks what another one has asked. Else empty until
+    ``server.policies`` has found them right in Authorization, which the service does not get."""
     tenant: bytes = b""
     """X-Pico-Tenant-Id or X-Piko-Tenant-Id."""
     request_id: bytes = b""
@@ -95,6 +100,8 @@ class RequestHead(msgspec.Struct, gc=False):
     """The endpoint that the request is for: empty until ``proxy.endpoint`` decides it."""
     grant: Grant | None = None
     """What the verified token in ``authorization`` permits: ``None`` until ``server.access`` has verified it."""
+    edit_trailers: Callable[[bytes], bytes] | None = None
+    """What a policy makes of the trailers, which come behind the body; ``None`` where they pass as they are."""
     onward: bytes = b""
     """The bytes between the target and ``extra`` in ``writing.request_bytes``: empty until they are first written."""
 

@@ -312,6 +312,8 @@ def _apply_request_notes(request: RequestHead, notes: dict[bytes, bytes], *, upg
     request.forwarded_by_pico = get(b"x-pico-forward") == b"true"
     request.forwarded = request.forwarded_by_pico or get(b"x-piko-forward") == b"true"
     request.proof = get(b"x-pico-proof", b"")
+    if request.forwarded_by_pico:
+        request.credentials = get(b"x-pico-credentials", b"")
     request_id = get(b"x-pico-request-id", b"")
     if grammar.request_id.fullmatch(request_id):
         request.request_id = request_id

@@ -276,7 +276,7 @@ class BaseMachine:
         """Say which keys have changed, and which of them are not among those that can be ``applied`` while running."""
         keys = list(changed)
         if not keys:
-            self.log("info", "config", "configuration read again: nothing has changed")
+            self.log("info", "config", "configuration read again: no key has changed")
             return
         now = [key for key in keys if is_among(key, applied)]
         later = [key for key in keys if key not in now]
@@ -310,6 +310,8 @@ class BaseMachine:
             if self._starting_tls and (user := self._starting_tls.pop(event.connection, None)) is not None:
                 user.on_tls_failed(event.reason, now)
             self.admission.lost(channel)
+            if event.refused:
+                channel.refusal = event.reason
             channel.lost(now)
 
     def _accepted(self, event: Accepted, now: float) -> None:

@@ -60,6 +60,10 @@ class Channel(Protocol):
 class HoldingChannel(Channel, Protocol):
     """A channel whose user may put off a part of what came."""
 
+    @property
+    def refusal(self) -> str:
+        """Why the peer did not take our part of the TLS handshake, where the channel was lost for that; else empty."""
+
     def hold(self, rest: bytes) -> None:
         """Give ``rest`` to the user again in a later turn, and receive nothing until then.
 
@@ -102,6 +106,8 @@ class HoldingReceiver:
     ``held`` is ``None``, or what waits for a later turn. Bytes and ends that come behind it wait as well, and the peer
     is told to stop meanwhile, so that no more than one read waits.
     """
+
+    refusal = ""
 
     __slots__ = ("_ended", "_held_end", "_queued", "_reading", "_turns", "held", "user")
 
@@ -200,6 +206,7 @@ class TcpChannel(HoldingReceiver):
         "_receiving",
         "host",
         "id",
+        "refusal",
         "writable",
     )
 
@@ -213,11 +220,14 @@ class TcpChannel(HoldingReceiver):
     ) -> None:
         """``host`` is the peer's address, or that of its client where a PROXY header told it.
 
+        ``refusal`` says, when the connection is lost, why the peer did not take our part of the TLS handshake.
+
         ``on_closing`` is called by ``close``, to bound how long the peer may take.
         """
         super().__init__(turns)
         self.id = connection
         self.host = host
+        self.refusal = ""
         self.writable = True
         self._emit = emit
         self._on_closing = on_closing

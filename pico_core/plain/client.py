@@ -115,7 +115,7 @@ class PlainRequest:
 
     def on_lost(self, now: float) -> None:
         """Report that the connection broke."""
-        self._fail("connection lost", now)
+        self._fail((self._channel and self._channel.refusal) or "connection lost", now)
 
     def on_writable(self, now: float) -> None:  # noqa: D102 - the whole request was sent already
         pass

@@ -44,7 +44,7 @@ REASONS = {
     "node-lost": Reason(
         SERVER,
         "The server node that has the tunnel broke off while it had the request.",
-        "Look for the request's ID in the access log of that node, and whether the node was stopped or is out of memory.",
+        "Look for the request's ID in the access log of that node, and whether it was stopped or is out of memory.",
     ),
     "node-unreachable": Reason(
         SERVER,

@@ -23,13 +23,12 @@ from pico_core.access.grant import (
 )
 from pico_core.access.token import Unverified
 from pico_core.config.auth import AuthConfig
-from pico_core.config.server import ServerConfig
+from pico_core.config.server import ServerConfig, auth_sections, tenant_auth
 from pico_core.errors import ConfigError
 from pico_core.http.message import RequestHead
 from pico_core.machine.parts import WallClock
-from pico_core.proxy.endpoint import tenant_label
 from pico_core.server.key_sets import KeySet, KeySetHost
-from pico_core.server.tenants import Tenant, qualified
+from pico_core.server.tenants import Tenant, qualified, tenant_id, tenant_of
 from pico_core.timers import NEVER
 
 _AUTHORIZATION = b"\r\nauthorization:"
@@ -74,7 +73,7 @@ class Access:
 
         What was admitted before stays admitted until its token expires.
         """
-        for key, section in _sections(config).items():
+        for key, section in auth_sections(config).items():
             try:
                 section.gate()
             except ConfigError as error:
@@ -87,7 +86,7 @@ class Access:
 
     def _set_up(self, config: ServerConfig) -> None:
         """Make what has changed anew, and keep the rest with what it remembers."""
-        sections = _sections(config)
+        sections = auth_sections(config)
         for key in [key for key in self._configs if key not in sections]:
             self._remove(key)
         for key, section in sections.items():
@@ -136,27 +135,19 @@ class Access:
             if grant.limited and not grant.permits(endpoint):
                 raise Denied(NOT_PERMITTED)
             tenant = grant.tenant
-        return self._in_tenant(head, endpoint, tenant) if self.tenants else endpoint
+        return qualified(tenant_of(head, self.tenants, tenant), endpoint) if self.tenants else endpoint
 
     def _verified(self, head: RequestHead, gate: Gate, now: float) -> Grant:
         """Verify the token of a request, and move it out of the fields that the service gets."""
         if not head.authorization:
             head.authorization, head.fields = _take_authorization(head.fields)
             head.onward = b""
+        elif _AUTHORIZATION[2:] in head.fields.lower():
+            usual, others = _take_authorization(head.fields)
+            if usual == head.authorization:  # the token in both fields: it is none of the service's business
+                head.fields, head.onward = others, b""
         head.grant = self._check("proxy.auth", gate, head.authorization, now)
         return head.grant
-
-    def _in_tenant(self, head: RequestHead, endpoint: str, permitted: str) -> str:
-        """Return the endpoint of the tenant that the request names, else of the one that its token is for."""
-        named = _tenant_id(head)
-        if not named:
-            label = tenant_label(head)
-            named = label if label in self.tenants else permitted
-        if named not in self.tenants:
-            raise Denied(UNKNOWN_TENANT)
-        if permitted and named != permitted:
-            raise Denied(NOT_PERMITTED)
-        return qualified(named, endpoint)
 
     def deadline_at(self, head: RequestHead, now: float) -> float:
         """Return until when a raw connection that a client has opened may last, ``NEVER`` for as long as it likes."""
@@ -169,21 +160,21 @@ class Access:
 
     def admit_agent(self, head: RequestHead, endpoint: str, now: float) -> Permission:
         """Return what an agent may register that asks for ``endpoint``. Raises ``Denied``."""
-        tenant_id = _tenant_id(head)
-        tenant = self.tenants.get(tenant_id)
-        if tenant is None and (tenant_id or self.tenants):
+        tenant_named = tenant_id(head)
+        tenant = self.tenants.get(tenant_named)
+        if tenant is None and (tenant_named or self.tenants):
             raise Denied(UNKNOWN_TENANT)
         key = "upstream.auth"
-        if tenant is not None and self.gates[_tenant_key(tenant.id)] is not None:
-            key = _tenant_key(tenant.id)
+        if tenant is not None and self.gates[tenant_auth(tenant.id)] is not None:
+            key = tenant_auth(tenant.id)
         gate = self.gates[key]
         if gate is None:
-            return Permission(qualified(tenant_id, endpoint), tenant, "", NEVER)
+            return Permission(qualified(tenant_named, endpoint), tenant, "", NEVER)
         grant = self._check(key, gate, head.authorization or _take_authorization(head.fields)[0], now)
-        if not grant.permits(endpoint) or (grant.tenant and grant.tenant != tenant_id):
+        if not grant.permits(endpoint) or (grant.tenant and grant.tenant != tenant_named):
             raise Denied(NOT_PERMITTED)
         expires_at = NEVER if self._configs[key].disable_disconnect_on_expiry else grant.expires_at
-        return Permission(qualified(tenant_id, endpoint), tenant, grant.subject, expires_at)
+        return Permission(qualified(tenant_named, endpoint), tenant, grant.subject, expires_at)
 
     # --- the admin port ---
 
@@ -220,20 +211,6 @@ class Access:
             if key_set is not None and (error.kid_unknown or not key_set.known) and key_set.look_again(now):
                 raise Denied(KEYS_UNKNOWN, 503) from None
             raise
-
-
-def _sections(config: ServerConfig) -> dict[str, AuthConfig]:
-    """Return every section with keys, by its name."""
-    ports = {"proxy.auth": config.proxy.auth, "upstream.auth": config.upstream.auth, "admin.auth": config.admin.auth}
-    return ports | {_tenant_key(tenant.id): tenant.auth for tenant in config.upstream.tenants}
-
-
-def _tenant_key(tenant_id: str) -> str:
-    return f"upstream.tenants[{tenant_id}].auth"
-
-
-def _tenant_id(head: RequestHead) -> str:
-    return head.tenant.decode("latin-1").lower()
 
 
 def _take_authorization(fields: bytes) -> tuple[bytes, bytes]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from pico_core.access.grant import Denied
 from pico_core.config.policies import PolicyConfig, covers
 from pico_core.config.server import ServerConfig
 from pico_core.errors import ConfigError
@@ -12,6 +13,7 @@ from pico_core.http.parsing import parse_request_head
 from pico_core.proxy.endpoint import endpoint_of
 from pico_core.server.policies import BODY_DENIED, CREDENTIALS_REASON, NETWORK_DENIED, Policies, Policy
 from pico_core.server.tcp_route import OWN_PATHS, tcp_endpoint
+from pico_core.server.tenants import qualified, tenant_of
 from pico_core.server.web_pages import check_origin
 
 WANTED = "a method and a URL such as 'GET http://my-endpoint.example.com/x'"
@@ -34,20 +36,25 @@ def explain(config: ServerConfig, request: str, client: str, fields: Sequence[st
     lines = [("request", f"{request} from {client}")]
     try:
         lines += _decisions(config, request, client, fields)
-    except MessageError as error:
+    except (MessageError, Denied) as error:
         lines.append(("answer", f"{error.status} {error.reason}"))
     return Explanation(tuple(lines), lines[-1] == ("answer", PASSES))
 
 
 def _decisions(config: ServerConfig, request: str, client: str, fields: Sequence[str]) -> Iterator[tuple[str, str]]:
     head = _head(request, fields)
-    if head.target.startswith(OWN_PATHS):
-        endpoint = tcp_endpoint(head)
-        yield "endpoint", f"{endpoint}, for a TCP connection"
+    raw = head.target.startswith(OWN_PATHS)
+    endpoint = tcp_endpoint(head) if raw else endpoint_of(head)
+    yield "endpoint", f"{endpoint}, for a TCP connection" if raw else endpoint
+    tenants = {each.id for each in config.upstream.tenants}
+    if config.proxy.auth.is_on:
+        yield "token", "proxy.auth asks for one; it is not looked at here"
+    if tenants:
+        tenant = tenant_of(head, tenants)
+        yield "tenant", tenant
+        endpoint = qualified(tenant, endpoint)
+    if raw:
         check_origin(head.fields, config.proxy.allowed_origins, "proxy.allowed_origins")
-    else:
-        endpoint = endpoint_of(head)
-        yield "endpoint", endpoint
     policy = Policies(config.policies).of(endpoint)
     if policy is None:
         yield "policy", "none"

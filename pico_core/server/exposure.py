@@ -1,4 +1,4 @@
-"""What a node offers to everybody, said once at its start."""
+"""What a node offers to everybody, said at its start and where a reload changes it."""
 
 from pico_core.config.server import ServerConfig
 from pico_core.config.server_ports import ENTRANCES_FIRST
@@ -6,6 +6,8 @@ from pico_core.config.values import is_loopback
 from pico_core.machine.parts import Logger
 
 OPEN = "anyone who reaches these ports may use them: set the keys, or let only those reach them whom you trust"
+
+UNGUARDED = "these ports asked for a token, a certificate or a key until the configuration was read again"
 
 
 def open_ports(config: ServerConfig) -> list[tuple[str, str]]:
@@ -27,3 +29,13 @@ def warn_of_open_ports(host: Logger, config: ServerConfig) -> None:
     if found:
         ports, keys = (", ".join(column) for column in zip(*found, strict=True))
         host.log("warning", "access", OPEN, ports=ports, keys=keys)
+
+
+def warn_of_lost_guards(host: Logger, before: ServerConfig, after: ServerConfig) -> None:
+    """Log what a reload has opened: ports that asked for a token, certificate or key before, and policies."""
+    lost = [port for port in ENTRANCES_FIRST if port.is_guarded(before) and not port.is_guarded(after)]
+    if lost:
+        ports = ", ".join(f"{port.name} {port.bind_addr(after)}" for port in lost)
+        host.log("warning", "access", UNGUARDED, ports=ports, keys=", ".join(port.guard for port in lost))
+    if before.policies and not after.policies:
+        host.log("warning", "access", "no policy holds any more", keys="policies")

@@ -61,7 +61,15 @@ class FieldEdit:
         if fields is None:
             fields = self._edited(head.fields)
             self._edited_requests.put(head.fields, fields)
-        return replace(head, fields=fields, onward=b"")
+        return replace(head, fields=fields, onward=b"", edit_trailers=self.of_trailers)
+
+    def of_trailers(self, trailers: bytes) -> bytes:
+        """Return trailers without the fields that may not pass: none is added behind a body."""
+        return self._removed.sub(b"", trailers) if trailers else b""
+
+    def of_interim(self, head: ResponseHead) -> ResponseHead:
+        """Return a 1xx head without the fields that may not pass: none is added, as it is not the answer."""
+        return replace(head, fields=self._removed.sub(b"", head.fields), onward=b"")
 
     def of_response(self, head: ResponseHead) -> ResponseHead:
         """Return the head with other fields. Responses of a service often share one head: the last is remembered."""
@@ -101,8 +109,8 @@ class EditedDownstream:
         self._downstream.limit_request(most_bytes)
 
     def respond_interim(self, head: ResponseHead, now: float) -> None:
-        """Send a 1xx head as it is: it is not the answer."""
-        self._downstream.respond_interim(head, now)
+        """Send a 1xx head."""
+        self._downstream.respond_interim(self._edit.of_interim(head), now)
 
     def respond_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
         """Send a whole response."""
@@ -112,11 +120,12 @@ class EditedDownstream:
         self, head: ResponseHead, pieces: Sequence[Piece], now: float, *, last: bool, trailers: bytes = b""
     ) -> None:
         """Send the final head, and what came with it of the body."""
+        trailers = self._edit.of_trailers(trailers)
         self._downstream.respond(self._edit.of_response(head), pieces, now, last=last, trailers=trailers)
 
     def respond_more(self, pieces: Sequence[Piece], now: float, *, last: bool, trailers: bytes = b"") -> None:
         """Send more of the body."""
-        self._downstream.respond_more(pieces, now, last=last, trailers=trailers)
+        self._downstream.respond_more(pieces, now, last=last, trailers=self._edit.of_trailers(trailers))
 
     def cut(self, now: float) -> None:
         """End the response here so that it does not look whole."""

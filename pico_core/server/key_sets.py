@@ -10,7 +10,7 @@ from pico_core.access.key_set import MAX_SET_BYTES, read_key_set
 from pico_core.access.keys import VerifyingKey
 from pico_core.config.auth import AuthConfig
 from pico_core.config.secrets import KeySetSource
-from pico_core.config.tls import JWKS_PROFILE
+from pico_core.config.tls import jwks_profile
 from pico_core.errors import ConfigError
 from pico_core.machine.parts import Connector, FileReader, Logger
 from pico_core.plain.client import PlainRequest, PlainResponse
@@ -123,8 +123,8 @@ class KeySet:
         if source.origin is None:
             self._host.read_file(source.path, MAX_SET_BYTES, self)
             return
-        tls = JWKS_PROFILE if source.origin.scheme == "https" else ""
-        timeout_s = self._config.jwks.timeout_s
+        jwks = self._config.jwks
+        tls, timeout_s = jwks_profile(jwks.root_cas) if jwks.is_secure else "", jwks.timeout_s
         PlainRequest(
             self._host, source.origin, source.target, self, timeout_s, now, tls=tls, max_body_bytes=MAX_SET_BYTES
         )

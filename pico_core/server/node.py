@@ -46,7 +46,7 @@ from pico_core.server.admin.pages import AdminPages
 from pico_core.server.agreement import Agreement
 from pico_core.server.claims import SECOND_AGENT_WARNING, EndpointClaims, Registration
 from pico_core.server.cluster import Cluster
-from pico_core.server.exposure import warn_of_open_ports
+from pico_core.server.exposure import warn_of_lost_guards, warn_of_open_ports
 from pico_core.server.facts import Facts, NodePhase
 from pico_core.server.limits import connection_limits, head_limits, unfinished_bytes
 from pico_core.server.metrics import ServerMetrics
@@ -356,7 +356,8 @@ class ServerNode(BaseMachine):
             return
         applied = applied_keys(facts, config)
         self.log_reload(changed_keys(facts.config, config), applied)
-        facts.config = taken_over(facts.config, config, applied)
+        before, facts.config = facts.config, taken_over(facts.config, config, applied)
+        warn_of_lost_guards(self, before, facts.config)
 
     # --- gossip and logs ---
 

@@ -39,14 +39,20 @@ TOKEN_FIELD = b"x-piko-authorization: %b\r\n"
 """The token that this node has verified. The other node verifies it too: ``x-pico-forward`` lets nobody in."""
 
 
-def forward_fields(exchange: Exchange) -> bytes:
-    """Return the field lines that another node needs."""
+CREDENTIALS_FIELD = b"x-pico-credentials: %b\r\n"
+"""Those of a policy's user, for a node that asks again. It never passes the field on, whatever its policies are."""
+
+
+def forward_fields(exchange: Exchange, *, asks_again: bool) -> bytes:
+    """Return the field lines that another node needs. ``asks_again`` says that it asks its policies."""
     tenant, endpoint = split(exchange.endpoint)
     fields = FORWARD_FIELDS % endpoint.encode()
     if tenant:
         fields += TENANT_FIELD % tenant.encode()
     if exchange.head.grant is not None:
         fields += TOKEN_FIELD % exchange.head.authorization
+    if asks_again and exchange.head.credentials:
+        fields += CREDENTIALS_FIELD % exchange.head.credentials
     return fields
 
 
@@ -58,6 +64,11 @@ class PeersHost(Connector, Logger, Protocol):
     """Bounds of the heads that other nodes send."""
     peer_tls: str
     """The TLS profile of connections to their proxy ports, empty where this node's own speaks plain HTTP."""
+
+
+def warn_unreachable(host: PeersHost, peer: RemoteNode, reason: str) -> None:
+    """Tell the operator that no request gets to a node."""
+    host.warn("cluster", "cannot forward to a node", node=peer.id, reason=reason)
 
 
 class PeerPool(ConnectionPool):
@@ -77,6 +88,7 @@ class PeerPool(ConnectionPool):
             heads=host.heads,
             tls=host.peer_tls,
         )
+        self._host = host
         self._gossip = gossip
         self._peer = peer
         if gossip.is_sealed:
@@ -89,7 +101,7 @@ class PeerPool(ConnectionPool):
 
     def failure_of_loss(self, upstream: UpstreamConnection) -> Failure:
         """Return what it means that the connection ended before the response."""
-        return NODE_LOST
+        return NODE_UNREACHABLE if upstream.channel.refusal else NODE_LOST
 
     def release(self, upstream: UpstreamConnection, now: float) -> None:
         """Keep the connection; the node works."""
@@ -100,6 +112,8 @@ class PeerPool(ConnectionPool):
         """Forget the connection; if it broke before the response to a request, avoid the node for a while."""
         if upstream.exchange is not None and upstream.exchange.state is not RESPONDING:
             self._gossip.report_forward_failure(self._peer.id, now)
+            if upstream.channel.refusal:
+                warn_unreachable(self._host, self._peer, upstream.channel.refusal)
         super().discard(upstream, now)
 
 
@@ -128,7 +142,8 @@ class Peers:
         exchange.route = peer
         peer.requests += 1
         self.exchanges[exchange] = None
-        fields = forward_fields(exchange) + extra
+        asks_again = not self._gossip.is_sealed and exchange.endpoint in peer.claims  # Piko's nodes make no claims
+        fields = forward_fields(exchange, asks_again=asks_again) + extra
         pool.send(exchange, fields, now, self._unreachable, fresh=bool(exchange.head.upgrade))
 
     def finished(self, exchange: Exchange) -> None:
@@ -149,7 +164,7 @@ class Peers:
     def _unreachable(self, exchange: Exchange, reason: str, now: float) -> None:
         peer = exchange.route
         assert isinstance(peer, RemoteNode), "set by forward"
-        self._host.warn("cluster", "cannot forward to a node", node=peer.id, reason=reason)
+        warn_unreachable(self._host, peer, reason)
         if reason == OUT_OF_DESCRIPTORS:
             exchange.failed(NODE_FULL, now)
             return

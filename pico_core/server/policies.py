@@ -1,7 +1,8 @@
 """Policies at work: which of them holds for an endpoint, and whether a request of a client may pass.
 
-The node that a client sends to asks, since it knows the client; a Pico node that gets the request from another one has
-nothing to ask any more. Piko's nodes have no policies: what they forward is asked about here.
+The node that a client sends to asks, since it knows the client. A node that gets the request from another one asks
+again, about the client that the other one tells, unless that has proved to be a Pico node of the cluster: without a
+gossip key everybody at a member's address can say that a request was forwarded.
 
 Order: networks, rate, credentials, requests in flight, body. So guesses of a password are limited by the rate, and who
 is not let in holds no place.
@@ -23,6 +24,7 @@ from pico_core.http.message import RequestHead
 from pico_core.proxy.exchange import Exchange
 from pico_core.server.address_rate import AddressRate
 from pico_core.server.field_edits import EditedDownstream, FieldEdit, RememberedFields
+from pico_core.server.tenants import split
 
 MAX_VERDICTS = 4_096
 """Endpoints, and addresses for each policy, of which the verdict is remembered; then all are decided anew."""
@@ -84,7 +86,7 @@ class Policy:
         self.response_edit = FieldEdit.of(config.response_headers)
         self._edit = FieldEdit.of(config.request_headers, *(("Authorization",) if config.basic_auth else ()))
         self._users = {each.name.encode(): each for each in config.basic_auth}
-        self._known = RememberedFields[bool]()
+        self._known = RememberedFields[bytes]()
         self._networks: dict[str, bool] = {}
         rate = config.requests_per_second
         self.burst = config.burst or max(math.ceil(rate), 1)
@@ -110,17 +112,23 @@ class Policy:
 
     def knows(self, head: RequestHead) -> bool:
         """Say whether a request has the credentials of a user (RFC 7617). Right ones are remembered."""
-        fields = head.fields
-        if self._known.get(fields):
-            return True
-        is_known = self._has_credentials(fields)
-        if is_known:
-            self._known.put(fields, True)
-        return is_known
+        return bool(self._credentials(head))
 
-    def _has_credentials(self, fields: bytes) -> bool:
-        values = _AUTHORIZATION.findall(fields)
-        match = _BASIC.fullmatch(values[0].strip(b" \t")) if len(values) == 1 else None
+    def _credentials(self, head: RequestHead) -> bytes:
+        """Return the credentials of a request if they are those of a user, else nothing."""
+        fields = head.credentials or head.fields
+        known = self._known.get(fields)
+        if known:
+            return known
+        values = [head.credentials] if head.credentials else _AUTHORIZATION.findall(fields)
+        credentials = values[0].strip(b" \t") if len(values) == 1 else b""
+        if not self._is_user(credentials):
+            return b""
+        self._known.put(fields, credentials)
+        return credentials
+
+    def _is_user(self, credentials: bytes) -> bool:
+        match = _BASIC.fullmatch(credentials)
         try:
             name, _, password = binascii.a2b_base64(match[1], strict_mode=True).partition(b":") if match else (b"",) * 3
         except binascii.Error:
@@ -135,8 +143,11 @@ class Policy:
         wait_s = self._rate.take(client, now) if self._rate is not None else 0
         if wait_s:
             return Denial("rate", 429, RATE_REASON, b"Retry-After: %d\r\n" % wait_s)
-        if self._users and not self.knows(exchange.head):
-            return Denial("credentials", 401, CREDENTIALS_REASON, _challenge(exchange.endpoint))
+        if self._users:
+            credentials = self._credentials(exchange.head)
+            if not credentials:
+                return Denial("credentials", 401, CREDENTIALS_REASON, _challenge(exchange.endpoint))
+            exchange.head.credentials = credentials
         if config.max_in_flight and self.in_flight[client_group(client)] >= config.max_in_flight:
             return TOO_MANY_IN_FLIGHT
         most_bytes = config.max_body_bytes
@@ -170,7 +181,10 @@ class Policies:
         self.configure(configs)
 
     def configure(self, configs: Sequence[PolicyConfig]) -> None:
-        """Let these policies hold from the next request on. One that was there before goes on counting."""
+        """Let these policies hold from the next request on. One that was there before goes on counting.
+
+        Requests in flight count for what holds for their endpoint now: a change does not double a client's share.
+        """
         before, self._all = self._all, {}
         self._names, self._prefixes, self._remembered = {}, {}, {}
         for index, config in enumerate(configs):
@@ -181,13 +195,18 @@ class Policies:
                 table.setdefault(pattern.removesuffix("*"), policy)
         self._lengths = sorted({len(prefix) for prefix in self._prefixes})
         self.any = bool(configs)
+        for exchange, (older, group) in list(self.held.items()):
+            newer = self.of(exchange.endpoint)
+            if newer is not None and newer is not older and newer.config.max_in_flight:
+                self.finished(exchange)
+                self._hold(exchange, newer, group)
 
     def __iter__(self) -> Iterator[Policy]:
         """Iterate over the policies that hold at present, in their order."""
         return iter(self._all.values())
 
     def of(self, endpoint: str) -> Policy | None:
-        """Return the policy that holds for an endpoint: the first that has it."""
+        """Return the policy that holds for an endpoint, by its name inside the cluster: the first that has it."""
         try:
             return self._remembered[endpoint]
         except KeyError:
@@ -197,8 +216,10 @@ class Policies:
             return policy
 
     def _first(self, endpoint: str) -> Policy | None:
-        found = [self._prefixes.get(endpoint[:length]) for length in self._lengths if length <= len(endpoint)]
-        found.append(self._names.get(endpoint))
+        found = []
+        for name in (endpoint, split(endpoint)[1]):
+            found += [self._prefixes.get(name[:length]) for length in self._lengths if length <= len(name)]
+            found.append(self._names.get(name))
         return min((each for each in found if each is not None), key=lambda policy: policy.index, default=None)
 
     def begin(self, exchange: Exchange, client: str, now: float) -> Denial | None:
@@ -214,10 +235,12 @@ class Policies:
             return denial
         policy.apply(exchange)
         if policy.config.max_in_flight:
-            group = client_group(client)
-            policy.in_flight[group] += 1
-            self.held[exchange] = policy, group
+            self._hold(exchange, policy, client_group(client))
         return None
+
+    def _hold(self, exchange: Exchange, policy: Policy, group: str) -> None:
+        policy.in_flight[group] += 1
+        self.held[exchange] = policy, group
 
     def finished(self, exchange: Exchange) -> None:
         """A request is over, whether it ever held a place or not."""

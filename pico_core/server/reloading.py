@@ -80,7 +80,8 @@ def take_over(
 ) -> None:
     """Let the parts of a node go by ``config``. Raises ``ConfigError``, and changes nothing.
 
-    Tunnels stay until their tokens expire; those of a tenant that was removed are closed. ``limits`` hold for
+    Tunnels stay until their tokens expire; those of a tenant that was removed are closed, and those of none
+    when there are tenants now. ``limits`` hold for
     connections that come later.
     """
     access.reload(config, now)
@@ -89,7 +90,8 @@ def take_over(
     for part in parts:
         part.configure(config)
     for tunnel in list(facts.tunnels):
-        if tunnel.tenant is not None and tunnel.tenant.id not in access.tenants:
+        is_known = not access.tenants if tunnel.tenant is None else tunnel.tenant.id in access.tenants
+        if not is_known:
             tunnel.close(now)
     if bool(config.cluster.gossip.secrets) == facts.gossip.is_sealed:
         facts.gossip.take_keys(config.cluster.gossip.secrets)

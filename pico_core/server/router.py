@@ -17,7 +17,7 @@ from pico_core.proxy.answers import Answers
 from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.endpoint import endpoint_of
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.failures import UPSTREAM_TIMEOUT
+from pico_core.proxy.failures import MISDIRECTED, UPSTREAM_TIMEOUT
 from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.proxy.reasons import reason_of
@@ -114,8 +114,8 @@ class ProxyRouter:
             self.routing.begin(exchange, now)
 
     def _may_pass(self, exchange: Exchange, now: float) -> bool:
-        """Ask the policy of the endpoint, unless the Pico node that forwarded the request did; answer if it denies."""
-        if self.routing.is_from_pico(exchange):
+        """Ask the policy of the endpoint, unless it is proved that another node did; answer if it denies."""
+        if self.routing.is_proved(exchange):
             return True
         denial = self._policies.begin(exchange, exchange.client_host, now)
         if denial is None:
@@ -126,9 +126,9 @@ class ProxyRouter:
     def _find_client(self, exchange: Exchange) -> None:
         """Note whose request it is that another node or a trusted proxy passed on, and under which ID."""
         client, head = exchange.downstream.client, exchange.head
+        exchange.is_entry = not self.routing.is_told_failures(exchange)
         if head.forwarded and self.routing.is_from_node(exchange):
             exchange.client_host = self._proxies.client_behind_node(client.host, head)
-            exchange.is_entry = not head.forwarded_by_pico
             exchange.request_id = head.request_id or exchange.request_id
         elif client.is_proxy:
             exchange.client_host = self._proxies.client_behind(client.host, head)
@@ -145,7 +145,12 @@ class ProxyRouter:
     def own_answer(self, exchange: Exchange, status: int, message: str, fields: bytes) -> tuple[ResponseHead, bytes]:
         """Tell the client, or another Pico node, what failed."""
         failure = exchange.failure
-        if failure is not None and failure.reason == exchange.reason and self.routing.is_from_pico(exchange):
+        # A node whose key differs has to learn that its route is stale; a client that says it is one may know that.
+        if (
+            failure is not None
+            and failure.reason == exchange.reason
+            and (failure is MISDIRECTED or self.routing.is_told_failures(exchange))
+        ):
             fields += failure.fields_for_peer()
         return self._answers.make(exchange, status, message, fields)
 

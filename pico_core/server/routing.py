@@ -163,20 +163,36 @@ class Routing:
         )
 
     def is_from_node(self, exchange: Exchange) -> bool:
-        """Return whether a node of the cluster has forwarded the request: what it says of the client is true then."""
+        """Return whether a node of the cluster has forwarded the request: what it says of the client is true then.
+
+        Where the cluster has no key, an address has to do. That of a trusted proxy does not: a proxy passes on what its
+        clients say of themselves.
+        """
         head, client = exchange.head, exchange.downstream.client
+        if not head.forwarded:
+            return False
         gossip = self._facts.gossip
-        if not head.forwarded or not gossip.is_sealed:
-            return head.forwarded and self._view.is_member(client.host)
-        if client.is_node is None and head.proof:
-            client.is_node = gossip.takes_proof(head.proof, exchange.started_at)
+        if not gossip.is_sealed and (not client.is_proxy or not self._view.is_member(client.host)):
+            return not client.is_proxy and self._view.is_member(client.host)
+        if client.is_node is None and (head.proof or not gossip.is_sealed):
+            client.is_node = gossip.is_sealed and gossip.takes_proof(head.proof, exchange.started_at)
             if not client.is_node:
                 self._host.warn("proxy", "a request says that a node forwarded it, without proof", client=client.host)
         return bool(client.is_node)
 
-    def is_from_pico(self, exchange: Exchange) -> bool:
-        """Return whether a Pico node has forwarded the request: it understands what only nodes tell each other."""
-        return exchange.head.forwarded_by_pico and self.is_from_node(exchange)
+    def is_proved(self, exchange: Exchange) -> bool:
+        """Return whether it is proved that a Pico node has forwarded the request, and so has asked its policies."""
+        return self._facts.gossip.is_sealed and exchange.head.forwarded_by_pico and self.is_from_node(exchange)
+
+    def is_told_failures(self, exchange: Exchange) -> bool:
+        """Return whether the request comes from a Pico node, which understands what only nodes tell each other.
+
+        A client may be told it too, so without a key the address of a member is enough.
+        """
+        head, host = exchange.head, exchange.downstream.client.host
+        return head.forwarded_by_pico and (
+            self.is_from_node(exchange) if self._facts.gossip.is_sealed else self._view.is_member(host)
+        )
 
     # --- choosing ---
 
@@ -273,7 +289,8 @@ class Routing:
             return
         elif failure is None or failure.reason in LOST_ROUTES:
             if self.was_forwarded(exchange):
-                exchange.failure = MISDIRECTED if self.is_from_pico(exchange) else NO_ROUTE
+                is_stale = failure is None and exchange.head.forwarded_by_pico  # the sender's fault, proved or not
+                exchange.failure = MISDIRECTED if is_stale or self.is_told_failures(exchange) else NO_ROUTE
             elif self._may_come(exchange, now) and self.routeless.hold(exchange, now):
                 exchange.avoid = ()
                 exchange.stamp(now)
@@ -401,7 +418,7 @@ class Routing:
         avoid = (*exchange.avoid, tunnel)
         raw = exchange.acceptance is not None
         return self._registry.choose(exchange.endpoint, avoid, now, healthy=True) is not None or (
-            (not self.was_forwarded(exchange) or self.is_from_pico(exchange))
+            (not self.was_forwarded(exchange) or self.is_told_failures(exchange))
             and self._view.choose(exchange.endpoint, avoid, now, raw=raw, healthy=True) is not None
         )
 

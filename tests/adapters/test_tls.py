@@ -34,12 +34,15 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.config.tls import ClientTlsConfig, ServerTlsConfig
+from pico_core.config.load import load
+from pico_core.config.server import ServerConfig
+from pico_core.config.tls import ClientTlsConfig, ServerTlsConfig, jwks_profile
 from pico_core.errors import ConfigError
 from pico_core.records import Log
 from pico_driver import handshakes
 from pico_driver.reads import RECEIVE_BUFFER_BYTES
 from pico_driver.tls_profiles import Profiles
+from pico_driver.tls_sections import load_profiles, reload_profiles, server_sections
 from tests.adapters.stage import PATIENCE_S, Stage, read_all, read_exactly, staged
 from tests.certificates import Files, issue, write_authority
 
@@ -332,6 +335,24 @@ def test_a_handshake_has_a_deadline(runtime: str, files: Files) -> None:
         assert stage.count(Accepted) == 0
 
 
+def test_a_short_deadline_does_not_wait_for_a_longer_one(runtime: str, files: Files) -> None:
+    sections = {
+        "inside": ("upstream.tls", server(files, handshake_timeout_s=60.0)),
+        "other": ("proxy.tls", server(files, handshake_timeout_s=0.2)),
+    }
+    with staged(runtime, profiles=Profiles(sections, {})) as stage:
+        patient = stage.keep(socket.create_connection(("127.0.0.1", listening(stage)), PATIENCE_S))
+        stage.wait(HandshakeBegan, listener="secure")
+        stage.do(Listen("clients", "127.0.0.1", 0, tls="other"))
+        port = stage.wait(Listening, listener="clients").port
+        for _ in range(2):
+            hasty = stage.keep(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
+            hasty.sendall(b"\x16")
+            assert stage.wait(HandshakeFailed, listener="clients").reason == "the TLS handshake took too long"
+        patient.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert stage.wait(HandshakeFailed).reason == "the client does not speak TLS at this port"
+
+
 def test_handshakes_of_a_port_are_bounded(runtime: str, files: Files, ca: str) -> None:
     sections = {"inside": ("proxy.tls", server(files, max_handshakes=8)), "other": ("admin.tls", server(files))}
     with staged(runtime, profiles=Profiles(sections, {})) as stage:
@@ -495,13 +516,9 @@ def test_client_certificates(runtime: str, tmp_path: Path, files: Files, ca: str
 def test_a_server_that_wants_a_certificate_says_which_key_to_set(stage: Stage, files: Files, ca: str) -> None:
     with contextlib.closing(Origin(files, client_ca=ca)) as origin:
         connect(stage, origin)
-
-        def reasons() -> list[str]:
-            ends = (ConnectFailed, ConnectionLost)
-            return [event.reason for event in list(stage.machine.events) if isinstance(event, ends)]
-
-        stage.wait_until(lambda: bool(reasons()), "the refusal")
-    assert reasons() == ["the server wants a certificate: set connect.tls.cert and connect.tls.key"]
+        wants = "the server wants a certificate: set connect.tls.cert and connect.tls.key"
+        number = stage.wait(Connected).connection
+        assert stage.wait(ConnectionLost) == ConnectionLost(number, wants, refused=True)
 
 
 def test_the_certificate_is_chosen_by_name(runtime: str, tmp_path: Path, ca: str) -> None:
@@ -561,3 +578,20 @@ def test_older_versions_are_refused(stage: Stage, ca: str) -> None:
         with pytest.raises(ssl.SSLError):
             context.wrap_socket(plain, server_hostname="localhost")
         stage.wait(HandshakeFailed)
+
+
+def test_profiles_of_key_sets_come_and_go_with_a_reload(files: Files, ca: str) -> None:
+    flags = {"proxy.tls.cert": files.cert, "proxy.tls.key": files.key}
+    plain = server_sections(load(ServerConfig, None, flags, ""))
+    keys = {"admin.auth.jwks.endpoint": "https://localhost/keys", "admin.auth.jwks.root_cas": ca}
+    with_set = server_sections(load(ServerConfig, None, flags | keys, ""))
+    profiles = load_profiles(plain)
+    assert profiles is not None
+    reload_profiles(profiles, with_set)
+    found = profiles.get(jwks_profile(ca))
+    assert found is not None
+    assert found.key == "admin.auth.jwks"
+    reload_profiles(profiles, plain)
+    assert profiles.get(jwks_profile(ca)) is None
+    with pytest.raises(ConfigError, match="what speaks TLS at all changes with a restart only"):
+        reload_profiles(profiles, server_sections(load(ServerConfig, None, {}, "")))

@@ -1,5 +1,8 @@
 """``pico bench http``: wrong use is told in one line."""
 
+import subprocess
+import sys
+
 import pytest
 
 from pico_tunnel.cli import main
@@ -32,3 +35,19 @@ def test_nothing_listens(capsys: pytest.CaptureFixture[str], unused_port: int) -
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == f"pico: no response from {url}: no connection: connection refused\n"
+
+
+def test_fields_of_requests_are_not_in_the_list_of_processes(unused_port: int) -> None:
+    field = "Authorization: Bearer canary-of-a-token"
+    command = [sys.executable, "-m", "pico_tunnel", "bench", "http", f"http://127.0.0.1:{unused_port}"]
+    started = [*command, "--endpoint", "a", "--header", field, "--duration", "20s"]
+    with subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline(), "it has begun"
+            with open(f"/proc/{process.pid}/cmdline", "rb") as arguments:
+                shown = arguments.read()
+        finally:
+            process.kill()
+    assert b"bench" in shown
+    assert b"canary" not in shown

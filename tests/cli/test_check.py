@@ -6,6 +6,7 @@ import pytest
 
 from pico_core.config.policies import user
 from pico_tunnel.cli import main
+from tests.certificates import issue
 
 CONFIG = """\
 proxy: {allowed_origins: ["https://app.example.com"]}
@@ -36,6 +37,10 @@ REQUESTS = [
     ("GET http://pico/_pico/v1/tcp/db-1", "10.0.0.1", ["Origin: http://evil.example"], "403 pages of this Origin"),
     ("GET http://pico/_pico/v1/tcp/db-1", "10.0.0.1", ["Origin: https://app.example.com"], "passes"),
 ]
+
+
+PROXY_TLS = {"proxy.tls.cert": "cert", "proxy.tls.key": "key"}
+UPSTREAM_TLS = {"upstream.tls.cert": "cert", "upstream.tls.key": "key"}
 
 
 @pytest.fixture
@@ -77,7 +82,7 @@ def test_every_part_is_explained(capsys: pytest.CaptureFixture[str], path: str) 
 def test_a_good_configuration(capsys: pytest.CaptureFixture[str], path: str) -> None:
     assert main(["server", "check"]) == 0
     assert capsys.readouterr().out == "the defaults: good, 0 policies\n"
-    assert main(["server", "check", "--config.path", path]) == 0
+    assert main(["server", "check", "--config.path", path, "--config.expand-env"]) == 0
     assert capsys.readouterr().out == f"{path}: good, 2 policies\n"
 
 
@@ -86,6 +91,7 @@ def test_a_good_configuration(capsys: pytest.CaptureFixture[str], path: str) -> 
     [
         ("polices:\n", [], "server.yaml:1: unknown key 'polices'; did you mean 'policies'?"),
         ("cluster: {node_id: a, node_id_prefix: b}\n", [], "exclude each other"),
+        (CONFIG, [], "user 'alice': its value is the name of an environment variable: start with --config.expand-env"),
         (CONFIG, ["--request", "GET /x", "--client", "::1"], "--request: wants a method and a URL"),
         (CONFIG, ["--request", "GET http://a.b/"], "--client: wants the IP address"),
         (CONFIG, ["--request", "GET http://a.b/", "--client", "localhost"], "--client: wants the IP address"),
@@ -98,10 +104,44 @@ def test_what_cannot_be_used(
 ) -> None:
     file = tmp_path / "server.yaml"
     file.write_text(text)
-    assert main(["server", "check", "--config.path", str(file), *arguments]) == 2
+    expands = ["--config.expand-env"] if arguments else []
+    assert main(["server", "check", "--config.path", str(file), *expands, *arguments]) == 2
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"proxy.tls.cert": "none", "proxy.tls.key": "key"}, "proxy.tls.cert: cannot read '{none}'"),
+        ({"proxy.tls.cert": "cert", "proxy.tls.key": "other"}, "proxy.tls.key: '{other}' is not the key of the"),
+        ({"upstream.tls.client-cas": "none"} | UPSTREAM_TLS, "upstream.tls.client_cas: cannot read '{none}'"),
+        ({"proxy.tls.client.root-cas": "none"} | PROXY_TLS, "proxy.tls.client.root_cas: cannot read '{none}'"),
+        (
+            {"proxy.tls.client.cert": "cert", "proxy.tls.client.key": "other"} | PROXY_TLS,
+            "proxy.tls.client.key: '{other}' is not the key of the certificate in '{cert}'",
+        ),
+        ({"cluster.gossip.keys-file": "none"}, "cluster.gossip.keys_file: cannot read '{none}'"),
+        ({"cluster.gossip.keys-file": "short"}, "cluster.gossip.keys_file: {short}:1: wants a key of 32 bytes"),
+        ({"cluster.gossip.keys-file": "binary"}, "cluster.gossip.keys_file: {binary}: is not UTF-8 text at byte 0"),
+    ],
+)
+def test_files_are_read_as_a_start_reads_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, flags: dict[str, str], message: str
+) -> None:
+    own, other = issue(tmp_path, "a.example"), issue(tmp_path, "b.example")
+    short, binary = tmp_path / "short", tmp_path / "binary"
+    short.write_text("abcde")
+    binary.write_bytes(b"\xff\xfe\x00")
+    paths = {"cert": own.cert, "key": own.key, "other": other.key, "none": str(tmp_path / "none")}
+    paths |= {"short": str(short), "binary": str(binary)}
+    assert main(["server", "check", *(f"--{name}={paths[value]}" for name, value in flags.items())]) == 2
+    checked = capsys.readouterr()
+    assert checked.out == ""
+    assert message.format(**paths) in checked.err
+    assert main(["server", *(f"--{name}={paths[value]}" for name, value in flags.items())]) == 2
+    assert capsys.readouterr().err == checked.err, "as the start says it"
 
 
 def test_a_password_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:

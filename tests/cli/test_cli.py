@@ -270,5 +270,5 @@ def test_a_file_of_gossip_keys_that_cannot_be_used(capsys: pytest.CaptureFixture
     found = refusal(capsys, "server", "--cluster.gossip.keys-file", str(missing))
     assert found == f"cluster.gossip.keys_file: cannot read '{missing}': No such file or directory"
     found = refusal(capsys, "server", "--cluster.gossip.keys-file", str(wrong))
-    assert found.startswith(f"{wrong}:2: wants a key of 32 bytes")
+    assert found.startswith(f"cluster.gossip.keys_file: {wrong}:2: wants a key of 32 bytes")
     assert "hunter2" not in found

@@ -2,15 +2,18 @@
 
 import contextlib
 import json
+import os
 import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pico_tunnel.early_signals import is_long_running
 from tests.cli.streams import stuck_pipe
 from tests.runtimes import RUNTIMES
 
@@ -84,6 +87,30 @@ def test_no_signal_ends_it_without_a_word(runtime: str, command: list[str]) -> N
         started.process.send_signal(signal.SIGTERM)
         started.await_log("stopped")
         assert started.process.wait(PATIENCE_S) == 0
+
+
+def test_signals_that_come_before_it_runs_are_kept(runtime: str, command: list[str], tmp_path: Path) -> None:
+    """A pipe in the place of the file holds the start where the configuration is read."""
+    path, other = tmp_path / "pico.yaml", tmp_path / "other.yaml"
+    os.mkfifo(path)
+    other.write_text("")
+    with running([*command, "--runtime", runtime, "--config.path", str(path)]) as started:
+        with path.open("w"):
+            assert catches(started.process.pid, signal.SIGHUP)
+            for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+                started.process.send_signal(number)
+            other.rename(path)
+        started.await_log("configuration read again")
+        assert {started.await_log("signal ignored")["signal"] for _ in range(2)} == {"SIGUSR1", "SIGUSR2"}
+        started.process.send_signal(signal.SIGTERM)
+        assert started.process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["server", "status"], ["server", "check"], ["token"], ["bench", "http"]])
+def test_commands_that_end_by_themselves_leave_signals_alone(arguments: list[str]) -> None:
+    assert not is_long_running(arguments)
+    assert is_long_running(["server"])
+    assert is_long_running(["server", "--config.path", "x"])
 
 
 def test_signals_that_come_while_it_leaves_change_nothing(runtime: str, command: list[str]) -> None:

@@ -156,3 +156,21 @@ def test_bad_keys_refuse_to_start_with_one_line(tmp_path: Path, capsys: Capture)
         assert said.count("\n") == 1
         assert wanted in said
         assert "PRIVATE" not in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--endpoint", ""], "--endpoint: wants an ID of 1 to 255"),
+        (["--endpoint", "*x"], "--endpoint: wants an endpoint"),
+        (["--endpoint", "a/b"], "--endpoint: 'a/b' names a tenant; give that with --tenant"),
+        (["--endpoint", "ok", "--tenant", "a b"], "--tenant: wants"),
+    ],
+)
+def test_a_token_that_no_server_could_mean_is_not_made(
+    key: str, capsys: Capture, flags: list[str], message: str
+) -> None:
+    assert main(["token", "create", "--key", key, "--expires", "1h", *flags]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err

@@ -1,6 +1,7 @@
 """The hardened examples: units that systemd accepts, and configurations that a start accepts."""
 
 import configparser
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,10 @@ def unit(name: str) -> dict[str, str]:
     return dict(parser["Service"])
 
 
+def credentials(name: str) -> list[str]:
+    return [line for line in (FOLDER / name).read_text().splitlines() if line.startswith("LoadCredential=")]
+
+
 @pytest.mark.parametrize("name", ["pico-server.service", "pico-agent.service"])
 def test_a_unit_has_its_sandbox(name: str) -> None:
     service = unit(name)
@@ -38,8 +43,12 @@ def test_its_configuration_is_accepted(tmp_path: Path, name: str) -> None:
     shutil.copy(files.key, tmp_path / "tls.key")
     (tmp_path / "token.key").write_text("k" * 32)
     (tmp_path / "token").write_text("a.b.c")
+    (tmp_path / "gossip.keys").write_text("00" * 32)
     text = (FOLDER / f"{name}.yaml").read_text()
     assert f"/run/credentials/pico-{name}.service/" in text
+    given = {each.partition("=")[2].partition(":")[0] for each in credentials(f"pico-{name}.service")}
+    named = re.findall(rf"/run/credentials/pico-{name}\.service/(\S+)", text)
+    assert set(named) == given, "systemd is given what the configuration names, and nothing else"
     config = tmp_path / f"{name}.yaml"
     config.write_text(text.replace(f"/run/credentials/pico-{name}.service", str(tmp_path)))
     if name == "server":

@@ -12,6 +12,10 @@ from tests.e2e.origin import Origin, service
 from tests.e2e.wire import Wire, assert_error, dial, request
 
 ALICE = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n"
+MARK = "X-Pico-Forward: true\r\nX-Forwarded-For: 203.0.113.9\r\n"
+"""What a client at the address of a node may say, as all are here: without a key it chooses its address."""
+
+KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 FILE = """\
 policies:
   - endpoints: [guarded]
@@ -29,11 +33,11 @@ policies:
 """
 
 
-def cluster(fleet: Fleet, path: Path) -> tuple[Server, Server]:
+def cluster(fleet: Fleet, path: Path, *flags: str) -> tuple[Server, Server]:
     """Start two nodes with one file, and wait until they know each other."""
     path.write_text(FILE.replace("$PASSWORD", "secret"))
     gossip_port = fleet.reserve_port()
-    flags = ("--config.path", str(path))
+    flags = ("--config.path", str(path), *flags)
     first = fleet.server(*flags, f"--cluster.gossip.bind-addr={LOCAL}:{gossip_port}")
     second = fleet.server(*flags, "--cluster.join", f"{LOCAL}:{gossip_port}")
     for server in (first, second):
@@ -51,8 +55,9 @@ def echo(wire: Wire) -> None:
         wire.send(data)
 
 
-def test_policies_hold_whichever_node_a_client_comes_to(fleet: Fleet, origin: Origin, tmp_path: Path) -> None:
-    first, second = cluster(fleet, tmp_path / "server.yaml")
+@pytest.mark.parametrize("key", [KEY, ""], ids=["with a key", "without a key"])
+def test_policies_hold_whichever_node_a_client_comes_to(fleet: Fleet, origin: Origin, tmp_path: Path, key: str) -> None:
+    first, second = cluster(fleet, tmp_path / "server.yaml", *(("--cluster.gossip.keys", key) if key else ()))
     for endpoint in ("guarded", "slow", "closed-1"):
         fleet.agent(first, endpoint, origin.port)
     for server in (first, second):
@@ -68,9 +73,13 @@ def test_policies_hold_whichever_node_a_client_comes_to(fleet: Fleet, origin: Or
         assert seen["x-env"] == "prod"
         assert "authorization" not in seen
         answers = [request(port, "slow", "/describe") for _ in range(3)]
-        assert [head.status for head, _ in answers][:2] == [200, 200]
+        counts_again = server is second and not key  # the node with the tunnel, which has counted two already
+        assert [head.status for head, _ in answers][:2] == ([429, 429] if counts_again else [200, 200])
         assert_error(answers[2], 429, "too many requests of this client")
         assert int(answers[2][0]["retry-after"]) > 100
+        assert request(port, "guarded", "/describe", fields=MARK)[0].status == 401
+        open_status = 200 if server is first else 421  # a second hop is not made
+        assert request(port, "closed-1", "/describe", fields=MARK)[0].status == (403 if key else open_status)
     with dial(second.admin_port) as wire:
         wire.send(b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n")
         assert wire.receive_head().status == 421

@@ -4,6 +4,7 @@ import signal
 import threading
 from pathlib import Path
 
+from tests.certificates import issue, write_authority
 from tests.e2e.harness import LOCAL, Fleet, wait_until
 from tests.e2e.origin import Origin
 from tests.e2e.wire import dial, receive_response, request, request_bytes
@@ -154,3 +155,18 @@ def answers(port: int) -> bool:
     except ConnectionRefusedError:
         return False
     return True
+
+
+def test_files_that_a_reload_reads_again_are_told_of(fleet: Fleet, tmp_path: Path) -> None:
+    """Their names in the configuration are as before, so no key has changed."""
+    ca, files = write_authority(tmp_path), issue(tmp_path, LOCAL)
+    flags = ("--proxy.tls.cert", files.cert, "--proxy.tls.key", files.key, "--proxy.tls.client-cas", ca)
+    server = fleet.server(*flags)
+    with open(ca, "a") as file:
+        file.write("\n")
+    server.process.signal(signal.SIGHUP)
+    server.process.await_log("configuration read again: no key has changed")
+    assert "certificates and keys loaded again" in server.process.errors()
+    server.process.signal(signal.SIGHUP)
+    wait_until(lambda: server.process.errors().count("no key has changed") == 2, "the second reload")
+    assert server.process.errors().count("certificates and keys loaded again") == 1

@@ -4,6 +4,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -313,3 +314,59 @@ def test_a_wrong_certificate_is_told_with_its_names(fleet: Fleet, tmp_path: Path
     }[wrong]
     wait_until(partial(says, process, *said), f"{said} in the log")
     process.stop()
+
+
+@pytest.mark.parametrize("kind", ["agent", "forward", "status"])
+@pytest.mark.parametrize("shown", ["none", "of a stranger", "expired"])
+def test_a_server_that_wants_a_certificate_is_told_of(fleet: Fleet, tmp_path: Path, kind: str, shown: str) -> None:
+    ca, files = write_authority(tmp_path), issue(tmp_path, "localhost")
+    server: Server = fleet.server(
+        *(f"--{port}.tls.{part}={value}" for port in ("proxy", "upstream", "admin")
+          for part, value in (("cert", files.cert), ("key", files.key), ("client-cas", ca)))
+    )  # fmt: skip
+    own = issue(tmp_path, "a", issuer="strangers") if shown == "of a stranger" else issue(tmp_path, "a", days=-3)
+    prefix, port = {
+        "agent": ("connect.tls", server.upstream_port),
+        "forward": ("connect.tls", server.proxy_port),
+        "status": ("server.tls", server.admin_port),
+    }[kind]
+    flags = [f"--{prefix}.root-cas", ca]
+    if shown != "none":
+        flags += [f"--{prefix}.cert", own.cert, f"--{prefix}.key", own.key]
+    url = f"https://localhost:{port}"
+    command = {
+        "agent": ("agent", "http", "web", "1", "--connect.url", url),
+        "forward": ("forward", "tcp", f"{LOCAL}:0", "db", "--connect.url", url),
+        "status": ("server", "status", "cluster", "nodes", "--server.url", url),
+    }[kind]
+    said = {
+        "none": f"the server wants a certificate: set {prefix}.cert and {prefix}.key",
+        "of a stranger": "the server does not accept our certificate (tlsv1 alert unknown ca)",
+        "expired": "the server does not accept our certificate (sslv3 alert certificate expired)",
+    }[shown]
+    if kind == "status":
+        assert said.encode() in run(sys.executable, "-m", "pico_tunnel", *command, *flags).stderr
+        return
+    process = fleet.start(*command, *flags)
+    if kind == "forward":
+        socket.create_connection((LOCAL, process.port("forward")), PATIENCE_S).close()
+    wait_until(partial(says, process, said), f"{said} in the log")
+
+
+def test_a_node_whose_certificate_another_one_wants_says_so(fleet: Fleet, origin: Origin, tmp_path: Path) -> None:
+    ca, files = write_authority(tmp_path), issue(tmp_path, LOCAL)
+    flags = [f"--proxy.tls.cert={files.cert}", f"--proxy.tls.key={files.key}", f"--proxy.tls.client.root-cas={ca}"]
+    home = fleet.server(*flags, f"--proxy.tls.client-cas={ca}")
+    entry = fleet.server(*flags, "--cluster.join", f"{LOCAL}:{home.process.port('gossip')}")
+    fleet.agent(home, "web", origin.port)
+    context = ssl.create_default_context(cafile=ca)
+    said = "the server wants a certificate: set proxy.tls.client.cert and proxy.tls.client.key"
+
+    def told() -> bool:
+        plain = socket.create_connection((LOCAL, entry.proxy_port), PATIENCE_S)
+        with Wire(context.wrap_socket(plain, server_hostname=LOCAL)) as wire:
+            wire.send(request_bytes("web", "/describe"))
+            assert wire.receive_head().status == 502
+        return says(entry.process, "cannot forward to a node", said)
+
+    wait_until(told, "the reason in the log")

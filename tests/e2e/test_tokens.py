@@ -2,10 +2,14 @@
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pico_core.access.issuing import Claims, SigningKey
 from pico_core.server.admin.pages import PATHS
+from tests.certificates import Files, issue, write_authority
 from tests.core.access.keys import private_pem
 from tests.core.server.admin.test_secrets import STATUS_PATHS
 from tests.e2e.harness import LOCAL, Fleet, Server, wait_until
@@ -213,6 +218,51 @@ def test_key_sets_are_fetched_and_followed(fleet: Fleet, origin: Origin) -> None
     assert status(first, "first") in (401, 503), "the set does not have it any more"
     published.clear()
     assert status(second, "second") == 200
+
+
+@contextmanager
+def secure_issuer(files: Files, content: bytes) -> Iterator[str]:
+    """Publish a key set at an https URL, which is yielded."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.cert, files.key)
+    with ThreadingHTTPServer((LOCAL, 0), Answer) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"https://localhost:{server.server_port}/keys"
+        server.shutdown()
+
+
+def test_a_key_set_of_an_issuer_of_ones_own(fleet: Fleet, origin: Origin, tmp_path: Path) -> None:
+    """For ports and tenants alike; without ``root_cas`` the log names the key to set, which then exists."""
+    pair = SigningKey(private_pem(rsa.generate_private_key(65537, 2048)))
+    now = time.time()
+    signed = pair.sign(Claims(expires_at=now + 600), now, "own")
+    ca, files = write_authority(tmp_path), issue(tmp_path, "localhost")
+    file = tmp_path / "server.yaml"
+    with secure_issuer(files, _key_set(own=pair)) as url:
+        ports = [f"--{port}.auth.jwks.{key}={value}" for port in ("proxy", "admin") for key, value in
+                 (("endpoint", url), ("root-cas", ca))]  # fmt: skip
+        file.write_text(f"upstream: {{tenants: [{{id: acme, auth: {{jwks: {{endpoint: '{url}', root_cas: {ca}}}}}}}]}}")
+        server = fleet.server("--config.path", str(file), *ports)
+        fleet.agent(server, "origin", origin.port, "--connect.tenant-id", "acme", "--connect.token", signed)
+        fields = bearer(signed) + "x-pico-tenant-id: acme\r\n"
+        wait_until(
+            lambda: request(server.proxy_port, "origin", "/describe", fields=fields)[0].status == 200, "keys are known"
+        )
+        distrustful = fleet.server("--proxy.auth.jwks.endpoint", url)
+        reason = distrustful.process.await_log("the key set cannot be read")["reason"]
+        assert reason.endswith("give the issuer's certificate with proxy.auth.jwks.root_cas")
 
 
 def _key_set(**pairs: SigningKey) -> bytes:

@@ -40,6 +40,7 @@ from pico_core.boundary import (
     Send,
     SendDatagram,
     SendEof,
+    SignalReceived,
     SourceSelected,
     StartTls,
     StopListening,
@@ -126,6 +127,10 @@ class Driver(Conversation, Generic[ConnectionT]):
         except ConfigError as error:
             return ConfigRefused(str(error))
 
+    def taken(self, event: Input) -> Input:
+        """Read the configuration again for a SIGHUP that came before this driver could."""
+        return self.signalled(signal.Signals[event.name]) if isinstance(event, SignalReceived) else event
+
     # --- what the loop fills in ---
 
     @abstractmethod
@@ -201,7 +206,8 @@ class Driver(Conversation, Generic[ConnectionT]):
         """Announce the end of a connection that was announced."""
         if self._connections.pop(number, None) is not None:
             self.receive_buffer = self._reads.resume(number)
-            self.hand_over(ConnectionLost(number, sockets.describe(error)))
+            refused = isinstance(error, sockets.HandshakeRefusedError)
+            self.hand_over(ConnectionLost(number, sockets.describe(error), refused))
 
     def rest(self, listener: ListeningSocket, error: OSError) -> None:
         """Stop accepting for a while, since trying again at once would fail again at once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import operator
+import math
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -63,8 +63,9 @@ class Handshakes:
         self._profiles = profiles
         self._listeners: dict[str, str] = {}
         self._limits: dict[SecureConnection, Cancellable] = {}
-        self._accepted: dict[str, dict[SecureConnection, float]] = {}  # by listener, until when, the oldest first
-        self._sweeping = False
+        self._accepted: dict[str, dict[SecureConnection, float]] = {}  # by listener, until when; the oldest first
+        self._sweeper: Cancellable | None = None
+        self._wakes_at = math.inf
 
     def profile(self, name: str) -> Profile | None:
         """Return the profile of this name, if there is one."""
@@ -86,11 +87,13 @@ class Handshakes:
         if len(accepted) >= profile.max_handshakes:
             self._give_up(next(iter(accepted)), _TOO_MANY)
         secure = self._make(profile, 0, listener=listener)
-        accepted[secure] = self._clock() + profile.handshake_timeout_s
+        accepted[secure] = until = self._clock() + profile.handshake_timeout_s
         self._owner.hand_over(HandshakeBegan(listener))
-        if not self._sweeping:  # one waiter serves all of them, so that none pays for a task
-            self._sweeping = True
-            self._loop.begin(self._sweep())
+        if until < self._wakes_at:  # one waiter serves all of them, so that none pays for a task
+            if self._sweeper is not None:
+                self._sweeper.cancel()
+            self._wakes_at = until
+            self._sweeper = self._loop.begin(self._sweep())
         return secure
 
     def begin(
@@ -133,14 +136,16 @@ class Handshakes:
 
     async def _sweep(self) -> None:
         """Give up the accepted connections whose time is over, until there is none."""
-        while oldest := [next(iter(each.items())) for each in self._accepted.values() if each]:
-            secure, until = min(oldest, key=operator.itemgetter(1))
-            left_s = until - self._clock()
-            if left_s > 0:
-                await self._loop.sleep(left_s)
-            else:
-                self._give_up(secure, "the TLS handshake took too long")
-        self._sweeping = False
+        while deadlines := [(until, each) for listener in self._accepted.values() for each, until in listener.items()]:
+            now = self._clock()
+            for until, secure in deadlines:
+                if until <= now:
+                    self._give_up(secure, "the TLS handshake took too long")
+            left = [until for until, _ in deadlines if until > now]
+            if left:
+                self._wakes_at = min(left)
+                await self._loop.sleep(self._wakes_at - now)
+        self._wakes_at = math.inf
 
     async def _expire(self, secure: SecureConnection, timeout_s: float) -> None:
         await self._loop.sleep(max(timeout_s, 0.0))

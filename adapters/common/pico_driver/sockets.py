@@ -60,6 +60,10 @@ _MAPPED_PREFIX = "::ffff:"
 _RESET = struct.pack("ii", 1, 0)
 
 
+class HandshakeRefusedError(ConnectionError):
+    """The peer did not take our part of a TLS handshake; ``str()`` is one readable clause."""
+
+
 def describe(error: BaseException | None) -> str:
     """Say in one short clause why a connection, listener or lookup failed; empty for ``None``."""
     if error is None:

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, cast
 
 from pico_core.boundary import Data, EofReceived, Input, Received, WritingPaused, WritingResumed
 from pico_driver.connection import ConnectionOwner
+from pico_driver.sockets import HandshakeRefusedError
 from pico_driver.tls_errors import TlsError, explain
 from pico_driver.tls_profiles import Profile
 
@@ -333,7 +334,9 @@ class SecureConnection:
         if self._outgoing.pending and not self._ticket_waits:
             self._flush()  # the answer to a key update
         if failure is not None:
-            self._end(TlsError(explain(failure, self._tls, self._server_name, self._profile)))
+            is_refused = not (filled or self._resumable or self.listener)  # the server's first word is an alert
+            reason = explain(failure, self._tls, self._server_name, self._profile)
+            self._end(HandshakeRefusedError(reason) if is_refused else TlsError(reason))
         elif self._read_ended:
             self._owner.hand_over(EofReceived(self.number))
         if filled and not self._resumable:
@@ -373,7 +376,7 @@ class SecureConnection:
         if self._outgoing.pending:
             self._raw.send(self._outgoing.read())
 
-    def _end(self, error: TlsError) -> None:
+    def _end(self, error: Exception) -> None:
         """End a connection on which nothing can be trusted any more."""
         self._flush()
         self.sendable = False

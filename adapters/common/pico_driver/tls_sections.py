@@ -24,21 +24,22 @@ class TlsSections(NamedTuple):
 
 def server_sections(config: ServerConfig) -> TlsSections:
     """Return those of a server."""
+    from pico_core.config.server import auth_sections
     from pico_core.config.server_ports import ENTRANCES
-    from pico_core.config.tls import JWKS_PROFILE, PEERS_PROFILE, ClientTlsConfig
+    from pico_core.config.tls import PEERS_PROFILE, ClientTlsConfig, jwks_profile
 
     servers: dict[str, tuple[str, ServerTlsConfig]] = {}
-    sources = []
     for port in ENTRANCES:
         if port.tls is not None and port.tls(config).enabled:
             servers[port.listener] = (f"{port.key}.tls", port.tls(config))
-        sources += [section.jwks.endpoint for section in port.auth_sections(config)]
 
     clients: dict[str, tuple[str, ClientTlsConfig]] = {}
     if config.proxy.tls.enabled or config.admin.tls.enabled:
         clients[PEERS_PROFILE] = ("proxy.tls.client", config.proxy.tls.client)
-    if any(source is not None and source.origin is not None and source.origin.is_secure for source in sources):
-        clients[JWKS_PROFILE] = ("proxy.auth.jwks", ClientTlsConfig())
+    for key, auth in auth_sections(config).items():
+        if auth.jwks.is_secure:
+            name, section = jwks_profile(auth.jwks.root_cas), ClientTlsConfig(root_cas=auth.jwks.root_cas)
+            clients[name] = ("auth.jwks" if name in clients else f"{key}.jwks", section)
     return TlsSections(servers, clients)
 
 
@@ -82,9 +83,16 @@ def reload_profiles(profiles: Profiles | None, sections: TlsSections) -> None:
     names = {*sections.servers, *sections.clients}
     if profiles is None and not names:
         return
-    if profiles is None or profiles.names != names:
+    if profiles is None or _fixed(profiles.names) != _fixed(names):
         raise ConfigError("what speaks TLS at all changes with a restart only; certificates, keys and trust may change")
     profiles.replace(sections.servers, sections.clients)
+
+
+def _fixed(names: set[str]) -> set[str]:
+    """Return the names that do not change while the process runs. Those of key sets come and go with them."""
+    from pico_core.config.tls import JWKS_PROFILE
+
+    return {name for name in names if name.partition(" ")[0] != JWKS_PROFILE}
 
 
 def load_profiles(sections: TlsSections) -> Profiles | None:

@@ -68,7 +68,11 @@ class Conversation(ABC):
 
     def _empty_inbox(self) -> None:
         if self._inbox is not None:
-            self.announce(*self._inbox.take())
+            self.announce(*map(self.taken, self._inbox.take()))
+
+    def taken(self, event: Input) -> Input:
+        """Return what the machine gets for what came by the inbox."""
+        return event
 
     def log(self, record: Log | AccessLog) -> None:
         """Hand a record to the sink, and tell the machine when the sink has dropped lines."""

@@ -7,7 +7,7 @@ from pico_core.http.message import HeadLimits
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.failures import IDEMPOTENT, SERVICE_LOST, SERVICE_STALE, Failure
+from pico_core.proxy.failures import IDEMPOTENT, SERVICE_LOST, SERVICE_REFUSED, SERVICE_STALE, Failure
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.proxy.states import OVER
 from pico_core.timers import NEVER
@@ -152,6 +152,8 @@ class ConnectionPool:
 
     def failure_of_loss(self, upstream: UpstreamConnection) -> Failure:
         """Return what it means that the connection ended before the response."""
+        if upstream.channel.refusal:
+            return SERVICE_REFUSED.because(upstream.channel.refusal)
         return SERVICE_STALE if upstream.reused else SERVICE_LOST
 
     def release(self, upstream: UpstreamConnection, now: float) -> None:

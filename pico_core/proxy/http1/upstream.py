@@ -103,14 +103,14 @@ class UpstreamConnection:
                 self.introduce = None
         head = request_bytes(exchange.head, fields)
         if exchange.head.chunked:
-            pieces = framed(pieces, last=last, trailers=trailers)
+            pieces = framed(pieces, last=last, trailers=_edited(trailers, exchange))
         self.channel.send((head, *pieces) if pieces else head)
 
     def request_more(self, pieces: Sequence[Piece], *, last: bool, trailers: bytes) -> None:
         """Send more of the body."""
         exchange = self.exchange
         if exchange is not None and exchange.head.chunked:
-            pieces = framed(pieces, last=last, trailers=trailers)
+            pieces = framed(pieces, last=last, trailers=_edited(trailers, exchange))
         if pieces:
             self.channel.send(pieces[0] if len(pieces) == 1 and type(pieces[0]) is bytes else tuple(pieces))
 
@@ -273,3 +273,9 @@ class UpstreamConnection:
         else:
             self.channel.close() if exchange.request_done else self.channel.abort()
             self.source.discard(self, now)
+
+
+def _edited(trailers: bytes, exchange: Exchange) -> bytes:
+    """Return what a policy makes of the trailers of a request, where one changes its fields."""
+    edit = exchange.head.edit_trailers
+    return edit(trailers) if trailers and edit is not None else trailers

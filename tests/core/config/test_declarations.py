@@ -34,6 +34,7 @@ AUTH = {
         "jwks.endpoint": "",
         "jwks.cache_ttl": "10m",
         "jwks.timeout": "10s",
+        "jwks.root_cas": "",
     }.items()
 }
 CREDENTIALS = {"connect.token": "", "connect.token_file": "", "connect.tenant_id": ""}

@@ -77,6 +77,18 @@ def test_no_secret_shows() -> None:
             "{endpoints: [a], allowed_networks: [10.0.0.7/8]}",
             f"pico.yaml:2: policies[0].allowed_networks[0]: wants {NETWORK}, found '10.0.0.7/8': {BEYOND} '10.0.0.0/8'",
         ),
+        (
+            "{endpoints: ['*/a']}",
+            f"pico.yaml:2: policies[0].endpoints[0]: wants {ENDPOINT_PATTERN}, found '*/a': a star is the last",
+        ),
+        (
+            "{endpoints: ['acme/']}",
+            f"pico.yaml:2: policies[0].endpoints[0]: wants {ENDPOINT_PATTERN}, found 'acme/': a slash stands between",
+        ),
+        (
+            "{endpoints: [b, 'acme/a']}",
+            "pico.yaml:2: policies[0]: endpoints has 'acme/a', but upstream.tenants has no tenant 'acme'",
+        ),
         ("{endpoints: [a], burst: 2}", "pico.yaml:2: policies[0]: burst has no meaning without requests_per_second"),
         (
             "{endpoints: [a], basic_auth: ['s3cret']}",
@@ -126,8 +138,8 @@ def test_what_a_field_may_be() -> None:
 
 
 def test_patterns() -> None:
-    assert [endpoint_pattern(each) for each in ("*", "A-*", "B")] == ["*", "a-*", "b"]
-    for text in ("", "a/b", "a b*", "**", "x" * 256):
+    assert [endpoint_pattern(each) for each in ("*", "A-*", "B", "T/A*", "t/*")] == ["*", "a-*", "b", "t/a*", "t/*"]
+    for text in ("", "a/", "/a", "a/b/c", "*/a", "a b*", "**", "x" * 256):
         with pytest.raises(ConfigError):
             endpoint_pattern(text)
     assert covers("a*", "a*")
@@ -135,6 +147,10 @@ def test_patterns() -> None:
     assert covers("*", "a*")
     assert not covers("a", "a*")
     assert not covers("ab*", "a*")
+    assert covers("a", "t/a")
+    assert covers("t/*", "t/a*")
+    assert not covers("t/a", "a")
+    assert not covers("t/*", "u/a")
 
 
 @pytest.mark.parametrize(

@@ -336,3 +336,14 @@ def test_a_question_to_another_node_takes_the_token_along() -> None:
     (connect,) = [each for each in play.take() if isinstance(each, Connect)]
     play >> Connected(connect.connection, "192.0.2.8", 8002)
     assert b"x-pico-authorization: " + bearer(token()) in answer(play)
+
+
+def test_a_token_that_is_shown_in_both_fields_reaches_no_service() -> None:
+    play = proxied()
+    text = token()
+    play >> Received(CLIENT, get(shows(text) + shows(text, b"X-Pico-Authorization")))
+    assert play << Open(AGENT, 2) << Data(AGENT, 2, sent())
+    play = proxied()
+    usual = b"Authorization: Basic YTpi\r\n"
+    play >> Received(CLIENT, get(usual + shows(text, b"X-Pico-Authorization")))
+    assert play << Open(AGENT, 2) << Data(AGENT, 2, sent(usual))

@@ -9,12 +9,13 @@ from pico_core.access.secret import Secret
 from pico_core.boundary import Close, ConfigReloaded, Connect, FileRead, Received, Send, SendEof
 from pico_core.config.auth import AuthConfig, KeySetConfig
 from pico_core.config.load import load
+from pico_core.config.policies import PolicyConfig
 from pico_core.config.ports import AdminConfig, ProxyConfig, TenantConfig, UpstreamConfig
 from pico_core.config.secrets import KeySetSource
 from pico_core.config.server import ClusterConfig, GossipConfig, ServerConfig
 from pico_core.config.values import Address
 from pico_core.errors import ConfigError
-from pico_core.server.exposure import open_ports
+from pico_core.server.exposure import UNGUARDED, open_ports
 from pico_core.server.node import ServerNode
 from pico_core.server.reloading import take_over
 from tests.core.access.keys import NOW_S, OTHER_SECRET, SECRET, bearer, signed, signing, token
@@ -108,7 +109,29 @@ def test_tunnels_of_a_tenant_that_is_no_more_are_closed() -> None:
     assert node_of(play).access.tenants["acme"].tunnels == 1
 
 
+def test_tunnels_of_no_tenant_are_closed_when_there_are_tenants() -> None:
+    """Nothing reaches them any more; the agent connects again and is told that it needs a tenant."""
+    play = proxied(ServerConfig())
+    reloaded(node_of(play), TENANTS, play.now)
+    assert Close(AGENT) in play.take()
+    assert not node_of(play).facts.registry.counts()
+
+
 # --- what is open ---
+
+
+def test_a_reload_that_takes_the_guards_away_is_warned_of() -> None:
+    guarded = ServerConfig(proxy=ProxyConfig(auth=AUTH), policies=(PolicyConfig(endpoints=("*",)),))
+    play = playing(guarded)
+    play >> ConfigReloaded(guarded)
+    play.take()
+    assert not [log for log in play.logs if log.message == UNGUARDED]
+    play >> ConfigReloaded(ServerConfig())
+    play.take()
+    found = {log.message: log for log in play.logs if log.subsystem == "access"}
+    assert found[UNGUARDED].level == "warning"
+    assert found[UNGUARDED].fields == {"ports": "proxy :8000", "keys": "proxy.auth"}
+    assert found["no policy holds any more"].level == "warning"
 
 
 def test_ports_that_anyone_may_use_are_named_once() -> None:

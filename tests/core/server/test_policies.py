@@ -4,6 +4,7 @@ import base64
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 import pytest
 
 from pico_core.boundary import Accepted, Close, Connected, ConnectionLost, Received, Send
@@ -17,6 +18,7 @@ from tests.core.http.growth import grows_linearly
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, OK, client_joins, error, proxy_play
 from tests.core.server.admin.scene import node_of
 from tests.core.server.test_peers import FIRST, FROM_NODE, HOP, dial, know
+from tests.core.server.test_proofs import KEYED, proved
 from tests.core.server.test_tcp_route import ACCEPTED, ASKING
 from tests.play import Data, Nothing, Open, Play, Reset, joined, server_play
 
@@ -123,6 +125,18 @@ def test_a_request_in_flight_gives_its_place_back_to_the_policy_that_it_met() ->
     assert play >> Received(CLIENT, GET) << Data(AGENT, 2, GET_SENT)
 
 
+def test_requests_in_flight_count_for_a_changed_policy_too() -> None:
+    play = proxy_play(under(policy(max_in_flight=1))) >> Received(CLIENT, GET)
+    play.take()
+    policies = node_of(play).facts.policies
+    policies.configure((policy(max_in_flight=1, max_body_bytes=9),))
+    client_joins(play, NEXT)
+    refused = error(429, "Too Many Requests", IN_FLIGHT, "Retry-After: 1", client=NEXT)
+    assert play >> Received(NEXT, GET) << refused
+    play >> Data(AGENT, 2, OK) << Send(CLIENT, OK)
+    assert play >> Received(NEXT, GET) << Data(AGENT, 2, GET_SENT)
+
+
 # --- networks ---
 
 
@@ -146,12 +160,68 @@ def test_endpoints_without_a_policy_are_open() -> None:
     assert served(proxy_play(under(policy("e2", allowed_networks=OTHERS))) >> Received(CLIENT, GET))
 
 
-def test_a_node_asks_nothing_that_the_first_pico_node_has_asked() -> None:
-    play = server_play(under(policy(allowed_networks=OTHERS, max_in_flight=1, basic_auth=(user("a:b"),))))
+def marked(*, keys: bool = False, proof: bool = False, **policy_keys: Any) -> Play:
+    """Return a server with a tunnel that gets a request from node 20's address, marked as forwarded."""
+    config = under(policy(**policy_keys))
+    play = server_play(msgspec.structs.replace(config, cluster=KEYED.cluster) if keys else config)
     play.agent_registers(AGENT, "e1")
     know(play, 20)
-    play >> Accepted(CLIENT, "proxy", "192.0.2.20", 5000) >> Received(CLIENT, FROM_NODE)
+    request = proved(node_of(play)) if proof else FROM_NODE
+    return play >> Accepted(CLIENT, "proxy", "192.0.2.20", 5000) >> Received(CLIENT, request)
+
+
+def test_a_node_asks_nothing_that_the_first_pico_node_has_provably_asked() -> None:
+    play = marked(keys=True, proof=True, allowed_networks=OTHERS, max_in_flight=1, basic_auth=(user("a:b"),))
     assert play.take()[0] == Open(AGENT, 2)
+
+
+@pytest.mark.parametrize("keys", [False, True])
+def test_a_mark_that_is_not_proved_spares_a_client_no_question(keys: bool) -> None:
+    refused = error(401, "Unauthorized", CREDENTIALS, CHALLENGE, entry=keys)
+    assert marked(keys=keys, basic_auth=(user("a:b"),)) << refused
+    assert marked(keys=keys, allowed_networks=OTHERS) << error(403, "Forbidden", NETWORK, entry=keys)
+    play = marked(keys=keys, requests_per_second=0.5)
+    play.take()
+    play >> Data(AGENT, 2, OK)
+    play.take()
+    limited = error(429, "Too Many Requests", RATE, "Retry-After: 2", entry=keys)
+    assert play >> Received(CLIENT, FROM_NODE) << limited
+
+
+def test_a_node_that_forwards_hands_the_credentials_to_one_that_asks_again() -> None:
+    """The node with the tunnel does not pass them on; a Piko node, which claims nothing, would."""
+    config = {"basic_auth": (user("a:b"),)}
+    play = clustered_with(**config)
+    peer = node_of(play).facts.view.get("node-20")
+    assert peer is not None
+    peer.claims["e1"] = "http"
+    play >> Received(CLIENT, with_basic(GET, b"a:b")) << dial(FIRST, 20)
+    (sent,) = (play >> Connected(FIRST, "192.0.2.20", 8000)).take()
+    assert isinstance(sent, Send)
+    request = joined(sent.data)
+    assert b"uthorization" not in request
+    for keys, passes in ((config, True), ({}, True), ({"basic_auth": (user("a:c"),)}, False)):
+        other = server_play(under(policy(**keys)))
+        other.agent_registers(AGENT, "e1")
+        know(other, 20)
+        other >> Accepted(CLIENT, "proxy", "192.0.2.20", 5000) >> Received(CLIENT, request)
+        texts = b"".join(each.data for each in other.take() if isinstance(each, Data))
+        assert bool(texts) is passes
+        assert b"redentials" not in texts
+    stranger = play_with(**config) >> Received(
+        CLIENT, with_basic(GET, b"a:b").replace(b"Authorization", b"X-Pico-Credentials")
+    )
+    assert stranger << error(401, "Unauthorized", CREDENTIALS, CHALLENGE)
+
+
+def test_rates_of_forwarded_requests_are_those_of_the_clients_that_the_node_tells() -> None:
+    play = marked(requests_per_second=0.5)
+    for last in (8, 7):
+        play.take()
+        play >> Data(AGENT, 2, OK)
+        play.take()
+        play >> Received(CLIENT, FROM_NODE.replace(b"203.0.113.9", b"203.0.113.%d" % last))
+        assert any(isinstance(each, Data) for each in play.take())
 
 
 def test_a_node_asks_on_behalf_of_nodes_without_policies_by_the_address_they_tell() -> None:
@@ -371,6 +441,41 @@ def test_answers_in_pieces_upgrades_and_own_ones_are_changed_too() -> None:
     assert b"X-Frame-Options: DENY\r\n" in joined(answer.data)
     refused = play_with(allowed_networks=OTHERS, **EDITS) >> Received(CLIENT, GET)
     assert refused << error(403, "Forbidden", NETWORK, "X-Frame-Options: DENY")
+
+
+TRAILERS = b"0\r\nCookie: a=b\r\nx_env: forged\r\nX-Sum: 1\r\n\r\n"
+
+
+@BOTH
+@pytest.mark.parametrize("cut", [0, 1], ids=["in one piece", "in two"])
+def test_trailers_of_requests_bring_no_field_back(scene: Any, cut: int) -> None:
+    play = scene(**EDITS)
+    for piece in (CHUNKED + b"3\r\nabc\r\n" + TRAILERS[:cut], TRAILERS[cut:]):
+        play >> Received(CLIENT, piece)
+    commands = play.take()
+    if dial(FIRST, 20) in commands:
+        commands = (play >> Connected(FIRST, "192.0.2.20", 8000)).take()
+    sent = b"".join(joined(each.data) for each in commands if isinstance(each, Send | Data))
+    assert sent.endswith(b"3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n")
+    assert b"X-Env: prod\r\n" in sent
+
+
+@BOTH
+def test_trailers_and_interim_heads_of_responses_bring_no_field_back(scene: Any) -> None:
+    play = scene(**EDITS) >> Received(CLIENT, GET)
+    if dial(FIRST, 20) in play.take():
+        (play >> Connected(FIRST, "192.0.2.20", 8000)).take()
+
+    def answers(data: bytes) -> bytes:
+        play >> (Received(FIRST, data) if scene is clustered_with else Data(AGENT, 2, data))
+        (sent,) = play.take()
+        assert isinstance(sent, Send)
+        return joined(sent.data)
+
+    hints = answers(b"HTTP/1.1 103 Early Hints\r\nServer: x\r\nX-Frame-Options: ALLOW\r\nLink: </a>\r\n\r\n")
+    assert hints == b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    answers(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    assert answers(b"0\r\nServer: x\r\nx_frame-options: ALLOW\r\nX-Sum: 1\r\n\r\n") == b"0\r\nX-Sum: 1\r\n\r\n"
 
 
 def test_a_response_that_breaks_off_is_still_cut() -> None:

@@ -107,23 +107,22 @@ def test_a_proof_counts_once() -> None:
     ]
 
 
-def test_two_nodes_whose_keys_differ_do_not_send_a_request_in_circles() -> None:
-    play, _ = keyed(serves=False)
-    play >> Accepted(9, "proxy", NODE_HOST, 7000) >> Received(9, FROM_NODE)
-    assert play << error(502, "Bad Gateway", "no available upstreams", client=9)
-
-
-def test_a_client_at_the_address_of_a_node_is_not_told_what_nodes_tell_each_other() -> None:
-    """Only a node understands 421 and ``X-Pico-Failure``, and where there is a key it can prove that it is one."""
+def test_a_mark_of_a_forwarded_request_is_the_senders_fault_without_proof_too() -> None:
+    """Two nodes whose keys differ do not send a request in circles, and each learns that its route is stale."""
     play, machine = keyed(serves=False)
-    play >> Accepted(9, "proxy", NODE_HOST, 7000) >> Received(9, FROM_NODE)
-    assert play << error(502, "Bad Gateway", "no available upstreams", client=9)
-    play >> Accepted(11, "proxy", NODE_HOST, 7001) >> Received(11, proved(machine))
     misdirected = "X-Pico-Failure: misdirected"
+    play >> Accepted(9, "proxy", NODE_HOST, 7000) >> Received(9, FROM_NODE)
+    assert play << error(
+        421, "Misdirected Request", "no available upstreams", misdirected, client=9, reason="misdirected"
+    )
+    play >> Accepted(11, "proxy", NODE_HOST, 7001) >> Received(11, proved(machine))
     assert play << error(
         421, "Misdirected Request", "no available upstreams", misdirected, client=11, reason="misdirected", entry=False
     )
-    play, machine = keyed()
+
+
+def test_a_client_at_the_address_of_a_node_is_not_told_what_else_nodes_tell_each_other() -> None:
+    play, _ = keyed()
     play >> Accepted(9, "proxy", NODE_HOST, 7000) >> Received(9, FROM_NODE)
     play.take()
     assert play >> Reset(AGENT, 2) << Open(AGENT, 4) << Data(AGENT, 4, to_service(NOT_BELIEVED))

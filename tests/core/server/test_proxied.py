@@ -147,7 +147,8 @@ def test_a_node_among_the_trusted_addresses_needs_no_header() -> None:
     machine.facts.view.add("node-20", BALANCER)
     hop = GET[:-2] + b"x-piko-forward: true\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
     play = play >> Accepted(5, "proxy", BALANCER, 5000) >> Received(5, hop) << Open(AGENT, 2)
-    assert play << Data(AGENT, 2, get_sent("192.0.2.1"))
+    told = "192.0.2.1, 10.0.0.1"  # without a key it counts as a proxy
+    assert play << Data(AGENT, 2, get_sent(told))
     play >> Accepted(7, "proxy", BALANCER, 5000) >> Received(7, LINE + GET)
     assert play << Open(AGENT, 4) << Data(AGENT, 4, get_sent("192.0.2.99"))
 

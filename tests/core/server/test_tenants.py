@@ -4,9 +4,12 @@ import msgspec
 import pytest
 
 from pico_core.boundary import Connect, Connected, ConnectionLost, EofReceived, Received
+from pico_core.config.networks import network
+from pico_core.config.policies import PolicyConfig, endpoint_pattern, user
 from pico_core.config.ports import ProxyConfig, TenantConfig, UpstreamConfig
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
+from pico_core.server.explain import explain
 from tests.core.access.keys import OTHER_SECRET, SECRET, bearer, signed, token
 from tests.core.proxy.scene import AGENT, CLIENT, client_joins
 from tests.core.server.tokens import (
@@ -28,6 +31,46 @@ from tests.core.server.tokens import (
 from tests.play import Data, End, Open
 
 # --- tenants ---
+
+
+def explained(config: ServerConfig, request: str) -> dict[str, str]:
+    return dict(explain(config, request, "192.0.2.7").lines)
+
+
+@pytest.mark.parametrize("pattern", ["e1", "e*", "*", "Acme/e1", "acme/e*", "acme/*"])
+def test_policies_hold_for_endpoints_of_tenants(pattern: str) -> None:
+    policy = PolicyConfig(
+        endpoints=("e2", endpoint_pattern(pattern)), denied_networks=(network("192.0.2.0/24"),), second_agent="refuse"
+    )
+    config = msgspec.structs.replace(TENANTS, policies=(policy,))
+    play = playing(config)
+    tenant_agent(play, AGENT, b"acme", SECRET)
+    client_joins(play) >> Received(CLIENT, get(b"x-pico-tenant-id: acme\r\n"))
+    assert b"403 Forbidden" in answer(play)
+    fields = shows(signed({}, secret=SECRET)) + b"x-piko-tenant-id: acme\r\nx-piko-agent: other\r\n"
+    registers(play, "e1", fields)
+    assert b"409 Conflict" in answer(play), "a second agent"
+    told = explained(config, "GET http://e1.acme.example.com/")
+    assert told["tenant"] == "acme"
+    assert told["policy"] == f"policies[0], for {pattern.lower()}"
+    assert told["answer"].startswith("403")
+
+
+def test_a_policy_of_one_tenant_holds_for_no_other() -> None:
+    policy = PolicyConfig(endpoints=("acme/*",), basic_auth=(user("a:b"),))
+    config = msgspec.structs.replace(TENANTS, policies=(policy,))
+    play = playing(config)
+    tenant_agent(play, AGENT, b"globex", OTHER_SECRET)
+    client_joins(play) >> Received(CLIENT, get(b"x-pico-tenant-id: globex\r\n"))
+    assert any(isinstance(each, Data) for each in play.take())
+    assert explained(config, "GET http://e1.globex.example.com/")["policy"] == "none"
+    assert explained(config, "GET http://e1.acme.example.com/")["answer"].startswith("401")
+
+
+def test_a_check_refuses_what_names_no_tenant_as_the_node_does() -> None:
+    assert explained(TENANTS, "GET http://e1.example.com/")["answer"] == "401 unknown tenant"
+    told = explained(ServerConfig(proxy=ProxyConfig(auth=AUTH)), "GET http://e1.example.com/")
+    assert told["token"] == "proxy.auth asks for one; it is not looked at here"
 
 
 def test_tenants_have_endpoints_of_their_own() -> None:

@@ -8,8 +8,10 @@ import pytest
 from pico_core.boundary import Accepted, Connect, Connected, Received, Send
 from pico_core.config.networks import network
 from pico_core.config.server import ServerConfig
+from pico_core.config.values import Address
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, NUMBERED, OK, proxy_play
+from tests.core.server.admin.scene import node_of
 from tests.core.server.test_peers import know
 from tests.play import Data, Open, Play, joined, server_play
 
@@ -38,11 +40,13 @@ FAMILY = (
     b"X-Forwarded-Server: edge",
     b"X-Real-IP: 192.0.2.99",
     b"Forwarded: for=192.0.2.99;proto=https",
+    b"X-Forwarded: for=192.0.2.99",
 )
 LOOK_ALIKES = (
     b"X_Forwarded_For: 6.6.6.6",
     b"x-forwarded_proto: gopher",
     b"X_REAL_IP: 6.6.6.6",
+    b"X_Forwarded: for=6.6.6.6",
     b"X-Forwarded_Prefix: /evil",
     b"x_pico_endpoint: e2",
     b"Proxy: http://6.6.6.6",
@@ -53,6 +57,7 @@ KEPT = get(
     b"X-Forwarded-Proto: https",
     b"X-Forwarded-Host: shop.example",
     b"Forwarded: for=192.0.2.99;proto=https, for=10.0.0.1",
+    b"X-Forwarded: for=192.0.2.99",
     b"X-Forwarded-Port: 443",
     b"X-Forwarded-Prefix: /shop",
     b"X-Forwarded-Server: edge",
@@ -258,3 +263,17 @@ def test_agents_behind_a_balancer_have_their_own_address() -> None:
     opened = [log.fields["client"] for log in play.logs if log.message == "tunnel opened"]
     refused = [log.fields["client"] for log in play.logs if log.message == "tunnel refused"]
     assert (opened, refused) == (["192.0.2.99", STRANGER], ["192.0.2.99"])
+
+
+def test_without_a_key_nothing_of_a_trusted_proxy_is_taken_for_a_nodes() -> None:
+    """A proxy at the address of a node passes on the mark of a client, and what it says of itself."""
+    play = server_play(CONFIG)
+    node_of(play).facts.view.set_proxy_addr(know(play, 20), Address(BALANCER, 8000))
+    play.agent_registers(AGENT, "e1")
+    play >> Accepted(CLIENT, "proxy", BALANCER, 5000)
+    play >> Received(CLIENT, get(b"X-Pico-Forward: true", b"X-Forwarded-For: 203.0.113.9, 192.0.2.99"))
+    (_, sent) = play.take()
+    assert isinstance(sent, Data)
+    assert b"X-Forwarded-For: 203.0.113.9, 192.0.2.99, 10.0.0.1\r\n" in sent.data
+    (line,) = [each for each in play.logs if each.level == "warning" and each.subsystem == "proxy"]
+    assert line.message == "a request says that a node forwarded it, without proof"
