@@ -75,6 +75,9 @@ http {{
 }}
 """
 
+SEALED = ("--cluster.gossip.keys", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+"""Nodes and balancer share an address here: only a key tells them apart."""
+
 
 def from_host(host: str, port: int) -> Wire:
     return Wire(socket.create_connection((LOCAL, port), PATIENCE_S, source_address=(host, 0)))
@@ -106,9 +109,9 @@ class Pair:
 
 @contextlib.contextmanager
 def paired(fleet: Fleet, origin: Origin, *flags: str) -> Iterator[Pair]:
-    first = fleet.server(*flags)
+    first = fleet.server(*flags, *SEALED)
     join = ("--cluster.join", f"{LOCAL}:{first.process.port('gossip')}")
-    second = fleet.server(*flags, *join)
+    second = fleet.server(*flags, *SEALED, *join)
     fleet.agent(first, "e1", origin.port)
     wait_until(lambda: request(second.proxy_port, "e1", "/describe")[0].status == 200, "the second node knows e1")
     yield Pair(first, second)
@@ -154,8 +157,8 @@ def test_a_balancer_has_to_send_a_header_and_others_must_not(fleet: Fleet, origi
 
 def test_nodes_whose_addresses_are_trusted_reach_each_other_without_headers(fleet: Fleet, origin: Origin) -> None:
     flags = ("--proxy.trusted-proxies", "loopback", "--proxy.proxy-protocol", "required")
-    first = fleet.server(*flags)
-    second = fleet.server(*flags, "--cluster.join", f"{LOCAL}:{first.process.port('gossip')}")
+    first = fleet.server(*flags, *SEALED)
+    second = fleet.server(*flags, *SEALED, "--cluster.join", f"{LOCAL}:{first.process.port('gossip')}")
     fleet.agent(first, "e1", origin.port)
 
     def reached() -> bool:
