@@ -91,7 +91,8 @@ class ProxyConfig(Section, frozen=True, kw_only=True):
         int,
         Key(
             whole_number(0, 1_000_000_000),
-            "How many connections of clients and other nodes the port has at once; 0: what max_connections leaves it.",
+            "How many connections of clients the port has at once, beside those of other nodes; "
+            "0: what max_connections leaves it.",
             "0: beyond it idle connections are closed first, then new ones get a 503.",
         ),
     ] = 0

@@ -182,8 +182,8 @@ class ServerConfig(Section, frozen=True, kw_only=True):
             whole_number(0, 1_000_000_000),
             "How many connections the node has at once, on all ports and to other nodes; "
             "0: as many as its limit of open descriptors permits.",
-            "0: the limit of descriptors less 64. The admin and gossip ports, agents and connections to other nodes "
-            "each keep a part that clients cannot take.",
+            "0: the limit of descriptors less 64. The admin and gossip ports, agents and connections to and from other "
+            "nodes each keep a part that clients cannot take.",
         ),
     ] = 0
     max_address_share: Annotated[

@@ -8,6 +8,9 @@ A client's address has a share of its port. The share counts only when ``PRESSUR
 an address that has its share replaces idle connections of such addresses, or is refused. The rest is for the others.
 An IPv6 network of /64 counts as one address.
 The addresses of trusted proxies have no share, because their clients are many.
+
+Members of the cluster connect to ports that clients use too, and forward what comes from many clients. They have places
+of their own there (``Members``), without a share, and their idle connections end after those of clients.
 """
 
 import heapq
@@ -20,7 +23,7 @@ import msgspec
 from pico_core.client_group import client_group
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Logger
-from pico_core.pieces import Piece
+from pico_core.machine.refused import Refused
 from pico_core.timers import NEVER, Timers
 
 MAX_DESCRIPTORS = 1 << 20
@@ -48,6 +51,9 @@ SCANNED_PER_CLOSED = 16
 """In a larger port, each connection closed pays for looking at so many. A look that found none waits instead."""
 
 SCAN_AGAIN_S = 0.1
+
+UNPROVEN = 1 / 2
+"""How much of the members' places may be taken by connections that have not shown yet that they are a member's."""
 
 
 class Dismissible:
@@ -80,12 +86,25 @@ class PortLimits(msgspec.Struct, frozen=True):
     shared: Container[str] = ()
 
 
+class Members(msgspec.Struct, frozen=True):
+    """Whose connections to the listeners ``places`` and ``clients`` get places of their own: those of members.
+
+    ``places`` and ``clients`` name ports: the places of members, and those of all others. ``may_be`` says whether an
+    address is that of a member. A member shows that it is one only later (``Admission.shown``).
+    """
+
+    places: str
+    clients: str
+    may_be: Callable[[str], bool]
+
+
 class ConnectionLimits(msgspec.Struct, frozen=True):
     """Bounds of a machine: ``most`` connections in all, those of its ports by listener, and what it opens itself."""
 
     most: int
     ports: Mapping[str, PortLimits]
     outgoing_reserve: int = 0
+    members: Members | None = None
 
 
 UNLIMITED = ConnectionLimits(most=1 << 62, ports={})
@@ -113,6 +132,7 @@ class PortPlaces:
         "telling",
         "told_closed",
         "told_refused",
+        "unproven",
     )
 
     def __init__(self, listener: str, limits: PortLimits) -> None:
@@ -120,6 +140,8 @@ class PortPlaces:
         self.limits = limits
         self.channels: dict[int, TcpChannel] = {}
         self.clients: dict[str, int] = {}
+        self.unproven: dict[int, None] = {}
+        """Connections in the places of members that have not shown whether they are a member's, or are not."""
         self.refused = 0
         self.closed = 0
         self.told_refused = 0
@@ -154,6 +176,7 @@ class PortPlaces:
         channel = self.channels.pop(number, None)
         if channel is None:
             return False
+        self.unproven.pop(number, None)
         client = client_group(channel.host)
         left = self.clients[client] - 1
         if left:
@@ -228,6 +251,11 @@ class Admission:
 
     def admit(self, channel: TcpChannel, listener: str, now: float) -> bool:
         """Return whether to serve a new connection; one that is refused is answered and closed here."""
+        members = self.limits.members
+        if members is not None and listener in (members.places, members.clients):
+            if members.may_be(channel.host) and self._admit_unproven(channel, members, now):
+                return True
+            listener = members.clients
         port = self.ports.get(listener)
         if port is None:
             return True
@@ -236,6 +264,28 @@ class Admission:
             return False
         port.add(channel)
         return True
+
+    def is_unproven(self, channel: TcpChannel) -> bool:
+        """Return whether the connection has a place of members, by its address alone. Next: ``shown``."""
+        members = self.limits.members
+        return members is not None and channel.id in self.ports[members.places].unproven
+
+    def shown(self, connection: int, *, is_member: bool) -> None:
+        """Count a connection as what its peer has shown to be, as far as there is a free place.
+
+        One that is not a member's and finds no place among clients stays with those that have shown nothing.
+        """
+        members = self.limits.members
+        if members is None:
+            return
+        own, clients = self.ports[members.places], self.ports[members.clients]
+        if is_member:
+            own.unproven.pop(connection, None)
+        source, target = (clients, own) if is_member else (own, clients)
+        channel = source.channels.get(connection)
+        if channel is not None and self._is_free(target) and not target.must_replace(channel.host):
+            source.remove(connection)
+            target.add(channel)
 
     def handshake_began(self, listener: str) -> None:
         """Count a TLS handshake. Next: ``handshake_over``."""
@@ -248,9 +298,7 @@ class Admission:
 
     def told(self, channel: TcpChannel, listener: str, host: str, now: float) -> bool:
         """Count a connection for ``host``, as its proxy has told; return whether to serve it, as ``admit`` does."""
-        port = self.ports.get(listener)
-        if port is not None:
-            port.remove(channel.id)
+        self._forget(channel.id)
         channel.host = host
         return self.admit(channel, listener, now)
 
@@ -270,9 +318,7 @@ class Admission:
         if not number % 2:
             self.outgoing -= 1
         elif self._closing.pop(number, None) is None:
-            for port in self.ports.values():
-                if port.remove(number):
-                    break
+            self._forget(number)
 
     def accept_failed(self, listener: str, reason: str, now: float) -> None:
         """The system has no descriptor or memory for a connection: close a few that are idle."""
@@ -297,6 +343,24 @@ class Admission:
 
     # --- inside ---
 
+    def _forget(self, number: int) -> None:
+        for port in self.ports.values():
+            if port.remove(number):
+                break
+
+    def _admit_unproven(self, channel: TcpChannel, members: Members, now: float) -> bool:
+        port = self.ports[members.places]
+        if len(port.unproven) >= UNPROVEN * port.limits.most or not self._has_place(port, channel.host, now):
+            return False
+        port.add(channel)
+        port.unproven[channel.id] = None
+        return True
+
+    def _is_free(self, port: PortPlaces) -> bool:
+        """Return whether the port has a place that nobody has, and that is not another port's reserve."""
+        count = len(port.channels)
+        return count < port.limits.most and (count < port.limits.reserve or self._taken() < self.limits.most)
+
     def _taken(self) -> int:
         taken = max(self.outgoing, self.limits.outgoing_reserve)
         for port in self.ports.values():
@@ -309,10 +373,7 @@ class Admission:
             return self._close_idle(port, now, with_share=True)
         if len(port.channels) >= port.limits.most:
             return self._close_idle(port, now)
-        takes_another = len(port.channels) >= port.limits.reserve
-        if not takes_another or self._taken() < self.limits.most:
-            return True
-        return self._close_any(now) or self._close_idle(port, now)
+        return self._is_free(port) or self._close_any(now) or self._close_idle(port, now)
 
     def _close_any(self, now: float) -> bool:
         """Close the longest idle connection of a port that gives way and has more than its reserve."""
@@ -343,7 +404,7 @@ class Admission:
         answer = port.limits.answer
         if answer and self._refused < REFUSED_AT_ONCE:
             self._refused += 1
-            refused = _Refused(channel, answer, self._refused_over)
+            refused = Refused(channel, answer, self._refused_over)
             self._host.timers.schedule(now + REFUSED_S, refused.on_eof)
             return
         if answer:
@@ -375,34 +436,3 @@ class Admission:
             closed_idle=closed,
         )
         self._host.timers.schedule(now + REPORT_INTERVAL_S, partial(self._tell, port))
-
-
-class _Refused:
-    """The user of a refused connection: its bytes are dropped until the peer has had time to read the answer."""
-
-    __slots__ = ("_channel", "_is_over", "_on_over")
-
-    def __init__(self, channel: TcpChannel, answer: bytes, on_over: Callable[[], None]) -> None:
-        self._channel = channel
-        self._on_over = on_over
-        self._is_over = False
-        channel.user = self
-        channel.send(answer)
-        channel.send_eof()
-
-    def on_data(self, data: Piece, now: float) -> None:
-        """Drop the bytes."""
-
-    def on_writable(self, now: float) -> None:
-        """Do nothing: all that is sent was sent at once."""
-
-    def on_eof(self, now: float) -> None:
-        """The peer has seen the end, or its time is over."""
-        self._channel.close()
-        self.on_lost(now)
-
-    def on_lost(self, now: float) -> None:
-        """Count the refused peer no longer."""
-        if not self._is_over:
-            self._is_over = True
-            self._on_over()

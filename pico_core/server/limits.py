@@ -1,6 +1,6 @@
 """How a server divides its descriptors among its ports and the connections that it opens itself; limits of heads."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from types import MappingProxyType
 
 from msgspec.structs import replace
@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from pico_core.config.server import ServerConfig
 from pico_core.http.message import HeadLimits
 from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_bytes
-from pico_core.machine.admission import ConnectionLimits, PortLimits
+from pico_core.machine.admission import ConnectionLimits, Members, PortLimits
 from pico_core.proxy.answers import NONE
 from pico_core.proxy.failures import BUSY
 
@@ -28,21 +28,24 @@ def connection_limits(
     config: ServerConfig,
     descriptors: int,
     balancers: Mapping[str, Container[str]] = MappingProxyType({}),
+    may_be_node: Callable[[str], bool] | None = None,
     *,
     is_worker: bool = False,
 ) -> ConnectionLimits:
     """Return the limits for a process that may have ``descriptors`` open; ``balancers`` by listener have no share.
 
-    A sixteenth each is for the admin and the gossip port and for them only. Agents keep a quarter, and clients and the
-    connections to other nodes an eighth each. All of these may have more while others do not need theirs.
-    A worker has further ports, which keep less.
+    A sixteenth each is for the admin and the gossip port and for them only. Agents keep a quarter, clients and the
+    connections to other nodes an eighth each, and those from other nodes a sixteenth. All of these may have more while
+    others do not need theirs. ``may_be_node`` says which addresses other nodes have.
+    A worker has further ports, which keep less; that for other nodes has the same places as their connections here.
     """
     most = max(descriptors - SERVER_DESCRIPTORS, descriptors // 2)
     if config.max_connections:
         most = min(most, config.max_connections)
     small = max(min(most // 16, MOST_RESERVED), 1)
     outgoing = most // 8
-    common = most - 2 * small - outgoing
+    nodes_reserve = max(most // 16, 1)
+    common = most - 2 * small - outgoing - nodes_reserve
     upstream = _bounded(common - most // 8, config.upstream.max_connections)
     upstream_reserve = min(most // 4, upstream)
     proxy = _bounded(common - upstream_reserve, config.proxy.max_connections)
@@ -60,7 +63,6 @@ def connection_limits(
         shared=balancers.get("proxy", ()),
     )
     further = {
-        "peers": replace(of_clients, reserve=0),
         "join": PortLimits(small, 0),
         "control": PortLimits(small, 0, answer=answer),
     }
@@ -73,10 +75,19 @@ def connection_limits(
                 upstream, upstream_reserve, share, answer=agent_answer, shared=balancers.get("upstream", ())
             ),
             "proxy": of_clients,
+            # Behind those of clients, whose idle connections are closed before theirs.
+            "peers": _for_nodes(of_clients, common - upstream_reserve, nodes_reserve),
             **(further if is_worker else {}),
         },
         outgoing,
+        Members("peers", "proxy", may_be_node) if may_be_node is not None else None,
     )
+
+
+def _for_nodes(clients: PortLimits, unreserved: int, reserve: int) -> PortLimits:
+    """Return the limits for other nodes: clients keep their reserve of what is ``unreserved`` by others."""
+    most = max(unreserved - clients.reserve, 0) + reserve
+    return replace(clients, most=most, reserve=reserve, address_share=1.0, shared=())
 
 
 def head_limits(config: ServerConfig) -> HeadLimits:

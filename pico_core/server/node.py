@@ -102,10 +102,6 @@ class ServerNode(BaseMachine):
     ) -> None:
         """``descriptors`` is how many the process may have open. A ``worker`` shares its ports with other nodes."""
         self.proxies = trusted_proxies(config)
-        self._limits = partial(
-            connection_limits, descriptors=descriptors, balancers=self.proxies, is_worker=worker is not None
-        )
-        super().__init__(self._limits(config))
         gossip = Gossip(
             node_id,
             entropy=entropy,
@@ -116,11 +112,20 @@ class ServerNode(BaseMachine):
             is_name_fixed=bool(config.cluster.node_id),
             keys=config.cluster.gossip.secrets,
         )
+        view = ClusterView(entropy, gossip.can_forward)
+        self._limits = partial(
+            connection_limits,
+            descriptors=descriptors,
+            balancers=self.proxies,
+            may_be_node=view.is_member,
+            is_worker=worker is not None,
+        )
+        super().__init__(self._limits(config))
         self.facts = Facts(
             node_id=node_id,
             config=config,
             gossip=gossip,
-            view=ClusterView(entropy, gossip.can_forward),
+            view=view,
             registry=Registry(self._endpoint_changed),
             metrics=ServerMetrics(),
             admission=self.admission,

@@ -59,6 +59,7 @@ class ProxyRouter:
         self._peers = peers
         self.routing = Routing(host, facts, peers, self._send, self._added_fields)
         self._metrics = facts.metrics
+        self._admission = facts.admission
         self._stories = facts.stories
         self.heads = host.heads
         self.timed_out = UPSTREAM_TIMEOUT
@@ -87,7 +88,14 @@ class ProxyRouter:
         """Serve a client's connection."""
         host = channel.host
         fields = UP_TO_HOST % (host.encode(), self._scheme)
-        client = ClientFacts(host, fields, is_proxy=host in self._proxies)
+        counts_as_node = None if self._admission.is_unproven(channel) else False
+        client = ClientFacts(
+            host,
+            fields,
+            is_proxy=host in self._proxies,
+            connection=channel.id,
+            counts_as_node=counts_as_node,
+        )
         DownstreamConnection(channel, self, self._host, client, now)
 
     def begin(self, exchange: Exchange, now: float) -> None:
@@ -97,7 +105,7 @@ class ProxyRouter:
         client = exchange.downstream.client
         exchange.client_host = client.host
         exchange.request_id = next(self._ids)
-        if client.is_proxy or head.forwarded:  # nearly none is: spare the call
+        if client.is_proxy or head.forwarded or client.counts_as_node is None:  # nearly none is: spare the call
             self._find_client(exchange)
         try:
             is_reserved = head.target.startswith(OWN_PATHS)
@@ -127,7 +135,11 @@ class ProxyRouter:
         """Note whose request it is that another node or a trusted proxy passed on, and under which ID."""
         client, head = exchange.downstream.client, exchange.head
         exchange.is_entry = not self.routing.is_told_failures(exchange)
-        if head.forwarded and self.routing.is_from_node(exchange):
+        is_from_node = head.forwarded and self.routing.is_from_node(exchange)
+        if client.counts_as_node is not is_from_node:
+            client.counts_as_node = is_from_node
+            self._admission.shown(client.connection, is_member=is_from_node)
+        if is_from_node:
             exchange.client_host = self._proxies.client_behind_node(client.host, head)
             exchange.request_id = head.request_id or exchange.request_id
         elif client.is_proxy:

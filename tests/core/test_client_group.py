@@ -39,7 +39,7 @@ OTHER = "2001:db8:1:3::1"
 
 def test_the_share_of_a_port_is_that_of_a_network() -> None:
     """Of 16 places, 14 are for anyone; the last 2 are for networks with fewer than 8."""
-    play = server_play(ServerConfig(max_connections=32))
+    play = server_play(ServerConfig(max_connections=34))
     hosts = [f"2001:db8:1:2::{number:x}" for number in range(101, 129)]
     for number in range(101, 129, 2):
         assert play >> Accepted(number, "proxy", hosts[number - 101], 4000)

@@ -266,7 +266,7 @@ class Checks:
             for request in client.requests[self._requests_read.get(index, 0) :]:
                 if since is not None and request.began_at > since and request.outcome not in ("", "ok", "quit"):
                     was_attacked = request.began_at < self._deployment.attacked_until
-                    if was_attacked and is_refused_in_time(self._deployment, request):
+                    if was_attacked and is_refused_in_time(request):
                         self._world.sometimes["request refused under attack"] += 1
                         continue
                     if not request.host_was_dark:

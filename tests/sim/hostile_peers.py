@@ -64,9 +64,6 @@ TIGHT = ServerConfig(
 )
 """A server that one hostile host can bring to its limits."""
 
-NODE_LOST = '"reason":"node-lost"'
-"""In an answer: a connection to another node ended before a response."""
-
 CURIOUS = Load(rate=3.0, any_answer=True)
 """Honest requests to hostile services and agents: each must end, with a valid answer or none."""
 
@@ -213,7 +210,7 @@ class HostilePeers:
         """
         clients = [client for client in self._deployment.clients if not client.load.any_answer]
         for request in (each for client in clients for each in client.requests if each.began_at > since):
-            if is_refused_in_time(self._deployment, request):
+            if is_refused_in_time(request):
                 self._world.sometimes["request refused under attack"] += 1
             elif request.outcome not in ("", "ok", "quit"):
                 raise self._world.violation(f"failed because of hostile peers: {request}")
@@ -267,17 +264,7 @@ def _kept(process: Process, node: ServerNode | AgentMachine) -> str:
     )
 
 
-def is_refused_in_time(deployment: Deployment, request: Request) -> bool:
-    """Return whether a request was told soon that there is no room, where there may be none.
-
-    That is the attacked endpoint; and any endpoint behind another node once a proxy port has been full: connections of
-    nodes have no place of their own there. They are refused, or closed while idle, which a POST on its way does not
-    survive.
-    """
-    if request.ended_at - request.began_at > DAWDLE_S + SOON_S:
-        return False
-    ports = [server.node.facts.admission.ports["proxy"] for server in deployment.alive()]
-    was_full = any(port.refused or port.closed for port in ports)
-    if request.outcome == "status 502":
-        return was_full and NODE_LOST in request.detail
-    return request.outcome == "status 503" and (was_full or request.endpoint == ATTACKED)
+def is_refused_in_time(request: Request) -> bool:
+    """Return whether a request for the attacked endpoint was told soon that there is no room."""
+    is_soon = request.ended_at - request.began_at <= DAWDLE_S + SOON_S
+    return is_soon and request.outcome == "status 503" and request.endpoint == ATTACKED

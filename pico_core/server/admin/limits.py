@@ -119,6 +119,13 @@ LIMITS = (
         _RESERVED,
     ),
     Limit(
+        "connections of other nodes to the proxy port",
+        _most("peers"),
+        "idle ones are closed, the longest idle first; then a new one counts as a client's",
+        _open("peers"),
+        "it follows from max_connections: a sixteenth is kept for them, and they have what others do not need",
+    ),
+    Limit(
         "max_address_share (proxy)",
         _share("proxy"),
         "when 7/8 of the port are taken, the client gets places of idle connections only, or a 503",

@@ -30,8 +30,8 @@ FULL = (
 REFUSED = FULL % b"X-Pico-Error: overloaded; by=server\r\n"
 CLIENT_REFUSED = FULL % b"X-Pico-Error: overloaded; by=server\r\nX-Pico-Failure: busy\r\n"
 
-MOST = ServerConfig(max_connections=32, max_address_share=1.0)
-"""Admin and gossip have 2 each, outgoing connections 4, agents 8, and clients 16."""
+MOST = ServerConfig(max_connections=34, max_address_share=1.0)
+"""Admin and gossip have 2 each, connections to other nodes 4, those from them 2, agents 8, and clients 16."""
 
 
 def client(number: int, host: str = "192.0.2.7", port: str = "proxy") -> Accepted:
@@ -63,8 +63,9 @@ def test_the_parts_of_a_small_limit() -> None:
     assert {name: (port.most, port.reserve) for name, port in limits.ports.items()} == {
         "admin": (12, 12),
         "gossip-streams": (12, 12),
-        "upstream": (120, 48),
-        "proxy": (96, 24),
+        "upstream": (108, 48),
+        "proxy": (84, 24),
+        "peers": (72, 12),
     }
 
 
@@ -72,7 +73,7 @@ def test_the_parts_of_a_usual_limit() -> None:
     limits = connection_limits(ServerConfig(), 1 << 20)
     assert (limits.most, limits.outgoing_reserve) == (1_048_512, 131_064)
     assert limits.ports["admin"].most == limits.ports["gossip-streams"].most == 64
-    assert limits.ports["proxy"].most == 655_192
+    assert limits.ports["proxy"].most == 589_660
 
 
 @pytest.mark.parametrize("descriptors", range(1, 300, 7))
@@ -124,7 +125,7 @@ def test_many_refused_peers_get_the_answer_and_no_time() -> None:
 
 def test_an_address_is_held_to_its_share_when_little_is_left() -> None:
     """Of 16 places, 14 are for anyone; the last 2 are for addresses with fewer than 8."""
-    play = server_play(ServerConfig(max_connections=32))
+    play = server_play(ServerConfig(max_connections=34))
     for number in range(101, 129, 2):
         assert play >> client(number)
     for number in range(101, 129, 2):
@@ -135,7 +136,7 @@ def test_an_address_is_held_to_its_share_when_little_is_left() -> None:
 
 
 def test_an_address_above_its_share_replaces_its_own_idle_connections() -> None:
-    play = server_play(ServerConfig(max_connections=32))
+    play = server_play(ServerConfig(max_connections=34))
     assert play >> client(91, "198.51.100.1") >> 1.0
     for number in range(101, 127, 2):
         assert play >> client(number)

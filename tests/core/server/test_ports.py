@@ -6,7 +6,7 @@ import pytest
 
 from pico_core.boundary import Listen, Tick
 from pico_core.config.server import ServerConfig
-from pico_core.config.server_ports import ENTRANCES, PORTS, PortRow
+from pico_core.config.server_ports import ENTRANCES, PEERS, PORTS, PortRow
 from pico_core.server.exposure import open_ports
 from pico_core.server.limits import connection_limits
 from pico_core.server.node import ServerNode
@@ -23,7 +23,7 @@ class TestEveryPort:
     def test_has_limits(self, port: PortRow) -> None:
         limits = connection_limits(ServerConfig(), 10_000).ports
         assert limits[port.listener].most > 0
-        assert len(limits) == len(PORTS), "each limit is that of a port"
+        assert set(limits) == {each.listener for each in (*PORTS, PEERS)}, "each limit is that of a port"
 
     def test_is_opened(self, port: PortRow) -> None:
         play = Play(ServerNode(ServerConfig(), "node-1", random.Random(1))) >> Tick()

@@ -31,9 +31,9 @@ OTHER = Proofs(Keyring([KEY]), random.Random(20))
 """Those of node 20."""
 
 
-def keyed(*, serves: bool = True) -> tuple[Play, ServerNode]:
+def keyed(config: ServerConfig = KEYED, *, serves: bool = True) -> tuple[Play, ServerNode]:
     """Return a server with a key that knows node 20, and perhaps has an agent for e1."""
-    play = server_play(KEYED)
+    play = server_play(config)
     machine = play.machine
     assert isinstance(machine, ServerNode)
     know(play, 20)

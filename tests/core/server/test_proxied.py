@@ -164,7 +164,7 @@ def test_agents_through_the_upstream_port() -> None:
 
 def test_shares_are_those_of_the_clients_and_not_of_the_balancer() -> None:
     """Of 16 places, 14 are for anyone; the last 2 are for addresses with fewer than 8."""
-    config = msgspec.structs.replace(CONFIG, max_connections=32)
+    config = msgspec.structs.replace(CONFIG, max_connections=34)
     play = server_play(config)
     for number in range(101, 129, 2):
         play >> Accepted(number, "proxy", BALANCER, 5000) >> Received(number, LINE + b"GET / HT")
@@ -178,7 +178,7 @@ def test_shares_are_those_of_the_clients_and_not_of_the_balancer() -> None:
 
 def test_a_balancer_without_headers_has_no_share() -> None:
     config = msgspec.convert(
-        {"proxy": {"trusted_proxies": [network("10.0.0.0/8")]}, "max_connections": 32}, ServerConfig
+        {"proxy": {"trusted_proxies": [network("10.0.0.0/8")]}, "max_connections": 34}, ServerConfig
     )
     play = server_play(config)
     for number in range(101, 133, 2):

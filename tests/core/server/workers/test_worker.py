@@ -3,6 +3,7 @@
 import random
 
 from pico_core.boundary import (
+    Accepted,
     Connect,
     Exit,
     Listen,
@@ -20,6 +21,7 @@ from pico_core.program import SuccessorServes
 from pico_core.server.node import ServerNode
 from pico_core.server.worker import Worker
 from tests.core.server.admin.scene import node_appears
+from tests.core.server.test_peers import know
 from tests.play import Play
 
 WORKER = Worker(
@@ -99,6 +101,17 @@ def test_siblings_are_not_the_nodes_that_it_was_told_to_join() -> None:
     (end,) = alone_at_the_end("n-")
     assert end.message.startswith("no node of '192.0.2.20:8003' answered within cluster.join_timeout (60 s)")
     assert alone_at_the_end("other-") == []
+
+
+def test_other_nodes_have_the_places_of_nodes_on_either_port_and_clients_those_of_clients() -> None:
+    play = opened()
+    node = node_of(play)
+    know(play, 20)
+    play >> Accepted(1, "peers", "192.0.2.20", 5000) >> Accepted(3, "proxy", "192.0.2.20", 5001)
+    play >> Accepted(5, "peers", "192.0.2.7", 5002) >> Accepted(7, "proxy", "192.0.2.7", 5003)
+    play.take()
+    assert set(node.admission.ports["peers"].channels) == {1, 3}
+    assert set(node.admission.ports["proxy"].channels) == {5, 7}
 
 
 def test_it_leaves_its_ports_to_its_successor_with_all_that_waits() -> None:
