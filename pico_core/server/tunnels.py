@@ -18,10 +18,11 @@ from pico_core.machine.turns import Turns
 from pico_core.mux.events import GoAwayReceived, MuxEvent, SessionFailed
 from pico_core.pieces import Piece
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.failures import BUSY, STREAM_REFUSED, TUNNEL_LOST, Failure
+from pico_core.proxy.failures import BUSY, SERVICE_LOST, STREAM_REFUSED, TUNNEL_LOST, Failure
 from pico_core.proxy.http1.pool import IdleConnections
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.proxy.reasons import reason_of
+from pico_core.proxy.states import RESPONDING
 from pico_core.server.agreement import HANDSHAKE_LIMITS, Agreement
 from pico_core.server.claims import Registration
 from pico_core.server.tcp_route import TcpOpening
@@ -196,11 +197,13 @@ class TunnelConnection(Dismissible):
         return self._tunnel.probe()
 
     def failure_of_loss(self, upstream: UpstreamConnection) -> Failure:
-        """Return what it means that the stream ended before the response."""
-        channel = upstream.channel
+        """Return what it means that the stream ended: within a response an agent cannot say more of its service."""
+        channel, exchange = upstream.channel, upstream.exchange
+        if self._open and exchange is not None and exchange.state is RESPONDING:
+            return SERVICE_LOST
         if not self._open or not isinstance(channel, StreamChannel) or channel.is_accepted:
             return TUNNEL_LOST
-        return STREAM_REFUSED if upstream.exchange is None else BUSY  # an agent refuses no request for another reason
+        return STREAM_REFUSED if exchange is None else BUSY  # an agent refuses no request for another reason
 
     def exchanges(self) -> Iterator[Exchange]:
         """The requests that are in flight here, except for upgraded ones."""
