@@ -234,7 +234,9 @@ RUN = {
 
 
 @pytest.mark.debian
-@pytest.mark.parametrize("page", RUN)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=pytest.mark.slow) if page == "docs/simulation.md" else page for page in RUN]
+)
 def test_the_commands_of_a_page(tmp_path: Path, page: str) -> None:
     (tmp_path / "main.py").write_text(APP)
     blocks = FENCE.findall((ROOT / page).read_text())
