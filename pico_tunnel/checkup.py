@@ -6,6 +6,7 @@ Each check yields findings. A finding is ``ok``, ``warn`` or ``FAIL``, and says 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import socket
@@ -33,6 +34,9 @@ CLOCK_S = 30.0
 """Clocks that differ by more make tokens look expired, or not valid yet."""
 
 FEW_FILES = 1_024
+
+NOBODYS_ENDPOINT = "pico-doctor"
+"""What is asked for where the configuration names no endpoint."""
 
 EXPIRY_S = 14 * 86_400.0
 
@@ -83,24 +87,42 @@ def check_unexpanded(shown: dict[str, str]) -> Iterator[Finding]:
 # --- the server as an agent or a forwarder sees it -------------------------------------------------------------------
 
 
-def check_server(url: Origin, tls: ClientTlsConfig, port: str) -> Iterator[Finding]:
-    """Try the way to a server's port: its name, a connection, TLS, and whether it is the right port."""
+class Way(NamedTuple):
+    """How an agent or a forwarder goes to its server: for which endpoint, with which header fields."""
+
+    port: str
+    endpoint: str
+    fields: str
+
+
+def way_of(port: str, config: AgentConfig | ForwardConfig, endpoint: str) -> Way:
+    """Return the way to ``port`` with the token and the tenant of a configuration."""
+    connect = config.connect
+    token = connect.token if connect.token_file is None else connect.token_file.content
+    bearer = f"Authorization: Bearer {token.reveal()}\r\n" if token is not None else ""
+    tenant = f"x-piko-tenant-id: {connect.tenant_id}\r\n" if connect.tenant_id else ""
+    return Way(port, endpoint, bearer + tenant)
+
+
+def check_server(url: Origin, tls: ClientTlsConfig, way: Way) -> Iterator[Finding]:
+    """Try the way to a server's port: its name, a connection, TLS, whether it is the right port, and the token."""
     addresses, why = resolve(url)
     if not addresses:
         yield Finding(FAIL, f"name {url.host}", why, "check connect.url and the resolver of this machine")
         return
     yield Finding(OK, f"name {url.host}", ", ".join(addresses))
     for address in addresses:
-        yield from _check_address(url, address, tls, port)
+        yield from _check_address(url, address, tls, way)
 
 
-def _check_address(url: Origin, address: str, tls: ClientTlsConfig, port: str) -> Iterator[Finding]:
+def _check_address(url: Origin, address: str, tls: ClientTlsConfig, way: Way) -> Iterator[Finding]:
     subject = f"{address} port {url.port}"
     began = time.monotonic()
     try:
-        answer = ask(url, address, tls, _question(port, url))
+        answer = ask(url, address, tls, _question(way, url))
     except ssl.SSLCertVerificationError as error:
-        yield Finding(FAIL, subject, f"its certificate is refused: {error.verify_message}", "see docs/tls.md")
+        advice = CERTIFICATE_ADVICE.get(error.verify_code, "see docs/tls.md")
+        yield Finding(FAIL, subject, f"its certificate is refused: {error.verify_message}", advice)
         return
     except ssl.SSLError as error:
         advice = "does the port speak TLS? connect.url says https://" if url.is_secure else "see docs/tls.md"
@@ -110,16 +132,26 @@ def _check_address(url: Origin, address: str, tls: ClientTlsConfig, port: str) -
         yield Finding(FAIL, subject, _reason(error), "is the server running, and does a firewall let this machine in?")
         return
     took_ms = (time.monotonic() - began) * 1000
-    yield judge_port(subject, port, answer, took_ms)
+    yield judge_port(subject, way.port, answer, took_ms)
     if "date" in answer.fields:
         yield from _check_clock(answer.fields["date"])
 
 
-def _question(port: str, url: Origin) -> str:
-    """Return a request that a port refuses in a way of its own: a handshake with an invalid key registers nothing."""
-    path = "/pico/v1/upstream/pico-doctor" if port == "upstream" else "/_pico/v1/tcp/pico-doctor"
+CERTIFICATE_ADVICE = {
+    10: "renew the certificate of the server",  # X509_V_ERR_CERT_HAS_EXPIRED
+    62: "connect to a name that the certificate has, or set connect.tls.server_name",  # X509_V_ERR_HOSTNAME_MISMATCH
+}
+
+
+def _question(way: Way, url: Origin) -> str:
+    """Return a request that a port refuses in a way of its own: a handshake with an invalid key registers nothing.
+
+    A port that asks for a token looks at it first.
+    """
+    path = "/pico/v1/upstream/" if way.port == "upstream" else "/_pico/v1/tcp/"
     return (
-        f"GET {url.path}{path} HTTP/1.1\r\nHost: {url.host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"GET {url.path}{path}{quote(way.endpoint, safe='')} HTTP/1.1\r\nHost: {url.host}\r\n{way.fields}"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\n"
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: doctor\r\n\r\n"
     )
 
@@ -135,8 +167,9 @@ def judge_port(subject: str, port: str, answer: Answer, took_ms: float) -> Findi
     if "WebSocket" in answer.body and '"error"' in answer.body:
         text = "a Pico server, but the upgrade to WebSocket does not reach it"
         return Finding(FAIL, subject, text, "let the balancer or proxy before it pass Upgrade and Connection")
-    if answer.status in (401, 503) and '"error"' in answer.body:
-        return Finding(OK, subject, f"a Pico server, {took}: {answer.body.strip()[:120]}")
+    if answer.status in REFUSALS and answer.fields.get("x-pico-error"):
+        verdict, advice = REFUSALS[answer.status]
+        return Finding(verdict, subject, f"a Pico server, which answers {answer.status}: {_said(answer)}", advice)
     if "not found: agents connect to" in answer.body:
         return _wrong_port(subject, port, "upstream")
     if is_proxy and port == "upstream":
@@ -145,6 +178,21 @@ def judge_port(subject: str, port: str, answer: Answer, took_ms: float) -> Findi
         return _wrong_port(subject, port, "admin")
     text = f"not a Pico {port} port: it answered {answer.status} {answer.fields.get('server', '')}".rstrip()
     return Finding(FAIL, subject, text, "check host and port of connect.url")
+
+
+REFUSALS = {
+    401: (FAIL, "give a token of the server's issuer that has not expired, with connect.token or connect.token_file"),
+    403: (FAIL, "give a token that permits the endpoint: 'pico token inspect' says which ones a token permits"),
+    503: (WARN, "nothing, unless it stays: agents and forwarders try again, at another node where there is one"),
+}
+"""The refusals of a server that is reached: what each means for the one who asks, and what to do."""
+
+
+def _said(answer: Answer) -> str:
+    try:
+        return str(json.loads(answer.body)["error"])
+    except (ValueError, LookupError, TypeError):
+        return answer.body.strip()[:120]
 
 
 def _wrong_port(subject: str, wanted: str, found: str) -> Finding:
@@ -261,8 +309,11 @@ def resolve(address: Address) -> tuple[list[str], str]:
     return list(dict.fromkeys(str(each[4][0]) for each in found)), ""
 
 
-def ask(url: Origin, address: str, tls: ClientTlsConfig, question: str) -> Answer:
-    """Send one request to one address of a server, and return its answer. Raises ``OSError`` or ``HTTPException``."""
+def ask(url: Origin, address: str, tls: ClientTlsConfig, question: str, max_bytes: int = 4_096) -> Answer:
+    """Send one request to one address of a server, and return its answer. Raises ``OSError`` or ``HTTPException``.
+
+    Of its body at most ``max_bytes`` are read.
+    """
     with socket.create_connection((address, url.port), timeout=TIMEOUT_S) as plain:
         connection: socket.socket = plain
         if url.is_secure:
@@ -276,7 +327,7 @@ def ask(url: Origin, address: str, tls: ClientTlsConfig, question: str) -> Answe
         response = HTTPResponse(connection)
         response.begin()
         fields = {name.lower(): value for name, value in response.getheaders()}
-        body = response.read(4_096).decode("utf-8", "replace") if response.status != 101 else ""
+        body = response.read(max_bytes).decode("utf-8", "replace") if response.status != 101 else ""
         return Answer(response.status, fields, body)
 
 
@@ -303,14 +354,16 @@ def _reason(error: Exception) -> str:
 
 def check_agent(config: AgentConfig) -> Iterator[Finding]:
     """Check all that an agent needs."""
-    yield from check_server(config.connect.url, config.connect.tls, "upstream")
+    endpoints = [listener.endpoint_id for listener in config.listeners] or [NOBODYS_ENDPOINT]
+    yield from check_server(config.connect.url, config.connect.tls, way_of("upstream", config, endpoints[0]))
     for listener in config.listeners:
         yield from check_service(listener)
 
 
 def check_forward(config: ForwardConfig) -> Iterator[Finding]:
     """Check all that a forwarder needs."""
-    yield from check_server(config.connect.url, config.connect.tls, "proxy")
+    endpoints = [port.endpoint_id for port in config.ports] or [NOBODYS_ENDPOINT]
+    yield from check_server(config.connect.url, config.connect.tls, way_of("proxy", config, endpoints[0]))
     for port in config.ports:
         why = _bind(port.addr, socket.SOCK_STREAM)
         name = f"local port {port.addr} for '{quote(port.endpoint_id)}'"

@@ -168,6 +168,8 @@ class ServerCommand(ConfigCommand, click.Group):
     subcommand_metavar="[status|limits|check|password|key ...]",
     short_help="Run a node of the cluster.",
     examples="""\
+For this machine alone, to try things out:
+  pico server --dev
 A cluster of one:
   pico server
 A node that joins others through a name that resolves to all of them:
@@ -182,15 +184,33 @@ A second node on the same machine:
 What a running server knows:
   pico server status cluster nodes""",
 )
+@click.option(
+    "--dev", is_flag=True, help="For this machine alone: loopback only, no other nodes, a stop without delay."
+)
 @runnable
-def server(flags: dict[str, str], config_path: str | None, expand_env: bool, runtime: str | None) -> int:
+def server(flags: dict[str, str], config_path: str | None, expand_env: bool, runtime: str | None, dev: bool) -> int:
     """Run a node: clients on port 8000, agents on 8001, operators on 8002, other nodes on 8003.
 
     Every key of the configuration file is a flag as well; a flag wins over the file.
     """
     if click.get_current_context().invoked_subcommand is not None:
         return 0  # click runs a group before the command that follows
+    if dev:
+        return _run_dev_server(flags, config_path, runtime)
     return finish(run_server(ServerSource(flags, config_path, expand_env=expand_env), runtime))
+
+
+def _run_dev_server(flags: dict[str, str], config_path: str | None, runtime: str | None) -> int:
+    import sys
+
+    from pico_tunnel.dev import check_loopback, dev_flags, introduction
+
+    source = ServerSource(dev_flags(flags, config_path), None, expand_env=False)
+    config = check_loopback(source.read())
+    if sys.stderr.isatty():
+        for line in introduction(config):
+            click.echo(line, err=True)
+    return finish(run_server(source, runtime))
 
 
 # --- pico agent ------------------------------------------------------------------------------------------------------

@@ -145,6 +145,11 @@ def doctor_server(flags: dict[str, str], config_path: str | None, expand_env: bo
     """Check ports, the names and addresses of the nodes to join, the times of a stop, and certificates."""
     from pico_core.config.server import ServerConfig
     from pico_tunnel.checkup import check_node
+    from pico_tunnel.running_node import check_running
     from pico_tunnel.start import read_config
 
-    return report(_all(read_config(ServerConfig, flags, config_path, expand_env=expand_env), check_node), output)
+    def checks(config: ServerConfig) -> Iterator[Finding]:
+        yield from check_node(config)
+        yield from check_running(config)
+
+    return report(_all(read_config(ServerConfig, flags, config_path, expand_env=expand_env), checks), output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -23,6 +23,28 @@ VERDICTS = {SUCCEEDS: "would SUCCEED", FAILS: "would FAIL", DISAGREE: "the nodes
 NODES_ASKED = 100
 
 
+ACTIVE, UNREACHABLE = "active", "unreachable"
+
+
+class Asked(NamedTuple):
+    """What the nodes answered: ``silent`` says by node why it gave no document.
+
+    ``unreachable`` are the nodes that the gossip of the asked node does not reach; some of them may have answered.
+    """
+
+    answers: list[Any]
+    silent: dict[str, str]
+    unreachable: list[str]
+
+
+class Note(NamedTuple):
+    """What is wrong with a node, and what to do."""
+
+    node: str
+    text: str
+    advice: str
+
+
 class Asker:
     """Asks one admin port, and through it the other nodes."""
 
@@ -35,19 +57,21 @@ class Asker:
         """Return the document at ``path``. Raises ``Unanswered``, and ``ConfigError`` for a wrong URL or file."""
         return ask(self._url, path, node, Any, self._token, self._tls)
 
-    def everywhere(self, path: str) -> tuple[list[Any], dict[str, str]]:
-        """Return the documents of all nodes that give one, and by node why the others give none."""
-        answers: list[Any] = []
-        silent: dict[str, str] = {}
+    def everywhere(self, path: str) -> Asked:
+        """Ask all nodes, those that gossip does not reach too: their admin ports may answer."""
+        asked = Asked([], {}, [])
         for node in self.ask("/status/cluster/nodes")[:NODES_ASKED]:
-            if node["status"] != "active":
-                silent[node["id"]] = node["status"]
+            name, status = node["id"], node["status"]
+            if status == UNREACHABLE:
+                asked.unreachable.append(name)
+            elif status != ACTIVE:
+                asked.silent[name] = status
                 continue
             try:
-                answers.append(self.ask(path, node["id"]))
+                asked.answers.append(self.ask(path, name))
             except Unanswered as error:
-                silent[node["id"]] = str(error)
-        return answers, silent
+                asked.silent[name] = status if status == UNREACHABLE else str(error)
+        return asked
 
 
 def endpoint_in(text: str) -> tuple[str, str]:
@@ -72,26 +96,29 @@ def explain(asker: Asker, target: str, *, tcp: bool, as_json: bool) -> int:
         write(f"{target}\n\n  A request would FAIL:  400 no-endpoint\n  {note}\n")
         return FAILS
     table = "explain-tcp" if tcp else "explain"
-    answers, silent = asker.everywhere(f"/status/{table}/{quote(endpoint, safe='')}")
+    asked = asker.everywhere(f"/status/{table}/{quote(endpoint, safe='')}")
+    answers, silent, _ = asked
     if not answers:
         raise Unanswered("no node answered: " + "; ".join(f"{node}: {why}" for node, why in silent.items()))
-    _follow(answers)
+    notes = [*_follow(answers), *_of_nodes(asked)]
     reasons = {each["reason"] for each in answers}
     code = DISAGREE if len(reasons) > 1 else FAILS if answers[0]["reason"] else SUCCEEDS
     if as_json:
         verdict = {SUCCEEDS: "succeeds", FAILS: "fails", DISAGREE: "nodes disagree"}[code]
-        document = {"endpoint": endpoint, "verdict": verdict, "nodes": answers, "silent": silent}
+        told = [each._asdict() for each in notes]
+        document = {"endpoint": endpoint, "verdict": verdict, "nodes": answers, "silent": silent, "notes": told}
         _write_json(document)
     else:
-        write("\n".join(_told(endpoint, note, code, answers, silent)) + "\n")
+        write("\n".join([*_told(endpoint, note, code, answers, silent), *_noted(notes)]) + "\n")
     return code
 
 
-def _follow(answers: list[Any]) -> None:
-    """Let a node that would send a request on to another one fail where that one would.
+def _follow(answers: list[Any]) -> list[Note]:
+    """Let a node that would send a request on to another one fail where that one would; return what is stale.
 
     What it knows of the other is a moment old; what the other says of its own tunnels is not.
     """
+    stale = []
     by_node = {each["node"]: each["reason"] for each in answers}
     for each in answers:
         each["sends_to"] = [] if each["reason"] or each["tunnels"] else [node["node"] for node in each["nodes"]]
@@ -101,6 +128,33 @@ def _follow(answers: list[Any]) -> None:
             each["reason"] = reasons[0]
             told = next(other for other in answers if other["node"] in each["sends_to"] and other["reason"])
             each["meaning"], each["advice"] = told["meaning"], told["advice"]
+            if not told["tunnels"]:
+                text = f"has a stale route: it counts a tunnel at {told['node']}, which has none"
+                advice = "Nothing, unless it stays: routes are a moment behind. Then look at the gossip ports."
+                stale.append(Note(each["node"], text, advice))
+    return stale
+
+
+def _of_nodes(asked: Asked) -> Iterable[Note]:
+    """Return what is wrong with the nodes themselves."""
+    for node in asked.unreachable:
+        if node in asked.silent:
+            text = "does not answer the other nodes: it was killed, is paused or short of CPU, or its network is cut"
+            yield Note(node, text, "Look at the node, and at the network between the nodes.")
+        else:
+            text = "is not reached by gossip, though its admin port answers"
+            yield Note(node, text, "Permit UDP and TCP between the gossip ports of all nodes, in both directions.")
+    for each in asked.answers:
+        if each.get("phase") == "draining":  # nodes of earlier versions do not tell it
+            text = "is draining: it is about to stop, takes no agents, and serves what still comes"
+            yield Note(each["node"], text, "Nothing, if it is stopped on purpose: its agents go to other nodes.")
+
+
+def _noted(notes: list[Note]) -> Iterable[str]:
+    for note in notes:
+        yield ""
+        yield f"  {note.node} {note.text}"
+        yield f"  So: {note.advice}"
 
 
 def _told(endpoint: str, note: str, code: int, answers: list[Any], silent: dict[str, str]) -> Iterable[str]:
@@ -163,7 +217,7 @@ def explain_request(asker: Asker, request_id: str, *, as_json: bool) -> int:
     """Print what one request did at each node that still knows it; return the exit code."""
     from urllib.parse import quote
 
-    answers, silent = asker.everywhere(f"/status/requests/{quote(request_id, safe='')}")
+    answers, silent, _ = asker.everywhere(f"/status/requests/{quote(request_id, safe='')}")
     unknown = [node for node, why in silent.items() if "unknown request" in why]
     for node in unknown:
         del silent[node]
@@ -181,17 +235,19 @@ def _hops(request_id: str, answers: list[Any], silent: dict[str, str]) -> Iterab
     yield f"request {request_id}"
     for story in sorted(answers, key=lambda story: story["hop"] != "entry"):
         yield ""
-        what = f"{story['method']} {story['path']} for '{story['endpoint']}'"
+        what = f"{story['method']} {story['path']} for '{story['endpoint']}'" if story["method"] else "not a request"
         yield f"  {story['hop']:<10}{_clock(story['at_s'])}  {what}"
         yield f"            from {story['client']}, {story['duration_ms']:g} ms"
         for number, attempt in enumerate(story["attempts"], 1):
             detail = f" ({attempt['detail']})" if attempt["detail"] else ""
             yield f"            attempt {number}: {attempt['via'] or 'nowhere'}: {attempt['reason']}{detail}"
         why = f"{story['reason']}, decided by the {story['by']}" if story["reason"] else "the service's own answer"
-        yield f"            answered {story['status']}: {why}"
+        said = f": {story['detail']}" if story.get("detail") else ""  # nodes of earlier versions do not tell it
+        yield f"            answered {story['status']}: {why}{said}"
     for node, reason in silent.items():
         yield f"  {node} was not asked: {reason}"
-    last = answers[0]["reason"]
+    # The node with the tunnel knows the cause; to the one before it that node, or its answer, is all there is to see.
+    last = next((each["reason"] for each in answers if each["hop"] != "entry" and each["reason"]), answers[0]["reason"])
     if last:
         from pico_core.proxy.reasons import REASONS
 

@@ -1,7 +1,7 @@
 """What machines have to say, as lines for people or for log pipelines.
 
-Log records go to standard error: readable lines on a terminal, else one JSON object a line. Access logs go to standard
-output, always JSON. Nothing a peer sent can break a line or reach a terminal as a control sequence: everything outside
+Log records go to standard error, access logs to standard output: readable lines on a terminal, else one JSON object a
+line. Nothing a peer sent can break a line or reach a terminal as a control sequence: everything outside
 visible ASCII is escaped. Lines that a stream does not take are dropped and counted (``pico_tunnel.output``).
 """
 
@@ -25,8 +25,9 @@ class LogWriter:
     """The sink of a process: writes ``Log`` and ``AccessLog`` records as lines, filtered by ``config``.
 
     ``events`` and ``access`` may be the same output. ``wall_clock`` gives seconds since the epoch. With ``terminal``
-    log records become readable lines in local time, with ``colour`` their levels are coloured. With
-    ``worker`` they say which one writes. Next: hand it to a driver, and ``close`` it when the driver has ended.
+    log records become readable lines in local time, with ``access_terminal`` those of requests; with ``colour`` levels
+    and statuses are coloured. With ``worker`` they say which one writes.
+    Next: hand it to a driver, and ``close`` it when the driver has ended.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class LogWriter:
         access: Output,
         *,
         terminal: bool = False,
+        access_terminal: bool = False,
         colour: bool = False,
         worker: int = 0,
         wall_clock: Callable[[], float] = time.time,
@@ -44,10 +46,13 @@ class LogWriter:
         self._events = events
         self._access = access
         self._outputs = {events, access}
-        self._format = partial(_readable, colour=colour) if terminal else _json
+        people = partial(_readable, colour=colour)
+        self._format = people if terminal else _json
+        self._access_terminal = access_terminal
+        self._colour = colour
         self._worker = worker
         self._wall_clock = wall_clock
-        access.describe_gap = partial(self._gap, _json)
+        access.describe_gap = partial(self._gap, people if access_terminal else _json)
         events.describe_gap = partial(self._gap, self._format)
 
     def __call__(self, record: Log | AccessLog) -> int:
@@ -71,7 +76,13 @@ class LogWriter:
             output.close(give_up_at)
 
     def _write_access(self, record: AccessLog) -> None:
-        if record.lines:
+        if self._access_terminal:
+            from pico_tunnel.access_lines import readable  # terminals only
+
+            now = self._wall_clock()
+            text = "".join(readable(line, now, colour=self._colour) for line in record.lines)
+            self._access.write(text.encode("ascii"), len(record.lines))
+        elif record.lines:
             start = b'{"time":"%b",' % utc_time(self._wall_clock()).encode("ascii")
             self._access.write(start + (b"}\n" + start).join(record.lines) + b"}\n", len(record.lines))
 
@@ -125,6 +136,7 @@ def standard_log_writer(config: LogConfig, worker: int = 0) -> LogWriter:
     A ``worker`` shares them with others, so it writes no more at once than a pipe takes in one piece.
     """
     terminal = sys.stderr is not None and sys.stderr.isatty()
+    access_terminal = sys.stdout is not None and sys.stdout.isatty()
     at_once = PIPE_BUF if worker else 0
     events = standard_output(sys.stderr, at_once)
     return LogWriter(
@@ -132,6 +144,7 @@ def standard_log_writer(config: LogConfig, worker: int = 0) -> LogWriter:
         events,
         events if are_the_same(sys.stderr, sys.stdout) else standard_output(sys.stdout, at_once),
         terminal=terminal,
-        colour=terminal and not os.environ.get("NO_COLOR"),
+        access_terminal=access_terminal,
+        colour=(terminal or access_terminal) and not os.environ.get("NO_COLOR"),
         worker=worker,
     )

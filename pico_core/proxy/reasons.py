@@ -108,7 +108,7 @@ REASONS = {
     ),
     "service-lost": Reason(
         AGENT,
-        "The service closed the connection without an answer, or before the end of one.",
+        "The service closed the connection before its answer was whole.",
         "Look at the log of the service: it may have crashed.",
     ),
     "service-invalid": Reason(

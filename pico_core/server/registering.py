@@ -87,13 +87,13 @@ class Registrar:
         except ConfigError as error:
             raise HandshakeError(400, f"endpoint: {error}", Refusal.FINAL) from None
         check_origin(head_bytes, self._allowed_origins, "upstream.allowed_origins")
-        first_bytes = offered_first_window_bytes(head_bytes)
-        agreed = () if first_bytes == INITIAL_WINDOW_BYTES else (FIRST_WINDOW,)
-        response = accept_handshake(head_bytes, agreed)
         if self._facts.draining:
             raise HandshakeError(503, "this node is about to stop; connect again", Refusal.LEAVING, code="draining")
         self._take(self._rate.take(client, now), "too many registrations from this address")
         permitted = self._permitted(head, endpoint, now)
+        first_bytes = offered_first_window_bytes(head_bytes)
+        agreed = () if first_bytes == INITIAL_WINDOW_BYTES else (FIRST_WINDOW,)
+        response = accept_handshake(head_bytes, agreed)
         found = INSTANCE_HEADER.search(head_bytes)
         instance = found[1] if found else b""
         self._limit(permitted, instance, now)

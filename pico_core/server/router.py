@@ -67,6 +67,8 @@ class ProxyRouter:
         self._scheme = b"https" if config.proxy.tls.enabled else b"http"
         self._policies = facts.policies
         self._holding = facts.policies.held
+        self._own_texts: dict[Exchange, str] = {}
+        """What the answers of Pico's own said, until their exchanges are over."""
         self._openings: dict[Exchange, TcpOpening] = {}
         """The last stream that was opened for each raw connection of a client."""
         self.configure(config)
@@ -156,6 +158,7 @@ class ProxyRouter:
 
     def own_answer(self, exchange: Exchange, status: int, message: str, fields: bytes) -> tuple[ResponseHead, bytes]:
         """Tell the client, or another Pico node, what failed."""
+        self._own_texts[exchange] = message
         failure = exchange.failure
         # A node whose key differs has to learn that its route is stale; a client that says it is one may know that.
         if (
@@ -202,7 +205,8 @@ class ProxyRouter:
             self._policies.finished(exchange)
         self.routing.finished(exchange, now)
         if exchange.status >= LEAST_ERROR_STATUS or exchange.reason:
-            self._stories.add(exchange, self._host.wall_s(now), now)
+            detail = self._own_texts.pop(exchange, "")
+            self._stories.add(exchange, detail, self._host.wall_s(now), now)
         if exchange.is_entry:
             self._metrics.request(exchange, now)
         else:
@@ -215,6 +219,7 @@ class ProxyRouter:
         reason = error.code or reason_of(error.status)
         request_id = next(self._ids)
         self._metrics.refused(error.status, reason)
+        self._stories.add_refused(error, reason, client.host, request_id, self._host.wall_s(now))
         if self._access_log is not None:
             self._access_log.add_refused(error.status, client.host.encode(), reason, request_id)
         return *self._answers.say(reason, request_id), request_id

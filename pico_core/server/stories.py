@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from pico_core.cluster.view import RemoteNode
+from pico_core.http.message import MessageError
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.reasons import REASONS
 from pico_core.server.tunnels import TunnelConnection
@@ -35,7 +36,8 @@ class Story(msgspec.Struct, frozen=True):
 
     ``at_s`` is when it was over, in seconds since the epoch; 0 where the node did not know the time. ``reason`` is
     empty where the answer was the service's own. ``hop`` is ``entry`` at the node of the client, ``tunnel`` at the one
-    that it forwarded to; ``via`` is what the last attempt went to.
+    that it forwarded to; ``via`` is what the last attempt went to. ``detail`` is what Pico's own answer said, empty
+    where the answer was the service's. Of bytes that were not a request neither method nor path nor endpoint is known.
     """
 
     request_id: str
@@ -51,6 +53,7 @@ class Story(msgspec.Struct, frozen=True):
     via: str
     duration_ms: float
     attempts: tuple[Attempt, ...]
+    detail: str = ""
 
 
 class Stories:
@@ -60,12 +63,30 @@ class Stories:
         self._failures: OrderedDict[bytes, Story] = OrderedDict()
         self._refusals: OrderedDict[bytes, Story] = OrderedDict()
 
-    def add(self, exchange: Exchange, wall_s: float, now: float) -> None:
+    def add(self, exchange: Exchange, detail: str, wall_s: float, now: float) -> None:
         """Keep an exchange that is over. ``wall_s`` is 0 where the time of day is not known."""
         kept = self._failures if exchange.reason or exchange.status >= LEAST_FAILED_STATUS else self._refusals
-        while len(kept) >= MAX_STORIES:
-            kept.popitem(last=False)
-        kept[exchange.request_id] = _story(exchange, wall_s, now)
+        _keep(kept, exchange.request_id, _story(exchange, detail, wall_s, now))
+
+    def add_refused(self, error: MessageError, reason: str, client: str, request_id: bytes, wall_s: float) -> None:
+        """Keep what was not a request: apart from the failures, since anybody can send a lot of it."""
+        server = REASONS[reason].by
+        story = Story(
+            request_id.decode(),
+            round(wall_s, 3),
+            "",
+            "",
+            "",
+            client,
+            "entry",
+            error.status,
+            reason,
+            server,
+            "",
+            0.0,
+            (),
+        )
+        _keep(self._refusals, request_id, msgspec.structs.replace(story, detail=error.reason))
 
     def get(self, request_id: str) -> Story | None:
         """Return what is known of a request."""
@@ -77,7 +98,13 @@ class Stories:
         return (story for story in reversed(self._failures.values()) if not endpoint or story.endpoint == endpoint)
 
 
-def _story(exchange: Exchange, wall_s: float, now: float) -> Story:
+def _keep(kept: OrderedDict[bytes, Story], request_id: bytes, story: Story) -> None:
+    while len(kept) >= MAX_STORIES:
+        kept.popitem(last=False)
+    kept[request_id] = story
+
+
+def _story(exchange: Exchange, detail: str, wall_s: float, now: float) -> Story:
     head, reason = exchange.head, exchange.reason
     return Story(
         exchange.request_id.decode(),
@@ -93,6 +120,7 @@ def _story(exchange: Exchange, wall_s: float, now: float) -> Story:
         route_name(exchange.route),
         round((now - exchange.started_at) * 1000, 3),
         tuple(Attempt(route_name(route), failure.reason, failure.detail) for failure, route in exchange.story),
+        detail,
     )
 
 

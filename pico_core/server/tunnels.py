@@ -197,10 +197,10 @@ class TunnelConnection(Dismissible):
         return self._tunnel.probe()
 
     def failure_of_loss(self, upstream: UpstreamConnection) -> Failure:
-        """Return what it means that the stream ended before the response."""
+        """Return what it means that the stream ended: within a response an agent cannot say more of its service."""
         channel, exchange = upstream.channel, upstream.exchange
         if self._open and exchange is not None and exchange.state is RESPONDING:
-            return SERVICE_LOST  # the tunnel is in order: the agent has ended what its service did not finish
+            return SERVICE_LOST
         if not self._open or not isinstance(channel, StreamChannel) or channel.is_accepted:
             return TUNNEL_LOST
         return STREAM_REFUSED if exchange is None else BUSY  # an agent refuses no request for another reason

@@ -18,7 +18,11 @@ NOON = 1_764_072_001.123
 
 
 def written(
-    *records: Log | AccessLog, config: LogConfig | None = None, terminal: bool = False, colour: bool = False
+    *records: Log | AccessLog,
+    config: LogConfig | None = None,
+    terminal: bool = False,
+    access_terminal: bool = False,
+    colour: bool = False,
 ) -> tuple[Stream, Stream]:
     """Write records, and return what the streams of events and of requests got."""
     events, access = Stream(), Stream()
@@ -27,6 +31,7 @@ def written(
         Output(events),
         Output(access),
         terminal=terminal,
+        access_terminal=access_terminal,
         colour=colour,
         wall_clock=lambda: NOON,
     )
@@ -123,7 +128,7 @@ from pico_tunnel.logs import standard_log_writer
 from pico_core.records import AccessLog, Log
 from pico_core.config.logs import LogConfig
 writer = standard_log_writer(LogConfig())
-writer(AccessLog((b'"status":200',)))
+writer(AccessLog((b'"client":"192.0.2.7","status":400',)))
 writer(Log("info", "proxy", "still here", {}))
 writer.close()
 """
@@ -138,7 +143,7 @@ def speak(stdout: int, redirection: str = "") -> tuple[str, str]:
 
 def test_standard_streams() -> None:
     out, err = speak(subprocess.PIPE)
-    assert out.endswith(',"status":200}\n')
+    assert out.endswith(',"status":400}\n')
     assert json.loads(err)["message"] == "still here"
 
 
@@ -163,6 +168,49 @@ def test_a_terminal(no_color: str, coloured: bool) -> None:
     os.close(theirs)
     said = os.read(ours, 4096).decode()
     os.close(ours)
-    assert '"status":200}' in said
+    assert "not a request, from 192.0.2.7" in said
     assert "proxy  still here" in said
     assert ("\x1b[" in said) is coloured
+
+
+SERVED = (
+    b'"subsystem":"agent.access","method":"GET","path":"/items","endpoint":"web","status":200,"client":"192.0.2.7",'
+    b'"duration_ms":4.321,"request_bytes":0,"response_bytes":199,"request_id":"5f0c9a31d2b84e17","hop":"agent","tries":0'
+)
+FAILED = SERVED.replace(b":200,", b":502,") + b',"reason":"service-refused","by":"agent"'
+
+
+def test_requests_on_a_terminal() -> None:
+    _, access = written(AccessLog((SERVED, FAILED)), access_terminal=True)
+    clock = local(NOON)
+    assert access.taken.decode().splitlines() == [
+        f"{clock}  200  web  GET     /items  4 ms  199 B",
+        f"{clock}  502  web  GET     /items  4 ms  199 B  service-refused  5f0c9a31d2b84e17",
+    ]
+
+
+def test_the_status_has_a_colour() -> None:
+    _, access = written(AccessLog((FAILED,)), access_terminal=True, colour=True)
+    assert b"\x1b[31m502\x1b[0m" in access.taken
+
+
+def test_nothing_of_a_client_reaches_a_terminal_as_a_control_sequence() -> None:
+    hostile = SERVED.replace(b"/items", b"/\\u001b[2J\\u00ff\\u000a")
+    _, access = written(AccessLog((hostile,)), access_terminal=True)
+    assert access.taken.isascii()
+    assert access.taken.count(b"\n") == 1
+    assert b"\x1b" not in access.taken
+
+
+def test_a_long_path_is_cut_in_its_middle() -> None:
+    _, access = written(AccessLog((SERVED.replace(b"/items", b"/a" + b"x" * 200 + b"z"),)), access_terminal=True)
+    assert b"/axxx" in access.taken
+    assert b"...xx" in access.taken
+    assert b"xz  4 ms" in access.taken
+    assert len(access.taken) < 110
+
+
+def test_what_was_not_a_request_on_a_terminal() -> None:
+    line = b'"status":400,"client":"192.0.2.7","request_id":"5f","reason":"bad-request","by":"server"'
+    _, access = written(AccessLog((line,)), access_terminal=True)
+    assert access.taken.decode() == f"{local(NOON)}  400  not a request, from 192.0.2.7  bad-request  5f\n"

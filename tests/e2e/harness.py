@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -98,14 +97,24 @@ class Lines:
 class Process:
     """A running ``pico`` command. Next: ``await_log``, and in the end ``stop``, ``kill`` or ``check``."""
 
-    def __init__(self, *arguments: str, descriptors: int = 0) -> None:
-        """``descriptors`` is how many the process may have open; 0 leaves the limit as it is."""
+    def __init__(self, *arguments: str, descriptors: int = 0, stdout: str = "") -> None:
+        """``descriptors`` is how many the process may have open; 0 leaves the limit as it is.
+
+        ``stdout`` is a file that takes the access log; empty for the pipe that the test reads.
+        """
         self.arguments = arguments
+
+        def prepare() -> None:
+            if descriptors:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors,) * 2)
+            if stdout:
+                os.dup2(os.open(stdout, os.O_WRONLY), 1)
+
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "pico_tunnel", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            preexec_fn=partial(resource.setrlimit, resource.RLIMIT_NOFILE, (descriptors,) * 2) if descriptors else None,
+            preexec_fn=prepare if descriptors or stdout else None,
         )
         assert self.popen.stdout is not None
         assert self.popen.stderr is not None
@@ -243,8 +252,8 @@ class Fleet:
         self._processes: list[Process] = []
         self._reservations = contextlib.ExitStack()
 
-    def start(self, *arguments: str, descriptors: int = 0) -> Process:
-        process = Process(*arguments, "--runtime", self.runtime, descriptors=descriptors)
+    def start(self, *arguments: str, descriptors: int = 0, stdout: str = "") -> Process:
+        process = Process(*arguments, "--runtime", self.runtime, descriptors=descriptors, stdout=stdout)
         self._processes.append(process)
         return process
 
@@ -252,8 +261,10 @@ class Fleet:
         """Return a port that belongs to the processes of this fleet until ``close``, also while none listens on it."""
         return self._reservations.enter_context(reserved_port())
 
-    def server(self, *flags: str, proxy_port: int = 0, upstream_port: int = 0, descriptors: int = 0) -> "Server":
-        return Server(self, flags, proxy_port, upstream_port, descriptors)
+    def server(
+        self, *flags: str, proxy_port: int = 0, upstream_port: int = 0, descriptors: int = 0, stdout: str = ""
+    ) -> "Server":
+        return Server(self, flags, proxy_port, upstream_port, descriptors, stdout)
 
     def agent(self, server: "Server | int", endpoint: str, address: object, *flags: str, kind: str = "http") -> Process:
         """Start an agent, and wait until it is registered if ``server`` is a server and not just a port."""
@@ -298,7 +309,13 @@ class Server:
     """A server node that is ready, and its ports."""
 
     def __init__(
-        self, fleet: Fleet, flags: tuple[str, ...], proxy_port: int, upstream_port: int, descriptors: int = 0
+        self,
+        fleet: Fleet,
+        flags: tuple[str, ...],
+        proxy_port: int,
+        upstream_port: int,
+        descriptors: int = 0,
+        stdout: str = "",
     ) -> None:
         self.process = fleet.start(
             "server",
@@ -310,6 +327,7 @@ class Server:
             *(("--drain-delay", "0s") if "--drain-delay" not in flags else ()),
             *flags,
             descriptors=descriptors,
+            stdout=stdout,
         )
         self.process.await_log("ready")
         self.proxy_port = self.process.port("proxy")

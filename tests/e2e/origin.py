@@ -109,10 +109,10 @@ Handler = Callable[[Visit], None]
 
 
 class Origin(Service):
-    """Speaks HTTP/1.1 with keep-alive. ``/describe`` answers with the request as it arrived, as JSON."""
+    """Speaks HTTP/1.1 with keep-alive. ``/`` and ``/describe`` answer with the request as it arrived."""
 
     def __init__(self) -> None:
-        self._handlers: dict[str, Handler] = {"/describe": describe}
+        self._handlers: dict[str, Handler] = {"/": describe, "/describe": describe}
         self.requests: list[Head] = []
         self._numbers = itertools.count(1)
         super().__init__(self._talk)

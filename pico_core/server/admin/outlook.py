@@ -45,7 +45,10 @@ class NodeOutlook(msgspec.Struct, frozen=True):
 
 
 class Outlook(msgspec.Struct, frozen=True):
-    """What a request would do now: ``reason`` is why it would fail, empty if it would succeed."""
+    """What a request would do now: ``reason`` is why it would fail, empty if it would succeed.
+
+    ``phase`` is where the node itself stands: ``starting``, ``running``, ``draining`` or ``stopped``.
+    """
 
     node: str
     endpoint: str
@@ -60,6 +63,7 @@ class Outlook(msgspec.Struct, frozen=True):
     wants_token: bool
     similar: list[str]
     failures: list[Story]
+    phase: str
 
 
 def outlook(facts: Facts, endpoint: str, protocol: str, now: float) -> Outlook:
@@ -82,6 +86,7 @@ def outlook(facts: Facts, endpoint: str, protocol: str, now: float) -> Outlook:
         wants_token=facts.config.proxy.auth.is_on,
         similar=[] if tunnels or nodes else _similar(facts, endpoint),
         failures=failures,
+        phase=facts.state.value,
     )
 
 

@@ -1,0 +1,39 @@
+"""Lines of the access log for people: one short line for each request, where standard output is a terminal."""
+
+import json
+import time
+
+PATH_CHARACTERS = 48
+"""A longer path is cut in its middle, so that a line of a usual terminal holds it."""
+
+_RESET = "\x1b[0m"
+_COLOURS = {2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}
+
+
+def readable(line: bytes, now: float, *, colour: bool) -> str:
+    """Return the line of one request: clock, status, endpoint, method and path, duration, size, and why it failed.
+
+    ``line`` is the inside of a JSON object. Nothing of a client reaches the terminal as a control sequence.
+    """
+    fields = json.loads(b"{" + line + b"}")
+    status = str(fields["status"])
+    if colour:
+        status = f"{_COLOURS.get(fields['status'] // 100, '')}{status}{_RESET}"
+    words = [time.strftime("%H:%M:%S", time.localtime(now)), status]
+    if "method" in fields:
+        words += [_plain(fields["endpoint"]), f"{_plain(fields['method']):<6}", _cut(_plain(fields["path"]))]
+        words += [f"{fields['duration_ms']:.0f} ms", f"{fields['response_bytes']} B"]
+    else:
+        words.append(f"not a request, from {_plain(fields['client'])}")
+    if "reason" in fields:
+        words.append(f"{fields['reason']}  {fields['request_id']}")
+    return "  ".join(words) + "\n"
+
+
+def _cut(text: str) -> str:
+    kept = (PATH_CHARACTERS - 3) // 2
+    return text if len(text) <= PATH_CHARACTERS else f"{text[:kept]}...{text[-kept:]}"
+
+
+def _plain(text: str) -> str:
+    return json.dumps(text)[1:-1]

@@ -1,0 +1,58 @@
+"""``pico server --dev``: a node for this machine alone, without a configuration and without other nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pico_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pico_core.config.server import ServerConfig
+
+DEV_FLAGS = {
+    "proxy.bind_addr": "127.0.0.1:8000",
+    "upstream.bind_addr": "127.0.0.1:8001",
+    "admin.bind_addr": "127.0.0.1:8002",
+    "cluster.gossip.bind_addr": "127.0.0.1:0",
+    "drain_delay": "0s",
+    "grace_period": "3s",
+}
+"""What it has where no flag says otherwise: no balancer has to learn of its stop, and nobody asks its gossip port."""
+
+
+def dev_flags(flags: dict[str, str], path: str | None) -> dict[str, str]:
+    """Return the flags of a node for this machine alone. Raises ``ConfigError`` for what contradicts that."""
+    if path is not None:
+        raise ConfigError("--dev takes no file: leave out --config.path, or --dev")
+    if "cluster.join" in flags:
+        raise ConfigError("--dev is a node alone: leave out --cluster.join, or --dev")
+    return DEV_FLAGS | flags
+
+
+def check_loopback(config: ServerConfig) -> ServerConfig:
+    """Return the configuration. Raises ``ConfigError`` if other machines would reach a port."""
+    from pico_core.config.server_ports import ENTRANCES_FIRST
+    from pico_core.config.values import is_loopback
+
+    for port in ENTRANCES_FIRST:
+        address = port.bind_addr(config)
+        if not is_loopback(address.host):
+            flag = f"--{port.key.replace('_', '-')}.bind-addr"
+            raise ConfigError(f"{flag}: --dev listens on this machine only: give 127.0.0.1:{address.port}")
+    return config
+
+
+def introduction(config: ServerConfig) -> Iterator[str]:
+    """Yield the lines that a terminal shows at the start; none for ports that the system chooses."""
+    proxy, upstream, admin = (each.bind_addr for each in (config.proxy, config.upstream, config.admin))
+    if not (proxy.port and upstream.port and admin.port):
+        return
+    where = "" if upstream.port == 8001 else f" --connect.url http://localhost:{upstream.port}"
+    yield "A node for this machine alone; Ctrl-C stops it."
+    yield ""
+    yield f"  your service   pico agent http my-endpoint 3000{where}"
+    yield f"  its clients    http://my-endpoint.localhost:{proxy.port}/"
+    yield f"  dashboard      http://localhost:{admin.port}/"
+    yield ""
