@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmarks import bulk, cluster, start, traffic, workers
+from benchmarks import bulk, cluster, idle, latency, start, streams, tls, traffic, workers
 from benchmarks.cases import Group
 from benchmarks.machines import group_of
 
@@ -28,9 +28,13 @@ GROUPS = {
     "key": Row(group_of("key", "gossip_seal", "us a packet"), "what a gossip key costs"),
     "start": Row(start.group, "CPU of a start"),
     "traffic": Row(traffic.traffic, "CPU of a request, heads of real traffic and small uploads", OVER_HTTP),
+    "streams": Row(streams.streams, "CPU of a message: server-sent events, WebSocket, TCP", ("nginx",)),
     "bulk": Row(bulk.bulk, "CPU of a gibibyte each way", ("nginx", "curl")),
     "clients": Row(traffic.clients, "CPU of a request by the number of clients", OVER_HTTP),
     "nodes": Row(cluster.hop, "CPU of a request through two nodes", OVER_HTTP),
+    "tls": Row(tls.tls, "CPU of a request and of a gibibyte over TLS", (*OVER_HTTP, "curl")),
+    "idle": Row(idle.idle, "memory of idle tunnels and connections, CPU of idle tunnels", ("nginx",)),
     "gossip": Row(cluster.gossip, "CPU and memory of an idle node by the size of its cluster", ("nginx",)),
+    "latency": Row(latency.latency, "latency at fixed rates, from when a request was due", ("nginx",)),
     "workers": Row(workers.workers, "CPU of a request with two workers", OVER_HTTP),
 }

@@ -65,12 +65,12 @@ end
 _first = itertools.count(time.time_ns() // 1_000_000 % 1_000_000 * 1_000_000_000, 100_000_000)
 
 
-def load(subject: Subject, text: str, seconds: int, clients: int, folder: Path) -> int:
+def load(subject: Subject, text: str, seconds: int, clients: int, folder: Path, *, judged: bool = True) -> int:
     """Send requests as fast as they are answered; return how many were. No number comes twice."""
     parts = ", ".join(json.dumps(part) for part in text.split(NUMBER))  # Lua reads these strings as JSON does
     script = folder / "requests.lua"
     script.write_text(SCRIPT.format(parts=parts, first=next(_first)))
-    return wrk(subject.url(), seconds, connections=clients, script=script)
+    return wrk(subject.url(), seconds, connections=clients, script=script, judged=judged)
 
 
 def request_us(subject: Subject, text: str, seconds: int, clients: int, folder: Path) -> dict[str, float]:
@@ -81,9 +81,9 @@ def request_us(subject: Subject, text: str, seconds: int, clients: int, folder: 
 
 
 def warm_up(site: Site, measured: Sequence[Subject], clients: int) -> None:
-    """Give each a second of new heads, which does not count."""
+    """Give each a second of new heads, which does not count: agents open further tunnels for many clients."""
     for subject in measured:
-        load(subject, TRAFFIC[SHORT[-1]], 1, clients, site.folder)
+        load(subject, TRAFFIC[SHORT[-1]], 1, clients, site.folder, judged=False)
 
 
 def measure(run: Run, site: Site, measured: Sequence[Subject], text: str, clients: int) -> Values:
@@ -94,7 +94,7 @@ def measure(run: Run, site: Site, measured: Sequence[Subject], text: str, client
 
 def conditions(run: Run, clients: int) -> str:
     """Return those of ``measure``."""
-    return f"{clients} clients of wrk, {run.seconds} s each"
+    return f"{clients} client{'s' * (clients > 1)} of wrk, {run.seconds} s each"
 
 
 def traffic(run: Run) -> Iterator[Case]:
@@ -112,7 +112,7 @@ def clients(run: Run) -> Iterator[Case]:
     text = TRAFFIC["same 3-field head"]
     with Site() as site:
         measured = [*site.references(), *subjects(run, site, site.service_port)]
-        warm_up(site, measured, run.clients)
         for count in CLIENTS:
+            warm_up(site, measured, count)
             values = measure(run, site, measured, text, count)
             yield case(run, "clients", f"{count:,} at once", "CPU us a request", values, conditions(run, count))
