@@ -77,8 +77,12 @@ class Process:
         return first_number(r"VmRSS:\s+(\d+) kB", status) * 1024
 
     def stop(self) -> None:
+        """End it at once."""
         self.popen.send_signal(signal.SIGKILL)
         self.popen.wait()
+        for pipe in (self.popen.stdout, self.popen.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 def _cpu_s(pid: int) -> float:

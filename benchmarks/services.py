@@ -16,9 +16,9 @@ REPLY = (
     b"HTTP/1.1 200 OK\r\nServer: floor\r\nDate: Mon, 23 Nov 2026 02:45:26 GMT\r\n"
     b"Content-Type: text/plain\r\nContent-Length: 6\r\n\r\nhello\n"
 )
-MESSAGE_BYTES = 128
+MESSAGE_BYTES = 256
 """Of a message each way, with the head of its frame where it has one."""
-EVENT = b"data: " + bytes(120).replace(b"\0", b"x") + b"\n\n"
+EVENT = b"data: " + bytes(MESSAGE_BYTES - 8).replace(b"\0", b"x") + b"\n\n"
 EVENTS_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 EVENT_PAUSE_S = 0.01
 

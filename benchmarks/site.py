@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,11 +232,15 @@ class Node:
 class Stack(Site):
     """A site with one node and its agent; ``with Stack(runtime) as stack``."""
 
-    def __init__(self, runtime: str, *server_flags: str, agent_flags: Sequence[str] = ()) -> None:
+    def __init__(self, runtime: str, *server_flags: str) -> None:
         super().__init__()
-        self.node = Node(self, runtime, *server_flags)
-        self.server, self.ports = self.node.server, self.node.ports
-        self.agent = self.node.start_agent(ENDPOINT, self.service_port, *agent_flags)
+        try:
+            node = Node(self, runtime, *server_flags)
+            self.server, self.ports = node.server, node.ports
+            node.start_agent(ENDPOINT, self.service_port)
+        except BaseException:
+            self.close()
+            raise
         self.url = f"http://127.0.0.1:{self.ports['proxy']}"
 
 

@@ -12,8 +12,11 @@ from benchmarks.cases import Case, Run, alternate, case
 from benchmarks.groups import GROUPS, Row
 from benchmarks.page import as_page, bars
 from benchmarks.processes import first_number
+from benchmarks.services import MESSAGE_BYTES, Echo, WebSocket
+from benchmarks.streams import MESSAGES
 from benchmarks.traffic import BROWSER, NUMBER, TRAFFIC, request
 from benchmarks.trees import ROOT, trees
+from pico_core.websocket.decoding import FrameDecoder
 
 VALUES = {
     "fixed reply": [10.0, 20.0, 10.0],
@@ -159,3 +162,23 @@ def test_another_commit_is_exported_without_its_benchmarks(tmp_path: Path) -> No
 def test_a_commit_that_git_does_not_know(commit: str) -> None:
     with pytest.raises(SystemExit, match=r"git rev-parse|wants a commit"), trees(commit):
         pass
+
+
+def test_messages_of_both_sides_have_the_size_that_is_counted() -> None:
+    for kind in (Echo, WebSocket):
+        assert len(kind.answer) == MESSAGE_BYTES
+    frame = MESSAGES["websocket"]
+    assert len(frame) == len(MESSAGES["echo"]) == MESSAGE_BYTES
+    for data, masked, payload_bytes in ((frame, True, MESSAGE_BYTES - 8), (WebSocket.answer, False, MESSAGE_BYTES - 4)):
+        payload = FrameDecoder(masked=masked).receive(data)
+        pieces = [bytes(piece) for piece in payload if isinstance(piece, (bytes, memoryview))]
+        assert b"".join(pieces) == bytes(payload_bytes)
+
+
+@pytest.mark.debian
+def test_a_group_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["streams", "--runtime", "uvloop", "--rounds", "1", "--seconds", "1", "--json", str(tmp_path / "out.json")])
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert [case["name"] for case in found] == ["server-sent events", "WebSocket", "TCP"]
+    assert all({"server uvloop", "agent uvloop"} <= set(case["values"]) for case in found)
+    assert "again: python -m benchmarks streams --runtime uvloop --rounds 1 --seconds 1" in capsys.readouterr().out
