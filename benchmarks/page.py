@@ -19,9 +19,17 @@ command that repeats it.
 """
 
 
+SHORT = """\
+These are short runs: few rounds of a second, to show what the suite writes. Figures to rely on want a quiet machine,
+and no `--short`.
+"""
+
+
 def as_page(cases: Sequence[Case]) -> str:
     """Return the page as Markdown."""
     parts = [HEAD]
+    if any("--short" in case.command for case in cases):
+        parts.append(SHORT)
     group = ""
     for case in cases:
         if case.group != group:

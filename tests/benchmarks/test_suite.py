@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,12 @@ def test_the_page_has_a_table_a_chart_and_the_command() -> None:
     assert "Again: `python -m benchmarks traffic --rounds 3`" in page
     assert page.count("## traffic\n") == 1
     assert "load average" in page
+
+
+def test_the_page_tells_that_its_runs_were_short() -> None:
+    long = shown(VALUES)
+    assert "These are short runs" not in as_page([long])
+    assert "These are short runs" in as_page([long, replace(long, command="python -m benchmarks traffic --short")])
 
 
 def test_bars_are_in_proportion() -> None:
