@@ -53,5 +53,5 @@ def export(commit: str, folder: Path) -> str:
 def _git(*arguments: str) -> bytes:
     ran = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=False, timeout=GIT_TIMEOUT_S)
     if ran.returncode:
-        raise SystemExit(f"git {arguments[0]}: {ran.stderr.decode().strip()}")
+        raise SystemExit(f"git {' '.join(arguments)}: {ran.stderr.decode().strip()}")
     return ran.stdout
