@@ -6,9 +6,9 @@ test:    ; scripts/test
 lint:    ; scripts/lint
 format:  ; scripts/setup && .venv/bin/ruff check --fix . && .venv/bin/ruff format .
 fuzz:    ; scripts/setup && HYPOTHESIS_PROFILE=long .venv/bin/python -m pytest fuzz
-bench:   ; scripts/setup && .venv/bin/python benchmarks/end_to_end.py
-gate:    ; scripts/setup && .venv/bin/python benchmarks/gate.py
-fair:    ; scripts/setup && PYTHONPATH=benchmarks .venv/bin/python -m fair
-security: ; scripts/setup && PYTHONPATH=benchmarks .venv/bin/python -m security
+bench:   ; scripts/setup && .venv/bin/python -m benchmarks
+gate:    ; scripts/setup && .venv/bin/python -m benchmarks.gate
+fair:    ; scripts/setup && .venv/bin/python -m benchmarks.fair
+security: ; scripts/setup && .venv/bin/python -m benchmarks.security
 soak:    ; scripts/setup && .venv/bin/python -m tests.sim soak
 docs:    ; scripts/setup && .venv/bin/python -m pico_tunnel.reference > docs/configuration.md && .venv/bin/python -m pico_tunnel.limits_page > docs/limits.md

@@ -1,119 +1,80 @@
-"""The cost of a cluster: CPU of an idle node among ten, and of one more hop. Real processes on loopback; needs wrk.
+"""The cost of a cluster: CPU and memory of an idle node by the number of nodes, and the CPU of one more hop."""
 
-The extra hop compares one node with itself, in alternating rounds of the same run: once the agent is connected to it,
-once to another node, to which it then forwards.
-
-Run: python benchmarks/cluster.py [--short] [--runtime uvloop,trio]
-"""
-
-import argparse
-import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
+from functools import partial
 
-from processes import FLOOR, Process, wrk
+from benchmarks.cases import Case, Run, Values, alternate, case
+from benchmarks.site import ENDPOINT, Node, Site, Subject
+from benchmarks.traffic import TRAFFIC, conditions, load, request_us
+from benchmarks.trees import Tree
 
-NODES = 10
-IDLE_BUDGET_PERCENT = 1.5
-HOP_BUDGET = 1.6
-
-
-class Node:
-    """A server node and its ports."""
-
-    def __init__(self, runtime: str, *flags: str) -> None:
-        ports = ("proxy", "upstream", "admin", "cluster.gossip")
-        self.process = pico(
-            "server", "--runtime", runtime, "--proxy.access-log.disable",
-            *(f"--{port}.bind-addr=127.0.0.1:0" for port in ports), *flags,
-        )  # fmt: skip
-        self.ports = self.process.await_ready()
+SINGLE = "single node"
+SIZES = (1, 3, 10, 20)
+JOIN_S = 3.0
+"""Joining is not idling."""
+SPREAD_S = 1.0
+"""For a route to reach the other node."""
+IDLE_S = 20.0
+SHORT_IDLE_S = 5.0
 
 
-def pico(*arguments: str) -> Process:
-    return Process(sys.executable, "-m", "pico_tunnel", *arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def start_agent(runtime: str, node: Node, endpoint: str, port: int) -> Process:
-    agent = pico(
-        "agent", "http", endpoint, str(port), "--runtime", runtime, "--access-log.disable",
-        f"--connect.url=http://127.0.0.1:{node.ports['upstream']}",
-    )  # fmt: skip
-    agent.await_log("endpoint registered")
-    return agent
-
-
-def start_cluster(runtime: str, count: int) -> list[Node]:
+def start_cluster(site: Site, runtime: str, count: int, tree: Tree) -> list[Node]:
     """Return nodes that all join the first one."""
-    nodes = [Node(runtime)]
-    while len(nodes) < count:
-        nodes.append(Node(runtime, f"--cluster.join=127.0.0.1:{nodes[0].ports['gossip']}"))
-    return nodes
+    found = [Node(site, runtime, tree=tree)]
+    while len(found) < count:
+        found.append(Node(site, runtime, f"--cluster.join=127.0.0.1:{found[0].ports['gossip']}", tree=tree))
+    return found
 
 
-def stop(processes: Iterable[Process]) -> None:
-    for process in processes:
-        process.stop()
+def gossip(run: Run) -> Iterator[Case]:
+    """Idle nodes by the size of their cluster; a round is one of the nodes."""
+    idle_s = SHORT_IDLE_S if run.short else IDLE_S
+    shares: Values = {}
+    memory: Values = {}
+    for runtime in run.runtimes:
+        for tree in run.trees:
+            for size in SIZES[:3] if run.short else SIZES:
+                name = f"{runtime}, {size} nodes{tree.suffix}"
+                with Site() as site:
+                    cluster = start_cluster(site, runtime, size, tree)
+                    time.sleep(JOIN_S)
+                    before = [node.server.cpu_s() for node in cluster]
+                    began = time.monotonic()
+                    time.sleep(idle_s)
+                    took_s = time.monotonic() - began
+                    shares[name] = [
+                        100 * (node.server.cpu_s() - used) / took_s for node, used in zip(cluster, before, strict=True)
+                    ]
+                    memory[name] = [node.server.resident_bytes() / (1 << 20) for node in cluster]
+    about = f"{idle_s:g} s after {JOIN_S:g} s to join, each node a figure"
+    yield case(run, "gossip", "an idle node", "% of a core", shares, about, ())
+    yield case(run, "gossip", "an idle node", "MiB resident", memory, about, ())
 
 
-def idle(runtime: str, seconds: int) -> None:
-    """Print the CPU of each of ten idle nodes."""
-    nodes = start_cluster(runtime, NODES)
-    try:
-        time.sleep(3)  # joining is not idling
-        before = [node.process.cpu_s() for node in nodes]
-        began_at = time.perf_counter()
-        time.sleep(seconds)
-        took_s = time.perf_counter() - began_at
-        shares = [100 * (node.process.cpu_s() - used) / took_s for node, used in zip(nodes, before, strict=True)]
-        memory = max(node.process.resident_bytes() for node in nodes) / (1 << 20)
-    finally:
-        stop(node.process for node in nodes)
-    print(
-        f"{runtime:8} idle among {NODES}: {statistics.mean(shares):.2f} % of a core on average, {max(shares):.2f} % at "
-        f"most (budget {IDLE_BUDGET_PERCENT}), {memory:.0f} MiB at most"
-    )
-
-
-def hop(runtime: str, seconds: int, rounds: int) -> None:
-    """Print the CPU per request of an entry node that forwards, as a multiple of one that has the tunnel itself."""
-    floor = Process(sys.executable, "-c", FLOOR, stdout=subprocess.PIPE)
-    port = floor.read_number()
-    entry, other = nodes = start_cluster(runtime, 2)
-    agents = [start_agent(runtime, entry, "here", port), start_agent(runtime, other, "there", port)]
-    url = f"http://127.0.0.1:{entry.ports['proxy']}"
-    costs: dict[str, list[float]] = {"here": [], "there": []}
-    try:
-        time.sleep(1)  # the route spreads
-        for endpoint in costs:
-            wrk(url, 1, headers=(f"x-pico-endpoint: {endpoint}",))
-        for _ in range(rounds):
-            for endpoint, seen in costs.items():
-                before = entry.process.cpu_s()
-                done = wrk(url, seconds, headers=(f"x-pico-endpoint: {endpoint}",))
-                seen.append((entry.process.cpu_s() - before) / done * 1e6)
-    finally:
-        stop([floor, *agents, *(node.process for node in nodes)])
-    here, there = (statistics.median(seen) for seen in costs.values())
-    print(
-        f"{runtime:8} entry node: {here:.1f} us/request with the tunnel, {there:.1f} when forwarding: "
-        f"{there / here:.2f} times (budget {HOP_BUDGET})"
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="less time per figure, for CI")
-    parser.add_argument("--runtime", default="uvloop,trio")
-    options = parser.parse_args()
-    runtimes = options.runtime.split(",")
-    for runtime in runtimes:
-        idle(runtime, 10 if options.short else 30)
-    for runtime in runtimes:
-        hop(runtime, 2 if options.short else 5, 1 if options.short else 3)
-
-
-if __name__ == "__main__":
-    main()
+def hop(run: Run) -> Iterator[Case]:
+    """A node that forwards to the one with the tunnel, beside itself with a tunnel of its own."""
+    text = TRAFFIC["same 3-field head"]
+    there = text.replace(ENDPOINT, "there")
+    for runtime in run.runtimes:
+        with Site() as site:
+            measures = []
+            for tree in run.trees:
+                entry, other = start_cluster(site, runtime, 2, tree)
+                entry.start_agent(ENDPOINT, site.service_port)
+                other.start_agent("there", site.service_port)
+                time.sleep(SPREAD_S)
+                port = entry.ports["proxy"]
+                single = Subject(port, {f"{SINGLE}{tree.suffix}": entry.server})
+                names = {f"entry node{tree.suffix}": entry.server, f"tunnel node{tree.suffix}": other.server}
+                measures += [(single, text), (Subject(port, names), there)]
+            measures += [(subject, text) for subject in site.references()]
+            for subject, head in measures:
+                load(subject, head, 1, run.clients, site.folder)
+            turns = [
+                partial(request_us, subject, head, run.seconds, run.clients, site.folder) for subject, head in measures
+            ]
+            values = alternate(run.rounds, turns)
+        about = conditions(run, run.clients)
+        references = (SINGLE, "fixed reply", "nginx", "haproxy")
+        yield case(run, "nodes", f"one hop more, {runtime}", "CPU us a request", values, about, references)

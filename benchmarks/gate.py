@@ -7,7 +7,7 @@ left after a load. Wall time is printed and never judged.
 Figures are stored for each minor version of Python, with the build that they are of: another build of the same version
 needs up to a third more or less. Where none are stored for this build, the figures are printed and nothing fails.
 
-Run: python benchmarks/gate.py [--store]
+Run: python -m benchmarks.gate [--store]
 """
 
 import argparse
@@ -23,7 +23,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from gate_loads import LOADS
+from benchmarks.gate_loads import LOADS
 
 FOLDER = Path(__file__).parent
 STORED = FOLDER / "gate.json"
@@ -55,8 +55,8 @@ def instructions() -> list[int]:
     with tempfile.TemporaryDirectory(prefix="pico-gate-") as folder:
         out = Path(folder) / "out"
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--dump-before=getloadavg"]
-        command += [sys.executable, str(FOLDER / "gate_loads.py"), "count"]
-        ran = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+        command += [sys.executable, "-m", "benchmarks.gate_loads", "count"]
+        ran = subprocess.run(command, env=environment(), cwd=FOLDER.parent, capture_output=True, text=True, check=False)
         if ran.returncode:
             raise SystemExit(f"valgrind did not run the loads:\n{ran.stderr}")
         # The part before a mark is numbered from 1: warm-up, load, warm-up, load.
@@ -66,8 +66,8 @@ def instructions() -> list[int]:
 
 def measure() -> Figures:
     """Return all figures by load."""
-    command = [sys.executable, str(FOLDER / "gate_loads.py"), "measure"]
-    ran = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "benchmarks.gate_loads", "measure"]
+    ran = subprocess.run(command, env=environment(), cwd=FOLDER.parent, capture_output=True, text=True, check=True)
     figures: Figures = json.loads(ran.stdout)
     for name, count in zip(LOADS, instructions(), strict=True):
         figures[name]["instructions"] = count

@@ -13,8 +13,7 @@ import tracemalloc
 from collections.abc import Callable
 from functools import partial
 
-import machines_agent
-import machines_server
+from benchmarks import machines_agent, machines_server
 
 CALLS = 60
 """Of the clock in a load: 12 turns of 50 requests."""

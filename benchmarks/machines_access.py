@@ -1,14 +1,12 @@
 """What tokens cost: microseconds per request with and without the access check, in the same run.
 
 The token is remembered, as it is for every request of a client but the first: by the head of its connection where that
-is as the one before, else by its hash. Run: python benchmarks/machines_access.py [seconds]
+is as the one before, else by its hash.
 """
 
-import sys
 import time
 
-from machines_server import WALL_S, run
-
+from benchmarks.machines_server import WALL_S, run
 from pico_core.access.gate import Gate
 from pico_core.access.issuing import Claims, SigningKey
 from pico_core.access.secret import Secret
@@ -52,9 +50,10 @@ def first_check_us() -> float:
     return (time.perf_counter() - began) / len(tokens) * 1e6
 
 
-if __name__ == "__main__":
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 4.0
+def figures(seconds: float) -> dict[str, float]:
+    """Return microseconds per request, and for a token that is seen for the first time."""
+    found: dict[str, float] = {}
     for title, new_heads in (("equal heads", False), ("every head new", True)):
         without, checked = compare(seconds, new_heads=new_heads)
-        print(f"{title}: {without:.2f} us/request without a check, {checked:.2f} with it: {checked - without:+.2f}")
-    print(f"a token that is seen for the first time (HMAC): {first_check_us():.0f} us")
+        found |= {f"{title}, no check": without, f"{title}, checked": checked}
+    return {**found, "a token seen for the first time, HMAC": first_check_us()}

@@ -1,18 +1,14 @@
 """CPU per request of the agent machine alone: one tunnel, 50 streams, and a connection to the service for each.
 
-Measured and printed as in ``machines_server``, whose heads these are, as the server passes them on.
-
-Run: python benchmarks/machines_agent.py [seconds]
+Measured as in ``machines_server``, whose heads these are, as the server passes them on.
 """
 
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
-from machines_server import BROWSER_REQUEST, BROWSER_RESPONSE, REQUEST, RESPONSE, as_bytes, as_new
-
+from benchmarks.machines_server import BROWSER_REQUEST, BROWSER_RESPONSE, REQUEST, RESPONSE, as_bytes, as_new
 from pico_core.agent.machine import AgentMachine
 from pico_core.boundary import Command, Connect, Connected, Received, Send, Tick
 from pico_core.config.agent import AgentConfig, AgentConnectConfig, ListenerConfig
@@ -115,9 +111,11 @@ def run(
     return statistics.quantiles(turns, n=10)[0]
 
 
-if __name__ == "__main__":
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
-    for title, browser in (("", False), (", heads of a browser", True)):
-        print(f"agent machine: {run(seconds, browser=browser):.2f} us/request{title}")
-        new = run(seconds, browser=browser, new_heads=True)
-        print(f"agent machine: {new:.2f} us/request{title}, every head new")
+def figures(seconds: float) -> dict[str, float]:
+    """Return microseconds per request by the kind of the heads."""
+    return {
+        "agent, equal heads": run(seconds),
+        "agent, every head new": run(seconds, new_heads=True),
+        "agent, heads of a browser": run(seconds, browser=True),
+        "agent, heads of a browser, every head new": run(seconds, browser=True, new_heads=True),
+    }

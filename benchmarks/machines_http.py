@@ -1,7 +1,6 @@
 """How long one message head takes, in microseconds: cut, parsed, and written for the next hop; beside h11's parsing.
 
-Run it as ``python benchmarks/machines_http.py``. Each figure is the best of several rounds, so that other load on the
-machine counts as little as possible.
+Each figure is the best of several rounds, so that other load on the machine counts as little as possible.
 """
 
 import timeit
@@ -46,9 +45,11 @@ RESPONSE_14 = (
 )
 
 
-def microseconds(work: Callable[[], object]) -> float:
-    rounds = 5_000
-    return min(timeit.repeat(work, number=rounds, repeat=9)) / rounds * 1e6
+def microseconds(work: Callable[[], object], seconds: float) -> float:
+    """Return the best of nine rounds that last so long together, about."""
+    timer = timeit.Timer(work)
+    number = max(1, int(seconds / 9 / (timer.timeit(100) / 100)))
+    return min(timer.repeat(number=number, repeat=9)) / number * 1e6
 
 
 def h11_request(head: bytes) -> object:
@@ -70,31 +71,6 @@ def cut(reader: HeadReader, data: bytes) -> bytes:
     return read[0] if read else b""
 
 
-def main() -> None:
-    reader, response_reader = HeadReader(LIMITS), HeadReader(LIMITS, response=True)
-    print(f"{'':12}{'cut':>8}{'parse':>8}{'write':>8}{'all':>8}{'h11 parse':>12}")
-    for name, data in (("request 6", REQUEST_6), ("request 14", REQUEST_14)):
-        request = parse_request_head(data, LIMITS)
-        figures = (
-            microseconds(partial(reader.receive, data)),
-            microseconds(partial(parse_request_head, data, LIMITS)),
-            microseconds(partial(request_bytes, request, FORWARDED)),
-            microseconds(partial(forward_request, reader, data)),
-            microseconds(partial(h11_request, data)),
-        )
-        print(f"{name:12}{figures[0]:8.2f}{figures[1]:8.2f}{figures[2]:8.2f}{figures[3]:8.2f}{figures[4]:12.2f}")
-    for name, data in (("response 6", RESPONSE_6), ("response 14", RESPONSE_14)):
-        response = parse_response_head(data, LIMITS)
-        figures = (
-            microseconds(partial(response_reader.receive, data)),
-            microseconds(partial(parse_response_head, data, LIMITS)),
-            microseconds(partial(response_bytes, response, b"")),
-            microseconds(partial(forward_response, response_reader, data)),
-            microseconds(partial(h11_response, data)),
-        )
-        print(f"{name:12}{figures[0]:8.2f}{figures[1]:8.2f}{figures[2]:8.2f}{figures[3]:8.2f}{figures[4]:12.2f}")
-
-
 def forward_request(reader: HeadReader, data: bytes) -> bytes:
     head = parse_request_head(cut(reader, data), LIMITS)
     request_body(head)
@@ -105,5 +81,26 @@ def forward_response(reader: HeadReader, data: bytes) -> bytes:
     return response_bytes(parse_response_head(cut(reader, data), LIMITS), b"")
 
 
-if __name__ == "__main__":
-    main()
+def figures(seconds: float) -> dict[str, float]:
+    """Return microseconds by the head and what is done with it. ``seconds`` go to each kind of head."""
+    reader, response_reader = HeadReader(LIMITS), HeadReader(LIMITS, response=True)
+    works: dict[str, Callable[[], object]] = {}
+    for fields, data in ((6, REQUEST_6), (14, REQUEST_14)):
+        name, request = f"request of {fields} fields", parse_request_head(data, LIMITS)
+        works |= {
+            f"{name}: cut": partial(reader.receive, data),
+            f"{name}: parse": partial(parse_request_head, data, LIMITS),
+            f"{name}: write": partial(request_bytes, request, FORWARDED),
+            f"{name}: all": partial(forward_request, reader, data),
+            f"{name}: parse by h11": partial(h11_request, data),
+        }
+    for fields, data in ((6, RESPONSE_6), (14, RESPONSE_14)):
+        name, response = f"response of {fields} fields", parse_response_head(data, LIMITS)
+        works |= {
+            f"{name}: cut": partial(response_reader.receive, data),
+            f"{name}: parse": partial(parse_response_head, data, LIMITS),
+            f"{name}: write": partial(response_bytes, response, b""),
+            f"{name}: all": partial(forward_response, response_reader, data),
+            f"{name}: parse by h11": partial(h11_response, data),
+        }
+    return {name: microseconds(work, seconds / 5) for name, work in works.items()}

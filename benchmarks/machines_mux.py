@@ -1,15 +1,13 @@
-"""How fast the WebSocket, yamux and tunnel engines are alone: ``python benchmarks/machines_mux.py``.
+"""How fast the WebSocket, yamux and tunnel engines are alone.
 
-Each line is the best of five runs, in microseconds per operation, of one thread.
+Each figure is the best of several rounds, in microseconds per operation, of one thread.
 """
 
-import sys
-import timeit
 from collections.abc import Callable
 from functools import partial
 
-from pico_core.boundary import Data
-from pico_core.mux.budget import ResetBudget
+from benchmarks.machines_http import microseconds
+from benchmarks.machines_server import as_bytes
 from pico_core.mux.events import StreamData
 from pico_core.mux.frame import DATA, HEADER, SYN, WINDOW_UPDATE
 from pico_core.mux.session import Session
@@ -30,16 +28,18 @@ class Keys:
         return 0x12345678
 
 
-def measure(name: str, operation: Callable[[], object], per_run: int = 1, number: int = 20_000) -> None:
-    best = min(timeit.repeat(operation, number=number, repeat=5)) / number / per_run
-    print(f"{name:<64}{best * 1e6:8.2f} us")
+class Meter:
+    """Measures, and keeps what it found, in microseconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.found: dict[str, float] = {}
+
+    def __call__(self, name: str, operation: Callable[[], object], per_run: int = 1) -> None:
+        self.found[name] = microseconds(operation, self.seconds) / per_run
 
 
-def as_bytes(data: Data | None) -> bytes:
-    return data if isinstance(data, bytes) else b"".join(data or ())
-
-
-def decode_messages() -> None:
+def decode_messages(measure: Meter) -> None:
     frame = HEADER.pack(DATA, 0, 2, len(BODY)) + BODY
     for name, entropy in (("random key", Keys()), ("zero key", ZeroMask()), ("unmasked", None)):
         message = as_bytes(encode_frame([frame], len(frame), entropy))
@@ -48,20 +48,20 @@ def decode_messages() -> None:
     for name, entropy in (("random key", Keys()), ("zero key", ZeroMask())):
         message = as_bytes(encode_frame([bytes(65_536)], 65_536, entropy))
         decoder = FrameDecoder(masked=True)
-        measure(f"decode a WebSocket message of 64 KiB, {name}", partial(decoder.receive, message), number=5_000)
+        measure(f"decode a WebSocket message of 64 KiB, {name}", partial(decoder.receive, message))
 
 
-def encode_messages() -> None:
+def encode_messages(measure: Meter) -> None:
     pieces = [HEADER.pack(DATA, 0, 2, len(BODY)), BODY]
     keys = Keys()
     measure("encode a WebSocket message of 212 bytes, unmasked", lambda: encode_frame(pieces, 212, None))
     measure("encode a WebSocket message of 212 bytes, random key", lambda: encode_frame(pieces, 212, keys))
     large: list[Piece] = [HEADER.pack(DATA, 0, 2, 65_536), bytes(65_536)]
     measure("encode a WebSocket message of 64 KiB, unmasked", lambda: encode_frame(large, 65_548, None))
-    measure("encode a WebSocket message of 64 KiB, random key", lambda: encode_frame(large, 65_548, keys), number=5_000)
+    measure("encode a WebSocket message of 64 KiB, random key", lambda: encode_frame(large, 65_548, keys))
 
 
-def receive_frames() -> None:
+def receive_frames(measure: Meter) -> None:
     count = 50
     session = Session(client=True, max_incoming_streams=1_024)
     session.receive(b"".join(HEADER.pack(WINDOW_UPDATE, SYN, 2 * i, 0) for i in range(1, count + 1)), 0.0)
@@ -73,10 +73,10 @@ def receive_frames() -> None:
                 event.stream.consume(len(event.data))
         session.take_output(1 << 20)
 
-    measure("receive a data frame of 200 bytes, and consume it", run, count, 1_000)
+    measure("receive a data frame of 200 bytes, and consume it", run, count)
 
 
-def send_frames() -> None:
+def send_frames(measure: Meter) -> None:
     count = 50
     session = Session(client=False)
     streams = [session.open_stream() for _ in range(count)]
@@ -88,10 +88,10 @@ def send_frames() -> None:
             stream.send(BODY)
         session.take_output(1 << 20)
 
-    measure("send a data frame of 200 bytes", run, count, 1_000)
+    measure("send a data frame of 200 bytes", run, count)
 
 
-def exchange() -> None:
+def exchange(measure: Meter) -> None:
     for count in (1, 50):
         server = Tunnel(0.0, entropy=None)
         agent = Tunnel(0.0, entropy=Keys(), max_incoming_streams=1_024)
@@ -111,10 +111,10 @@ def exchange() -> None:
             answer(agent, server, BODY)
             answer(server, agent, b"")
 
-        measure(f"request and answer, both ends, {count} streams in a message", run, count, 20_000 // count)
+        measure(f"request and answer, both ends, {count} streams in a message", run, count)
 
 
-def bulk() -> None:
+def bulk(measure: Meter) -> None:
     server = Tunnel(0.0, entropy=None)
     agent = Tunnel(0.0, entropy=ZeroMask(), max_incoming_streams=1)
     stream = server.open_stream()
@@ -129,30 +129,12 @@ def bulk() -> None:
         while (message := agent.take_output()) is not None:
             server.receive(as_bytes(message), 0.0)
 
-    measure("64 KiB through both ends, one copy in between", run, 1, 5_000)
+    measure("64 KiB through both ends, one copy in between", run)
 
 
-def idle() -> None:
-    tunnel = Tunnel(0.0, entropy=None)
-    session = tunnel.session
-    parts = [
-        tunnel,
-        session,
-        ResetBudget(),
-        FrameDecoder(masked=True),
-        session.streams,
-        session.ready,
-        session.waiting,
-        session.output,
-    ]
-    print(f"{'an idle tunnel, without shared objects':<64}{sum(map(sys.getsizeof, parts)):8} bytes")
-
-
-if __name__ == "__main__":
-    decode_messages()
-    encode_messages()
-    receive_frames()
-    send_frames()
-    exchange()
-    bulk()
-    idle()
+def figures(seconds: float) -> dict[str, float]:
+    """Return microseconds per operation. ``seconds`` go to each kind of operation, about."""
+    measure = Meter(seconds / 3)
+    for each in (decode_messages, encode_messages, receive_frames, send_frames, exchange, bulk):
+        each(measure)
+    return measure.found

@@ -2,7 +2,7 @@
 
 The figure is the first decile of the turns: the cost when nothing else disturbs the machine.
 
-Run: python benchmarks/machines_server.py [seconds] [--profile]
+A profile of it: python -m benchmarks.machines_server [seconds]
 """
 
 import cProfile
@@ -132,7 +132,7 @@ def run(
     turns: list[float] = []
     credit = b""  # window updates that the server sends with its answers
     until = clock() + seconds
-    while clock() < until:
+    while clock() < until or len(turns) < 2:
         if profile:
             profile.enable()
         sent_request = as_new(request, len(turns)) if new_heads else request
@@ -161,16 +161,18 @@ def run(
     return statistics.quantiles(turns, n=10)[0]
 
 
+def figures(seconds: float) -> dict[str, float]:
+    """Return microseconds per request by the kind of the heads."""
+    return {
+        "server, equal heads": run(seconds, access_log=False),
+        "server, equal heads, access log": run(seconds, access_log=True),
+        "server, every head new": run(seconds, access_log=False, new_heads=True),
+        "server, heads of a browser": run(seconds, access_log=False, browser=True),
+        "server, heads of a browser, every head new": run(seconds, access_log=False, browser=True, new_heads=True),
+    }
+
+
 if __name__ == "__main__":
-    seconds = float(next((each for each in sys.argv[1:] if each[0] != "-"), 2))
-    if "--profile" in sys.argv:
-        profile = cProfile.Profile()
-        run(seconds, access_log=False, profile=profile)
-        pstats.Stats(profile).sort_stats("tottime").print_stats(45)
-    else:
-        print(f"server machine: {run(seconds, access_log=False):.2f} us/request, no access log")
-        print(f"server machine: {run(seconds, access_log=True):.2f} us/request, access log")
-        print(f"server machine: {run(seconds, access_log=False, new_heads=True):.2f} us/request, every head new")
-        print(f"server machine: {run(seconds, access_log=False, browser=True):.2f} us/request, heads of a browser")
-        new = run(seconds, access_log=False, browser=True, new_heads=True)
-        print(f"server machine: {new:.2f} us/request, heads of a browser, every head new")
+    profile = cProfile.Profile()
+    run(float(sys.argv[1]) if len(sys.argv) > 1 else 2.0, access_log=False, profile=profile)
+    pstats.Stats(profile).sort_stats("tottime").print_stats(45)

@@ -5,25 +5,25 @@ to another endpoint, to the endpoint under load where the load has one, to /heal
 Pico, which shows what the machine itself takes. Times are in ms. With two nodes, clients talk to the first, and the
 tunnels are at the second. A broken limit is printed, and makes the exit code 1.
 
-Run: PYTHONPATH=benchmarks python -m fair [--row NAME,...] [--runtime uvloop,...] [--nodes 1,2] [--seconds 5] [--short]
+Run: python -m benchmarks.fair [--row NAME,...] [--runtime uvloop,...] [--nodes 1,2] [--seconds 5] [--short]
 """
 
 import argparse
 import signal
 import sys
 
-from fair.judging import heading, line, outcomes
-from fair.row import ROWS
-from fair.rows import STABLE
-from fair.running import run_row
-from fair.site import descriptor_limit
+from benchmarks.fair.judging import heading, line, outcomes
+from benchmarks.fair.row import ROWS
+from benchmarks.fair.rows import STABLE
+from benchmarks.fair.running import run_row
+from benchmarks.processes import descriptor_limit
 
 SHOWN_COMPLAINTS = 3
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="fair", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m benchmarks.fair", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="rows:\n" + "\n".join(f"  {row.name:18} {row.promise}" for row in ROWS.values()),
     )  # fmt: skip
     parser.add_argument("--row", default=",".join(ROWS), help="rows, with commas between; default: all")

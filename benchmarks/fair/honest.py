@@ -8,7 +8,7 @@ import re
 import time
 from dataclasses import dataclass
 
-from fair.children import Job, name_of
+from benchmarks.fair.children import Job, name_of
 
 TIME_LIMIT_S = 3.0
 """An honest client gives up after this: the request has failed."""

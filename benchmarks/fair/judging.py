@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from fair.children import Got
-from fair.honest import Sample
-from fair.row import KIB, MIB, MS, Check, Limits
+from benchmarks.fair.children import Got
+from benchmarks.fair.honest import Sample
+from benchmarks.fair.row import KIB, MIB, MS, Check, Limits
 
 P99_MS = 100.0
 HEALTH_MS = 1000.0

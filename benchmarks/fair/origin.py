@@ -4,7 +4,7 @@
 with a body is answered when the body is whole. An upgrade is accepted, and nothing is sent on it. A connection that
 sends nothing is kept.
 
-Run as a process of its own: python benchmarks/fair/origin.py
+Run as a process of its own: python -m benchmarks.fair.origin
 """
 
 import asyncio

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from fair.children import Child, Got
-from fair.site import Node, Setup, Site
+from benchmarks.fair.children import Child, Got
+from benchmarks.fair.site import Node, Setup, Site
 
 MIB = 1 << 20
 KIB = 1 << 10

@@ -3,11 +3,11 @@
 import time
 from dataclasses import dataclass
 
-from fair.children import Child
-from fair.honest import Lane, Sample, request_bytes, run
-from fair.judging import Figures, Memory, judge
-from fair.row import MIB, MS, Check, Row, Stage
-from fair.site import LoggedProcess, Site
+from benchmarks.fair.children import Child
+from benchmarks.fair.honest import Lane, Sample, request_bytes, run
+from benchmarks.fair.judging import Figures, Memory, judge
+from benchmarks.fair.row import MIB, MS, Check, Row, Stage
+from benchmarks.fair.site import LoggedProcess, Site
 
 WARM_S = 0.5
 """The first requests open streams and fill caches."""

@@ -5,7 +5,6 @@ Clients talk to ``entry``, tunnels are at ``home``; with one node the two are th
 
 import http.client
 import json
-import os
 import resource
 import shutil
 import subprocess
@@ -18,9 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from processes import Process, first_number
-
-from fair import origin
+from benchmarks.fair import origin
+from benchmarks.processes import Process, first_number
 
 SERVER_ADDRESS_SPACE_BYTES = 6 << 30
 """A node that would take more fails alone, not the machine."""
@@ -159,7 +157,7 @@ class Site:
 
     def _service(self) -> int:
         """Start a service and return its port."""
-        self._services.append(Process(sys.executable, str(origin.__file__), stdout=subprocess.PIPE))
+        self._services.append(Process(sys.executable, "-m", origin.__name__, stdout=subprocess.PIPE))
         return self._services[-1].read_number()
 
     def _agent(self, kind: str, endpoint: str, port: int) -> None:
@@ -196,10 +194,3 @@ class Site:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def descriptor_limit() -> int:
-    """Raise this process's limit of open descriptors, which its children inherit, as far as allowed; return it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard if hard != resource.RLIM_INFINITY else os.sysconf("SC_OPEN_MAX")

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from fair.children import Job, name_of
+from benchmarks.fair.children import Job, name_of
 
 ATTACKER = "127.0.0.66"
 """The address of attackers. Honest clients come from 127.0.0.1, so a bound per address can tell them apart."""

@@ -1,1 +1,1 @@
-"""The figures of Pico's security, measured against real processes: ``python -m security`` (``make security``)."""
+"""The figures of Pico's security, against real processes: ``python -m benchmarks.security`` (``make security``)."""

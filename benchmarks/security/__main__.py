@@ -8,7 +8,7 @@ Without arguments it takes about four minutes. What takes longer runs by argumen
   --fuzz-minutes 60   all of fuzz/ again and again, for so long in all
   --slow-readers      1,000 readers that do not read, and what the others notice (a row of ``make fair``)
 
-Run: PYTHONPATH=benchmarks python -m security [--runtime uvloop] [--only NAME,...]
+Run: python -m benchmarks.security [--runtime uvloop] [--only NAME,...]
 """
 
 import argparse
@@ -20,10 +20,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fair.site import descriptor_limit
-
-from security import corpus, nodes, tables, transport
-from security.site import Figure
+from benchmarks.processes import descriptor_limit
+from benchmarks.security import corpus, nodes, tables, transport
+from benchmarks.security.site import Figure
 
 ROUNDS = 7
 RESTART_REQUESTS = 2_000
@@ -33,7 +32,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="security", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.security", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runtime", default="uvloop", help="of the servers; default: uvloop")
     parser.add_argument("--short", action="store_true", help="fewer rounds")
@@ -83,7 +82,7 @@ def figures(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Ite
 
 
 def _slow_readers(runtime: str) -> Figure:
-    command = [sys.executable, "-m", "fair", "--row", "no-readers", "--nodes", "1", "--runtime", runtime]
+    command = [sys.executable, "-m", "benchmarks.fair", "--row", "no-readers", "--nodes", "1", "--runtime", runtime]
     code = subprocess.run(command, check=False).returncode
     return Figure("1,000 readers that do not read", "see above", "no broken limit", code == 0)
 

@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h11
-from fair.site import Setup, Site
 
-from security.site import Figure, exactly
+from benchmarks.fair.site import Setup, Site
+from benchmarks.security.site import Figure, exactly
 
 CLIENTS = 24
 LED = b"x-pico-endpoint: strict"

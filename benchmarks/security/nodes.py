@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from security.site import Figure, at_most, exactly
+from benchmarks.security.site import Figure, at_most, exactly
 from tests.cluster.balancers import Balancer
 from tests.cluster.harness import Cluster, await_route, loopback_cluster
 from tests.cluster.load import Load, echo_origin

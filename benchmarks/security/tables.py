@@ -6,10 +6,9 @@ import string
 import urllib.request
 from collections.abc import Iterable
 
-import machines_access
-from processes import Stack
-
-from security.site import ENDPOINT, Figure, at_most
+from benchmarks import machines_access
+from benchmarks.security.site import ENDPOINT, Figure, at_most
+from benchmarks.site import Stack
 
 METHODS = 1_000
 

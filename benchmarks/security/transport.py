@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from processes import Process, Stack, first_number, reserve_port, wrk
-
-from security.site import ENDPOINT, NAME, Certificates, Figure, at_most, spent_s
+from benchmarks.processes import Process, first_number, reserve_port, wrk
+from benchmarks.security.site import ENDPOINT, NAME, Certificates, Figure, at_most, spent_s
+from benchmarks.site import Stack
 
 PATIENCE_S = 10.0
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fair.children import Got
-from fair.honest import UNEXPLAINED, Sample
-from fair.judging import Figures, Memory, judge, percentile_ms
-from fair.row import MIB, ROWS, Limits
-from fair.rows import STABLE
+from benchmarks.fair.children import Got
+from benchmarks.fair.honest import UNEXPLAINED, Sample
+from benchmarks.fair.judging import Figures, Memory, judge, percentile_ms
+from benchmarks.fair.row import MIB, ROWS, Limits
+from benchmarks.fair.rows import STABLE
 
 
 def samples(lane: str, *times_ms: float, outcome: str = "200") -> list[Sample]:

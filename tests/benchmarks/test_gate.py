@@ -1,12 +1,13 @@
-"""The judgement of ``benchmarks/gate.py``: what is worse than stored, and what is not."""
+"""The judgement of ``benchmarks.gate``: what is worse than stored, and what is not."""
 
 import json
 import subprocess
 import sys
 
 import pytest
-from gate import SLACK, STORED, TOLERANCE, judge, worse
-from gate_loads import LOADS
+
+from benchmarks.gate import SLACK, STORED, TOLERANCE, judge, worse
+from benchmarks.gate_loads import LOADS
 
 BEFORE = {"server": {"instructions": 1_000_000.0, "peak_bytes": 1_000_000.0, "left_blocks": 0.0}}
 
@@ -48,9 +49,13 @@ def test_every_load_has_stored_figures() -> None:
 
 
 def test_memory_is_the_same_in_two_runs() -> None:
-    command = [sys.executable, str(STORED.with_name("gate_loads.py")), "measure"]
+    command = [sys.executable, "-m", "benchmarks.gate_loads", "measure"]
     one, two = (
-        json.loads(subprocess.run(command, env={"PYTHONHASHSEED": "0"}, check=True, capture_output=True).stdout)
+        json.loads(
+            subprocess.run(
+                command, env={"PYTHONHASHSEED": "0"}, cwd=STORED.parents[1], check=True, capture_output=True
+            ).stdout
+        )
         for _ in range(2)
     )
     for name, kinds in one.items():

@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-from security.corpus import LED, payloads
-from security.site import Figure, at_most, exactly
+
+from benchmarks.security.corpus import LED, payloads
+from benchmarks.security.site import Figure, at_most, exactly
 
 
 def test_a_figure_holds_up_to_its_limit() -> None:

@@ -1,6 +1,6 @@
 """The rows, by kind of load. A module here is known by its line in this import."""
 
-from fair.rows import capacity, crowds, flooding, gossiping, registering
+from benchmarks.fair.rows import capacity, crowds, flooding, gossiping, registering
 
 __all__ = ["capacity", "crowds", "flooding", "gossiping", "registering"]
 

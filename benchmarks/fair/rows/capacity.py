@@ -7,11 +7,11 @@ from typing import cast
 
 import uvloop
 
-from fair.children import Got, Job, name_of
-from fair.honest import RETRY_AFTER, request_bytes
-from fair.row import MS, Limits, Stage, row
-from fair.site import Setup
-from fair.wire import ATTACKER
+from benchmarks.fair.children import Got, Job, name_of
+from benchmarks.fair.honest import RETRY_AFTER, request_bytes
+from benchmarks.fair.row import MS, Limits, Stage, row
+from benchmarks.fair.site import Setup
+from benchmarks.fair.wire import ATTACKER
 
 CONNECT_LIMIT_S = 2.0
 """After this, what is served is counted; clients that are not connected yet go on trying."""

@@ -4,11 +4,11 @@ import asyncio
 import time
 from functools import partial
 
-from fair.children import Job, name_of
-from fair.honest import request_bytes
-from fair.row import KIB, MIB, Limits, Stage, row
-from fair.site import Setup
-from fair.wire import ARRIVALS_PER_S, UPGRADE, crowd, open_stream, read_status
+from benchmarks.fair.children import Job, name_of
+from benchmarks.fair.honest import request_bytes
+from benchmarks.fair.row import KIB, MIB, Limits, Stage, row
+from benchmarks.fair.site import Setup
+from benchmarks.fair.wire import ARRIVALS_PER_S, UPGRADE, crowd, open_stream, read_status
 
 UPLOADS = 1_030
 """A few more than one tunnel carries."""

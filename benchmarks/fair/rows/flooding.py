@@ -4,11 +4,11 @@ import select
 import socket
 import time
 
-from fair.children import Job, name_of
-from fair.honest import request_bytes
-from fair.row import MS, Limits, Stage, row
-from fair.site import Setup
-from fair.wire import (
+from benchmarks.fair.children import Job, name_of
+from benchmarks.fair.honest import request_bytes
+from benchmarks.fair.row import MS, Limits, Stage, row
+from benchmarks.fair.site import Setup
+from benchmarks.fair.wire import (
     EMPTY_FRAME,
     UPGRADE,
     count_answers,

@@ -2,9 +2,9 @@
 
 import socket
 
-from fair.children import Job
-from fair.row import Limits, Stage, row
-from fair.wire import ATTACKER, dial
+from benchmarks.fair.children import Job
+from benchmarks.fair.row import Limits, Stage, row
+from benchmarks.fair.wire import ATTACKER, dial
 
 JOIN = b"\x03\x00\x82\xa7node_id\xa8attacker\xa4addr\xad127.0.0.66:99\x90"
 """The start of a join request: its sender, and no states. A digest follows."""

@@ -5,10 +5,10 @@ import selectors
 import socket
 import time
 
-from fair.children import Job, name_of
-from fair.row import Limits, Stage, row
-from fair.site import descriptor_limit
-from fair.wire import dial, tunnel_request, websocket_message
+from benchmarks.fair.children import Job, name_of
+from benchmarks.fair.row import Limits, Stage, row
+from benchmarks.fair.wire import dial, tunnel_request, websocket_message
+from benchmarks.processes import descriptor_limit
 from pico_core.mux.frame import ACK, HEADER, PING, SYN
 
 ENDPOINTS = 20_000
