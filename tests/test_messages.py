@@ -29,6 +29,8 @@ PASSED_ON = {
     "pico_core/server/gossip_streams.py": {"str(error)"},
     "adapters/asyncio/pico_asyncio/running.py": {"record.getMessage()", "str(context['message'])"},
     "adapters/common/pico_driver/embedding/logging_sink.py": {"record.message"},
+    "pico_tunnel/logs.py": {"record.message"},
+    "pico_tunnel/reloading.py": {"message"},
 }
 """Messages that a module only passes on; they are collected where they are made. Those of a loop are not Pico's own."""
 

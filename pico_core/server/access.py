@@ -143,11 +143,18 @@ class Access:
             head.authorization, head.fields = _take_authorization(head.fields)
             head.onward = b""
         elif _AUTHORIZATION[2:] in head.fields.lower():
-            usual, others = _take_authorization(head.fields)
-            if usual == head.authorization:  # the token in both fields: it is none of the service's business
-                head.fields, head.onward = others, b""
+            self._hide_copy(head)
         head.grant = self._check("proxy.auth", gate, head.authorization, now)
         return head.grant
+
+    def _hide_copy(self, head: RequestHead) -> None:
+        """Take the token out of Authorization, where a client has put it into both fields."""
+        try:
+            usual, others = _take_authorization(head.fields)
+        except Denied:
+            return  # what is there is not one token: it is the service's
+        if usual == head.authorization:
+            head.fields, head.onward = others, b""
 
     def deadline_at(self, head: RequestHead, now: float) -> float:
         """Return until when a raw connection that a client has opened may last, ``NEVER`` for as long as it likes."""

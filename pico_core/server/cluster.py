@@ -101,7 +101,7 @@ class Cluster:
     def settled(self) -> bool:
         """Whether another node is known, or no other node is there to join as far as this one knows."""
         seeds = self._gossip.seeds
-        return bool(self._view) or not (self._lookups or seeds.names_others or seeds.unanswered)
+        return not self._is_alone or not (self._lookups or seeds.names_others or seeds.unanswered)
 
     def set_endpoint(self, endpoint: str, tunnels: int, now: float, claim: str = "") -> None:
         """Tell the others how many tunnels an endpoint has here, and whose; gossip keeps it until ``start``."""
