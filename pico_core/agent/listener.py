@@ -184,7 +184,7 @@ class AgentListener:
         if self.state is ListenerState.DONE:
             return
         self.state = ListenerState.LEAVING
-        self._cancel_attempt()
+        self._cancel_attempt(now)
         for tunnel in self._tunnels:
             tunnel.leave(now)
         if not self._tunnels:
@@ -195,7 +195,7 @@ class AgentListener:
         if self.state in (ListenerState.LEAVING, ListenerState.DONE):
             return
         self.state = ListenerState.RESTING
-        self._cancel_attempt()
+        self._cancel_attempt(now)
         for tunnel in self._tunnels:
             tunnel.leave(now)
 
@@ -353,9 +353,9 @@ class AgentListener:
                 now,
             )
 
-    def _cancel_attempt(self) -> None:
+    def _cancel_attempt(self, now: float) -> None:
         if self._attempt is not None:
-            self._attempt.cancel()
+            self._attempt.cancel(now)
             self._attempt = None
 
     def _hurry(self, now: float) -> None:
