@@ -78,10 +78,18 @@ def test_no_signal_ends_it_without_a_word(runtime: str, command: list[str]) -> N
         started.process.send_signal(signal.SIGHUP)
         assert started.await_log("configuration read again")["level"] == "info"
         started.process.send_signal(signal.SIGPIPE)
-        for number in (signal.SIGUSR1, signal.SIGUSR2):
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGIO):
             started.process.send_signal(number)
             assert started.await_log("signal ignored")["signal"] == number.name
         started.process.send_signal(signal.SIGTERM)
+        started.await_log("stopped")
+        assert started.process.wait(PATIENCE_S) == 0
+
+
+def test_sigquit_asks_for_an_orderly_stop(runtime: str, command: list[str]) -> None:
+    with running([*command, "--runtime", runtime]) as started:
+        started.await_log(first_message(command))
+        started.process.send_signal(signal.SIGQUIT)
         started.await_log("stopped")
         assert started.process.wait(PATIENCE_S) == 0
 
