@@ -204,11 +204,11 @@ class Tick(Record, frozen=True, gc=False):
 
 
 class ShutdownRequested(Record, frozen=True, gc=False):
-    """The operator asks for an orderly stop (SIGTERM, SIGINT). A second one asks for a stop at once."""
+    """The operator asks for an orderly stop (SIGTERM, SIGINT, SIGQUIT). A second one asks for a stop at once."""
 
 
 class SignalReceived(Record, frozen=True, gc=False):
-    """The operator sent a signal that asks for nothing else; ``name`` is ``SIGHUP``, ``SIGUSR1`` or ``SIGUSR2``.
+    """The operator sent a signal that asks for nothing else; ``name`` is its name, such as ``SIGHUP`` or ``SIGUSR1``.
 
     SIGHUP is ``ConfigReloaded`` or ``ConfigRefused`` where the driver was given a way to read the configuration.
     """

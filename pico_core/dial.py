@@ -28,6 +28,15 @@ HANDSHAKE_S = 5.0
 MAX_ADDRESSES_TRIED = 4
 """Of one name, in one attempt: a large cluster that restarts is not asked at every address at once."""
 
+SILENT_S = 1.0
+"""An address that fails after this long or longer was silent: it costs that time again, unlike one that refuses."""
+
+AVOIDED_S = 60.0
+"""How long an address that was silent comes last. The others may fail meanwhile, so it is not left out."""
+
+MAX_SILENT = 16
+"""Addresses of one server that are known to be silent. One dial learns of at most ``MAX_ADDRESSES_TRIED``."""
+
 REMINDER_S = 60.0
 """After which a reason that was warned of is worth another warning: a line a minute shows that the outage goes on."""
 
@@ -77,41 +86,64 @@ class Handshake(Protocol):
 
 
 class Server:
-    """A server by its URL and TLS profile, the proxy on the way to it, and the address that the last dial tried.
+    """A server by its URL and TLS profile, the proxy on the way to it, and what dials have learnt of its addresses.
 
     A retry does not repeat the choice that failed: after a failure, a dial begins with the address behind the last one.
     The first dial, and each after a success, begins with any address but the last one, drawn at random. So agents
-    spread over the nodes behind a name, and those of a lost node over all that are left. With a ``proxy``, the
-    addresses are the proxy's.
+    spread over the nodes behind a name, and those of a lost node over all that are left. With ``keeps``, as forwarders
+    have it, each dial after a success begins with the address that worked, until that one fails. An address that was
+    silent comes last for ``AVOIDED_S``. With a ``proxy``, the addresses are the proxy's.
     """
 
-    __slots__ = ("_entropy", "_failed", "_last", "origin", "proxy", "tls")
+    __slots__ = ("_entropy", "_failed", "_good", "_keeps", "_last", "_silent", "origin", "proxy", "tls")
 
-    def __init__(self, origin: Origin, entropy: Entropy, proxy: Proxy | None = None, tls: str = "") -> None:
+    def __init__(
+        self, origin: Origin, entropy: Entropy, proxy: Proxy | None = None, tls: str = "", *, keeps: bool = False
+    ) -> None:
         """``tls`` names the TLS profile to use if ``origin`` is reached over TLS."""
         self.origin = origin
         self.proxy = proxy
         self.tls = tls if origin.is_secure else ""
         self._entropy = entropy
+        self._keeps = keeps
         self._last = ""
         self._failed = False
+        self._good = ""
+        self._silent: dict[str, float] = {}
+        """Until when an address comes last, in the order in which that was found out."""
 
-    def turns(self, addresses: Sequence[str]) -> list[str]:
+    def turns(self, addresses: Sequence[str], now: float) -> list[str]:
         """Return the distinct addresses in the order in which one dial tries them, at most ``MAX_ADDRESSES_TRIED``."""
         ordered = sorted(set(addresses))
         behind = sum(address <= self._last for address in ordered) % len(ordered)
         others = len(ordered) - (self._last in ordered) or 1
         first = behind if self._failed else behind + self._entropy.getrandbits(16) % others
-        return [ordered[(first + step) % len(ordered)] for step in range(min(len(ordered), MAX_ADDRESSES_TRIED))]
+        turned = ordered[first:] + ordered[:first]
+        turned.sort(key=lambda address: (self._silent.get(address, 0.0) > now, address != self._good))
+        return turned[:MAX_ADDRESSES_TRIED]
 
     def tried(self, address: str) -> None:
         """Take note that a dial tries ``address`` now."""
         self._last = address
         self._failed = True
 
-    def reached(self) -> None:
-        """Take note that the address tried last accepted."""
+    def reached(self, address: str) -> None:
+        """Take note that ``address`` accepted."""
+        self._last = address
         self._failed = False
+        self._silent.pop(address, None)
+        if self._keeps:
+            self._good = address
+
+    def failed(self, address: str, silent_s: float, now: float) -> None:
+        """Take note that ``address`` refused, failed or was given up, after so many seconds without an answer."""
+        if address == self._good:
+            self._good = ""
+        if silent_s >= SILENT_S:
+            self._silent.pop(address, None)
+            if len(self._silent) >= MAX_SILENT:
+                del self._silent[next(iter(self._silent))]
+            self._silent[address] = now + AVOIDED_S
 
 
 class WebSocketDial:
@@ -124,6 +156,7 @@ class WebSocketDial:
     """
 
     __slots__ = (
+        "_address",
         "_addresses",
         "_cancelled",
         "_channel",
@@ -136,6 +169,7 @@ class WebSocketDial:
         "_server",
         "_target",
         "_timeout_s",
+        "_tried_at",
         "_until",
         "_user",
         "_websocket",
@@ -165,12 +199,14 @@ class WebSocketDial:
         self._hop: Address = server.proxy or server.origin
         self._handshakes: list[Handshake] = []
         self._websocket: ClientHandshake | None = None
+        self._address = ""
+        self._tried_at = now
         self._addresses: list[str] = []
         self._channel: TcpChannel | None = None
         self._connection: int | None = None
         self._cancelled = False
         if is_ip(self._hop.host):
-            self._connect(self._hop.host, timeout_s)
+            self._connect(self._hop.host, timeout_s, now)
         else:
             connector.resolve(self._hop.host, timeout_s, self)
 
@@ -179,9 +215,12 @@ class WebSocketDial:
         """The fields of the 101, names in lower case; none before it."""
         return () if self._websocket is None else self._websocket.answer
 
-    def cancel(self) -> None:
+    def cancel(self, now: float) -> None:
         """End the attempt; ``user`` is not called any more."""
         self._cancelled = True
+        silent_s = now - self._tried_at
+        if silent_s >= SILENT_S:
+            self._give_address_up(now, silent_s)
         if self._channel is None and self._connection is not None:
             self._connector.cancel_connect(self._connection)
         self._hang_up()
@@ -197,16 +236,18 @@ class WebSocketDial:
         elif now >= self._until:  # the process was stopped meanwhile: no time is left to connect
             self._fail(f"the name was not resolved within {self._timeout_s:g} s", now)
         else:
-            self._addresses = self._server.turns(addresses)
+            self._addresses = self._server.turns(addresses, now)
             self._try_next(now)
 
     def _try_next(self, now: float) -> None:
         """Connect to the next address; the last one gets all the time that is left."""
         address = self._addresses.pop(0)
         left_s = self._until - now
-        self._connect(address, min(left_s, FALLBACK_S) if self._addresses else left_s)
+        self._connect(address, min(left_s, FALLBACK_S) if self._addresses else left_s, now)
 
-    def _connect(self, address: str, timeout_s: float) -> None:
+    def _connect(self, address: str, timeout_s: float, now: float) -> None:
+        self._address = address
+        self._tried_at = now
         self._server.tried(address)
         server = self._server
         tls = server.tls if server.proxy is None else ""  # with a proxy, TLS begins behind it
@@ -255,7 +296,7 @@ class WebSocketDial:
             self._channel.send(self._handshakes[0].request_bytes())
             return
         self._stop_waiting()
-        self._server.reached()
+        self._server.reached(self._address)
         self._user.on_dialed(self._channel, rest, now)
 
     def on_tls_started(self, now: float) -> None:
@@ -292,6 +333,7 @@ class WebSocketDial:
 
     def _refused(self, error: HandshakeError | ProxyError, now: float) -> None:
         """Take what the proxy or the server answered, or something in between."""
+        self._give_address_up(now, silent_s=0.0)
         if isinstance(error, ProxyError):
             self._fail(str(error), now)
         elif not error.status:
@@ -301,10 +343,17 @@ class WebSocketDial:
             self._user.on_dial_refused(error, now)
 
     def _fail(self, reason: str, now: float) -> None:
+        self._give_address_up(now, silent_s=now - self._tried_at)
         if not self._another(now):
             self._hang_up()
             proxy = self._server.proxy
             self._user.on_dial_failed(reason if proxy is None else f"through the proxy {proxy}: {reason}", now)
+
+    def _give_address_up(self, now: float, silent_s: float) -> None:
+        """Take note, once, that the address that was tried does not do."""
+        address, self._address = self._address, ""
+        if address:
+            self._server.failed(address, silent_s, now)
 
     def _another(self, now: float) -> bool:
         """Give this address up for the next one; return whether there is one, and time for it."""

@@ -5,14 +5,25 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from pico_core.boundary import SignalReceived
 from pico_core.errors import LocalProtocolError
 from pico_core.machine.admission import MAX_DESCRIPTORS
 from pico_driver.inbox import Inbox
-from pico_driver.signals import IGNORED_SIGNALS, SIGNALS
+from pico_driver.signals import IGNORED_SIGNALS, SIGNALS, STOP_SIGNALS
 from pico_tunnel import early_signals
 
 _ARG_START, _ARG_END = 45, 46
 """Fields of /proc/PID/stat behind the name of the program (proc_pid_stat(5) counts from 1 and has three before)."""
+
+
+_STRAY_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR", "SIGSTKFLT")
+    if hasattr(signal, name)
+)
+"""Further signals with a deadly default. Only a command takes them: in a program they may be those of its timers."""
+
+_KEPT_STOP_SIGNALS = tuple(number for number in STOP_SIGNALS if number != signal.SIGINT)
 
 
 @contextmanager
@@ -25,20 +36,24 @@ def signals_kept() -> Iterator[Inbox]:
     inbox = Inbox()
 
     def keep(number: int, _frame: FrameType | None) -> None:
+        name = signal.Signals(number)
         with suppress(LocalProtocolError):  # the driver has ended, or nobody can have meant so many
-            inbox.put(SIGNALS[signal.Signals(number)])
+            inbox.put(SIGNALS.get(name) or SignalReceived(name.name))
 
-    for number in IGNORED_SIGNALS:
+    stray = [number for number in _STRAY_SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    ignored = [*IGNORED_SIGNALS, *stray]
+    for number in ignored:
         signal.signal(number, keep)
     for number in early_signals.take():
         keep(number, None)
-    before = signal.signal(signal.SIGTERM, keep)
+    before = {number: signal.signal(number, keep) for number in _KEPT_STOP_SIGNALS}
     try:
         yield inbox
     finally:
-        for number in IGNORED_SIGNALS:
+        for number in ignored:
             signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def hide_arguments(secrets: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from pico_core.records import Log, Sink
+from pico_driver.signals import STOP_SIGNALS
 
 POLL_S = 0.5
 REST = 10
@@ -32,7 +33,7 @@ NOT_WATCHED = ("__pycache__", "node_modules")
 Snapshot: TypeAlias = dict[str, tuple[int, int]]
 """Each Python file with its time of change in nanoseconds and its size."""
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_SIGNALS = (*STOP_SIGNALS, signal.SIGHUP, signal.SIGCHLD)
 
 
 def supervise(arguments: Sequence[str], root: Path, sink: Sink) -> int:
@@ -68,7 +69,7 @@ class _Supervisor:
         pause_s = POLL_S
         while True:
             for number in self._received(pause_s):
-                if number in (signal.SIGTERM, signal.SIGINT):
+                if number in STOP_SIGNALS:
                     return self._end()
                 if number == signal.SIGHUP:
                     self._process.send_signal(number)
@@ -111,7 +112,7 @@ class _Supervisor:
             return 0
         self._process.terminate()
         while (code := self._process.poll()) is None:
-            if {signal.SIGTERM, signal.SIGINT} & set(self._received(POLL_S)):
+            if set(STOP_SIGNALS) & set(self._received(POLL_S)):
                 self._process.terminate()
         return code if code >= 0 else 128 - code
 

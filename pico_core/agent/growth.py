@@ -25,6 +25,11 @@ REFUSED_PAUSE_S = 60.0
 """How long no further tunnel is tried after the server refused one."""
 
 
+MAX_TUNNELS = 1_024
+"""Of one endpoint. As many carry the highest ``max_streams``, where the server does not permit a tunnel fewer streams
+than usual."""
+
+
 def wanted_tunnels(config: ListenerConfig) -> int:
     """Return how many tunnels an endpoint has at least: as configured, as far as each of them may have a stream."""
     return min(config.connections, config.max_streams)
@@ -66,8 +71,10 @@ class Growth:
     def filling(self, listener: AgentListener, now: float) -> None:
         """Open a further tunnel, if all tunnels of the endpoint fill and the service may get more."""
         group = self._group(listener)
-        left = listener.config.max_streams - sum(each.max_streams for each in group)
-        if left <= 0 or now < self._pause_until or not all(each.is_filling for each in group):
+        left = listener.config.max_streams - sum(each.permitted_streams for each in group)
+        if left <= 0 or len(group) >= MAX_TUNNELS or now < self._pause_until:
+            return
+        if not all(each.is_filling for each in group):
             return
         self._host.log(
             "info",
@@ -111,7 +118,7 @@ class Growth:
         self._is_checking = False
         for listener in list(self.further):
             group = self._group(listener)
-            rest = sum(each.max_streams for each in group) - listener.max_streams
+            rest = sum(each.permitted_streams for each in group) - listener.permitted_streams
             is_spare = listener in group and len(group) > wanted_tunnels(listener.config)
             if is_spare and 2 * sum(each.stream_count for each in group) <= rest:
                 self._host.log(

@@ -33,6 +33,7 @@ from pico_core.machine.turns import Turns
 from pico_core.timers import NEVER
 from pico_core.tunnel.agreement import (
     FIRST_WINDOW,
+    MAX_STREAMS,
     NODE,
     SECOND_AGENT,
     URL,
@@ -121,8 +122,9 @@ class AgentListener:
         entropy: Entropy,
         credentials: Credentials,
     ) -> None:
-        """``max_streams`` is how many streams the server may have open in a tunnel.
+        """``max_streams`` is how many streams the agent takes in a tunnel.
 
+        ``permitted_streams`` is how many of them the server opens at most, as it tells; all of them before.
         ``url`` is where clients reach the endpoint and ``node`` the ID of the node, as the server tells; empty before.
         ``workers`` is how many nodes share the node's ports.
         ``trouble`` is why the last attempt failed, and ``refused_with`` the status of the refusal that was for good.
@@ -130,7 +132,7 @@ class AgentListener:
         ``agent_id`` is the same for all listeners of an agent, and new in each process.
         """
         self.config = config
-        self.max_streams = max_streams
+        self.max_streams = self.permitted_streams = max_streams
         self.state = ListenerState.SEEKING
         self.url = ""
         self.node = ""
@@ -182,7 +184,7 @@ class AgentListener:
         if self.state is ListenerState.DONE:
             return
         self.state = ListenerState.LEAVING
-        self._cancel_attempt()
+        self._cancel_attempt(now)
         for tunnel in self._tunnels:
             tunnel.leave(now)
         if not self._tunnels:
@@ -193,7 +195,7 @@ class AgentListener:
         if self.state in (ListenerState.LEAVING, ListenerState.DONE):
             return
         self.state = ListenerState.RESTING
-        self._cancel_attempt()
+        self._cancel_attempt(now)
         for tunnel in self._tunnels:
             tunnel.leave(now)
 
@@ -239,8 +241,8 @@ class AgentListener:
 
     @property
     def is_filling(self) -> bool:
-        """Whether a tunnel is there, and three quarters of its streams are open."""
-        return bool(self._tunnels) and self.stream_count >= self.max_streams - self.max_streams // 4
+        """Whether a tunnel is there, and three quarters of the streams that the server may open are."""
+        return bool(self._tunnels) and self.stream_count >= self.permitted_streams - self.permitted_streams // 4
 
     # --- as the user of a dial ---
 
@@ -257,7 +259,8 @@ class AgentListener:
         self.state = ListenerState.SERVING
         self._complaints.clear()
         self.url, self.node = told(answer, URL), told(answer, NODE)
-        self.workers = told_number(answer, WORKERS)
+        self.workers = told_number(answer, WORKERS, 1)
+        self.permitted_streams = min(told_number(answer, MAX_STREAMS, self.max_streams), self.max_streams)
         self._host.listener_opened(self, now)
         if SECOND_AGENT in answer:
             self._log("warning", "another agent serves this endpoint too, and gets a part of its requests")
@@ -341,7 +344,7 @@ class AgentListener:
                     (b"x-piko-instance", self._instance),
                     (b"x-pico-agent", self._agent_id),
                     (b"x-pico-protocol", self.config.protocol.encode()),
-                    (b"x-pico-max-streams", b"%d" % self.max_streams),
+                    (MAX_STREAMS, b"%d" % self.max_streams),
                     (VERSION, __version__.encode()),
                     FIRST_WINDOW,
                 ),
@@ -350,9 +353,9 @@ class AgentListener:
                 now,
             )
 
-    def _cancel_attempt(self) -> None:
+    def _cancel_attempt(self, now: float) -> None:
         if self._attempt is not None:
-            self._attempt.cancel()
+            self._attempt.cancel(now)
             self._attempt = None
 
     def _hurry(self, now: float) -> None:

@@ -56,5 +56,5 @@ class _ServiceConnection:
         warn_failed(self._host, self._config, failure)
         self._waiting.refuse()
 
-    def _cancel(self) -> None:
+    def _cancel(self, now: float) -> None:
         self._host.cancel_connect(self._connection)

@@ -18,9 +18,10 @@ ProxyUrl: TypeAlias = Annotated[
     Proxy | None,
     Key(
         PROXY_URL,
-        "The HTTP proxy on the way to the server, asked with CONNECT; credentials in it are never logged.",
-        "Empty: HTTP_PROXY or HTTPS_PROXY of the environment, by the server's scheme, unless NO_PROXY has the server "
-        "or it is on this machine (localhost, a loopback address).",
+        "The HTTP proxy on the way to the server, asked with CONNECT; credentials in it are never logged. "
+        "socks5:// and https:// proxies are refused.",
+        "Empty: HTTP_PROXY or HTTPS_PROXY of the environment, by the server's scheme, unless NO_PROXY has the server. "
+        "These are never used for a server at localhost or a loopback address.",
     ),
 ]
 

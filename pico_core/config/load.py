@@ -9,7 +9,7 @@ from typing import Any
 
 from pico_core.config.declare import Declared, Key, Kind, Section, SectionType, flag_name, leaves, members
 from pico_core.config.expand import Values, expand
-from pico_core.config.nearest import did_you_mean
+from pico_core.config.nearest import did_you_mean, nearest
 from pico_core.config.secrets import ReadText, read_nothing
 from pico_core.config.tree import EMPTY, Items, Scalar, TreeItem
 from pico_core.config.tree import Mapping as Tree
@@ -162,11 +162,24 @@ class _Loader:
         return line + (f"{path}: " if path else "")
 
     def _unknown(self, cls: type[Section], prefix: str, name: str, tree: Tree) -> ConfigError:
-        known = [*_names(cls, prefix), *_names(self._root, "")]
-        hint = did_you_mean(prefix + name, known)
+        hint = self._hint(cls, prefix, name)
         if not hint and cls is self._root and not isinstance(tree.entries[name], Scalar):
             hint = f"; a block that is there for its anchor has a name that begins with {EXTENSION}"
         return ConfigError(f"{self._source_name}:{tree.key_lines[name]}: unknown key {quote(prefix + name)}{hint}")
+
+    def _hint(self, cls: type[Section], prefix: str, name: str) -> str:
+        """Return which key may be meant: one of this section, one that is nested, or the only one of this name."""
+        near = nearest(name, members(cls))
+        if near:
+            return f"; did you mean {quote(prefix + near)}?"
+        below = list(_names(cls, ""))
+        if "." in name:
+            section, _, leaf = nearest(name, (each for each in below if "." in each)).rpartition(".")
+            where = quote(prefix + section + ":")
+            return f"; keys are nested in a file: did you mean {quote(leaf)} below {where}?" if leaf else ""
+        places = [prefix + each for each in below] + list(_names(self._root, ""))
+        same = {each for each in places if each.rpartition(".")[2] == name}
+        return f"; did you mean {quote(same.pop())}?" if len(same) == 1 else ""
 
 
 def _names(cls: type[Section], prefix: str) -> Iterator[str]:

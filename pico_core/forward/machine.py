@@ -67,7 +67,7 @@ class ForwardMachine(BaseMachine):
         super().__init__(self._limits())
         self.config = config
         self.entropy = entropy
-        self.server = Server(config.connect.url, entropy, config.connect.proxy_url, CONNECT_PROFILE)
+        self.server = Server(config.connect.url, entropy, config.connect.proxy_url, CONNECT_PROFILE, keeps=True)
         self.complaints = Complaints()
         connect = config.connect
         self.credentials = Credentials(
@@ -223,10 +223,10 @@ class PendingConnection:
             self._machine.warn_of(self._endpoint, "cannot reach the endpoint yet", reason)
         self._machine.timers.schedule(now + pause_s, self._seek)
 
-    def _cancel(self) -> None:
+    def _cancel(self, now: float) -> None:
         self._is_over = True
         if self._dial is not None:
-            self._dial.cancel()
+            self._dial.cancel(now)
 
     def _fail(self, reason: str, status: int = 0) -> None:
         self._is_over = True

@@ -1,12 +1,14 @@
 """A small HTTP/1.1 server on h11: GET and HEAD, one answer at a time. Start at ``PlainConnection``."""
 
+import re
 from http import HTTPStatus
 from typing import Protocol
 
 import h11
 import msgspec
 
-from pico_core.http.message import MAX_OWN_HEAD_BYTES
+from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits, MessageError
+from pico_core.http.parsing import parse_request_head
 from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import AnsweringHost
@@ -20,6 +22,13 @@ QUESTION_TIMEOUT_S = 10.0
 JSON = "application/json"
 PLAIN_TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
+
+MALFORMED = "malformed request"
+
+_HEAD_LIMITS = HeadLimits(max_head_bytes=MAX_OWN_HEAD_BYTES)
+
+_HIGH_BYTE = re.compile(rb"[!-~]+ ([!-~]*+)([\x80-\xff])")
+"""A byte of the target that h11 refuses, unlike the other ports, which pass it on."""
 
 CLOSE_FIELD = (("connection", "close"),)
 FIELDS_OF_STATUS: dict[int, tuple[tuple[str, str], ...]] = {
@@ -81,7 +90,7 @@ class PlainConnection(Dismissible):
         self._channel = channel
         self._handler = handler
         self._host = host
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_OWN_HEAD_BYTES)
+        self._http = _new_parser()
         self._method = b""
         self._answering = False
         self._answered = False
@@ -104,13 +113,8 @@ class PlainConnection(Dismissible):
     def on_data(self, data: Piece, now: float) -> None:
         """Take bytes from the client."""
         self._turn_bytes = 0
-        received = bytes(data)
-        if self._http.their_state is h11.IDLE and not self._http.trailing_data[0]:
-            received = received.lstrip(b"\r\n")  # empty lines before a request (RFC 9112 section 2.2)
-            self._method = b"HEAD" if received.startswith(b"HEAD ") else b""  # it may be one that h11 refuses
-        if received:
-            self._http.receive_data(received)
-            self._advance(now)
+        self._http.receive_data(bytes(data))
+        self._advance(now)
 
     def on_eof(self, now: float) -> None:
         """End the connection: the client leaves."""
@@ -157,7 +161,7 @@ class PlainConnection(Dismissible):
         try:
             self._answer_requests(now)
         except h11.RemoteProtocolError as error:
-            self._refuse(error.error_status_hint, "malformed request", now)
+            self._refuse(error.error_status_hint, MALFORMED, now)
         self._advancing = False
         if self.deadline_at == NEVER:
             return
@@ -172,12 +176,29 @@ class PlainConnection(Dismissible):
                 return
             if self._turn_bytes >= ANSWERED_PER_TURN_BYTES and self._http.trailing_data[0]:
                 break
-            event = self._http.next_event()
-            if type(event) is not h11.Request:
+            request = self._next_request(now)
+            if request is None:
                 return
-            self._receive(event, now)
+            self._receive(request, now)
         self._waiting = True
         self._host.timers.schedule(now + TURN_PAUSE_S, self._continue)
+
+    def _next_request(self, now: float) -> h11.Request | None:
+        """Return the next request if its head has come; refuse one that is malformed."""
+        head, _ = self._http.trailing_data
+        if head[:1] in (b"\r", b"\n"):  # empty lines before a request (RFC 9112 section 2.2), which h11 does not skip
+            head = head.lstrip(b"\r\n")
+            self._http = _new_parser()
+            if head:
+                self._http.receive_data(head)
+        self._method = b"HEAD" if head.startswith(b"HEAD ") else b""  # it may be one that h11 refuses
+        try:
+            event = self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            status = error.error_status_hint
+            self._refuse(status, _why_malformed(head) if status == HTTPStatus.BAD_REQUEST else MALFORMED, now)
+            return None
+        return event if type(event) is h11.Request else None
 
     def _continue(self, now: float) -> None:
         self._waiting = False
@@ -248,3 +269,21 @@ class PlainConnection(Dismissible):
     def _stop(self) -> None:
         self.deadline_at = NEVER
         self._host.timers.unwatch(self)
+
+
+def _new_parser() -> h11.Connection:
+    return h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_OWN_HEAD_BYTES)
+
+
+def _why_malformed(received: bytes) -> str:
+    """Return why h11 refuses a head with status 400, as the other ports would say it; h11's own text may hold it."""
+    high = _HIGH_BYTE.match(received)
+    if high:
+        return f"malformed request line: byte 0x{high[2][0]:02x} at place {len(high[1]) + 1} of the target"
+    head, end, _ = received.partition(b"\r\n\r\n")
+    try:
+        if end:
+            parse_request_head(head + end, _HEAD_LIMITS)
+    except MessageError as error:
+        return error.reason
+    return MALFORMED

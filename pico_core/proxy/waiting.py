@@ -12,7 +12,7 @@ class WaitingChannel:
 
     __slots__ = ("_channel", "_eof", "_held", "_on_lost", "lost")
 
-    def __init__(self, channel: Channel, on_lost: Callable[[], None]) -> None:
+    def __init__(self, channel: Channel, on_lost: Callable[[float], None]) -> None:
         """``on_lost`` is called if the channel is gone before ``join``: the other one is not wanted any more."""
         self.lost = False
         self._on_lost = on_lost
@@ -52,7 +52,7 @@ class WaitingChannel:
     def on_lost(self, now: float) -> None:
         """The client left before the other channel was ready."""
         self.lost = True
-        self._on_lost()
+        self._on_lost(now)
 
     def on_writable(self, now: float) -> None:
         """Do nothing: nothing was sent yet."""

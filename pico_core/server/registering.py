@@ -23,6 +23,7 @@ from pico_core.server.tenants import split
 from pico_core.server.web_pages import check_origin
 from pico_core.tunnel.agreement import (
     FIRST_WINDOW,
+    MAX_STREAMS,
     NODE,
     SECOND_AGENT,
     URL,
@@ -101,8 +102,11 @@ class Registrar:
         told = self._told(registration)
         if self._claim(registration):
             told.append(SECOND_AGENT)
-        response = b"%b%b\r\n" % (response[:-2], b"".join(b"%b: %b\r\n" % each for each in told))
         announced = MAX_STREAMS_HEADER.search(head_bytes)
+        max_streams = min(self._max_streams, int(announced[1])) if announced else self._max_streams
+        if announced:
+            told.append((MAX_STREAMS, b"%d" % max_streams))
+        response = b"%b%b\r\n" % (response[:-2], b"".join(b"%b: %b\r\n" % each for each in told))
         left_s = permitted.expires_at - self._clock.wall_s(now)
         return Agreement(
             registration=registration,
@@ -110,7 +114,7 @@ class Registrar:
             tenant=permitted.tenant,
             instance=instance,
             is_pico=announced is not None,
-            max_streams=min(self._max_streams, int(announced[1])) if announced else self._max_streams,
+            max_streams=max_streams,
             first_window_bytes=first_bytes,
             expires_at=permitted.expires_at,
             leave_at=permitted.expires_at - (LEAD_S if left_s >= 2 * LEAD_S else 0.0),

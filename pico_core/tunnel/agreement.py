@@ -27,7 +27,11 @@ version in the same field."""
 WORKERS = b"x-pico-workers"
 """The field of an answer that tells how many nodes share the ports of the one that answered; without it, one."""
 
-_NUMBER = re.compile(rb"[0-9]{1,4}")
+MAX_STREAMS = b"x-pico-max-streams"
+"""How many streams a tunnel has: in the offer those that the agent takes, in the answer those that the server opens at
+most. Without it in the answer, as many as were offered."""
+
+_NUMBER = re.compile(rb"[1-9][0-9]{0,6}")
 
 _OFFER = re.compile(rb"(?im)^%b:[ \t]*%b[ \t]*\r$" % FIRST_WINDOW)
 
@@ -48,7 +52,7 @@ def told(answer: Collection[tuple[bytes, bytes]], name: bytes) -> str:
     return text if text.isprintable() else ""
 
 
-def told_number(answer: Collection[tuple[bytes, bytes]], name: bytes) -> int:
-    """Return the number that the field ``name`` of a server's 101 tells: 1 without it, and for what is not a number."""
+def told_number(answer: Collection[tuple[bytes, bytes]], name: bytes, otherwise: int) -> int:
+    """Return the number that the field ``name`` of a server's 101 tells; ``otherwise`` for none, or what is not one."""
     text = next((value for found, value in answer if found == name), b"")
-    return int(text) if _NUMBER.fullmatch(text) else 1
+    return int(text) if _NUMBER.fullmatch(text) else otherwise

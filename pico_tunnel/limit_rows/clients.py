@@ -13,6 +13,12 @@ ROWS: Final[Rows] = {
             "the next attempt",
             "others wait too",
         ),
+        (
+            "silent addresses of the server that come last",
+            "{dial.MAX_SILENT}",
+            "the oldest is forgotten",
+            "one attempt learns of four",
+        ),
         ("reasons of failures told in a minute", "{dial.MAX_REASONS}", "they are told later", "servers choose them"),
         (
             "a pause that a server asks for",

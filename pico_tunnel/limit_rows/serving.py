@@ -169,6 +169,12 @@ ROWS: Final[Rows] = {
             "as upstream.max_streams, its key at the server",
         ),
         (
+            "tunnels that one agent opens for an endpoint",
+            "{agent.growth.MAX_TUNNELS}",
+            "no further one is opened; the server answers 503, or asks another agent",
+            "they carry the highest max_streams",
+        ),
+        (
             "idle streams of a tunnel",
             "{server.tunnels.MAX_IDLE_STREAMS}",
             "they are closed",

@@ -35,6 +35,7 @@ from pico_core.boundary import (
 )
 from pico_core.errors import LocalProtocolError
 from pico_core.records import AccessLog, Log
+from pico_driver.signals import STOP_SIGNALS
 from tests.adapters.machines import Echo, Faulty, Queued, Recorder, Server
 from tests.adapters.node import run
 from tests.adapters.stage import PATIENCE_S, Stage, drive, read_all, staged
@@ -302,11 +303,11 @@ class Signalled(Server):
         return ()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_run_takes_signals_and_gives_them_back(runtime: str, number: signal.Signals) -> None:
-    before = [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)]
+    before = [signal.getsignal(each) for each in STOP_SIGNALS]
     assert run(runtime, Signalled(number), ignore) == Exit(3, "asked to")
-    assert [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)] == before
+    assert [signal.getsignal(each) for each in STOP_SIGNALS] == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])

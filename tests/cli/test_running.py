@@ -81,7 +81,7 @@ def test_no_signal_ends_it_without_a_word(runtime: str, command: list[str]) -> N
         started.process.send_signal(signal.SIGHUP)
         assert started.await_log("configuration read again")["level"] == "info"
         started.process.send_signal(signal.SIGPIPE)
-        for number in (signal.SIGUSR1, signal.SIGUSR2):
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGIO):
             started.process.send_signal(number)
             assert started.await_log("signal ignored")["signal"] == number.name
         started.process.send_signal(signal.SIGTERM)
@@ -111,6 +111,14 @@ def test_commands_that_end_by_themselves_leave_signals_alone(arguments: list[str
     assert not is_long_running(arguments)
     assert is_long_running(["server"])
     assert is_long_running(["server", "--config.path", "x"])
+
+
+def test_sigquit_asks_for_an_orderly_stop(runtime: str, command: list[str]) -> None:
+    with running([*command, "--runtime", runtime]) as started:
+        started.await_log(first_message(command))
+        started.process.send_signal(signal.SIGQUIT)
+        started.await_log("stopped")
+        assert started.process.wait(PATIENCE_S) == 0
 
 
 def test_signals_that_come_while_it_leaves_change_nothing(runtime: str, command: list[str]) -> None:

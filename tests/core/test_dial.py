@@ -23,7 +23,17 @@ from pico_core.boundary import (
 )
 from pico_core.config.proxy import Proxy
 from pico_core.config.values import Origin
-from pico_core.dial import FALLBACK_S, HANDSHAKE_S, MAX_ADDRESSES_TRIED, Backoff, Server, WebSocketDial
+from pico_core.dial import (
+    AVOIDED_S,
+    FALLBACK_S,
+    HANDSHAKE_S,
+    MAX_ADDRESSES_TRIED,
+    MAX_SILENT,
+    SILENT_S,
+    Backoff,
+    Server,
+    WebSocketDial,
+)
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.websocket.handshake import HandshakeError, accept_handshake
@@ -184,19 +194,19 @@ def test_the_servers_own_refusal_is_the_last_word() -> None:
 def test_one_attempt_tries_four_addresses_and_the_next_one_goes_on_behind_them() -> None:
     addresses = tuple(f"192.0.2.{number}" for number in range(1, 9))
     server = Server(Origin("pico", 1, "http"), random.Random(1))
-    first = server.turns(addresses)
+    first = server.turns(addresses, 0.0)
     for address in first:
         server.tried(address)
-    second = server.turns(addresses)
+    second = server.turns(addresses, 0.0)
     assert len(first) == MAX_ADDRESSES_TRIED
     assert set(first) | set(second) == set(addresses)
 
 
 def reaches(server: Server, addresses: tuple[str, ...]) -> str:
     """Let a dial succeed at its first address, and return that one."""
-    address = server.turns(addresses)[0]
+    address = server.turns(addresses, 0.0)[0]
     server.tried(address)
-    server.reached()
+    server.reached(address)
     return address
 
 
@@ -221,6 +231,99 @@ def test_a_listener_that_lost_its_node_goes_to_any_of_the_others() -> None:
         lost = reaches(server, (A, B, C))
         chosen.add((lost, reaches(server, (A, B, C))))
     assert chosen == {(lost, other) for lost in (A, B, C) for other in (A, B, C) if lost != other}
+
+
+def test_an_address_that_was_silent_comes_last_for_a_while() -> None:
+    server = Server(Origin("pico", 1, "http"), random.Random(1))
+    server.failed(B, SILENT_S, 0.0)
+    server.failed(C, SILENT_S / 2, 0.0)
+    for _ in range(10):
+        turns = server.turns((A, B, C), AVOIDED_S - 1)
+        assert turns[-1] == B
+        server.reached(turns[0])
+    firsts = {server.turns((A, B, C), AVOIDED_S)[0] for _ in range(30)}
+    assert B in firsts, "it may have recovered"
+
+
+def test_an_address_that_answers_again_is_not_avoided() -> None:
+    server = Server(Origin("pico", 1, "http"), random.Random(1), keeps=True)
+    server.failed(B, SILENT_S, 0.0)
+    server.reached(B)
+    assert server.turns((A, B, C), 1.0)[0] == B
+
+
+def test_only_so_many_silent_addresses_are_remembered() -> None:
+    server = Server(Origin("pico", 1, "http"), random.Random(1))
+    silent = [f"192.0.2.{number}" for number in range(100, 101 + MAX_SILENT)]
+    for address in silent:
+        server.failed(address, SILENT_S, 0.0)
+    assert server.turns((silent[0], silent[1]), 0.0) == [silent[0], silent[1]]
+    assert server.turns((silent[1], A), 0.0) == [A, silent[1]]
+
+
+def test_a_forwarder_keeps_the_address_that_worked_until_that_one_fails() -> None:
+    server = Server(Origin("pico", 1, "http"), random.Random(1), keeps=True)
+    server.tried(B)
+    server.reached(B)
+    server.tried(A)  # another connection is on its way there
+    assert {server.turns((A, B, C), 0.0)[0] for _ in range(20)} == {B}
+    server.failed(A, 0.0, 0.0)
+    assert server.turns((A, B, C), 0.0)[0] == B
+    server.failed(B, 0.0, 0.0)
+    server.tried(B)
+    assert server.turns((A, B, C), 0.0)[0] == C
+
+
+def silent_for(play: Play, seconds: float) -> str:
+    """Let the address that a dial connects to accept, and say nothing for so long; return it."""
+    (connect,) = play.take()
+    assert isinstance(connect, Connect)
+    play >> Connected(connect.connection, connect.host, 8001)
+    play.take()
+    play >> play.now + seconds
+    return connect.host
+
+
+def test_a_dial_tells_which_address_was_silent() -> None:
+    play, machine = dialing()
+    play.take()
+    play >> Resolved(1, (A, B), "")
+    silent = silent_for(play, HANDSHAKE_S)
+    (second,) = (each for each in play.take() if isinstance(each, Connect))
+    play >> Connected(second.connection, second.host, 8001)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    play >> Received(second.connection, accept_handshake(joined(request.data)))
+    for number in range(2, 8):
+        play >> ShutdownRequested()
+        play.take()
+        play >> Resolved(number, (A, B), "")
+        assert first_address(play) == second.host != silent
+        machine.dials[-1].cancel(play.now)
+        play >> ConnectFailed(4 + 2 * (number - 1), "aborted")
+        play.take()
+    assert machine.outcomes == ["open "]
+
+
+def test_a_dial_that_is_cancelled_tells_of_the_address_that_did_not_answer_until_then() -> None:
+    play, machine = dialing()
+    play.take()
+    play >> Resolved(1, (A, B), "")
+    silent = silent_for(play, SILENT_S)
+    play.take()
+    machine.dials[0].cancel(play.now)
+    play.take()
+    play >> ShutdownRequested()
+    play.take()
+    firsts = []
+    for number in range(2, 8):
+        play >> Resolved(number, (A, B), "")
+        firsts.append(first_address(play))
+        machine.dials[-1].cancel(play.now)
+        play.take()
+        play >> ShutdownRequested()
+        play.take()
+    assert firsts == [({A, B} - {silent}).pop()] * 6
 
 
 @pytest.mark.parametrize(("error", "reason"), [("no such name", "no such name"), ("", "the name has no address")])
@@ -253,11 +356,11 @@ def test_an_open_websocket_is_handed_over_with_what_came_behind() -> None:
 def test_a_cancelled_dial_says_nothing() -> None:
     play, machine = dialing()
     play.take()
-    machine.dials[0].cancel()
+    machine.dials[0].cancel(play.now)
     assert play >> Resolved(1, (A,), "")
     play >> ShutdownRequested() << Resolve(2, "pico.example.com", 10.0) >> Resolved(2, (A,), "")
     play.take()
-    machine.dials[1].cancel()
+    machine.dials[1].cancel(play.now)
     assert play << Abort(2) >> ConnectFailed(2, "aborted")
     play >> ShutdownRequested()
     play.take()
@@ -265,7 +368,7 @@ def test_a_cancelled_dial_says_nothing() -> None:
     play.take()
     play >> Connected(4, A, 8001)
     play.take()
-    machine.dials[2].cancel()
+    machine.dials[2].cancel(play.now)
     assert play << Close(4)
     assert machine.outcomes == []
 

@@ -52,6 +52,17 @@ def metric(server: Server, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
+@pytest.mark.parametrize("permitted", [2, 30, 100])
+def test_an_agent_grows_by_what_its_server_permits(fleet: Fleet, permitted: int) -> None:
+    """One client opens four times what a tunnel carries, one stream after the other."""
+    server = fleet.server("--upstream.max-streams", str(permitted))
+    with event_service() as (origin, path), contextlib.ExitStack() as stack:
+        fleet.agent(server, "events", origin.port)
+        for number in range(4 * permitted):
+            assert open_stream(stack, server.proxy_port, path)[1].status == 200, number
+        assert metric(server, 'pico_proxy_failures_total{reason="busy"}') == 0
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_eleven_hundred_event_streams_with_one_agent(fleet: Fleet) -> None:

@@ -183,19 +183,22 @@ class Checks:
         return ""
 
     def tunnel_problem(self) -> str:
-        """Return an endpoint of an agent that has too few tunnels on all nodes, or too many; empty if none."""
+        """Return an endpoint of an agent that has too few tunnels on all nodes, or too many; empty if none.
+
+        An agent whose tunnels fill has further ones.
+        """
         wanted: dict[str, int] = {}
         for agent in self._deployment.agents.values():
             if agent.serving:
                 for endpoint in self._deployment.undisputed(dict.fromkeys(agent.endpoints, 1)):
-                    wanted[endpoint] = wanted.get(endpoint, 0) + 1
+                    wanted[endpoint] = wanted.get(endpoint, 0) + max(agent.listener_count(endpoint), 1)
         found: dict[str, int] = {}
         for server in self._deployment.alive():
             for endpoint, count in self._deployment.tunnels_of(server).items():
                 found[endpoint] = found.get(endpoint, 0) + count
         for endpoint, count in wanted.items():
             if found.get(endpoint, 0) != count:
-                return f"{endpoint} has {found.get(endpoint, 0)} tunnels for {count} agents"
+                return f"{endpoint} has {found.get(endpoint, 0)} tunnels, wanted are {count}"
         return "" if len(found) == len(wanted) else f"there are tunnels for {found}, wanted is {wanted}"
 
     def route_problem(self) -> str:

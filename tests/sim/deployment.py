@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from pico_core.agent.listener import ListenerState
 from pico_core.agent.machine import AgentMachine
 from pico_core.boundary import ConfigReloaded, Exit
 from pico_core.config.agent import AgentConfig, AgentConnectConfig, ListenerConfig
@@ -83,6 +84,11 @@ class Agent:
     def serving(self) -> bool:
         """Whether it runs and was not asked to stop."""
         return self.ended_at is None and not self.stopping
+
+    def listener_count(self, endpoint: str) -> int:
+        """Return how many listeners the endpoint has that are to stay."""
+        over = (ListenerState.LEAVING, ListenerState.DONE)
+        return sum(each.config.endpoint_id == endpoint and each.state not in over for each in self.node.listeners)
 
 
 @dataclass

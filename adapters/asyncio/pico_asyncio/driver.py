@@ -48,9 +48,9 @@ async def drive(
     The first input is a ``Tick``, so that the machine can ask for its listeners and connections. When this returns,
     raises or is cancelled, everything the machine had open is closed: what was sent leaves as far as that
     needs no waiting. The machine gets no input about it: ``Exit`` is the last record.
-    With ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``; SIGHUP, SIGUSR1 and SIGUSR2
-    become ``SignalReceived``. ``hub`` takes what the machine says to the embedding program, such as a ``Hub``.
-    ``options`` are those of ``DriverOptions``.
+    With ``signals`` (main thread only) SIGTERM, SIGINT and SIGQUIT become ``ShutdownRequested``; SIGHUP,
+    SIGUSR1 and SIGUSR2 become ``SignalReceived``. ``hub`` takes what the machine says to the embedding program, such as
+    a ``Hub``. ``options`` are those of ``DriverOptions``.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """

@@ -11,9 +11,11 @@ IGNORED_SIGNALS: Final = tuple(
 )
 """Signals that would end the process without a word if nobody took them. Not every system has them."""
 
+STOP_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGQUIT") if hasattr(signal, name))
+"""Signals that ask for an orderly stop; images of other servers name SIGQUIT as theirs."""
+
 SIGNALS: Final[dict[signal.Signals, Input]] = {
-    signal.SIGTERM: SHUTDOWN,
-    signal.SIGINT: SHUTDOWN,
+    **dict.fromkeys(STOP_SIGNALS, SHUTDOWN),
     **{number: SignalReceived(number.name) for number in IGNORED_SIGNALS},
 }
 """What each signal becomes, where ``drive`` was asked for that."""

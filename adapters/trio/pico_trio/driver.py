@@ -63,8 +63,9 @@ async def drive(
 
     The arguments and the end are those of ``pico_asyncio.drive``: the first input is a ``Tick``; when this returns,
     raises or is cancelled, everything is closed, and what was sent leaves as far as that needs no waiting; with
-    ``signals`` (main thread only) SIGTERM and SIGINT become ``ShutdownRequested``, and SIGHUP, SIGUSR1 and SIGUSR2
-    ``SignalReceived``; ``hub`` takes what the machine says to the embedding program; ``options`` are ``DriverOptions``.
+    ``signals`` (main thread only) SIGTERM, SIGINT and SIGQUIT become ``ShutdownRequested``, and SIGHUP, SIGUSR1 and
+    SIGUSR2 ``SignalReceived``; ``hub`` takes what the machine says to the embedding program; ``options`` are
+    ``DriverOptions``.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.
     """

@@ -1,12 +1,17 @@
 """An agent whose tunnel fills opens a further one, and leaves it when it is not needed any more."""
 
+import pytest
 from msgspec.structs import replace
 
+from pico_core.agent import growth
 from pico_core.boundary import Close, Connect, Connected, Exit, Received, Send, ShutdownRequested
 from pico_core.config.agent import AgentConfig
 from pico_core.records import Record
-from tests.core.agent.scene import SERVER, agent_config, registered
-from tests.play import Data, End, GoAway, Open, Play, joined
+from pico_core.tunnel.agreement import MAX_STREAMS
+from pico_core.tunnel.tunnel import Tunnel
+from pico_core.websocket.handshake import accept_handshake
+from tests.core.agent.scene import CONNECT, SERVER, agent_config, registered
+from tests.play import Data, End, FarEnd, GoAway, Open, Play, agent_play, joined
 
 TAKEN = 768
 """Three quarters of the streams of a tunnel."""
@@ -23,6 +28,53 @@ def filled(play: Play, tunnel: int, count: int, *, begin: int = 0) -> list[Recor
     for number in range(begin, count):
         play >> Open(tunnel, 2 + 2 * number)
     return play.take()
+
+
+def permitting(max_streams: int, told: bytes) -> Play:
+    """Return the play of an agent whose server's answer has the field for the streams of a tunnel."""
+    play = agent_play(listening(max_streams)) << CONNECT >> Connected(SERVER, "192.0.2.9", 8001)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    play >> Received(SERVER, accept_handshake(joined(request.data), ((MAX_STREAMS, told),)))
+    play.tunnels[SERVER] = FarEnd(Tunnel(play.now, entropy=None))
+    assert play.take() == []
+    return play
+
+
+@pytest.mark.parametrize("permitted", [1, 2, 3, 8, 30, 100, 860])
+def test_three_quarters_are_those_of_what_the_server_permits(permitted: int) -> None:
+    play = permitting(4_096, b"%d" % permitted)
+    at = permitted - permitted // 4
+    assert filled(play, SERVER, at - 1) == []
+    (connect,) = filled(play, SERVER, at, begin=at - 1)
+    assert isinstance(connect, Connect)
+    play >> Connected(connect.connection, "192.0.2.9", 8001)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    assert b"x-pico-max-streams: 1024\r\n" in joined(request.data), "the next server may permit more"
+
+
+@pytest.mark.parametrize("told", [b"0", b"-1", b"", b"99999999", b"4096", b"30, 30", b"x"])
+def test_a_server_that_permits_more_or_says_something_else_changes_nothing(told: bytes) -> None:
+    play = permitting(4_096, told)
+    assert filled(play, SERVER, TAKEN - 1) == []
+    assert len(filled(play, SERVER, TAKEN, begin=TAKEN - 1)) == 1
+
+
+def test_what_the_server_does_not_permit_is_asked_for_in_a_further_tunnel() -> None:
+    play = permitting(100, b"30")
+    (connect,) = filled(play, SERVER, 23)
+    assert isinstance(connect, Connect)
+    play >> Connected(connect.connection, "192.0.2.9", 8001)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    assert b"x-pico-max-streams: 70\r\n" in joined(request.data)
+
+
+def test_an_endpoint_has_a_bounded_number_of_tunnels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "MAX_TUNNELS", 1)
+    play = permitting(4_096, b"30")
+    assert filled(play, SERVER, 30) == []
 
 
 def grown(max_streams: int = 4_096) -> tuple[Play, int]:

@@ -84,6 +84,29 @@ def test_nothing_given_is_the_default(text: str | None) -> None:
         ),
         ("log:\n  x-base: {}\n", "pico.yaml:2: unknown key 'log.x-base'"),
         ("'': 1", "pico.yaml:1: unknown key ''"),
+        ("proxy:\n  http:\n    nonsense: 1\n", "pico.yaml:3: unknown key 'proxy.http.nonsense'"),
+        ("cluster:\n  gossip:\n    goss: 1\n", "pico.yaml:3: unknown key 'cluster.gossip.goss'"),
+        ("proxy:\n  cluster: 1\n", "pico.yaml:2: unknown key 'proxy.cluster'; did you mean 'cluster'?"),
+        (
+            "proxy:\n  interval: 1s\n",
+            "pico.yaml:2: unknown key 'proxy.interval'; did you mean 'cluster.gossip.interval'?",
+        ),
+        ("timeout: 5s\n", "pico.yaml:1: unknown key 'timeout'"),
+        (
+            "proxy.timeout: 5s\n",
+            (
+                "pico.yaml:1: unknown key 'proxy.timeout'; keys are nested in a file: "
+                "did you mean 'timeout' below 'proxy:'?"
+            ),
+        ),
+        (
+            "proxy:\n  http.max_header_byte: 5\n",
+            (
+                "pico.yaml:2: unknown key 'proxy.http.max_header_byte'; keys are nested in a file: "
+                "did you mean 'max_header_bytes' below 'proxy.http:'?"
+            ),
+        ),
+        ("zzz.zzzzz: 1", "pico.yaml:1: unknown key 'zzz.zzzzz'"),
         (
             "proxy:\n  timeout: 30\n",
             (

@@ -21,6 +21,8 @@ from pico_core.boundary import (
     Listening,
     PauseReading,
     Received,
+    Resolve,
+    Resolved,
     ResumeReading,
     Send,
     SendEof,
@@ -33,6 +35,7 @@ from pico_core.boundary import (
 from pico_core.config.forward import ForwardConfig, ForwardConnectConfig, PortConfig
 from pico_core.config.proxy import Proxy
 from pico_core.config.values import Address, Origin
+from pico_core.dial import HANDSHAKE_S
 from pico_core.forward.machine import ForwardMachine
 from pico_core.records import Record
 from pico_core.websocket.decoding import FrameDecoder, Item
@@ -82,6 +85,41 @@ def test_a_connection_for_which_there_is_no_descriptor_is_closed() -> None:
     assert play << Connect(6, "127.0.0.1", 8000, 30.0)
     (warning,) = [log for log in play.logs if log.subsystem == "connections"]
     assert warning.fields == {"listener": "0", "open": 2, "refused": 1, "closed_idle": 0}
+
+
+def test_connections_go_on_with_the_address_that_answered() -> None:
+    """One address of the name accepts and never answers: it costs the first connection 5 s, and no other one."""
+    ports = (PortConfig(addr=Address("127.0.0.1", 6379), endpoint_id="redis"),)
+    connect = ForwardConnectConfig(url=Origin("pico.example.com", 8000, "http"))
+    machine = ForwardMachine(ForwardConfig(ports=ports, connect=connect), random.Random(1))
+    play = Play(machine) >> Tick() << Listen("0", "127.0.0.1", 6379) >> Listening("0", "127.0.0.1", 6379)
+
+    def dialled(local: int) -> Connect:
+        play >> Accepted(local, "0", "127.0.0.1", 40_000 + local)
+        (lookup,) = [each for each in play.take() if isinstance(each, Resolve)]
+        play >> Resolved(lookup.query, ("192.0.2.1", "192.0.2.2"), "")
+        (dial,) = play.take()
+        assert isinstance(dial, Connect)
+        play >> Connected(dial.connection, dial.host, 8000)
+        return dial
+
+    silent = dialled(LOCAL).host
+    play.take()
+    play >> play.now + HANDSHAKE_S
+    (second,) = [each for each in play.take() if isinstance(each, Connect)]
+    assert second.host != silent
+    play >> Connected(second.connection, second.host, 8000)
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    play >> Received(second.connection, accept_handshake(joined(request.data)))
+    play.take()
+    for local in range(3, 17, 2):
+        dial = dialled(local)
+        assert dial.host == second.host
+        (request,) = play.take()
+        assert isinstance(request, Send)
+        play >> Received(dial.connection, accept_handshake(joined(request.data)))
+        assert play << ResumeReading(local)
 
 
 def asked() -> tuple[Play, bytes]:

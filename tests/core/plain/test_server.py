@@ -241,13 +241,53 @@ def test_empty_lines_before_a_request_are_ignored() -> None:
     assert play >> Received(1, b"\r\n\r\n" + GET) << answer(b"/a b=c")
 
 
+def test_empty_lines_between_pipelined_requests_are_ignored() -> None:
+    play, _ = accepted()
+    play >> Received(1, GET + b"\r\n" + GET + b"\r\n\r\n" + GET + b"\r")
+    assert play << answer(b"/a b=c") << answer(b"/a b=c") << answer(b"/a b=c")
+    assert play >> Received(1, b"\n" + GET) << answer(b"/a b=c")
+
+
+def test_a_refused_head_request_behind_another_request_gets_no_body() -> None:
+    play, _ = accepted()
+    play >> Received(1, GET + b"\r\nHEAD /\x80 HTTP/1.1\r\nHost: pico\r\n\r\n")
+    (first, refusal, closed) = play.take()
+    assert first == answer(b"/a b=c")
+    assert isinstance(refusal, Send)
+    assert joined(refusal.data).startswith(b"HTTP/1.1 400 ")
+    assert joined(refusal.data).endswith(b"\r\n\r\n")
+    assert closed == SendEof(1)
+
+
+@pytest.mark.parametrize(
+    ("request_head", "why"),
+    [
+        (b"GET /\x80 HTTP/1.1\r\nHost: a\r\n\r\n", b"malformed request line: byte 0x80 at place 2 of the target"),
+        (b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", b"malformed request line: byte 0x20 at place 3 of the target"),
+        (b"GET /caf\xc3\xa9 HTTP/1.1\r\n\r\n", b"malformed request line: byte 0xc3 at place 5 of the target"),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", b"blank before the colon of a header field"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"missing Host"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", b"malformed or repeated Content-Length"),
+        (b"nonsense\r\n\r\n", b"malformed request line"),
+        (b"GET / HTTP/1.1\nHost : a\n\n", b"malformed request"),
+    ],
+)
+def test_a_refusal_says_why(request_head: bytes, why: bytes) -> None:
+    play, _ = accepted()
+    play >> Received(1, request_head)
+    (refusal, closed) = play.take()
+    assert isinstance(refusal, Send)
+    assert joined(refusal.data).rpartition(b"\r\n\r\n")[2] == why + b"\n"
+    assert closed == SendEof(1)
+
+
 def test_a_malformed_request_is_refused_and_not_repeated() -> None:
     play, _ = accepted()
     play >> Received(1, b"<script>\r\n\r\n")
     (refusal, closed) = play.take()
     assert isinstance(refusal, Send)
     assert joined(refusal.data) == (
-        b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 18\r\n"
-        b"x-content-type-options: nosniff\r\nconnection: close\r\n\r\nmalformed request\n"
+        b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 23\r\n"
+        b"x-content-type-options: nosniff\r\nconnection: close\r\n\r\nmalformed request line\n"
     )
     assert closed == SendEof(1)

@@ -86,6 +86,17 @@ def test_a_smaller_first_window_is_agreed_on_by_repeating_the_offer() -> None:
     assert bytes.fromhex("0001 0001 00000002 00030000") in joined(sent.data)
 
 
+@pytest.mark.parametrize(("configured", "announced", "told"), [(30, 1_024, b"30"), (1_024, 76, b"76")])
+def test_the_agent_is_told_how_many_streams_the_server_opens_at_most(
+    configured: int, announced: int, told: bytes
+) -> None:
+    config = msgspec.convert({"upstream": {"max_streams": configured}}, ServerConfig)
+    offer = b"X-Pico-Max-Streams: %d\r\n\r\n" % announced
+    (answer,) = (connected(server_play(config)) >> Received(AGENT, HANDSHAKE[:-2] + offer)).take()
+    assert isinstance(answer, Send)
+    assert b"\r\nx-pico-max-streams: %b\r\n" % told in joined(answer.data)
+
+
 @pytest.mark.parametrize("value", [b"65537", b"0", b"-1", b"65536, 65536", b"9" * 100])
 def test_another_first_window_is_not_agreed_on(value: bytes) -> None:
     play = connected() >> Received(AGENT, HANDSHAKE[:-2] + b"X-Pico-First-Window: %b\r\n\r\n" % value)
