@@ -129,7 +129,8 @@ class Driver(Conversation, Generic[ConnectionT]):
 
     def taken(self, event: Input) -> Input:
         """Read the configuration again for a SIGHUP that came before this driver could."""
-        return self.signalled(signal.Signals[event.name]) if isinstance(event, SignalReceived) else event
+        is_reload = isinstance(event, SignalReceived) and event.name == "SIGHUP"
+        return self.signalled(signal.SIGHUP) if is_reload else event
 
     # --- what the loop fills in ---
 
