@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from pico_core.boundary import SignalReceived
 from pico_core.errors import LocalProtocolError
 from pico_core.machine.admission import MAX_DESCRIPTORS
 from pico_driver.inbox import Inbox
@@ -21,7 +20,7 @@ _STRAY_SIGNALS = tuple(
     for name in ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR", "SIGSTKFLT")
     if hasattr(signal, name)
 )
-"""Further signals with a deadly default. Only a command takes them: in a program they may be those of its timers."""
+"""Further signals with a deadly default, which a command ignores: in a program they may be those of its timers."""
 
 _KEPT_STOP_SIGNALS = tuple(number for number in STOP_SIGNALS if number != signal.SIGINT)
 
@@ -36,13 +35,13 @@ def signals_kept() -> Iterator[Inbox]:
     inbox = Inbox()
 
     def keep(number: int, _frame: FrameType | None) -> None:
-        name = signal.Signals(number)
         with suppress(LocalProtocolError):  # the driver has ended, or nobody can have meant so many
-            inbox.put(SIGNALS.get(name) or SignalReceived(name.name))
+            inbox.put(SIGNALS[signal.Signals(number)])
 
-    stray = [number for number in _STRAY_SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
-    ignored = [*IGNORED_SIGNALS, *stray]
-    for number in ignored:
+    for number in _STRAY_SIGNALS:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.SIG_IGN)
+    for number in IGNORED_SIGNALS:
         signal.signal(number, keep)
     for number in early_signals.take():
         keep(number, None)
@@ -50,7 +49,7 @@ def signals_kept() -> Iterator[Inbox]:
     try:
         yield inbox
     finally:
-        for number in ignored:
+        for number in IGNORED_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         for number, handler in before.items():
             signal.signal(number, handler)
