@@ -13,7 +13,7 @@ import msgspec
 from pico_core.access.key_set import MAX_SET_BYTES, read_key_set
 from pico_core.access.secret import Secret
 from pico_core.access.token import MAX_TOKEN_BYTES
-from pico_core.config.values import Origin, quote, refuse_reference, server_url, wrong
+from pico_core.config.values import DEFAULT_PORTS, Origin, quote, refuse_reference, server_url, wrong
 from pico_core.errors import ConfigError
 
 ReadText: TypeAlias = Callable[[str], str]
@@ -26,7 +26,6 @@ TOKEN = "a token such as eyJhbGciOi..., see 'pico token create'"  # noqa: S105 -
 TOKEN_FILE = "the path of a file that holds a token"  # noqa: S105 - says what is wanted
 KEY_SET = "the URL of a key set such as https://issuer.example.com/keys.json or file:///etc/pico/keys.json"
 
-PORTS = {"http": 80, "https": 443}
 
 _TOKEN_LOOK = re.compile(r"[!-~]+")
 _NAME_LOOK = re.compile(r"[!-~]{0,255}")
@@ -148,7 +147,7 @@ def key_set(text: str, read: ReadText) -> KeySetSource | None:
 def _origin(scheme: str, authority: str, text: str) -> Origin:
     has_port = re.search(r":[0-9]+\Z", authority) is not None
     try:
-        origin = server_url(f"http://{authority}" if has_port else f"http://{authority}:{PORTS[scheme]}")
+        origin = server_url(f"http://{authority}" if has_port else f"http://{authority}:{DEFAULT_PORTS[scheme]}")
     except ConfigError:
         raise wrong(KEY_SET, text) from None
     return Origin(origin.host, origin.port, scheme)

@@ -110,18 +110,22 @@ class Routing:
     def retry(self, exchange: Exchange, now: float) -> None:
         """Choose an upstream that was not tried yet. Only where there is one, the budget is asked for it."""
         exchange.avoid = (*exchange.avoid, exchange.route)
-        if not self._budget.has_left(exchange.endpoint) and self._is_elsewhere(exchange, now):
+        may_hop = not self.was_forwarded(exchange)
+        if not self._budget.has_left(exchange.endpoint) and self._is_known(
+            exchange, exchange.avoid, now, may_hop=may_hop, healthy=False
+        ):
             self._metrics.retries_denied += 1
             exchange.give_up(now)
         else:
             self.route(exchange, now)
 
-    def _is_elsewhere(self, exchange: Exchange, now: float) -> bool:
-        """Return whether there is an upstream that was not tried yet."""
-        raw = exchange.acceptance is not None
-        return self._registry.choose(exchange.endpoint, exchange.avoid, now) is not None or (
-            not self.was_forwarded(exchange)
-            and self._view.choose(exchange.endpoint, exchange.avoid, now, raw=raw) is not None
+    def _is_known(
+        self, exchange: Exchange, avoid: tuple[object, ...], now: float, *, may_hop: bool, healthy: bool
+    ) -> bool:
+        """Return whether an upstream is known that is not among ``avoid``; other nodes only with ``may_hop``."""
+        endpoint, raw = exchange.endpoint, exchange.acceptance is not None
+        return self._registry.choose(endpoint, avoid, now, healthy=healthy) is not None or (
+            may_hop and self._view.choose(endpoint, avoid, now, raw=raw, healthy=healthy) is not None
         )
 
     def _count_retry(self, exchange: Exchange) -> None:
@@ -415,12 +419,8 @@ class Routing:
 
         Another node counts as well for a request that a Pico node has forwarded: that node can choose again.
         """
-        avoid = (*exchange.avoid, tunnel)
-        raw = exchange.acceptance is not None
-        return self._registry.choose(exchange.endpoint, avoid, now, healthy=True) is not None or (
-            (not self.was_forwarded(exchange) or self.is_told_failures(exchange))
-            and self._view.choose(exchange.endpoint, avoid, now, raw=raw, healthy=True) is not None
-        )
+        may_hop = not self.was_forwarded(exchange) or self.is_told_failures(exchange)
+        return self._is_known(exchange, (*exchange.avoid, tunnel), now, may_hop=may_hop, healthy=True)
 
     def _waits_since(self, exchange: Exchange, instant: float) -> bool:
         """Return whether a request has waited for its response, or to be taken further, since ``instant`` or longer."""

@@ -50,9 +50,8 @@ class AdminPages:
                 connection.refuse(denied.status, denied.reason, now)
                 return
         if not credentials and question.path not in PROBES and not self._hosts.knows(question.host):
-            connection.refuse(
-                421, UNKNOWN_HOST, now
-            )  # a page in a browser has no token: a client with one is not a page
+            # A page in a browser has no token: a client with one is not a page.
+            connection.refuse(421, UNKNOWN_HOST, now)
             return
         if page is not None:
             page(self, connection, now)

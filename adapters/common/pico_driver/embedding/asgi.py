@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
+from pico_core.config.values import DEFAULT_PORTS
 from pico_core.pieces import Piece
 from pico_core.program import (
     CallAccepts,
@@ -40,7 +41,6 @@ AsgiApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 """Scope, ``receive`` and ``send``; frameworks differ in how they type them."""
 
 _VERSIONS = {"version": "3.0", "spec_version": "2.4"}
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _logger = logging.getLogger("pico.app")
 
@@ -99,7 +99,7 @@ def scope_of(event: CallBegins, state: dict[str, Any]) -> dict[str, Any]:
         "root_path": "",
         "headers": list(event.fields),
         "client": (event.client, 0) if event.client else None,
-        "server": (host, int(port) if port else _DEFAULT_PORTS[event.scheme]),
+        "server": (host, int(port) if port else DEFAULT_PORTS[event.scheme]),
         "state": state.copy(),
         "extensions": {"http.response.trailers": {}},
     }
