@@ -436,3 +436,27 @@ def test_no_request_is_lost_while_the_node_with_the_tunnel_restarts(kit: Kit) ->
         assert set(statuses) == {200}
 
     kit.run(scenario)
+
+
+def test_an_application_that_goes_on_after_its_answer_ends_with_its_listener_without_a_word(
+    kit: Kit, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(kit: Kit) -> None:
+        ended: list[str] = []
+
+        async def app(_scope: Any, _receive: Any, send: Any) -> None:
+            await respond(send, 200, b"done")
+            try:
+                await kit.event().wait()
+            finally:
+                ended.append("cancelled")
+
+        async with linked(kit) as (node, client):
+            async with client.serve("app", only_http(app)):
+                assert (await kit.get(node.proxy_address)).body == b"done"
+            await kit.until(lambda: bool(ended))
+            async with client.serve("other", echo):
+                assert (await kit.get(node.proxy_address, endpoint="other")).status == 200
+
+    kit.run(scenario)
+    assert [record.getMessage() for record in caplog.records if "failed" in record.getMessage()] == []

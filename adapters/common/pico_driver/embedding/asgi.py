@@ -157,10 +157,12 @@ class AppCall:
             await app(scope, self.receive, self.send)
             failure = ""
         except Exception as error:
-            failure = "" if self._dropped else f"{type(error).__name__}: {error}"[:200]
-            if failure:
+            if not self._dropped:
+                failure = f"{type(error).__name__}: {error}"[:200]
                 _logger.exception("the application failed: %s %s", scope["type"], scope["path"])
         finally:
+            if self._dropped:
+                failure = ""  # Pico ended it: its client has left, or its listener is over
             self._hub.calls.pop(self._number, None)
             self._hub.announce(CallEnded(self._number, failure))
 
