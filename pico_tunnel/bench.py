@@ -10,7 +10,7 @@ import click
 
 from pico_tunnel.answer import Unanswered, write
 from pico_tunnel.complaints import complain
-from pico_tunnel.flags import TLS_FLAGS, TeachingGroup, checked, tls_options, write_examples
+from pico_tunnel.flags import TLS_FLAGS, TeachingGroup, checked, tls_options, token_options, write_examples
 
 if TYPE_CHECKING:
     from pico_core.bench.plan import Outcome, Plan
@@ -27,11 +27,11 @@ _METHOD = re.compile(r"[A-Z]{1,20}")
 
 
 class BenchCommand(click.Command):
-    """A command with examples, and with the flags of TLS towards a server."""
+    """A command with examples, and with the flags of tokens and TLS towards a server."""
 
     def __init__(self, *arguments: Any, examples: str, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self.params += tls_options("server")
+        self.params += [*token_options("server"), *tls_options("server")]
         self.examples = examples
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -64,7 +64,9 @@ def bench() -> None:
 A new path and request ID each time, as real traffic has:
   pico bench http --endpoint shop --path '/items/{n}' --header 'X-Request-ID: bench-{n}'
 Uploads of 64 KiB, each on a new connection, with the figures as JSON:
-  pico bench http --endpoint my-endpoint --method POST --body-bytes 65536 --new-connections --json""",
+  pico bench http --endpoint my-endpoint --method POST --body-bytes 65536 --new-connections --json
+A server that asks for tokens:
+  pico bench http https://pico.example.com --endpoint my-endpoint --server.token-file token""",
 )
 @click.argument("url", default=DEFAULT_PROXY_URL, metavar="[URL]", callback=checked("server_url"))
 @click.option(
@@ -106,6 +108,8 @@ def http(
     new_connections: bool,
     as_json: bool,
     runtime: str | None,
+    token: str | None,
+    token_file: str | None,
     **others: Any,
 ) -> int:
     """Send HTTP requests to the proxy port at URL, by default http://localhost:8000.
@@ -119,6 +123,7 @@ def http(
     from pico_core.config.values import identifier, server_url
     from pico_driver.tls_sections import client_sections, load_profiles
     from pico_tunnel.process import hide_arguments
+    from pico_tunnel.status import given_token
 
     if not _METHOD.fullmatch(method):
         raise click.UsageError("--method wants capital letters, such as POST")
@@ -128,6 +133,8 @@ def http(
         if not _FIELD.fullmatch(header):
             raise click.UsageError("--header wants a name, a colon and a value, such as 'X-Tried: yes'")
     hide_arguments(headers)
+    shown = given_token(token, token_file)
+    fields = [*headers, f"x-pico-authorization: Bearer {shown.reveal()}"] if shown else headers
     server = server_url(url)
     sections = client_sections(server, BENCH_PROFILE, "server.tls", {name: others.pop(name) for name in TLS_FLAGS})
     plan = Plan(
@@ -136,7 +143,7 @@ def http(
         target=path.encode("ascii"),
         method=method.encode("ascii"),
         endpoints=tuple(identifier(endpoint) for endpoint in endpoints),
-        fields="".join(f"{header}\r\n" for header in headers).encode("latin-1"),
+        fields="".join(f"{field}\r\n" for field in fields).encode("latin-1"),
         duration_s=seconds(duration),
         timeout_s=seconds(timeout),
         keep_alive=not new_connections,

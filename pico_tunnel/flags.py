@@ -130,6 +130,16 @@ TLS_FLAGS = ("root_cas", "cert", "key", "server_name", "insecure_skip_verify")
 """What ``tls_options`` are called when they reach a command."""
 
 
+def token_options(section: str) -> list[click.Parameter]:
+    """Return the flags with which a command takes a token for the server; ``status.given_token`` reads them."""
+    return [
+        click.Option(
+            (f"--{section}.token", "token"), metavar="TOKEN", help="The token to show to a server that asks for one."
+        ),
+        click.Option((f"--{section}.token-file", "token_file"), metavar="FILE", help="A file with the token."),
+    ]
+
+
 def tls_options(section: str) -> list[click.Parameter]:
     """Return the flags of a client without a configuration file for TLS; their names are those of the keys."""
     helps = {

@@ -8,7 +8,7 @@ import click
 
 from pico_tunnel.answer import Unanswered, write
 from pico_tunnel.complaints import complain
-from pico_tunnel.flags import TeachingGroup, tls_options, write_examples
+from pico_tunnel.flags import TeachingGroup, tls_options, token_options, write_examples
 
 if TYPE_CHECKING:
     from pico_core.access.secret import Secret
@@ -140,11 +140,7 @@ class StatusCommand(click.Command):
             help="The admin port of the server to ask.",
         )
         forward = click.Option(("--forward",), metavar="NODE", help="Have the server ask the node with this ID.")
-        token = click.Option(
-            ("--server.token", "token"), metavar="TOKEN", help="The token to show to a server that asks for one."
-        )
-        token_file = click.Option(("--server.token-file", "token_file"), metavar="FILE", help="A file with the token.")
-        self.params += [url, token, token_file, *([forward] if forwards else []), *tls_options("server")]
+        self.params += [url, *token_options("server"), *([forward] if forwards else []), *tls_options("server")]
         self.examples = examples
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,10 +1,18 @@
 """Ports for servers that the tests of the command line start."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
 
 from tests.ports import reserved_port
+
+
+@pytest.fixture(autouse=True)
+def thawed() -> Iterator[None]:
+    """Let the collector see again what a command that ran in this process has taken out of its sight."""
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

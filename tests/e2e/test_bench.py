@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import Stack
-from tests.e2e.harness import PATIENCE_S
+from tests.e2e.harness import PATIENCE_S, Fleet
+from tests.e2e.origin import Origin
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -43,3 +45,25 @@ def test_its_report_is_readable(stack: Stack) -> None:
     assert "    502 " in done.stdout
     assert "latency, from when a request was due" in done.stdout
     assert done.stdout.isascii()
+
+
+def test_a_server_that_asks_for_tokens(fleet: Fleet, tmp_path: Path, origin: Origin) -> None:
+    key = "k" * 32
+    server = fleet.server("--proxy.auth.hmac-secret-key", key)
+    fleet.agent(server, "origin", origin.port)
+    (tmp_path / "key").write_text(key)
+    made = subprocess.run(
+        [sys.executable, "-m", "pico_tunnel", "token", "create", "--key", str(tmp_path / "key"), "--expires", "1h"],
+        capture_output=True, text=True, timeout=PATIENCE_S, check=True,
+    )  # fmt: skip
+    (tmp_path / "token").write_text(made.stdout)
+    load = [f"http://127.0.0.1:{server.proxy_port}", "--endpoint", "origin", "--duration", "200ms", "--json"]
+    for token_flags, statuses in (
+        (("--server.token-file", str(tmp_path / "token")), {"200"}),
+        (("--server.token", made.stdout.strip()), {"200"}),
+        ((), {"401"}),
+    ):
+        assert set(json.loads(bench(*load, *token_flags).stdout)["statuses"]) == statuses
+    both = bench(*load, "--server.token", made.stdout.strip(), "--server.token-file", str(tmp_path / "token"))
+    assert (both.returncode, both.stdout) == (2, "")
+    assert "exclude each other" in both.stderr
