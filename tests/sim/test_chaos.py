@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from functools import cache
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from _pytest.mark import ParameterSet
 
 from tests.sim.__main__ import run_seed
 from tests.sim.chaos import Outcome
-from tests.sim.hostile_peers import Plan
 
 FIXED = (850082, *range(1, 22), 102, 109, 90053, 90067, 701640, 850045, 850094)
 """Those from 850000 on have hostile peers; the first two of them are calm. In 102 a server gives up joining. 109 failed
@@ -23,9 +21,7 @@ when a rolling restart did not end."""
 QUICK = 5
 """How many of the fixed seeds the usual run has; the others are of the group ``slow``, and all but one fresh one."""
 
-_DRAWN = (random.SystemRandom().randrange(1 << 32) for _ in range(1_000))
-FRESH = list(islice((seed for seed in _DRAWN if Plan.of(seed) is None), 4))
-"""Without hostile peers: one in eight of those histories still ends in a violation (seeds from 870000 on)."""
+FRESH = [random.SystemRandom().randrange(1 << 32) for _ in range(4)]
 
 AGENT_ATTACKS = (
     "abuses windows",
@@ -165,9 +161,7 @@ def test_every_interesting_thing_happens() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "seed", [7, pytest.param(850045, marks=pytest.mark.xfail(reason="not found yet", strict=False))]
-)
+@pytest.mark.parametrize("seed", [7, 850045])
 def test_the_same_seed_gives_the_same_trace_under_two_hash_seeds(seed: int) -> None:
     lines = []
     for hash_seed in ("1", "2"):
