@@ -4,11 +4,18 @@ Measured as in ``machines_server``, whose heads these are, as the server passes 
 """
 
 import random
-import statistics
 import time
 from collections.abc import Callable
 
-from benchmarks.machines_server import BROWSER_REQUEST, BROWSER_RESPONSE, REQUEST, RESPONSE, as_bytes, as_new
+from benchmarks.machines_server import (
+    BROWSER_REQUEST,
+    BROWSER_RESPONSE,
+    REQUEST,
+    RESPONSE,
+    as_bytes,
+    as_new,
+    first_decile,
+)
 from pico_core.agent.machine import AgentMachine
 from pico_core.boundary import Command, Connect, Connected, Received, Send, Tick
 from pico_core.config.agent import AgentConfig, AgentConnectConfig, ListenerConfig
@@ -108,7 +115,7 @@ def run(
         spent += clock() - began
         assert server.receive(commands) == STREAMS
         turns.append(spent / STREAMS * 1e6)
-    return statistics.quantiles(turns, n=10)[0]
+    return first_decile(turns)
 
 
 def figures(seconds: float) -> dict[str, float]:
