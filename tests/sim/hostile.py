@@ -191,14 +191,18 @@ class Attacker(Hostile):
         if self.stopped:
             return
         self.timers.schedule(now + self.entropy.expovariate(self._rate), self._next)
-        targets = self.targets()
-        if targets:
+        if self.targets():
             attack = self.entropy.choice(self.attacks)
             self.note(attack)
-            self.open(self.entropy.choice(targets), attack)
+            self.open(self.target(), attack)
+
+    def target(self) -> str:
+        """Return the address of one server; empty while none runs."""
+        targets = self.targets()
+        return self.entropy.choice(targets) if targets else ""
 
     def open(self, target: str, script: Callable[[Line], Script]) -> None:
-        """Open one more connection, which goes through ``script``, unless there are too many."""
-        if not self.stopped and len(self.lines) + self.dialing < MOST_LINES:
+        """Open one more connection, which goes through ``script``, unless no server runs or there are too many."""
+        if target and not self.stopped and len(self.lines) + self.dialing < MOST_LINES:
             self.dialing += 1
             self.connect(target, self._port, CONNECT_TIMEOUT_S, Line(self, script))

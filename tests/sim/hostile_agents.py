@@ -167,7 +167,7 @@ class HostileAgents(Attacker):
     def registers_and_leaves(self, line: Line) -> Script:
         """Register an endpoint and leave, again and again."""
         for _ in range(self.entropy.randrange(1, 30)):
-            self.open(self.entropy.choice(self.targets()), self.comes_and_goes)
+            self.open(self.target(), self.comes_and_goes)
             yield 1.0 / MOST_PER_SECOND
 
     def comes_and_goes(self, line: Line) -> Script:
@@ -177,7 +177,7 @@ class HostileAgents(Attacker):
     def registers_many(self, line: Line) -> Script:
         """Register many endpoints, each through a connection of its own, up to the cap of connections."""
         for _ in range(self.entropy.randrange(1, 80)):
-            self.open(self.entropy.choice(self.targets()), self.stays)
+            self.open(self.target(), self.stays)
             yield 1.0 / MOST_PER_SECOND
 
     def stays(self, line: Line) -> Script:

@@ -252,14 +252,14 @@ class HostileClients(Attacker):
 
     def crowds(self, line: Line) -> Script:
         """Open connections to one server up to its cap, each of which does little."""
-        target = self.entropy.choice(self.targets())
+        target = self.target()
         for _ in range(self.entropy.randrange(1, 150)):
             self.open(target, self.lingers)
         yield self._hold_s()
 
     def takes_all_streams(self, line: Line) -> Script:
         """Have a service work on more requests at once than its tunnels carry."""
-        target = self.entropy.choice(self.targets())
+        target = self.target()
         for _ in range(self.entropy.randrange(20, 80)):
             self.open(target, self.waits_for_an_answer)
         yield 0.0
