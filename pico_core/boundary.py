@@ -429,7 +429,7 @@ Command: TypeAlias = (
 
 
 class Machine(Protocol):
-    """What a driver runs: a server, an agent or a forwarder. See the rules at the top of this module."""
+    """What a driver runs, such as a node or an agent. See the rules at the top of this module."""
 
     def handle(self, event: Input, now: float) -> None:
         """Take one input; the only mutation from outside. Next: more inputs of this turn, then ``poll``."""

@@ -75,7 +75,7 @@ _UNWANTED = _Unwanted()
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class BaseMachine:
-    """Base of the server, agent and forwarder machines."""
+    """Base of every machine: the handlers of inputs, the connection table, timers and logs."""
 
     def __init__(self, limits: ConnectionLimits = UNLIMITED, lines_per_window: int = LINES_PER_WINDOW) -> None:
         """``limits`` bound the connections: a server and a forwarder have peers that they do not choose.

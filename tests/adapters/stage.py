@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import ModuleType
@@ -33,9 +32,7 @@ from pico_driver.early import EarlyListeners
 from pico_driver.inbox import Inbox
 from pico_driver.tls_profiles import Profiles
 from tests.adapters.machines import Recorder
-
-PATIENCE_S = 10.0
-"""How long a test waits for something that must happen."""
+from tests.waiting import PATIENCE_S
 
 Kind = TypeVar("Kind", bound=Input)
 
@@ -214,11 +211,3 @@ def read_exactly(peer: socket.socket, size: int) -> bytes:
         assert piece, f"the stream ended after {len(data)} bytes"
         data += piece
     return data
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for something that no event tells of."""
-    give_up_at = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < give_up_at
-        threading.Event().wait(0.005)

@@ -21,8 +21,9 @@ from pico_core.boundary import (
     SendEof,
     StopListening,
 )
-from tests.adapters.stage import PATIENCE_S, Stage, eventually, read_all, read_exactly
+from tests.adapters.stage import Stage, read_all, read_exactly
 from tests.ports import reserved_port
+from tests.waiting import PATIENCE_S, wait_until
 
 
 def test_accepted_connection_carries_bytes_both_ways(stage: Stage) -> None:
@@ -287,6 +288,6 @@ def test_what_was_received_is_not_lost_when_a_write_fails(stage: Stage) -> None:
             stage.do(Send(number, bytes(4_096)))
             return stage.count(ConnectionLost, connection=number) == 1
 
-        eventually(lost)
+        wait_until(lost, "the connection is lost")
         assert stage.received(number) == b"an early answer"
         assert stage.wait(ConnectionLost, connection=number).reason != ""

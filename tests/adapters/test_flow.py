@@ -5,7 +5,6 @@ import contextlib
 import select
 import socket
 import threading
-import time
 
 import pytest
 
@@ -23,7 +22,8 @@ from pico_core.boundary import (
 )
 from pico_driver.reads import MANY_PAUSED, SMALL_READ_BYTES
 from tests.adapters.machines import CONTROL, Hose
-from tests.adapters.stage import PATIENCE_S, Stage, drive, read_exactly
+from tests.adapters.stage import Stage, drive, read_exactly
+from tests.waiting import PATIENCE_S, connected
 
 MEBIBYTE = 1_048_576
 
@@ -64,17 +64,6 @@ def test_a_machine_hears_of_a_full_buffer_before_its_next_command_is_carried_out
             peers.enter_context(connected(reserved))
         assert driven.result(PATIENCE_S) == Exit(0, "paused")
     assert hose.sent <= 2
-
-
-def connected(port: int) -> socket.socket:
-    """Connect to a listener that is about to open."""
-    give_up_at = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port), PATIENCE_S)
-        except ConnectionRefusedError:
-            assert time.monotonic() < give_up_at
-            time.sleep(0.01)
 
 
 def test_reads_are_small_while_many_connections_are_paused(stage: Stage) -> None:

@@ -12,8 +12,9 @@ from pico_core.boundary import ConfigReloaded, Exit, Input, ShutdownRequested, T
 from pico_core.errors import LocalProtocolError
 from pico_driver.inbox import MAX_WAITING_INPUTS, Inbox
 from tests.adapters.machines import Recorder, Server
-from tests.adapters.stage import PATIENCE_S, Stage, drive, staged
+from tests.adapters.stage import Stage, drive, staged
 from tests.adapters.test_lifetime import Signalled, ignore
+from tests.waiting import PATIENCE_S
 
 
 class Numbered(msgspec.Struct, frozen=True):

@@ -38,7 +38,8 @@ from pico_core.records import AccessLog, Log
 from pico_driver.signals import STOP_SIGNALS
 from tests.adapters.machines import Echo, Faulty, Queued, Recorder, Server
 from tests.adapters.node import run
-from tests.adapters.stage import PATIENCE_S, Stage, drive, read_all, staged
+from tests.adapters.stage import Stage, drive, read_all, staged
+from tests.waiting import PATIENCE_S
 
 
 def test_every_tick_and_the_first_input_tell_the_wall_time(runtime: str) -> None:

@@ -33,8 +33,9 @@ from pico_core.records import AccessLog, Log
 from pico_driver.early import EarlyListeners
 from pico_driver.sockets import ACCEPT_RETRY_S
 from tests.adapters.machines import Echo
-from tests.adapters.stage import PATIENCE_S, Stage, drive, eventually
+from tests.adapters.stage import Stage, drive
 from tests.ports import reserved_port
+from tests.waiting import PATIENCE_S, wait_until
 
 needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 
@@ -155,7 +156,7 @@ def test_stopped_listener_keeps_what_it_accepted(stage: Stage, reserved: int) ->
     port = stage.listen(port=reserved)
     peer, number = stage.peer(port)
     stage.do(StopListening("tcp"))
-    eventually(lambda: refused(port))
+    wait_until(lambda: refused(port), "nothing listens at the port")
     peer.sendall(b"alive")
     stage.wait(Received, connection=number, data=b"alive")
     stage.do(Listen("tcp", "127.0.0.1", port))
@@ -166,14 +167,14 @@ def test_stopped_listener_keeps_what_it_accepted(stage: Stage, reserved: int) ->
 def test_listener_stopped_in_the_turn_it_is_opened(stage: Stage, reserved: int) -> None:
     stage.do(Listen("tcp", "127.0.0.1", reserved), StopListening("tcp"))
     assert stage.wait(Listening, listener="tcp").port == reserved
-    eventually(lambda: refused(reserved))
+    wait_until(lambda: refused(reserved), "nothing listens at the port")
 
 
 def test_listener_stopped_in_the_turn_after_it_is_opened(stage: Stage, reserved: int) -> None:
     stage.do(Listen("tcp", "127.0.0.1", reserved))
     stage.do(StopListening("tcp"))
     assert stage.wait(Listening, listener="tcp").port == reserved
-    eventually(lambda: refused(reserved))
+    wait_until(lambda: refused(reserved), "nothing listens at the port")
 
 
 def test_a_listener_is_stopped_and_opened_again_in_one_turn(stage: Stage) -> None:

@@ -5,7 +5,8 @@ import socket
 
 from pico_core.boundary import ConnectionLost, Input, Received, Send
 from tests.adapters.machines import Recorder
-from tests.adapters.stage import PATIENCE_S, eventually, staged
+from tests.adapters.stage import staged
+from tests.waiting import PATIENCE_S, wait_until
 
 CONNECTIONS = 2_000
 
@@ -39,5 +40,5 @@ def test_two_thousand_connections_open_echo_and_close(runtime: str) -> None:
         for peer in peers:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             peer.close()
-        eventually(lambda: not stage.machine.contract.open)
+        wait_until(lambda: not stage.machine.contract.open, "all connections ended")
         assert stage.count(ConnectionLost) == CONNECTIONS

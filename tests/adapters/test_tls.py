@@ -43,8 +43,9 @@ from pico_driver import handshakes
 from pico_driver.reads import RECEIVE_BUFFER_BYTES
 from pico_driver.tls_profiles import Profiles
 from pico_driver.tls_sections import load_profiles, reload_profiles, server_sections
-from tests.adapters.stage import PATIENCE_S, Stage, read_all, read_exactly, staged
+from tests.adapters.stage import Stage, read_all, read_exactly, staged
 from tests.certificates import Files, issue, write_authority
+from tests.waiting import PATIENCE_S
 
 MEBIBYTE = 1 << 20
 

@@ -9,10 +9,8 @@ from pico_core.config.logs import LogConfig
 from pico_core.records import AccessLog, Log
 from pico_tunnel.logs import LogWriter
 from pico_tunnel.output import Output
-from tests.adapters.stage import eventually
 from tests.cli.streams import Stream
-
-PATIENCE_S = 20.0
+from tests.waiting import PATIENCE_S, wait_until
 
 
 class StuckStream(Stream):
@@ -69,7 +67,7 @@ def test_a_failed_batch_is_lost_and_its_line_is_ended(failure: OSError | int | N
     stream = Stream(script=[4, failure])
     output = output_to(stream)
     output.write(b"lost line\nlost too\n", 2)
-    eventually(lambda: output.dropped == 2)
+    wait_until(lambda: output.dropped == 2, "two lines are dropped")
     output.write(b"next\n", 1)
     output.write(b"last\n", 1)
     closed(output)
@@ -85,7 +83,7 @@ def test_what_a_stuck_stream_does_not_take_is_bounded_counted_and_told_in_its_pl
     output.write(b"x\ny\n", 2)
     assert output.dropped == 3, "there would be room for the last two, but a gap has one place"
     stream.released.set()
-    eventually(lambda: b"missing" in stream.taken)
+    wait_until(lambda: b"missing" in stream.taken, "the loss is told")
     output.write(b"later\n", 1)
     closed(output)
     assert stream.taken == b"first line\nsecond line\n3 lines are missing\nlater\n"
@@ -107,7 +105,7 @@ def test_the_end_does_not_wait_for_a_stuck_stream() -> None:
     output.close(time.monotonic() + 0.01)
     assert stream.taken == b""
     stream.released.set()
-    eventually(lambda: stream.taken == b"line\n")
+    wait_until(lambda: stream.taken == b"line\n", "the line is written")
 
 
 def test_the_other_stream_goes_on_and_the_writer_says_how_many_lines_were_dropped() -> None:
@@ -116,7 +114,7 @@ def test_the_other_stream_goes_on_and_the_writer_says_how_many_lines_were_droppe
     assert writer(AccessLog((b'"status":200',))) == 0
     assert writer(AccessLog((b'"status":200', b'"status":200'))) == 2
     assert writer(Log("info", "proxy", "still here", {})) == 2
-    eventually(lambda: b"still here" in events.taken)
+    wait_until(lambda: b"still here" in events.taken, "the line is written")
     stuck.released.set()
     writer.close()
     first, gap = stuck.taken.splitlines()

@@ -16,8 +16,7 @@ import pytest
 from pico_tunnel.early_signals import is_long_running
 from tests.cli.streams import stuck_pipe
 from tests.runtimes import RUNTIMES
-
-PATIENCE_S = 20.0
+from tests.waiting import PATIENCE_S, catches, wait_until
 
 LOW_LIMIT = 256
 
@@ -128,8 +127,7 @@ def test_signals_that_come_while_it_leaves_change_nothing(runtime: str, command:
     started = [sys.executable, "-m", "pico_tunnel", *command, "--runtime", runtime]
     with stuck_pipe() as (_, writing), subprocess.Popen(started, stdout=writing, stderr=writing) as process:
         try:
-            while not catches(process.pid, signal.SIGTERM):
-                assert process.poll() is None
+            wait_until(lambda: catches(process.pid, signal.SIGTERM), "the process takes SIGTERM")
             process.send_signal(signal.SIGTERM)
             while process.poll() is None:
                 process.send_signal(signal.SIGHUP)
@@ -139,12 +137,6 @@ def test_signals_that_come_while_it_leaves_change_nothing(runtime: str, command:
         finally:
             process.kill()
     assert process.returncode == 0
-
-
-def catches(pid: int, number: signal.Signals) -> bool:
-    with open(f"/proc/{pid}/status") as status:
-        caught = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt:"))
-    return bool(caught >> (number - 1) & 1)
 
 
 def test_the_limit_of_descriptors_is_raised(command: list[str]) -> None:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +14,7 @@ import pytest
 
 from tests.ports import reserved_port
 from tests.runtimes import RUNTIMES
-
-PATIENCE_S = 20.0
-
+from tests.waiting import PATIENCE_S, catches, connected, wait_until
 
 HELD_START = """
 import sys
@@ -90,17 +87,6 @@ def held_server(*arguments: str) -> Iterator[tuple[HeldStart, dict[str, int]]]:
         start = HeldStart("pico_core.server.node", "server", *flags, "--drain-delay", "0s", *arguments)
         stack.callback(start.close)
         yield start, ports
-
-
-def connected(port: int) -> socket.socket:
-    """Connect as soon as the port is open."""
-    give_up_at = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port), PATIENCE_S)
-        except ConnectionRefusedError:
-            assert time.monotonic() < give_up_at, "the port does not open"
-            time.sleep(0.002)
 
 
 def asked(port: int, path: str) -> socket.socket:
@@ -214,13 +200,4 @@ def test_signals_during_the_imports_are_kept(runtime: str) -> None:
 
 
 def await_handler(start: HeldStart, number: signal.Signals) -> None:
-    give_up_at = time.monotonic() + PATIENCE_S
-    while not catches(start.pid, number):
-        assert time.monotonic() < give_up_at, "the signal is not taken"
-        time.sleep(0.002)
-
-
-def catches(pid: int, number: signal.Signals) -> bool:
-    status = Path(f"/proc/{pid}/status").read_text()
-    caught = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:"))
-    return bool(caught >> (number - 1) & 1)
+    wait_until(lambda: catches(start.pid, number), f"the process takes {number.name}")

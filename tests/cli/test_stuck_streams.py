@@ -9,7 +9,6 @@ import subprocess
 import sys
 import termios
 import threading
-import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 
@@ -18,9 +17,7 @@ import pytest
 from tests.cli.streams import stuck_pipe
 from tests.ports import reserved_port
 from tests.runtimes import RUNTIMES
-
-PATIENCE_S = 20.0
-
+from tests.waiting import PATIENCE_S, catches, connected, wait_until
 
 REQUESTS = 12_000
 """Their lines are more than what a pipe holds and what may wait for it."""
@@ -50,19 +47,12 @@ def flags(ports: dict[str, int]) -> list[str]:
 
 
 def answer(port: int, path: str) -> tuple[int, str]:
-    """Ask until the port is open; the answer must come."""
-    give_up_at = time.monotonic() + PATIENCE_S
-    while True:
-        connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        except ConnectionRefusedError:
-            assert time.monotonic() < give_up_at, "the port does not open"
-            time.sleep(0.01)
-        finally:
-            connection.close()
+    """Ask as soon as the port is open; the answer must come."""
+    with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as connection:
+        connection.sock = connected(port)
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
 
 
 def request_many(port: int) -> None:
@@ -160,14 +150,7 @@ def test_an_agent_and_a_forwarder_stop_while_nobody_reads(runtime: str, command:
 
 def await_handlers(pid: int) -> None:
     """Wait until a process takes SIGTERM."""
-    give_up_at = time.monotonic() + PATIENCE_S
-    while True:
-        with open(f"/proc/{pid}/status") as status:
-            caught = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt:"))
-        if caught >> (signal.SIGTERM - 1) & 1:
-            return
-        assert time.monotonic() < give_up_at
-        time.sleep(0.01)
+    wait_until(lambda: catches(pid, signal.SIGTERM), "the process takes SIGTERM")
 
 
 def test_a_stopped_terminal() -> None:
@@ -200,9 +183,7 @@ def test_a_second_signal_ends_a_server_that_nobody_reads() -> None:
     ):
         assert answer(ports["admin"], "/health")[0] == 200
         process.send_signal(signal.SIGTERM)
-        give_up_at = time.monotonic() + PATIENCE_S
-        while answer(ports["admin"], "/ready")[1].strip() != "draining":
-            assert time.monotonic() < give_up_at
+        wait_until(lambda: answer(ports["admin"], "/ready")[1].strip() == "draining", "the server drains")
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 1
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cluster.harness import Connect, Place, ask, connect
-from tests.e2e.harness import LOCAL, PATIENCE_S, wait_until
+from tests.e2e.harness import LOCAL
 from tests.ports import reserved_port
+from tests.waiting import PATIENCE_S, wait_until
 
 CHECK_INTERVAL_S = 0.5
 
@@ -22,6 +23,8 @@ class Balancer:
     def __init__(self, places: Sequence[Place]) -> None:
         self._places = places
         self._ready = list(places)
+        self.turned_away = 0
+        """Connections that were closed because no node was ready."""
         self._turns = itertools.count()
         self._stopping = threading.Event()
         self._listeners = [socket.create_server((LOCAL, 0), backlog=256) for _ in range(2)]
@@ -72,6 +75,7 @@ class Balancer:
         for _ in range(len(ready)):
             with contextlib.suppress(OSError):
                 return connect(getattr(ready[next(self._turns) % len(ready)], port))
+        self.turned_away += 1
         return None
 
 

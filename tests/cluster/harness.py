@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from tests.e2e.harness import LOCAL, PATIENCE_S, Lines, Process, wait_until
+from tests.e2e.harness import LOCAL, Lines, Process
 from tests.e2e.wire import Wire, receive_response, request
 from tests.ports import reserved_port
+from tests.waiting import PATIENCE_S, wait_until
 
 Address: TypeAlias = tuple[str, int]
 Connect: TypeAlias = Callable[[Address], socket.socket]

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.cluster.harness import Address, Connect, connect
-from tests.e2e.harness import PATIENCE_S, wait_until
 from tests.e2e.origin import Origin, Visit
 from tests.e2e.wire import Wire, receive_response, request_bytes
+from tests.waiting import PATIENCE_S, wait_until
 
 REQUESTS_PER_CONNECTION = 20
 
@@ -117,6 +117,10 @@ class Load:
         wait_until(lambda: len(self.outcomes) >= reached, f"{requests} requests")
 
     # --- the outcomes ---
+
+    def begun(self, after: float) -> int:
+        """Return how many of the requests that are done began after a time."""
+        return sum(each.began_at >= after for each in self.outcomes)
 
     def failures(self, began_after: float = 0.0) -> list[Outcome]:
         return [each for each in self.outcomes if each.failure and each.began_at >= began_after]

@@ -8,8 +8,8 @@ import pytest
 from tests.cluster.harness import Cluster, Command, Node, Place
 from tests.cluster.load import echo_origin
 from tests.cluster.network import Namespace, Network, run, why_not
-from tests.e2e.harness import wait_until
 from tests.e2e.wire import Wire, receive_response, request_bytes
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.debian]
 

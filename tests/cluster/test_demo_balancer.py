@@ -10,8 +10,9 @@ import pytest
 
 from tests.cluster.harness import Address, ask, loopback_cluster
 from tests.cluster.load import Load, echo_origin
-from tests.e2e.harness import LOCAL, PATIENCE_S, wait_until
+from tests.e2e.harness import LOCAL
 from tests.ports import reserved_port
+from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.debian
 

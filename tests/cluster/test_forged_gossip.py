@@ -18,8 +18,9 @@ from pico_core.gossip.wire import writing
 from pico_core.gossip.wire.records import DELTA, DIGEST, JOIN, Entry
 from tests.cluster.harness import FULL_VIEW_S, Cluster, Node, await_route
 from tests.cluster.load import Load, echo_origin
-from tests.e2e.harness import LOCAL, MIB, wait_until
+from tests.e2e.harness import LOCAL, MIB
 from tests.e2e.wire import Wire
+from tests.waiting import wait_until
 
 SEED = 20260101
 BATCH_BYTES = 100_000

@@ -19,9 +19,10 @@ from tests.certificates import issue, write_authority
 from tests.cluster.harness import Address, Cluster, Command, connect, loopback_cluster
 from tests.cluster.load import Load, echo_origin
 from tests.core.access.keys import private_pem
-from tests.e2e.harness import LOCAL, wait_until
+from tests.e2e.harness import LOCAL
 from tests.e2e.origin import Origin, Visit
 from tests.e2e.wire import Wire, receive_response, request_bytes
+from tests.waiting import wait_until
 
 FILES_S = 40.0
 """Certificates and token files are looked at every 10 s and 5 s."""

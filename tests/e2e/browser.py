@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.harness import LOCAL, wait_until
+from tests.e2e.harness import LOCAL
+from tests.waiting import wait_until
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """The name under which WebDriver gives a reference to an element (section 12)."""

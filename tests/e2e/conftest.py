@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e.harness import Fleet, Process, Server, fleet_of, wait_until
+from tests.e2e.harness import Fleet, Process, Server, fleet_of
 from tests.e2e.hostile import GROWTH_BYTES, HEADER_TIMEOUT_S
 from tests.e2e.origin import Origin
 from tests.e2e.wire import request
 from tests.runtimes import RUNTIMES
+from tests.waiting import wait_until
 
 
 @dataclass

@@ -12,15 +12,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from tests.ports import reserved_port
-
-PATIENCE_S = 20.0
-"""How long a test waits for something that must happen."""
+from tests.waiting import PATIENCE_S
 
 AT_ONCE_S = 5.0
 """What happens at once happens within this, on a machine that has other work as well.
@@ -28,21 +25,11 @@ AT_ONCE_S = 5.0
 What must not happen instead, such as the end of a timeout, takes longer wherever a test compares with this.
 """
 
-POLL_S = 0.01
-
 MIB = 1 << 20
 
 LOCAL = "127.0.0.1"
 
 Record: TypeAlias = dict[str, Any]
-
-
-def wait_until(condition: Callable[[], object], goal: str, timeout_s: float = PATIENCE_S) -> None:
-    """Poll until the condition holds."""
-    give_up_at = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up_at, f"{goal}: not within {timeout_s:g} s"
-        time.sleep(POLL_S)
 
 
 class Lines:

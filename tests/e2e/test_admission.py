@@ -4,9 +4,10 @@ import contextlib
 import resource
 import time
 
-from tests.e2e.harness import MIB, Fleet, wait_until
+from tests.e2e.harness import MIB, Fleet
 from tests.e2e.origin import Origin
 from tests.e2e.wire import Wire, dial, request, request_bytes
+from tests.waiting import wait_until
 
 DESCRIPTORS = 256
 CLIENTS = 400

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Stack
-from tests.e2e.harness import PATIENCE_S, Fleet
+from tests.e2e.harness import Fleet
 from tests.e2e.origin import Origin
+from tests.waiting import PATIENCE_S
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import LOCAL, PATIENCE_S, Fleet, Process, Server, wait_until
+from tests.e2e.harness import LOCAL, Fleet, Process, Server
 from tests.e2e.origin import Origin
 from tests.e2e.wire import Wire, receive_response, request, request_bytes
 from tests.ports import reserved_port
+from tests.waiting import PATIENCE_S, wait_until
 
 CLIENT = "127.0.0.77"
 BALANCER = "127.0.0.9"

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Stack
-from tests.e2e.harness import LOCAL, MIB, PATIENCE_S, Fleet, wait_until
+from tests.e2e.harness import LOCAL, MIB, Fleet
 from tests.ports import reserved_port
+from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.debian
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.browser import ENTER, TAB, Browser, browser
-from tests.e2e.harness import LOCAL, Fleet, wait_until
+from tests.e2e.harness import LOCAL, Fleet
 from tests.e2e.origin import Origin
 from tests.e2e.test_tokens import guarded, key_file, token
 from tests.e2e.wire import request
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.debian
 

@@ -7,9 +7,10 @@ import time
 import pytest
 
 from tests.e2e.conftest import Stack
-from tests.e2e.harness import AT_ONCE_S, PATIENCE_S, Fleet
+from tests.e2e.harness import AT_ONCE_S, Fleet
 from tests.e2e.origin import HangUpError, Origin, Visit
 from tests.e2e.wire import assert_error, dial, receive_response, request, request_bytes
+from tests.waiting import PATIENCE_S
 
 TIMEOUT_S = 1.0
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.harness import LOCAL, PATIENCE_S, Fleet, Server, wait_until
+from tests.e2e.harness import LOCAL, Fleet, Server
 from tests.e2e.origin import Origin, Visit
 from tests.e2e.wire import Head, Wire, dial, receive_response, request_bytes
+from tests.waiting import PATIENCE_S, wait_until
 
 STREAMS = 1_100
 LIMIT = 1_024

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import LOCAL, Fleet, Server, wait_until
+from tests.e2e.harness import LOCAL, Fleet, Server
 from tests.e2e.origin import HangUpError, Origin, service
 from tests.e2e.wire import Wire, request
+from tests.waiting import wait_until
 
 
 def pico_explain(*arguments: str, admin_port: int) -> subprocess.CompletedProcess[str]:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.e2e.harness import LOCAL, MIB, PATIENCE_S, Fleet
+from tests.e2e.harness import LOCAL, MIB, Fleet
 from tests.e2e.origin import Origin
 from tests.e2e.wire import dial, request
+from tests.waiting import PATIENCE_S
 
 FLOOD_S = 3.0
 LONGEST_WAIT_S = 1.0

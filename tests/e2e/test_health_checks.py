@@ -2,10 +2,11 @@
 
 import json
 
-from tests.e2e.harness import LOCAL, Fleet, wait_until
+from tests.e2e.harness import LOCAL, Fleet
 from tests.e2e.origin import Origin, Visit, service
 from tests.e2e.test_agent_admin import asked
 from tests.e2e.wire import Wire, request
+from tests.waiting import wait_until
 
 CHECKS = ("--health-check.protocol", "http", "--health-check.path", "/up", "--health-check.interval", "100ms")
 

@@ -11,10 +11,11 @@ from pico_core.mux.frame import DATA, HEADER, SYN, WINDOW_UPDATE
 from pico_core.websocket.encoding import encode_frame
 from pico_core.websocket.handshake import accept_handshake
 from tests.e2e.conftest import Stack
-from tests.e2e.harness import AT_ONCE_S, MIB, PATIENCE_S, Fleet, wait_until
+from tests.e2e.harness import AT_ONCE_S, MIB, Fleet
 from tests.e2e.hostile import GROWTH_BYTES, HEADER_TIMEOUT_S, assert_refused, attack, joined
 from tests.e2e.origin import Origin, Visit, service
 from tests.e2e.wire import Wire, dial, request, request_bytes
+from tests.waiting import PATIENCE_S, wait_until
 
 GARBAGE = [
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)) * 2, (400,)),  # a TLS hello

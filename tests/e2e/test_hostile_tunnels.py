@@ -6,9 +6,10 @@ import pytest
 
 from pico_core.mux.frame import ACK, DATA, FIN, GO_AWAY, HEADER, PING, RST, SYN, WINDOW_UPDATE
 from tests.e2e.conftest import Stack
-from tests.e2e.harness import MIB, wait_until
+from tests.e2e.harness import MIB
 from tests.e2e.hostile import HostileAgent, assert_refused, attack
 from tests.e2e.wire import dial, receive_response, request, request_bytes
+from tests.waiting import wait_until
 
 GOING_AWAY = HEADER.pack(GO_AWAY, 0, 0, 1)
 

@@ -12,9 +12,10 @@ import time
 import pytest
 
 from tests.e2e.conftest import Stack
-from tests.e2e.harness import AT_ONCE_S, LOCAL, MIB, PATIENCE_S
+from tests.e2e.harness import AT_ONCE_S, LOCAL, MIB
 from tests.e2e.origin import HangUpError, Visit
 from tests.e2e.wire import dial, receive_response, request, request_bytes
+from tests.waiting import PATIENCE_S
 
 HUGE_BYTES = 100 * MIB
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.harness import AT_ONCE_S, LOCAL, MIB, PATIENCE_S, Fleet, Server, wait_until
+from tests.e2e.harness import AT_ONCE_S, LOCAL, MIB, Fleet, Server
 from tests.e2e.origin import Origin, Visit, service
 from tests.e2e.wire import Wire, dial, receive_response, request, request_bytes
+from tests.waiting import PATIENCE_S, wait_until
 
 
 class Held:

@@ -7,9 +7,10 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.e2e.harness import LOCAL, Fleet, Server, wait_until
+from tests.e2e.harness import LOCAL, Fleet, Server
 from tests.e2e.origin import Origin, service
 from tests.e2e.wire import Wire, assert_error, dial, request
+from tests.waiting import wait_until
 
 ALICE = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n"
 MARK = "X-Pico-Forward: true\r\nX-Forwarded-For: 203.0.113.9\r\n"

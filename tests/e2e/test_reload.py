@@ -5,10 +5,11 @@ import threading
 from pathlib import Path
 
 from tests.certificates import issue, write_authority
-from tests.e2e.harness import LOCAL, Fleet, wait_until
+from tests.e2e.harness import LOCAL, Fleet
 from tests.e2e.origin import Origin
 from tests.e2e.wire import dial, receive_response, request, request_bytes
 from tests.ports import reserved_port
+from tests.waiting import wait_until
 
 RELOADS = 20
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pico_tunnel.reloading import snapshot
-from tests.e2e.harness import Fleet, Server, wait_until
+from tests.e2e.harness import Fleet, Server
 from tests.e2e.wire import request
+from tests.waiting import wait_until
 
 APP = """
 async def app(scope, receive, send):

@@ -11,9 +11,10 @@ import time
 import pytest
 
 from tests.e2e.conftest import Stack
-from tests.e2e.harness import AT_ONCE_S, LOCAL, MIB, PATIENCE_S, Fleet, wait_until
+from tests.e2e.harness import AT_ONCE_S, LOCAL, MIB, Fleet
 from tests.e2e.origin import HangUpError, Origin, Visit
 from tests.e2e.wire import dial, receive_response, request, request_bytes
+from tests.waiting import PATIENCE_S, wait_until
 
 STALLED_BYTES = 50 * MIB
 

@@ -7,9 +7,10 @@ import time
 import pytest
 
 from tests.e2e.conftest import Stack
-from tests.e2e.harness import LOCAL, MIB, PATIENCE_S
+from tests.e2e.harness import LOCAL, MIB
 from tests.e2e.origin import Visit
 from tests.e2e.wire import Wire, receive_response, request_bytes
+from tests.waiting import PATIENCE_S
 
 CLIENTS = 120
 BODY_BYTES = 12 * MIB

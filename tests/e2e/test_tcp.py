@@ -12,9 +12,10 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.e2e.conftest import Stack
-from tests.e2e.harness import LOCAL, MIB, PATIENCE_S, Fleet, Process
+from tests.e2e.harness import LOCAL, MIB, Fleet, Process
 from tests.e2e.origin import service
 from tests.e2e.wire import Wire, dial
+from tests.waiting import PATIENCE_S
 
 LARGE_BYTES = 50 * MIB
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Files, issue, write_authority
-from tests.e2e.harness import LOCAL, MIB, PATIENCE_S, Fleet, Process, Server, wait_until
+from tests.e2e.harness import LOCAL, MIB, Fleet, Process, Server
 from tests.e2e.origin import Origin, Visit
 from tests.e2e.wire import Wire, request_bytes
+from tests.waiting import PATIENCE_S, wait_until
 
 
 class Trust:

@@ -20,9 +20,10 @@ from pico_core.server.admin.pages import PATHS
 from tests.certificates import Files, issue, write_authority
 from tests.core.access.keys import private_pem
 from tests.core.server.admin.test_secrets import STATUS_PATHS
-from tests.e2e.harness import LOCAL, Fleet, Server, wait_until
+from tests.e2e.harness import LOCAL, Fleet, Server
 from tests.e2e.origin import Origin, Visit, service
 from tests.e2e.wire import assert_error, dial, receive_response, request, request_bytes
+from tests.waiting import wait_until
 
 SECRET = "canary-0123456789abcdefghijklmnopqrstuvwxyz"
 OTHER_SECRET = "canary-another-0123456789abcdefghijklmnopqrstuvwxyz"

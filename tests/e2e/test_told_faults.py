@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.certificates import issue, write_authority
-from tests.e2e.harness import LOCAL, Fleet, Server, wait_until
+from tests.e2e.harness import LOCAL, Fleet, Server
 from tests.e2e.origin import HangUpError, Origin, Visit, service
 from tests.e2e.relay import join
 from tests.e2e.test_explain import garbage, known_at, silent, two_nodes
@@ -26,6 +26,7 @@ from tests.e2e.test_tokens import OTHER_SECRET, SECRET, token
 from tests.e2e.told_faults import FAULTS, is_told, table
 from tests.e2e.wire import Wire, dial, request, request_bytes
 from tests.ports import reserved_port
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.harness import LOCAL, Fleet, Server, wait_until
+from tests.e2e.harness import LOCAL, Fleet, Server
 from tests.e2e.origin import Origin, service
 from tests.e2e.relay import first_head, join
 from tests.e2e.wire import Wire, dial, request
+from tests.waiting import wait_until
 
 NAME = "pico.test"
 """The server's name, which only the proxy of these tests knows."""

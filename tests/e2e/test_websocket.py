@@ -15,7 +15,8 @@ from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from tests.e2e.conftest import Stack
-from tests.e2e.harness import LOCAL, MIB, PATIENCE_S, Fleet
+from tests.e2e.harness import LOCAL, MIB, Fleet
+from tests.waiting import PATIENCE_S
 
 CHAT = [Subprotocol("chat")]
 

@@ -15,9 +15,10 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.harness import LOCAL, PATIENCE_S, Fleet, Process, Server, wait_until
+from tests.e2e.harness import LOCAL, Fleet, Process, Server
 from tests.e2e.origin import Origin, Visit
 from tests.e2e.wire import dial, receive_response, request, request_bytes
+from tests.waiting import PATIENCE_S, wait_until
 
 WORKERS = 2
 CLIENTS = 4

@@ -8,7 +8,8 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from tests.e2e.harness import LOCAL, PATIENCE_S
+from tests.e2e.harness import LOCAL
+from tests.waiting import PATIENCE_S
 
 
 class Wire:
