@@ -127,8 +127,8 @@ def write_programs(folder: Path) -> Path:
 @contextlib.contextmanager
 def machines(folder: Path, programs: Path, names: set[str]) -> Iterator[Machines]:
     """All machines. ``names`` are those below the server's that the page has in URLs."""
-    write_authority(folder)
-    (folder / ".curlrc").write_text("silent\nshow-error\n")  # as at a terminal: no meter
+    authority = write_authority(folder)
+    (folder / ".curlrc").write_text(f"silent\nshow-error\ncacert = {authority}\n")  # as at a terminal: no meter
     files = issue(folder, SERVER, f"*.{SERVER}")
     Path(files.cert).rename(folder / "cert.pem")
     Path(files.key).rename(folder / "key.pem")

@@ -17,6 +17,7 @@ import pytest
 from tests.cluster.network import why_not
 from tests.pages.blocks import COMMANDS, OTHERS, PAGES, ROOT, Command, blocks, commands, is_shown
 from tests.pages.machines import Machines, machines, write_programs
+from tests.pages.services import start_postgres, start_redis, start_sshd
 
 CLUSTER = "wants a Kubernetes cluster; tests/deploy and tests/cluster render and play what it applies"
 DOCKER = "wants a Docker daemon and a registry"
@@ -68,13 +69,25 @@ class Setting(NamedTuple):
     """A part of what a command prints of which the page shows nothing, by its beginning."""
 
 
+CHECK_HOOKS = "pico server check --config.path server.yaml --request 'POST https://hooks.pico.example.com/'"
+
 SETTINGS = {
     "README.md": Setting(parts=(("curl", '"method": "GET"'), ("pico bench", "200"))),
+    "docs/guides/database.md": Setting(services=(start_postgres, start_redis)),
+    "docs/guides/fleet.md": Setting(codes=(("pico doctor agent http device-2", 1),)),
+    "docs/guides/own-cloud.md": Setting(parts=(("curl", '"method": "GET"'),)),
+    "docs/guides/ssh.md": Setting(services=(start_sshd,)),
+    "docs/guides/web-app.md": Setting(parts=(("curl", '"method": "GET"'),)),
+    "docs/guides/webhooks.md": Setting(
+        codes=((f"{CHECK_HOOKS} --client 198", 1),),
+        parts=(("curl", '"method": "POST"'),),
+    ),
     "docs/operating.md": Setting(
         prepared=(Command("pico server --cluster.node-id pico-1-x7k2m9q"),),
         parts=(("pico server status cluster nodes --server.url", "id: pico-1-x7k2m9q"),),
     ),
     "docs/policies.md": Setting(codes=(("CI_PASSWORD=", 1),)),
+    "docs/quick-start.md": Setting(has_service=False, codes=(("pico explain helo", 3),)),
     "docs/sdk.md": Setting(prepared=(Command("pico server"),)),
     "docs/tokens.md": Setting(parts=(("curl", '"method": "GET"'),)),
     "docs/troubleshooting.md": Setting(

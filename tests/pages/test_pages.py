@@ -28,8 +28,8 @@ TO_COME = {"pico_core/proxy/http2/"}
 """Where pages say that something is to be added."""
 GONE = {"http/head.py"}
 """What the page on the structure names as it was before."""
-OUTSIDE = {"ParseDuration"}
-"""Names of other projects: Go."""
+OUTSIDE = {"HostKeyAlias", "ParseDuration"}
+"""Names of other projects: OpenSSH, Go."""
 
 LINK = re.compile(r"\]\(([^)\s#]*)(#[^)\s]+)?\)")
 SPAN = re.compile(r"``?([^`\n]+)``?")
