@@ -82,6 +82,9 @@ SETTINGS = {
         codes=((f"{CHECK_HOOKS} --client 198", 1),),
         parts=(("curl", '"method": "POST"'),),
     ),
+    "docs/migrating/cloudflared.md": Setting(services=(start_postgres,)),
+    "docs/migrating/frp.md": Setting(services=(start_sshd,)),
+    "docs/migrating/ngrok.md": Setting(parts=(("curl", '"method": "GET"'),)),
     "docs/operating.md": Setting(
         prepared=(Command("pico server --cluster.node-id pico-1-x7k2m9q"),),
         parts=(("pico server status cluster nodes --server.url", "id: pico-1-x7k2m9q"),),
