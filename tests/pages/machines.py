@@ -25,6 +25,7 @@ LONG_RUNNING = {
     r"pico agent": '"endpoint registered"',
     r"pico forward": '"listening"',
     r"python -m http\.server": "Serving HTTP",
+    r"python serve\.py": "http://",
 }
 """Commands that run until they are stopped, and what they print when they work."""
 

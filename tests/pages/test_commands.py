@@ -93,6 +93,8 @@ SETTINGS = {
     "docs/quick-start.md": Setting(has_service=False, codes=(("pico explain helo", 3),)),
     "docs/sdk.md": Setting(prepared=(Command("pico server"),)),
     "docs/tokens.md": Setting(parts=(("curl", '"method": "GET"'),)),
+    "docs/tutorials/asyncio.md": Setting(has_service=False),
+    "docs/tutorials/trio.md": Setting(has_service=False),
     "docs/troubleshooting.md": Setting(
         prepared=(
             Command("pico server --cluster.node-id-prefix pico-0-"),
