@@ -1,5 +1,5 @@
 # Every target is one command; the scripts say more.
-.PHONY: demo test lint format fuzz bench gate fair security soak docs
+.PHONY: demo test lint format fuzz bench gate fair security soak docs reference
 
 demo:    ; scripts/demo
 test:    ; scripts/test
@@ -11,4 +11,5 @@ gate:    ; scripts/setup && .venv/bin/python -m benchmarks.gate
 fair:    ; scripts/setup && .venv/bin/python -m benchmarks.fair
 security: ; scripts/setup && .venv/bin/python -m benchmarks.security
 soak:    ; scripts/setup && .venv/bin/python -m tests.sim soak
-docs:    ; scripts/setup && .venv/bin/python -m pico_tunnel.reference > docs/configuration.md && .venv/bin/python -m pico_tunnel.limits_page > docs/limits.md
+reference: ; scripts/setup && .venv/bin/python -m pico_tunnel.reference > docs/configuration.md && .venv/bin/python -m pico_tunnel.limits_page > docs/limits.md
+docs:    ; scripts/docs

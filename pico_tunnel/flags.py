@@ -238,7 +238,7 @@ class ConfigCommand(click.Command):
         """``aliases`` are flags of Piko's under another name, and the flags that they stand for."""
         super().__init__(*arguments, **settings)
         self._keys = keys
-        self._aliases = aliases or {}
+        self.aliases = aliases or {}
         self.examples = examples
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -262,7 +262,7 @@ class ConfigCommand(click.Command):
 
     def _own(self, arg: str) -> str:
         flag, equals, value = arg.partition("=")
-        return self._aliases.get(flag, flag) + equals + value
+        return self.aliases.get(flag, flag) + equals + value
 
     def invoke(self, ctx: click.Context) -> Any:
         """Gather the flags that were given, by key, and run the command."""

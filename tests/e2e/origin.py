@@ -16,13 +16,13 @@ from tests.e2e.wire import Head, Wire
 
 
 class Service:
-    """Listens on a port of its own; ``serve`` gets each connection on a thread. What it asserts ends in ``faults``."""
+    """Listens on ``port`` or one of its own. ``serve`` has a thread each; its asserts end in ``faults``."""
 
-    def __init__(self, serve: Callable[[Wire], None]) -> None:
+    def __init__(self, serve: Callable[[Wire], None], port: int = 0) -> None:
         self.faults: list[BaseException] = []
         self.connections = 0
         self._serve = serve
-        self._listener = socket.create_server((LOCAL, 0), backlog=512)
+        self._listener = socket.create_server((LOCAL, port), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
@@ -111,11 +111,11 @@ Handler = Callable[[Visit], None]
 class Origin(Service):
     """Speaks HTTP/1.1 with keep-alive. ``/`` and ``/describe`` answer with the request as it arrived."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self._handlers: dict[str, Handler] = {"/": describe, "/describe": describe}
         self.requests: list[Head] = []
         self._numbers = itertools.count(1)
-        super().__init__(self._talk)
+        super().__init__(self._talk, port)
 
     def handle(self, handler: Handler) -> str:
         """Have requests for a new path handled by ``handler``; return the path."""

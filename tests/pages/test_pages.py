@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDERS = (
     "adapters",
     "benchmarks",
@@ -34,8 +34,8 @@ TO_COME = {"fuzz/corpus/NAME/", "pico_core/proxy/http2/"}
 """Where pages say that something is to be added."""
 GONE = {"http/head.py"}
 """What the page on the structure names as it was before."""
-OUTSIDE = {"EventSource", "ParseDuration"}
-"""Names of other projects: browsers, Go."""
+OUTSIDE = {"EventSource", "HostKeyAlias", "ParseDuration"}
+"""Names of other projects: browsers, OpenSSH, Go."""
 
 LINK = re.compile(r"\]\(([^)\s#]*)(#[^)\s]+)?\)")
 SPAN = re.compile(r"``?([^`\n]+)``?")
