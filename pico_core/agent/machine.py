@@ -14,11 +14,12 @@ from pico_core.config.values import Address
 from pico_core.credentials import Credentials
 from pico_core.entropy import Entropy
 from pico_core.http.budget import HeadBudget
-from pico_core.machine.admission import UNLIMITED, ConnectionLimits, PortLimits
+from pico_core.machine.admission import UNLIMITED, ConnectionLimits
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.logs import LINES_PER_WINDOW
 from pico_core.machine.parts import STOP_HINT
+from pico_core.plain.client_pages import ADMIN, ADMIN_PLACES, ClientPages, admin_refused
 from pico_core.plain.server import PlainConnection
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
@@ -26,11 +27,8 @@ from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
 LINES_PER_LISTENER = 2
 """Log lines of one kind in ten seconds for each endpoint: those of an agent with many are not peers' doing."""
 
-
-MOST_OPERATORS = 64
-
-ADMIN_LIMITS = ConnectionLimits(UNLIMITED.most, {"admin": PortLimits(MOST_OPERATORS, 0)})
-"""Operators are few. Other peers an agent chooses itself."""
+ADMIN_LIMITS = ConnectionLimits(UNLIMITED.most, {ADMIN: ADMIN_PLACES})
+"""Other peers an agent chooses itself."""
 
 APPLIED = (
     "listeners",
@@ -62,7 +60,8 @@ class AgentMachine(BaseMachine):
         self._replaced: dict[AgentListener, None] = {}
         """Listeners that leave when the one that was configured in their place has a tunnel."""
         self._checks = {each: self._check(each) for each in config.listeners if each.health_check.protocol != "off"}
-        self._pages = AgentPages(self.listeners, str(connect.url), config.admin.allowed_hosts)
+        told = AgentPages(self.listeners, str(connect.url))
+        self._pages = ClientPages(told, self, config.admin.allowed_hosts)
 
     def _listener(self, config: ListenerConfig, max_streams: int) -> AgentListener:
         if config not in self._handlers_by_config:
@@ -99,7 +98,7 @@ class AgentMachine(BaseMachine):
         self.credentials.start(now)
         admin = self.config.admin.bind_addr
         if admin is not None:
-            self.emit(Listen("admin", admin.host, admin.port))
+            self.emit(Listen(ADMIN, admin.host, admin.port))
         for listener in self.listeners:
             self._warn_of_name(listener.config)
             listener.start(now)
@@ -112,13 +111,7 @@ class AgentMachine(BaseMachine):
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
         """Stop: what watches the agent would not see it."""
-        admin = self.config.admin.bind_addr
-        self.emit(
-            Exit(
-                1,
-                f"cannot listen on admin address '{admin}': {event.reason}; choose another one with --admin.bind-addr",
-            )
-        )
+        self.emit(Exit(1, admin_refused(self.config.admin.bind_addr, event.reason)))
 
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
         """Answer an operator."""

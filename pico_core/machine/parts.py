@@ -7,9 +7,13 @@ from pico_core.boundary import Command
 from pico_core.http.date import Dates
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.lingering import Lingering
+from pico_core.records import ProcessMeasured
 from pico_core.timers import Timers
 
 LogField: TypeAlias = str | int | float | bool
+
+MeasureUser: TypeAlias = Callable[[ProcessMeasured, float], None]
+"""The part that asked what the process uses: called once with the answer and ``now``, never by ``measure_process``."""
 
 STOP_HINT = "a second signal stops it at once"
 """What the line says that begins a drain, beside what is waited for and for how long at most."""
@@ -63,6 +67,13 @@ class FileReader(Protocol):
         """Ask for the content of a file. Next: ``user.on_file``."""
 
 
+class ProcessMeter(Protocol):
+    """Tells what the process uses."""
+
+    def measure_process(self, user: MeasureUser) -> None:
+        """Ask for it. Next: ``user`` is called with the answer."""
+
+
 class Connector(Protocol):
     """Looks names up and opens outbound connections, and watches what they wait for."""
 
@@ -85,6 +96,10 @@ class Connector(Protocol):
 
     def cancel_connect(self, connection: int) -> None:
         """Drop a connection that is still being opened; its user is not called."""
+
+
+class PagesHost(Connector, ProcessMeter, Protocol):
+    """What pages need that tell of this process and ask other ones."""
 
 
 class AnsweringHost(Protocol):

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pico_core.boundary import Exit, Input, LogLinesDropped, Machine, Tick
 from pico_core.errors import LocalProtocolError
-from pico_core.records import AccessLog, Log, Sink
+from pico_core.records import AccessLog, Log, MeasureProcess, Sink
 from pico_driver.inbox import Inbox
 
 SHORTEST_WAIT_S: Final = 0.001
@@ -31,7 +31,12 @@ class Conversation(ABC):
     def __init__(self, machine: Machine, sink: Sink, clock: Callable[[], float]) -> None:
         self.outcome: Exit | BaseException | None = None
         """What ended the conversation; ``None`` while it lasts."""
-        self.perform: dict[type, Callable[[Any], None]] = {Log: self.log, AccessLog: self.log, Exit: self.end}
+        self.perform: dict[type, Callable[[Any], None]] = {
+            Log: self.log,
+            AccessLog: self.log,
+            MeasureProcess: self._measure_process,
+            Exit: self.end,
+        }
         self._machine = machine
         self._sink = sink
         self._dropped_lines = 0
@@ -80,6 +85,11 @@ class Conversation(ABC):
         if dropped and dropped != self._dropped_lines:
             self._dropped_lines = dropped
             self._inputs.append(LogLinesDropped(dropped))
+
+    def _measure_process(self, command: MeasureProcess) -> None:
+        from pico_driver.process import measure  # for scrapes only
+
+        self._inputs.append(measure(command.query))
 
     # --- the turn ---
 

@@ -9,10 +9,12 @@ from typing import Protocol
 import msgspec
 
 from pico_core.config.values import Address
-from pico_core.machine.parts import Connector
+from pico_core.machine.parts import Connector, PagesHost
 from pico_core.plain.client import PlainRequest, PlainResponse
 from pico_core.plain.exposition import CONTENT_TYPE, Exposition, labels
+from pico_core.plain.process_metrics import process_text
 from pico_core.plain.server import HTML, JSON, PLAIN_TEXT, PlainConnection, Question
+from pico_core.records import ProcessMeasured
 from pico_core.server.admin.status import FAILURES_PATH, OVERVIEW_PATH
 from pico_core.server.facts import NodePhase
 from pico_core.server.worker import HOST_FIELD, LOCALHOST, WORKER_FIELD
@@ -22,6 +24,9 @@ from pico_core.server.workers.slots import Slot
 ASK_TIMEOUT_S = 5.0
 MAX_QUESTIONS = 16
 """Questions of operators that wait for the workers at one time; further ones get 503."""
+
+SUPERVISOR = 0
+"""The label ``worker`` of the process that starts the workers, whose numbers begin with 1."""
 
 PASSED_FIELDS = (b"authorization", b"x-pico-authorization")
 WORKERS_PATH = "/status/workers"
@@ -63,8 +68,8 @@ def control_fields(workers: Workers, question: Question | None = None) -> list[t
 class SupervisorPages:
     """A ``PlainHandler`` that answers for all workers."""
 
-    def __init__(self, connector: Connector, workers: Workers) -> None:
-        self._connector = connector
+    def __init__(self, host: PagesHost, workers: Workers) -> None:
+        self._host = host
         self._workers = workers
         self._questions = 0
 
@@ -108,10 +113,18 @@ class SupervisorPages:
         if asked and not good:
             _first(connection, answers, asked, now)
             return
+
+        def respond(measured: ProcessMeasured, now: float) -> None:
+            text = merged_metrics({**good, SUPERVISOR: process_text(measured)}) + self._own_metrics()
+            connection.respond(200, CONTENT_TYPE, text, now)
+
+        self._host.measure_process(respond)
+
+    def _own_metrics(self) -> bytes:
         own = Exposition()
         restarts = {labels(worker=str(slot.number)): slot.restarts for slot in self._workers.slots}
         own.counter("worker_restarts_total", "Processes that ended unasked and were started again.", restarts)
-        connection.respond(200, CONTENT_TYPE, merged_metrics(good) + own.text(), now)
+        return own.text()
 
     def _rows(self, connection: PlainConnection, answers: Answers, asked: Sequence[int], now: float) -> None:
         if asked and not _good(answers):
@@ -144,7 +157,7 @@ class SupervisorPages:
             respond(connection, answers, tuple(ports), at)
 
         target = f"{question.path}?{question.query}" if question.query else question.path
-        _Gathering(self._connector, ports, target, control_fields(self._workers, question), over, now)
+        _Gathering(self._host, ports, target, control_fields(self._workers, question), over, now)
 
 
 class _Gathering:
