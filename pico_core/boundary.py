@@ -28,7 +28,7 @@ import msgspec
 
 from pico_core.pieces import Piece
 from pico_core.program import ProgramCommand, ProgramInput
-from pico_core.records import AccessLog, Log, Record
+from pico_core.records import AccessLog, Log, MeasureProcess, ProcessMeasured, Record, UseLogConfig
 
 Data: TypeAlias = bytes | tuple[Piece, ...]
 """What ``Send`` carries: one piece, or several that the driver writes in order without joining them first."""
@@ -253,6 +253,7 @@ Input: TypeAlias = (
     | Resolved
     | SourceSelected
     | FileRead
+    | ProcessMeasured
     | Tick
     | ShutdownRequested
     | SignalReceived
@@ -421,6 +422,8 @@ Command: TypeAlias = (
     | Resolve
     | SelectSource
     | ReadFile
+    | MeasureProcess
+    | UseLogConfig
     | Log
     | AccessLog
     | Exit

@@ -1,4 +1,4 @@
-"""Records that mean something by themselves, wherever they pass: log lines."""
+"""Records that mean something by themselves, wherever they pass: log lines, what a process measures of itself."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -20,6 +20,34 @@ class Log(Record, frozen=True, gc=False):
     subsystem: str
     message: str
     fields: dict[str, str | int | float | bool]
+
+
+class UseLogConfig(Record, frozen=True, gc=False):
+    """A machine asks its process to write logs as ``config``, a ``LogConfig``, says; it is not answered."""
+
+    config: msgspec.Struct
+
+
+class MeasureProcess(Record, frozen=True, gc=False):
+    """A machine asks what its process uses. Answered by one ``ProcessMeasured``."""
+
+    query: int
+
+
+class ProcessMeasured(Record, frozen=True, gc=False):
+    """Answer to ``MeasureProcess``: what the process uses now, and may use; 0 where the system does not tell.
+
+    ``cpu_s`` is user and system time since ``started_at_s``, which is in seconds since the epoch. ``virtual_bytes`` is
+    address space. ``open_files`` counts descriptors.
+    """
+
+    query: int
+    cpu_s: float = 0.0
+    resident_bytes: int = 0
+    virtual_bytes: int = 0
+    open_files: int = 0
+    max_open_files: int = 0
+    started_at_s: float = 0.0
 
 
 class AccessLog(Record, frozen=True, gc=False):

@@ -16,9 +16,10 @@
 
 ``>>`` is followed by an input; or by a cue, an act of the far end of a tunnel; or by a number, the time until which
 there is no other input (the machine gets the ticks that it asks for on the way). Inputs in a row belong to one turn.
-``<<`` is followed by the machine's next command. Two kinds of commands appear elsewhere: logs gather in ``logs`` and
-``access_log``, and the bytes of tunnels appear as cues. In place of each ID that the machine made for a request there
-is ``REQUEST_ID``. The ``assert`` checks that there is no further command.
+``<<`` is followed by the machine's next command. Some kinds of commands appear elsewhere: logs gather in ``logs`` and
+``access_log``, the bytes of tunnels appear as cues, and a question what the process uses is answered with ``USAGE``.
+In place of each ID that the machine made for a request there is ``REQUEST_ID``. The ``assert`` checks that there is no
+further command.
 """
 
 import difflib
@@ -49,7 +50,7 @@ from pico_core.config.ports import ProxyConfig
 from pico_core.config.server import ServerConfig
 from pico_core.mux.events import GoAwayReceived, MuxEvent, StreamData, StreamEnded, StreamOpened, StreamReset
 from pico_core.mux.stream import MuxStream
-from pico_core.records import AccessLog, Log, Record
+from pico_core.records import AccessLog, Log, MeasureProcess, ProcessMeasured, Record
 from pico_core.server.exposure import OPEN
 from pico_core.server.node import ServerNode
 from pico_core.tunnel.agreement import first_window_bytes
@@ -61,6 +62,9 @@ REQUEST_ID = b"0" * 16
 """What a play shows for each random ID of a request."""
 
 _OWN_ID = re.compile(rb'(X-Pico-Request-ID: |"request_id":")[0-9a-f]{16}')
+
+USAGE = ProcessMeasured(0, 1.25, 50_000_000, 200_000_000, 12, 1_024, 1_700_000_000.5)
+"""What the process of a play uses."""
 
 PIKO = (b"user-agent", b"piko")
 """A header of an agent that is not one of ours: see ``Play.agent_registers``."""
@@ -246,6 +250,8 @@ class Play:
         while (command := self.machine.poll()) is not None:
             if isinstance(command, Log):
                 self.logs.append(command)
+            elif isinstance(command, MeasureProcess):
+                self.machine.handle(msgspec.structs.replace(USAGE, query=command.query), self.now)
             elif isinstance(command, AccessLog):
                 self.access_log += command.lines
             elif not isinstance(command, Send):

@@ -3,16 +3,15 @@
 ``/ready`` says whether every endpoint has a tunnel, so that a rolling update of an agent's Deployment waits for them.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
+from pico_core import __version__
 from pico_core.agent.counts import CLASSES
 from pico_core.agent.listener import AgentListener, ListenerState
-from pico_core.plain.exposition import CONTENT_TYPE, Exposition, labels
-from pico_core.plain.hosts import HostNames, unknown_host
-from pico_core.plain.server import JSON, PLAIN_TEXT, PlainConnection, Question
+from pico_core.plain.exposition import Exposition, labels
 from pico_core.proxy.reasons import REASONS
-
-UNKNOWN_HOST = unknown_host("agent")
 
 
 class EndpointStatus(msgspec.Struct, frozen=True):
@@ -31,41 +30,27 @@ class EndpointStatus(msgspec.Struct, frozen=True):
 
 
 class AgentPages:
-    """A ``PlainHandler``; ``listeners`` are those of the agent, which come and go."""
+    """What an agent tells (``Told``). ``listeners`` are those of the agent, which come and go."""
 
-    def __init__(self, listeners: dict[AgentListener, None], server: str, allowed_hosts: tuple[str, ...]) -> None:
+    kind = "agent"
+
+    def __init__(self, listeners: dict[AgentListener, None], server: str) -> None:
         self._listeners = listeners
         self._server = server
-        self._hosts = HostNames(allowed_hosts)
 
-    def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
-        """Answer one request."""
-        path = question.path
-        if path == "/health":
-            connection.respond(200, PLAIN_TEXT, b"ok\n", now)
-        elif path == "/ready":
-            self._ready(connection, now)
-        elif not self._hosts.knows(question.host):
-            connection.refuse(421, UNKNOWN_HOST, now)
-        elif path == "/metrics":
-            connection.respond(200, CONTENT_TYPE, metrics_text(self._listeners), now)
-        elif path == "/status":
-            rows = [_row(each) for each in self._listeners]
-            document = {"server": self._server, "endpoints": rows}
-            connection.respond(200, JSON, msgspec.json.encode(document), now)
-        else:
-            connection.refuse(404, "not found: there are /health, /ready, /metrics and /status", now)
-
-    def _ready(self, connection: PlainConnection, now: float) -> None:
+    def lacking(self) -> tuple[str, Sequence[str]]:
+        """Return the endpoints that have no tunnel."""
         served = {id(each.config) for each in self._listeners if each.has_tunnel}
-        missing = list(
-            dict.fromkeys(each.config.endpoint_id for each in self._listeners if id(each.config) not in served)
-        )
-        if missing:
-            names = ", ".join(missing[:10]) + (" and more" if len(missing) > 10 else "")
-            connection.respond(503, PLAIN_TEXT, f"no tunnel: {names}\n".encode(), now)
-        else:
-            connection.respond(200, PLAIN_TEXT, b"ready\n", now)
+        without = [each.config.endpoint_id for each in self._listeners if id(each.config) not in served]
+        return "no tunnel", list(dict.fromkeys(without))
+
+    def metrics_text(self) -> bytes:
+        """Return the metrics of the agent."""
+        return metrics_text(self._listeners)
+
+    def status_document(self) -> object:
+        """Return what each endpoint does."""
+        return {"server": self._server, "endpoints": [_row(each) for each in self._listeners]}
 
 
 def _row(listener: AgentListener) -> EndpointStatus:
@@ -88,6 +73,7 @@ def _row(listener: AgentListener) -> EndpointStatus:
 def metrics_text(listeners: dict[AgentListener, None]) -> bytes:
     """Return the metrics of an agent. Endpoints are its own configuration, so their labels are bounded."""
     out = Exposition()
+    out.gauge("agent_build_info", "1; the label says which version of Pico runs.", {labels(version=__version__): 1})
     rows = {labels(endpoint=each.config.endpoint_id): each for each in listeners}
     tunnels = dict.fromkeys(rows, 0)
     streams = dict.fromkeys(rows, 0)

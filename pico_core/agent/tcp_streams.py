@@ -47,7 +47,7 @@ class _ServiceConnection:
         """Accept the stream, and join it with the connection."""
         self._counts.connections += 1
         self._channel.accept()
-        self._waiting.join(channel, now)
+        self._waiting.join(channel, now, _ignore_end)
 
     def on_connect_failed(self, reason: str, now: float) -> None:
         """Refuse the stream, which tells the server that nothing was processed."""
@@ -58,3 +58,7 @@ class _ServiceConnection:
 
     def _cancel(self, now: float) -> None:
         self._host.cancel_connect(self._connection)
+
+
+def _ignore_end(now: float) -> None:
+    """Take the end of a pipe; streams are counted by their listener."""

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from pico_core.bounds import TUNNEL_STREAMS
+from pico_core.config.client_admin import ClientAdminConfig
 from pico_core.config.connect import ConnectTlsConfig, ProxyUrl, TenantId, Token, TokenFile, check_token
 from pico_core.config.declare import (
     CONNECT_URL,
@@ -11,7 +12,6 @@ from pico_core.config.declare import (
     HEALTH_PATH,
     HOST_HEADER,
     IDENTIFIER,
-    OPTIONAL_BIND_ADDRESS,
     ORIGIN,
     Key,
     Section,
@@ -20,8 +20,7 @@ from pico_core.config.declare import (
 )
 from pico_core.config.logs import AccessLogConfig, LogConfig
 from pico_core.config.tls import ClientTlsConfig
-from pico_core.config.values import Address, Origin
-from pico_core.config.web import HOST_NAMES
+from pico_core.config.values import Origin
 from pico_core.errors import ConfigError
 
 SERVICE_S = 10.0
@@ -221,27 +220,6 @@ class AgentConnectConfig(Section, frozen=True, kw_only=True):
         check_token(self.token, self.token_file)
 
 
-class AgentAdminConfig(Section, frozen=True, kw_only=True):
-    """Admin port of the agent: health, readiness, metrics and status."""
-
-    bind_addr: Annotated[
-        Address | None,
-        Key(
-            OPTIONAL_BIND_ADDRESS,
-            "Where to listen for operators, such as :8004.",
-            "Empty: the agent opens no port. Nothing protects this one, so let only those reach it whom you trust.",
-        ),
-    ] = None
-    allowed_hosts: Annotated[
-        tuple[str, ...],
-        Key(
-            HOST_NAMES,
-            "Host names by which the port may be asked, beside IP addresses and names that no page can have.",
-            "Empty: a page in somebody's browser cannot read what the port tells.",
-        ),
-    ] = ()
-
-
 class AgentConfig(Section, frozen=True, kw_only=True):
     """General.
 
@@ -250,7 +228,7 @@ class AgentConfig(Section, frozen=True, kw_only=True):
 
     listeners: tuple[ListenerConfig, ...] = ()
     connect: AgentConnectConfig = AgentConnectConfig()
-    admin: AgentAdminConfig = AgentAdminConfig()
+    admin: ClientAdminConfig = ClientAdminConfig()
     log: LogConfig = LogConfig()
     grace_period_s: Annotated[
         float,

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from pico_core.config.client_admin import ClientAdminConfig
 from pico_core.config.connect import ConnectTlsConfig, ProxyUrl, TenantId, Token, TokenFile, check_token
 from pico_core.config.declare import CONNECT_URL, DURATION, IDENTIFIER, LOCAL_ADDRESS, Key, Section
 from pico_core.config.logs import LogConfig
@@ -52,4 +53,5 @@ class ForwardConfig(Section, frozen=True, kw_only=True):
 
     ports: tuple[PortConfig, ...] = ()
     connect: ForwardConnectConfig = ForwardConnectConfig()
+    admin: ClientAdminConfig = ClientAdminConfig()
     log: LogConfig = LogConfig()

@@ -4,6 +4,7 @@ from pico_core.boundary import ConnectionLost, Exit, ShutdownRequested
 from pico_core.config.forward import ForwardConfig
 from pico_core.entropy import Entropy
 from pico_core.forward.machine import ForwardMachine, PendingConnection
+from pico_core.forward.pages import EndpointCounts
 from pico_core.machine.channel import TcpChannel
 from pico_core.program import DIAL, DialFailed, DialOpened
 
@@ -22,7 +23,7 @@ class DialMachine(ForwardMachine):
 
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
         """Reach the endpoint through the server, then join both."""
-        PendingConnection(self, listener.removeprefix(DIAL), channel, now)
+        PendingConnection(self, listener.removeprefix(DIAL), EndpointCounts(), channel, now)
 
     def reached(self, channel: TcpChannel) -> None:
         """Tell the program."""

@@ -16,16 +16,21 @@ from pico_core.boundary import (
 )
 from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.forward import ForwardConfig, PortConfig
+from pico_core.config.logs import LogConfig
 from pico_core.config.tls import CONNECT_PROFILE
 from pico_core.config.values import Address
 from pico_core.credentials import Credentials
 from pico_core.dial import Backoff, Complaints, Server, WebSocketDial, explain
 from pico_core.entropy import Entropy
+from pico_core.forward.pages import CLIENT_LEFT, REFUSED, UNREACHABLE, EndpointCounts, ForwardPages
 from pico_core.machine.admission import MAX_DESCRIPTORS, ConnectionLimits, PortLimits
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
+from pico_core.plain.client_pages import ADMIN, ADMIN_PLACES, MOST_OPERATORS, ClientPages, admin_refused
+from pico_core.plain.server import PlainConnection
 from pico_core.proxy.waiting import WaitingChannel
 from pico_core.proxy.websocket_channel import SUBPROTOCOL, WebSocketChannel
+from pico_core.records import UseLogConfig
 from pico_core.timers import NEVER
 from pico_core.websocket.handshake import HandshakeError
 from pico_core.websocket.refusal import Refusal
@@ -60,8 +65,12 @@ class ForwardMachine(BaseMachine):
 
     def __init__(self, config: ForwardConfig, entropy: Entropy, descriptors: int = MAX_DESCRIPTORS) -> None:
         """``descriptors`` is how many the process may have open: each connection takes two."""
-        self._most = max(descriptors - FORWARDER_DESCRIPTORS, 2)
-        self._ports: dict[str, PortConfig] = {str(index): port for index, port in enumerate(config.ports)}
+        self._operators = MOST_OPERATORS if config.admin.bind_addr is not None else 0
+        self._most = max(descriptors - FORWARDER_DESCRIPTORS - self._operators, 2)
+        self.ports: dict[str, PortConfig] = {str(index): port for index, port in enumerate(config.ports)}
+        self.counts = {port.endpoint_id: EndpointCounts() for port in config.ports}
+        self.listening: dict[str, str] = {}
+        """The addresses of the ports that are open, by listener."""
         self._added: set[str] = set()
         self._names = itertools.count(len(config.ports))
         super().__init__(self._limits())
@@ -74,38 +83,58 @@ class ForwardMachine(BaseMachine):
             self, "forward", connect.token, connect.token_file, connect.tenant_id, lambda _now: None
         )
 
+        told = ForwardPages(self, str(connect.url))
+        self._pages = ClientPages(told, self, config.admin.allowed_hosts, config.log)
+
     def _limits(self) -> ConnectionLimits:
-        per_port = PortLimits(self._most // 2, 0)
-        return ConnectionLimits(self._most, dict.fromkeys(self._ports, per_port), self._most // 2)
+        ports = dict.fromkeys(self.ports, PortLimits(self._most // 2, 0))
+        if self._operators:
+            ports[ADMIN] = ADMIN_PLACES
+        return ConnectionLimits(self._most + self._operators, ports, self._most // 2)
 
     def on_start(self, now: float) -> None:
         """Ask for a listener for each port of the configuration."""
         self.credentials.start(now)
         if self.config.connect.proxy_url is not None:
             self.log("info", "forward", "connecting through a proxy", proxy=str(self.config.connect.proxy_url))
-        for name, port in self._ports.items():
+        admin = self.config.admin.bind_addr
+        if admin is not None:
+            self.emit(Listen(ADMIN, admin.host, admin.port))
+        for name, port in self.ports.items():
             self.emit(Listen(name, port.addr.host, port.addr.port))
 
     def on_listening(self, event: Listening, now: float) -> None:
         """Say where to connect to."""
-        endpoint = self._ports[event.listener].endpoint_id
-        self.log("info", "forward", "listening", addr=str(Address(event.host, event.port)), endpoint=endpoint)
+        addr = str(Address(event.host, event.port))
+        if event.listener == ADMIN:
+            self.log("info", "admin", "listening", addr=addr)
+            return
+        endpoint = self.ports[event.listener].endpoint_id
+        self.listening[event.listener] = addr
+        self.log("info", "forward", "listening", addr=addr, endpoint=endpoint)
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
         """A port that cannot be opened is what the user asked for: give up, unless others are in use already."""
-        port = self._ports.get(event.listener)
+        if event.listener == ADMIN:
+            self.emit(Exit(1, admin_refused(self.config.admin.bind_addr, event.reason)))
+            return
+        port = self.ports.get(event.listener)
         if port is None:
             return  # it was removed before it was open
         if event.listener not in self._added:
             self.emit(Exit(1, f"cannot listen on '{port.addr}': {event.reason}; choose another address"))
             return
         self.log("error", "forward", "cannot listen", addr=str(port.addr), reason=event.reason, hint=LISTEN_HINT)
-        del self._ports[event.listener]
-        self.config = replace(self.config, ports=tuple(self._ports.values()))
+        del self.ports[event.listener]
+        self.config = replace(self.config, ports=tuple(self.ports.values()))
 
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
-        """Reach the endpoint through the server, then join both."""
-        PendingConnection(self, self._ports[listener].endpoint_id, channel, now)
+        """Reach the endpoint through the server, then join both. Or answer an operator."""
+        if listener == ADMIN:
+            PlainConnection(channel, self._pages, self, now)
+            return
+        endpoint = self.ports[listener].endpoint_id
+        PendingConnection(self, endpoint, self.counts[endpoint], channel, now)
 
     def on_config_reloaded(self, event: ConfigReloaded, now: float) -> None:
         """Take over what can change while this process runs, and name the rest."""
@@ -118,26 +147,34 @@ class ForwardMachine(BaseMachine):
         self.credentials.reload(connect.token, connect.token_file, connect.tenant_id, now)
         self.log_reload(changed_keys(self.config, config), APPLIED)
         self.config = taken_over(self.config, config, APPLIED)
+        self._pages.configure(self.config.log)
         self._change_ports(config.ports)
+
+    def use_log(self, config: LogConfig) -> None:
+        """Log as an operator asks."""
+        self.config = replace(self.config, log=config)
+        self.emit(UseLogConfig(config))
 
     def _change_ports(self, ports: tuple[PortConfig, ...]) -> None:
         """Open the ports that are new, and close those that are gone. Connections that are open stay as they are."""
-        names = {port.addr: name for name, port in self._ports.items()}
+        names = {port.addr: name for name, port in self.ports.items()}
         wanted = {port.addr: port for port in ports}
         for addr, name in names.items():
             if addr in wanted:
-                self._ports[name] = wanted[addr]
+                self.ports[name] = wanted[addr]
             else:
-                del self._ports[name]
+                del self.ports[name]
+                self.listening.pop(name, None)
                 self.emit(StopListening(name))
                 self.log("info", "forward", "no longer listening", addr=str(addr))
         for addr, port in wanted.items():
             if addr not in names:
                 name = str(next(self._names))
-                self._ports[name] = port
+                self.ports[name] = port
                 self._added.add(name)
                 self.emit(Listen(name, addr.host, addr.port))
-        self._added &= set(self._ports)
+        self._added &= set(self.ports)
+        self.counts = {port.endpoint_id: self.counts.get(port.endpoint_id) or EndpointCounts() for port in ports}
         self.admission.configure(self._limits())
 
     def reached(self, channel: TcpChannel) -> None:
@@ -164,9 +201,14 @@ class PendingConnection:
     it, is waited for until ``connect.timeout``.
     """
 
-    def __init__(self, machine: ForwardMachine, endpoint: str, channel: TcpChannel, now: float) -> None:
+    def __init__(
+        self, machine: ForwardMachine, endpoint: str, counts: EndpointCounts, channel: TcpChannel, now: float
+    ) -> None:
         self._machine = machine
         self._endpoint = endpoint
+        self._counts = counts
+        counts.open += 1
+        counts.accepted += 1
         self._channel = channel
         self._waiting = WaitingChannel(channel, self._cancel)
         self._until = now + machine.config.connect.timeout_s
@@ -182,7 +224,8 @@ class PendingConnection:
         self._machine.complaints.clear()
         self._machine.reached(self._channel)
         peer_closes = self._dial is not None and SUBPROTOCOL in self._dial.answer
-        self._waiting.join(WebSocketChannel(channel, self._machine.entropy, peer_closes=peer_closes), now)
+        websocket = WebSocketChannel(channel, self._machine.entropy, peer_closes=peer_closes)
+        self._waiting.join(websocket, now, self._ended)
         if rest:
             channel.user.on_data(rest, now)
 
@@ -219,16 +262,22 @@ class PendingConnection:
         if now + pause_s >= min(self._until, until):
             self._fail(reason, status)
             return
+        self._counts.retries += 1
         if self._machine.complaints.is_due(reason, now):
             self._machine.warn_of(self._endpoint, "cannot reach the endpoint yet", reason)
         self._machine.timers.schedule(now + pause_s, self._seek)
 
     def _cancel(self, now: float) -> None:
         self._is_over = True
+        self._counts.failed(CLIENT_LEFT)
         if self._dial is not None:
             self._dial.cancel(now)
 
+    def _ended(self, now: float) -> None:
+        self._counts.open -= 1
+
     def _fail(self, reason: str, status: int = 0) -> None:
         self._is_over = True
+        self._counts.failed(REFUSED if status else UNREACHABLE)
         self._machine.unreachable(self._endpoint, self._channel, status, reason)
         self._waiting.refuse()

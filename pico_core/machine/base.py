@@ -50,9 +50,18 @@ from pico_core.machine.admission import UNLIMITED, Admission, ConnectionLimits
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.lingering import Lingering
 from pico_core.machine.logs import LINES_PER_WINDOW, WARNINGS_PER_WINDOW, LogLimits
-from pico_core.machine.parts import ConnectUser, FileUser, Flushable, LogField, ResolveUser, SourceUser, TlsUser
+from pico_core.machine.parts import (
+    ConnectUser,
+    FileUser,
+    Flushable,
+    LogField,
+    MeasureUser,
+    ResolveUser,
+    SourceUser,
+    TlsUser,
+)
 from pico_core.machine.turns import Turns
-from pico_core.records import Log
+from pico_core.records import Log, MeasureProcess, ProcessMeasured
 from pico_core.timers import NEVER, Timers
 
 CLOSE_LINGER_S = 10.0
@@ -101,6 +110,7 @@ class BaseMachine:
         self._resolving: dict[int, ResolveUser] = {}
         self._selecting: dict[int, SourceUser] = {}
         self._reading: dict[int, FileUser] = {}
+        self._measuring: dict[int, MeasureUser] = {}
         self._queries = 0
         self._dirty: dict[Flushable, None] = {}
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -122,6 +132,7 @@ class BaseMachine:
             Resolved: self._resolved,
             SourceSelected: self._source_selected,
             FileRead: self._file_read,
+            ProcessMeasured: self._process_measured,
             ShutdownRequested: self.on_shutdown_requested,
             SignalReceived: self._signal_received,
             LogLinesDropped: self.on_log_lines_dropped,
@@ -212,6 +223,12 @@ class BaseMachine:
         self._queries += 1
         self._reading[self._queries] = user
         self.emit(ReadFile(self._queries, path, max_bytes))
+
+    def measure_process(self, user: MeasureUser) -> None:
+        """Ask what the process uses; ``user`` is called with the answer."""
+        self._queries += 1
+        self._measuring[self._queries] = user
+        self.emit(MeasureProcess(self._queries))
 
     def cancel_connect(self, connection: int) -> None:
         """Drop a connection that is still being opened; its user is not called."""
@@ -357,6 +374,11 @@ class BaseMachine:
         user = self._reading.pop(event.query, None)
         if user is not None:
             user.on_file(event.content, event.error, now)
+
+    def _process_measured(self, event: ProcessMeasured, now: float) -> None:
+        user = self._measuring.pop(event.query, None)
+        if user is not None:
+            user(event, now)
 
     def _tick(self, event: Tick, now: float) -> None:
         self._read_wall_clock(event, now)

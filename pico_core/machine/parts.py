@@ -4,12 +4,17 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from pico_core.boundary import Command
+from pico_core.config.logs import LogConfig
 from pico_core.http.date import Dates
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.lingering import Lingering
+from pico_core.records import ProcessMeasured
 from pico_core.timers import Timers
 
 LogField: TypeAlias = str | int | float | bool
+
+MeasureUser: TypeAlias = Callable[[ProcessMeasured, float], None]
+"""The part that asked what the process uses: called once with the answer and ``now``, never by ``measure_process``."""
 
 STOP_HINT = "a second signal stops it at once"
 """What the line says that begins a drain, beside what is waited for and for how long at most."""
@@ -61,6 +66,13 @@ class FileReader(Protocol):
 
     def read_file(self, path: str, max_bytes: int, user: FileUser) -> None:
         """Ask for the content of a file. Next: ``user.on_file``."""
+
+
+class ProcessMeter(Protocol):
+    """Tells what the process uses."""
+
+    def measure_process(self, user: MeasureUser) -> None:
+        """Ask for it. Next: ``user`` is called with the answer."""
 
 
 class Connector(Protocol):
@@ -118,6 +130,17 @@ class Logger(Protocol):
 
     def warn(self, subsystem: str, message: str, **fields: LogField) -> None:
         """Emit a warning that a peer may cause: of one kind, only some in a while."""
+
+
+class AdminHost(ProcessMeter, Logger, Protocol):
+    """What an admin port needs of its machine."""
+
+    def use_log(self, config: LogConfig) -> None:
+        """Log as ``config`` says from now on."""
+
+
+class PagesHost(Connector, AdminHost, Protocol):
+    """What pages need that also ask other processes."""
 
 
 class Flushable(Protocol):

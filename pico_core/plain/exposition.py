@@ -5,10 +5,14 @@ Why this is not left to prometheus-client: ``docs/decisions/metrics-text.md``. I
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from typing import TypeAlias
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 METRIC_PREFIX = "pico_"
+
+Number: TypeAlias = int | float
+"""A whole number is written without a decimal point."""
 
 
 class Histogram:
@@ -39,17 +43,18 @@ def _escaped(value: str) -> str:
 class Exposition:
     """Gathers families of samples, each by its ``labels``, empty for none. Next: ``text``.
 
-    Names come without ``METRIC_PREFIX``; ``meaning`` is one line without backslashes.
+    Names come without ``prefix``; ``meaning`` is one line without backslashes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = METRIC_PREFIX) -> None:
+        self._prefix = prefix
         self._lines: list[str] = []
 
-    def counter(self, name: str, meaning: str, samples: Mapping[str, int]) -> None:
+    def counter(self, name: str, meaning: str, samples: Mapping[str, Number]) -> None:
         """Add totals; ``name`` ends in ``_total``."""
         self._family(name, meaning, "counter", samples)
 
-    def gauge(self, name: str, meaning: str, samples: Mapping[str, int]) -> None:
+    def gauge(self, name: str, meaning: str, samples: Mapping[str, Number]) -> None:
         """Add values that go up and down."""
         self._family(name, meaning, "gauge", samples)
 
@@ -57,19 +62,19 @@ class Exposition:
         """Add distributions: cumulative buckets with ``le``, then ``_sum`` and ``_count``."""
         self._head(name, meaning, "histogram")
         for label, histogram in samples.items():
-            self._buckets(METRIC_PREFIX + name, label, histogram)
+            self._buckets(self._prefix + name, label, histogram)
 
     def text(self) -> bytes:
         """Return what was gathered."""
         return "".join(self._lines).encode()
 
     def _head(self, name: str, meaning: str, kind: str) -> None:
-        self._lines.append(f"# HELP {METRIC_PREFIX}{name} {meaning}\n# TYPE {METRIC_PREFIX}{name} {kind}\n")
+        self._lines.append(f"# HELP {self._prefix}{name} {meaning}\n# TYPE {self._prefix}{name} {kind}\n")
 
-    def _family(self, name: str, meaning: str, kind: str, samples: Mapping[str, int]) -> None:
+    def _family(self, name: str, meaning: str, kind: str, samples: Mapping[str, Number]) -> None:
         self._head(name, meaning, kind)
         for label, value in samples.items():
-            self._lines.append(f"{METRIC_PREFIX}{name}{_braced(label)} {value}\n")
+            self._lines.append(f"{self._prefix}{name}{_braced(label)} {value}\n")
 
     def _buckets(self, name: str, label: str, histogram: Histogram) -> None:
         """Buckets hold what is at most their bound, so each one counts those before it too."""

@@ -22,12 +22,15 @@ class WaitingChannel:
         channel.user = self
         channel.pause_reading()
 
-    def join(self, other: Channel, now: float) -> None:
-        """Pass on what was held and pipe both channels from now on. ``other`` is reset if the first is lost already."""
+    def join(self, other: Channel, now: float, on_end: Callable[[float], None]) -> None:
+        """Pass on what was held and pipe both channels from now on. ``other`` is reset if the first is lost already.
+
+        ``on_end`` is called when both have ended, and not where the first is lost already.
+        """
         if self.lost:
             other.abort()
             return
-        pipe = Pipe(self._channel, other, _ignore_end)
+        pipe = Pipe(self._channel, other, on_end)
         user = self._channel.user
         for data in self._held:
             user.on_data(data, now)
@@ -56,7 +59,3 @@ class WaitingChannel:
 
     def on_writable(self, now: float) -> None:
         """Do nothing: nothing was sent yet."""
-
-
-def _ignore_end(now: float) -> None:
-    """Take the end of a pipe; raw TCP is not counted here."""

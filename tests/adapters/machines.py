@@ -41,7 +41,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.records import Log
+from pico_core.records import Log, MeasureProcess, ProcessMeasured
 
 Kind = TypeVar("Kind", bound=Input)
 
@@ -102,7 +102,7 @@ class Contract:
             case Resolved(query=query, addresses=addresses, error=error):
                 self.resolving.remove(query)
                 assert not (addresses and error)
-            case SourceSelected(query=query) | FileRead(query=query):
+            case SourceSelected(query=query) | FileRead(query=query) | ProcessMeasured(query=query):
                 self.resolving.remove(query)
             case Listening(listener=name) | ListenFailed(listener=name):
                 self.opening.remove(name)
@@ -121,7 +121,7 @@ class Contract:
             case Connect(connection=number):
                 assert number % 2 == 0
                 self.connecting.append(number)
-            case Resolve(query=query) | SelectSource(query=query) | ReadFile(query=query):
+            case Resolve(query=query) | SelectSource(query=query) | ReadFile(query=query) | MeasureProcess(query=query):
                 self.resolving.append(query)
             case Listen(listener=name) | ListenDatagram(listener=name):
                 self.opening.append(name)

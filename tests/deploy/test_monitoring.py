@@ -1,6 +1,7 @@
 """The dashboards and the alerts: every name, label and value that a query uses is in a scrape of a server."""
 
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -15,9 +16,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from pico_core.agent.machine import AgentMachine
 from pico_core.agent.pages import metrics_text as agent_metrics_text
 from pico_core.boundary import Received
+from pico_core.config.forward import ForwardConfig, PortConfig
+from pico_core.config.values import Address
+from pico_core.forward.machine import ForwardMachine
+from pico_core.forward.pages import ForwardPages
+from pico_core.plain.process_metrics import process_text
 from pico_core.proxy.reasons import REASONS
 from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.metrics import METHODS, STATUSES
+from pico_driver.process import measure
 from tests.core.agent.scene import agent_config, registered
 from tests.core.proxy.scene import CLIENT, GET, QUIET, proxy_play
 from tests.core.server.admin.scene import node_appears, node_of
@@ -46,7 +53,7 @@ def scrape() -> Scrape:
         for method in METHODS:
             facts.metrics.series(status, method).latency_s.observe(0.1)
     found: Scrape = {}
-    for text in (metrics_text(facts, play.now), *agent_texts()):
+    for text in (metrics_text(facts, play.now), process_text(measure(0)), *agent_texts(), forwarder_text()):
         for family in text_string_to_metric_families(text.decode()):
             for sample in family.samples:
                 found.setdefault(sample.name, []).append(sample.labels)
@@ -63,6 +70,12 @@ def agent_texts() -> Iterator[bytes]:
         for listener in agent.listeners:
             listener.counts.failed("service-refused")
         yield agent_metrics_text(agent.listeners)
+
+
+def forwarder_text() -> bytes:
+    """Return what a forwarder tells."""
+    port = PortConfig(addr=Address("127.0.0.1", 6379), endpoint_id="redis")
+    return ForwardPages(ForwardMachine(ForwardConfig(ports=(port,)), random.Random(1)), "server").metrics_text()
 
 
 def rules() -> list[dict[str, Any]]:
@@ -144,6 +157,13 @@ def test_names_that_no_query_uses(scrape: Scrape) -> None:
     used = {metric for expression, _ in QUERIES.values() for metric, _ in parse(filled(expression)).selectors}
     stems = {re.sub(r"_(bucket|sum|count)$", "", name) for name in used}
     assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in scrape} - stems == set()
+
+
+def test_every_name_is_explained_to_operators() -> None:
+    page = (ROOT / "docs" / "operating.md").read_text()
+    texts = (process_text(measure(0)), *agent_texts(), forwarder_text())
+    heads = [line.split(" ") for text in texts for line in text.decode().splitlines() if line.startswith("# TYPE ")]
+    assert [name for _, _, name, _ in heads if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])

@@ -32,7 +32,7 @@ from pico_core.boundary import (
     SendEof,
     StopListening,
 )
-from pico_core.records import AccessLog, Log, Record
+from pico_core.records import AccessLog, Log, MeasureProcess, Record, UseLogConfig
 from tests.sim.world import Violation, World
 
 MOST_DATAGRAM_BYTES = 1400
@@ -105,6 +105,8 @@ class Driver(Generic[ConnectionT, DialT]):
             Resolve: self.resolve,
             SelectSource: self.select_source,
             ReadFile: self.read_file,
+            MeasureProcess: self.measure_process,
+            UseLogConfig: lambda _command: None,
             Log: self.log,
             AccessLog: self.access_log,
             Exit: self.leave,
@@ -136,6 +138,8 @@ class Driver(Generic[ConnectionT, DialT]):
     def select_source(self, command: SelectSource) -> None: ...
 
     def read_file(self, command: ReadFile) -> None: ...
+
+    def measure_process(self, command: MeasureProcess) -> None: ...
 
     def log(self, command: Log) -> None: ...
 

@@ -33,7 +33,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.records import Log
+from pico_core.records import Log, MeasureProcess, ProcessMeasured
 from tests.sim.dial import Dial
 from tests.sim.driver import Driver
 from tests.sim.network import Host, Network
@@ -339,6 +339,9 @@ class Process(Driver[End, Dial]):
     def read_file(self, command: ReadFile) -> None:
         content = self.host.files.get(command.path)
         self.answer(FileRead(command.query, content or b"", "" if content else "No such file or directory"))
+
+    def measure_process(self, command: MeasureProcess) -> None:
+        self.answer(ProcessMeasured(command.query))
 
     def log(self, command: Log) -> None:
         if self._on_log is not None:

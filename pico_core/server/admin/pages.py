@@ -8,14 +8,18 @@ be forwarded again, only members of the cluster are asked, and only these paths.
 from urllib.parse import parse_qs, unquote
 
 from pico_core.access.grant import Denied
+from pico_core.config.server import ServerConfig
 from pico_core.config.tls import PEERS_PROFILE
 from pico_core.config.values import server_url
 from pico_core.errors import ConfigError
-from pico_core.machine.parts import Connector
+from pico_core.machine.parts import PagesHost
 from pico_core.plain.client import PlainRequest, PlainResponse
 from pico_core.plain.exposition import CONTENT_TYPE
 from pico_core.plain.hosts import unknown_host
+from pico_core.plain.log_levels import LogLevels, is_log_levels
+from pico_core.plain.process_metrics import process_text
 from pico_core.plain.server import HTML, JSON, PLAIN_TEXT, PlainConnection, Question
+from pico_core.records import ProcessMeasured
 from pico_core.server.access import Access
 from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.admin.status import FAILURES_PATH, STATUS_PATH, status_document
@@ -32,12 +36,17 @@ MAX_FORWARDS = 16
 class AdminPages:
     """A ``PlainHandler`` that answers from the facts of a server node."""
 
-    def __init__(self, connector: Connector, facts: Facts, access: Access) -> None:
+    def __init__(self, host: PagesHost, facts: Facts, access: Access) -> None:
         self._access = access
-        self._connector = connector
+        self._host = host
         self._facts = facts
         self._forwards = 0
         self._hosts = host_names(facts.config)
+        self._levels = LogLevels(facts.config.log, host.use_log, host)
+
+    def configure(self, config: ServerConfig) -> None:
+        """Go by a configuration that was read again."""
+        self._levels.configure(config.log)
 
     def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
         """Answer one request. Probes have no token: only they get an answer without one."""
@@ -53,7 +62,9 @@ class AdminPages:
             # A page in a browser has no token: a client with one is not a page.
             connection.refuse(421, UNKNOWN_HOST, now)
             return
-        if page is not None:
+        if is_log_levels(question.path):
+            self._levels.answer(connection, question, has_token=bool(credentials), now=now)
+        elif page is not None:
             page(self, connection, now)
         elif STATUS_PATH.fullmatch(question.path):
             wanted = parse_qs(question.query).get("forward", [])
@@ -78,7 +89,10 @@ class AdminPages:
         connection.respond(200, HTML, page(), now, fields)
 
     def _metrics(self, connection: PlainConnection, now: float) -> None:
-        connection.respond(200, CONTENT_TYPE, metrics_text(self._facts, now), now)
+        def respond(measured: ProcessMeasured, now: float) -> None:
+            connection.respond(200, CONTENT_TYPE, metrics_text(self._facts, now) + process_text(measured), now)
+
+        self._host.measure_process(respond)
 
     def _status(
         self, connection: PlainConnection, path: str, wanted: list[str], credentials: bytes, now: float
@@ -111,7 +125,7 @@ class AdminPages:
         fields = [("x-pico-authorization", credentials.decode("latin-1"))] if credentials else []
         asker = _Forward(self, connection, node_id)
         tls = PEERS_PROFILE if self._facts.config.admin.tls.enabled else ""
-        PlainRequest(self._connector, origin, path, asker, FORWARD_TIMEOUT_S, now, fields=fields, tls=tls)
+        PlainRequest(self._host, origin, path, asker, FORWARD_TIMEOUT_S, now, fields=fields, tls=tls)
 
     def forward_over(self) -> None:
         """Count a forwarded question that has its answer, or gets none."""

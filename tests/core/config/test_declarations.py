@@ -156,6 +156,8 @@ LISTENER = {
 FORWARD = {
     **CREDENTIALS,
     "connect.url": "http://localhost:8000",
+    "admin.bind_addr": "",
+    "admin.allowed_hosts": "",
     "connect.timeout": "30s",
     "connect.proxy_url": "",
     "connect.tls.root_cas": "",

@@ -138,8 +138,7 @@ def test_by_a_foreign_name_only_probes_are_answered(path: str, status: int) -> N
     assert b"evil" not in joined(answer.data)
     allowed = joins(server_play(ServerConfig(admin=AdminConfig(allowed_hosts=("evil.example",)))))
     allowed >> Received(OPERATOR, f"GET {path} HTTP/1.1\r\nHost: evil.example:8002\r\n\r\n".encode())
-    (answer,) = allowed.take()
-    assert isinstance(answer, Send)
+    (answer,) = [each for each in allowed.take() if isinstance(each, Send)]
     assert b" 421 " not in joined(answer.data)[:20]
     assert play << Nothing()
 

@@ -17,11 +17,12 @@ from pico_core.boundary import (
 )
 from pico_core.config.server import ServerConfig
 from pico_core.gossip.counters import Counters
+from pico_core.plain.process_metrics import process_text
 from pico_core.server.admin.metrics_text import GOSSIP_COUNTERS, metrics_text
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, GET, OK, QUIET, proxy_play
 from tests.core.server.admin.scene import OPERATOR, admin_play, ask, node_appears, node_of
-from tests.play import Data, Play
+from tests.play import USAGE, Data, Play
 
 PAGE = {
     "proxy_requests_in_flight": "gauge",
@@ -77,8 +78,8 @@ def test_every_counter_of_gossip_is_exposed() -> None:
 
 def test_an_answer_of_the_admin_port() -> None:
     play = admin_play() >> ask("/metrics")
-    (answer,) = play.take()
-    text = metrics_text(node_of(play).facts, play.now)
+    (answer,) = [each for each in play.take() if isinstance(each, Send)]
+    text = metrics_text(node_of(play).facts, play.now) + process_text(USAGE)
     assert answer == Send(
         OPERATOR,
         b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"

@@ -24,7 +24,7 @@ from pico_core.boundary import (
 from pico_core.config.load import load
 from pico_core.config.server import ServerConfig
 from pico_core.program import ClosePorts, SignalWorker, StartWorker, TellWorker, WorkerEnded, WorkerStarted
-from pico_core.records import Log
+from pico_core.records import Log, MeasureProcess, ProcessMeasured
 from pico_core.server.workers.slots import FIRST_PAUSE_S, LONGEST_PAUSE_S, WORKED_S
 from pico_core.server.workers.supervisor import KILL_AFTER_S, READY_TIMEOUT_S, Supervisor
 
@@ -65,6 +65,8 @@ class Watched:
 
     def _carry_out(self, command: Command) -> list[Input]:
         """Do what is asked for, and return what comes of it; orders to processes are kept."""
+        if isinstance(command, MeasureProcess):
+            return [ProcessMeasured(command.query, cpu_s=0.5)]
         if isinstance(command, StartWorker):
             self.orders.append(command)
             self.siblings[command.process] = command.siblings
@@ -336,6 +338,8 @@ def test_metrics_say_which_worker_and_each_family_once() -> None:
     assert body == (
         b"# HELP pico_a Some.\n# TYPE pico_a counter\n"
         b'pico_a{worker="1"} 3\npico_a{worker="1",b="x y{"} 4\npico_a{worker="2"} 3\npico_a{worker="2",b="x y{"} 4\n'
+        b"# HELP process_cpu_seconds_total User and system time of this process.\n"
+        b'# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total{worker="0"} 0.5\n'
         b"# HELP pico_worker_restarts_total Processes that ended unasked and were started again.\n"
         b"# TYPE pico_worker_restarts_total counter\n"
         b'pico_worker_restarts_total{worker="1"} 0\npico_worker_restarts_total{worker="2"} 0\n'
