@@ -1,5 +1,6 @@
 """What belongs to the process of a long-running command and not to its machine: signals, the limit of descriptors."""
 
+import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -53,6 +54,15 @@ def signals_kept() -> Iterator[Inbox]:
             signal.signal(number, signal.SIG_IGN)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave_orphans_to_the_kernel() -> None:
+    """Where this process is the first of a container, have the kernel reap what is left to it (``kubectl exec``).
+
+    For processes that start none themselves: these would be reaped as well, and nobody would learn their exit codes.
+    """
+    if os.getpid() == early_signals.FIRST_PROCESS:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 
 def hide_arguments(secrets: Iterable[str]) -> None:

@@ -15,10 +15,12 @@ def run_server(source: ServerSource, runtime: str | None) -> Exit:
     """Run a server node to its end, or the processes of several. ``source`` is read again at SIGHUP."""
     config = source.read()
     if config.workers != 1:
-        from pico_tunnel.workers import run_workers, usable_cores
+        from pico_tunnel.cores import usable_cores
 
         count = config.workers or usable_cores()
         if count > 1:
+            from pico_tunnel.workers import run_workers
+
             return run_workers(source, config, count, runtime)
 
     def make(descriptors: int) -> Machine:

@@ -227,8 +227,10 @@ def run_process(
             early.open(address.host, address.port)
         from pico_core.records import Log
         from pico_tunnel.logs import standard_log_writer
-        from pico_tunnel.process import raise_descriptor_limit, signals_kept
+        from pico_tunnel.process import leave_orphans_to_the_kernel, raise_descriptor_limit, signals_kept
 
+        if program is None and prepare is None:  # an application may start processes, and the parent of workers does
+            leave_orphans_to_the_kernel()
         with signals_kept() as inbox, closing(standard_log_writer(config.log, worker)) as writer:
             descriptors = raise_descriptor_limit()
             writer(Log("debug", "process", "descriptor limit", {"descriptors": descriptors}))

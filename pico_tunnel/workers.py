@@ -47,8 +47,6 @@ LENGTH_BYTES = 4
 
 SECRET_BYTES = 16
 
-CPU_QUOTA = "/sys/fs/cgroup/cpu.max"
-
 
 class Setup(msgspec.Struct):
     """What a worker is told at its start. ``sockets`` are host, port and descriptor of the open listeners."""
@@ -60,17 +58,6 @@ class Setup(msgspec.Struct):
     runtime: str | None
     worker: Worker
     sockets: list[tuple[str, int, int]]
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use: those of its affinity, within the quota of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        with open(CPU_QUOTA) as file:
-            quota, period = file.read().split()
-        return max(1, min(cores, -(-int(quota) // int(period))))
-    except (OSError, ValueError):  # no such file, or "max"
-        return cores
 
 
 def run_workers(source: ServerSource, config: ServerConfig, count: int, runtime: str | None) -> Exit:
