@@ -1,5 +1,6 @@
 """An application in the program while nodes restart: real nodes, asked to leave by SIGTERM, and no request is lost."""
 
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -9,7 +10,7 @@ from tests.cluster.balancers import Balancer
 from tests.cluster.harness import Cluster, Node, await_route, loopback_cluster
 from tests.cluster.load import Load
 from tests.e2e.harness import wait_until
-from tests.sdk.kit import Kit
+from tests.sdk.kit import Answer, Kit, linked
 
 ENOUGH = 10_000
 ROUNDS = 6
@@ -66,3 +67,33 @@ def test_no_request_is_lost_while_the_node_with_the_tunnel_leaves(kit: Kit) -> N
 def test_none_of_ten_thousand_requests_is_lost_while_nodes_with_the_tunnel_restart(kit: Kit) -> None:
     kit.patience_s = 280.0
     restarts(kit, ROUNDS, ENOUGH)
+
+
+def test_no_request_is_lost_while_one_of_two_programs_leaves(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        answers: list[Answer] = []
+        over = kit.event()
+        async with (
+            linked(kit) as (node, staying),
+            kit.pico.serve_node(settings={"cluster.join": node.gossip_address}) as other,
+            kit.pico.connect(other.upstream_url) as leaving,
+            staying.serve("app", echo),
+        ):
+
+            async def come_and_go() -> None:
+                for _ in range(10):
+                    async with leaving.serve("app", echo):
+                        enough = len(answers) + 20
+                        await kit.until(lambda: len(answers) > enough)  # noqa: B023 - at once
+                over.set()
+
+            async def ask(address: str) -> None:
+                while not over.is_set():
+                    answers.append(await kit.get(address, "/?x"))
+
+            while (await kit.get(other.proxy_address, "/?x")).status != 200:
+                pass
+            await kit.together(come_and_go, *(partial(ask, each.proxy_address) for each in (node, node, other, other)))
+        assert [each for each in answers if each.body != b"x"] == []
+
+    kit.run(scenario)
