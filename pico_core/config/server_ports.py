@@ -1,7 +1,7 @@
 """The ports of a server as a table: all that is asked of each port reads it, and a new port is a new row."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -12,15 +12,42 @@ from pico_core.config.tls import ServerTlsConfig
 from pico_core.config.values import Address
 
 
+class WorkerAddresses(Protocol):
+    """What a worker is told to listen on; ``server.worker`` says which of these it shares with the other workers."""
+
+    @property
+    def proxy(self) -> Address:
+        """For clients, shared."""
+
+    @property
+    def upstream(self) -> Address:
+        """For agents, shared."""
+
+    @property
+    def gossip(self) -> Address:
+        """For nodes that join, shared."""
+
+    @property
+    def own_gossip(self) -> Address:
+        """For gossip with this worker alone."""
+
+    @property
+    def control(self) -> Address:
+        """For the supervisor."""
+
+
 class PortRow(msgspec.Struct, frozen=True):
     """One port, as the configuration has it.
 
     ``name`` is what people call it; ``listener`` names it in inputs, commands and limits, and its TLS profile in the
-    driver. ``key`` is its section of the configuration. ``auth`` returns what it asks clients for: its own section,
-    and behind it those of tenants; ``guard`` is the key that closes it to strangers. ``tls``, ``auth`` and ``behind``
-    (the section with the trusted proxies) are ``None`` for a port that has none. ``header_timeout_s`` is how long a
-    trusted proxy may take for its PROXY header. ``datagrams`` names a second listener, for UDP with the same number.
-    ``until_exit`` says that the port stays open until the process ends; the others close once the node is drained.
+    driver. ``key`` is its section of the configuration. ``bind_addr`` is where a node listens that is alone in its
+    process, and ``worker_addr`` where a worker does. ``shared`` says that all workers listen there; at the other ports
+    a worker is reached alone, so each has a number of its own. ``auth`` returns what it asks clients for: its own
+    section, and behind it those of tenants; ``guard`` is the key that closes it to strangers. ``tls``, ``auth`` and
+    ``behind`` (the section with the trusted proxies) are ``None`` for a port that has none. ``header_timeout_s`` is how
+    long a trusted proxy may take for its PROXY header. ``datagrams`` names a second listener, for UDP with the same
+    number. ``until_exit`` says that the port stays open until the process ends; the others close once the node is
+    drained.
     """
 
     name: str
@@ -28,6 +55,8 @@ class PortRow(msgspec.Struct, frozen=True):
     key: str
     guard: str
     bind_addr: Callable[[ServerConfig], Address]
+    worker_addr: Callable[[ServerConfig, WorkerAddresses], Address]
+    shared: bool = False
     auth: Callable[[ServerConfig], tuple[AuthConfig, ...]] | None = None
     tls: Callable[[ServerConfig], ServerTlsConfig] | None = None
     behind: Callable[[ServerConfig], ProxyConfig | UpstreamConfig] | None = None
@@ -59,6 +88,10 @@ class PortRow(msgspec.Struct, frozen=True):
         return self.behind is not None and self.behind(config).proxy_protocol == REQUIRED
 
 
+def _any_number(address: Address) -> Address:
+    return Address(address.host, 0)
+
+
 Ports: TypeAlias = tuple[PortRow, ...]
 
 PORTS: Ports = (
@@ -68,6 +101,7 @@ PORTS: Ports = (
         "admin",
         "admin.auth",
         bind_addr=lambda config: config.admin.bind_addr,
+        worker_addr=lambda config, _worker: _any_number(config.admin.bind_addr),
         auth=lambda config: (config.admin.auth,),
         tls=lambda config: config.admin.tls,
         until_exit=True,
@@ -78,6 +112,7 @@ PORTS: Ports = (
         "cluster.gossip",
         "cluster.gossip.keys",
         bind_addr=lambda config: config.cluster.gossip.bind_addr,
+        worker_addr=lambda _config, worker: worker.own_gossip,
         datagrams="gossip",
         until_exit=True,
     ),
@@ -87,6 +122,8 @@ PORTS: Ports = (
         "upstream",
         "upstream.auth",
         bind_addr=lambda config: config.upstream.bind_addr,
+        worker_addr=lambda _config, worker: worker.upstream,
+        shared=True,
         auth=lambda config: (config.upstream.auth, *(tenant.auth for tenant in config.upstream.tenants)),
         tls=lambda config: config.upstream.tls,
         behind=lambda config: config.upstream,
@@ -98,6 +135,8 @@ PORTS: Ports = (
         "proxy",
         "proxy.auth",
         bind_addr=lambda config: config.proxy.bind_addr,
+        worker_addr=lambda _config, worker: worker.proxy,
+        shared=True,
         auth=lambda config: (config.proxy.auth,),
         tls=lambda config: config.proxy.tls,
         behind=lambda config: config.proxy,
@@ -108,15 +147,38 @@ PORTS: Ports = (
 
 PROXY = PORTS[-1]
 
-PEERS = msgspec.structs.replace(PROXY, name="peers", listener="peers")
-JOIN = PortRow(
-    "join", "join", "cluster.gossip", "cluster.gossip.keys", bind_addr=lambda config: config.cluster.gossip.bind_addr
+PEERS = msgspec.structs.replace(
+    PROXY,
+    name="peers",
+    listener="peers",
+    worker_addr=lambda config, _worker: _any_number(config.proxy.bind_addr),
+    shared=False,
 )
-CONTROL = PortRow(
-    "control", "control", "admin", "admin.auth", bind_addr=lambda config: config.admin.bind_addr, until_exit=True
+
+WORKER_PORTS: Ports = (
+    *PORTS,
+    PEERS,
+    PortRow(
+        "join",
+        "join",
+        "cluster.gossip",
+        "cluster.gossip.keys",
+        bind_addr=lambda config: config.cluster.gossip.bind_addr,
+        worker_addr=lambda _config, worker: worker.gossip,
+        shared=True,
+    ),
+    PortRow(
+        "control",
+        "control",
+        "admin",
+        "admin.auth",
+        bind_addr=lambda config: config.admin.bind_addr,
+        worker_addr=lambda _config, worker: worker.control,
+        until_exit=True,
+    ),
 )
-"""Further ports of a worker: for the requests that other nodes forward to it, for nodes that join by the gossip port of
-all workers, and for its parent."""
+"""A worker has further ports: for the requests that other nodes forward to it, for nodes that join by the gossip port
+of all workers, and for its parent."""
 
 ENTRANCES: Ports = tuple(port for port in reversed(PORTS) if port.auth is not None)
 """Those for clients, agents and operators, in the order in which people name them."""

@@ -56,7 +56,7 @@ from pico_core.server.limits import connection_limits, head_limits, unfinished_b
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.peers import Peers
 from pico_core.server.policies import Policies
-from pico_core.server.port_table import SHARED, port_table
+from pico_core.server.port_table import port_table
 from pico_core.server.ports import Port
 from pico_core.server.proxied import ProxiedConnection
 from pico_core.server.proxies import trusted_proxies
@@ -411,8 +411,9 @@ class ServerNode(BaseMachine):
 
     def _succeeded(self, event: SuccessorServes, now: float) -> None:
         """Accept nothing more from the ports that another process has too, and drain."""
-        for listener in SHARED:
-            self.emit(StopListening(listener, leaves_waiting=True))
+        for port in self._ports.values():
+            if port.row.shared:
+                self.emit(StopListening(port.row.listener, leaves_waiting=True))
         if not self.facts.draining:
             self.on_shutdown_requested(ShutdownRequested(), now)
 

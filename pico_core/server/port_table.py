@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from pico_core.config.server import ServerConfig
-from pico_core.config.server_ports import CONTROL, JOIN, PEERS, PORTS, PROXY, PortRow
-from pico_core.config.values import Address
+from pico_core.config.server_ports import PEERS, PORTS, PROXY, WORKER_PORTS, PortRow
 from pico_core.machine.channel import TcpChannel
 from pico_core.server.ports import Port
 from pico_core.server.proxies import TrustedProxies
@@ -47,28 +46,10 @@ def port_table(
         "join": accepts.accept_node,
         "control": accepts.accept_supervisor,
     }
-    addresses = {} if worker is None else _addresses(config, worker)
 
     def port(row: PortRow) -> Port:
+        address = row.bind_addr(config) if worker is None else row.worker_addr(config, worker)
         as_row = PROXY if row is PEERS else row
-        address = addresses.get(row.name) or row.bind_addr(config)
         return Port(row, address, accept[row.name], as_row.tls_profile(config), proxies.get(as_row.listener))
 
-    return tuple(port(row) for row in (PORTS if worker is None else (*PORTS, PEERS, JOIN, CONTROL)))
-
-
-def _addresses(config: ServerConfig, worker: Worker) -> dict[str, Address]:
-    """Return where the ports of a worker listen; those by which it is reached alone have any number."""
-    return {
-        "admin": Address(config.admin.bind_addr.host, 0),
-        "gossip": worker.own_gossip,
-        "upstream": worker.upstream,
-        "proxy": worker.proxy,
-        "peers": Address(config.proxy.bind_addr.host, 0),
-        "join": worker.gossip,
-        "control": worker.control,
-    }
-
-
-SHARED = ("proxy", "upstream", "join")
-"""The listeners of a worker that others have too."""
+    return tuple(port(row) for row in (PORTS if worker is None else WORKER_PORTS))
