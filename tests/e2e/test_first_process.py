@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.harness import Command, ask, get
-from tests.e2e.harness import AT_ONCE_S, LOCAL, wait_until
+from tests.e2e.harness import AT_ONCE_S, LOCAL
 from tests.e2e.wire import receive_response
 from tests.ports import reserved_port
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.namespaces
 

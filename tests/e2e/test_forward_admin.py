@@ -5,9 +5,10 @@ import time
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.harness import LOCAL, Fleet, Process, wait_until
+from tests.e2e.harness import LOCAL, Fleet, Process
 from tests.e2e.origin import Origin
 from tests.e2e.wire import dial, receive_response, request
+from tests.waiting import wait_until
 
 ADMIN = ("--admin.bind-addr", f"{LOCAL}:0")
 

@@ -181,7 +181,7 @@ def test_every_page_can_be_found_from_the_readme() -> None:
         "`core/server/admin/test_gone.py`",
         "`docs/core/server/admin/test_service.py`",
         "`test_gone`",
-        "`tests/test_docs.py::test_gone`",
+        "`tests/pages/test_pages.py::test_gone`",
     ],
 )
 def test_what_does_not_exist_is_found(text: str) -> None:
@@ -194,7 +194,7 @@ def test_what_does_not_exist_is_found(text: str) -> None:
         "`tests/core/server/admin/test_service.py`",
         "``tests/core/server/``, tests/core and `server/admin/`",
         "`python scripts/structure.py ../before`",
-        "`tests/test_docs.py::test_a_page`",
+        "`tests/pages/test_pages.py::test_a_page`",
         "https://issuer.example.com/docs/keys.py",
         "`tests/frameworks/<name>_app.py`",
     ],

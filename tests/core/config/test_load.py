@@ -130,8 +130,10 @@ def test_nothing_given_is_the_default(text: str | None) -> None:
         ("proxy: [a]\n", "pico.yaml:1: proxy: wants keys and values below it, found a list"),
         (
             "log:\n  subsystems: proxy\n",
-            "pico.yaml:2: log.subsystems: wants a list, each item a name such as proxy, or proxy=warning, "
-            "found one value",
+            (
+                "pico.yaml:2: log.subsystems: wants a list, each item a name such as proxy, or proxy=warning, "
+                "found one value"
+            ),
         ),
         (
             "log:\n  subsystems:\n  - proxy\n  - [a]\n",
