@@ -22,6 +22,12 @@ class Log(Record, frozen=True, gc=False):
     fields: dict[str, str | int | float | bool]
 
 
+class UseLogConfig(Record, frozen=True, gc=False):
+    """A machine asks its process to write logs as ``config``, a ``LogConfig``, says; it is not answered."""
+
+    config: msgspec.Struct
+
+
 class MeasureProcess(Record, frozen=True, gc=False):
     """A machine asks what its process uses. Answered by one ``ProcessMeasured``."""
 

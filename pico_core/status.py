@@ -15,19 +15,22 @@ ANSWER_TIMEOUT_S = 10.0
 class StatusMachine(BaseMachine):
     """A ``Machine`` that ends with its answer. Next: ``response``, if it exits with 0."""
 
-    def __init__(self, server: Origin, target: str, token: Secret | None = None) -> None:
+    def __init__(self, server: Origin, target: str, token: Secret | None = None, method: str = "GET") -> None:
         """``target`` is the path and query, ready for the request line; ``token`` is shown to the server."""
         super().__init__()
         self.response: PlainResponse | None = None
         self._server = server
         self._target = target
         self._token = token
+        self._method = method
 
     def on_start(self, now: float) -> None:
         """Send the question to the admin port."""
         fields = [] if self._token is None else [("Authorization", f"Bearer {self._token.reveal()}")]
         tls = STATUS_PROFILE if self._server.is_secure else ""
-        PlainRequest(self, self._server, self._target, self, ANSWER_TIMEOUT_S, now, fields=fields, tls=tls)
+        PlainRequest(
+            self, self._server, self._target, self, ANSWER_TIMEOUT_S, now, fields=fields, tls=tls, method=self._method
+        )
 
     def on_response(self, response: PlainResponse, now: float) -> None:
         """Keep the answer as ``response``, whatever its status, and exit with 0."""

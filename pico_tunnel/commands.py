@@ -57,6 +57,12 @@ def _explain() -> click.Command:
     return explain_command
 
 
+def _log_level() -> click.Command:
+    from pico_tunnel.log_level import log_level
+
+    return log_level
+
+
 def _token() -> click.Command:
     from pico_tunnel.token import token
 
@@ -73,7 +79,14 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 @click.group(
     cls=TeachingGroup,
-    elsewhere={"bench": _bench, "completion": _completion, "doctor": _doctor, "explain": _explain, "token": _token},
+    elsewhere={
+        "bench": _bench,
+        "completion": _completion,
+        "doctor": _doctor,
+        "explain": _explain,
+        "log-level": _log_level,
+        "token": _token,
+    },
     context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]},
     examples="""\
 On one machine, with a service on port 3000:

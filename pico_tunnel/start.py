@@ -251,6 +251,7 @@ def run_process(
                 early=early,
                 profiles=profiles,
                 reload=reload,
+                use_log_config=writer.configure,
                 program=program,
                 hub=None if prepare is None else prepare(inbox, early),
             )

@@ -21,7 +21,13 @@ NODE_STATUSES = ("active", "unreachable", "left")
 
 
 def ask(
-    url: str, path: str, forward: str | None, kind: Any, token: Secret | None = None, tls: dict[str, Any] | None = None
+    url: str,
+    path: str,
+    forward: str | None,
+    kind: Any,
+    token: Secret | None = None,
+    tls: dict[str, Any] | None = None,
+    method: str = "GET",
 ) -> Any:
     """Return the document of type ``kind`` at ``path`` of a server's admin port, or of node ``forward`` through it.
 
@@ -40,7 +46,9 @@ def ask(
         server = server_url(url)
     except ConfigError as error:
         raise ConfigError(f"--server.url: {error}") from None
-    node = StatusMachine(server, path if forward is None else f"{path}?forward={quote(forward, safe='')}", token)
+    node = StatusMachine(
+        server, path if forward is None else f"{path}?forward={quote(forward, safe='')}", token, method
+    )
     profiles = load_profiles(client_sections(server, STATUS_PROFILE, "server.tls", tls or {}))
     end = run(node, _drop, "asyncio", profiles=profiles)
     if node.response is None:

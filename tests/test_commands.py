@@ -142,7 +142,7 @@ def placed(command: str, places: Places) -> str:
     if re.match(r"pico server(?! [a-z])", command):
         bound = {name: getattr(places, name.rpartition(".")[2]) for name in PORTS}
         return command + "".join(f" --{name}.bind-addr {LOCAL}:{port}" for name, port in bound.items())
-    if command.startswith(("pico server status", "pico explain")) and "--server.url" not in command:
+    if command.startswith(("pico server status", "pico explain", "pico log-level")) and "--server.url" not in command:
         return f"{command} --server.url http://localhost:{places.admin}"
     if command.startswith("pico agent") and "--connect.url" not in command:
         return f"{command} --connect.url {secure}://localhost:{places.upstream}"

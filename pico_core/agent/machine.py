@@ -1,15 +1,19 @@
 """The agent: registers endpoints through tunnels it opens, and passes what comes through them to local services."""
 
+from msgspec.structs import replace
+
 from pico_core.agent.growth import Growth, tunnel_streams
 from pico_core.agent.health import HealthCheck
 from pico_core.agent.host_header import RenamedHostStreams
 from pico_core.agent.http_streams import HttpStreams
 from pico_core.agent.listener import AgentListener, StreamHandler
 from pico_core.agent.pages import AgentPages
+from pico_core.agent.request_streams import RequestStreams
 from pico_core.agent.tcp_streams import TcpStreams
 from pico_core.boundary import ConfigReloaded, Exit, Listen, ListenFailed, Listening, ShutdownRequested
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.changes import changed_keys, taken_over
+from pico_core.config.logs import LogConfig
 from pico_core.config.values import Address
 from pico_core.credentials import Credentials
 from pico_core.entropy import Entropy
@@ -23,6 +27,7 @@ from pico_core.plain.client_pages import ADMIN, ADMIN_PLACES, ClientPages, admin
 from pico_core.plain.server import PlainConnection
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
+from pico_core.records import UseLogConfig
 
 LINES_PER_LISTENER = 2
 """Log lines of one kind in ten seconds for each endpoint: those of an agent with many are not peers' doing."""
@@ -61,7 +66,7 @@ class AgentMachine(BaseMachine):
         """Listeners that leave when the one that was configured in their place has a tunnel."""
         self._checks = {each: self._check(each) for each in config.listeners if each.health_check.protocol != "off"}
         told = AgentPages(self.listeners, str(connect.url))
-        self._pages = ClientPages(told, self, config.admin.allowed_hosts)
+        self._pages = ClientPages(told, self, config.admin.allowed_hosts, config.log)
 
     def _listener(self, config: ListenerConfig, max_streams: int) -> AgentListener:
         if config not in self._handlers_by_config:
@@ -140,8 +145,22 @@ class AgentMachine(BaseMachine):
         self.credentials.reload(connect.token, connect.token_file, connect.tenant_id, now)
         self.log_reload(changed_keys(self.config, config), APPLIED)
         self.config = taken_over(self.config, config, APPLIED)
+        self._pages.configure(self.config.log)
+        self._log_requests()
         if not self.draining:
             self.listen_anew(now)
+
+    def use_log(self, config: LogConfig) -> None:
+        """Log as an operator asks."""
+        self.config = replace(self.config, log=config)
+        self._log_requests()
+        self.emit(UseLogConfig(config))
+
+    def _log_requests(self) -> None:
+        """Log the requests of each listener, or do not, as ``log`` says now."""
+        for config, handler in self._handlers_by_config.items():
+            if isinstance(handler, RequestStreams):
+                handler.access_log = self.access_logger(config)
 
     def listen_anew(self, now: float) -> None:
         """Register the endpoints that are new or changed, and leave those that are gone.

@@ -45,7 +45,7 @@ class RequestStreams:
         self.counts = ServiceCounts()
         self.host = host
         self.config = config
-        self._access_log = access_log
+        self.access_log = access_log
 
     def accept(self, channel: StreamChannel, now: float) -> None:
         """Serve the requests of a stream."""
@@ -89,8 +89,8 @@ class RequestStreams:
     def finished(self, exchange: Exchange, now: float) -> None:
         """Count and log an exchange that is over."""
         self.counts.finished(exchange)
-        if self._access_log is not None:
-            self._access_log.add(exchange, exchange.head.forwarded_for, now)
+        if self.access_log is not None:
+            self.access_log.add(exchange, exchange.head.forwarded_for, now)
 
     def refused(self, error: MessageError, client: ClientFacts, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
         """Log that the server sent bytes that are not a request."""

@@ -2,7 +2,10 @@
 
 from typing import Annotated
 
-from pico_core.config.declare import NAMES, SWITCH, Key, Kind, Section, one_of
+from msgspec.structs import replace
+
+from pico_core.config import values
+from pico_core.config.declare import SWITCH, Key, Kind, Section, one_of
 
 LEVELS = ("debug", "info", "warning", "error")
 """Levels of ``boundary.Log`` records, least important first."""
@@ -10,6 +13,38 @@ LEVELS = ("debug", "info", "warning", "error")
 _CHOICE = one_of(*LEVELS)
 LEVEL = Kind(_CHOICE.metavar, _CHOICE.wanted, lambda text: _CHOICE.parse("warning" if text == "warn" else text))
 """A level; ``warn``, as Piko spells it, is ``warning``."""
+
+SUBSYSTEMS = (
+    "access",
+    "admin",
+    "agent",
+    "agent.access",
+    "cluster",
+    "config",
+    "connections",
+    "driver",
+    "forward",
+    "gossip",
+    "gossip-streams",
+    "log",
+    "process",
+    "proxy",
+    "proxy.access",
+    "reload",
+    "server",
+    "tls",
+    "upstream",
+    "workers",
+)
+"""All that log, in any process."""
+
+
+def _named_level(text: str) -> str:
+    name, equals, level = text.partition("=")
+    return f"{values.identifier(name)}={LEVEL.parse(level)}" if equals else values.identifier(name)
+
+
+NAMED_LEVELS = Kind("NAME[=LEVEL],...", "a name such as proxy, or proxy=warning", _named_level, many=True)
 
 
 class LogConfig(Section, frozen=True, kw_only=True):
@@ -26,17 +61,41 @@ class LogConfig(Section, frozen=True, kw_only=True):
     subsystems: Annotated[
         tuple[str, ...],
         Key(
-            NAMES,
-            "Subsystems logged at debug whatever the level, each with those below it: proxy also means proxy.access.",
-            "Debug output is for the one part that is examined, never for everything at once.",
+            NAMED_LEVELS,
+            "Subsystems with a level of their own, as proxy=warning, or debug where none is given; proxy also means "
+            "proxy.access, unless that has one itself.",
+            "Empty: debug output is for the one part that is examined, never for everything at once.",
         ),
     ] = ()
 
     def passes(self, level: str, subsystem: str) -> bool:
         """Say whether a record of this level and subsystem is logged."""
-        if LEVELS.index(level) >= LEVELS.index(self.level):
-            return True
-        return any(subsystem == name or subsystem.startswith(f"{name}.") for name in self.subsystems)
+        return LEVELS.index(level) >= LEVELS.index(self.level_of(subsystem))
+
+    def level_of(self, subsystem: str) -> str:
+        """Return the least important level that is logged of a subsystem: that of the longest name that it is below."""
+        if not self.subsystems:
+            return self.level
+        levels = self.levels
+        name = subsystem
+        while name:
+            if name in levels:
+                return levels[name]
+            name = name.rpartition(".")[0]
+        return self.level
+
+    @property
+    def levels(self) -> dict[str, str]:
+        """The levels of the subsystems that have their own."""
+        pairs = (each.partition("=") for each in self.subsystems)
+        return {name: level or LEVELS[0] for name, _, level in pairs}
+
+    def with_level(self, subsystem: str, level: str | None) -> "LogConfig":
+        """Return what gives a subsystem a level of its own, or takes it where ``level`` is ``None``."""
+        levels = {name: own for name, own in self.levels.items() if name != subsystem}
+        if level is not None:
+            levels[subsystem] = level
+        return replace(self, subsystems=tuple(f"{name}={own}" for name, own in levels.items()))
 
 
 class AccessLogConfig(Section, frozen=True, kw_only=True):

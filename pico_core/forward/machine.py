@@ -16,6 +16,7 @@ from pico_core.boundary import (
 )
 from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.forward import ForwardConfig, PortConfig
+from pico_core.config.logs import LogConfig
 from pico_core.config.tls import CONNECT_PROFILE
 from pico_core.config.values import Address
 from pico_core.credentials import Credentials
@@ -29,6 +30,7 @@ from pico_core.plain.client_pages import ADMIN, ADMIN_PLACES, MOST_OPERATORS, Cl
 from pico_core.plain.server import PlainConnection
 from pico_core.proxy.waiting import WaitingChannel
 from pico_core.proxy.websocket_channel import SUBPROTOCOL, WebSocketChannel
+from pico_core.records import UseLogConfig
 from pico_core.timers import NEVER
 from pico_core.websocket.handshake import HandshakeError
 from pico_core.websocket.refusal import Refusal
@@ -82,7 +84,7 @@ class ForwardMachine(BaseMachine):
         )
 
         told = ForwardPages(self, str(connect.url))
-        self._pages = ClientPages(told, self, config.admin.allowed_hosts)
+        self._pages = ClientPages(told, self, config.admin.allowed_hosts, config.log)
 
     def _limits(self) -> ConnectionLimits:
         ports = dict.fromkeys(self.ports, PortLimits(self._most // 2, 0))
@@ -145,7 +147,13 @@ class ForwardMachine(BaseMachine):
         self.credentials.reload(connect.token, connect.token_file, connect.tenant_id, now)
         self.log_reload(changed_keys(self.config, config), APPLIED)
         self.config = taken_over(self.config, config, APPLIED)
+        self._pages.configure(self.config.log)
         self._change_ports(config.ports)
+
+    def use_log(self, config: LogConfig) -> None:
+        """Log as an operator asks."""
+        self.config = replace(self.config, log=config)
+        self.emit(UseLogConfig(config))
 
     def _change_ports(self, ports: tuple[PortConfig, ...]) -> None:
         """Open the ports that are new, and close those that are gone. Connections that are open stay as they are."""

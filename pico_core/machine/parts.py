@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from pico_core.boundary import Command
+from pico_core.config.logs import LogConfig
 from pico_core.http.date import Dates
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.lingering import Lingering
@@ -98,10 +99,6 @@ class Connector(Protocol):
         """Drop a connection that is still being opened; its user is not called."""
 
 
-class PagesHost(Connector, ProcessMeter, Protocol):
-    """What pages need that tell of this process and ask other ones."""
-
-
 class AnsweringHost(Protocol):
     """What a connection needs that answers its peer."""
 
@@ -133,6 +130,17 @@ class Logger(Protocol):
 
     def warn(self, subsystem: str, message: str, **fields: LogField) -> None:
         """Emit a warning that a peer may cause: of one kind, only some in a while."""
+
+
+class AdminHost(ProcessMeter, Logger, Protocol):
+    """What an admin port needs of its machine."""
+
+    def use_log(self, config: LogConfig) -> None:
+        """Log as ``config`` says from now on."""
+
+
+class PagesHost(Connector, AdminHost, Protocol):
+    """What pages need that also ask other processes."""
 
 
 class Flushable(Protocol):

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client on h11: one GET on a connection of its own, no redirects. Start at ``PlainRequest``."""
+"""A small HTTP/1.1 client on h11: one request on a connection of its own, no redirects. Start at ``PlainRequest``."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -36,7 +36,7 @@ class PlainAsker(Protocol):
 
 
 class PlainRequest:
-    """One GET on a connection of its own, within ``timeout_s`` from connecting to the last byte.
+    """One request without a body on a connection of its own, within ``timeout_s`` from connecting to the last byte.
 
     ``target`` is the path and query, ready for the request line; ``fields`` are sent besides the usual ones. A response
     above ``max_body_bytes`` counts as none. ``tls`` names a TLS profile of the driver; empty means plain TCP. Next: the
@@ -55,6 +55,7 @@ class PlainRequest:
         "_head",
         "_http",
         "_max_body_bytes",
+        "_method",
         "_target",
         "deadline_at",
     )
@@ -71,7 +72,9 @@ class PlainRequest:
         fields: Sequence[tuple[str, str]] = (),
         tls: str = "",
         max_body_bytes: int = MAX_RESPONSE_BODY_BYTES,
+        method: str = "GET",
     ) -> None:
+        self._method = method
         self.deadline_at = now + timeout_s
         self._connector = connector
         self._address = address
@@ -96,7 +99,7 @@ class PlainRequest:
         host = str(Address(self._address.host, self._address.port))
         fields = [("Host", host), ("User-Agent", "pico"), ("Accept", "*/*"), ("Connection", "close")]
         fields += self._fields
-        out = self._http.send(h11.Request(method="GET", target=self._target, headers=fields)) or b""
+        out = self._http.send(h11.Request(method=self._method, target=self._target, headers=fields)) or b""
         channel.send(out + (self._http.send(h11.EndOfMessage()) or b""))
 
     def on_connect_failed(self, reason: str, now: float) -> None:

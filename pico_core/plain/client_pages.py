@@ -5,11 +5,13 @@ from typing import Protocol
 
 import msgspec
 
+from pico_core.config.logs import LogConfig
 from pico_core.config.values import Address
 from pico_core.machine.admission import PortLimits
-from pico_core.machine.parts import ProcessMeter
+from pico_core.machine.parts import AdminHost
 from pico_core.plain.exposition import CONTENT_TYPE
 from pico_core.plain.hosts import HostNames, unknown_host
+from pico_core.plain.log_levels import LogLevels, is_log_levels
 from pico_core.plain.process_metrics import process_text
 from pico_core.plain.server import JSON, PLAIN_TEXT, PlainConnection, Question
 from pico_core.records import ProcessMeasured
@@ -49,10 +51,15 @@ class Told(Protocol):
 class ClientPages:
     """A ``PlainHandler``."""
 
-    def __init__(self, told: Told, meter: ProcessMeter, allowed_hosts: tuple[str, ...]) -> None:
+    def __init__(self, told: Told, host: AdminHost, allowed_hosts: tuple[str, ...], log: LogConfig) -> None:
         self._told = told
-        self._meter = meter
+        self._host = host
+        self._levels = LogLevels(log, host.use_log, host)
         self._hosts = HostNames(allowed_hosts)
+
+    def configure(self, log: LogConfig) -> None:
+        """The configuration was read again."""
+        self._levels.configure(log)
 
     def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
         """Answer one request."""
@@ -67,6 +74,8 @@ class ClientPages:
             self._metrics(connection)
         elif path == "/status":
             connection.respond(200, JSON, msgspec.json.encode(self._told.status_document()), now)
+        elif is_log_levels(path):
+            self._levels.answer(connection, question, has_token=False, now=now)
         else:
             connection.refuse(404, "not found: there are /health, /ready, /metrics and /status", now)
 
@@ -82,4 +91,4 @@ class ClientPages:
         def respond(measured: ProcessMeasured, now: float) -> None:
             connection.respond(200, CONTENT_TYPE, self._told.metrics_text() + process_text(measured), now)
 
-        self._meter.measure_process(respond)
+        self._host.measure_process(respond)

@@ -15,7 +15,7 @@ Kubernetes), so no page has one. The same holds for names without a dot."""
 
 
 def unknown_host(machine: str) -> str:
-    """Return the text of the answer 421 to a name that is not known. ``machine`` is ``node`` or ``agent``."""
+    """Return the text of the answer 421 to a name that is not known. ``machine`` is what answers."""
     return f"this Host is not known as a name of the {machine}: ask by IP address, or list it in admin.allowed_hosts"
 
 

@@ -1,4 +1,7 @@
-"""A small HTTP/1.1 server on h11: GET and HEAD, one answer at a time. Start at ``PlainConnection``."""
+"""A small HTTP/1.1 server on h11: GET and HEAD, and changes of one path, one answer at a time.
+
+Start at ``PlainConnection``.
+"""
 
 import re
 from http import HTTPStatus
@@ -30,6 +33,11 @@ _HEAD_LIMITS = HeadLimits(max_head_bytes=MAX_OWN_HEAD_BYTES)
 _HIGH_BYTE = re.compile(rb"[!-~]+ ([!-~]*+)([\x80-\xff])")
 """A byte of the target that h11 refuses, unlike the other ports, which pass it on."""
 
+CHANGES = ("PUT", "DELETE")
+CHANGEABLE = "/log-levels"
+"""What these methods are for, and all below it. A page in a browser cannot send them to another origin: the browser
+asks first, by a method that is refused (Fetch standard, CORS-preflight)."""
+
 CLOSE_FIELD = (("connection", "close"),)
 FIELDS_OF_STATUS: dict[int, tuple[tuple[str, str], ...]] = {
     401: (("www-authenticate", "Bearer"),),
@@ -45,11 +53,17 @@ and the driver can say whether the client reads at all."""
 
 
 class Question(msgspec.Struct, frozen=True):
-    """One request: ``path`` and ``query`` as sent, ``fields`` the header fields, names in lower case."""
+    """One request: ``path`` and ``query`` as sent, ``fields`` the header fields, names in lower case.
+
+    ``method`` is that of a change, ``PUT`` or ``DELETE``, and ``GET`` for all others; ``client`` is the address that
+    asks.
+    """
 
     path: str
     query: str
     fields: tuple[tuple[bytes, bytes], ...]
+    method: str = "GET"
+    client: str = ""
 
     @property
     def host(self) -> str:
@@ -209,14 +223,19 @@ class PlainConnection(Dismissible):
     def _receive(self, request: h11.Request, now: float) -> None:
         self._method = request.method
         path, _, query = request.target.decode("latin-1").partition("?")
-        if request.method not in (b"GET", b"HEAD"):
+        method = request.method.decode("ascii")
+        is_change = method in CHANGES and (path == CHANGEABLE or path.startswith(f"{CHANGEABLE}/"))
+        if not is_change and method not in ("GET", "HEAD"):
             self._refuse(405, "only GET and HEAD are served here", now, ("allow", "GET, HEAD"))
             return
         while type(self._http.next_event()) is h11.Data:
             pass  # a body, which is dropped
         self._answering = True
         self.deadline_at = now + QUESTION_TIMEOUT_S
-        self._handler.answer(self, Question(path, query, tuple(request.headers)), now)
+        fields = tuple(request.headers)
+        self._handler.answer(
+            self, Question(path, query, fields, method if is_change else "GET", self._channel.host), now
+        )
 
     def _settle(self, now: float) -> bool:
         """Prepare for the next request after an answer, or end the connection; return whether there may be one."""

@@ -13,6 +13,8 @@ time, and keep their tunnel here until they have another one.
 from collections.abc import Iterable
 from functools import partial
 
+from msgspec.structs import replace
+
 from pico_core.boundary import (
     ConfigReloaded,
     DatagramReceived,
@@ -26,6 +28,7 @@ from pico_core.boundary import (
 )
 from pico_core.cluster.view import ClusterView
 from pico_core.config.changes import changed_keys, taken_over
+from pico_core.config.logs import LogConfig
 from pico_core.config.server import ServerConfig
 from pico_core.config.tls import PEERS_PROFILE
 from pico_core.config.values import Address
@@ -41,6 +44,7 @@ from pico_core.machine.parts import STOP_HINT
 from pico_core.plain.server import PlainConnection
 from pico_core.program import SuccessorServes
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
+from pico_core.records import UseLogConfig
 from pico_core.server.access import Access
 from pico_core.server.admin.pages import AdminPages
 from pico_core.server.agreement import Agreement
@@ -146,7 +150,7 @@ class ServerNode(BaseMachine):
         self._admin = AdminPages(self, self.facts, self.access)
         self._claims = EndpointClaims(self._registrations_of, self.facts.view, self.facts.policies, self.facts.metrics)
         self._registrar = Registrar(self.facts, self.access, self, self._claim)
-        self._parts = (self._router, self._registrar, self.peers)
+        self._parts = (self._router, self._registrar, self.peers, self._admin)
         self._ports = {port.row.listener: port for port in port_table(self, config, self.proxies, worker)}
         self._bound: dict[str, Address] = {}
         self._draws = 0
@@ -365,6 +369,12 @@ class ServerNode(BaseMachine):
         warn_of_lost_guards(self, before, facts.config)
 
     # --- gossip and logs ---
+
+    def use_log(self, config: LogConfig) -> None:
+        """Log as an operator asks."""
+        self.facts.config = replace(self.facts.config, log=config)
+        self._router.configure(self.facts.config)
+        self.emit(UseLogConfig(config))
 
     def on_datagram(self, event: DatagramReceived, now: float) -> None:
         """Give a datagram of the gossip port to the cluster."""

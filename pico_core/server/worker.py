@@ -9,9 +9,11 @@ LOCALHOST = "127.0.0.1"
 
 WORKER_FIELD = "x-pico-worker"
 HOST_FIELD = "x-pico-host"
-"""What the supervisor sends beside the fields of an operator: the secret of its workers, and the operator's Host."""
+CLIENT_FIELD = "x-pico-client"
+"""What the supervisor sends beside the fields of an operator: the secret of its workers, the operator's Host, and the
+address that the operator asks from."""
 
-_OWN_FIELDS = (b"host", WORKER_FIELD.encode(), HOST_FIELD.encode())
+_OWN_FIELDS = (b"host", WORKER_FIELD.encode(), HOST_FIELD.encode(), CLIENT_FIELD.encode())
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +52,8 @@ class ControlPages:
         if self._secret not in question.fields:
             connection.refuse(403, "this port is for the process that started this one", now)
             return
-        host = next((value for name, value in question.fields if name == HOST_FIELD.encode()), b"")
+        told = dict(question.fields)
+        host, client = told.get(HOST_FIELD.encode(), b""), told.get(CLIENT_FIELD.encode(), b"").decode("latin-1")
         rest = tuple(field for field in question.fields if field[0] not in _OWN_FIELDS)
-        self._pages.answer(connection, Question(question.path, question.query, ((b"host", host), *rest)), now)
+        fields = ((b"host", host), *rest)
+        self._pages.answer(connection, Question(question.path, question.query, fields, question.method, client), now)

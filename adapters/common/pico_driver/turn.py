@@ -14,9 +14,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pico_core.boundary import Exit, Input, LogLinesDropped, Machine, Tick
+from pico_core.config.logs import LogConfig
 from pico_core.errors import LocalProtocolError
-from pico_core.records import AccessLog, Log, MeasureProcess, Sink
+from pico_core.records import AccessLog, Log, MeasureProcess, Sink, UseLogConfig
 from pico_driver.inbox import Inbox
+from pico_driver.options import UseLog
 
 SHORTEST_WAIT_S: Final = 0.001
 """A timer is never set shorter: uvloop counts milliseconds, and a deadline in the past must not spin the loop."""
@@ -35,6 +37,7 @@ class Conversation(ABC):
             Log: self.log,
             AccessLog: self.log,
             MeasureProcess: self._measure_process,
+            UseLogConfig: self._use_log_config,
             Exit: self.end,
         }
         self._machine = machine
@@ -45,6 +48,7 @@ class Conversation(ABC):
         self._over = False
         self._armed_at = math.inf
         self._inbox: Inbox | None = None
+        self._use_log: UseLog | None = None
 
     # --- inputs ---
 
@@ -85,6 +89,12 @@ class Conversation(ABC):
         if dropped and dropped != self._dropped_lines:
             self._dropped_lines = dropped
             self._inputs.append(LogLinesDropped(dropped))
+
+    def _use_log_config(self, command: UseLogConfig) -> None:
+        config = command.config
+        assert isinstance(config, LogConfig), "levels are told as they are configured"
+        if self._use_log is not None:
+            self._use_log(config)
 
     def _measure_process(self, command: MeasureProcess) -> None:
         from pico_driver.process import measure  # for scrapes only

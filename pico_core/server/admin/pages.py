@@ -8,6 +8,7 @@ be forwarded again, only members of the cluster are asked, and only these paths.
 from urllib.parse import parse_qs, unquote
 
 from pico_core.access.grant import Denied
+from pico_core.config.server import ServerConfig
 from pico_core.config.tls import PEERS_PROFILE
 from pico_core.config.values import server_url
 from pico_core.errors import ConfigError
@@ -15,6 +16,7 @@ from pico_core.machine.parts import PagesHost
 from pico_core.plain.client import PlainRequest, PlainResponse
 from pico_core.plain.exposition import CONTENT_TYPE
 from pico_core.plain.hosts import unknown_host
+from pico_core.plain.log_levels import LogLevels, is_log_levels
 from pico_core.plain.process_metrics import process_text
 from pico_core.plain.server import HTML, JSON, PLAIN_TEXT, PlainConnection, Question
 from pico_core.records import ProcessMeasured
@@ -40,6 +42,11 @@ class AdminPages:
         self._facts = facts
         self._forwards = 0
         self._hosts = host_names(facts.config)
+        self._levels = LogLevels(facts.config.log, host.use_log, host)
+
+    def configure(self, config: ServerConfig) -> None:
+        """Go by a configuration that was read again."""
+        self._levels.configure(config.log)
 
     def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
         """Answer one request. Probes have no token: only they get an answer without one."""
@@ -55,7 +62,9 @@ class AdminPages:
             # A page in a browser has no token: a client with one is not a page.
             connection.refuse(421, UNKNOWN_HOST, now)
             return
-        if page is not None:
+        if is_log_levels(question.path):
+            self._levels.answer(connection, question, has_token=bool(credentials), now=now)
+        elif page is not None:
             page(self, connection, now)
         elif STATUS_PATH.fullmatch(question.path):
             wanted = parse_qs(question.query).get("forward", [])

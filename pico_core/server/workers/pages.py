@@ -12,12 +12,13 @@ from pico_core.config.values import Address
 from pico_core.machine.parts import Connector, PagesHost
 from pico_core.plain.client import PlainRequest, PlainResponse
 from pico_core.plain.exposition import CONTENT_TYPE, Exposition, labels
+from pico_core.plain.log_levels import LevelsAnswer, is_log_levels
 from pico_core.plain.process_metrics import process_text
 from pico_core.plain.server import HTML, JSON, PLAIN_TEXT, PlainConnection, Question
 from pico_core.records import ProcessMeasured
 from pico_core.server.admin.status import FAILURES_PATH, OVERVIEW_PATH
 from pico_core.server.facts import NodePhase
-from pico_core.server.worker import HOST_FIELD, LOCALHOST, WORKER_FIELD
+from pico_core.server.worker import CLIENT_FIELD, HOST_FIELD, LOCALHOST, WORKER_FIELD
 from pico_core.server.workers.merging import merged_counts, merged_failures, merged_metrics, merged_overviews
 from pico_core.server.workers.slots import Slot
 
@@ -58,7 +59,7 @@ def control_fields(workers: Workers, question: Question | None = None) -> list[t
     """Return the fields of a question to a worker, with what of an operator's question it has to know."""
     fields = [(WORKER_FIELD, workers.secret)]
     if question is not None:
-        fields.append((HOST_FIELD, question.host))
+        fields += [(HOST_FIELD, question.host), (CLIENT_FIELD, question.client)]
         fields += [
             (name.decode("ascii"), value.decode("latin-1")) for name, value in question.fields if name in PASSED_FIELDS
         ]
@@ -88,7 +89,11 @@ class SupervisorPages:
         elif path == "/metrics":
             self._gather(connection, question, self._metrics, now)
         elif path == WORKERS_PATH:  # asked for as a page that exists there, so that it is refused as that one would be
-            self._gather(connection, Question(UPSTREAM_PATH, "", question.fields), self._rows, now)
+            self._gather(
+                connection, Question(UPSTREAM_PATH, "", question.fields, client=question.client), self._rows, now
+            )
+        elif is_log_levels(path):
+            self._gather(connection, question, self._levels_changed, now)
         elif question.query or path not in MERGED:
             self._gather(connection, question, _first, now, most=1)
         else:
@@ -119,6 +124,14 @@ class SupervisorPages:
             connection.respond(200, CONTENT_TYPE, text, now)
 
         self._host.measure_process(respond)
+
+    def _levels_changed(self, connection: PlainConnection, answers: Answers, asked: Sequence[int], now: float) -> None:
+        """Log here as the workers do."""
+        good = _good(answers)
+        if good:
+            told = msgspec.json.decode(next(iter(good.values())), type=LevelsAnswer)
+            self._host.use_log(told.log_config)
+        _first(connection, answers, asked, now)
 
     def _own_metrics(self) -> bytes:
         own = Exposition()
@@ -157,7 +170,8 @@ class SupervisorPages:
             respond(connection, answers, tuple(ports), at)
 
         target = f"{question.path}?{question.query}" if question.query else question.path
-        _Gathering(self._host, ports, target, control_fields(self._workers, question), over, now)
+        fields = control_fields(self._workers, question)
+        _Gathering(self._host, ports, target, fields, over, now, question.method)
 
 
 class _Gathering:
@@ -171,13 +185,16 @@ class _Gathering:
         fields: Sequence[tuple[str, str]],
         over: Callable[[Answers, float], None],
         now: float,
+        method: str,
     ) -> None:
         self.answers: Answers = {}
         self._left = len(ports)
         self._over = over
         for number, port in ports.items():
             asker = _Asker(self, number)
-            PlainRequest(connector, Address(LOCALHOST, port), target, asker, ASK_TIMEOUT_S, now, fields=fields)
+            PlainRequest(
+                connector, Address(LOCALHOST, port), target, asker, ASK_TIMEOUT_S, now, fields=fields, method=method
+            )
 
     def take(self, number: int, response: PlainResponse | None, now: float) -> None:
         """Take the answer of a worker, or that there is none."""

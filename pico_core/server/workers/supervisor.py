@@ -11,8 +11,11 @@ ends is started again, after a pause that grows. A changed configuration goes to
 needs a new process, one worker after the other is replaced: its successor accepts from the same ports before it stops.
 """
 
+from msgspec.structs import replace
+
 from pico_core.boundary import ConfigReloaded, Exit, Listen, ListenFailed, Listening, ShutdownRequested
 from pico_core.config.changes import changed_keys, is_among, taken_over
+from pico_core.config.logs import LogConfig
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.machine.admission import MAX_DESCRIPTORS
@@ -29,6 +32,7 @@ from pico_core.program import (
     WorkerEnded,
     WorkerStarted,
 )
+from pico_core.records import UseLogConfig
 from pico_core.server.facts import NodePhase
 from pico_core.server.limits import connection_limits
 from pico_core.server.reloading import APPLIED
@@ -206,6 +210,11 @@ class Supervisor(BaseMachine):
         if slot.current is None and self.state is not NodePhase.DRAINING:
             slot.restarts += 1
             self._start(slot)
+
+    def use_log(self, config: LogConfig) -> None:
+        """Log as an operator asks."""
+        self.config = replace(self.config, log=config)
+        self.emit(UseLogConfig(config))
 
     # --- reload ---
 

@@ -130,11 +130,14 @@ def test_nothing_given_is_the_default(text: str | None) -> None:
         ("proxy: [a]\n", "pico.yaml:1: proxy: wants keys and values below it, found a list"),
         (
             "log:\n  subsystems: proxy\n",
-            "pico.yaml:2: log.subsystems: wants a list, each item a name such as proxy, found one value",
+            (
+                "pico.yaml:2: log.subsystems: wants a list, each item a name such as proxy, or proxy=warning, "
+                "found one value"
+            ),
         ),
         (
             "log:\n  subsystems:\n  - proxy\n  - [a]\n",
-            "pico.yaml:4: log.subsystems[1]: wants a name such as proxy, found a list",
+            "pico.yaml:4: log.subsystems[1]: wants a name such as proxy, or proxy=warning, found a list",
         ),
         (
             "cluster:\n  join:\n  - a\n  - ':1'\n",

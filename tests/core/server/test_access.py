@@ -301,7 +301,9 @@ def asked(play: Play, path: bytes, fields: bytes = b"") -> bytes:
     return said
 
 
-@pytest.mark.parametrize("path", [b"/metrics", b"/status/cluster/nodes", b"/status/upstream/endpoints", b"/nothing"])
+@pytest.mark.parametrize(
+    "path", [b"/metrics", b"/log-levels", b"/status/cluster/nodes", b"/status/upstream/endpoints", b"/nothing"]
+)
 def test_the_admin_port_asks_for_a_token_for_everything(path: bytes) -> None:
     play = playing(ADMIN)
     for fields, reason in (
