@@ -35,9 +35,9 @@ Everything as it is configured:
 def log_level(
     subsystem: str | None, level: str | None, server_url: str, token: str | None, token_file: str | None, **tls: Any
 ) -> int:
-    """Set the least important LEVEL (debug, info, warning, error) that a process logs of SUBSYSTEM.
+    """Set the least important LEVEL that a process logs of SUBSYSTEM, or of 'all' that have no level of their own.
 
-    SUBSYSTEM 'all' stands for those that have no level of their own.
+    LEVEL is debug, info, warning, error or reset.
 
     'reset' undoes it. So do SIGHUP and a restart: nothing is written to a file. Without a token the admin port takes
     changes from its own machine only.
