@@ -11,6 +11,9 @@ from typing import Protocol, TypeAlias
 
 SWEEP_INTERVAL_S = 0.5
 
+MOST_VOID = 64
+"""Cancelled timers that are kept whatever else waits; of more, at most half of all timers are void."""
+
 Callback: TypeAlias = Callable[[float], None]
 
 NEVER = math.inf
@@ -30,33 +33,45 @@ class Watched(Protocol):
 class Timer:
     """One pending call. ``cancel`` makes it void."""
 
-    __slots__ = ("callback",)
+    __slots__ = ("_timers", "callback")
 
-    def __init__(self, callback: Callback) -> None:
+    def __init__(self, timers: "Timers", callback: Callback) -> None:
         self.callback: Callback | None = callback
+        self._timers = timers
 
     def cancel(self) -> None:
-        """Never call back. Safe to repeat."""
-        self.callback = None
+        """Never call back. Safe to repeat, and after the call."""
+        if self.callback is not None:
+            self.callback = None
+            self._timers.voided()
 
 
 class Timers:
     """All timers of one node. Call ``fire`` with every input's time; ``deadline`` says when it is needed."""
 
-    __slots__ = ("_count", "_heap", "_sweep_at", "_watched")
+    __slots__ = ("_count", "_heap", "_sweep_at", "_void", "_watched")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
+        self._void = 0
         self._watched: dict[Watched, None] = {}
         self._sweep_at = NEVER
 
     def schedule(self, at: float, callback: Callback) -> Timer:
         """Call ``callback(now)`` at ``at`` (seconds); equal times keep their order. Next: ``Timer.cancel``, perhaps."""
-        timer = Timer(callback)
+        timer = Timer(self, callback)
         self._count += 1
         heapq.heappush(self._heap, (at, self._count, timer))
         return timer
+
+    def voided(self) -> None:
+        """Count a timer that was cancelled. Most are, long before they are due: they are not kept until then."""
+        self._void += 1
+        if self._void > MOST_VOID and 2 * self._void > len(self._heap):
+            self._heap[:] = [entry for entry in self._heap if entry[2].callback is not None]
+            heapq.heapify(self._heap)
+            self._void = 0
 
     def watch(self, watched: Watched, now: float) -> None:
         """Include ``watched`` in the sweep until ``unwatch``."""
@@ -73,6 +88,7 @@ class Timers:
         heap = self._heap
         while heap and heap[0][2].callback is None:
             heapq.heappop(heap)
+            self._void -= 1
         return min(heap[0][0], self._sweep_at) if heap else self._sweep_at
 
     def fire(self, now: float) -> None:
@@ -80,8 +96,11 @@ class Timers:
         heap = self._heap
         while heap and heap[0][0] <= now:
             timer = heapq.heappop(heap)[2]
-            if timer.callback is not None:
-                timer.callback(now)
+            callback, timer.callback = timer.callback, None
+            if callback is None:
+                self._void -= 1
+            else:
+                callback(now)
         if self._sweep_at <= now:
             for watched in [each for each in self._watched if each.deadline_at <= now]:
                 if watched in self._watched:

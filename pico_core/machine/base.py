@@ -105,6 +105,7 @@ class BaseMachine:
         self._connections: dict[int, TcpChannel] = {}
         self._connecting: dict[int, ConnectUser] = {}
         self._closing_by: dict[int, float] = {}
+        self._close_check_due = False
         self._starting_tls: dict[int, TlsUser] = {}
         self._next_connection = 2
         self._resolving: dict[int, ResolveUser] = {}
@@ -403,14 +404,17 @@ class BaseMachine:
         return channel
 
     def _closing(self, connection: int) -> None:
-        if not self._closing_by:
+        if not self._close_check_due:
+            self._close_check_due = True
             self.timers.schedule(self.now + CLOSE_LINGER_S, self._reset_slow)
         self._closing_by[connection] = self.now + CLOSE_LINGER_S
 
     def _reset_slow(self, now: float) -> None:
+        self._close_check_due = False
         while self._closing_by:
             connection, reset_at = next(iter(self._closing_by.items()))
             if reset_at > now:
+                self._close_check_due = True
                 self.timers.schedule(reset_at, self._reset_slow)
                 return
             del self._closing_by[connection]

@@ -6,6 +6,12 @@ from pico_tunnel.limit_rows.row import Rows
 
 ROWS: Final[Rows] = {
     "Of agents, forwarders and commands": (
+        (
+            "cancelled timers of a process",
+            "{timers.MOST_VOID}, or as many as others",
+            "they are dropped",
+            "cheaper than to drop each at once",
+        ),
         ("a token file", "{credentials.MAX_TOKEN_FILE_BYTES} bytes", "it is not used", "a token, and blanks around it"),
         (
             "addresses of the server tried in one attempt",

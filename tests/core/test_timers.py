@@ -1,6 +1,7 @@
 """Exact timers and the coarse sweep."""
 
 from pico_core.timers import NEVER, SWEEP_INTERVAL_S, Timers
+from tests.core.memory import reachable_bytes
 
 
 class Watched:
@@ -120,3 +121,35 @@ def test_the_earlier_of_both_kinds_is_the_deadline() -> None:
     assert timers.deadline() == 0.2
     timers.fire(0.2)
     assert timers.deadline() == 0.5
+
+
+def test_cancelled_timers_take_no_memory_until_they_would_be_due() -> None:
+    timers = Timers()
+    fired: list[float] = []
+    kept = timers.schedule(60.0, fired.append)
+    empty = reachable_bytes(timers)
+    for number in range(10_000):
+        timers.schedule(30.0 + number, fired.append).cancel()
+    assert reachable_bytes(timers) < empty + 32_768
+    assert timers.deadline() == 60.0
+    timers.fire(100_000.0)
+    kept.cancel()
+    assert fired == [100_000.0]
+    assert timers.deadline() == NEVER
+
+
+def test_timers_that_are_cancelled_while_others_fire() -> None:
+    timers = Timers()
+    fired: list[int] = []
+    later = [timers.schedule(2.0, lambda now, number=number: fired.append(number)) for number in range(200)]  # type: ignore[misc]
+
+    def cancel_most(now: float) -> None:
+        for each in later[:-2]:
+            each.cancel()
+
+    timers.schedule(1.0, cancel_most)
+    timers.fire(2.0)
+    assert fired == [198, 199]
+    for each in later:
+        each.cancel()
+    assert timers.deadline() == NEVER

@@ -75,6 +75,15 @@ class Kit:
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
+    async def cancel_this(self) -> None:
+        """Have what the caller waits for be cancelled: with an error on asyncio, and where its scope ends on trio."""
+        if not self.is_trio:
+            raise asyncio.CancelledError
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await trio.sleep_forever()
+        raise NotImplementedError
+
     async def in_thread(self, work: Callable[[], Result]) -> Result:
         """Run blocking work."""
         if self.is_trio:

@@ -1,5 +1,7 @@
 """What every node shares: connections, dialing, lingering, warnings, the end of a turn."""
 
+import gc
+
 import msgspec
 import pytest
 
@@ -29,6 +31,7 @@ from pico_core.boundary import (
 )
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
+from pico_core.timers import Timer
 from tests.core.machine.channels import User
 from tests.play import Nothing, Play
 
@@ -245,3 +248,19 @@ def test_logs_carry_their_fields() -> None:
     assert play
     (log,) = play.logs
     assert (log.level, log.subsystem, log.message, log.fields) == ("info", "test", "hello", {"size": 1})
+
+
+def test_connections_that_close_one_after_the_other_share_one_check() -> None:
+    node = Recorder()
+    play = Play(node)
+    play >> Tick()
+    before = timers_alive()
+    for number in range(1, 2_001, 2):
+        play >> Accepted(number, "", "h", 1)
+        node.channels[number].close()
+        play >> ConnectionLost(number, "")
+    assert timers_alive() <= before + 1
+
+
+def timers_alive() -> int:
+    return sum(isinstance(each, Timer) for each in gc.get_objects())

@@ -31,7 +31,7 @@ from pico_core.program import (
 from pico_driver.embedding.errors import AppError
 from pico_driver.embedding.hub import Hub
 from pico_driver.embedding.listener import Listener
-from pico_driver.embedding.runtime import Event
+from pico_driver.embedding.runtime import Event, Latch
 from pico_driver.handshakes import Cancellable
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -341,9 +341,9 @@ class Lifespan:
         self.state: dict[str, Any] = {}
         self._hub = hub
         self._app = app
-        self._started = hub.runtime.event()
-        self._stopping = hub.runtime.event()
-        self._stopped = hub.runtime.event()
+        self._started = Latch(hub.runtime)
+        self._stopping = Latch(hub.runtime)
+        self._stopped = Latch(hub.runtime)
         self._is_supported = False
         self._failure = ""
         self._received = 0

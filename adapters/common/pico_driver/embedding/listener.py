@@ -16,7 +16,7 @@ from pico_core.program import (
 from pico_driver.embedding.connection import ProgramConnection
 from pico_driver.embedding.errors import ClosedError, RefusedError, UnreachableError
 from pico_driver.embedding.hub import Hub
-from pico_driver.embedding.runtime import Event
+from pico_driver.embedding.runtime import Event, Latch
 from pico_driver.embedding.stream import Stream
 
 MAX_EVENTS = 100
@@ -69,8 +69,8 @@ class Listener:
         self.node = ""
         self.is_registered = False
         self.number = hub.add(self)
-        self.settled = hub.runtime.event()
-        self.over = hub.runtime.event()
+        self.settled = Latch(hub.runtime)
+        self.over = Latch(hub.runtime)
         """Set when the listener is over, whoever ended it."""
         self.hub = hub
         self._error: Exception | None = None

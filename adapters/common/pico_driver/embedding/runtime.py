@@ -31,6 +31,35 @@ class Threads(Protocol):
         """Start no more work."""
 
 
+class Latch:
+    """An ``Event`` that takes little memory while no task waits for it: each endpoint has several."""
+
+    __slots__ = ("_is_set", "_runtime", "_waited_for")
+
+    def __init__(self, runtime: "Runtime") -> None:
+        self._runtime = runtime
+        self._is_set = False
+        self._waited_for: Event | None = None
+
+    def set(self) -> None:
+        """Let all tasks go on that wait."""
+        self._is_set = True
+        waited_for, self._waited_for = self._waited_for, None
+        if waited_for is not None:
+            waited_for.set()
+
+    def is_set(self) -> bool:
+        """Return whether the flag is set."""
+        return self._is_set
+
+    async def wait(self) -> None:
+        """Wait until the flag is set."""
+        if not self._is_set:
+            if self._waited_for is None:
+                self._waited_for = self._runtime.event()
+            await self._waited_for.wait()
+
+
 class Runtime(Protocol):
     """Tasks and events of one loop."""
 
