@@ -29,7 +29,7 @@ TUNNEL_CLIENT = ClientFacts("")
 
 
 class RequestStreams:
-    """A ``StreamHandler``, and the ``Router`` of the requests in the streams: there is one service to go to.
+    """A ``StreamHandler``, and the ``RequestSource`` of the streams: there is one service to go to.
 
     A subclass fills in ``send``.
     """

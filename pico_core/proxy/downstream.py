@@ -16,15 +16,16 @@ class ClientFacts(msgspec.Struct):
     ``host`` is its IP address, empty in an agent, whose server knows the client. ``fields`` are ready field lines about
     the client that a router adds to every request. ``is_proxy`` says that it is trusted to tell of clients of its own.
     ``is_node`` says whether the first proof that it sent shows that the peer is a node of the cluster;
-    ``None`` before there is one. ``counts_as_node`` says whether ``connection`` has a place of nodes (``Members``);
-    ``None`` while it has one only because of its address.
+    ``None`` before there is one. ``place`` is the number of the place that the peer has among all connections, and
+    ``counts_as_node`` says whether it is one of those kept for nodes (``machine.admission``); ``None`` while it has
+    that only because of its address.
     """
 
     host: str
     fields: bytes = b""
     is_proxy: bool = False
     is_node: bool | None = None
-    connection: int = 0
+    place: int = 0
     counts_as_node: bool | None = False
 
 

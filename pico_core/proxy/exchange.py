@@ -10,17 +10,16 @@ the client's side of one request, ``Upstream`` the side of the service. ``proxy.
 ``states`` has the life of an exchange as a drawing and as a table, with the rules behind it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from pico_core.errors import LocalProtocolError
-from pico_core.http.budget import HeadBudget
-from pico_core.http.message import HeadLimits, MessageError, RequestHead, ResponseHead
+from pico_core.http.message import MessageError, RequestHead, ResponseHead
 from pico_core.machine.channel import Channel, HoldingChannel
 from pico_core.pieces import Piece
-from pico_core.proxy.downstream import ClientFacts, Downstream
+from pico_core.proxy.downstream import Downstream
 from pico_core.proxy.failures import Failure
 from pico_core.proxy.pipe import Pipe
 from pico_core.proxy.reasons import CLIENT_GONE, CLIENT_LEFT, reason_of
@@ -72,15 +71,12 @@ class Upstream(Protocol):
 class Router(Protocol):
     """What decides about requests: where they go, how long they may take, and what is counted and logged."""
 
-    head_limits: HeadLimits
-    heads: HeadBudget
-    header_timeout_s: float
     idle_timeout_s: float
+    """How long a step of the client may take."""
     response_timeout_s: float
+    """How long a step of the upstream may take."""
     timed_out: Failure
     """How an upstream failed that did not answer in ``response_timeout_s``."""
-    closing: bool
-    """Whether the machine is about to stop, so that clients should send no further request here."""
 
     def begin(self, exchange: "Exchange", now: float) -> None:
         """Choose an upstream for a new exchange: call ``forward`` or ``fail``, now or later. If later: ``stamp``."""
@@ -99,9 +95,6 @@ class Router(Protocol):
 
     def finished(self, exchange: "Exchange", now: float) -> None:
         """Count and log an exchange that is over."""
-
-    def refused(self, error: MessageError, client: ClientFacts, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
-        """Count and log what is not a request; return field lines and details of the answer, and the ID it gets."""
 
 
 class Exchange(msgspec.Struct, eq=False):

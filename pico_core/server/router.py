@@ -39,7 +39,7 @@ class RouterHost(AnsweringHost, Emitter, Logger, WallClock, Protocol):
 
 
 class ProxyRouter:
-    """A ``Router`` for clients and for other nodes."""
+    """A ``RequestSource`` for clients and for other nodes."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class ProxyRouter:
             host,
             fields,
             is_proxy=host in self._proxies,
-            connection=channel.id,
+            place=channel.id,
             counts_as_node=counts_as_node,
         )
         DownstreamConnection(channel, self, self._host, client, now)
@@ -140,7 +140,7 @@ class ProxyRouter:
         is_from_node = head.forwarded and self.routing.is_from_node(exchange)
         if client.counts_as_node is not is_from_node:
             client.counts_as_node = is_from_node
-            self._admission.shown(client.connection, is_member=is_from_node)
+            self._admission.shown(client.place, is_member=is_from_node)
         if is_from_node:
             exchange.client_host = self._proxies.client_behind_node(client.host, head)
             exchange.request_id = head.request_id or exchange.request_id

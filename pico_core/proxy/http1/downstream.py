@@ -19,7 +19,8 @@ from pico_core.machine.channel import HoldingChannel
 from pico_core.machine.parts import AnsweringHost
 from pico_core.pieces import JOIN_BELOW_BYTES, Piece
 from pico_core.proxy.downstream import ClientFacts
-from pico_core.proxy.exchange import Exchange, Router
+from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.http1.source import RequestSource
 from pico_core.timers import NEVER
 
 MAX_BACKLOG_BYTES = 65_536
@@ -65,7 +66,7 @@ class DownstreamConnection(Dismissible):
     _body: BodyReader | None
 
     def __init__(
-        self, channel: HoldingChannel, router: Router, host: AnsweringHost, client: ClientFacts, now: float
+        self, channel: HoldingChannel, router: RequestSource, host: AnsweringHost, client: ClientFacts, now: float
     ) -> None:
         self.channel = channel
         self.router = router

@@ -54,7 +54,7 @@ class Scene:
     def upstream(self) -> UpstreamConnection:
         return UpstreamConnection(self.channel(), self)
 
-    # --- as the router ---
+    # --- as the source of requests ---
 
     def begin(self, exchange: Exchange, now: float) -> None:
         self.exchanges.append(exchange)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pico_core.boundary import Accepted, Connect, Connected, Received, Send, Tick
 from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError, ResponseHead
-from pico_core.http.writing import NO_DETAILS, error_message
+from pico_core.http.writing import error_message
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.proxy.downstream import ClientFacts
@@ -25,13 +25,10 @@ def shout(method: bytes, target: bytes, body: bytes) -> tuple[int, bytes]:
 
 
 class Seam(BaseMachine):
-    """Serves lines and HTTP/1.1; below ``/app`` by an app in this process, else by a service over HTTP/1.1."""
+    """A ``Router`` of lines; below ``/app`` an app in this process serves them, else a service over HTTP/1.1."""
 
-    head_limits = HeadLimits()
-    heads = HeadBudget()
-    header_timeout_s = idle_timeout_s = response_timeout_s = 30.0
+    idle_timeout_s = response_timeout_s = 30.0
     timed_out = UPSTREAM_TIMEOUT
-    closing = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,15 +40,12 @@ class Seam(BaseMachine):
             limit=1,
             idle_timeout_s=60.0,
             connect_timeout_s=5.0,
-            response_limits=self.head_limits,
-            heads=self.heads,
+            response_limits=HeadLimits(),
+            heads=HeadBudget(),
         )
 
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
-        if listener == "lines":
-            LineDownstream(channel, self)
-        else:
-            DownstreamConnection(channel, self, self, ClientFacts(channel.host), now)
+        LineDownstream(channel, self)
 
     def begin(self, exchange: Exchange, now: float) -> None:
         if exchange.head.target.startswith(b"/app"):
@@ -79,25 +73,35 @@ class Seam(BaseMachine):
     def finished(self, exchange: Exchange, now: float) -> None:
         self.finished_with.append(exchange.status)
 
+
+class HttpSeam(Seam):
+    """The same router with what HTTP/1.1 asks besides: a ``RequestSource``."""
+
+    head_limits = HeadLimits()
+    heads = HeadBudget()
+    header_timeout_s = 30.0
+    closing = False
+
+    def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
+        DownstreamConnection(channel, self, self, ClientFacts(channel.host), now)
+
     def refused(self, error: MessageError, client: ClientFacts, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
-        self.finished_with.append(-error.status)
-        return b"", NO_DETAILS, b""
+        raise AssertionError("every request here is one")
 
 
-def seam(listener: str) -> tuple[Play, Seam]:
-    machine = Seam()
-    return Play(machine) >> Tick() >> Accepted(CLIENT, listener, "192.0.2.7", 5000), machine
+def accepted(machine: Seam) -> tuple[Play, Seam]:
+    return Play(machine) >> Tick() >> Accepted(CLIENT, "clients", "192.0.2.7", 5000), machine
 
 
 def test_lines_to_an_app() -> None:
-    play, machine = seam("lines")
+    play, machine = accepted(Seam())
     assert play >> Received(CLIENT, b"/app/a hi\n") >> 1.0 << Send(CLIENT, b"200 GET /app/a HI\n")
     assert play >> Received(CLIENT, b"/app/b\n") >> 2.0 << Send(CLIENT, b"200 GET /app/b \n")
     assert machine.finished_with == [200, 200]
 
 
 def test_http_to_an_app() -> None:
-    play, machine = seam("http")
+    play, machine = accepted(HttpSeam())
     request = b"POST /app HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi"
     answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\r\nPOST /app HI"
     assert play >> Received(CLIENT, request) >> 1.0 << Send(CLIENT, answer)
@@ -113,7 +117,7 @@ def test_http_to_an_app() -> None:
 
 
 def test_lines_to_a_service_over_http() -> None:
-    play, machine = seam("lines")
+    play, machine = accepted(Seam())
     assert (
         play
         >> Received(CLIENT, b"/x hi\n")
