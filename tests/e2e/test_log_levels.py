@@ -8,9 +8,9 @@ import yaml
 
 from pico_core.access.issuing import Claims, SigningKey
 from tests.e2e.harness import LOCAL, Fleet
-from tests.waiting import wait_until
 from tests.e2e.origin import Origin
 from tests.e2e.wire import request
+from tests.waiting import wait_until
 
 SECRET = "k" * 64
 ADMIN = ("--admin.bind-addr", f"{LOCAL}:0")
