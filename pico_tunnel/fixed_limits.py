@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final
 
-from pico_tunnel.limit_rows import clients, cluster, drivers, remembered, serving, workers
+from pico_tunnel.limit_rows import clients, cluster, drivers, inspecting, remembered, serving, workers
 from pico_tunnel.limit_rows.row import Rows
 
 DRIVERS: Final = "pico_driver."
 
-ROWS: Final[Rows] = serving.ROWS | cluster.ROWS | remembered.ROWS | clients.ROWS | drivers.ROWS | workers.ROWS
+ROWS: Final[Rows] = (
+    serving.ROWS | cluster.ROWS | remembered.ROWS | clients.ROWS | inspecting.ROWS | drivers.ROWS | workers.ROWS
+)
 
 
 def lines() -> Iterator[str]:

@@ -217,6 +217,10 @@ class Play:
         """Return the commands that were not expected yet, for those that no literal can describe."""
         return [_without_request_id(each) for each in self.take_with_ids()]
 
+    def put_back(self, commands: list[Record]) -> None:
+        """Have commands expected that were taken."""
+        self._done = commands + self._done
+
     def take_with_ids(self) -> list[Record]:
         """Return the same with the IDs that the machine made for requests."""
         self._drain()

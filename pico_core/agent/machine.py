@@ -1,5 +1,7 @@
 """The agent: registers endpoints through tunnels it opens, and passes what comes through them to local services."""
 
+from typing import TYPE_CHECKING
+
 from msgspec.structs import replace
 
 from pico_core.agent.growth import Growth, tunnel_streams
@@ -13,6 +15,7 @@ from pico_core.agent.tcp_streams import TcpStreams
 from pico_core.boundary import ConfigReloaded, Exit, Listen, ListenFailed, Listening, ShutdownRequested
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.changes import changed_keys, taken_over
+from pico_core.config.inspect import PORT, InspectConfig
 from pico_core.config.logs import LogConfig
 from pico_core.config.values import Address
 from pico_core.credentials import Credentials
@@ -29,10 +32,13 @@ from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
 from pico_core.records import UseLogConfig
 
+if TYPE_CHECKING:
+    from pico_core.agent.inspector.inspector import Inspector
+
 LINES_PER_LISTENER = 2
 """Log lines of one kind in ten seconds for each endpoint: those of an agent with many are not peers' doing."""
 
-ADMIN_LIMITS = ConnectionLimits(UNLIMITED.most, {ADMIN: ADMIN_PLACES})
+ADMIN_LIMITS = ConnectionLimits(UNLIMITED.most, {ADMIN: ADMIN_PLACES, PORT: ADMIN_PLACES})
 """Other peers an agent chooses itself."""
 
 APPLIED = (
@@ -59,6 +65,7 @@ class AgentMachine(BaseMachine):
         self._agent_id = b"%016x" % entropy.getrandbits(64)
         self._handlers_by_config: dict[ListenerConfig, StreamHandler] = {}
         connect = config.connect
+        self.inspector = self._make_inspector(config.inspect)
         self.credentials = Credentials(self, "agent", connect.token, connect.token_file, connect.tenant_id, self._renew)
         self.listeners = {self._listener(each, tunnel_streams(each)): None for each in config.listeners}
         self._growth = Growth(self, self._listener)
@@ -68,9 +75,17 @@ class AgentMachine(BaseMachine):
         told = AgentPages(self.listeners, str(connect.url))
         self._pages = ClientPages(told, self, config.admin.allowed_hosts, config.log)
 
+    def _make_inspector(self, config: InspectConfig) -> "Inspector | None":
+        if config.bind_addr is None:
+            return None
+        from pico_core.agent.inspector.inspector import Inspector  # a start without it is spared its code
+
+        return Inspector(config, config.bind_addr, self)
+
     def _listener(self, config: ListenerConfig, max_streams: int) -> AgentListener:
         if config not in self._handlers_by_config:
-            self._handlers_by_config[config] = self.handler(config)
+            made = self.handler(config)
+            self._handlers_by_config[config] = made if self.inspector is None else self.inspector.tap(made)
         handler = self._handlers_by_config[config]
         return AgentListener(
             self, config, self.config.connect, handler, max_streams, self._agent_id, self._entropy, self.credentials
@@ -104,6 +119,8 @@ class AgentMachine(BaseMachine):
         admin = self.config.admin.bind_addr
         if admin is not None:
             self.emit(Listen(ADMIN, admin.host, admin.port))
+        if self.inspector is not None:
+            self.inspector.listen()
         for listener in self.listeners:
             self._warn_of_name(listener.config)
             listener.start(now)
@@ -111,16 +128,35 @@ class AgentMachine(BaseMachine):
             check.start(now)
 
     def on_listening(self, event: Listening, now: float) -> None:
-        """Tell where operators can ask."""
-        self.log("info", "admin", "listening", addr=str(Address(event.host, event.port)))
+        """Tell where operators and viewers can ask."""
+        addr = str(Address(event.host, event.port))
+        if event.listener == PORT:
+            self.log("info", PORT, "listening", addr=addr, url=f"http://{addr}/")
+        else:
+            self.log("info", "admin", "listening", addr=addr)
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
-        """Stop: what watches the agent would not see it."""
-        self.emit(Exit(1, admin_refused(self.config.admin.bind_addr, event.reason)))
+        """Stop: what watches the agent would not see it, and who wants to see requests would not either."""
+        inspector = self.inspector
+        if inspector is not None and event.listener == PORT:
+            why = f"cannot listen on inspector address '{inspector.address}': {event.reason}"
+            self.emit(Exit(1, f"{why}; choose another one with --inspect.bind-addr"))
+        else:
+            self.emit(Exit(1, admin_refused(self.config.admin.bind_addr, event.reason)))
 
     def on_accepted(self, channel: TcpChannel, listener: str, now: float) -> None:
-        """Answer an operator."""
-        PlainConnection(channel, self._pages, self, now)
+        """Answer an operator or a viewer."""
+        if self.inspector is not None and listener == PORT:
+            self.inspector.accept(channel, now)
+        else:
+            PlainConnection(channel, self._pages, self, now)
+
+    def handler_of(self, endpoint: str) -> StreamHandler | None:
+        """Return what serves the streams of an endpoint, while it is registered or about to be."""
+        for listener in self.listeners:
+            if listener.config.endpoint_id == endpoint:
+                return self._handlers_by_config.get(listener.config)
+        return None
 
     def _renew(self, now: float) -> None:
         for listener in list(self.listeners):

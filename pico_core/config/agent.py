@@ -18,6 +18,7 @@ from pico_core.config.declare import (
     one_of,
     whole_number,
 )
+from pico_core.config.inspect import InspectConfig
 from pico_core.config.logs import AccessLogConfig, LogConfig
 from pico_core.config.tls import ClientTlsConfig
 from pico_core.config.values import Origin
@@ -229,6 +230,7 @@ class AgentConfig(Section, frozen=True, kw_only=True):
     listeners: tuple[ListenerConfig, ...] = ()
     connect: AgentConnectConfig = AgentConnectConfig()
     admin: ClientAdminConfig = ClientAdminConfig()
+    inspect: InspectConfig = InspectConfig()
     log: LogConfig = LogConfig()
     grace_period_s: Annotated[
         float,

@@ -9,7 +9,7 @@ To write chunks: ``framed``.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -282,7 +282,38 @@ class LimitedBody:
         return self._body.eof()
 
 
-BodyReader: TypeAlias = LengthBody | ChunkedBody | EofBody | LimitedBody
+class WatchedBody:
+    """The body that another one reads; ``watch`` is told of the pieces as they come."""
+
+    __slots__ = ("_body", "_watch")
+
+    def __init__(self, body: "BodyReader", watch: Callable[[list[Piece]], None]) -> None:
+        self._body = body
+        self._watch = watch
+
+    @property
+    def done(self) -> bool:
+        """Whether the whole body has come."""
+        return self._body.done
+
+    @property
+    def trailers(self) -> bytes:
+        """The trailer field lines, once ``done``."""
+        return self._body.trailers
+
+    def receive(self, data: Piece) -> tuple[list[Piece], bytes]:
+        """Take bytes; return payload and the bytes that were not read. Raises what the wrapped one raises."""
+        pieces, rest = self._body.receive(data)
+        if pieces:
+            self._watch(pieces)
+        return pieces, rest
+
+    def eof(self) -> bool:
+        """Take the end of the stream; return whether the body is whole."""
+        return self._body.eof()
+
+
+BodyReader: TypeAlias = LengthBody | ChunkedBody | EofBody | LimitedBody | WatchedBody
 
 
 def request_body(head: RequestHead) -> BodyReader | None:

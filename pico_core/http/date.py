@@ -1,4 +1,4 @@
-"""The Date field of a response (RFC 9110 section 6.6.1). Start at ``Dates``."""
+"""Times of the wall clock as text, above all the Date of a response (RFC 9110 section 6.6.1). Start at ``Dates``."""
 
 from collections.abc import Callable
 
@@ -15,6 +15,29 @@ LAST_S = 253_402_300_799
 def imf_fixdate(wall_s: float) -> bytes:
     """Return a time in seconds since the epoch as an IMF-fixdate (RFC 9110 section 5.6.7), between 1970 and 9999."""
     days, second = divmod(min(max(int(wall_s), 0), LAST_S), _DAY_S)
+    year, month, day = _civil(days)
+    return b"%b, %02d %b %04d %02d:%02d:%02d GMT" % (
+        _DAYS[days % 7],
+        day,
+        _MONTHS[month],
+        year,
+        second // 3_600,
+        second // 60 % 60,
+        second % 60,
+    )
+
+
+def iso_time(wall_s: float) -> str:
+    """Return a time in seconds since the epoch as RFC 3339 has it, with milliseconds, between 1970 and 9999."""
+    clipped = min(max(wall_s, 0.0), float(LAST_S))
+    days, second = divmod(int(clipped), _DAY_S)
+    year, month, day = _civil(days)
+    clock = f"{second // 3_600:02d}:{second // 60 % 60:02d}:{second % 60:02d}.{int(clipped * 1000) % 1000:03d}"
+    return f"{year:04d}-{month + 1:02d}-{day:02d}T{clock}Z"
+
+
+def _civil(days: int) -> tuple[int, int, int]:
+    """Return the year, the month from 0 and the day of the month of a day since the epoch."""
     # Years that begin in March have the leap day at their end, so months before it have the same lengths in all years.
     era, day = divmod(days + 719_468, _DAYS_PER_ERA)
     year_of_era = (day - day // 1_460 + day // 36_524 - day // 146_096) // 365
@@ -22,15 +45,7 @@ def imf_fixdate(wall_s: float) -> bytes:
     month = (5 * day + 2) // 153
     day_of_month = day - (153 * month + 2) // 5 + 1
     month = (month + 2) % 12
-    return b"%b, %02d %b %04d %02d:%02d:%02d GMT" % (
-        _DAYS[days % 7],
-        day_of_month,
-        _MONTHS[month],
-        era * 400 + year_of_era + (month < 2),
-        second // 3_600,
-        second // 60 % 60,
-        second % 60,
-    )
+    return era * 400 + year_of_era + (month < 2), month, day_of_month
 
 
 class Dates:

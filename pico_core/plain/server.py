@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server on h11: GET and HEAD, and changes of one path, one answer at a time.
+"""A small HTTP/1.1 server on h11: GET and HEAD, POST where it is wanted, and changes of one path; one answer at a time.
 
 Start at ``PlainConnection``.
 """
@@ -55,8 +55,8 @@ and the driver can say whether the client reads at all."""
 class Question(msgspec.Struct, frozen=True):
     """One request: ``path`` and ``query`` as sent, ``fields`` the header fields, names in lower case.
 
-    ``method`` is that of a change, ``PUT`` or ``DELETE``, and ``GET`` for all others; ``client`` is the address that
-    asks.
+    ``method`` is ``POST``, or that of a change, ``PUT`` or ``DELETE``, and ``GET`` for all others; ``client`` is the
+    address that asks; ``body`` is that of a POST.
     """
 
     path: str
@@ -64,11 +64,16 @@ class Question(msgspec.Struct, frozen=True):
     fields: tuple[tuple[bytes, bytes], ...]
     method: str = "GET"
     client: str = ""
+    body: bytes = b""
 
     @property
     def host(self) -> str:
         """The value of Host; browsers always send it, a client of HTTP/1.0 may not."""
-        return next((value.decode("latin-1") for name, value in self.fields if name == b"host"), "")
+        return self.field(b"host")
+
+    def field(self, name: bytes) -> str:
+        """Return the value of a field by its name in lower case; empty where it is absent."""
+        return next((value.decode("latin-1") for found, value in self.fields if found == name), "")
 
 
 class PlainHandler(Protocol):
@@ -90,17 +95,26 @@ class PlainConnection(Dismissible):
         "_advancing",
         "_answered",
         "_answering",
+        "_body",
         "_channel",
         "_handler",
         "_host",
         "_http",
+        "_max_body_bytes",
         "_method",
+        "_posted",
         "_turn_bytes",
         "_waiting",
         "deadline_at",
     )
 
-    def __init__(self, channel: TcpChannel, handler: PlainHandler, host: AnsweringHost, now: float) -> None:
+    def __init__(
+        self, channel: TcpChannel, handler: PlainHandler, host: AnsweringHost, now: float, max_body_bytes: int = 0
+    ) -> None:
+        """``max_body_bytes`` is how long the body of a POST may be; 0 refuses every POST."""
+        self._max_body_bytes = max_body_bytes
+        self._posted: h11.Request | None = None
+        self._body = bytearray()
         self._channel = channel
         self._handler = handler
         self._host = host
@@ -190,10 +204,13 @@ class PlainConnection(Dismissible):
                 return
             if self._turn_bytes >= ANSWERED_PER_TURN_BYTES and self._http.trailing_data[0]:
                 break
-            request = self._next_request(now)
-            if request is None:
+            if self._posted is None:
+                request = self._next_request(now)
+                if request is None:
+                    return
+                self._receive(request, now)
+            if self._posted is not None and not self._receive_body(self._posted, now):
                 return
-            self._receive(request, now)
         self._waiting = True
         self._host.timers.schedule(now + TURN_PAUSE_S, self._continue)
 
@@ -222,20 +239,40 @@ class PlainConnection(Dismissible):
 
     def _receive(self, request: h11.Request, now: float) -> None:
         self._method = request.method
-        path, _, query = request.target.decode("latin-1").partition("?")
+        if request.method == b"POST" and self._max_body_bytes:
+            self._posted = request
+            return
+        path = request.target.decode("latin-1").partition("?")[0]
         method = request.method.decode("ascii")
         is_change = method in CHANGES and (path == CHANGEABLE or path.startswith(f"{CHANGEABLE}/"))
         if not is_change and method not in ("GET", "HEAD"):
-            self._refuse(405, "only GET and HEAD are served here", now, ("allow", "GET, HEAD"))
+            served = "GET, HEAD and POST" if self._max_body_bytes else "GET and HEAD"
+            self._refuse(405, f"only {served} are served here", now, ("allow", served.replace(" and", ",")))
             return
         while type(self._http.next_event()) is h11.Data:
             pass  # a body, which is dropped
+        self._ask(request, now, method if is_change else "GET")
+
+    def _receive_body(self, request: h11.Request, now: float) -> bool:
+        """Take what has come of the body of a POST; return whether it is whole."""
+        while type(event := self._http.next_event()) is h11.Data:
+            self._body += event.data
+            if len(self._body) > self._max_body_bytes:
+                self._posted = None
+                self._refuse(413, f"a body has at most {self._max_body_bytes} bytes here", now)
+                return False
+        if type(event) is not h11.EndOfMessage:
+            return False
+        body, self._body, self._posted = bytes(self._body), bytearray(), None
+        self._ask(request, now, "POST", body)
+        return True
+
+    def _ask(self, request: h11.Request, now: float, method: str, body: bytes = b"") -> None:
         self._answering = True
         self.deadline_at = now + QUESTION_TIMEOUT_S
-        fields = tuple(request.headers)
-        self._handler.answer(
-            self, Question(path, query, fields, method if is_change else "GET", self._channel.host), now
-        )
+        path, _, query = request.target.decode("latin-1").partition("?")
+        question = Question(path, query, tuple(request.headers), method, self._channel.host, body)
+        self._handler.answer(self, question, now)
 
     def _settle(self, now: float) -> bool:
         """Prepare for the next request after an answer, or end the connection; return whether there may be one."""

@@ -114,7 +114,7 @@ class Exchange(msgspec.Struct, eq=False):
     head: RequestHead
     started_at: float
     request_done: bool
-    _replay: Replay | None
+    replay: Replay | None
     endpoint: str = ""
     client_host: str = ""
     request_id: bytes = b""
@@ -151,10 +151,10 @@ class Exchange(msgspec.Struct, eq=False):
             size = sum(map(len, pieces))
             self.received_bytes += size
             self.request_done = last
-            if self._replay is not None:
-                self._replay.add(pieces, size, trailers)
-                if self._replay.is_too_long and state is not CHOOSING:
-                    self._replay = None
+            if self.replay is not None:
+                self.replay.add(pieces, size, trailers)
+                if self.replay.is_too_long and state is not CHOOSING:
+                    self.replay = None
             if self.upstream is not None:
                 self.upstream.request_more(pieces, last=last, trailers=trailers)
             self._match_request_speed()
@@ -168,7 +168,7 @@ class Exchange(msgspec.Struct, eq=False):
         if self.upstream is not None:
             if not self.upstream.writable:
                 self.downstream.pause_request()
-        elif self._replay is not None and self._replay.is_full:
+        elif self.replay is not None and self.replay.is_full:
             self.downstream.pause_request()
 
     def request_writable(self, now: float) -> None:
@@ -185,13 +185,13 @@ class Exchange(msgspec.Struct, eq=False):
         self.tries += 1
         self.state = REQUESTED
         self.upstream = upstream
-        replay = self._replay
+        replay = self.replay
         if replay is None:
             upstream.request(self, fields)
         else:
             upstream.request(self, fields, replay.pieces, last=self.request_done, trailers=replay.trailers)
             if replay.is_too_long:
-                self._replay = None
+                self.replay = None
         if self.request_done:
             self.deadline_at = now + self.router.response_timeout_s
             return
@@ -226,7 +226,7 @@ class Exchange(msgspec.Struct, eq=False):
             raise self._misused("respond_whole")
         self.state = OVER
         self.upstream = None
-        self._replay = None
+        self.replay = None
         self.status = head.status
         self.sent_bytes = len(body)
         self.router.finished(self, now)
@@ -240,7 +240,7 @@ class Exchange(msgspec.Struct, eq=False):
             raise self._misused("respond")
         self.status = head.status
         self.sent_bytes += sum(map(len, pieces))
-        self._replay = None
+        self.replay = None
         if last:
             self.upstream = None
             self._over(now)
@@ -375,7 +375,7 @@ class Exchange(msgspec.Struct, eq=False):
             self.failed(failure, now)
 
     def _may_repeat(self, failure: Failure) -> bool:
-        kept = self._replay is not None or (self.request_done and not self.received_bytes)
+        kept = self.replay is not None or (self.request_done and not self.received_bytes)
         return kept and self.tries < MAX_TRIES and failure.permits(self.head.method)
 
     def client_lost(self, now: float) -> None:
@@ -436,7 +436,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     def _over(self, now: float) -> None:
         self.state = OVER
-        self._replay = None
+        self.replay = None
         self.router.finished(self, now)
 
     def _misused(self, call: str) -> LocalProtocolError:

@@ -134,7 +134,7 @@ class Origin(Service):
             assert head["host"], "no Host"
             assert not (head["content-length"] and head["transfer-encoding"]), "ambiguous framing"
             own = [name for name, _ in head.fields if name.startswith(("x-pico", "x-piko"))]
-            leaked = [name for name in own if name != "x-pico-request-id"]
+            leaked = [name for name in own if name not in ("x-pico-request-id", "x-pico-replay")]
             assert not leaked, f"internal headers: {leaked}"
             self.requests.append(head)
             self._handlers[head.target.partition("?")[0]](Visit(wire, head))

@@ -4,9 +4,9 @@ It asks ``status/...`` of the port that it came from every two seconds while it 
 All paths are relative, so it works under the prefix of a proxy. It sets no cookie; a token stays in the page's memory.
 """
 
-import hashlib
-from base64 import b64encode
 from functools import cache
+
+from pico_core.plain.documents import page_policy, whole_page
 
 STYLE = """
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 20%, transparent); --bad: #c62828;
@@ -231,21 +231,10 @@ refresh();
 @cache
 def page() -> bytes:
     """Return the page as UTF-8."""
-    return (
-        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>Pico</title>\n'
-        f"<style>{STYLE}</style>\n{BODY}<script>{SCRIPT}</script>\n</html>\n"
-    ).encode()
+    return whole_page("Pico", STYLE, BODY, SCRIPT)
 
 
 @cache
 def policy() -> str:
     """Return the Content-Security-Policy: only this style and this script, and questions to the port itself."""
-    return (
-        f"default-src 'none'; style-src {_hash(STYLE)}; script-src {_hash(SCRIPT)}; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+    return page_policy(STYLE, SCRIPT)

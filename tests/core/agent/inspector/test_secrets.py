@@ -1,0 +1,187 @@
+"""Credentials are neither recorded nor shown: canaries at every usual place."""
+
+import gc
+import gzip
+import zlib
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from pico_core.agent.inspector import redaction
+from pico_core.agent.inspector.redaction import MAX_NAMES, Redaction, Values
+from pico_core.agent.inspector.store import Store
+from pico_core.agent.machine import AgentMachine
+from tests.core.agent.inspector.scene import document, inspected, served, told
+from tests.core.agent.inspector.test_recording import request, response
+from tests.core.agent.scene import GET, SERVER, asked
+from tests.play import Data, Play
+
+BOUNDARY = "multipart/form-data; boundary=b"
+PART = '--b\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n--b--\r\n'
+FORM = "application/x-www-form-urlencoded"
+
+FIELDS = (
+    "Authorization: Bearer CANARY0001",
+    "authorization: Basic dXNlcjpDQU5BUlkwMDAy",
+    "Proxy-Authorization: CANARY0003",
+    "Cookie: a=CANARY0004; b=CANARY0005",
+    "X-Api-Key: CANARY0006",
+    "X-Auth-Token: CANARY0007",
+    "X-Amz-Security-Token: CANARY0008",
+    "Referer: https://user:CANARY0009@h.example/x?access_token=CANARY0010&y=1",
+    "X-Session-Id: CANARY0011",
+    "X-Custom: CANARY0012",
+)
+TARGET = "/x?token=CANARY0101&api_key=CANARY0102&sig=CANARY0103&code=CANARY0104&apikey=CANARY0105&y=2"
+
+REQUESTS = (
+    ("application/json", b'{"password": "CANARY0201", "user": {"access_token":"CANARY0202"}, "pin" : "CANARY0203"}'),
+    (
+        "application/json",
+        b'{"tokens": ["CANARY0204", "x"], "secret": {"a": "CANARY0205"}, "x": "{\\"token\\":\\"CANARY0206\\"}"',
+    ),
+    ("application/json", b'{"client_secret": "CANARY0207'),
+    (FORM, b"user=1&password=CANARY0208&refresh_token=CANARY0209&pwd=CANARY0210"),
+    (BOUNDARY, PART.format("password", "CANARY0211").encode()),
+    ("text/html", b'<input name="csrf_token" value="CANARY0212"><p>the cookie CANARY0004</p>'),
+    ("text/xml", b"<a><Password>CANARY0213</Password><secret x='1'>CANARY0214</secret></a>"),
+    ("text/plain", b"Authorization: Bearer CANARY0001\nSet-Cookie: s=CANARY0215\nPassword=CANARY0216"),
+    ("application/octet-stream", b"\x00\x01CANARY0001\x00"),
+)
+RESPONSE_FIELDS = (
+    "Set-Cookie: s=CANARY0301; Path=/; HttpOnly",
+    "Location: /cb?code=CANARY0302&id_token=CANARY0303#access_token=CANARY0304",
+    "X-Echo: Bearer CANARY0001",
+    "WWW-Authenticate: Bearer",
+)
+
+
+def memory_of(root: object) -> bytes:
+    """Return all texts and bytes that an object reaches, classes and modules aside."""
+    seen: set[int] = set()
+    waiting: list[object] = [root]
+    found: list[bytes] = []
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen or isinstance(each, (type, ModuleType)):
+            continue
+        seen.add(id(each))
+        if isinstance(each, str):
+            found.append(each.encode())
+        elif isinstance(each, (bytes, bytearray, memoryview)):
+            found.append(bytes(each))
+        elif not callable(each):
+            waiting += gc.get_referents(each)
+    return b"\n".join(found)
+
+
+def store_of(play: Play) -> Store:
+    assert isinstance(play.machine, AgentMachine)
+    inspector = play.machine.inspector
+    assert inspector is not None
+    return inspector.store
+
+
+def everything(play: Play) -> bytes:
+    """Return all answers about the records, and the memory of the store."""
+    found = [memory_of(store_of(play))]
+    for path in ("/api/requests", "/api/har"):
+        found.append(told(play, path)[2])
+    for number in store_of(play).records:
+        for path in ("", "/request-body", "/response-body"):
+            found.append(told(play, f"/api/requests/{number}{path}")[2])
+    return b"\n".join(found)
+
+
+@pytest.mark.parametrize("coding", ["", "gzip", "deflate"])
+def test_canaries_are_nowhere(coding: str) -> None:
+    play = inspected(redact=("x-custom", "beverage"))
+    codings = (f"Content-Encoding: {coding}",) if coding else ()
+    for place, (media_type, body) in enumerate(REQUESTS):
+        coded = gzip.compress(body) if coding == "gzip" else zlib.compress(body) if coding else body
+        sent = request(f"POST {TARGET}", coded, *FIELDS, *codings, media_type=media_type)
+        answer = response(coded, *RESPONSE_FIELDS, *codings, media_type=media_type)
+        served(play, sent, answer, stream=2 + 2 * place)
+    told_all = everything(play)
+    assert b"CANARY" not in told_all, told_all[told_all.index(b"CANARY") - 80 :][:120]
+    assert b"dXNlcjpDQU5BUlkwMDAy" not in told_all
+    assert len(store_of(play).records) == len(REQUESTS)
+    assert b"HttpOnly" not in told_all, "a cookie is hidden with all that belongs to it"
+    assert b"y=2" in told_all
+
+
+def test_not_while_a_body_is_coming_either() -> None:
+    play = asked(inspected(), 2, request("POST /", b'{"password": "CANARY0001"   }')[:-3])
+    play.take()
+    shown = document(play, "/api/requests/1")["request"]["body"]
+    assert shown["text"] == '{"password": "REDACTED" '
+    for path in ("/api/har", "/api/requests/1/request-body"):
+        assert b"CANARY" not in told(play, path)[2]
+    play >> Data(SERVER, 2, b"  }")
+    play.take()
+
+
+def test_a_value_that_is_cut_in_the_middle() -> None:
+    sent = request("POST /", b"it is CANARY-LONG-VALUE", "Authorization: CANARY-LONG-VALUE", media_type="text/plain")
+    play = served(inspected(max_body_bytes=14), sent)
+    assert document(play, "/api/requests/1")["request"]["body"]["text"] == "it is "
+    assert b"CANARY" not in everything(play)
+
+
+def test_what_is_no_secret_stays() -> None:
+    body = b'{"max_tokens": 100, "n": 1, "signature": "abc", "inside": "x", "passed": true}'
+    play = served(inspected(), request("POST /?page=1&keyboard=2", body, "X-Hub-Signature-256: sha256=1"))
+    found = document(play, "/api/requests/1")
+    assert found["request"]["body"]["raw"].encode() == body
+    assert found["target"] == "/?page=1&keyboard=2"
+    assert ["X-Hub-Signature-256", "sha256=1"] in found["request"]["fields"]
+
+
+def test_secrets_are_shown_where_that_is_wanted() -> None:
+    play = served(inspected(show_secrets=True), request("POST /?token=SHOWN", b'{"password":"SHOWN"}', "Cookie: SHOWN"))
+    found = document(play, "/api/requests/1")
+    assert found["target"] == "/?token=SHOWN"
+    assert ["Cookie", "SHOWN"] in found["request"]["fields"]
+    assert document(play, "/api/requests")["shows_secrets"]
+
+
+def test_a_body_with_too_many_names_is_not_kept() -> None:
+    play = served(inspected(), GET, response(b'"token":"x",' * (MAX_NAMES + 1)))
+    shown = document(play, "/api/requests/1")["response"]["body"]
+    assert (shown["kept"], shown["note"]) == (0, "it has too many names of credentials to look at")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'token="' * 9_000,
+        b'token"\r\nx\r\n' * 9_000,
+        b'name="token"\r\n\r\n' * 5_000,
+        b"<token " * 9_000,
+        b"a" * (4 << 20),
+    ],
+)
+def test_no_body_takes_long(body: bytes) -> None:
+    """A second would stop all requests of an agent; the bound is far from what it takes."""
+    import time
+
+    began = time.process_time()
+    Redaction().body(body, b"application/json", Values())
+    assert time.process_time() - began < 1.0
+
+
+def test_many_values_are_bounded() -> None:
+    values = Values()
+    for number in range(1_000):
+        values.add(b"secret-%d" % number)
+    assert len(values.found) == redaction.MAX_VALUES
+
+
+def test_an_archive_of_coded_bytes_is_not_a_secret() -> None:
+    bomb = gzip.compress(b"0" * 3_000_000)
+    play = served(
+        inspected(max_body_bytes=100_000), GET, response(bomb, "Content-Encoding: gzip", media_type="text/plain")
+    )
+    shown: dict[str, Any] = document(play, "/api/requests/1")["response"]["body"]
+    assert (shown["kept"], shown["is_cut"]) == (100_000, True)
