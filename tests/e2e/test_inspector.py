@@ -1,4 +1,4 @@
-"""The inspector of an agent, asked over its port: what it shows, what it hides, and that a replay is the same request."""
+"""The inspector of an agent, asked over its port: what it shows, what it hides, and what it sends again."""
 
 import hashlib
 import json
