@@ -33,7 +33,7 @@ _NAME = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.
 _PATH = re.compile(r"(/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*")
 _CREDENTIALS = re.compile(r"(?s)\A([A-Za-z][A-Za-z0-9+.-]*://|).*@")
 _REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(:[^}]*)?\}")
-_QUERY = re.compile(r"(?s)\?.+")
+_QUERY = re.compile(r"(?s)([?#]).+")
 _VISIBLE = re.compile(r"[!-.0-~]+")
 
 
@@ -80,8 +80,8 @@ def quote(text: str) -> str:
 
 
 def without_credentials(text: str) -> str:
-    """Return ``text`` with the credentials and the query of a URL, or of what may be meant as one, struck out."""
-    return _QUERY.sub("?***", _CREDENTIALS.sub(r"\1***@", text))
+    """Return ``text`` with what may be secret of a URL struck out: credentials, query and fragment."""
+    return _QUERY.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text))
 
 
 def refuse_reference(secret: str) -> None:

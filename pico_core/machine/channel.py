@@ -206,6 +206,7 @@ class TcpChannel(HoldingReceiver):
         "_receiving",
         "host",
         "id",
+        "is_nameless",
         "refusal",
         "writable",
     )
@@ -220,13 +221,16 @@ class TcpChannel(HoldingReceiver):
     ) -> None:
         """``host`` is the peer's address, or that of its client where a PROXY header told it.
 
-        ``refusal`` says, when the connection is lost, why the peer did not take our part of the TLS handshake.
+        ``is_nameless`` says that the PROXY header of the connection told no address: ``host`` is the proxy then, and
+        what comes is a client's. ``refusal`` says, when the connection is lost, why the peer did not take our part of the
+        TLS handshake.
 
         ``on_closing`` is called by ``close``, to bound how long the peer may take.
         """
         super().__init__(turns)
         self.id = connection
         self.host = host
+        self.is_nameless = False
         self.refusal = ""
         self.writable = True
         self._emit = emit

@@ -4,6 +4,7 @@ A page may have the name of its own host resolved to an address of its reader's 
 requests are of the same origin for the browser, but carry that name in Host.
 """
 
+import re
 from collections.abc import Collection
 
 from pico_core.config.values import is_ip
@@ -12,6 +13,9 @@ from pico_core.config.web import ANY
 PRIVATE_SUFFIXES = (".localhost", ".svc", ".cluster.local", ".internal", ".home.arpa")
 """Names below these are not delegated in the public DNS (RFC 6761, RFC 8375, ICANN's board on .internal, and those of
 Kubernetes), so no page has one. The same holds for names without a dot."""
+
+_HOST = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<name>[^:@\[\]]*))(?::[0-9]*)?")
+"""A Host field: a name or an address, and perhaps a port (RFC 9110 section 7.2)."""
 
 
 def unknown_host(machine: str) -> str:
@@ -29,10 +33,12 @@ class HostNames:
 
     def knows(self, host: str) -> bool:
         """Say whether the value of a Host field, which may have a port, names this node and no page's host."""
-        name = host.lower()
-        if name.startswith("["):
-            return is_ip(name[1:].partition("]")[0])
-        name = name.partition(":")[0].rstrip(".")
+        look = _HOST.fullmatch(host)
+        if look is None:
+            return False
+        if look["v6"] is not None:
+            return is_ip(look["v6"])
+        name = look["name"].lower().rstrip(".")
         return (
             "." not in name
             or is_ip(name)

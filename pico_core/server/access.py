@@ -135,6 +135,8 @@ class Access:
             if grant.limited and not grant.permits(endpoint):
                 raise Denied(NOT_PERMITTED)
             tenant = grant.tenant
+            if tenant and not self.tenants:
+                raise Denied(UNKNOWN_TENANT)
         return qualified(tenant_of(head, self.tenants, tenant), endpoint) if self.tenants else endpoint
 
     def _verified(self, head: RequestHead, gate: Gate, now: float) -> Grant:

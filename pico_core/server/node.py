@@ -276,10 +276,10 @@ class ServerNode(BaseMachine):
 
     # --- tunnels ---
 
-    def agent_behind(self, peer: str, head: RequestHead) -> str:
-        """Return the address of the agent whose request came from ``peer``, which may be a trusted proxy."""
-        proxies = self.proxies["upstream"]
-        return proxies.client_behind(peer, head) if peer in proxies else peer
+    def agent_behind(self, channel: TcpChannel, head: RequestHead) -> str:
+        """Return the address of the agent whose request came through ``channel``, perhaps of a trusted proxy."""
+        peer, proxies = channel.host, self.proxies["upstream"]
+        return proxies.client_behind(peer, head) if peer in proxies and not channel.is_nameless else peer
 
     def register(self, head: RequestHead, head_bytes: bytes, client: str, now: float) -> Agreement:
         """Return what to agree on with the agent at ``client``. Raises ``HandshakeError``."""

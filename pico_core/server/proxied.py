@@ -87,6 +87,7 @@ class ProxiedConnection(Dismissible):
         if read is None:
             return
         header, size = read
+        self._channel.is_nameless = not header.host
         if header.host and not self._host.admission.told(self._channel, self._listener, header.host, now):
             self._host.timers.unwatch(self)
             return

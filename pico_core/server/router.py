@@ -94,7 +94,7 @@ class ProxyRouter:
         client = ClientFacts(
             host,
             fields,
-            is_proxy=host in self._proxies,
+            is_proxy=not channel.is_nameless and host in self._proxies,
             place=channel.id,
             counts_as_node=counts_as_node,
         )

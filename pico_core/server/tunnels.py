@@ -55,8 +55,8 @@ class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
     heads: HeadBudget
     """The budget of all unfinished heads."""
 
-    def agent_behind(self, peer: str, head: RequestHead) -> str:
-        """Return the address of the agent whose request came from ``peer``, which may be a trusted proxy."""
+    def agent_behind(self, channel: TcpChannel, head: RequestHead) -> str:
+        """Return the address of the agent whose request came through ``channel``, perhaps of a trusted proxy."""
 
     def register(self, head: RequestHead, head_bytes: bytes, client: str, now: float) -> Agreement:
         """Return what to agree on with the agent at ``client``. Raises ``HandshakeError``."""
@@ -364,7 +364,7 @@ class TunnelConnection(Dismissible):
 
     def _register(self, head_bytes: bytes, rest: bytes, now: float) -> None:
         head = parse_request_head(head_bytes, HANDSHAKE_LIMITS)
-        self.client_host = self._host.agent_behind(self.channel.host, head)
+        self.client_host = self._host.agent_behind(self.channel, head)
         agreed = self._agreed = self._host.register(head, head_bytes, self.client_host, now)
         self.endpoint = agreed.endpoint
         self.instance = agreed.instance

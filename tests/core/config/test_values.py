@@ -334,3 +334,11 @@ def test_decimal_number() -> None:
 def test_choice() -> None:
     assert values.choice("http", ("http", "tcp")) == "http"
     assert refusal(values.choice, "udp", ("http", "tcp")) == "wants one of http, tcp, found 'udp'"
+
+
+@pytest.mark.parametrize("url", ["http://user:canary@h/", "http://h/?canary", "http://h/#canary", "http://h/#a?canary"])
+def test_an_error_shows_nothing_of_a_url_that_may_be_secret(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        values.server_url(url)
+    assert "canary" not in str(caught.value)
+    assert "http://" in str(caught.value)

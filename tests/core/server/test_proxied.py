@@ -38,6 +38,8 @@ BALANCER = "10.0.0.1"
 LINE = b"PROXY TCP4 192.0.2.99 10.0.0.1 5000 8000\r\n"
 BINARY = SIGNATURE + b"\x21\x11\x00\x0c" + bytes([192, 0, 2, 99, 10, 0, 0, 1]) + b"\x13\x88\x1f\x40"
 LOCAL = SIGNATURE + b"\x20\x00\x00\x00"
+UNIX = SIGNATURE + b"\x21\x31\x00\xd8" + bytes(216)
+NAMELESS = (b"PROXY UNKNOWN\r\n", LOCAL, SIGNATURE + b"\x21\x00\x00\x00", UNIX)
 HEADERS = {"version 1": LINE, "version 2": BINARY}
 CLOSED = "closed a connection of a trusted proxy, which has to begin with a PROXY header here"
 
@@ -90,6 +92,22 @@ def test_a_balancer_behind_the_balancer_is_believed() -> None:
 
 def test_where_the_proxy_speaks_for_itself_it_is_the_client() -> None:
     assert proxied() >> Received(5, LOCAL + GET) << Open(AGENT, 2) << Data(AGENT, 2, get_sent(BALANCER))
+
+
+@pytest.mark.parametrize("header", NAMELESS)
+def test_behind_a_header_without_an_address_nobody_else_is_believed(header: bytes) -> None:
+    claiming = GET[:-2] + b"X-Forwarded-For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n\r\n"
+    play = proxied() >> Received(5, header + claiming) << Open(AGENT, 2) << Data(AGENT, 2, get_sent(BALANCER))
+    assert play >> Data(AGENT, 2, OK) << Send(5, OK)
+    assert f'"client":"{BALANCER}"'.encode() in play.access_log[0]
+
+
+@pytest.mark.parametrize("header", NAMELESS)
+def test_an_agent_behind_a_header_without_an_address_is_not_whom_it_names(header: bytes) -> None:
+    play = server_play(CONFIG) >> Accepted(5, "upstream", BALANCER, 5000)
+    play >> Received(5, header + b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n")
+    play.take()
+    assert [log.fields["client"] for log in play.logs if log.message == "tunnel refused"] == [BALANCER]
 
 
 def test_without_a_header_the_connection_is_closed() -> None:

@@ -208,3 +208,9 @@ def test_a_tenant_registers_so_often() -> None:
 def test_without_tenants_the_header_means_nothing_to_clients() -> None:
     play = proxied(ServerConfig())
     assert play >> Received(CLIENT, get(b"x-pico-tenant-id: acme\r\n")) << Open(AGENT, 2) << Data(AGENT, 2, sent())
+
+
+def test_without_tenants_a_token_for_one_opens_nothing() -> None:
+    play = proxied(ServerConfig(proxy=ProxyConfig(auth=AUTH)))
+    assert play >> Received(CLIENT, get(shows(token("e1", tenant="acme")))) << denied("unknown tenant")
+    assert play >> Received(CLIENT, get(shows(token("e1")))) << Open(AGENT, 2) << Data(AGENT, 2, sent())
