@@ -222,8 +222,8 @@ class TcpChannel(HoldingReceiver):
         """``host`` is the peer's address, or that of its client where a PROXY header told it.
 
         ``is_nameless`` says that the PROXY header of the connection told no address: ``host`` is the proxy then, and
-        what comes is a client's. ``refusal`` says, when the connection is lost, why the peer did not take our part of the
-        TLS handshake.
+        what comes is a client's. ``refusal`` says, when the connection is lost, why the peer did not take our part of
+        the TLS handshake.
 
         ``on_closing`` is called by ``close``, to bound how long the peer may take.
         """
