@@ -17,6 +17,8 @@ from pico_core.errors import ConfigError
 
 _REFERENCE = re.compile(r"\$(?:\{|([*#$@!?0-9-]|[A-Za-z_][A-Za-z0-9_]*))")
 
+_WITHOUT_DEFAULT = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
+
 
 MARK = "\ue000"
 _marker = re.compile(f"{MARK}([0-9]+);")
@@ -67,6 +69,15 @@ def expand(text: str, environ: Mapping[str, str], put: Callable[[str], str] = st
             position = closing + 1
     pieces.append(text[position:])
     return "".join(pieces)
+
+
+def unset_variable(line: str) -> str:
+    """Return the first variable that a line refers to without a default; empty if there is none.
+
+    For a line whose value came out empty: that variable is the reason.
+    """
+    found = _WITHOUT_DEFAULT.search(line)
+    return found[1] or found[2] if found else ""
 
 
 def _braced(reference: str, environ: Mapping[str, str], put: Callable[[str], str]) -> str:

@@ -4,11 +4,12 @@ Errors are one line: the place (file and line, or flag), the key, what was wante
 with the nearest known one.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pico_core.config.declare import Declared, Key, Kind, Section, SectionType, flag_name, leaves, members
-from pico_core.config.expand import Values, expand
+from pico_core.config.expand import Values, expand, unset_variable
 from pico_core.config.nearest import did_you_mean, nearest
 from pico_core.config.secrets import ReadText, read_nothing
 from pico_core.config.tree import EMPTY, Items, Scalar, TreeItem
@@ -21,6 +22,9 @@ MAX_TEXT_LENGTH = 1 << 20
 
 EXTENSION = "x-"
 """What the names of further keys at the top begin with. Nothing reads them: they hold blocks with an anchor."""
+
+_PROTECTS = re.compile(r"(?:^|\.)(?:auth|tls|policies|tenants|keys|keys_file|token|token_file|basic_auth)(?:[.\[]|$)")
+"""Keys and sections by which something is let in, or not, or shown, or not."""
 
 
 def load(
@@ -38,6 +42,7 @@ def load(
     these variables (``expand``). Raises ``ConfigError`` and nothing else. Next: hand the result to a node machine.
     """
     tree = EMPTY
+    lines: list[str] = []
     if text is not None:
         if len(text) > MAX_TEXT_LENGTH:
             raise ConfigError(f"{source_name}: is longer than {MAX_TEXT_LENGTH} characters; is it the right file?")
@@ -46,6 +51,7 @@ def load(
         if environ is None:
             tree = parse(text, source_name)
         else:
+            lines = text.splitlines()
             values = Values(text, source_name)
             tree = parse(expand(text, environ, values.put), source_name, values.restore)
     known = [leaf.name for leaf in leaves(cls)]
@@ -53,15 +59,19 @@ def load(
         if name not in known:
             hint = did_you_mean(flag_name(name), map(flag_name, known))
             raise ConfigError(f"unknown flag {quote(flag_name(name))}{hint}")
-    return _Loader(cls, flags, source_name, read).section(cls, tree, "")
+    return _Loader(cls, flags, source_name, read, lines).section(cls, tree, "")
 
 
 class _Loader:
-    def __init__(self, root: type[Section], flags: Mapping[str, str], source_name: str, read: ReadText) -> None:
+    def __init__(
+        self, root: type[Section], flags: Mapping[str, str], source_name: str, read: ReadText, lines: list[str]
+    ) -> None:
+        """``lines`` are those of the file before variables took their places; none where they do not."""
         self._root = root
         self._flags = flags
         self._source_name = source_name
         self._read = read
+        self._lines = lines
 
     def section(self, cls: type[SectionType], tree: Tree, path: str) -> SectionType:
         declared = members(cls)
@@ -86,6 +96,8 @@ class _Loader:
 
     def _member(self, member: Declared, node: TreeItem | None, path: str) -> tuple[Any] | None:
         """Return the value of a member in a tuple, or ``None`` when the default holds."""
+        if isinstance(node, Scalar) and not node.text and self._lines and _PROTECTS.search(path):
+            self._refuse_unset(node, path)
         if member.key is not None:
             return self._value(member.key, node, path)
         if member.section is not None:
@@ -93,6 +105,16 @@ class _Loader:
         if member.items is not None and node is not None:
             return (tuple(self._list_of_sections(member.items, node, path)),)
         return None
+
+    def _refuse_unset(self, node: Scalar, path: str) -> None:
+        """Refuse a value that is empty because a variable is: without it a port or an endpoint would be open."""
+        line = self._lines[node.line - 1] if node.line <= len(self._lines) else ""
+        variable = unset_variable(line)
+        if variable:
+            raise ConfigError(
+                f"{self._place(path, node)}is empty, since the variable {variable} is unset or empty; set it, or write "
+                f"${{{variable}:}} where nothing is meant"
+            )
 
     def _list_of_sections(self, cls: type[Section], node: TreeItem, path: str) -> Iterator[Section]:
         for index, item in enumerate(self._items(node, path, "a list of mappings")):

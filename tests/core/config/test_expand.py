@@ -133,6 +133,35 @@ def test_no_value_is_the_default_of_the_key() -> None:
     assert config.cluster.join == (Address("a", 0), Address("b", 0))
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("upstream:\n  auth:\n    hmac_secret_key: ${KEY}\n", "pico.yaml:3: upstream.auth.hmac_secret_key"),
+        ("proxy:\n  auth: {jwks: {endpoint: '$KEY'}}\n", "pico.yaml:2: proxy.auth.jwks.endpoint"),
+        ("proxy:\n  auth: ${KEY}\n", "pico.yaml:2: proxy.auth"),
+        ("admin: {tls: {client_cas: ${KEY}}}\n", "pico.yaml:1: admin.tls.client_cas"),
+        ("cluster: {gossip: {keys: ${KEY}}}\n", "pico.yaml:1: cluster.gossip.keys"),
+        ("cluster: {gossip: {keys_file: ${KEY}}}\n", "pico.yaml:1: cluster.gossip.keys_file"),
+        ("upstream: {tenants: ${KEY}}\n", "pico.yaml:1: upstream.tenants"),
+        ("policies: ${KEY}\n", "pico.yaml:1: policies"),
+        ("policies:\n- endpoints: [a]\n  basic_auth: ${KEY}\n", "pico.yaml:3: policies[0].basic_auth"),
+        ("policies:\n- endpoints: [a]\n  allowed_networks: ${KEY}\n", "pico.yaml:3: policies[0].allowed_networks"),
+    ],
+)
+@pytest.mark.parametrize("environ", [{}, {"KEY": ""}, {"KEY": "\n"}])
+def test_an_unset_variable_does_not_switch_protection_off(text: str, key: str, environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(ServerConfig, text, {}, "pico.yaml", environ=environ)
+    assert str(caught.value) == (
+        f"{key}: is empty, since the variable KEY is unset or empty; set it, or write ${{KEY:}} where nothing is meant"
+    )
+
+
+def test_who_means_nothing_says_so() -> None:
+    config = load(ServerConfig, "upstream: {auth: {hmac_secret_key: '${KEY:}'}}\n", {}, "pico.yaml", environ={})
+    assert config.upstream.auth.hmac_secret_key is None or not config.upstream.auth.hmac_secret_key
+
+
 def test_a_text_that_has_a_marker_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^pico.yaml: contains the character U\+E000"):
         load(ServerConfig, "cluster: {node_id: \ue0000;}", {}, "pico.yaml", environ={})
