@@ -250,14 +250,13 @@ class ChunkedBody:
         return len(data)
 
 
-class LimitedBody:
-    """A chunked body of at most ``left_bytes`` more; the rules of what it wraps, and one more."""
+class WrappedBody:
+    """A body that another reader reads. Next: ``receive`` of the classes that add something to its rules."""
 
-    __slots__ = ("_body", "_left_bytes")
+    __slots__ = ("_body",)
 
-    def __init__(self, body: "BodyReader", left_bytes: int) -> None:
+    def __init__(self, body: "BodyReader") -> None:
         self._body = body
-        self._left_bytes = left_bytes
 
     @property
     def done(self) -> bool:
@@ -268,6 +267,20 @@ class LimitedBody:
     def trailers(self) -> bytes:
         """The trailer field lines, once ``done``."""
         return self._body.trailers
+
+    def eof(self) -> bool:
+        """Take the end of the stream; return whether the body is whole."""
+        return self._body.eof()
+
+
+class LimitedBody(WrappedBody):
+    """A chunked body of at most ``left_bytes`` more; the rules of what it wraps, and one more."""
+
+    __slots__ = ("_left_bytes",)
+
+    def __init__(self, body: "BodyReader", left_bytes: int) -> None:
+        super().__init__(body)
+        self._left_bytes = left_bytes
 
     def receive(self, data: Piece) -> tuple[list[Piece], bytes]:
         """Take bytes; return payload and the bytes that were not read. Raises ``MessageError`` (413) as well."""
@@ -277,29 +290,15 @@ class LimitedBody:
             raise MessageError(413, BODY_TOO_LONG)
         return pieces, rest
 
-    def eof(self) -> bool:
-        """Take the end of the stream; return whether the body is whole."""
-        return self._body.eof()
 
-
-class WatchedBody:
+class WatchedBody(WrappedBody):
     """The body that another one reads; ``watch`` is told of the pieces as they come."""
 
-    __slots__ = ("_body", "_watch")
+    __slots__ = ("_watch",)
 
     def __init__(self, body: "BodyReader", watch: Callable[[list[Piece]], None]) -> None:
-        self._body = body
+        super().__init__(body)
         self._watch = watch
-
-    @property
-    def done(self) -> bool:
-        """Whether the whole body has come."""
-        return self._body.done
-
-    @property
-    def trailers(self) -> bytes:
-        """The trailer field lines, once ``done``."""
-        return self._body.trailers
 
     def receive(self, data: Piece) -> tuple[list[Piece], bytes]:
         """Take bytes; return payload and the bytes that were not read. Raises what the wrapped one raises."""
@@ -307,10 +306,6 @@ class WatchedBody:
         if pieces:
             self._watch(pieces)
         return pieces, rest
-
-    def eof(self) -> bool:
-        """Take the end of the stream; return whether the body is whole."""
-        return self._body.eof()
 
 
 BodyReader: TypeAlias = LengthBody | ChunkedBody | EofBody | LimitedBody | WatchedBody
