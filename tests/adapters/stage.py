@@ -95,6 +95,12 @@ class Stage:
         self.machine.orders.extend(orders)
         self._control.sendto(b"go", ("127.0.0.1", self.machine.control_port))
 
+    def carry_out(self, *orders: Command | Callable[[], None]) -> None:
+        """Let the machine give these commands, and wait until the driver has carried them out."""
+        given_at: list[int] = []
+        self.do(*orders, lambda: given_at.append(len(self.machine.events)))
+        self._await(lambda: bool(given_at) and self.machine.drains[-1] >= given_at[0], "the end of the turn")
+
     def wait(self, kind: type[Kind], **fields: Any) -> Kind:
         """Return the next event of this kind with these fields, after the one returned last."""
 

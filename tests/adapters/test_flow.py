@@ -11,7 +11,6 @@ import pytest
 from pico_core.boundary import (
     Close,
     ConnectionLost,
-    DatagramReceived,
     Exit,
     PauseReading,
     Received,
@@ -21,7 +20,7 @@ from pico_core.boundary import (
     WritingResumed,
 )
 from pico_driver.reads import MANY_PAUSED, SMALL_READ_BYTES
-from tests.adapters.machines import CONTROL, Hose
+from tests.adapters.machines import Hose
 from tests.adapters.stage import Stage, drive, read_exactly
 from tests.waiting import PATIENCE_S, connected
 
@@ -33,10 +32,8 @@ def test_writing_pauses_while_the_peer_does_not_read(stage: Stage) -> None:
     size = 0
     while not stage.count(WritingPaused):
         assert size < 64 * MEBIBYTE, "nothing stops the machine"
-        stage.do(Send(number, bytes(MEBIBYTE)))
+        stage.carry_out(Send(number, bytes(MEBIBYTE)))
         size += MEBIBYTE
-        stage.wait(DatagramReceived, listener=CONTROL)
-    stage.wait_until(lambda: stage.machine.drains[-1] == len(stage.machine.events), "the turn to end")
     assert stage.count(WritingResumed) == 0
     read_exactly(peer, size)
     assert stage.wait(WritingResumed) == WritingResumed(number)
@@ -49,9 +46,8 @@ def test_the_kernel_holds_little_for_a_peer_that_does_not_read(stage: Stage) -> 
     for _, number in (stage.pair(), stage.origin()):
         size = 0
         while not stage.count(WritingPaused, connection=number):
-            stage.do(Send(number, bytes(32_768)))
+            stage.carry_out(Send(number, bytes(32_768)))
             size += 32_768
-            stage.wait(DatagramReceived, listener=CONTROL)
         assert size < MEBIBYTE // 2
 
 
@@ -72,15 +68,12 @@ def test_reads_are_small_while_many_connections_are_paused(stage: Stage) -> None
     peer, number = stage.origin()
 
     def largest() -> int:
-        """Send a mebibyte while the machine does not read, then return the largest read it took to get it."""
+        """Fill the kernel while the machine does not read, then return the largest read it took to get it all."""
         begin = len(stage.machine.events)
-        stage.do(PauseReading(number))
-        stage.wait(DatagramReceived, listener=CONTROL)
-        sender = threading.Thread(target=peer.sendall, args=(bytes(MEBIBYTE),))
-        sender.start()
+        stage.carry_out(PauseReading(number))
+        sent = send_until_blocked(peer)
         stage.do(ResumeReading(number))
-        stage.wait_until(lambda: sum(map(len, pieces(begin))) == MEBIBYTE, "a mebibyte")
-        sender.join()
+        stage.wait_until(lambda: sum(map(len, pieces(begin))) == sent, "all that was sent")
         return max(map(len, pieces(begin)))
 
     def pieces(begin: int) -> list[bytes]:
@@ -88,11 +81,9 @@ def test_reads_are_small_while_many_connections_are_paused(stage: Stage) -> None
         return [event.data for event in events if isinstance(event, Received) and event.connection == number]
 
     assert largest() > SMALL_READ_BYTES
-    stage.do(*map(PauseReading, paused))
-    stage.wait(DatagramReceived, listener=CONTROL)
+    stage.carry_out(*map(PauseReading, paused))
     assert largest() <= SMALL_READ_BYTES
-    stage.do(*map(ResumeReading, paused))
-    stage.wait(DatagramReceived, listener=CONTROL)
+    stage.carry_out(*map(ResumeReading, paused))
     assert largest() > SMALL_READ_BYTES
     stage.do(*map(PauseReading, paused), *map(Close, paused))
     stage.wait_until(lambda: stage.count(ConnectionLost) == len(paused), "the connections to end")
@@ -126,9 +117,7 @@ def test_pause_comes_before_the_loss_when_both_happen_at_once(stage: Stage) -> N
 
 def test_paused_reading_stops_the_peer(stage: Stage) -> None:
     peer, number = stage.pair()
-    stage.do(PauseReading(number), PauseReading(number))
-    stage.wait(DatagramReceived, listener=CONTROL)
-    stage.wait_until(lambda: stage.machine.drains[-1] == len(stage.machine.events), "the turn to end")
+    stage.carry_out(PauseReading(number), PauseReading(number))
     sent = send_until_blocked(peer)
     assert sent < 64 * MEBIBYTE
     assert len(stage.received(number)) == 0
@@ -138,7 +127,7 @@ def test_paused_reading_stops_the_peer(stage: Stage) -> None:
 
 def test_paused_reading_leaves_other_connections_alone(stage: Stage) -> None:
     slow, slow_number = stage.pair()
-    stage.do(PauseReading(slow_number))
+    stage.carry_out(PauseReading(slow_number))
     send_until_blocked(slow)
     quick, quick_number = stage.pair()
     quick.sendall(b"quick")
@@ -166,9 +155,7 @@ def test_a_turn_takes_only_so_much_and_leaves_nobody_out(stage: Stage) -> None:
     """Twelve peers have more to give than one turn may take: no turn takes too much, and none waits for the others."""
     port = stage.listen()
     pairs = [stage.peer(port) for _ in range(12)]
-    stage.do(*(PauseReading(number) for _, number in pairs))
-    stage.wait(DatagramReceived, listener=CONTROL)
-    stage.wait_until(lambda: stage.machine.drains[-1] == len(stage.machine.events), "the turn to end")
+    stage.carry_out(*(PauseReading(number) for _, number in pairs))
     sent = [send_until_blocked(peer) for peer, _ in pairs]
     assert min(sent) > MEBIBYTE
     stage.do(*(ResumeReading(number) for _, number in pairs))
