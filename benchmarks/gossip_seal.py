@@ -108,7 +108,7 @@ def exchange(
     from pico_core.gossip.events import SendStreamData, StreamRequest
 
     assert isinstance(request, StreamRequest)
-    stream = by_host[request.host].accept_stream(addresses[gossip.id])
+    stream = by_host[request.host].accept_stream(addresses[gossip.id], now)
     assert stream is not None
     waiting = [request.data]
     while waiting:

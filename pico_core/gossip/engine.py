@@ -292,12 +292,12 @@ class Gossip:
         """Return whether a node at ``host`` has answered us: what it does has a share of its own."""
         return plain_host(host) in self._members.proved_hosts
 
-    def accept_stream(self, host: str) -> InboundStream | None:
+    def accept_stream(self, host: str, now: float) -> InboundStream | None:
         """Return the reader of a connection that a peer at ``host`` opened to our gossip port.
 
         ``None`` before ``start``: close the connection.
         """
-        return None if self._rounds.due_at is None else self._requests.accept(host)
+        return None if self._rounds.due_at is None else self._requests.accept(host, now)
 
     def receive_datagram(self, data: bytes, host: str, port: int, now: float) -> None:
         """Take one datagram that came from ``host`` and ``port``."""

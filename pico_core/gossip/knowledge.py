@@ -147,10 +147,10 @@ class Knowledge:
             member.awaiting_answer = False
             self.proved_alive(member, now)
 
-    def proved_alive(self, member: Member, now: float, asked_at: float | None = None) -> None:
+    def proved_alive(self, member: Member, now: float, opened_at: float | None = None) -> None:
         """A node has proved to live, and to hear us. An older node at its address is dead.
 
-        The answer to a question that we asked (``asked_at``) before the node was found dead may be old, and brings
+        What comes on a connection that was opened (``opened_at``) before the node was found dead may be old, and brings
         nothing back. Nor does a late answer of a process whose address an active node has by now.
         """
         member.answered_at = now
@@ -164,7 +164,7 @@ class Knowledge:
         self._failure.answered(member.id)
         if member.status is not NodeStatus.UNREACHABLE or self._members.is_replaced(member):
             return
-        if asked_at is None or asked_at > member.status_at:
+        if opened_at is None or opened_at > member.status_at:
             self._members.reachable(member, now)
             self._take_report(member, unpack_report(member.state.value(SILENT_KEY) or ""), now)
 

@@ -254,12 +254,12 @@ class StreamRequests:
             now = yield ENTRY_US * (1 + len(entries))
         return has_changes
 
-    def _met(self, node_id: str, addr: str, host: str, now: float, asked_at: float | None) -> Member | None:
-        """Return the node at the other end of a connection, which lives and receives what we send."""
+    def _met(self, node_id: str, addr: str, host: str, now: float, opened_at: float) -> Member | None:
+        """Return the node at the other end of a connection, which lived then and received what we sent."""
         knowledge = self._knowledge
         member = knowledge.identify(node_id, addr, host, None, now) or knowledge.rejoined(node_id, addr, host, now)
         if member is not None:
-            knowledge.proved_alive(member, now, asked_at)
+            knowledge.proved_alive(member, now, opened_at)
         return member
 
     def _synced(self, now: float, *, has_changes: bool) -> None:
@@ -269,19 +269,23 @@ class StreamRequests:
 
     # --- requests of peers ---
 
-    def accept(self, host: str) -> InboundStream:
-        """Return the stream for a connection that a peer at ``host`` opened."""
+    def accept(self, host: str, now: float) -> InboundStream:
+        """Return the stream for a connection that a peer at ``host`` opened just now."""
         self._counters.connections_inbound += 1
         seal = None if self._keyring is None else InboundSeal(self._keyring, self._entropy, self._counters)
-        return InboundStream(self, plain_host(host), seal)
+        return InboundStream(self, plain_host(host), now, seal)
 
     def count_stream(self, inbound_bytes: int, outbound_bytes: int) -> None:
         """Count bytes of a peer's stream."""
         self._counters.stream_bytes_inbound += inbound_bytes
         self._counters.stream_bytes_outbound += outbound_bytes
 
-    def answer_stream(self, reader: StreamReader, host: str) -> Steps:
-        """Take a whole request from a peer and yield the answer."""
+    def answer_stream(self, reader: StreamReader, host: str, accepted_at: float) -> Steps:
+        """Take a whole request from a peer and yield the answer.
+
+        A connection proves that the peer lived when we accepted it, and not when its last bytes came: a cut network
+        brings those of a dead node seconds later.
+        """
         now = yield 0.0
         local = self._local
         node_id, addr = reader.sender()
@@ -289,7 +293,7 @@ class StreamRequests:
             self._counters.own_name += 1
             yield writing.join_reply_head(local.id, local.addr, 0)
             return
-        sender = None if reader.is_leave else self._met(node_id, addr, host, now, None)
+        sender = None if reader.is_leave else self._met(node_id, addr, host, now, accepted_at)
         is_owner = sender is not None or self._knowledge.is_at(node_id, host)
         for state in reader.states():
             if state.id == node_id and not is_owner:

@@ -121,7 +121,7 @@ class OutboundStream:
 class RequestHandler(Protocol):
     """The part of the engine that answers whole requests."""
 
-    def answer_stream(self, reader: StreamReader, host: str) -> Steps:
+    def answer_stream(self, reader: StreamReader, host: str, accepted_at: float) -> Steps:
         """Take the request and yield the answer."""
 
     def count_stream(self, inbound_bytes: int, outbound_bytes: int) -> None:
@@ -135,12 +135,12 @@ class InboundStream:
     connection without an answer. Bytes after the request are ignored.
     """
 
-    def __init__(self, handler: RequestHandler, host: str, seal: InboundSeal | None = None) -> None:
+    def __init__(self, handler: RequestHandler, host: str, accepted_at: float, seal: InboundSeal | None = None) -> None:
         self.host = host
         self._seal = seal
         self._handler = handler
         self._work = Work(StreamReader(is_request=True, max_bytes=MAX_STREAM_BYTES))
-        self._work.begin(handler.answer_stream(self._work.reader, host))
+        self._work.begin(handler.answer_stream(self._work.reader, host, accepted_at))
 
     @property
     def is_done(self) -> bool:

@@ -82,7 +82,7 @@ class GossipStreams:
 
     def accept(self, channel: TcpChannel, now: float) -> bool:
         """Serve a peer's stream; return whether there is room for it. If not: close it; the peer tries again soon."""
-        stream = self.gossip.accept_stream(channel.host)
+        stream = self.gossip.accept_stream(channel.host, now)
         if stream is not None:
             InboundGossipStream(self, stream, channel, now)
         return stream is not None

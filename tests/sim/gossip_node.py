@@ -51,7 +51,7 @@ class Engine(Protocol):
 
     def receive_datagram(self, data: bytes, host: str, port: int, now: float) -> None: ...
 
-    def accept_stream(self, host: str) -> InboundStream | None: ...
+    def accept_stream(self, host: str, now: float) -> InboundStream | None: ...
 
     def stream_received(self, number: int, data: bytes, now: float) -> bool: ...
 
@@ -298,7 +298,7 @@ class GossipNode:
         self.reading_from = peer.name
         if conversation.stream is None:
             conversation.server = self
-            conversation.stream = self.engine.accept_stream(peer.host)
+            conversation.stream = self.engine.accept_stream(peer.host, self._world.now)
         stream = conversation.stream
         assert stream is not None, "the engine was started when the node was made"
         middle = len(data) // 2

@@ -75,13 +75,13 @@ class Reference:
         if message.request:
             self._send(self._digest(request=False), message.addr)
 
-    def accept_stream(self, host: str) -> InboundStream:
-        return InboundStream(self, host)
+    def accept_stream(self, host: str, now: float) -> InboundStream:
+        return InboundStream(self, host, now)
 
     def count_stream(self, inbound_bytes: int, outbound_bytes: int) -> None:
         """A reference counts nothing."""
 
-    def answer_stream(self, reader: StreamReader, host: str) -> Steps:
+    def answer_stream(self, reader: StreamReader, host: str, accepted_at: float) -> Steps:
         yield 0.0
         node_id, _ = reader.sender()
         self._take(states_of(reader))

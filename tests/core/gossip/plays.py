@@ -104,16 +104,16 @@ def request_of(outputs: list[Output]) -> StreamRequest:
     return found
 
 
-def accepted(gossip: Gossip, host: str) -> InboundStream:
+def accepted(gossip: Gossip, host: str, now: float) -> InboundStream:
     """Return the stream for a connection from ``host``, which the engine must accept."""
-    stream = gossip.accept_stream(host)
+    stream = gossip.accept_stream(host, now)
     assert stream is not None
     return stream
 
 
 def answer_of(gossip: Gossip, host: str, request: bytes, now: float) -> bytes:
     """Return the engine's answer to a whole request that comes over a new connection from ``host``."""
-    stream = accepted(gossip, host)
+    stream = accepted(gossip, host, now)
     answer = received(stream, request, now)
     assert stream.is_done
     return answer

@@ -65,7 +65,7 @@ def test_before_the_start_peers_are_neither_heard_nor_answered() -> None:
     gossip = engine("a", "pico")
     gossip.receive_datagram(digest("b", B, DigestEntry("b", B, 1, False)), "10.0.0.2", 8003, 0.1)
     gossip.receive_datagram(b"garbage", "10.0.0.2", 8003, 0.1)
-    assert gossip.accept_stream("10.0.0.2") is None
+    assert gossip.accept_stream("10.0.0.2", 0.1) is None
     gossip.resolved("pico", ("10.0.0.2",), "", 0.1)
     assert gossip.stream_received(1, b"late", 0.1)
     gossip.stream_failed(1, 0.1)
@@ -123,7 +123,7 @@ def test_a_join_brings_both_states() -> None:
     assert drain(first) == []
     request = request_of(drain(second))
     assert (request.host, request.port, request.timeout_s) == ("10.0.0.1", 8003, 5.0)
-    stream = accepted(first, "::ffff:10.0.0.2")
+    stream = accepted(first, "::ffff:10.0.0.2", 0.0)
     assert received(stream, request.data[:10], 0.01) == b""
     reply = received(stream, request.data[10:], 0.01)
     assert reply is not None
@@ -183,7 +183,7 @@ def test_a_broken_request_raises_wire_error() -> None:
     gossip = engine("a")
     gossip.start(A, 0.0)
     with pytest.raises(WireError):
-        received(accepted(gossip, "10.0.0.2"), b"GET / HTTP/1.1\r\n", 0.1)
+        received(accepted(gossip, "10.0.0.2", 0.1), b"GET / HTTP/1.1\r\n", 0.1)
 
 
 # --- rounds ---

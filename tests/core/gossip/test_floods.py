@@ -114,7 +114,7 @@ def test_victims_that_a_node_lists_get_no_more_than_it_spent_on_them() -> None:
     gossip = stranger()
     victims = [writing.digest_entry(f"v{n}", f"10.7.{n // 250}.{n % 250}:53", 9, left=False) for n in range(1000)]
     request = writing.join_request("x", OF_X, writing.pack_state("x", OF_X, 0), victims)
-    received(accepted(gossip, "10.9.0.1"), request, 0.1)
+    received(accepted(gossip, "10.9.0.1", 0.1), request, 0.1)
     sent = sent_in_time(gossip, [], connects_to="10.9.0.1")
     assert sum(size for host, size in sent.items() if host != "10.9.0.1") <= len(request)
 
@@ -191,7 +191,7 @@ def test_a_flood_of_the_costliest_datagrams_takes_five_percent_of_a_core(data: b
 
 def test_a_join_of_many_tiny_values_is_refused_where_they_begin() -> None:
     gossip = stranger()
-    stream = accepted(gossip, "10.9.0.1")
+    stream = accepted(gossip, "10.9.0.1", 0.1)
     stream.gather(HEAD + b"\x91\x83\xa2id\xa1x\xa4addr\xa0\xa7entries\xdd\x00\xff\xff\xff" + b"\x80" * 65_000)
     with pytest.raises(WireError, match="more values"):
         stream.work(0.1)
@@ -206,7 +206,7 @@ def test_a_long_stream_takes_turns() -> None:
     entries = [Entry(f"endpoint:other-{n}", "1", n, False, False) for n in range(1, 10_001)]
     state = writing.pack_state("x", OF_X, len(entries)) + b"".join(map(writing.pack_entry, entries))
     data = writing.join_request("x", OF_X, state, [])
-    stream = accepted(gossip, "10.9.0.1")
+    stream = accepted(gossip, "10.9.0.1", 0.1)
     longest_s, turns, answer_bytes = 0.0, 0, 0
     for at in range(0, len(data), 65_536):
         stream.gather(data[at : at + 65_536])
@@ -232,10 +232,10 @@ def test_random_bytes_end_streams_and_nothing_else() -> None:
         data = bytearray(request)
         for _ in range(entropy.randrange(1, 6)):
             data[entropy.randrange(len(data))] = entropy.randrange(256)
-        stream = accepted(gossip, "10.0.0.3")
+        stream = accepted(gossip, "10.0.0.3", 0.1)
         try:
             received(stream, bytes(data), 0.1)
         except WireError:
             refused += 1
     assert 100 < refused < 300
-    assert received(accepted(gossip, "10.0.0.3"), request, 0.2), "what is not changed is answered as before"
+    assert received(accepted(gossip, "10.0.0.3", 0.2), request, 0.2), "what is not changed is answered as before"

@@ -254,7 +254,7 @@ def test_a_stream_to_a_node_without_a_key_is_told_by_both_ends() -> None:
     plain.start(A, 0.0)
     client = OutboundSeal(Keyring([KEY]), random.Random(1), Counters())
     with pytest.raises(SealError, match="this node too") as refused:
-        received(accepted(plain, HOSTS["b"]), client.hello, 0.1)
+        received(accepted(plain, HOSTS["b"], 0.1), client.hello, 0.1)
     with pytest.raises(SealError, match="there too"):
         client.receive(refused.value.answer)
 
@@ -263,7 +263,7 @@ def test_a_stream_without_a_key_is_told_by_both_ends() -> None:
     sealed = sealed_engine("a")
     joining = writing.join_request("b", B, packed_state("b", B, []), [])
     with pytest.raises(SealError, match="there too"):
-        received(accepted(sealed, HOSTS["b"]), joining, 0.1)
+        received(accepted(sealed, HOSTS["b"], 0.1), joining, 0.1)
     assert sealed.counters.unsealed == 1
 
 
@@ -322,7 +322,7 @@ def test_a_stranger_changes_nothing_of_another_node(key: str, value: str, versio
         state = packed_state("b", B, [packed])
         for data in (writing.leave_request("b", B, state), writing.join_request("b", B, state, [])):
             with contextlib.suppress(WireError):  # a version out of bounds
-                received(accepted(first, source), data, 0.2)
+                received(accepted(first, source, 0.2), data, 0.2)
     assert events(drain(first)) == []
     assert entries_of(first, "b") == before
     assert status_of(first, "b") == "active"

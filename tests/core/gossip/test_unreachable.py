@@ -19,6 +19,7 @@ from tests.core.gossip.plays import (
     B,
     C,
     D,
+    accepted,
     answer_of,
     delta,
     delta_of,
@@ -40,7 +41,7 @@ from tests.core.gossip.plays import (
     status_of,
     version_of,
 )
-from tests.gossip_streams import take_answer
+from tests.gossip_streams import received, take_answer
 
 # --- unreachable, removed, and back ---
 
@@ -108,6 +109,17 @@ def test_an_old_answer_over_tcp_brings_no_dead_node_back() -> None:
     reply = answer_of(second, "10.0.0.1", request.data, 5.0)
     assert take_answer(first, request.number, reply, 5.0)
     assert NodeReachable("b") not in drain(first)
+
+
+def test_an_old_connection_brings_no_dead_node_back() -> None:
+    """A cut network brings the last bytes of a dead node seconds after the others have found it dead."""
+    first, _ = joined()
+    stream = accepted(first, "10.0.0.2", 0.2)
+    assert NodeUnreachable("b", "does not answer") in pass_time(first, 0.2, 4.0)
+    assert received(stream, join_request_of("b", B).data, 4.1)
+    assert events(drain(first)) == []
+    answer_of(first, "10.0.0.2", join_request_of("b", B).data, 4.2)
+    assert NodeReachable("b") in drain(first)
 
 
 def test_a_dead_node_that_joins_is_back() -> None:
