@@ -12,7 +12,8 @@ from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import UPSTREAM_TIMEOUT
 from pico_core.proxy.http1.downstream import DownstreamConnection
-from pico_core.proxy.http1.pool import ConnectionPool
+from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.pool import ConnectionPool
 from tests.core.proxy.ends import AppUpstream, LineDownstream
 from tests.play import Play
 
@@ -37,6 +38,7 @@ class Seam(BaseMachine):
             self,
             "service",
             80,
+            UpstreamConnection,
             limit=1,
             idle_timeout_s=60.0,
             connect_timeout_s=5.0,
