@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pico_driver.attached import Attached
     from pico_driver.early import EarlyListeners
     from pico_driver.embedding.client import Program
+    from pico_driver.embedding.settings import ClientConfig
     from pico_driver.inbox import Inbox
     from pico_driver.tls_profiles import Profiles
     from pico_driver.tls_sections import TlsSections
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 Prepare: TypeAlias = "Callable[[Inbox, EarlyListeners], Attached | None]"
 """Makes the part of a process that works with its driver, which may have listeners and inputs already."""
-
-ClientConfig = TypeVar("ClientConfig", "AgentConfig", "ForwardConfig")
 
 Whole = TypeVar("Whole", "ServerConfig", "AgentConfig", "ForwardConfig")
 

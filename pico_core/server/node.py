@@ -30,6 +30,7 @@ from pico_core.cluster.view import ClusterView
 from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.logs import LogConfig
 from pico_core.config.server import ServerConfig
+from pico_core.config.server_ports import MAX_DRAWS
 from pico_core.config.tls import PEERS_PROFILE
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
@@ -66,9 +67,6 @@ from pico_core.server.starting_tls import StartingTls
 from pico_core.server.tenants import split
 from pico_core.server.tunnels import TunnelConnection
 from pico_core.server.worker import ControlPages, Worker
-
-MAX_DRAWS = 16
-"""How often another gossip port is drawn, where any will do, because UDP has no room at the number that TCP got."""
 
 
 class ServerNode(BaseMachine):

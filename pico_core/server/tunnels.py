@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Protocol
 
+from pico_core.bounds import TUNNEL_STREAMS
 from pico_core.cluster.health import Health
 from pico_core.cluster.view import HTTP, TCP
 from pico_core.http.budget import HeadBudget
@@ -35,14 +36,14 @@ from pico_core.websocket.handshake import HandshakeError
 KEEP_IDLE_STREAM_S = 60.0
 """How long a mux stream is kept for the next request. The agent's side holds a connection to its service for it."""
 
-MAX_IDLE_STREAMS = 896
-"""More idle streams than this per tunnel are closed at once. The usual limit leaves some for raw connections."""
-
 RAW_BY_PROTOCOL = {HTTP: False, TCP: True}
 """Whether the streams of a tunnel carry raw bytes, where its agent has told what its service speaks."""
 
 RESERVED_PART = 8
 """One in so many streams of a tunnel is kept for clients that hold few (``crowding``); none of fewer than eight."""
+
+MAX_IDLE_STREAMS = TUNNEL_STREAMS - TUNNEL_STREAMS // RESERVED_PART
+"""More idle streams than this per tunnel are closed at once: the usual limit leaves the others to raw connections."""
 
 
 class TunnelHost(AnsweringHost, FlushScheduler, WallClock, Protocol):

@@ -14,7 +14,7 @@ from pico_core.proxy.failures import UPSTREAM_TIMEOUT
 from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.upstream import UpstreamConnection
 from pico_core.proxy.pool import ConnectionPool
-from tests.core.proxy.ends import AppUpstream, LineDownstream
+from tests.core.proxy.ends import FunctionUpstream, LineDownstream
 from tests.play import Play
 
 CLIENT = 1
@@ -51,7 +51,7 @@ class Seam(BaseMachine):
 
     def begin(self, exchange: Exchange, now: float) -> None:
         if exchange.head.target.startswith(b"/app"):
-            app = AppUpstream(shout)
+            app = FunctionUpstream(shout)
             exchange.forward(app, b"", now)
             self.timers.schedule(now + 1.0, app.run)
         else:
