@@ -6,9 +6,9 @@ Whoever keeps them knows nothing of how they frame: ``proxy.http1`` has those fo
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits
 from pico_core.machine.channel import HoldingChannel
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.proxy.exchange import Exchange, Upstream
 from pico_core.proxy.failures import Failure
 from pico_core.timers import NEVER

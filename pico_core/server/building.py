@@ -7,8 +7,8 @@ from pico_core.cluster.view import ClusterView
 from pico_core.config.server import ServerConfig
 from pico_core.entropy import Entropy
 from pico_core.gossip.engine import Gossip
-from pico_core.http.budget import HeadBudget
 from pico_core.machine.admission import Admission, ConnectionLimits
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.logs import LogLimits
 from pico_core.server.facts import Facts
 from pico_core.server.limits import connection_limits, unfinished_bytes

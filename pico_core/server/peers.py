@@ -13,8 +13,8 @@ from pico_core.cluster.view import RemoteNode
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.gossip.engine import Gossip
-from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.parts import Connector, Logger
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import NODE_FULL, NODE_LOST, NODE_UNREACHABLE, Failure

@@ -6,11 +6,11 @@ from typing import Protocol
 from pico_core.access.grant import Denied
 from pico_core.config.server import ServerConfig
 from pico_core.entropy import Entropy
-from pico_core.http.budget import HeadBudget
 from pico_core.http.client_lines import FROM_HOST, REQUEST_ID_LINE, UP_TO_HOST
 from pico_core.http.message import MessageError, ResponseHead
 from pico_core.http.writing import LEAST_ERROR_STATUS, WITHOUT_HOST
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.parts import AnsweringHost, Emitter, Logger, WallClock
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.answers import Answers

@@ -7,13 +7,13 @@ from typing import Protocol
 from pico_core.bounds import TUNNEL_STREAMS
 from pico_core.cluster.health import Health
 from pico_core.cluster.view import HTTP, TCP
-from pico_core.http.budget import HeadBudget
 from pico_core.http.cutting import HeadReader
 from pico_core.http.message import HeadLimits, MessageError, RequestHead
 from pico_core.http.parsing import parse_request_head
 from pico_core.http.writing import refusal
 from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.parts import AnsweringHost, FlushScheduler, WallClock
 from pico_core.machine.turns import Turns
 from pico_core.mux.events import GoAwayReceived, MuxEvent, SessionFailed

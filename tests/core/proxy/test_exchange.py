@@ -6,11 +6,11 @@ import pytest
 
 from pico_core.boundary import Command
 from pico_core.errors import LocalProtocolError
-from pico_core.http.budget import HeadBudget
 from pico_core.http.date import Dates
 from pico_core.http.message import HeadLimits, MessageError, ResponseHead
 from pico_core.http.writing import error_message
 from pico_core.machine.channel import Channel, TcpChannel
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.lingering import Lingering
 from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.exchange import MAX_TRIES, Exchange

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from pico_core.boundary import Accepted, Connect, Connected, Received, Send, Tick
-from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError, ResponseHead
 from pico_core.http.writing import error_message
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import UPSTREAM_TIMEOUT
