@@ -16,7 +16,7 @@ from pico_core.pieces import Piece
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.decoding import FrameDecoder
 from pico_core.websocket.encoding import encode_frame
-from pico_core.websocket.masking import ZeroMask
+from tests.masks import ZeroMask
 
 BODY = bytes(200)
 

@@ -3,11 +3,12 @@
 import json
 import time
 
+from pico_tunnel.colours import CYAN, GREEN, RED, RESET, YELLOW
+
 PATH_CHARACTERS = 48
 """A longer path is cut in its middle, so that a line of a usual terminal holds it."""
 
-_RESET = "\x1b[0m"
-_COLOURS = {2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}
+_COLOURS = {2: GREEN, 3: CYAN, 4: YELLOW, 5: RED}
 
 
 def readable(line: bytes, now: float, *, colour: bool) -> str:
@@ -18,7 +19,7 @@ def readable(line: bytes, now: float, *, colour: bool) -> str:
     fields = json.loads(b"{" + line + b"}")
     status = str(fields["status"])
     if colour:
-        status = f"{_COLOURS.get(fields['status'] // 100, '')}{status}{_RESET}"
+        status = f"{_COLOURS.get(fields['status'] // 100, '')}{status}{RESET}"
     words = [time.strftime("%H:%M:%S", time.localtime(now)), status]
     if "method" in fields:
         words += [_plain(fields["endpoint"]), f"{_plain(fields['method']):<6}", _cut(_plain(fields["path"]))]

@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 EXIT_GRACE_S = 5.0
 """How long the interpreter waits at its end for what is in flight."""
 
-END_S = 5.0
+THREAD_END_S = 5.0
 """How long the interpreter waits for the thread itself; it is a daemon, so that one that hangs keeps nobody."""
 
 
@@ -105,7 +105,7 @@ class Background:
             block.ask()
             block.wait(max(0.0, give_up_at - time.monotonic()))
         loop.call_soon_threadsafe(end.set)
-        thread.join(END_S)
+        thread.join(THREAD_END_S)
 
     # --- in the thread ---
 
@@ -171,7 +171,7 @@ class Block(Generic[Result]):
             self.wait(None)
         except BaseException:
             self._cut()
-            self.wait(END_S)
+            self.wait(THREAD_END_S)
             raise
         self._over.result()
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pico_core.tchar import TCHAR
 from pico_tunnel.answer import Unanswered, write
+from pico_tunnel.colours import CLEAR_LINE
 from pico_tunnel.complaints import complain
 from pico_tunnel.flags import TLS_FLAGS, TeachingGroup, checked, tls_options, token_options, write_examples
 
@@ -21,7 +23,7 @@ DEFAULT_PROXY_URL = "http://localhost:8000"
 
 MAX_SENT_BODY_BYTES = 64 << 20
 
-_FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\x21-\x7e\x80-\xff][\t\x20-\x7e\x80-\xff]*")
+_FIELD = re.compile(TCHAR + r"+:[ \t]*[\x21-\x7e\x80-\xff][\t\x20-\x7e\x80-\xff]*")
 _TARGET = re.compile(r"/[\x21-\x7e]*")
 _METHOD = re.compile(r"[A-Z]{1,20}")
 
@@ -202,12 +204,12 @@ class _Progress:
         if outcome.refused:
             text += f", {outcome.refused:,} with an error status"
         self._count = count
-        self._write(f"\r\x1b[K{text}" if self._is_terminal else f"{text}\n")
+        self._write(f"{CLEAR_LINE}{text}" if self._is_terminal else f"{text}\n")
 
     def end(self) -> None:
         """Remove the line from a terminal."""
         if self._is_terminal:
-            self._write("\r\x1b[K")
+            self._write(CLEAR_LINE)
 
     def _write(self, text: str) -> None:
         try:

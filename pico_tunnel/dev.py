@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pico_core.config.values import LOCALHOST
 from pico_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -12,10 +13,10 @@ if TYPE_CHECKING:
     from pico_core.config.server import ServerConfig
 
 DEV_FLAGS = {
-    "proxy.bind_addr": "127.0.0.1:8000",
-    "upstream.bind_addr": "127.0.0.1:8001",
-    "admin.bind_addr": "127.0.0.1:8002",
-    "cluster.gossip.bind_addr": "127.0.0.1:0",
+    "proxy.bind_addr": f"{LOCALHOST}:8000",
+    "upstream.bind_addr": f"{LOCALHOST}:8001",
+    "admin.bind_addr": f"{LOCALHOST}:8002",
+    "cluster.gossip.bind_addr": f"{LOCALHOST}:0",
     "drain_delay": "0s",
     "grace_period": "3s",
 }
@@ -40,7 +41,7 @@ def check_loopback(config: ServerConfig) -> ServerConfig:
         address = port.bind_addr(config)
         if not is_loopback(address.host):
             flag = f"--{port.key.replace('_', '-')}.bind-addr"
-            raise ConfigError(f"{flag}: --dev listens on this machine only: give 127.0.0.1:{address.port}")
+            raise ConfigError(f"{flag}: --dev listens on this machine only: give {LOCALHOST}:{address.port}")
     return config
 
 

@@ -15,10 +15,10 @@ from select import PIPE_BUF
 
 from pico_core.config.logs import LogConfig
 from pico_core.records import AccessLog, Log
-from pico_tunnel.output import LAST_WRITES_S, Output, are_the_same, standard_output
+from pico_tunnel.colours import DIM, GREEN, RED, RESET, YELLOW
+from pico_tunnel.output import LAST_WRITES_S, OutputWriter, are_the_same, standard_output
 
-_COLOURS = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
-_RESET = "\x1b[0m"
+_COLOURS = {"debug": DIM, "info": GREEN, "warning": YELLOW, "error": RED}
 
 
 class LogWriter:
@@ -33,8 +33,8 @@ class LogWriter:
     def __init__(
         self,
         config: LogConfig,
-        events: Output,
-        access: Output,
+        events: OutputWriter,
+        access: OutputWriter,
         *,
         terminal: bool = False,
         access_terminal: bool = False,
@@ -105,7 +105,7 @@ def _json(record: Log, now: float) -> str:
 def _readable(record: Log, now: float, *, colour: bool) -> str:
     level = f"{record.level.upper():7}"
     if colour:
-        level = f"{_COLOURS[record.level]}{level}{_RESET}"
+        level = f"{_COLOURS[record.level]}{level}{RESET}"
     fields = "".join(f" {_plain(name)}={_plain_value(value)}" for name, value in record.fields.items())
     seconds, milliseconds = divmod(round(now * 1000), 1000)
     clock = f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{milliseconds:03d}"

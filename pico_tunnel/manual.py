@@ -15,7 +15,7 @@ from pico_tunnel.commands import pico
 from pico_tunnel.complaints import EXIT_FAILURE, EXIT_USAGE, complain
 from pico_tunnel.flags import ConfigCommand, KeyOption
 
-Row = tuple[str, str]
+Definition = tuple[str, str]
 
 EXIT_CODES = {
     "0": "It did what was asked.",
@@ -91,7 +91,7 @@ def _paragraphs(text: str) -> Iterator[str]:
         yield from (escaped(line.strip()) for line in paragraph.splitlines() if line.strip() != "\b")
 
 
-def _options(context: click.Context) -> Iterator[tuple[str, list[Row]]]:
+def _options(context: click.Context) -> Iterator[tuple[str, list[Definition]]]:
     """Yield the flags by title: the command's own without one, then those of the configuration."""
     params = context.command.get_params(context)
     own = [param for param in params if isinstance(param, click.Option) and not isinstance(param, KeyOption)]
@@ -102,7 +102,7 @@ def _options(context: click.Context) -> Iterator[tuple[str, list[Row]]]:
                 yield title, [option.row for option in options]
 
 
-def _list(rows: Iterable[Row]) -> Iterator[str]:
+def _list(rows: Iterable[Definition]) -> Iterator[str]:
     for term, meaning in rows:
         yield ".TP"
         yield f"\\fB{escaped(term)}\\fR"

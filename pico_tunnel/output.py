@@ -43,7 +43,7 @@ class _Mark(Enum):
     END = "no line follows"
 
 
-class Output:
+class OutputWriter:
     """The lines of one stream, written in their order by a thread. Without a stream they are dropped uncounted.
 
     ``describe_gap`` makes the line that stands for a number of dropped ones. Next: ``write``, and in the end ``close``.
@@ -165,18 +165,18 @@ class Output:
         return rest[: lines or self._at_once_bytes]
 
 
-def standard_output(stream: TextIO | None, at_once_bytes: int = 0) -> Output:
+def standard_output(stream: TextIO | None, at_once_bytes: int = 0) -> OutputWriter:
     """Return the output for a standard stream of this process.
 
     It writes to the descriptor itself: a buffer would keep what failed and fail again when the process ends. ``None``
     means that the process was started with this stream closed: its descriptor may belong to another file by now.
     """
     if stream is None:
-        return Output(None)
+        return OutputWriter(None)
     try:
-        return Output(io.FileIO(stream.fileno(), "w", closefd=False), at_once_bytes=at_once_bytes)
+        return OutputWriter(io.FileIO(stream.fileno(), "w", closefd=False), at_once_bytes=at_once_bytes)
     except io.UnsupportedOperation:
-        return Output(_TextStream(stream))
+        return OutputWriter(_TextStream(stream))
 
 
 def are_the_same(one: TextIO | None, other: TextIO | None) -> bool:

@@ -15,17 +15,17 @@ from typing import TypeAlias
 from pico_core.records import Log, Sink
 from pico_driver.signals import STOP_SIGNALS
 
-POLL_S = 0.5
+SOURCES_CHECK_S = 0.5
 REST = 10
 """Looking through the files takes at most one part in ``REST`` of the time."""
 
-MAX_ENTRIES = 20_000
+MAX_WATCHED = 20_000
 """Files and folders that are looked at each time; what lies beyond is not watched."""
 
 GRACE = "--grace-period=2s"
 """What the application's requests get at a restart, unless the command says otherwise."""
 
-END_S = 15.0
+RESTART_GRACE_S = 15.0
 """How long a restart waits for the old process; then it is killed."""
 
 NOT_WATCHED = ("__pycache__", "node_modules")
@@ -60,13 +60,13 @@ class _Supervisor:
         self._files, is_whole = snapshot(root)
         self._log("info", "watching for changes", directory=str(root), files=len(self._files))
         if not is_whole:
-            self._log("warning", "this directory has too many files: not all are watched", limit=MAX_ENTRIES)
+            self._log("warning", "this directory has too many files: not all are watched", limit=MAX_WATCHED)
         self._process = self._start()
         self._told = False
         """Whether the end of this process has been logged."""
 
     def run(self) -> int:
-        pause_s = POLL_S
+        pause_s = SOURCES_CHECK_S
         while True:
             for number in self._received(pause_s):
                 if number in STOP_SIGNALS:
@@ -81,7 +81,7 @@ class _Supervisor:
                 self._log("warning", "the application has ended; the next change starts it again", code=code)
             began = time.monotonic()
             self._look()
-            pause_s = max(POLL_S, REST * (time.monotonic() - began))
+            pause_s = max(SOURCES_CHECK_S, REST * (time.monotonic() - began))
 
     def _look(self) -> None:
         """Restart the process if a file has changed."""
@@ -100,9 +100,9 @@ class _Supervisor:
     def _stop(self) -> None:
         self._process.terminate()
         try:
-            self._process.wait(END_S)
+            self._process.wait(RESTART_GRACE_S)
         except subprocess.TimeoutExpired:
-            self._log("warning", "the application does not end; it is killed", after_s=END_S)
+            self._log("warning", "the application does not end; it is killed", after_s=RESTART_GRACE_S)
             self._process.kill()
             self._process.wait()
 
@@ -112,7 +112,7 @@ class _Supervisor:
             return 0
         self._process.terminate()
         while (code := self._process.poll()) is None:
-            if set(STOP_SIGNALS) & set(self._received(POLL_S)):
+            if set(STOP_SIGNALS) & set(self._received(SOURCES_CHECK_S)):
                 self._process.terminate()
         return code if code >= 0 else 128 - code
 
@@ -126,7 +126,7 @@ def snapshot(root: Path) -> tuple[Snapshot, bool]:
     Hidden folders, virtual environments and ``NOT_WATCHED`` are left out; links to folders are not followed.
     """
     files: Snapshot = {}
-    left = MAX_ENTRIES
+    left = MAX_WATCHED
     waiting = [str(root)]
     while waiting:
         with suppress(OSError), os.scandir(waiting.pop()) as entries:  # what goes while it is looked at is no error

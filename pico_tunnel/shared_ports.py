@@ -9,11 +9,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 
+from pico_core.config.server_ports import MAX_DRAWS
 from pico_core.config.values import Address
 from pico_driver.sockets import UNUSABLE, SocketAddress, describe, endpoint, local_addresses, lookup, open_listener
-
-MAX_DRAWS = 16
-"""How often another gossip port is drawn because UDP has no room at the number that TCP got."""
 
 
 class PortError(Exception):

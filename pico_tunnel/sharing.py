@@ -12,14 +12,11 @@ from typing import Any
 
 from pico_core.config.agent import AgentConfig
 from pico_tunnel import sync
-from pico_tunnel.targets import kind_of, register
+from pico_tunnel.targets import REGISTERED_WITHIN_S, kind_of, register
 
 URL = "PICO_URL"
 TOKEN = "PICO_TOKEN"  # noqa: S105 - the name of a variable
 ENDPOINT = "PICO_ENDPOINT"
-
-PATIENCE_S = 10.0
-"""How long a cell waits for a server that is away."""
 
 _RANDOM_BYTES = 8
 """Nobody guesses the name of an endpoint that was not given one."""
@@ -32,7 +29,7 @@ def share(
     url: str = "",
     token: str = "",
     settings: Mapping[str, str] | None = None,
-    patience_s: float = PATIENCE_S,
+    patience_s: float = REGISTERED_WITHIN_S,
 ) -> "Share":
     """Register ``target`` as an endpoint until ``stop`` or the end of Python; return a ``Share`` once it is registered.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from pico_core.errors import ConfigError
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
     from pico_driver.attached import Attached
     from pico_driver.early import EarlyListeners
     from pico_driver.embedding.client import Program
+    from pico_driver.embedding.settings import ClientConfig
     from pico_driver.inbox import Inbox
+    from pico_driver.tls_profiles import Profiles
     from pico_driver.tls_sections import TlsSections
+    from pico_tunnel.logs import LogWriter
 
 Prepare: TypeAlias = "Callable[[Inbox, EarlyListeners], Attached | None]"
 """Makes the part of a process that works with its driver, which may have listeners and inputs already."""
-
-ClientConfig = TypeVar("ClientConfig", "AgentConfig", "ForwardConfig")
 
 Whole = TypeVar("Whole", "ServerConfig", "AgentConfig", "ForwardConfig")
 
@@ -199,6 +201,24 @@ def _entropy() -> Random:
     return random.Random(random.SystemRandom().getrandbits(256))  # noqa: S311 - see above
 
 
+def _reload(
+    read: Callable[[], Whole],
+    sections: Callable[[Whole], TlsSections],
+    profiles: Profiles | None,
+    writer: LogWriter,
+) -> Whole:
+    """Take over what is outside of the core, and return the rest. Raises ``ConfigError``."""
+    from pico_core.records import Log
+
+    fresh = read()
+    files_changed = profiles is not None and profiles.changed
+    reload_profiles(profiles, sections(fresh))
+    writer.configure(fresh.log)
+    if files_changed:
+        writer(Log("info", "tls", "certificates and keys loaded again", {}))
+    return fresh
+
+
 def run_process(
     make: Callable[[int], Machine],
     config: Whole,
@@ -234,17 +254,6 @@ def run_process(
         with signals_kept() as inbox, closing(standard_log_writer(config.log, worker)) as writer:
             descriptors = raise_descriptor_limit()
             writer(Log("debug", "process", "descriptor limit", {"descriptors": descriptors}))
-
-            def reload() -> Whole:
-                """Take over what is outside of the core, and return the rest. Raises ``ConfigError``."""
-                fresh = read()
-                files_changed = profiles is not None and profiles.changed
-                reload_profiles(profiles, sections(fresh))
-                writer.configure(fresh.log)
-                if files_changed:
-                    writer(Log("info", "tls", "certificates and keys loaded again", {}))
-                return fresh
-
             return run(
                 make(descriptors),
                 writer,
@@ -252,7 +261,7 @@ def run_process(
                 inbox=inbox,
                 early=early,
                 profiles=profiles,
-                reload=reload,
+                reload=partial(_reload, read, sections, profiles, writer),
                 use_log_config=writer.configure,
                 program=program,
                 hub=None if prepare is None else prepare(inbox, early),

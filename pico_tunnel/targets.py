@@ -11,6 +11,10 @@ ASGI = "asgi"
 WSGI = "wsgi"
 SOCKET = "socket"
 
+REGISTERED_WITHIN_S = 10.0
+"""How long a line of a script or a test waits for a server that is away: somebody looks on, so it is less than the
+``PATIENCE_S`` of a program."""
+
 
 def register(client: Any, endpoint: str, target: Any, patience_s: float) -> Any:
     """Return the block in which ``target`` is registered as ``endpoint``; it gives a listener.

@@ -10,19 +10,15 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pico_asyncio
+from pico_core.config.values import LOCALHOST
 from pico_tunnel import sync
 from pico_tunnel.background import Block, shared
-from pico_tunnel.targets import register
+from pico_tunnel.targets import REGISTERED_WITHIN_S, register
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup, TaskStatus
 
-Value = TypeVar("Value")
-
-PATIENCE_S = 10.0
-"""How long an application may take to be registered."""
-
-LOOPBACK = "127.0.0.1"
+Held = TypeVar("Held")
 
 
 def resolving_localhost(getaddrinfo: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,7 +27,7 @@ def resolving_localhost(getaddrinfo: Callable[..., Any]) -> Callable[..., Any]:
     def resolve(host: Any, *arguments: Any, **options: Any) -> Any:
         name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
         if isinstance(name, str) and name.lower().rstrip(".").endswith(".localhost"):
-            host = LOOPBACK
+            host = LOCALHOST
         return getaddrinfo(host, *arguments, **options)
 
     return resolve
@@ -94,7 +90,7 @@ class Cluster:
         """
         endpoint = endpoint or self._names.next()
         client = self._served.enter_context(sync.connect(self.nodes[node].upstream_url))
-        self._served.enter_context(register(client, endpoint, target, PATIENCE_S))
+        self._served.enter_context(register(client, endpoint, target, REGISTERED_WITHIN_S))
         return self.url(endpoint, node)
 
     def url(self, endpoint: str, node: int = 0) -> str:
@@ -117,10 +113,10 @@ class Cluster:
         self.close()
 
 
-class AsyncBlock(Generic[Value]):
+class AsyncBlock(Generic[Held]):
     """An async context manager in a task of its own, so that it can be left before those entered later."""
 
-    def __init__(self, manager: AbstractAsyncContextManager[Value]) -> None:
+    def __init__(self, manager: AbstractAsyncContextManager[Held]) -> None:
         import anyio
 
         self._manager = manager
@@ -128,7 +124,7 @@ class AsyncBlock(Generic[Value]):
         self._leaving = anyio.Event()
         self._over = anyio.Event()
 
-    async def hold(self, *, task_status: "TaskStatus[Value]") -> None:
+    async def hold(self, *, task_status: "TaskStatus[Held]") -> None:
         """Enter the manager, hold it and leave it: the task."""
         try:
             with self._scope:
@@ -188,7 +184,10 @@ class AsyncCluster:
 
     @asynccontextmanager
     async def _registered(self, url: str, endpoint: str, target: Any) -> AsyncIterator[Any]:
-        async with self._pico.connect(url) as client, register(client, endpoint, target, PATIENCE_S) as listener:
+        async with (
+            self._pico.connect(url) as client,
+            register(client, endpoint, target, REGISTERED_WITHIN_S) as listener,
+        ):
             yield listener
 
     async def close(self) -> None:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pico_core.config.server import draw_node_id
-from pico_core.config.values import Address
+from pico_core.config.values import LOCALHOST, Address
 from pico_core.errors import LocalProtocolError
 from pico_core.program import ClosePorts, SignalWorker, StartWorker, TellWorker, WorkerEnded, WorkerStarted
-from pico_core.server.worker import LOCALHOST, Worker
+from pico_core.server.worker import Worker
 from pico_driver.sockets import UNUSABLE, describe, endpoint, local_addresses, open_listener
 from pico_driver.tls_sections import server_sections
 from pico_tunnel.shared_ports import PortError, SharedPorts, own_gossip_port

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-LOOPBACK = "127.0.0.1"
+from pico_core.config.values import LOCALHOST
 
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 """The first and the last port that Linux chooses by itself."""
@@ -55,9 +55,9 @@ def _hold(port: int) -> socket.socket | None:
     held = socket.socket()
     try:
         # Without SO_REUSEADDR, this fails if any socket has the port, and so if another reservation does.
-        held.bind((LOOPBACK, port))
+        held.bind((LOCALHOST, port))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind((LOOPBACK, port))
+            probe.bind((LOCALHOST, port))
     except OSError:
         held.close()
         return None

@@ -26,7 +26,7 @@ SERVER_ADDRESS_SPACE_BYTES = 6 << 30
 ROUTE_TIMEOUT_S = 10.0
 """How long two nodes may take until the first forwards to the second."""
 
-POLL_S = 0.02
+RETRY_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class LoggedProcess(Process):
             elif self.popen.poll() is not None:
                 return
             else:
-                time.sleep(POLL_S)
+                time.sleep(RETRY_S)
 
     @property
     def alive(self) -> bool:
@@ -180,7 +180,7 @@ class Site:
                     break
                 if time.monotonic() > until:
                     raise SystemExit(f"the entry node does not forward to endpoint {endpoint}: {status}")
-                time.sleep(POLL_S)
+                time.sleep(RETRY_S)
 
     def close(self) -> None:
         for process in (*self.agents, *self.nodes, *self._services):

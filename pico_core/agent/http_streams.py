@@ -6,7 +6,8 @@ from pico_core.config.agent import ListenerConfig, service_profile
 from pico_core.http.client_lines import lines_as_they_came
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.http1.pool import ConnectionPool
+from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.pool import ConnectionPool
 
 
 class HttpStreams(RequestStreams):
@@ -18,6 +19,7 @@ class HttpStreams(RequestStreams):
             host,
             config.addr.host,
             config.addr.port,
+            UpstreamConnection,
             limit=config.http_client.max_idle_conns,
             idle_timeout_s=config.http_client.idle_conn_timeout_s,
             connect_timeout_s=config.timeout_s,

@@ -50,7 +50,7 @@ from pico_core.websocket.refusal import Refusal
 OVERLAP_S = 2.0
 """How long a replaced tunnel still takes requests: by then every node has heard of the new one."""
 
-WORKED_S = 1.0
+LASTED_S = 1.0
 """A tunnel that lived this long worked: its loss begins the pauses anew. So a server that ends every tunnel at once is
 asked ever more slowly."""
 
@@ -318,7 +318,7 @@ class AgentListener:
             return
         if self.state is ListenerState.SERVING:
             self.state = ListenerState.SEEKING
-            if now - tunnel.opened_at >= WORKED_S:
+            if now - tunnel.opened_at >= LASTED_S:
                 self._hurry(now)
             self._host.listener_lost(self, reason, now)
             self._retry(f"tunnel lost: {reason}", now)

@@ -20,10 +20,10 @@ from pico_core.config.logs import LogConfig
 from pico_core.config.values import Address
 from pico_core.credentials import Credentials
 from pico_core.entropy import Entropy
-from pico_core.http.budget import HeadBudget
 from pico_core.machine.admission import UNLIMITED, ConnectionLimits
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.logs import LINES_PER_WINDOW
 from pico_core.machine.parts import STOP_HINT
 from pico_core.plain.client_pages import ADMIN, ADMIN_PLACES, ClientPages, admin_refused

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from pico_core.boundary import OUT_OF_DESCRIPTORS
 from pico_core.config.agent import ListenerConfig
-from pico_core.http.budget import HeadBudget
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.parts import AnsweringHost, Connector, Logger
 from pico_core.proxy.failures import AGENT_FULL, SERVICE_REFUSED, Failure
 

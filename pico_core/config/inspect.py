@@ -5,11 +5,11 @@ from typing import Annotated
 from pico_core.access.secret import Secret
 from pico_core.config import values
 from pico_core.config.declare import NAMES, SECRET, SWITCH, Key, Kind, Section, whole_number
-from pico_core.config.values import Address, is_loopback
+from pico_core.config.values import LOCALHOST, Address, is_loopback
 from pico_core.config.web import HOST_NAMES
 from pico_core.errors import ConfigError
 
-DEFAULT_ADDRESS = "127.0.0.1:4040"
+DEFAULT_ADDRESS = f"{LOCALHOST}:4040"
 """Where ``--inspect`` without a value listens."""
 
 PORT = "inspect"

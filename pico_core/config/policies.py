@@ -10,6 +10,7 @@ from pico_core.config.declare import NETWORKS, Key, Kind, Section, decimal_numbe
 from pico_core.config.networks import NamedNetwork
 from pico_core.config.values import TENANT_SEPARATOR, identifier, quote, refuse_reference, tenant, wrong
 from pico_core.errors import ConfigError
+from pico_core.tchar import TCHAR
 
 # --- endpoints -------------------------------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ def user(text: str) -> User:
 FIELD_NAME = "the name of a header field such as X-Frame-Options"
 FIELD_LINE = "a header field such as 'X-Frame-Options: DENY'"
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+_TOKEN = re.compile(TCHAR + r"{1,256}")
 _VALUE = re.compile(r"[\t\x20-\x7e]{0,8192}")
 _OWN = re.compile(
     r"host|connection|keep-alive|te|trailer|upgrade|expect|date|content-length|transfer-encoding|proxy-.*"

@@ -11,6 +11,10 @@ from pico_core.config.server import ServerConfig
 from pico_core.config.tls import ServerTlsConfig
 from pico_core.config.values import Address
 
+MAX_DRAWS = 16
+"""How often another gossip port is drawn, where any will do, because UDP has no room at the number that TCP got. Even
+where half of the numbers are taken on UDP, one start in 65,536 fails."""
+
 
 class WorkerAddresses(Protocol):
     """What a worker is told to listen on; ``server.worker`` says which of these it shares with the other workers."""

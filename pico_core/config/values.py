@@ -159,6 +159,9 @@ def show_duration(seconds: float) -> str:
 
 # --- addresses -------------------------------------------------------------------------------------------------------
 
+LOCALHOST = "127.0.0.1"
+"""What this machine is for itself, with IPv4 (RFC 1122 section 3.2.1.3); ``is_loopback`` tells all of its addresses."""
+
 BIND_ADDRESS = "an address such as :8000, 127.0.0.1:8000 or [::1]:8000"
 LOCAL_ADDRESS = "a port of this machine or an address such as 3000, 127.0.0.1:3000 or :3000"
 ADVERTISED_ADDRESS = "an address others can reach, such as 10.0.0.1:8000"
@@ -175,7 +178,7 @@ def bind_address(text: str) -> Address:
 def local_address(text: str) -> Address:
     """Parse an address to listen on; a port alone means this machine only, ``:3000`` every address."""
     if _PORT.fullmatch(text):
-        return _host_and_port(f"127.0.0.1:{text}", LOCAL_ADDRESS, text)
+        return _host_and_port(f"{LOCALHOST}:{text}", LOCAL_ADDRESS, text)
     return _host_and_port(text, LOCAL_ADDRESS, text)
 
 

@@ -13,7 +13,9 @@ import re
 
 import msgspec
 
-TOKEN_CHARACTER = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+from pico_core.tchar import TCHAR
+
+TOKEN_CHARACTER = TCHAR.encode()
 _TEXT_CHARACTER = rb"[\t\x20-\x7e\x80-\xff]"
 _FIELD_LINES = rb"(?:" + TOKEN_CHARACTER + rb"++:" + _TEXT_CHARACTER + rb"*+\r\n)*+"
 # Methods longer than any that exists (the longest registered has 17 letters) are not waited for. A target has no '#': a

@@ -10,7 +10,7 @@ An IPv6 network of /64 counts as one address.
 The addresses of trusted proxies have no share, because their clients are many.
 
 Members of the cluster connect to ports that clients use too, and forward what comes from many clients. They have places
-of their own there (``Members``), without a share, and their idle connections end after those of clients.
+of their own there (``MemberPlaces``), without a share, and their idle connections end after those of clients.
 """
 
 import heapq
@@ -23,7 +23,7 @@ import msgspec
 from pico_core.client_group import client_group
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Logger
-from pico_core.machine.refused import Refused
+from pico_core.machine.refused import RefusedConnection
 from pico_core.timers import NEVER, Timers
 
 MAX_DESCRIPTORS = 1 << 20
@@ -86,7 +86,7 @@ class PortLimits(msgspec.Struct, frozen=True):
     shared: Container[str] = ()
 
 
-class Members(msgspec.Struct, frozen=True):
+class MemberPlaces(msgspec.Struct, frozen=True):
     """Whose connections to the listeners ``places`` and ``clients`` get places of their own: those of members.
 
     ``places`` and ``clients`` name ports: the places of members, and those of all others. ``may_be`` says whether an
@@ -104,7 +104,7 @@ class ConnectionLimits(msgspec.Struct, frozen=True):
     most: int
     ports: Mapping[str, PortLimits]
     outgoing_reserve: int = 0
-    members: Members | None = None
+    members: MemberPlaces | None = None
 
 
 UNLIMITED = ConnectionLimits(most=1 << 62, ports={})
@@ -348,7 +348,7 @@ class Admission:
             if port.remove(number):
                 break
 
-    def _admit_unproven(self, channel: TcpChannel, members: Members, now: float) -> bool:
+    def _admit_unproven(self, channel: TcpChannel, members: MemberPlaces, now: float) -> bool:
         port = self.ports[members.places]
         if len(port.unproven) >= UNPROVEN * port.limits.most or not self._has_place(port, channel.host, now):
             return False
@@ -404,7 +404,7 @@ class Admission:
         answer = port.limits.answer
         if answer and self._refused < REFUSED_AT_ONCE:
             self._refused += 1
-            refused = Refused(channel, answer, self._refused_over)
+            refused = RefusedConnection(channel, answer, self._refused_over)
             self._host.timers.schedule(now + REFUSED_S, refused.on_eof)
             return
         if answer:

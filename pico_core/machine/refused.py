@@ -6,7 +6,7 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.pieces import Piece
 
 
-class Refused:
+class RefusedConnection:
     """The user of a refused connection: its bytes are dropped until the peer has had time to read the answer."""
 
     __slots__ = ("_channel", "_is_over", "_on_over")

@@ -2,9 +2,11 @@
 
 import msgspec
 
-from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits
+from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits, MessageError
 from pico_core.server.claims import Registration
 from pico_core.server.tenants import Tenant
+from pico_core.websocket.handshake import HandshakeError
+from pico_core.websocket.refusal import mark
 
 HANDSHAKE_LIMITS = HeadLimits(max_head_bytes=MAX_OWN_HEAD_BYTES)
 """Bounds of an agent's request head."""
@@ -27,3 +29,13 @@ class Agreement(msgspec.Struct, frozen=True):
     expires_at: float
     leave_at: float
     response: bytes
+
+
+def refusal_fields(error: MessageError | HandshakeError, code: str) -> bytes:
+    """Return the field lines of an answer that refuses a tunnel for the reason ``code``."""
+    fields = b"X-Pico-Error: %b; by=server\r\n" % code.encode("ascii")
+    if isinstance(error, HandshakeError):
+        fields += mark(error.refusal)
+        if error.retry_after_s:
+            fields += b"Retry-After: %d\r\n" % error.retry_after_s
+    return fields

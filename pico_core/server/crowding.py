@@ -26,7 +26,7 @@ from pico_core.timers import Timers
 WAIT_S = 0.05
 """So that a client has its answer within a tenth of a second, also if that is a refusal and the node is busy."""
 
-POLL_S = 0.01
+ROOM_CHECK_S = 0.01
 """How often those that wait are looked at. A stream that is free is used so much later at most."""
 
 MAX_WAITING = 2_048
@@ -148,7 +148,7 @@ class Crowding:
             self._schedule_check(now)
 
     def _schedule_check(self, now: float) -> None:
-        self._check_due_at = now + POLL_S
+        self._check_due_at = now + ROOM_CHECK_S
         self._host.timers.schedule(self._check_due_at, self._check)
 
     def _check(self, now: float) -> None:

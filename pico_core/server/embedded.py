@@ -1,14 +1,12 @@
 """The server node inside a program, which learns when the node is ready, and where."""
 
 from pico_core.program import NodeServes
-from pico_core.server.facts import NodePhase
 from pico_core.server.node import ServerNode
 
 
 class EmbeddedNode(ServerNode):
     """A ``Machine``: a node that says ``NodeServes`` when it is ready."""
 
-    def _check_ready(self, now: float) -> None:
-        super()._check_ready(now)
-        if self.facts.state is NodePhase.RUNNING:
-            self.emit(NodeServes(tuple((name, str(address)) for name, address in self._bound.items())))
+    def on_ready(self, now: float) -> None:
+        """Tell the program the addresses of all ports, by the names of their listeners."""
+        self.emit(NodeServes(tuple((name, str(address)) for name, address in self.bound.items())))

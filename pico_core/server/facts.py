@@ -12,8 +12,8 @@ from pico_core.cluster.view import ClusterView
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.gossip.engine import Gossip
-from pico_core.http.budget import HeadBudget
 from pico_core.machine.admission import Admission
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.logs import LogLimits
 from pico_core.proxy.exchange import Exchange
 from pico_core.server.metrics import ServerMetrics

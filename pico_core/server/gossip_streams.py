@@ -41,7 +41,7 @@ class GossipHost(Connector, Logger, Protocol):
     """What a stream needs of the machine."""
 
 
-class Worker(Protocol):
+class Task(Protocol):
     """A stream that has work to do."""
 
     is_stranger: bool
@@ -75,7 +75,7 @@ class GossipStreams:
             gossip_budget.MEMBER_BYTES_PER_HOST,
         )
         self._opened: dict[int, OutboundGossipStream] = {}
-        self._due: dict[Worker, None] = {}
+        self._due: dict[Task, None] = {}
         self._is_scheduled = False
         self._turns = Bucket(TURNS_US_PER_S, TURNS_SPARE_US, 0.0)
         self._strangers_turns = Bucket(STRANGERS_US_PER_S, STRANGERS_SPARE_US, 0.0)
@@ -101,25 +101,25 @@ class GossipStreams:
         """A stream of our own engine is over."""
         self._opened.pop(number, None)
 
-    def work(self, worker: Worker, now: float) -> None:
+    def work(self, task: Task, now: float) -> None:
         """Let a stream work: now if there was little work of late, else in turn."""
-        if not self._due and self._may_work(worker, now):
-            self._turn_of(worker, now)
-        if worker.can_work:
-            self._due[worker] = None
+        if not self._due and self._may_work(task, now):
+            self._turn_of(task, now)
+        if task.can_work:
+            self._due[task] = None
             self._schedule(now + TURN_PAUSE_S)
 
-    def forget(self, worker: Worker) -> None:
+    def forget(self, task: Task) -> None:
         """Give no more turns to a stream that has ended."""
-        self._due.pop(worker, None)
+        self._due.pop(task, None)
 
-    def _may_work(self, worker: Worker, now: float) -> bool:
-        return self._turns.has(0.0, now) and (not worker.is_stranger or self._strangers_turns.has(0.0, now))
+    def _may_work(self, task: Task, now: float) -> bool:
+        return self._turns.has(0.0, now) and (not task.is_stranger or self._strangers_turns.has(0.0, now))
 
-    def _turn_of(self, worker: Worker, now: float) -> None:
-        spent_us = worker.turn(now)
+    def _turn_of(self, task: Task, now: float) -> None:
+        spent_us = task.turn(now)
         self._turns.take(spent_us)
-        if worker.is_stranger:
+        if task.is_stranger:
             self._strangers_turns.take(spent_us)
         self.carry_out(now)
 
@@ -132,14 +132,14 @@ class GossipStreams:
         """Let the next stream work, and plan the turn after it."""
         self._is_scheduled = False
         pause_s = TURN_PAUSE_S
-        for worker in list(self._due):
-            if not worker.can_work:
-                del self._due[worker]
-            elif self._may_work(worker, now):
-                del self._due[worker]
-                self._turn_of(worker, now)
-                if worker.can_work:
-                    self._due[worker] = None
+        for task in list(self._due):
+            if not task.can_work:
+                del self._due[task]
+            elif self._may_work(task, now):
+                del self._due[task]
+                self._turn_of(task, now)
+                if task.can_work:
+                    self._due[task] = None
                 pause_s = TURN_PAUSE_S
                 break
             else:

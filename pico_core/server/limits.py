@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from pico_core.config.server import ServerConfig
 from pico_core.http.message import HeadLimits
 from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_bytes
-from pico_core.machine.admission import ConnectionLimits, Members, PortLimits
+from pico_core.machine.admission import ConnectionLimits, MemberPlaces, PortLimits
 from pico_core.proxy.answers import NONE
 from pico_core.proxy.failures import BUSY
 
@@ -80,7 +80,7 @@ def connection_limits(
             **(further if is_worker else {}),
         },
         outgoing,
-        Members("peers", "proxy", may_be_node) if may_be_node is not None else None,
+        MemberPlaces("peers", "proxy", may_be_node) if may_be_node is not None else None,
     )
 
 

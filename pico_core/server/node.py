@@ -30,17 +30,15 @@ from pico_core.cluster.view import ClusterView
 from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.logs import LogConfig
 from pico_core.config.server import ServerConfig
+from pico_core.config.server_ports import MAX_DRAWS
 from pico_core.config.tls import PEERS_PROFILE
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.errors import ConfigError
-from pico_core.gossip.engine import Gossip
-from pico_core.http.budget import HeadBudget
 from pico_core.http.message import RequestHead
 from pico_core.machine.admission import MAX_DESCRIPTORS
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
-from pico_core.machine.parts import STOP_HINT
 from pico_core.plain.server import PlainConnection
 from pico_core.program import SuccessorServes
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
@@ -48,18 +46,19 @@ from pico_core.records import UseLogConfig
 from pico_core.server.access import Access
 from pico_core.server.admin.pages import AdminPages
 from pico_core.server.agreement import Agreement
+from pico_core.server.building import limits_of, make_facts, make_gossip
 from pico_core.server.claims import SECOND_AGENT_WARNING, EndpointClaims, Registration
 from pico_core.server.cluster import Cluster
+from pico_core.server.draining import Draining
 from pico_core.server.exposure import warn_of_lost_guards, warn_of_open_ports
-from pico_core.server.facts import Facts, NodePhase
-from pico_core.server.limits import connection_limits, head_limits, unfinished_bytes
-from pico_core.server.metrics import ServerMetrics
+from pico_core.server.facts import NodePhase
+from pico_core.server.limits import head_limits
 from pico_core.server.peers import Peers
-from pico_core.server.policies import Policies
 from pico_core.server.port_table import port_table
 from pico_core.server.ports import Port
 from pico_core.server.proxied import ProxiedConnection
 from pico_core.server.proxies import trusted_proxies
+from pico_core.server.readiness import Readiness
 from pico_core.server.registering import Registrar
 from pico_core.server.registry import Registry
 from pico_core.server.reloading import applied_keys, take_over
@@ -68,26 +67,6 @@ from pico_core.server.starting_tls import StartingTls
 from pico_core.server.tenants import split
 from pico_core.server.tunnels import TunnelConnection
 from pico_core.server.worker import ControlPages, Worker
-
-DRAIN_CHECK_S = 0.1
-"""How often a draining node looks whether it can leave."""
-
-DRAIN_SPREAD_S = 1.0
-"""Over how long a draining node asks its agents to leave, so that the other nodes do not get all tunnels at once."""
-
-SETTLE_S = 2.0
-"""How long a node waits for the routes of a cluster before it calls itself ready without them."""
-
-READY_CHECK_S = 0.05
-
-LEAVE_S = 1.0
-"""How long a leaving node waits for other nodes to confirm that they know."""
-
-MAX_DRAWS = 16
-"""How often another gossip port is drawn, where any will do, because UDP has no room at the number that TCP got."""
-
-STOP_RESERVE_S = 2.0
-"""How long before the grace period ends a node gives up on what is still in flight."""
 
 
 class ServerNode(BaseMachine):
@@ -106,40 +85,12 @@ class ServerNode(BaseMachine):
     ) -> None:
         """``descriptors`` is how many the process may have open. A ``worker`` shares its ports with other nodes."""
         self.proxies = trusted_proxies(config)
-        gossip = Gossip(
-            node_id,
-            entropy=entropy,
-            seeds=config.cluster.seeds,
-            default_port=(config.cluster.gossip.bind_addr if worker is None else worker.gossip).port or None,
-            interval_s=config.cluster.gossip.interval_s,
-            max_packet_bytes=config.cluster.gossip.max_packet_size,
-            is_name_fixed=bool(config.cluster.node_id),
-            keys=config.cluster.gossip.secrets,
-        )
+        gossip = make_gossip(config, node_id, entropy, worker)
         view = ClusterView(entropy, gossip.can_forward)
-        self._limits = partial(
-            connection_limits,
-            descriptors=descriptors,
-            balancers=self.proxies,
-            may_be_node=view.is_member,
-            is_worker=worker is not None,
-        )
+        self._limits = limits_of(descriptors, self.proxies, view, worker)
         super().__init__(self._limits(config))
-        self.facts = Facts(
-            node_id=node_id,
-            config=config,
-            gossip=gossip,
-            view=view,
-            registry=Registry(self._endpoint_changed),
-            metrics=ServerMetrics(),
-            admission=self.admission,
-            log_limits=self.log_limits,
-            heads=HeadBudget(unfinished_bytes(config)),
-            policies=Policies(config.policies),
-            tunnels={},
-            addresses={},
-            worker=worker,
-        )
+        registry: Registry[TunnelConnection] = Registry(self._endpoint_changed)
+        self.facts = make_facts(config, gossip, view, registry, self.admission, self.log_limits, worker)
         self.peer_tls = PEERS_PROFILE if config.proxy.tls.enabled else ""
         self.head_limits = head_limits(config)
         self.heads = self.facts.heads
@@ -152,12 +103,10 @@ class ServerNode(BaseMachine):
         self._registrar = Registrar(self.facts, self.access, self, self._claim)
         self._parts = (self._router, self._registrar, self.peers, self._admin)
         self._ports = {port.row.listener: port for port in port_table(self, config, self.proxies, worker)}
-        self._bound: dict[str, Address] = {}
+        self.bound: dict[str, Address] = {}
         self._draws = 0
-        self._drain_began_at = 0.0
-        self._ready_by = 0.0
-        self._names_by = 0.0
-        self._leave_by = 0.0
+        self._readiness = Readiness(self, self.facts, self.cluster, self.on_ready)
+        self._draining = Draining(self, self.facts, self._router, self.cluster, self._ports.values())
         self._handlers[SuccessorServes] = self._succeeded
 
     # --- start ---
@@ -177,35 +126,14 @@ class ServerNode(BaseMachine):
             self.emit(ListenDatagram(port.row.datagrams, event.host, event.port))
             return
         name = event.listener
-        address = self._bound[name] = Address(event.host, event.port)
+        address = self.bound[name] = Address(event.host, event.port)
         self.log("info", name, "listening", addr=str(address))
-        if len(self._bound) == len(self._ports) and self.facts.state is NodePhase.STARTING:
-            self._join(now)
+        if len(self.bound) == len(self._ports) and self.facts.state is NodePhase.STARTING:
+            self.cluster.begin(self.bound, now)
+            self._readiness.begin(now)
 
-    def _join(self, now: float) -> None:
-        """Join the cluster, now that all ports are open."""
-        self.cluster.begin(self._bound, now)
-        self._ready_by = now + SETTLE_S
-        self._names_by = now + self.facts.config.cluster.join_timeout_s
-        self._check_ready(now)
-
-    def _check_ready(self, now: float) -> None:
-        """Become ready once the routes of the cluster are known, or soon, whether any node answers or not.
-
-        While lookups of the names to join fail, nothing is known about other nodes: that may take ``join_timeout``.
-        """
-        if self.facts.state is not NodePhase.STARTING:
-            return
-        ready_by = self._names_by if self.facts.unanswered_names else self._ready_by
-        if not self.cluster.settled and now < ready_by:
-            self.timers.schedule(now + READY_CHECK_S, self._check_ready)
-            return
-        self.facts.state = NodePhase.RUNNING
-        self.facts.ready_at = now
-        self.log("info", "server", "ready", node_id=self.facts.node_id)
-        if self.facts.config.cluster.join and not self.facts.view:
-            join = ", ".join(self.facts.config.cluster.seeds)
-            self.log("warning", "cluster", "no other node was found: this one is alone", join=join)
+    def on_ready(self, now: float) -> None:
+        """The node serves: its ports are open, and it knows the routes of its cluster as far as it waits for them."""
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
         """Stop, since a node needs all of its ports. But where any number will do, UDP may refuse the one TCP got."""
@@ -391,23 +319,7 @@ class ServerNode(BaseMachine):
         if self.facts.draining:
             self.stop(1, "stopped at once by a second signal")
             return
-        self.facts.state = NodePhase.DRAINING
-        self._drain_began_at = now
-        self._router.closing = True
-        tunnels = list(self.facts.tunnels)
-        self.log(
-            "info",
-            "server",
-            "draining",
-            requests=self.facts.metrics.requests_in_flight,
-            tunnels=len(tunnels),
-            at_most_s=self.facts.config.grace_period_s,
-            hint=STOP_HINT,
-        )
-        self.cluster.drain(now)
-        for index, tunnel in enumerate(tunnels):
-            self.timers.schedule(now + DRAIN_SPREAD_S * index / len(tunnels), tunnel.drain)
-        self.timers.schedule(now + DRAIN_CHECK_S, self._check_drained)
+        self._draining.begin(now)
 
     def _succeeded(self, event: SuccessorServes, now: float) -> None:
         """Accept nothing more from the ports that another process has too, and drain."""
@@ -416,33 +328,6 @@ class ServerNode(BaseMachine):
                 self.emit(StopListening(port.row.listener, leaves_waiting=True))
         if not self.facts.draining:
             self.on_shutdown_requested(ShutdownRequested(), now)
-
-    def _check_drained(self, now: float) -> None:
-        """Leave when nothing is in flight and balancers had their time, or when the grace period is nearly over."""
-        since = now - self._drain_began_at
-        idle = not self.facts.metrics.requests_in_flight and since >= self.facts.config.drain_delay_s
-        out_of_time = since >= max(self.facts.config.grace_period_s - STOP_RESERVE_S, 0.0)
-        if not idle and not out_of_time:
-            self.timers.schedule(now + DRAIN_CHECK_S, self._check_drained)
-            return
-        for port in self._ports.values():
-            if not port.row.until_exit:
-                self.emit(StopListening(port.row.listener))
-        self._router.routing.routeless.close(now)
-        self._router.routing.crowding.close(now)
-        for tunnel in list(self.facts.tunnels):
-            tunnel.close(now)
-        self.cluster.leave(now)
-        self._leave_by = now + LEAVE_S
-        self._check_left(now)
-
-    def _check_left(self, now: float) -> None:
-        """Exit once the others know."""
-        if not self.facts.left and now < self._leave_by:
-            self.timers.schedule(now + READY_CHECK_S, self._check_left)
-            return
-        self.log("info", "server", "stopped", in_flight=self.facts.metrics.requests_in_flight)
-        self.stop(0, "")
 
     def stop(self, code: int, message: str) -> None:
         """Leave the driver now; ``message`` says why, where ``code`` is not 0."""

@@ -12,11 +12,10 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
-from pico_core.config.values import Address, is_ip, is_loopback, is_unspecified
+from pico_core.config.values import LOCALHOST, Address, is_ip, is_loopback, is_unspecified
 from pico_core.gossip.seeds import JOIN_RETRY_S
 from pico_core.machine.parts import Logger, SourceSelector
 from pico_core.server.facts import Facts
-from pico_core.server.worker import LOCALHOST
 from pico_core.timers import Timers
 
 KEYS = {

@@ -13,14 +13,15 @@ from pico_core.cluster.view import RemoteNode
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.gossip.engine import Gossip
-from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.parts import Connector, Logger
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import NODE_FULL, NODE_LOST, NODE_UNREACHABLE, Failure
-from pico_core.proxy.http1.pool import ConnectionPool
-from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.kept import KeptUpstream
+from pico_core.proxy.pool import ConnectionPool
 from pico_core.proxy.states import RESPONDING
+from pico_core.server.ends import keep_upstream
 from pico_core.server.limits import head_limits
 from pico_core.server.tenants import split
 
@@ -81,6 +82,7 @@ class PeerPool(ConnectionPool):
             host,
             address.host,
             address.port,
+            keep_upstream,
             limit=MAX_IDLE_CONNECTIONS,
             idle_timeout_s=IDLE_TIMEOUT_S,
             connect_timeout_s=CONNECT_TIMEOUT_S,
@@ -99,16 +101,16 @@ class PeerPool(ConnectionPool):
         proof = self._gossip.prove(self._peer.id)
         return b"x-pico-proof: %b\r\n" % proof if proof else b""
 
-    def failure_of_loss(self, upstream: UpstreamConnection) -> Failure:
+    def failure_of_loss(self, upstream: KeptUpstream) -> Failure:
         """Return what it means that the connection ended before the response."""
         return NODE_UNREACHABLE if upstream.channel.refusal else NODE_LOST
 
-    def release(self, upstream: UpstreamConnection, now: float) -> None:
+    def release(self, upstream: KeptUpstream, now: float) -> None:
         """Keep the connection; the node works."""
         self._gossip.report_forward_success(self._peer.id)
         super().release(upstream, now)
 
-    def discard(self, upstream: UpstreamConnection, now: float) -> None:
+    def discard(self, upstream: KeptUpstream, now: float) -> None:
         """Forget the connection; if it broke before the response to a request, avoid the node for a while."""
         if upstream.exchange is not None and upstream.exchange.state is not RESPONDING:
             self._gossip.report_forward_failure(self._peer.id, now)

@@ -6,11 +6,11 @@ from typing import Protocol
 from pico_core.access.grant import Denied
 from pico_core.config.server import ServerConfig
 from pico_core.entropy import Entropy
-from pico_core.http.budget import HeadBudget
 from pico_core.http.client_lines import FROM_HOST, REQUEST_ID_LINE, UP_TO_HOST
 from pico_core.http.message import MessageError, ResponseHead
 from pico_core.http.writing import LEAST_ERROR_STATUS, WITHOUT_HOST
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.parts import AnsweringHost, Emitter, Logger, WallClock
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.answers import Answers
@@ -18,12 +18,12 @@ from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.endpoint import endpoint_of
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import MISDIRECTED, UPSTREAM_TIMEOUT
-from pico_core.proxy.http1.downstream import DownstreamConnection
-from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.kept import KeptUpstream
 from pico_core.proxy.reasons import reason_of
 from pico_core.proxy.request_id import request_ids
 from pico_core.proxy.states import PIPED
 from pico_core.server.access import Access
+from pico_core.server.ends import serve_client
 from pico_core.server.facts import Facts
 from pico_core.server.limits import head_limits
 from pico_core.server.peers import Peers
@@ -98,7 +98,7 @@ class ProxyRouter:
             place=channel.id,
             counts_as_node=counts_as_node,
         )
-        DownstreamConnection(channel, self, self._host, client, now)
+        serve_client(channel, self, self._host, client, now)
 
     def begin(self, exchange: Exchange, now: float) -> None:
         """Find the endpoint and send the request on."""
@@ -175,7 +175,7 @@ class ProxyRouter:
         if exchange.state is PIPED and exchange.head.grant is not None:
             exchange.deadline_at = self._access.deadline_at(exchange.head, now)
 
-    def _send(self, exchange: Exchange, upstream: UpstreamConnection, now: float) -> None:
+    def _send(self, exchange: Exchange, upstream: KeptUpstream, now: float) -> None:
         """Send the request to a tunnel's service."""
         if exchange.acceptance is not None:
             self._openings[exchange] = TcpOpening(exchange, exchange.acceptance, upstream, now)

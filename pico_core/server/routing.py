@@ -28,7 +28,7 @@ from pico_core.proxy.failures import (
     TUNNEL_LOST,
     Evidence,
 )
-from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.kept import KeptUpstream
 from pico_core.proxy.reasons import CLIENT_GONE
 from pico_core.proxy.replay import MAX_REPLAY_BYTES
 from pico_core.proxy.states import CHOOSING, PIPED, REQUESTED, RESPONDING
@@ -63,7 +63,7 @@ class Routing:
         host: RoutingHost,
         facts: Facts,
         peers: Peers,
-        send: Callable[[Exchange, UpstreamConnection, float], None],
+        send: Callable[[Exchange, KeptUpstream, float], None],
         fields: Callable[[Exchange], bytes],
     ) -> None:
         """``fields`` returns the field lines that a request to another node gets."""

@@ -11,7 +11,7 @@ from pico_core.machine.channel import Channel, HoldingChannel
 from pico_core.pieces import Piece
 from pico_core.proxy.endpoint import endpoint_in_path
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.kept import KeptUpstream
 from pico_core.proxy.websocket_channel import SUBPROTOCOL, WebSocketChannel
 from pico_core.server.web_pages import check_origin
 from pico_core.tunnel.channel import StreamChannel
@@ -64,12 +64,12 @@ class TcpOpening:
 
     __slots__ = ("_acceptance", "_upstream", "exchange")
 
-    def __init__(self, exchange: Exchange, acceptance: ResponseHead, upstream: UpstreamConnection, now: float) -> None:
+    def __init__(self, exchange: Exchange, acceptance: ResponseHead, upstream: KeptUpstream, now: float) -> None:
         channel = upstream.channel
         assert isinstance(channel, StreamChannel), "streams of tunnels carry raw bytes"
         self.exchange = exchange
         self._acceptance = acceptance
-        self._upstream: UpstreamConnection | None = upstream
+        self._upstream: KeptUpstream | None = upstream
         channel.user = self
         channel.on_accepted = self._join
         exchange.deadline_at = now + exchange.router.response_timeout_s

@@ -4,40 +4,37 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Protocol
 
+from pico_core.bounds import TUNNEL_STREAMS
 from pico_core.cluster.health import Health
 from pico_core.cluster.view import HTTP, TCP
-from pico_core.http.budget import HeadBudget
 from pico_core.http.cutting import HeadReader
 from pico_core.http.message import HeadLimits, MessageError, RequestHead
 from pico_core.http.parsing import parse_request_head
 from pico_core.http.writing import refusal
 from pico_core.machine.admission import Dismissible
 from pico_core.machine.channel import TcpChannel
-from pico_core.machine.parts import AnsweringHost, FlushScheduler
+from pico_core.machine.head_budget import HeadBudget
+from pico_core.machine.parts import AnsweringHost, FlushScheduler, WallClock
 from pico_core.machine.turns import Turns
 from pico_core.mux.events import GoAwayReceived, MuxEvent, SessionFailed
 from pico_core.pieces import Piece
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import BUSY, SERVICE_LOST, STREAM_REFUSED, TUNNEL_LOST, Failure
-from pico_core.proxy.http1.pool import IdleConnections
-from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.kept import IdleUpstreams, KeptUpstream
 from pico_core.proxy.reasons import reason_of
 from pico_core.proxy.states import RESPONDING
-from pico_core.server.agreement import HANDSHAKE_LIMITS, Agreement
+from pico_core.server.agreement import HANDSHAKE_LIMITS, Agreement, refusal_fields
 from pico_core.server.claims import Registration
+from pico_core.server.ends import keep_upstream
 from pico_core.server.tcp_route import TcpOpening
 from pico_core.server.tenants import Tenant
 from pico_core.timers import NEVER
 from pico_core.tunnel.channel import StreamChannel, dispatch, finish_tunnel, flush_tunnel
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import HandshakeError
-from pico_core.websocket.refusal import mark
 
 KEEP_IDLE_STREAM_S = 60.0
 """How long a mux stream is kept for the next request. The agent's side holds a connection to its service for it."""
-
-MAX_IDLE_STREAMS = 896
-"""More idle streams than this per tunnel are closed at once. The usual limit leaves some for raw connections."""
 
 RAW_BY_PROTOCOL = {HTTP: False, TCP: True}
 """Whether the streams of a tunnel carry raw bytes, where its agent has told what its service speaks."""
@@ -45,8 +42,11 @@ RAW_BY_PROTOCOL = {HTTP: False, TCP: True}
 RESERVED_PART = 8
 """One in so many streams of a tunnel is kept for clients that hold few (``crowding``); none of fewer than eight."""
 
+MAX_IDLE_STREAMS = TUNNEL_STREAMS - TUNNEL_STREAMS // RESERVED_PART
+"""More idle streams than this per tunnel are closed at once: the usual limit leaves the others to raw connections."""
 
-class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
+
+class TunnelHost(AnsweringHost, FlushScheduler, WallClock, Protocol):
     """What a tunnel needs of its node."""
 
     turns: Turns
@@ -60,9 +60,6 @@ class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
 
     def register(self, head: RequestHead, head_bytes: bytes, client: str, now: float) -> Agreement:
         """Return what to agree on with the agent at ``client``. Raises ``HandshakeError``."""
-
-    def wall_s(self, now: float) -> float:
-        """Return the time since the epoch at ``now``, in seconds."""
 
     def tunnel_opened(self, tunnel: "TunnelConnection", now: float) -> None:
         """The agent registered: route requests to it."""
@@ -90,6 +87,7 @@ class TunnelConnection(Dismissible):
         "_open",
         "_reader",
         "_tunnel",
+        "_upstreams",
         "answered_at",
         "asked_to_leave",
         "believes_failures",
@@ -135,7 +133,8 @@ class TunnelConnection(Dismissible):
         self._reader: HeadReader | None = HeadReader(HANDSHAKE_LIMITS)
         self._tunnel: Tunnel | None = None
         self._open = False
-        self._idle = IdleConnections(MAX_IDLE_STREAMS, KEEP_IDLE_STREAM_S)
+        self._idle = IdleUpstreams(MAX_IDLE_STREAMS, KEEP_IDLE_STREAM_S)
+        self._upstreams: dict[KeptUpstream, None] = {}
         self._mark_dirty = partial(host.mark_dirty, self)
         channel.user = self
         host.timers.watch(self, now)
@@ -162,7 +161,7 @@ class TunnelConnection(Dismissible):
         """The budget of all unfinished heads."""
         return self._host.heads
 
-    def acquire(self, *, fresh: bool = False) -> UpstreamConnection | None:
+    def acquire(self, *, fresh: bool = False) -> KeptUpstream | None:
         """Return a connection to the service for one exchange; ``None`` if no more can be had now.
 
         One that was used before is preferred, unless it must be ``fresh`` because it is to carry raw bytes.
@@ -179,7 +178,10 @@ class TunnelConnection(Dismissible):
         if upstream is not None or self._tunnel is None:
             return upstream
         self._mark_dirty()  # the service may send first: it must learn of the stream before any byte
-        return UpstreamConnection(StreamChannel(self._tunnel.open_stream(), self._mark_dirty, self._host.turns), self)
+        channel = StreamChannel(self._tunnel.open_stream(), self._mark_dirty, self._host.turns)
+        upstream = keep_upstream(channel, self)
+        self._upstreams[upstream] = None
+        return upstream
 
     @property
     def is_full(self) -> bool:
@@ -196,7 +198,7 @@ class TunnelConnection(Dismissible):
         self._mark_dirty()
         return self._tunnel.probe()
 
-    def failure_of_loss(self, upstream: UpstreamConnection) -> Failure:
+    def failure_of_loss(self, upstream: KeptUpstream) -> Failure:
         """Return what it means that the stream ended: within a response an agent cannot say more of its service."""
         channel, exchange = upstream.channel, upstream.exchange
         if self._open and exchange is not None and exchange.state is RESPONDING:
@@ -208,9 +210,8 @@ class TunnelConnection(Dismissible):
     def exchanges(self) -> Iterator[Exchange]:
         """The requests that are in flight here, except for upgraded ones."""
         if self._tunnel is not None:
-            for stream in self._tunnel.session.streams.values():
-                upstream = stream.owner.user
-                if isinstance(upstream, UpstreamConnection) and upstream.exchange is not None:
+            for upstream in self._upstreams:
+                if upstream.exchange is not None:
                     yield upstream.exchange
 
     def openings(self) -> Iterator[TcpOpening]:
@@ -221,19 +222,24 @@ class TunnelConnection(Dismissible):
                 if isinstance(user, TcpOpening):
                     yield user
 
-    def release(self, upstream: UpstreamConnection, now: float) -> None:
+    def release(self, upstream: KeptUpstream, now: float) -> None:
         """Keep the stream for the next request."""
         self.in_flight -= 1
         if self.tenant is not None:
             self.tenant.in_flight -= 1
         if self.leaving:
-            upstream.channel.close()
+            upstream.retire()
             self._close_if_done(now)
         else:
             self._idle.put(upstream, now)
 
-    def discard(self, upstream: UpstreamConnection, now: float) -> None:
+    def retired(self, upstream: KeptUpstream) -> None:
+        """Forget a stream that was closed while it was idle."""
+        self._upstreams.pop(upstream, None)
+
+    def discard(self, upstream: KeptUpstream, now: float) -> None:
         """The stream is over, in an exchange or idle."""
+        self._upstreams.pop(upstream, None)
         if not self._idle.remove(upstream):
             self.in_flight -= 1
             if self.tenant is not None:
@@ -389,11 +395,7 @@ class TunnelConnection(Dismissible):
         self._drop_head()
         code = error.code or reason_of(error.status)
         self._host.tunnel_refused(self.client_host, error.status, code, error.reason)
-        fields = b"X-Pico-Error: %b; by=server\r\n" % code.encode("ascii")
-        if isinstance(error, HandshakeError):
-            fields += mark(error.refusal)
-            if error.retry_after_s:
-                fields += b"Retry-After: %d\r\n" % error.retry_after_s
+        fields = refusal_fields(error, code)
         date = self._host.dates.line(now)
         self.channel.send(refusal(error.status, error.reason, date, fields=fields, bodiless=bodiless))
         self._end(error.reason, now)

@@ -5,8 +5,6 @@ import msgspec
 from pico_core.config.values import Address
 from pico_core.plain.server import PlainConnection, PlainHandler, Question
 
-LOCALHOST = "127.0.0.1"
-
 WORKER_FIELD = "x-pico-worker"
 HOST_FIELD = "x-pico-host"
 CLIENT_FIELD = "x-pico-client"

@@ -35,9 +35,9 @@ MAX_FRAMES_AT_ONCE = 512
 class Tunnel:
     """The protocol after an accepted WebSocket handshake, on either end.
 
-    The end that connected (the agent, or an SDK) gives ``entropy`` for masking, ``ZeroMask()`` inside TLS, and is the
-    yamux client; the server gives None. ``max_incoming_streams`` is how many streams the peer may have open: 0 on the
-    server; ``max_outgoing_streams`` how many this end may have open. ``window_bytes``, ``first_window_bytes`` and
+    The end that connected (the agent, or an SDK) gives ``entropy`` for masking, and is the yamux client; the server
+    gives None. ``max_incoming_streams`` is how many streams the peer may have open: 0 on the server.
+    ``max_outgoing_streams`` is how many this end may have open. ``window_bytes``, ``first_window_bytes`` and
     ``shared_bytes`` bound what the peer may have on its way or unread, as in ``mux.session.Session``.
 
     An engine: give it bytes with ``receive`` and time with ``tick``, and act on the events (``channel.dispatch`` hands

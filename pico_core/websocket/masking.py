@@ -36,22 +36,10 @@ apply_mask: Final = _routine()
 
 
 class MaskSource(Protocol):
-    """Where the masking keys of a client come from: any ``Entropy``, or ``ZeroMask``."""
+    """Where the masking keys of a client come from: any ``Entropy``."""
 
     def getrandbits(self, k: int, /) -> int:
         """Return ``k`` bits for a key."""
-
-
-class ZeroMask:
-    """A ``MaskSource`` that makes every masking key zero, so that masking costs nothing.
-
-    For clients inside TLS only: masking keeps chosen plaintext from confusing proxies on the way (RFC 6455 section
-    10.3), and inside TLS none of them can read. Pico's own machines mask with ``Entropy``, inside TLS too.
-    """
-
-    def getrandbits(self, _k: int, /) -> int:
-        """Return no bit set."""
-        return 0
 
 
 def rotated(mask: bytes, size: int) -> bytes:

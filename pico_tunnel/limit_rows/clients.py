@@ -43,7 +43,7 @@ ROWS: Final[Rows] = {
         ),
         (
             "unfinished heads of an agent",
-            "{http.budget.MAX_UNFINISHED_BYTES} bytes",
+            "{machine.head_budget.MAX_UNFINISHED_BYTES} bytes",
             "the longest are refused with 502",
             "as proxy.http.max_unfinished_bytes",
         ),

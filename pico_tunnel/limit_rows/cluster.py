@@ -162,6 +162,6 @@ ROWS: Final[Rows] = {
         ),
         ("agents told of an endpoint", "{server.claims.MAX_IDENTITIES}", "others are not named", "for warnings only"),
         ("targets asked for the own address", "{server.own_host.MAX_TARGETS}", "the others are next", "one suffices"),
-        ("draws of a gossip port", "{server.node.MAX_DRAWS}", "the start fails", "only where any port will do"),
+        ("draws of a gossip port", "{config.server_ports.MAX_DRAWS}", "the start fails", "only where any port will do"),
     ),
 }

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.__main__ import checked, main, options_text
 from benchmarks.cases import Case, Run, alternate, case
-from benchmarks.groups import GROUPS, Row
+from benchmarks.groups import GROUPS, GroupRow
 from benchmarks.page import as_page, bars
 from benchmarks.processes import first_number
 from benchmarks.services import MESSAGE_BYTES, Echo, WebSocket
@@ -91,7 +91,7 @@ def test_arguments_that_make_no_run(arguments: list[str], told: str, capsys: pyt
 
 
 def test_a_program_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(GROUPS, "server", Row(lambda _run: [], "nothing", ("no-such-program",)))
+    monkeypatch.setitem(GROUPS, "server", GroupRow(lambda _run: [], "nothing", ("no-such-program",)))
     with pytest.raises(SystemExit):
         checked(["server"])
     assert "not installed: no-such-program" in capsys.readouterr().err
@@ -110,7 +110,7 @@ def test_the_command_names_what_is_not_the_default() -> None:
 def test_json_has_figures_medians_and_ratios(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(GROUPS, "server", Row(lambda _run: [shown(VALUES)], "made up"))
+    monkeypatch.setitem(GROUPS, "server", GroupRow(lambda _run: [shown(VALUES)], "made up"))
     main(["server", "--json", str(tmp_path / "out.json")])
     (found,) = json.loads((tmp_path / "out.json").read_text())
     assert found["values"] == VALUES

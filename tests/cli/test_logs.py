@@ -11,7 +11,7 @@ import pytest
 from pico_core.config.logs import LogConfig
 from pico_core.records import AccessLog, Log
 from pico_tunnel.logs import LogWriter, utc_time
-from pico_tunnel.output import Output
+from pico_tunnel.output import OutputWriter
 from tests.cli.streams import Stream
 
 NOON = 1_764_072_001.123
@@ -28,8 +28,8 @@ def written(
     events, access = Stream(), Stream()
     writer = LogWriter(
         config or LogConfig(),
-        Output(events),
-        Output(access),
+        OutputWriter(events),
+        OutputWriter(access),
         terminal=terminal,
         access_terminal=access_terminal,
         colour=colour,
@@ -116,7 +116,7 @@ def test_access_log_is_one_write_a_batch() -> None:
 
 def test_a_stream_that_was_closed_at_the_start_costs_only_its_lines() -> None:
     events = Stream()
-    writer = LogWriter(LogConfig(), Output(events), Output(None), wall_clock=lambda: NOON)
+    writer = LogWriter(LogConfig(), OutputWriter(events), OutputWriter(None), wall_clock=lambda: NOON)
     writer(AccessLog((b'"status":200',)))
     writer(Log("info", "proxy", "still here", {}))
     writer.close()

@@ -8,7 +8,7 @@ import pytest
 from pico_core.config.logs import LogConfig
 from pico_core.records import AccessLog, Log
 from pico_tunnel.logs import LogWriter
-from pico_tunnel.output import Output
+from pico_tunnel.output import OutputWriter
 from tests.cli.streams import Stream
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -25,13 +25,13 @@ class StuckStream(Stream):
         return super().write(data)
 
 
-def output_to(stream: Stream, max_waiting_bytes: int = 1 << 20) -> Output:
-    output = Output(stream, max_waiting_bytes)
+def output_to(stream: Stream, max_waiting_bytes: int = 1 << 20) -> OutputWriter:
+    output = OutputWriter(stream, max_waiting_bytes)
     output.describe_gap = lambda lines: b"%d lines are missing\n" % lines
     return output
 
 
-def closed(output: Output) -> None:
+def closed(output: OutputWriter) -> None:
     output.close(time.monotonic() + PATIENCE_S)
 
 
@@ -53,7 +53,7 @@ def test_one_that_shares_its_stream_writes_whole_lines_at_once() -> None:
             writes.append(bytes(data))
             return super().write(data)
 
-    output = Output(Recorded(), at_once_bytes=8)
+    output = OutputWriter(Recorded(), at_once_bytes=8)
     output.write(b"one\ntwo\nthree\n", 3)
     output.write(b"a long line\nend\n", 2)
     closed(output)
@@ -110,7 +110,9 @@ def test_the_end_does_not_wait_for_a_stuck_stream() -> None:
 
 def test_the_other_stream_goes_on_and_the_writer_says_how_many_lines_were_dropped() -> None:
     stuck, events = StuckStream(), Stream()
-    writer = LogWriter(LogConfig(), Output(events), Output(stuck, max_waiting_bytes=1), wall_clock=lambda: 0.0)
+    writer = LogWriter(
+        LogConfig(), OutputWriter(events), OutputWriter(stuck, max_waiting_bytes=1), wall_clock=lambda: 0.0
+    )
     assert writer(AccessLog((b'"status":200',))) == 0
     assert writer(AccessLog((b'"status":200', b'"status":200'))) == 2
     assert writer(Log("info", "proxy", "still here", {})) == 2

@@ -7,9 +7,9 @@ from pico_core.boundary import Data
 from pico_core.mux.frame import DATA, HEADER
 from pico_core.websocket.decoding import FrameDecoder
 from pico_core.websocket.encoding import encode_frame
-from pico_core.websocket.masking import ZeroMask
 from tests.e2e.harness import LOCAL, MIB
 from tests.e2e.wire import Head, dial
+from tests.masks import ZeroMask
 
 HEADER_TIMEOUT_S = 1.0
 GROWTH_BYTES = 8 * MIB

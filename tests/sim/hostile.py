@@ -17,7 +17,7 @@ from tests.sim.world import World
 CONNECT_TIMEOUT_S = 5.0
 KEPT_BYTES = 1 << 24
 """How much of what a peer sent is kept for the script: more than windows allow between two looks at it."""
-POLL_S = 0.02
+WATCH_S = 0.02
 MOST_LINES = 150
 """Connections of one process at once. An attack that would need more waits for its next turn."""
 
@@ -103,8 +103,8 @@ class Line:
     def wait_for(self, token: bytes, longest_s: float) -> Script:
         """Wait until ``token`` has arrived, or the time is over."""
         while token not in self.received and longest_s > 0:
-            yield POLL_S
-            longest_s -= POLL_S
+            yield WATCH_S
+            longest_s -= WATCH_S
 
     def _forget(self) -> TcpChannel | None:
         channel, self._channel = self._channel, None

@@ -10,7 +10,7 @@ from pico_core.mux.frame import ACK, DATA, FIN, GO_AWAY, HEADER, HEADER_BYTES, P
 from pico_core.websocket.decoding import FrameDecoder, FrameError
 from pico_core.websocket.encoding import encode_close, encode_frame
 from pico_core.websocket.handshake import ClientHandshake, HandshakeError
-from tests.sim.hostile import HOSTILE, POLL_S, Attacker, Line, Script
+from tests.sim.hostile import HOSTILE, WATCH_S, Attacker, Line, Script
 from tests.sim.hostile_clients import broken_frame, flood_of_frames
 from tests.sim.hostile_services import ANSWERS
 from tests.sim.world import World
@@ -56,7 +56,7 @@ class Tunnel:
         self._line.send(handshake.request_bytes())
         sometimes = self._line.owner.world.sometimes
         while self._line.is_open:
-            yield POLL_S
+            yield WATCH_S
             received = self._line.take()
             try:
                 rest = handshake.receive(received) if received else None
@@ -279,11 +279,11 @@ class HostileAgents(Attacker):
 
     def _wait_for_stream(self, tunnel: Tunnel) -> Script:
         """Wait until a client asks for the endpoint."""
-        for _ in range(int(STAY_S / 4 / POLL_S)):
+        for _ in range(int(STAY_S / 4 / WATCH_S)):
             tunnel.step()
             if tunnel.opened or not tunnel.is_open:
                 return
-            yield POLL_S
+            yield WATCH_S
 
     def takes_streams(self, line: Line) -> Script:
         """Take streams and never answer; acknowledge them or not, read what comes or not, and end some."""
@@ -301,8 +301,8 @@ class HostileAgents(Attacker):
                 if end:
                     tunnel.send(frame(WINDOW_UPDATE, end, stream, 0))
             tunnel.opened.clear()
-            yield POLL_S * 5
-            stay_s -= POLL_S * 5
+            yield WATCH_S * 5
+            stay_s -= WATCH_S * 5
 
     def answers_badly(self, line: Line) -> Script:
         """Answer requests as hostile services do, in pieces or at once."""
@@ -317,8 +317,8 @@ class HostileAgents(Attacker):
                 self._answer(tunnel, stream, answer)
                 tunnel.send(frame(WINDOW_UPDATE, self.entropy.choice((0, 0, FIN, RST)), stream, 0))
             tunnel.opened.clear()
-            yield POLL_S
-            stay_s -= POLL_S
+            yield WATCH_S
+            stay_s -= WATCH_S
 
     def _answer(self, tunnel: Tunnel, stream: int, answer: bytes) -> None:
         """Send an answer, of which no more than a first window may be on its way."""

@@ -20,7 +20,7 @@ from benchmarks.fair.wire import (
 from pico_core.mux.frame import ACK, HEADER, PING, SYN, WINDOW_UPDATE
 
 BLOCK_BYTES = 65_536
-POLL_S = 0.1
+SELECT_S = 0.1
 PING_EVERY_S = 0.05
 PING_LIMIT_MS = 50.0
 PING_PATIENCE_S = 1.0
@@ -31,7 +31,7 @@ def send_without_pause(job: Job, connection: socket.socket, block: bytes) -> Non
     connection.setblocking(False)
     rest = memoryview(block)
     while not job.stopped():
-        readable, writable, _ = select.select([connection], [connection], [], POLL_S)
+        readable, writable, _ = select.select([connection], [connection], [], SELECT_S)
         if readable:
             data = connection.recv(1 << 18)
             if not data:

@@ -7,7 +7,7 @@ since a POST is JSON, which a page of another origin may not send without being 
 
 from collections.abc import Callable
 from hmac import compare_digest
-from typing import Protocol
+from typing import Protocol, TypeAlias
 from urllib.parse import parse_qs
 
 import msgspec
@@ -40,7 +40,8 @@ SAFE: tuple[tuple[str, str], ...] = (
     ("referrer-policy", "no-referrer"),
 )
 
-Answer = Callable[["InspectorPages", PlainConnection, Record, Question, float], None]
+RecordPage: TypeAlias = Callable[[PlainConnection, Record, Question, float], None]
+"""Answers a request about one record."""
 
 
 class InspectorHost(Protocol):
@@ -93,9 +94,9 @@ class InspectorPages:
             connection.refuse(415, f"a POST has the content type {JSON}", now)
         elif question.path == "/api/clear":
             self._store.clear()
-            self._tell(connection, {"version": self._store.version}, now)
+            _tell(connection, {"version": self._store.version}, now)
         else:
-            self._about_one(connection, question, CHANGING, now)
+            self._about_one(connection, question, {"replay": self._replay}, now)
 
     # --- the list ---
 
@@ -110,7 +111,7 @@ class InspectorPages:
             body = msgspec.json.encode(archive(chosen, now))
             connection.respond(200, JSON, body, now, (disposition, *SAFE))
         elif after == str(store.version):
-            self._tell(connection, {"version": store.version}, now)
+            _tell(connection, {"version": store.version}, now)
         else:
             chosen = [record for record in store.records.values() if test(record)]
             document = {
@@ -121,33 +122,24 @@ class InspectorPages:
                 "shows_secrets": store.redaction.shows_all,
                 "rows": [row(record, now) for record in chosen[-MAX_ROWS:]],
             }
-            self._tell(connection, document, now)
+            _tell(connection, document, now)
 
     # --- one record ---
 
     def _about_one(
-        self, connection: PlainConnection, question: Question, answers: dict[str, Answer], now: float
+        self, connection: PlainConnection, question: Question, pages: dict[str, RecordPage], now: float
     ) -> None:
         parts = question.path.split("/")
         number = parts[3] if len(parts) in (4, 5) and parts[:3] == ["", "api", "requests"] else ""
-        answer = answers.get(parts[4] if len(parts) == 5 else "")
-        if not (number.isascii() and number.isdigit() and len(number) < 16) or answer is None:
+        page = pages.get(parts[4] if len(parts) == 5 else "")
+        if not (number.isascii() and number.isdigit() and len(number) < 16) or page is None:
             connection.refuse(404, "not found", now)
             return
         record = self._store.records.get(int(number))
         if record is None:
             connection.refuse(404, f"there is no request {number}, or it has left to make room", now)
         else:
-            answer(self, connection, record, question, now)
-
-    def _detail(self, connection: PlainConnection, record: Record, question: Question, now: float) -> None:
-        self._tell(connection, detail(record, now), now)
-
-    def _request_body(self, connection: PlainConnection, record: Record, question: Question, now: float) -> None:
-        _save(connection, record.content(record.request), f"request-{record.id}.bin", now)
-
-    def _response_body(self, connection: PlainConnection, record: Record, question: Question, now: float) -> None:
-        _save(connection, record.content(record.response), f"response-{record.id}.bin", now)
+            page(connection, record, question, now)
 
     def _replay(self, connection: PlainConnection, record: Record, question: Question, now: float) -> None:
         streams = self._host.handler_of(record.endpoint)
@@ -164,19 +156,23 @@ class InspectorPages:
                 return
             replay = streams.replay(head, body, record.id, now)
             self._replays.append(replay)
-            self._tell(connection, {"id": replay.id}, now)
-
-    def _tell(self, connection: PlainConnection, document: object, now: float) -> None:
-        connection.respond(200, JSON, msgspec.json.encode(document), now, SAFE)
+            _tell(connection, {"id": replay.id}, now)
 
 
-READING: dict[str, Answer] = {
-    "": InspectorPages._detail,  # noqa: SLF001 - our own
-    "request-body": InspectorPages._request_body,  # noqa: SLF001 - our own
-    "response-body": InspectorPages._response_body,  # noqa: SLF001 - our own
-}
+def _tell(connection: PlainConnection, document: object, now: float) -> None:
+    connection.respond(200, JSON, msgspec.json.encode(document), now, SAFE)
 
-CHANGING: dict[str, Answer] = {"replay": InspectorPages._replay}  # noqa: SLF001 - our own
+
+def _detail(connection: PlainConnection, record: Record, _question: Question, now: float) -> None:
+    _tell(connection, detail(record, now), now)
+
+
+def _request_body(connection: PlainConnection, record: Record, _question: Question, now: float) -> None:
+    _save(connection, record.content(record.request), f"request-{record.id}.bin", now)
+
+
+def _response_body(connection: PlainConnection, record: Record, _question: Question, now: float) -> None:
+    _save(connection, record.content(record.response), f"response-{record.id}.bin", now)
 
 
 def _save(connection: PlainConnection, body: bytes, name: str, now: float) -> None:
@@ -190,3 +186,6 @@ def _is_own(question: Question) -> bool:
     site = question.field(b"sec-fetch-site")
     is_same = not origin or origin.lower() in (f"http://{question.host.lower()}", f"https://{question.host.lower()}")
     return is_same and site in ("", "same-origin", "none")
+
+
+READING: dict[str, RecordPage] = {"": _detail, "request-body": _request_body, "response-body": _response_body}

@@ -24,17 +24,17 @@ from pico_core.gossip.wire.records import (
     Digest,
     DigestEntry,
     Entry,
+    EntryKey,
+    EntryValue,
     FullState,
     Id,
-    Key,
     NodeDelta,
-    Value,
     Version,
     WireError,
 )
 from pico_core.gossip.wire.walker import Walker
 
-Item = TypeVar("Item")
+Decoded = TypeVar("Decoded")
 
 
 class _Header(msgspec.Struct, gc=False):
@@ -62,8 +62,8 @@ class _DeltaItem(msgspec.Struct, gc=False):
     addr: Addr = ""
     entries: Annotated[int, msgspec.Meta(ge=0)] = 0
     after: Version | None = None
-    key: Key = ""
-    value: Value = ""
+    key: EntryKey = ""
+    value: EntryValue = ""
     version: Version = 0
     internal: bool = False
     deleted: bool = False
@@ -90,7 +90,7 @@ def decode_datagram(data: bytes) -> Digest | Delta:
     raise WireError("neither a digest nor a delta of version 0")
 
 
-def _items(decoder: msgspec.msgpack.Decoder[list[Item]], data: bytes, guess: int) -> list[Item]:
+def _items(decoder: msgspec.msgpack.Decoder[list[Decoded]], data: bytes, guess: int) -> list[Decoded]:
     most = min(1 + len(data) // MIN_ITEM_BYTES, 0xFFFF)
     if guess > most:
         raise WireError("more values than a datagram of this size has")
@@ -234,7 +234,7 @@ def _elements(data: bytearray, part: Part) -> bytes:
     return b"\xdc" + part.count.to_bytes(2, "big") + data[part.start : part.end]
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[Item], data: bytes | bytearray) -> Item:
+def _decode(decoder: msgspec.msgpack.Decoder[Decoded], data: bytes | bytearray) -> Decoded:
     try:
         return decoder.decode(data)
     except _DECODE_ERRORS as error:

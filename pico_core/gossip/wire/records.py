@@ -30,8 +30,8 @@ MAX_REPLY_ENTRIES = 400_000
 
 Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)]
 Addr = Annotated[str, msgspec.Meta(max_length=MAX_ADDR_CHARACTERS)]
-Key = Annotated[str, msgspec.Meta(max_length=MAX_KEY_CHARACTERS)]
-Value = Annotated[str, msgspec.Meta(max_length=MAX_VALUE_CHARACTERS)]
+EntryKey = Annotated[str, msgspec.Meta(max_length=MAX_KEY_CHARACTERS)]
+EntryValue = Annotated[str, msgspec.Meta(max_length=MAX_VALUE_CHARACTERS)]
 Version = Annotated[int, msgspec.Meta(ge=0, le=MAX_VERSION)]
 
 
@@ -51,8 +51,8 @@ class DigestEntry(msgspec.Struct, frozen=True, gc=False):
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One key of one node's state, stamped by its owner with the version of the write."""
 
-    key: Key = ""
-    value: Value = ""
+    key: EntryKey = ""
+    value: EntryValue = ""
     version: Version = 0
     internal: bool = False
     deleted: bool = False

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.exchange import Router
 

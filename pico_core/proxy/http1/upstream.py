@@ -1,17 +1,16 @@
 """The client role of HTTP/1.1 on one channel: requests out, responses in, one at a time, kept alive in between."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from pico_core.http.body import BodyReader, EofBody, framed, is_bodiless, response_body
-from pico_core.http.budget import HeadBudget
-from pico_core.http.message import HeadLimits, MessageError, ResponseHead
+from pico_core.http.message import MessageError, ResponseHead
 from pico_core.http.recent import ResponseReader
 from pico_core.http.writing import request_bytes
 from pico_core.machine.channel import Channel, HoldingChannel
 from pico_core.pieces import Piece
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import SERVICE_HEADS, SERVICE_INVALID, Failure, told_by_peer
+from pico_core.proxy.kept import UpstreamSource
 from pico_core.timers import NEVER
 
 MAX_INTERIM_RESPONSES = 256
@@ -19,36 +18,8 @@ MAX_INTERIM_RESPONSES = 256
 (RFC 2518 section 10.1)."""
 
 
-class UpstreamSource(Protocol):
-    """Where an upstream connection came from and goes back to: a tunnel's streams, or a pool of TCP connections."""
-
-    believes_failures: bool
-    """Whether a Pico peer answers there, whose ``X-Pico-Failure`` says that the response is not the service's."""
-
-    @property
-    def response_limits(self) -> HeadLimits:
-        """Bounds of the heads that come from there."""
-
-    @property
-    def heads(self) -> HeadBudget:
-        """The budget of all unfinished heads."""
-
-    def failure_of_loss(self, upstream: "UpstreamConnection") -> Failure:
-        """Return what it means that the connection ended before the response."""
-
-    def release(self, upstream: "UpstreamConnection", now: float) -> None:
-        """The exchange is over and the connection can serve another one."""
-
-    def discard(self, upstream: "UpstreamConnection", now: float) -> None:
-        """The connection is gone or was given up; ``upstream.exchange`` is what it served, if anything."""
-
-
 class UpstreamConnection:
-    """A keep-alive connection towards the service, and the ``Upstream`` of the exchange that it serves.
-
-    ``exchange`` is ``None`` while the connection is idle; ``reused`` says that it has been idle before. ``introduce``
-    returns a field line that the first request on the connection carries besides; while it is empty, so does the next.
-    """
+    """A ``KeptUpstream``: a keep-alive connection towards the service."""
 
     __slots__ = (
         "_body",
@@ -139,6 +110,13 @@ class UpstreamConnection:
         if self._head_held:
             self._release_head()
         self.source.discard(self, now)
+
+    # --- as an upstream that is kept ---
+
+    def retire(self) -> None:
+        """Close the channel while it is idle."""
+        self.channel.close()
+        self.source.retired(self)
 
     # --- what the channel reports ---
 

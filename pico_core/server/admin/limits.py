@@ -15,11 +15,11 @@ from pico_core.config.server_ports import ENTRANCES, PortRow
 from pico_core.config.tls import ServerTlsConfig
 from pico_core.config.values import show_duration
 from pico_core.gossip.state import MAX_ENDPOINTS
+from pico_core.plain.exposition import Number
 from pico_core.server import gossip_budget
 from pico_core.server.facts import Facts
 
 Value: TypeAlias = int | float | str
-Number: TypeAlias = int | float
 
 
 class LimitRow(msgspec.Struct, frozen=True):

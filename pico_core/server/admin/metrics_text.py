@@ -55,6 +55,26 @@ def metrics_text(facts: Facts, now: float) -> bytes:
         "Requests that a policy did not let pass, by its part; bodies only where their length was known.",
         {labels(part=part): count for part, count in facts.policies.denials.items()},
     )
+    _upstreams(out, facts)
+    _logs(out, facts)
+    out.counter(
+        "upstreams_second_agents_total",
+        "Agents that registered an endpoint which somebody else serves.",
+        {labels(outcome=outcome): count for outcome, count in facts.metrics.second_agents.items()},
+    )
+    _connections(out, facts.admission)
+    out.gauge("unfinished_heads_bytes", "Bytes of heads that have not come whole.", {"": facts.heads.used_bytes})
+    out.counter(
+        "unfinished_heads_refused_total",
+        "Heads refused because the unfinished ones took too much memory.",
+        {"": facts.heads.refused},
+    )
+    _cluster(out, facts)
+    _gossip(out, facts.gossip, now)
+    return out.text()
+
+
+def _upstreams(out: Exposition, facts: Facts) -> None:
     out.gauge("upstreams_connected_upstreams", "Tunnels from agents that are open here.", {"": len(facts.tunnels)})
     out.gauge("upstreams_registered_endpoints", "Endpoints with a tunnel here.", {"": len(facts.registry.counts())})
     out.counter(
@@ -75,6 +95,9 @@ def metrics_text(facts: Facts, now: float) -> bytes:
         "Registrations refused because their address had too many.",
         {"": facts.metrics.registrations_refused},
     )
+
+
+def _logs(out: Exposition, facts: Facts) -> None:
     out.counter(
         "log_lines_dropped_total",
         "Log lines lost because standard output or standard error did not take them.",
@@ -85,21 +108,6 @@ def metrics_text(facts: Facts, now: float) -> bytes:
         "Log lines held back because there were many of their kind.",
         {"": facts.log_limits.suppressed},
     )
-    out.counter(
-        "upstreams_second_agents_total",
-        "Agents that registered an endpoint which somebody else serves.",
-        {labels(outcome=outcome): count for outcome, count in facts.metrics.second_agents.items()},
-    )
-    _connections(out, facts.admission)
-    out.gauge("unfinished_heads_bytes", "Bytes of heads that have not come whole.", {"": facts.heads.used_bytes})
-    out.counter(
-        "unfinished_heads_refused_total",
-        "Heads refused because the unfinished ones took too much memory.",
-        {"": facts.heads.refused},
-    )
-    _cluster(out, facts)
-    _gossip(out, facts.gossip, now)
-    return out.text()
 
 
 def _connections(out: Exposition, admission: Admission) -> None:

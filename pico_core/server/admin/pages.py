@@ -1,10 +1,12 @@
 """The pages of the admin port: health, readiness, metrics and status, and status of other nodes by asking them.
 
-``PATHS`` names the method that answers each path; the status documents share a pattern. ``?forward=<node id>`` on a
+``PATHS`` has the page of each path; the status documents share a pattern. ``?forward=<node id>`` on a
 status path sends the same question, without that parameter, to the node's admin address. So a forwarded question cannot
 be forwarded again, only members of the cluster are asked, and only these paths.
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
 from urllib.parse import parse_qs, unquote
 
 from pico_core.access.grant import Denied
@@ -31,6 +33,10 @@ FORWARD_TIMEOUT_S = 5.0
 
 MAX_FORWARDS = 16
 """Questions on their way to other nodes at one time: no operator has more, and each answer may have 16 MiB."""
+
+
+Page: TypeAlias = Callable[[PagesHost, Facts, PlainConnection, float], None]
+"""Answers a request for one path at once, or once the machine has told what the page needs."""
 
 
 class AdminPages:
@@ -65,34 +71,12 @@ class AdminPages:
         if is_log_levels(question.path):
             self._levels.answer(connection, question, has_token=bool(credentials), now=now)
         elif page is not None:
-            page(self, connection, now)
+            page(self._host, self._facts, connection, now)
         elif STATUS_PATH.fullmatch(question.path):
             wanted = parse_qs(question.query).get("forward", [])
             self._status(connection, question.path, wanted, credentials, now)
         else:
             connection.refuse(404, "not found", now)
-
-    def _health(self, connection: PlainConnection, now: float) -> None:
-        connection.respond(200, PLAIN_TEXT, b"ok\n", now)
-
-    def _ready(self, connection: PlainConnection, now: float) -> None:
-        facts = self._facts
-        state = facts.state.value
-        if facts.state is NodePhase.STARTING and facts.unanswered_names:
-            state += ": waits" + "".join(f" for '{name}' ({why})" for name, why in facts.unanswered_names.items())
-        connection.respond(200 if facts.ready else 503, PLAIN_TEXT, f"{state}\n".encode(), now)
-
-    def _dashboard(self, connection: PlainConnection, now: float) -> None:
-        from pico_core.server.admin.dashboard import page, policy  # 0.5 ms that a start does not need
-
-        fields = (("content-security-policy", policy()), ("cache-control", "no-cache"))
-        connection.respond(200, HTML, page(), now, fields)
-
-    def _metrics(self, connection: PlainConnection, now: float) -> None:
-        def respond(measured: ProcessMeasured, now: float) -> None:
-            connection.respond(200, CONTENT_TYPE, metrics_text(self._facts, now) + process_text(measured), now)
-
-        self._host.measure_process(respond)
 
     def _status(
         self, connection: PlainConnection, path: str, wanted: list[str], credentials: bytes, now: float
@@ -138,11 +122,37 @@ PROBES = ("/health", "/ready")
 WITHOUT_TOKEN = (*PROBES, "/")
 """The page has nothing in it: it asks for the token itself."""
 
-PATHS = {
-    "/": AdminPages._dashboard,  # noqa: SLF001 - our own
-    "/health": AdminPages._health,  # noqa: SLF001 - our own
-    "/ready": AdminPages._ready,  # noqa: SLF001 - our own
-    "/metrics": AdminPages._metrics,  # noqa: SLF001 - our own
+
+def _health(_host: PagesHost, _facts: Facts, connection: PlainConnection, now: float) -> None:
+    connection.respond(200, PLAIN_TEXT, b"ok\n", now)
+
+
+def _ready(_host: PagesHost, facts: Facts, connection: PlainConnection, now: float) -> None:
+    state = facts.state.value
+    if facts.state is NodePhase.STARTING and facts.unanswered_names:
+        state += ": waits" + "".join(f" for '{name}' ({why})" for name, why in facts.unanswered_names.items())
+    connection.respond(200 if facts.ready else 503, PLAIN_TEXT, f"{state}\n".encode(), now)
+
+
+def _dashboard(_host: PagesHost, _facts: Facts, connection: PlainConnection, now: float) -> None:
+    from pico_core.server.admin.dashboard import page, policy  # 0.5 ms that a start does not need
+
+    fields = (("content-security-policy", policy()), ("cache-control", "no-cache"))
+    connection.respond(200, HTML, page(), now, fields)
+
+
+def _metrics(host: PagesHost, facts: Facts, connection: PlainConnection, _now: float) -> None:
+    def respond(measured: ProcessMeasured, now: float) -> None:
+        connection.respond(200, CONTENT_TYPE, metrics_text(facts, now) + process_text(measured), now)
+
+    host.measure_process(respond)
+
+
+PATHS: dict[str, Page] = {
+    "/": _dashboard,
+    "/health": _health,
+    "/ready": _ready,
+    "/metrics": _metrics,
 }
 
 

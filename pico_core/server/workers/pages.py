@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from pico_core.config.values import Address
+from pico_core.config.values import LOCALHOST, Address
 from pico_core.machine.parts import Connector, PagesHost
 from pico_core.plain.client import PlainRequest, PlainResponse
 from pico_core.plain.exposition import CONTENT_TYPE, Exposition, labels
@@ -18,7 +18,7 @@ from pico_core.plain.server import HTML, JSON, PLAIN_TEXT, PlainConnection, Ques
 from pico_core.records import ProcessMeasured
 from pico_core.server.admin.status import FAILURES_PATH, OVERVIEW_PATH
 from pico_core.server.facts import NodePhase
-from pico_core.server.worker import CLIENT_FIELD, HOST_FIELD, LOCALHOST, WORKER_FIELD
+from pico_core.server.worker import CLIENT_FIELD, HOST_FIELD, WORKER_FIELD
 from pico_core.server.workers.merging import merged_counts, merged_failures, merged_metrics, merged_overviews
 from pico_core.server.workers.slots import Slot
 
@@ -33,7 +33,7 @@ PASSED_FIELDS = (b"authorization", b"x-pico-authorization")
 WORKERS_PATH = "/status/workers"
 UPSTREAM_PATH = "/status/upstream/endpoints"
 
-Answers = dict[int, PlainResponse]
+Responses = dict[int, PlainResponse]
 """The answers by worker; those that gave none are missing."""
 
 
@@ -106,14 +106,14 @@ class SupervisorPages:
         text = f"{workers.state.value}: {serving} of {len(workers.slots)} workers are ready\n"
         connection.respond(200 if ready else 503, PLAIN_TEXT, text.encode(), now)
 
-    def _health(self, connection: PlainConnection, answers: Answers, asked: Sequence[int], now: float) -> None:
+    def _health(self, connection: PlainConnection, answers: Responses, asked: Sequence[int], now: float) -> None:
         silent = [str(number) for number in asked if number not in answers]
         if silent:
             connection.respond(503, PLAIN_TEXT, f"no answer from worker {', '.join(silent)}\n".encode(), now)
         else:
             connection.respond(200, PLAIN_TEXT, b"ok\n", now)
 
-    def _metrics(self, connection: PlainConnection, answers: Answers, asked: Sequence[int], now: float) -> None:
+    def _metrics(self, connection: PlainConnection, answers: Responses, asked: Sequence[int], now: float) -> None:
         good = _good(answers)
         if asked and not good:
             _first(connection, answers, asked, now)
@@ -125,7 +125,9 @@ class SupervisorPages:
 
         self._host.measure_process(respond)
 
-    def _levels_changed(self, connection: PlainConnection, answers: Answers, asked: Sequence[int], now: float) -> None:
+    def _levels_changed(
+        self, connection: PlainConnection, answers: Responses, asked: Sequence[int], now: float
+    ) -> None:
         """Log here as the workers do."""
         good = _good(answers)
         if good:
@@ -139,7 +141,7 @@ class SupervisorPages:
         own.counter("worker_restarts_total", "Processes that ended unasked and were started again.", restarts)
         return own.text()
 
-    def _rows(self, connection: PlainConnection, answers: Answers, asked: Sequence[int], now: float) -> None:
+    def _rows(self, connection: PlainConnection, answers: Responses, asked: Sequence[int], now: float) -> None:
         if asked and not _good(answers):
             _first(connection, answers, asked, now)
             return
@@ -150,7 +152,7 @@ class SupervisorPages:
         self,
         connection: PlainConnection,
         question: Question,
-        respond: "Callable[[PlainConnection, Answers, Sequence[int], float], None]",
+        respond: "Callable[[PlainConnection, Responses, Sequence[int], float], None]",
         now: float,
         most: int | None = None,
     ) -> None:
@@ -165,7 +167,7 @@ class SupervisorPages:
             return
         self._questions += 1
 
-        def over(answers: Answers, at: float) -> None:
+        def over(answers: Responses, at: float) -> None:
             self._questions -= 1
             respond(connection, answers, tuple(ports), at)
 
@@ -183,11 +185,11 @@ class _Gathering:
         ports: dict[int, int],
         target: str,
         fields: Sequence[tuple[str, str]],
-        over: Callable[[Answers, float], None],
+        over: Callable[[Responses, float], None],
         now: float,
         method: str,
     ) -> None:
-        self.answers: Answers = {}
+        self.answers: Responses = {}
         self._left = len(ports)
         self._over = over
         for number, port in ports.items():
@@ -232,11 +234,11 @@ def _row(slot: Slot) -> WorkerRow:
     return WorkerRow(slot.number, state, process.node_id, process.pid, slot.restarts)
 
 
-def _good(answers: Answers) -> dict[int, bytes]:
+def _good(answers: Responses) -> dict[int, bytes]:
     return {number: each.body for number, each in answers.items() if each.status == 200}
 
 
-def _first(connection: PlainConnection, answers: Answers, _asked: Sequence[int], now: float) -> None:
+def _first(connection: PlainConnection, answers: Responses, _asked: Sequence[int], now: float) -> None:
     """Answer as the first worker that answered well, or else as the first."""
     found = sorted(answers.values(), key=lambda each: each.status != 200)
     if found:
@@ -247,8 +249,8 @@ def _first(connection: PlainConnection, answers: Answers, _asked: Sequence[int],
 
 def _merged(
     merge: Callable[[Sequence[bytes]], bytes],
-) -> Callable[[PlainConnection, Answers, Sequence[int], float], None]:
-    def respond(connection: PlainConnection, answers: Answers, asked: Sequence[int], now: float) -> None:
+) -> Callable[[PlainConnection, Responses, Sequence[int], float], None]:
+    def respond(connection: PlainConnection, answers: Responses, asked: Sequence[int], now: float) -> None:
         good = _good(answers)
         if good:
             connection.respond(200, JSON, merge(list(good.values())), now)

@@ -17,7 +17,7 @@ from pico_core.boundary import ConfigReloaded, Exit, Listen, ListenFailed, Liste
 from pico_core.config.changes import changed_keys, is_among, taken_over
 from pico_core.config.logs import LogConfig
 from pico_core.config.server import ServerConfig
-from pico_core.config.values import Address
+from pico_core.config.values import LOCALHOST, Address
 from pico_core.machine.admission import MAX_DESCRIPTORS
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
@@ -36,7 +36,6 @@ from pico_core.records import UseLogConfig
 from pico_core.server.facts import NodePhase
 from pico_core.server.limits import connection_limits
 from pico_core.server.reloading import APPLIED
-from pico_core.server.worker import LOCALHOST
 from pico_core.server.workers.pages import SupervisorPages, control_fields
 from pico_core.server.workers.slots import CLOSES_PORTS_S, Process, Slot
 

@@ -71,7 +71,7 @@ class LineDownstream:
         raise AssertionError("lines are never upgraded")
 
 
-class AppUpstream:
+class FunctionUpstream:
     """A function of method, target and body in this process; it is called when the request has come whole."""
 
     writable = True

@@ -6,17 +6,18 @@ import pytest
 
 from pico_core.boundary import Command
 from pico_core.errors import LocalProtocolError
-from pico_core.http.budget import HeadBudget
 from pico_core.http.date import Dates
 from pico_core.http.message import HeadLimits, MessageError, ResponseHead
 from pico_core.http.writing import error_message
 from pico_core.machine.channel import Channel, TcpChannel
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.lingering import Lingering
 from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.exchange import MAX_TRIES, Exchange
 from pico_core.proxy.failures import NODE_LOST, STREAM_REFUSED, TUNNEL_LOST, UPSTREAM_TIMEOUT, Failure
 from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.kept import KeptUpstream
 from pico_core.proxy.states import TRANSITIONS, ExchangeState
 from pico_core.timers import Timers
 from tests.core.machine.channels import no_turns
@@ -79,13 +80,16 @@ class Scene:
 
     # --- as the source of upstreams ---
 
-    def failure_of_loss(self, upstream: UpstreamConnection) -> Failure:
+    def failure_of_loss(self, upstream: KeptUpstream) -> Failure:
         return TUNNEL_LOST
 
-    def release(self, upstream: UpstreamConnection, now: float) -> None:
+    def release(self, upstream: KeptUpstream, now: float) -> None:
         """Forget it."""
 
-    def discard(self, upstream: UpstreamConnection, now: float) -> None:
+    def retired(self, upstream: KeptUpstream) -> None:
+        """Forget it."""
+
+    def discard(self, upstream: KeptUpstream, now: float) -> None:
         """Forget it."""
 
 

@@ -3,17 +3,18 @@
 from collections.abc import Mapping
 
 from pico_core.boundary import Accepted, Connect, Connected, Received, Send, Tick
-from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits, MessageError, ResponseHead
 from pico_core.http.writing import error_message
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import UPSTREAM_TIMEOUT
 from pico_core.proxy.http1.downstream import DownstreamConnection
-from pico_core.proxy.http1.pool import ConnectionPool
-from tests.core.proxy.ends import AppUpstream, LineDownstream
+from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.pool import ConnectionPool
+from tests.core.proxy.ends import FunctionUpstream, LineDownstream
 from tests.play import Play
 
 CLIENT = 1
@@ -37,6 +38,7 @@ class Seam(BaseMachine):
             self,
             "service",
             80,
+            UpstreamConnection,
             limit=1,
             idle_timeout_s=60.0,
             connect_timeout_s=5.0,
@@ -49,7 +51,7 @@ class Seam(BaseMachine):
 
     def begin(self, exchange: Exchange, now: float) -> None:
         if exchange.head.target.startswith(b"/app"):
-            app = AppUpstream(shout)
+            app = FunctionUpstream(shout)
             exchange.forward(app, b"", now)
             self.timers.schedule(now + 1.0, app.run)
         else:

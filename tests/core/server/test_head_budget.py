@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pico_core.boundary import Accepted, ConnectionLost, PauseReading, Received, Send, SendEof
 from pico_core.config.ports import ProxyConfig, ProxyHttpConfig
 from pico_core.config.server import ServerConfig
-from pico_core.http.budget import HeadBudget
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import error, refusal
 from tests.play import Data, Nothing, Open, Play, Reset, server_play

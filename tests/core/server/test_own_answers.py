@@ -75,7 +75,7 @@ def get(target: bytes, fields: bytes = b"") -> bytes:
     return b"GET " + target + b" HTTP/1.1\r\nHost: pico\r\n" + fields + b"\r\n"
 
 
-class Row(msgspec.Struct, frozen=True):
+class Said(msgspec.Struct, frozen=True):
     """An answer: where, its status, the beginning of its text, what is sent, and what else makes it come."""
 
     port: str
@@ -157,105 +157,105 @@ PROXY_HEADS = [
 ]  # fmt: skip
 
 TABLE = [
-    *(Row("proxy", *each) for each in PROXY_HEADS),
-    Row("proxy", 408, "request timeout", b"GET / HTTP/1.1\r\n", passes(11)),
-    Row("proxy", 408, "request timeout", POST_E1 + b"Content-Length: 9\r\n\r\n", passes(301)),
-    Row("proxy", 400, "missing endpoint id", get(b"/")),
-    Row("proxy", 400, "invalid endpoint id", get(b"/", b"x-pico-endpoint: a/b\r\n")),
-    Row("proxy", 400, "malformed chunk size or extension", CHUNKED, lambda play: play >> Received(CLIENT, b"zz\r\n")),
-    Row("proxy", 400, "chunk extensions too long", CHUNKED,
+    *(Said("proxy", *each) for each in PROXY_HEADS),
+    Said("proxy", 408, "request timeout", b"GET / HTTP/1.1\r\n", passes(11)),
+    Said("proxy", 408, "request timeout", POST_E1 + b"Content-Length: 9\r\n\r\n", passes(301)),
+    Said("proxy", 400, "missing endpoint id", get(b"/")),
+    Said("proxy", 400, "invalid endpoint id", get(b"/", b"x-pico-endpoint: a/b\r\n")),
+    Said("proxy", 400, "malformed chunk size or extension", CHUNKED, lambda play: play >> Received(CLIENT, b"zz\r\n")),
+    Said("proxy", 400, "chunk extensions too long", CHUNKED,
         lambda play: play >> Received(CLIENT, (b"1;" + b"a" * 4_000 + b"\r\nx\r\n") * 5)),
-    Row("proxy", 400, "chunk data without its line end", CHUNKED,
+    Said("proxy", 400, "chunk data without its line end", CHUNKED,
         lambda play: play >> Received(CLIENT, b"1\r\nxyz\r\n")),
-    Row("proxy", 400, "malformed trailer field", CHUNKED, lambda play: play >> Received(CLIENT, b"0\r\nx\r\n")),
-    Row("proxy", 400, "line too long in a chunked body", CHUNKED,
+    Said("proxy", 400, "malformed trailer field", CHUNKED, lambda play: play >> Received(CLIENT, b"0\r\nx\r\n")),
+    Said("proxy", 400, "line too long in a chunked body", CHUNKED,
         lambda play: play >> Received(CLIENT, b"1;" + b"a" * 5_000)),
-    Row("proxy", 413, BODY_TOO_LONG, CHUNKED, lambda play: play >> Received(CLIENT, b"5\r\nhello\r\n"), SHORT_BODIES),
-    Row("proxy", 404, "not found", get(b"/_pico/")),
-    Row("proxy", 400, "invalid endpoint id", get(b"/_pico/v1/tcp/-%2F-")),
-    Row("proxy", 405, NOT_GET, TCP_ROUTE.replace(b"GET", b"PUT")),
-    Row("proxy", 426, "a WebSocket is wanted here", get(b"/_pico/v1/tcp/e1")),
-    Row("proxy", 403, "pages of this Origin are not allowed here: see proxy.allowed_origins",
+    Said("proxy", 413, BODY_TOO_LONG, CHUNKED, lambda play: play >> Received(CLIENT, b"5\r\nhello\r\n"), SHORT_BODIES),
+    Said("proxy", 404, "not found", get(b"/_pico/")),
+    Said("proxy", 400, "invalid endpoint id", get(b"/_pico/v1/tcp/-%2F-")),
+    Said("proxy", 405, NOT_GET, TCP_ROUTE.replace(b"GET", b"PUT")),
+    Said("proxy", 426, "a WebSocket is wanted here", get(b"/_pico/v1/tcp/e1")),
+    Said("proxy", 403, "pages of this Origin are not allowed here: see proxy.allowed_origins",
         TCP_ROUTE[:-2] + EVIL),
-    Row("proxy", 426, "not a WebSocket handshake of version 13", TCP_ROUTE.replace(b"n: 13", b"n: 8")),
-    Row("proxy", 400, "not a WebSocket handshake of version 13", TCP_ROUTE.replace(b"websocket", b"other")),
-    Row("proxy", 400, "invalid Sec-WebSocket-Key", TCP_ROUTE.replace(b"AA==", b"A")),
-    Row("proxy", 400, "request head too large", TCP_ROUTE[:-2] + b"A: %b\r\n\r\n" % (b"a" * 17_000)),
-    Row("proxy", 400, "WebSocket handshake with a body", TCP_ROUTE[:-2] + b"Content-Length: 0\r\n\r\n"),
-    Row("proxy", 502, "no available upstreams", b"GET / HTTP/1.1\r\nHost: unknown.a\r\n\r\n"),
-    Row("proxy for a node", 421, "no available upstreams", FORWARDED),
-    Row("proxy", 502, "upstream unreachable", EMPTY_POST, tunnel_breaks),
-    Row("proxy", 502, "the service closed the connection without a response", GET_E1, peer_says(b"service-lost")),
-    Row("proxy", 502, "the service's response was not valid HTTP", GET_E1, service_answers(b"nonsense\r\n\r\n")),
-    Row("proxy", 504, "upstream timeout", GET_E1, passes(31)),
-    Row("proxy", 503, "too many requests in flight to this endpoint", GET_E1, peer_says(b"busy")),
-    Row("proxy", 503, "the agent is out of descriptors", GET_E1, peer_says(b"agent-full")),
-    Row("proxy", 503, "too many unfinished requests", b"GET / HTTP/1.1\r\n" + LONG, others_begin, SHORT_OF_MEMORY),
-    Row("proxy", 502, "too many unfinished responses", GET_E1,
+    Said("proxy", 426, "not a WebSocket handshake of version 13", TCP_ROUTE.replace(b"n: 13", b"n: 8")),
+    Said("proxy", 400, "not a WebSocket handshake of version 13", TCP_ROUTE.replace(b"websocket", b"other")),
+    Said("proxy", 400, "invalid Sec-WebSocket-Key", TCP_ROUTE.replace(b"AA==", b"A")),
+    Said("proxy", 400, "request head too large", TCP_ROUTE[:-2] + b"A: %b\r\n\r\n" % (b"a" * 17_000)),
+    Said("proxy", 400, "WebSocket handshake with a body", TCP_ROUTE[:-2] + b"Content-Length: 0\r\n\r\n"),
+    Said("proxy", 502, "no available upstreams", b"GET / HTTP/1.1\r\nHost: unknown.a\r\n\r\n"),
+    Said("proxy for a node", 421, "no available upstreams", FORWARDED),
+    Said("proxy", 502, "upstream unreachable", EMPTY_POST, tunnel_breaks),
+    Said("proxy", 502, "the service closed the connection without a response", GET_E1, peer_says(b"service-lost")),
+    Said("proxy", 502, "the service's response was not valid HTTP", GET_E1, service_answers(b"nonsense\r\n\r\n")),
+    Said("proxy", 504, "upstream timeout", GET_E1, passes(31)),
+    Said("proxy", 503, "too many requests in flight to this endpoint", GET_E1, peer_says(b"busy")),
+    Said("proxy", 503, "the agent is out of descriptors", GET_E1, peer_says(b"agent-full")),
+    Said("proxy", 503, "too many unfinished requests", b"GET / HTTP/1.1\r\n" + LONG, others_begin, SHORT_OF_MEMORY),
+    Said("proxy", 502, "too many unfinished responses", GET_E1,
         lambda play: others_begin(play >> Data(AGENT, 2, b"HTTP/1.1 200 OK\r\n" + LONG)), SHORT_OF_MEMORY),
     *(
-        Row("proxy", each.status, each.message, EMPTY_POST, peer_says(reason))
+        Said("proxy", each.status, each.message, EMPTY_POST, peer_says(reason))
         for reason, each in TOLD_BY_PEERS.items()
         if not each.permits(b"POST")
     ),
-    Row("other node", 502, "no available upstreams", GET_E1, other_node_fails),
-    Row("other node", 502, "upstream unreachable", EMPTY_POST, other_node_is_lost),
-    Row("other node", 503, "the server is out of descriptors", GET_E1,
+    Said("other node", 502, "no available upstreams", GET_E1, other_node_fails),
+    Said("other node", 502, "upstream unreachable", EMPTY_POST, other_node_is_lost),
+    Said("other node", 503, "the server is out of descriptors", GET_E1,
         lambda play: play >> ConnectFailed(2, OUT_OF_DESCRIPTORS)),
-    Row("draining", 502, "no available upstreams", b"GET / HTTP/1.1\r\nHost: unknown.a\r\n\r\n", passes(4)),
-    Row("upstream", 400, "malformed request line", b"nonsense\r\n\r\n"),
-    Row("upstream", 431, "message head too large", get(b"/", b"A: b\r\n" * 4_000)),
-    Row("upstream", 404, "not found: agents connect to /pico/v1/upstream/{endpoint}", get(b"/")),
-    Row("upstream", 400, "endpoint: ", get(b"/pico/v1/upstream/-%2F-")),
-    Row("upstream", 405, NOT_GET, REGISTRATION.replace(b"GET", b"PUT")),
-    Row("upstream", 400, "not a request in HTTP/1.1", REGISTRATION.replace(b"HTTP/1.1", b"HTTP/1.0")),
-    Row("upstream", 426, "not a WebSocket handshake of version 13", REGISTRATION.replace(b"n: 13", b"n: 8")),
-    Row("upstream", 400, "invalid Sec-WebSocket-Key", REGISTRATION.replace(b"AA==", b"A")),
-    Row("upstream", 403, "pages of this Origin are not allowed here: see upstream.allowed_origins",
+    Said("draining", 502, "no available upstreams", b"GET / HTTP/1.1\r\nHost: unknown.a\r\n\r\n", passes(4)),
+    Said("upstream", 400, "malformed request line", b"nonsense\r\n\r\n"),
+    Said("upstream", 431, "message head too large", get(b"/", b"A: b\r\n" * 4_000)),
+    Said("upstream", 404, "not found: agents connect to /pico/v1/upstream/{endpoint}", get(b"/")),
+    Said("upstream", 400, "endpoint: ", get(b"/pico/v1/upstream/-%2F-")),
+    Said("upstream", 405, NOT_GET, REGISTRATION.replace(b"GET", b"PUT")),
+    Said("upstream", 400, "not a request in HTTP/1.1", REGISTRATION.replace(b"HTTP/1.1", b"HTTP/1.0")),
+    Said("upstream", 426, "not a WebSocket handshake of version 13", REGISTRATION.replace(b"n: 13", b"n: 8")),
+    Said("upstream", 400, "invalid Sec-WebSocket-Key", REGISTRATION.replace(b"AA==", b"A")),
+    Said("upstream", 403, "pages of this Origin are not allowed here: see upstream.allowed_origins",
         REGISTRATION[:-2] + EVIL),
-    Row("crowded upstream", 503, "too many registrations from this address", REGISTRATION, config=FEW_REGISTRATIONS),
-    Row("upstream, http taken", 409, "another agent serves this endpoint as http, this one as tcp",
+    Said("crowded upstream", 503, "too many registrations from this address", REGISTRATION, config=FEW_REGISTRATIONS),
+    Said("upstream, http taken", 409, "another agent serves this endpoint as http, this one as tcp",
         REGISTRATION.replace(b"e9", b"e1")[:-2] + b"x-pico-protocol: tcp\r\n\r\n"),
-    Row("upstream, taken", 409, "another agent serves this endpoint, and its policy lets only one",
+    Said("upstream, taken", 409, "another agent serves this endpoint, and its policy lets only one",
         REGISTRATION.replace(b"e9", b"e1"), config=ONE_AGENT),
-    Row("proxy, http", 404, "this endpoint takes HTTP requests and no TCP connections", TCP_ROUTE),
-    Row("proxy, tcp", 404, "this endpoint takes TCP connections and no HTTP requests: see 'pico forward tcp --help'",
+    Said("proxy, http", 404, "this endpoint takes HTTP requests and no TCP connections", TCP_ROUTE),
+    Said("proxy, tcp", 404, "this endpoint takes TCP connections and no HTTP requests: see 'pico forward tcp --help'",
         GET_E1),
-    Row("draining upstream", 503, "this node is about to stop; connect again", REGISTRATION),
-    Row("admin", 200, "ok", get(b"/health")),
-    Row("admin", 200, "running", get(b"/ready")),
-    Row("draining admin", 503, "draining", get(b"/ready")),
-    Row("admin", 200, "# HELP", get(b"/metrics")),
-    Row("admin", 200, "[", get(b"/status/cluster/nodes")),
-    Row("admin", 400, "malformed request", b"nonsense\r\n\r\n"),
-    Row("admin", 400, "more than one node to forward to", get(b"/status/cluster/nodes?forward=a&forward=b")),
-    Row("admin", 200, "<!doctype html>", get(b"/")),
-    Row("admin", 404, "not found", get(b"/nothing")),
-    Row("agent admin", 404, "not found: there are /health, /ready, /metrics and /status", get(b"/")),
-    Row("agent admin", 421, "this Host is not known as a name of the agent", STRANGE_NAME),
-    Row("admin", 404, "unknown node '", get(b"/status/cluster/nodes/x")),
-    Row("admin", 404, "unknown node '", get(b"/status/cluster/nodes?forward=x")),
-    Row("admin", 405, "only GET and HEAD are served here", b"PUT / HTTP/1.1\r\nHost: pico\r\n\r\n"),
-    Row("admin", 421, UNKNOWN_HOST, b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n"),
-    Row("admin", 431, "malformed request", get(b"/", b"A: b\r\n" * 4_000)[:-2]),
-    Row("admin", 501, "malformed request", get(b"/", b"Transfer-Encoding: gzip\r\n")),
-    Row("crowded admin", 503, "too many questions are being forwarded", get(b"/status/cluster/nodes?forward=n2")),
-    Row("odd node's admin", 502, "node '", get(b"/status/cluster/nodes?forward=odd")),
-    Row("other node's admin", 502, "node '", get(b"/status/cluster/nodes?forward=n2"), other_node_fails),
-    Row("other node's admin", 502, "node '", get(b"/status/cluster/nodes?forward=n2"),
+    Said("draining upstream", 503, "this node is about to stop; connect again", REGISTRATION),
+    Said("admin", 200, "ok", get(b"/health")),
+    Said("admin", 200, "running", get(b"/ready")),
+    Said("draining admin", 503, "draining", get(b"/ready")),
+    Said("admin", 200, "# HELP", get(b"/metrics")),
+    Said("admin", 200, "[", get(b"/status/cluster/nodes")),
+    Said("admin", 400, "malformed request", b"nonsense\r\n\r\n"),
+    Said("admin", 400, "more than one node to forward to", get(b"/status/cluster/nodes?forward=a&forward=b")),
+    Said("admin", 200, "<!doctype html>", get(b"/")),
+    Said("admin", 404, "not found", get(b"/nothing")),
+    Said("agent admin", 404, "not found: there are /health, /ready, /metrics and /status", get(b"/")),
+    Said("agent admin", 421, "this Host is not known as a name of the agent", STRANGE_NAME),
+    Said("admin", 404, "unknown node '", get(b"/status/cluster/nodes/x")),
+    Said("admin", 404, "unknown node '", get(b"/status/cluster/nodes?forward=x")),
+    Said("admin", 405, "only GET and HEAD are served here", b"PUT / HTTP/1.1\r\nHost: pico\r\n\r\n"),
+    Said("admin", 421, UNKNOWN_HOST, b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n"),
+    Said("admin", 431, "malformed request", get(b"/", b"A: b\r\n" * 4_000)[:-2]),
+    Said("admin", 501, "malformed request", get(b"/", b"Transfer-Encoding: gzip\r\n")),
+    Said("crowded admin", 503, "too many questions are being forwarded", get(b"/status/cluster/nodes?forward=n2")),
+    Said("odd node's admin", 502, "node '", get(b"/status/cluster/nodes?forward=odd")),
+    Said("other node's admin", 502, "node '", get(b"/status/cluster/nodes?forward=n2"), other_node_fails),
+    Said("other node's admin", 502, "node '", get(b"/status/cluster/nodes?forward=n2"),
         other_node_says(b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n")),
-    Row("other node's admin", 200, "{}", get(b"/status/cluster/nodes?forward=n2"),
+    Said("other node's admin", 200, "{}", get(b"/status/cluster/nodes?forward=n2"),
         other_node_says(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")),
-    Row("control", 403, "this port is for the process that started this one", get(b"/ready")),
-    Row("supervisor's admin", 503, "no worker answers", get(b"/status/cluster/nodes")),
-    Row("crowded supervisor's admin", 503, "too many questions wait for the workers", get(b"/status/cluster/nodes")),
-    Row("agent", 400, "malformed request line", b"nonsense\r\n\r\n"),
-    Row("agent", 502, "upstream unreachable", GET_E1, lambda play: play >> ConnectFailed(SERVICE, "refused")),
-    Row("agent", 502, "the service closed the connection without a response", GET_E1,
+    Said("control", 403, "this port is for the process that started this one", get(b"/ready")),
+    Said("supervisor's admin", 503, "no worker answers", get(b"/status/cluster/nodes")),
+    Said("crowded supervisor's admin", 503, "too many questions wait for the workers", get(b"/status/cluster/nodes")),
+    Said("agent", 400, "malformed request line", b"nonsense\r\n\r\n"),
+    Said("agent", 502, "upstream unreachable", GET_E1, lambda play: play >> ConnectFailed(SERVICE, "refused")),
+    Said("agent", 502, "the service closed the connection without a response", GET_E1,
         lambda play: play >> Connected(SERVICE, "127.0.0.1", 3000) >> ConnectionLost(SERVICE, "")),
-    Row("agent", 502, "the service's response was not valid HTTP", GET_E1,
+    Said("agent", 502, "the service's response was not valid HTTP", GET_E1,
         lambda play: play >> Connected(SERVICE, "127.0.0.1", 3000) >> Received(SERVICE, b"nonsense\r\n\r\n")),
-    Row("agent", 504, "upstream timeout", GET_E1,
+    Said("agent", 504, "upstream timeout", GET_E1,
         lambda play: play >> Connected(SERVICE, "127.0.0.1", 3000) >> play.now + 11),
 ]  # fmt: skip
 
@@ -279,7 +279,7 @@ NOT_ANSWERED = {
 """Texts in the source of errors that are no answer by themselves, and why."""
 
 
-def scene(row: Row, request: bytes) -> Play:
+def scene(row: Said, request: bytes) -> Play:
     """Return a play in which the request was sent, after the example's time of the wall clock was told."""
     if row.port == "agent":
         return agent_asked(agent_registered() >> Tick(SUNDAY_S), request=request)
@@ -310,7 +310,7 @@ def scene(row: Row, request: bytes) -> Play:
     return play
 
 
-def worker_scene(row: Row, request: bytes) -> Play:
+def worker_scene(row: Said, request: bytes) -> Play:
     """Return a play with a worker or its supervisor, whose one worker is ready where operators crowd."""
     crowd = range(101, 101 + 2 * MAX_QUESTIONS, 2) if "crowded" in row.port else ()
     if row.port == "control":
@@ -339,7 +339,7 @@ def worker_scene(row: Row, request: bytes) -> Play:
     return play
 
 
-def answered(row: Row, request: bytes) -> tuple[bytes, bytes, bool]:
+def answered(row: Said, request: bytes) -> tuple[bytes, bytes, bool]:
     """Play the row; return head and body of the answer, and whether the end of the stream came behind it."""
     play = scene(row, request)
     done = play.take()
@@ -356,12 +356,12 @@ def answered(row: Row, request: bytes) -> tuple[bytes, bytes, bool]:
     return head, body, closed
 
 
-def name_of(row: Row) -> str:
+def name_of(row: Said) -> str:
     return f"{row.port}: {row.status} {row.text}"
 
 
 @pytest.mark.parametrize("row", TABLE, ids=name_of)
-def test_an_answer_has_all_that_it_must_have(row: Row) -> None:
+def test_an_answer_has_all_that_it_must_have(row: Said) -> None:
     head, body, closed = answered(row, row.request)
     line, *lines = head.decode("ascii").split("\r\n")
     assert line == f"HTTP/1.1 {row.status} {HTTPStatus(row.status).phrase}"
@@ -384,7 +384,7 @@ def test_an_answer_has_all_that_it_must_have(row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", [each for each in TABLE if each.request.startswith(b"GET ")], ids=name_of)
-def test_an_answer_to_head_has_the_same_head_and_no_body(row: Row) -> None:
+def test_an_answer_to_head_has_the_same_head_and_no_body(row: Said) -> None:
     head, body, closed = answered(row, row.request)
     request = row.request.replace(b"GET", b"HEAD", 1)
     head_of_head, no_body, closed_after_head = answered(row, request)

@@ -14,9 +14,9 @@ from pico_core.mux.events import (
     StreamWritable,
 )
 from pico_core.tunnel.tunnel import Tunnel
-from pico_core.websocket.masking import ZeroMask
 from tests.core.memory import reachable_bytes
 from tests.core.websocket.keys import OneKey, flat
+from tests.masks import ZeroMask
 
 
 def new_pair() -> tuple[Tunnel, Tunnel]:

@@ -7,8 +7,8 @@ from pico_core.pieces import Piece
 from pico_core.websocket.decoding import FrameDecoder
 from pico_core.websocket.encoding import encode_close, encode_control, encode_frame, encode_pong
 from pico_core.websocket.frame import PING
-from pico_core.websocket.masking import ZeroMask
 from tests.core.websocket.keys import Bits, flat
+from tests.masks import ZeroMask
 
 
 @pytest.mark.parametrize(

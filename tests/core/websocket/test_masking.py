@@ -3,7 +3,8 @@
 import pytest
 from websockets.utils import apply_mask as slow_apply_mask
 
-from pico_core.websocket.masking import ZERO_MASK, ZeroMask, apply_mask, rotated
+from pico_core.websocket.masking import ZERO_MASK, apply_mask, rotated
+from tests.masks import ZeroMask
 
 KEY = b"\x01\x02\xf3\x04"
 

@@ -36,7 +36,7 @@ from pico_driver.handshakes import Cancellable
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
+AsgiSend: TypeAlias = Callable[[Message], Awaitable[None]]
 AsgiApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 """Scope, ``receive`` and ``send``; frameworks differ in how they type them."""
 

@@ -14,6 +14,7 @@ from pico_core.config.forward import ForwardConfig
 from pico_core.config.load import load
 from pico_core.config.proxy import proxy_from_environment
 from pico_core.config.server import ServerConfig
+from pico_core.config.values import LOCALHOST
 from pico_core.errors import ConfigError
 from pico_core.machine.admission import MAX_DESCRIPTORS
 from pico_driver.files import read_secret
@@ -33,10 +34,10 @@ def client_settings(cls: type[ClientConfig], url: str, token: str, settings: Map
 
 
 LOCAL_NODE = {
-    "proxy.bind_addr": "127.0.0.1:0",
-    "upstream.bind_addr": "127.0.0.1:0",
-    "admin.bind_addr": "127.0.0.1:0",
-    "cluster.gossip.bind_addr": "127.0.0.1:0",
+    "proxy.bind_addr": f"{LOCALHOST}:0",
+    "upstream.bind_addr": f"{LOCALHOST}:0",
+    "admin.bind_addr": f"{LOCALHOST}:0",
+    "cluster.gossip.bind_addr": f"{LOCALHOST}:0",
     "drain_delay": "0s",
 }
 """A node for one program: free ports of this machine, and no balancer that has to learn of its end."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from pico_driver.embedding.asgi import Receive, Send
+from pico_driver.embedding.asgi import AsgiSend, Receive
 from pico_driver.embedding.runtime import Runtime, Threads
 
 Environ: TypeAlias = dict[str, Any]
@@ -21,7 +21,7 @@ class WsgiAdapter:
         self._runtime = runtime
         self._threads = threads
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: AsgiSend) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             raise RuntimeError("WSGI has requests only")
@@ -60,7 +60,7 @@ def environ_of(scope: MutableMapping[str, Any]) -> Environ:
 class _Call:
     """One call, in its thread."""
 
-    def __init__(self, app: WsgiApp, runtime: Runtime, receive: Receive, send: Send) -> None:
+    def __init__(self, app: WsgiApp, runtime: Runtime, receive: Receive, send: AsgiSend) -> None:
         self._app = app
         self._runtime = runtime
         self._receive = receive

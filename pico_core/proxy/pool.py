@@ -2,77 +2,18 @@
 
 from collections.abc import Callable
 
-from pico_core.http.budget import HeadBudget
 from pico_core.http.message import HeadLimits
 from pico_core.machine.channel import TcpChannel
+from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.parts import Connector
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import IDEMPOTENT, SERVICE_LOST, SERVICE_REFUSED, SERVICE_STALE, Failure
-from pico_core.proxy.http1.upstream import UpstreamConnection
+from pico_core.proxy.kept import IdleUpstreams, Keep, KeptUpstream
 from pico_core.proxy.states import OVER
-from pico_core.timers import NEVER
 
 PROVEN_S = 0.05
 """How long an idle connection must have stayed open before others are trusted with a request that cannot be repeated:
 a service that ends connections sooner does so after each response."""
-
-
-class IdleConnections:
-    """Connections that wait for their next exchange; the last one used is taken first, so that the rest can expire."""
-
-    __slots__ = ("_connections", "_idle_timeout_s", "_limit")
-
-    def __init__(self, limit: int, idle_timeout_s: float) -> None:
-        self._connections: list[UpstreamConnection] = []
-        self._limit = limit
-        self._idle_timeout_s = idle_timeout_s
-
-    @property
-    def deadline_at(self) -> float:
-        """When the one unused for longest expires."""
-        return self._connections[0].deadline_at if self._connections else NEVER
-
-    def put(self, upstream: UpstreamConnection, now: float) -> None:
-        """Keep a connection, or close it if there are enough."""
-        if len(self._connections) >= self._limit:
-            upstream.channel.close()
-            return
-        upstream.deadline_at = now + self._idle_timeout_s
-        upstream.reused = True
-        self._connections.append(upstream)
-
-    def take(self) -> UpstreamConnection | None:
-        """Return a connection, if there is one."""
-        return self._connections.pop() if self._connections else None
-
-    def idle_s(self, upstream: UpstreamConnection, now: float) -> float:
-        """Return for how long a connection that is here was not used."""
-        return now - (upstream.deadline_at - self._idle_timeout_s)
-
-    def longest_idle_s(self, now: float) -> float:
-        """Return for how long the one unused for longest was not used; 0 where there is none."""
-        return self.idle_s(self._connections[0], now) if self._connections else 0.0
-
-    def shortest_idle_s(self, now: float) -> float:
-        """Return for how long the one that ``take`` would return was not used; 0 where there is none."""
-        return self.idle_s(self._connections[-1], now) if self._connections else 0.0
-
-    def remove(self, upstream: UpstreamConnection) -> bool:
-        """Forget a connection that was lost; return whether it was here."""
-        if upstream in self._connections:
-            self._connections.remove(upstream)
-            return True
-        return False
-
-    def expire(self, now: float) -> None:
-        """Close what was unused for too long."""
-        while self._connections and self._connections[0].deadline_at <= now:
-            self._connections.pop(0).channel.close()
-
-    def close(self) -> None:
-        """Close every idle connection; those in use are not in the pool."""
-        while self._connections:
-            self._connections.pop().channel.close()
 
 
 class ConnectionPool:
@@ -85,6 +26,7 @@ class ConnectionPool:
         connector: Connector,
         host: str,
         port: int,
+        keep: Keep,
         *,
         limit: int,
         idle_timeout_s: float,
@@ -93,19 +35,23 @@ class ConnectionPool:
         heads: HeadBudget,
         tls: str = "",
     ) -> None:
-        """``tls`` names the TLS profile of the driver that the connections use."""
+        """``keep`` makes the upstream of each connection.
+
+        ``tls`` names the TLS profile of the driver that the connections use.
+        """
         self.host = host
         self.port = port
+        self.keep = keep
         self.response_limits = response_limits
         self.heads = heads
         self._connector = connector
         self._tls = tls
-        self._idle = IdleConnections(limit, idle_timeout_s)
+        self._idle = IdleUpstreams(limit, idle_timeout_s)
         self._connect_timeout_s = connect_timeout_s
         self._watched = False
         self._survived_s = 0.0
         self.introduce: Callable[[], bytes] | None = None
-        """See ``UpstreamConnection``."""
+        """See ``KeptUpstream``."""
 
     @property
     def deadline_at(self) -> float:
@@ -137,7 +83,7 @@ class ConnectionPool:
         else:
             exchange.forward(upstream, extra, now)
 
-    def _take(self, exchange: Exchange, now: float) -> UpstreamConnection | None:
+    def _take(self, exchange: Exchange, now: float) -> KeptUpstream | None:
         """Return an idle connection that this request may be risked on.
 
         A service may end an idle connection at the moment in which a request is sent on it. A request that must not be
@@ -150,20 +96,23 @@ class ConnectionPool:
                 return None
         return self._idle.take()
 
-    def failure_of_loss(self, upstream: UpstreamConnection) -> Failure:
+    def failure_of_loss(self, upstream: KeptUpstream) -> Failure:
         """Return what it means that the connection ended before the response."""
         if upstream.channel.refusal:
             return SERVICE_REFUSED.because(upstream.channel.refusal)
         return SERVICE_STALE if upstream.reused else SERVICE_LOST
 
-    def release(self, upstream: UpstreamConnection, now: float) -> None:
+    def release(self, upstream: KeptUpstream, now: float) -> None:
         """Keep the connection for the next exchange."""
         self._idle.put(upstream, now)
         if not self._watched:
             self._watched = True
             self._connector.timers.watch(self, now)
 
-    def discard(self, upstream: UpstreamConnection, now: float) -> None:
+    def retired(self, upstream: KeptUpstream) -> None:
+        """Do nothing: only idle connections are known here."""
+
+    def discard(self, upstream: KeptUpstream, now: float) -> None:
         """Keep a connection that is gone no longer; note how long it was kept unused."""
         if self._idle.remove(upstream):
             self._survived_s = min(self._survived_s, self._idle.idle_s(upstream, now))
@@ -194,7 +143,7 @@ class _Opening:
 
     def on_connected(self, channel: TcpChannel, now: float) -> None:
         """Use it, or keep it if the client did not wait for it."""
-        upstream = UpstreamConnection(channel, self._pool)
+        upstream = self._pool.keep(channel, self._pool)
         upstream.introduce = self._pool.introduce
         if self._exchange.state is OVER:
             self._pool.release(upstream, now)
