@@ -175,6 +175,7 @@ def test_a_turn_takes_only_so_much_and_leaves_nobody_out(stage: Stage) -> None:
     stage.wait_until(lambda: [len(stage.received(number)) for _, number in pairs] == sent, "all that was sent")
     turn_bytes = []
     reads: dict[int, int] = {}
+    most_before_all = 0
     began = 0
     for drain in stage.machine.drains:
         received = [event for event in stage.machine.events[began:drain] if isinstance(event, Received)]
@@ -182,7 +183,9 @@ def test_a_turn_takes_only_so_much_and_leaves_nobody_out(stage: Stage) -> None:
         began = drain
         for event in received:
             reads[event.connection] = reads.get(event.connection, 0) + 1
-            assert len(reads) == len(pairs) or reads[event.connection] <= 64
+            if len(reads) < len(pairs):
+                most_before_all = max(reads.values())
+    assert most_before_all <= 64
     assert max(turn_bytes) < 2 * MEBIBYTE
 
 

@@ -364,15 +364,13 @@ def test_a_retry_that_is_not_sent_is_neither_counted_nor_paid_for() -> None:
         assert play >> Data(AGENT, asked.stream, failure("service-refused")) << UNREACHABLE
     assert (machine.facts.metrics.retries, machine.facts.metrics.retries_denied) == (0, 0)
     play.agent_registers(OTHER, "e1")
-    play >> 10.0 >> Received(CLIENT, GET)
-    *_, asked = play.take()
-    assert isinstance(asked, Data)
-    if asked.tunnel == AGENT:
-        play >> Data(AGENT, asked.stream, failure("service-refused"))
-        *_, asked = play.take()
-        assert isinstance(asked, Data)
-        assert machine.facts.metrics.retries == 1
-    assert play >> Data(OTHER, asked.stream, OK) << Send(CLIENT, OK)
+    play >> 10.0
+    for connection in (5, 9):  # each agent is asked once
+        client_joins(play, connection) >> Received(connection, GET)
+    streams = {each.tunnel: each.stream for each in play.take() if isinstance(each, Data)}
+    play >> Data(AGENT, streams[AGENT], failure("service-refused")) << Open(OTHER, 4)
+    assert play << Data(OTHER, 4, GET_SENT)
+    assert (machine.facts.metrics.retries, machine.facts.metrics.retries_denied) == (1, 0)
 
 
 def test_a_request_that_could_not_be_sent_again_does_not_try_out_what_failed() -> None:
