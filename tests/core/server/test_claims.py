@@ -12,7 +12,7 @@ from tests.core.proxy.scene import AGENT, CLIENT, GET, client_joins, error
 from tests.core.server.admin.scene import node_of
 from tests.core.server.test_peers import FIRST, FROM_NODE, GET_FORWARDED, dial, know
 from tests.core.server.test_tcp_route import ACCEPTED, ASKING
-from tests.core.server.test_tunnels import HANDSHAKE, SECOND
+from tests.core.server.tunnel_scene import HANDSHAKE, SECOND
 from tests.play import GoAway, Open, Play, joined, server_play
 
 ONE = (b"x-pico-agent", b"one")
