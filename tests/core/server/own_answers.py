@@ -35,7 +35,7 @@ from tests.core.agent.scene import SERVER, SERVICE
 from tests.core.agent.scene import asked as agent_asked
 from tests.core.agent.scene import registered as agent_registered
 from tests.core.proxy.scene import AGENT, CLIENT
-from tests.core.server.admin.scene import node_appears, node_of
+from tests.core.server.admin.scene import node_appears
 from tests.play import Data, End, Play, joined, server_play
 
 SUNDAY_S = 784_111_777.0
@@ -277,13 +277,9 @@ def scene(row: Row, request: bytes) -> Play:
     play = server_play(row.config)
     fields = [(b"x-pico-protocol", each) for each in (b"http", b"tcp") if each.decode() in row.port]
     play.agent_registers(AGENT, "e2" if "other node" in row.port else "e1", *fields)
-    node_appears(play, "n2", "192.0.2.8", proxy_addr="192.0.2.8:8000", admin_addr="192.0.2.8:8002")
+    serves = {"endpoint:e1": "1"} if row.port == "other node" else {}
+    node_appears(play, "n2", "192.0.2.8", proxy_addr="192.0.2.8:8000", admin_addr="192.0.2.8:8002", **serves)
     node_appears(play, "odd", "192.0.2.9", admin_addr="nonsense")
-    if row.port == "other node":
-        view = node_of(play).facts.view
-        peer = view.get("n2")
-        assert peer is not None
-        view.set_endpoint(peer, "e1", 1)
     if "draining" in row.port:
         play >> ShutdownRequested()
     listener = next((each for each in ("admin", "upstream") if each in row.port), "proxy")

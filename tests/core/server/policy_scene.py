@@ -9,7 +9,7 @@ from pico_core.config.networks import network
 from pico_core.config.policies import PolicyConfig
 from pico_core.config.server import ServerConfig
 from tests.core.proxy.scene import AGENT, CLIENT, GET_SENT, OK, client_joins, proxy_play
-from tests.core.server.test_peers import know
+from tests.neighbours import know
 from tests.play import Data, Open, Play, server_play
 
 NEXT = 5

@@ -26,9 +26,10 @@ from tests.core.server.policy_scene import (
     under,
     with_basic,
 )
-from tests.core.server.test_peers import FIRST, FROM_NODE, dial, know
+from tests.core.server.test_peers import FIRST, FROM_NODE, dial
 from tests.core.server.test_proofs import KEYED, proved
 from tests.core.server.test_tcp_route import ACCEPTED, ASKING
+from tests.neighbours import know
 from tests.play import Data, Open, Play, joined, server_play
 
 BOTH = pytest.mark.parametrize(
@@ -157,9 +158,7 @@ def test_a_node_that_forwards_hands_the_credentials_to_one_that_asks_again() -> 
     """The node with the tunnel does not pass them on; a Piko node, which claims nothing, would."""
     config = {"basic_auth": (user("a:b"),)}
     play = clustered_with(**config)
-    peer = node_of(play).facts.view.get("node-20")
-    assert peer is not None
-    peer.claims["e1"] = "http"
+    know(play, 20, claim="http")
     play >> Received(CLIENT, with_basic(GET, b"a:b")) << dial(FIRST, 20)
     (sent,) = (play >> Connected(FIRST, "192.0.2.20", 8000)).take()
     assert isinstance(sent, Send)
