@@ -22,8 +22,8 @@ from pico_core.boundary import (
 )
 from pico_driver.reads import MANY_PAUSED, SMALL_READ_BYTES
 from tests.adapters.machines import CONTROL, Hose
-from tests.adapters.stage import Stage, drive, read_exactly
-from tests.waiting import PATIENCE_S, connected
+from tests.adapters.stage import Stage, delivered, drive, read_exactly
+from tests.waiting import PATIENCE_S, connected, wait_until
 
 MEBIBYTE = 1_048_576
 
@@ -203,6 +203,7 @@ def test_inputs_of_one_turn_are_polled_for_once(stage: Stage) -> None:
     assert busy.wait(PATIENCE_S)
     for peer in peers:
         peer.sendall(b"now")
+    wait_until(lambda: all(map(delivered, peers)), "the kernel has what all five sent")
     gate.set()
     stage.wait_until(lambda: stage.count(Received) == 5, "all five")
     stage.wait_until(lambda: stage.machine.drains[-1] == len(stage.machine.events), "the drain")
