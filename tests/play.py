@@ -18,14 +18,14 @@
 there is no other input (the machine gets the ticks that it asks for on the way). Inputs in a row belong to one turn.
 ``<<`` is followed by the machine's next command. Some kinds of commands appear elsewhere: logs gather in ``logs`` and
 ``access_log``, the bytes of tunnels appear as cues, and a question what the process uses is answered with ``USAGE``.
-In place of each ID that the machine made for a request there is ``REQUEST_ID``. The ``assert`` checks that there is no
-further command.
+Gossip with ``neighbours`` does not appear. In place of each ID that the machine made for a request there is
+``REQUEST_ID``. The ``assert`` checks that there is no further command.
 """
 
 import difflib
 import random
 import re
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -34,6 +34,7 @@ from pico_core.boundary import (
     Accepted,
     Command,
     Connected,
+    DatagramReceived,
     Input,
     Listen,
     ListenDatagram,
@@ -42,6 +43,7 @@ from pico_core.boundary import (
     Received,
     SelectSource,
     Send,
+    SendDatagram,
     SourceSelected,
     Tick,
 )
@@ -160,10 +162,17 @@ class FarEnd:
         return out
 
 
+class Neighbour(Protocol):
+    """Another node of the cluster: see ``tests.neighbours``."""
+
+    def hear(self, data: bytes, now: float) -> list[DatagramReceived]:
+        """Take a datagram of the server; return the answers to it."""
+
+
 class Play:
     """See the module's docstring. ``now`` is the time on the clock of ``machine``.
 
-    ``answers`` are the fields of the answers with which agents were registered.
+    ``answers`` are the fields of the answers with which agents were registered, ``neighbours`` the other nodes by host.
     """
 
     def __init__(self, machine: Machine, now: float = 0.0) -> None:
@@ -173,6 +182,7 @@ class Play:
         self.access_log: list[bytes] = []
         self.tunnels: dict[int, FarEnd] = {}
         self.answers: dict[int, list[tuple[bytes, bytes]]] = {}
+        self.neighbours: dict[str, Neighbour] = {}
         self._done: list[Record] = []
         self._expecting = False
         self._lines: list[str] = []
@@ -227,6 +237,10 @@ class Play:
         done, self._done = self._done, []
         return done
 
+    def hear_neighbours(self) -> None:
+        """Let the neighbours answer what the machine has sent to them."""
+        self._drain()
+
     def forget_start_warning(self) -> None:
         """Remove from the logs what a server says of its open ports: few plays are about that."""
         self._drain()
@@ -258,6 +272,9 @@ class Play:
                 self.machine.handle(msgspec.structs.replace(USAGE, query=command.query), self.now)
             elif isinstance(command, AccessLog):
                 self.access_log += command.lines
+            elif isinstance(command, SendDatagram) and command.host in self.neighbours:
+                for answer in self.neighbours[command.host].hear(command.data, self.now):
+                    self.machine.handle(answer, self.now)
             elif not isinstance(command, Send):
                 self._done.append(command)
             elif command.connection in self.tunnels:

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import fcntl
 import socket
+import struct
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -199,6 +202,11 @@ def staged(
         stage.finish()
     finally:
         stage.close()
+
+
+def delivered(peer: socket.socket) -> bool:
+    """Return whether the kernel of the other end has acknowledged all that was sent."""
+    return struct.unpack("i", fcntl.ioctl(peer, termios.TIOCOUTQ, bytes(4))) == (0,)
 
 
 def read_all(peer: socket.socket) -> bytes:

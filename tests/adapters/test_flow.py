@@ -21,8 +21,8 @@ from pico_core.boundary import (
 )
 from pico_driver.reads import MANY_PAUSED, SMALL_READ_BYTES
 from tests.adapters.machines import Hose
-from tests.adapters.stage import Stage, drive, read_exactly
-from tests.waiting import PATIENCE_S, connected
+from tests.adapters.stage import Stage, delivered, drive, read_exactly
+from tests.waiting import PATIENCE_S, connected, wait_until
 
 MEBIBYTE = 1_048_576
 
@@ -162,6 +162,7 @@ def test_a_turn_takes_only_so_much_and_leaves_nobody_out(stage: Stage) -> None:
     stage.wait_until(lambda: [len(stage.received(number)) for _, number in pairs] == sent, "all that was sent")
     turn_bytes = []
     reads: dict[int, int] = {}
+    most_before_all = 0
     began = 0
     for drain in stage.machine.drains:
         received = [event for event in stage.machine.events[began:drain] if isinstance(event, Received)]
@@ -169,7 +170,9 @@ def test_a_turn_takes_only_so_much_and_leaves_nobody_out(stage: Stage) -> None:
         began = drain
         for event in received:
             reads[event.connection] = reads.get(event.connection, 0) + 1
-            assert len(reads) == len(pairs) or reads[event.connection] <= 64
+            if len(reads) < len(pairs):
+                most_before_all = max(reads.values())
+    assert most_before_all <= 64
     assert max(turn_bytes) < 2 * MEBIBYTE
 
 
@@ -187,6 +190,7 @@ def test_inputs_of_one_turn_are_polled_for_once(stage: Stage) -> None:
     assert busy.wait(PATIENCE_S)
     for peer in peers:
         peer.sendall(b"now")
+    wait_until(lambda: all(map(delivered, peers)), "the kernel has what all five sent")
     gate.set()
     stage.wait_until(lambda: stage.count(Received) == 5, "all five")
     stage.wait_until(lambda: stage.machine.drains[-1] == len(stage.machine.events), "the drain")

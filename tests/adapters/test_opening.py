@@ -13,6 +13,9 @@ import pico_trio.opening
 from pico_driver.sockets import FALLBACK_DELAY_S, SocketAddress
 from tests.ports import reserved_port
 
+NEVER_S = 3_600.0
+"""Longer than any test may take."""
+
 Connect = Callable[[list[SocketAddress]], socket.socket]
 
 
@@ -53,19 +56,19 @@ def test_one_address(connect: Connect, good: SocketAddress) -> None:
 
 
 def test_after_a_refusal_the_next_is_tried_at_once(
-    connect: Connect, refusing: SocketAddress, good: SocketAddress
+    connect: Connect, refusing: SocketAddress, good: SocketAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun_at = time.monotonic()
+    for module in (pico_asyncio.opening, pico_trio.opening):
+        monkeypatch.setattr(module, "FALLBACK_DELAY_S", NEVER_S)
     with connect([refusing, refusing, good]) as connected:
         assert connected.getpeername() == good[1]
-    assert time.monotonic() - begun_at < FALLBACK_DELAY_S
 
 
 def test_a_silent_address_is_overtaken(connect: Connect, silent: SocketAddress, good: SocketAddress) -> None:
     begun_at = time.monotonic()
     with connect([silent, good]) as connected:
         assert connected.getpeername() == good[1]
-    assert FALLBACK_DELAY_S * 0.9 < time.monotonic() - begun_at < 5.0
+    assert time.monotonic() - begun_at > FALLBACK_DELAY_S * 0.9
 
 
 def test_the_first_failure_is_reported(connect: Connect, refusing: SocketAddress) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.adapters.stage import read_exactly
 from tests.waiting import PATIENCE_S, sleeps, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +26,7 @@ def test_signals_ask_for_shutdown(runtime: str, number: signal.Signals) -> None:
     process, port = start(runtime, "Echo")
     with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as peer:
         peer.sendall(b"hello")
-        assert peer.recv(10) == b"hello"
+        assert read_exactly(peer, 5) == b"hello"
         process.send_signal(number)
         assert process.communicate(timeout=PATIENCE_S) == ("", "")
         assert peer.recv(1) == b""

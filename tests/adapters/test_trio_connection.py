@@ -9,6 +9,7 @@ import pytest
 from pico_core.boundary import Input, WritingPaused
 from pico_driver.sockets import describe
 from pico_trio.connection import Connection
+from tests.adapters.stage import read_exactly
 
 SIZE = 100_000
 
@@ -66,7 +67,7 @@ def test_sending_into_a_full_socket_buffers_everything(owner: Owner, ends: tuple
         waiting -= len(peer.recv(waiting))
     connection.ready(selectors.EVENT_WRITE)
     assert not connection.unsent
-    assert peer.recv(100) == b"hello world"
+    assert read_exactly(peer, 11) == b"hello world"
 
 
 def test_nothing_to_receive_after_all(owner: Owner, ends: tuple[socket.socket, socket.socket]) -> None:

@@ -8,7 +8,7 @@ from pico_core.config.server import ServerConfig
 from pico_core.gossip.rate_limit import STRANGER_US, DatagramLimiter
 from pico_core.server.address_rate import AddressRate
 from pico_core.server.gossip_budget import StreamBudget
-from tests.play import server_play
+from tests.play import joined, server_play
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_the_share_of_a_port_is_that_of_a_network() -> None:
     play >> Accepted(201, "proxy", "2001:db8:1:2::ffff", 4000)
     answer, *_ = play.take()
     assert isinstance(answer, Send)
-    assert b"".join([answer.data] if isinstance(answer.data, bytes) else []).startswith(b"HTTP/1.1 503 ")
+    assert joined(answer.data).startswith(b"HTTP/1.1 503 ")
     assert play >> Accepted(203, "proxy", OTHER, 4000)
     for number in range(101, 129, 2):
         play >> ConnectionLost(number, "")

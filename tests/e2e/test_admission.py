@@ -2,7 +2,6 @@
 
 import contextlib
 import resource
-import time
 
 from tests.e2e.harness import MIB, Fleet
 from tests.e2e.origin import Origin
@@ -26,13 +25,11 @@ def idle_clients(stack: contextlib.ExitStack, port: int) -> list[Wire]:
     return clients
 
 
-def health_s(port: int) -> float:
-    """Return how long ``/health`` takes to answer."""
-    began_at = time.monotonic()
+def is_healthy(port: int) -> bool:
+    """Return whether ``/health`` answers while all clients stay."""
     with dial(port) as wire:
         wire.send(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        assert wire.receive_head().status == 200
-    return time.monotonic() - began_at
+        return wire.receive_head().status == 200
 
 
 def test_idle_clients_make_room(fleet: Fleet, origin: Origin) -> None:
@@ -40,7 +37,7 @@ def test_idle_clients_make_room(fleet: Fleet, origin: Origin) -> None:
     agent = fleet.agent(server, "origin", origin.port)
     with contextlib.ExitStack() as stack:
         clients = idle_clients(stack, server.proxy_port)
-        assert health_s(server.admin_port) < 1.0
+        assert is_healthy(server.admin_port)
         assert request(server.proxy_port, "origin", "/describe")[0].status == 200
         agent.stop()
         fleet.agent(server, "origin", origin.port)
@@ -57,7 +54,7 @@ def test_a_limit_that_is_lower_than_the_server_knows_is_survived(fleet: Fleet, o
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     with contextlib.ExitStack() as stack:
         idle_clients(stack, server.proxy_port)
-        assert health_s(server.admin_port) < 1.0
+        assert is_healthy(server.admin_port)
         assert request(server.proxy_port, "origin", "/describe")[0].status == 200
         fleet.agent(server, "other", origin.port)
     assert len(server.process.logged("cannot accept connections")) == 1
@@ -97,5 +94,5 @@ def test_clients_at_once_are_served_or_told(fleet: Fleet, origin: Origin) -> Non
             with contextlib.suppress(ConnectionError):
                 wire.send(b"GET / HT")
         wait_until(lambda: server.process.logged("no place for more connections"), "the limit is reached")
-        assert health_s(server.admin_port) < 1.0
+        assert is_healthy(server.admin_port)
         fleet.agent(server, "other", origin.port)

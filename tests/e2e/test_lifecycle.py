@@ -182,10 +182,10 @@ def test_the_server_finishes_what_is_in_flight(fleet: Fleet, origin: Origin) -> 
 def test_an_idle_server_stops_after_the_drain_delay(fleet: Fleet) -> None:
     server = fleet.server("--drain-delay", "1s")
     with dial(server.proxy_port):  # an idle connection does not hold it
-        server.process.signal()
         began_at = time.monotonic()
+        server.process.signal()
         assert server.process.wait() == 0
-        assert 0.9 < time.monotonic() - began_at < 1 + AT_ONCE_S
+        assert time.monotonic() - began_at >= 1
 
 
 def test_the_grace_period_is_the_longest_a_stop_takes(fleet: Fleet, origin: Origin) -> None:
@@ -196,21 +196,17 @@ def test_the_grace_period_is_the_longest_a_stop_takes(fleet: Fleet, origin: Orig
         wire.send(request_bytes("origin", held.path))
         held.arrived.get(timeout=PATIENCE_S)
         server.process.signal()
-        began_at = time.monotonic()
-        assert server.process.wait() == 0
-        assert time.monotonic() - began_at < 2 + AT_ONCE_S
+        assert server.process.wait() == 0, "the request would never end"
         assert receive_response(wire)[0].status == 502
         held.let_go.set()
 
 
 def test_a_second_signal_stops_the_server_at_once(fleet: Fleet, origin: Origin) -> None:
-    server = fleet.server("--drain-delay", "20s")
+    server = fleet.server("--drain-delay", f"{10 * PATIENCE_S:g}s", "--grace-period", f"{20 * PATIENCE_S:g}s")
     server.process.signal()
     server.process.await_log("draining")
     server.process.signal(signal.SIGINT)
-    began_at = time.monotonic()
     assert server.process.wait() == 1
-    assert time.monotonic() - began_at < AT_ONCE_S
     assert server.process.stderr.lines[-1] == "pico: stopped at once by a second signal\n"
 
 

@@ -1,11 +1,10 @@
-"""Applications in the program: what they are told, what their clients get, and every way in which they fail."""
+"""Applications in the program: what they are told, what their clients get, and how they end."""
 
 import asyncio
 import contextlib
 import http.client
 import json
 import socket
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -13,42 +12,9 @@ import trio
 
 from pico_driver.embedding.asgi import ClientGoneError
 from pico_driver.embedding.errors import AppError
+from tests.sdk.asgi import body_of, echo, only_http, respond
 from tests.sdk.kit import Answer, Kit, linked
 from tests.sdk.relay import Relay
-
-App = Callable[[Any, Any, Any], Awaitable[None]]
-
-
-async def body_of(receive: Any) -> bytes:
-    pieces: list[bytes] = []
-    while True:
-        message = await receive()
-        assert message["type"] == "http.request"
-        pieces.append(message["body"])
-        if not message["more_body"]:
-            return b"".join(pieces)
-
-
-async def respond(send: Any, status: int, body: bytes = b"", headers: Any = (), **more: Any) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, **more})
-
-
-def only_http(app: App) -> App:
-    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
-        assert scope["type"] == "http"  # what an application without lifespan does
-        await app(scope, receive, send)
-
-    return wrapped
-
-
-@only_http
-async def echo(scope: Any, receive: Any, send: Any) -> None:
-    told = {name: scope[name] for name in ("method", "path", "scheme", "client", "http_version", "server")}
-    told["query"] = scope["query_string"].decode()
-    told["headers"] = {name.decode(): value.decode() for name, value in scope["headers"]}
-    told["body"] = (await body_of(receive)).decode()
-    await respond(send, 200, json.dumps(told).encode(), [(b"Content-Type", b"application/json")])
 
 
 def test_an_application_gets_the_request_and_the_client_its_answer(kit: Kit) -> None:
@@ -171,125 +137,6 @@ def test_an_application_sees_that_its_client_has_left(kit: Kit) -> None:
             await kit.in_thread(leave)
             await done.wait()
             assert seen == [{"type": "http.disconnect"}, ClientGoneError]
-
-    kit.run(scenario)
-
-
-async def raises(scope: Any, receive: Any, send: Any) -> None:
-    raise ZeroDivisionError
-
-
-async def returns(scope: Any, receive: Any, send: Any) -> None: ...
-
-
-async def is_cancelled(scope: Any, receive: Any, send: Any) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        raise OSError("trio has no such thing") from None
-    raise asyncio.CancelledError
-
-
-async def splits(scope: Any, receive: Any, send: Any) -> None:
-    await respond(send, 200, b"", [(b"x", b"a\r\nSet-Cookie: b")])
-
-
-async def names_wrongly(scope: Any, receive: Any, send: Any) -> None:
-    await respond(send, 200, b"", [(b"a b", b"c")])
-
-
-async def is_too_long(scope: Any, receive: Any, send: Any) -> None:
-    await respond(send, 200, b"abc", [(b"content-length", b"2")])
-
-
-async def begins_with_a_body(scope: Any, receive: Any, send: Any) -> None:
-    await send({"type": "http.response.body", "body": b"x"})
-
-
-async def answers_zero(scope: Any, receive: Any, send: Any) -> None:
-    await respond(send, 0, b"x")
-
-
-async def answers_a_word(scope: Any, receive: Any, send: Any) -> None:
-    await respond(send, "fine", b"x")  # type: ignore[arg-type]
-
-
-async def sends_text(scope: Any, receive: Any, send: Any) -> None:
-    await respond(send, 200, "x")  # type: ignore[arg-type]
-
-
-async def ends_before_the_body(scope: Any, receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 200, "trailers": True})
-    await send({"type": "http.response.trailers", "headers": [(b"x", b"1")]})
-
-
-FAULTY = [
-    raises,
-    returns,
-    is_cancelled,
-    splits,
-    names_wrongly,
-    is_too_long,
-    begins_with_a_body,
-    answers_zero,
-    answers_a_word,
-    sends_text,
-    ends_before_the_body,
-]
-
-
-@pytest.mark.parametrize("app", FAULTY)
-def test_a_failure_before_the_response_is_a_500_with_its_reason(
-    kit: Kit, app: App, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def scenario(kit: Kit) -> None:
-        async with linked(kit) as (node, client), client.serve("app", only_http(app)):
-            answer = await kit.get(node.proxy_address)
-            assert answer.status == 500
-            assert json.loads(answer.body)["reason"] == "app-failed"
-            assert "set-cookie" not in answer.headers
-            assert (await kit.get(node.proxy_address)).status == 500  # the endpoint is still there
-
-    kit.run(scenario)
-
-
-async def breaks_off(scope: Any, receive: Any, send: Any) -> None:
-    await respond(send, 200, b"part", more_body=True)
-    raise ZeroDivisionError
-
-
-async def forgets_the_end(scope: Any, receive: Any, send: Any) -> None:
-    await respond(send, 200, b"part", more_body=True)
-
-
-async def sends_too_little(scope: Any, receive: Any, send: Any) -> None:
-    await respond(send, 200, b"part", [(b"content-length", b"9")], more_body=True)
-    await send({"type": "http.response.body"})
-
-
-@pytest.mark.parametrize("app", [breaks_off, forgets_the_end, sends_too_little])
-def test_a_failure_in_the_response_breaks_it(kit: Kit, app: App) -> None:
-    async def scenario(kit: Kit) -> None:
-        async with linked(kit) as (node, client), client.serve("app", only_http(app)):
-            with pytest.raises((http.client.IncompleteRead, ConnectionError)):
-                await kit.get(node.proxy_address)
-
-    kit.run(scenario)
-
-
-def test_an_application_that_does_not_begin_in_time(kit: Kit) -> None:
-    async def scenario(kit: Kit) -> None:
-        left = kit.event()
-
-        @only_http
-        async def app(scope: Any, receive: Any, send: Any) -> None:
-            await body_of(receive)
-            assert (await receive())["type"] == "http.disconnect"
-            left.set()
-
-        async with linked(kit) as (node, client), client.serve("app", app, timeout_s=0.3):
-            assert (await kit.get(node.proxy_address)).status == 504
-            await left.wait()
 
     kit.run(scenario)
 

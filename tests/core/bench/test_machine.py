@@ -70,7 +70,7 @@ def test_endpoints_get_requests_in_turn() -> None:
     play, _ = bench(clients=2, endpoints=("a", "b"))
     play >> Tick() << Connect(2, "127.0.0.1", 8000, 10.0) << Connect(4, "127.0.0.1", 8000, 10.0)
     play >> connected(2) << Send(2, asked(more="X-Pico-Endpoint: b\r\n"))
-    play >> connected(4) << Send(4, asked(more="X-Pico-Endpoint: a\r\n"))
+    assert play >> connected(4) << Send(4, asked(more="X-Pico-Endpoint: a\r\n"))
 
 
 def test_a_connection_for_each_request() -> None:
@@ -122,7 +122,7 @@ def test_a_server_that_never_answers_is_told_of() -> None:
     play >> Tick() << Connect(2, "127.0.0.1", 8000, 2.0)
     play >> connected(2) << Send(2, asked())
     play >> 1.0
-    play >> 2.5 << Abort(2) << Exit(1, "no response from http://127.0.0.1:8000: timed out")
+    assert play >> 2.5 << Abort(2) << Exit(1, "no response from http://127.0.0.1:8000: timed out")
 
 
 def test_an_interrupt_ends_it_with_what_there_is() -> None:
@@ -130,4 +130,4 @@ def test_an_interrupt_ends_it_with_what_there_is() -> None:
     play >> Tick() << Connect(2, "127.0.0.1", 8000, 10.0)
     play >> connected(2) << Send(2, asked())
     play >> Received(2, OK) << Send(2, asked())
-    play >> ShutdownRequested() << Abort(2) << DONE
+    assert play >> ShutdownRequested() << Abort(2) << DONE

@@ -56,13 +56,13 @@ def test_only_some_durations_may_be_zero() -> None:
         ("1s2", "found '1s2'"),
         ("8761h", "found '8761h': it must not be longer than a year (8760h)"),
         ("9" * 400 + "s", f"found '{'9' * 60}'...: it must not be longer than a year (8760h)"),
-        ("\x1b[31m", "found '\\x1b[31m': '[' is not a unit; the units are h, m, s, ms, us and ns"),
+        ("\x1b[31m", "found '\\x1b[31m'"),
     ],
 )
 def test_no_duration(text: str, end: str) -> None:
     message = refusal(values.duration, text)
     assert message.startswith("wants a duration such as 100ms, 30s or 1m30s, found ")
-    assert message.endswith(end) or text.startswith("\x1b")
+    assert message.endswith(end)
     assert message.isprintable()
 
 

@@ -137,7 +137,8 @@ def test_asking_is_bounded_by_the_packet() -> None:
     drain(first)
     listed = [DigestEntry(f"n{n}" + "x" * 200, f"10.1.0.{n}:80", 9, False) for n in range(20)]
     first.receive_datagram(digest("b", B, *listed, request=False), "10.0.0.2", 8003, 0.2)
-    assert all(len(each.data) <= 1400 for each in drain(first) if isinstance(each, SendDatagram))
+    sizes = [len(each.data) for each in drain(first) if isinstance(each, SendDatagram)]
+    assert 1200 < max(sizes) <= 1400
 
 
 def test_memory_for_the_states_of_others_is_bounded() -> None:

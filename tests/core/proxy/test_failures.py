@@ -45,7 +45,7 @@ def test_a_client_that_leaves_resets_the_stream_at_once(gone: ConnectionLost | E
         play << Close(CLIENT)
     assert play << Reset(AGENT, 2)
     (line,) = play.access_log
-    assert b'"status":200' if so_far else b'"status":499' in line
+    assert (b'"status":200' if so_far else b'"status":499') in line
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_request_resets_the_stream() -> None:
@@ -73,7 +73,9 @@ def test_an_answer_to_a_client_that_left_is_dropped() -> None:
 @pytest.mark.parametrize("ending", [End(AGENT, 2), Reset(AGENT, 2)])
 def test_a_response_cut_short_is_closed_without_an_end(so_far: bytes, ending: End | Reset) -> None:
     play = asked() >> Data(AGENT, 2, so_far) << Send(CLIENT, so_far) >> ending << Close(CLIENT)
-    assert play << End(AGENT, 2) if isinstance(ending, End) else play
+    if isinstance(ending, End):
+        play << End(AGENT, 2)
+    assert play
 
 
 def test_a_response_without_length_that_is_reset_is_cut_short() -> None:

@@ -17,7 +17,6 @@ from pico_core.boundary import (
 )
 from pico_core.config.ports import ProxyConfig, UpstreamConfig
 from pico_core.config.server import ServerConfig
-from pico_core.config.values import Address
 from tests.core.access.keys import NOW_S, OTHER_SECRET, bearer, signed, token
 from tests.core.proxy.scene import AGENT, CLIENT, client_joins, error
 from tests.core.server.tokens import (
@@ -38,6 +37,7 @@ from tests.core.server.tokens import (
     shows,
     texts,
 )
+from tests.neighbours import know
 from tests.play import Data, GoAway, Open, Play, Reset, server_play
 
 # --- the proxy port ---
@@ -156,10 +156,9 @@ def test_the_tcp_route_asks_before_it_answers_anything_else() -> None:
     for route in (b"/_pico/v1/tcp/e1", b"/_piko/v1/tcp/e1"):
         play >> Received(CLIENT, get(target=route)) << denied("missing authorization")
         play >> Received(CLIENT, get(shows(token("e2")), target=route)) << denied("endpoint not permitted")
-    wanted = error(426, "Upgrade Required", "a WebSocket is wanted here", "Connection: keep-alive")
-    play >> Received(CLIENT, get(shows(token("e1")), target=b"/_pico/v1/tcp/e1"))
-    assert len(play.take()) == 1
-    assert wanted
+    said = answer(play >> Received(CLIENT, get(shows(token("e1")), target=b"/_pico/v1/tcp/e1")))
+    assert said.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+    assert b'"error":"a WebSocket is wanted here"' in said
 
 
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: x\r\n"
@@ -199,10 +198,7 @@ def test_a_response_that_makes_progress_outlives_its_token() -> None:
 
 def test_another_node_gets_the_token_and_checks_it_too() -> None:
     play = playing(PROXY)
-    node = node_of(play)
-    peer = node.facts.view.add("n2", "192.0.2.8")
-    node.facts.view.set_proxy_addr(peer, Address("192.0.2.8", 8000))
-    node.facts.view.set_endpoint(peer, "e1", 1)
+    know(play, 8)
     client_joins(play) >> Received(CLIENT, get(shows(token("e1"))))
     (connect,) = [each for each in play.take() if isinstance(each, Connect)]
     play >> Connected(connect.connection, "192.0.2.8", 8000)
@@ -329,11 +325,9 @@ def test_probes_need_no_token() -> None:
 
 def test_a_question_to_another_node_takes_the_token_along() -> None:
     play = playing(ADMIN)
-    node = node_of(play)
-    peer = node.facts.view.add("n2", "192.0.2.8")
-    peer.admin_addr = Address("192.0.2.8", 8002)
+    know(play, 8)
     play >> Accepted(ADMIN_CLIENT, "admin", "192.0.2.7", 5000)
-    question = b"GET /status/cluster/nodes?forward=n2 HTTP/1.1\r\nHost: a\r\n%b\r\n" % shows(token())
+    question = b"GET /status/cluster/nodes?forward=node-8 HTTP/1.1\r\nHost: a\r\n%b\r\n" % shows(token())
     play >> Received(ADMIN_CLIENT, question)
     (connect,) = [each for each in play.take() if isinstance(each, Connect)]
     play >> Connected(connect.connection, "192.0.2.8", 8002)

@@ -4,7 +4,7 @@ from pico_core.boundary import Accepted, ConnectionLost, Received, Send, SendEof
 from pico_core.config.ports import UpstreamConfig
 from pico_core.config.server import ServerConfig
 from pico_core.server.address_rate import MAX_BUCKETS, AddressRate
-from tests.play import server_play
+from tests.play import joined, server_play
 
 REGISTER = (
     b"GET /pico/v1/upstream/e1 HTTP/1.1\r\nHost: pico:8001\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -25,7 +25,7 @@ def test_an_agent_that_registers_too_often_is_told_when_to_come_again() -> None:
     play >> ConnectionLost(7, "") >> Accepted(9, "upstream", "192.0.2.2", 4000) >> Received(9, REGISTER)
     accepted, *_ = play.take()
     assert isinstance(accepted, Send)
-    assert bytes(accepted.data if isinstance(accepted.data, bytes) else b"").startswith(b"HTTP/1.1 101 ")
+    assert joined(accepted.data).startswith(b"HTTP/1.1 101 ")
     play >> 5.0
     play.take()
     play.agent_registers(11, "e1")

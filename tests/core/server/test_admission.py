@@ -17,7 +17,7 @@ from pico_core.config.ports import ProxyConfig
 from pico_core.config.server import ServerConfig
 from pico_core.records import Log
 from pico_core.server.limits import connection_limits
-from tests.play import Data, Open, Play, server_play
+from tests.play import Data, Open, Play, joined, server_play
 
 AGENT = 1
 GET = b"GET / HTTP/1.1\r\nHost: e1.example.com\r\n\r\n"
@@ -152,7 +152,7 @@ def test_operators_have_places_that_no_one_else_can_take() -> None:
     play >> Received(305, b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
     (answer,) = play.take()
     assert isinstance(answer, Send)
-    assert b"200 OK" in bytes(answer.data if isinstance(answer.data, bytes) else b"")
+    assert b"200 OK" in joined(answer.data)
 
 
 def test_agents_get_the_places_of_idle_clients() -> None:

@@ -3,16 +3,15 @@
 import pytest
 
 from pico_core.boundary import Accepted, Connected, ConnectionLost, Received, Send
-from pico_core.cluster.view import RemoteNode
 from pico_core.config.policies import PolicyConfig
 from pico_core.config.server import ServerConfig
-from pico_core.gossip.status import NodeStatus
 from pico_core.server.claims import Registration
 from tests.core.proxy.scene import AGENT, CLIENT, GET, client_joins, error
 from tests.core.server.admin.scene import node_of
-from tests.core.server.test_peers import FIRST, FROM_NODE, GET_FORWARDED, dial, know
+from tests.core.server.test_peers import FIRST, FROM_NODE, GET_FORWARDED, SEEMS_DEAD_S, dial
 from tests.core.server.test_tcp_route import ACCEPTED, ASKING
-from tests.core.server.test_tunnels import HANDSHAKE, SECOND
+from tests.core.server.tunnel_scene import HANDSHAKE, SECOND
+from tests.neighbours import know
 from tests.play import GoAway, Open, Play, joined, server_play
 
 ONE = (b"x-pico-agent", b"one")
@@ -46,13 +45,6 @@ def warnings(play: Play) -> list[str]:
 
 def identity(*headers: tuple[bytes, bytes], client: str = "192.0.2.1", owner: str = "") -> str:
     return Registration.read(b"".join(b"%b: %b\r\n" % each for each in headers), "e1", client, owner).identity
-
-
-def node_has(play: Play, claim: str, node: int = 20) -> RemoteNode:
-    """Let node 20 serve e1, with what it tells of it."""
-    peer = know(play, node)
-    node_of(play).facts.view.set_claim(peer, "e1", claim)
-    return peer
 
 
 # --- second agents ---
@@ -108,7 +100,7 @@ def test_a_second_agent_may_be_refused_until_the_first_has_left() -> None:
 @pytest.mark.parametrize("policy", ["warn", "refuse"])
 def test_a_second_agent_at_another_node(policy: str) -> None:
     play = under(policy)
-    peer = node_has(play, f"http {identity(ONE)}")
+    peer = know(play, 20, claim=f"http {identity(ONE)}")
     assert b" 101 " in registers(play, ONE), "the same agent moves"
     answer = registers(play, TWO, connection=9)
     if policy == "refuse":
@@ -116,8 +108,8 @@ def test_a_second_agent_at_another_node(policy: str) -> None:
     else:
         assert b"x-pico-notice" in answer
         assert warnings(play) == ["this node, node-20"]
-    peer.status = NodeStatus.UNREACHABLE
-    play >> ConnectionLost(SECOND, "")
+    peer.falls_silent()
+    play >> SEEMS_DEAD_S >> ConnectionLost(SECOND, "")
     play.take()
     assert b" 101 " in registers(play, TWO, connection=11), "a node that is gone holds nothing"
 
@@ -163,19 +155,19 @@ def test_an_agent_that_does_not_tell_gets_both() -> None:
 
 def test_the_first_node_refuses_by_what_the_other_tells() -> None:
     play = server_play()
-    node_has(play, "tcp 0123456789abcdef")
+    know(play, 20, claim="tcp 0123456789abcdef")
     assert client_joins(play) >> Received(CLIENT, GET) << NOT_HTTP
     assert play >> Received(CLIENT, ASKING) << dial(FIRST, 20)
     play = server_play()
-    node_has(play, "http 0123456789abcdef")
+    know(play, 20, claim="http 0123456789abcdef")
     assert client_joins(play) >> Received(CLIENT, ASKING) << NOT_TCP
     assert play >> Received(CLIENT, GET) << dial(FIRST, 20)
 
 
 def test_a_node_with_the_right_protocol_is_chosen() -> None:
     play = server_play()
-    node_has(play, "tcp a")
-    node_has(play, "- a", 21)
+    know(play, 20, claim="tcp a")
+    know(play, 21, claim="- a")
     play.agent_registers(AGENT, "e1", SPEAKS_TCP)
     assert client_joins(play) >> Received(CLIENT, GET) << dial(FIRST, 21)
 
@@ -206,7 +198,7 @@ def test_an_agent_that_says_something_else_is_refused() -> None:
     assert answer.startswith(b"HTTP/1.1 409 ")
     assert b'{"error":"another agent serves this endpoint as http, this one as tcp"}' in answer
     play = server_play()
-    node_has(play, "tcp x")
+    know(play, 20, claim="tcp x")
     assert registers(play, SPEAKS_HTTP).startswith(b"HTTP/1.1 409 ")
     assert registers(play, connection=9).startswith(b"HTTP/1.1 101 ")
 
@@ -214,7 +206,7 @@ def test_an_agent_that_says_something_else_is_refused() -> None:
 @pytest.mark.parametrize("claim", ["", " ", "x", "HTTP a", "-", "tcp", "\x00" * 100, "http " + "a " * 500])
 def test_odd_claims_of_nodes_do_no_harm(claim: str) -> None:
     play = under("refuse")
-    node_has(play, claim)
+    know(play, 20, claim=claim)
     client_joins(play) >> Received(CLIENT, GET)
     assert play.take()
     assert registers(play, TWO).startswith(b"HTTP/1.1 ")

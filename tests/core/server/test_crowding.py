@@ -7,8 +7,8 @@ from pico_core.boundary import Accepted, ConnectionLost, PauseReading, Received,
 from pico_core.config.networks import network
 from pico_core.config.server import ServerConfig
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, error, proxy_play, put
-from tests.core.server.test_peers import know
 from tests.core.server.test_tcp_route import ASKING
+from tests.neighbours import know
 from tests.play import Data, Nothing, Open, Play, Reset
 
 BUSY = "too many requests in flight to this endpoint"

@@ -8,8 +8,9 @@ from pico_core.config.server import ServerConfig
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, GET, OK
 from tests.core.server.test_admission import CLIENT_REFUSED, client
-from tests.core.server.test_peers import FROM_NODE, know
+from tests.core.server.test_peers import FROM_NODE
 from tests.core.server.test_proofs import KEYED, NODE_HOST, keyed, proved
+from tests.neighbours import know
 from tests.play import Data, Nothing, Open, Play, server_play
 
 SMALL = ServerConfig(max_connections=64, proxy=ProxyConfig(max_connections=16))

@@ -12,13 +12,15 @@ from pico_core.boundary import (
     Received,
     Send,
 )
-from pico_core.cluster.view import RemoteNode
-from pico_core.config.values import Address
-from pico_core.gossip.status import NodeStatus
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, NUMBERED, OK, client_joins, error
+from tests.core.server.admin.scene import node_of
 from tests.core.server.test_tcp_route import ACCEPTED, ASKING
+from tests.neighbours import know
 from tests.play import Data, Nothing, Open, Play, joined, server_play
+
+SEEMS_DEAD_S = 5.0
+"""A node that does not answer for so long is unreachable."""
 
 FIRST = 2
 SECOND = 4
@@ -34,16 +36,6 @@ NO_UPSTREAM = error(502, "Bad Gateway", "no available upstreams")
 def dial(connection: int, node: int) -> Connect:
     """Return the command that connects to a node's proxy port."""
     return Connect(connection, f"192.0.2.{node}", 8000, 3.0)
-
-
-def know(play: Play, node: int, endpoint: str = "e1") -> RemoteNode:
-    """Let the server have heard of a node that serves an endpoint."""
-    machine = play.machine
-    assert isinstance(machine, ServerNode)
-    peer = machine.facts.view.add(f"node-{node}", f"192.0.2.{node}")
-    peer.proxy_addr = Address(f"192.0.2.{node}", 8000)
-    machine.facts.view.set_endpoint(peer, endpoint, 1)
-    return peer
 
 
 def clustered() -> Play:
@@ -173,17 +165,19 @@ def test_a_client_that_leaves_resets_the_connection_to_the_node() -> None:
 
 def test_a_node_that_moved_is_reached_at_its_new_address() -> None:
     play = asked() >> Received(FIRST, OK) << Send(CLIENT, OK)
-    know(play, 20).proxy_addr = Address("192.0.2.30", 8000)
+    know(play, 20).says("proxy_addr", "192.0.2.30:8000")
     assert play >> Received(CLIENT, GET) << dial(SECOND, 30)
 
 
 def test_a_node_that_is_forgotten_loses_its_connections() -> None:
-    play = asked() >> Received(FIRST, OK) << Send(CLIENT, OK)
-    machine = play.machine
-    assert isinstance(machine, ServerNode)
-    machine.peers.forget(know(play, 20))
-    assert play << Close(FIRST)
-    machine.peers.forget(know(play, 21))
+    """It is silent from the beginning; a minute after the server found it unreachable, nothing is kept of it."""
+    play = asked()
+    know(play, 20).falls_silent()
+    play >> Received(FIRST, OK) << Send(CLIENT, OK) >> 30.0
+    assert play >> Received(CLIENT, GET) << Send(FIRST, GET_FORWARDED) >> Received(FIRST, OK) << Send(CLIENT, OK)
+    assert node_of(play).facts.view.get("node-20")
+    assert play >> 70.0 << Close(FIRST)
+    assert node_of(play).facts.view.get("node-20") is None
 
 
 # --- requests that another node forwards ---
@@ -254,16 +248,12 @@ def test_nobody_to_forward_to() -> None:
 
 def test_a_get_does_not_wait_for_a_node_that_seems_dead() -> None:
     play = asked()
-    other = know(play, 21)
-    machine = play.machine
-    assert isinstance(machine, ServerNode)
-    dead = machine.facts.view.get("node-20")
-    assert dead is not None
-    dead.status = NodeStatus.UNREACHABLE
-    machine.peers.unreachable(other, play.now)
-    assert play << Nothing()
-    machine.peers.unreachable(dead, play.now)
-    play = play << Abort(FIRST) << dial(SECOND, 21) >> Connected(SECOND, "192.0.2.21", 8000)
+    know(play, 21)
+    know(play, 22, "e2").falls_silent()
+    assert play >> SEEMS_DEAD_S << Nothing()
+    assert [log.fields["node"] for log in play.logs if log.message == "node unreachable"] == ["node-22"]
+    know(play, 20).falls_silent()
+    play = play >> 2 * SEEMS_DEAD_S << Abort(FIRST) << dial(SECOND, 21) >> Connected(SECOND, "192.0.2.21", 8000)
     assert play << Send(SECOND, GET_FORWARDED)
 
 
@@ -271,12 +261,9 @@ def test_a_post_waits_for_a_node_that_seems_dead() -> None:
     play = clustered() >> Received(CLIENT, GET.replace(b"GET", b"POST")) << dial(FIRST, 20)
     play >> Connected(FIRST, "192.0.2.20", 8000)
     play.take()
-    machine = play.machine
-    assert isinstance(machine, ServerNode)
-    peer = machine.facts.view.get("node-20")
-    assert peer is not None
-    machine.peers.unreachable(peer, play.now)
-    assert play << Nothing()
+    know(play, 20).falls_silent()
+    assert play >> SEEMS_DEAD_S << Nothing()
+    assert [log.fields["node"] for log in play.logs if log.message == "node unreachable"] == ["node-20"]
 
 
 def test_nothing_is_kept_of_a_request_that_was_forwarded_in_vain() -> None:

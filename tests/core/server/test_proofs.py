@@ -18,7 +18,8 @@ from pico_core.gossip.sealing.proofs import Proofs
 from pico_core.server.exposure import OPEN
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, GET, NUMBERED, OK, QUIET, error
-from tests.core.server.test_peers import FIRST, FROM_NODE, GET_FORWARDED, dial, know
+from tests.core.server.test_peers import FIRST, FROM_NODE, GET_FORWARDED, dial
+from tests.neighbours import know
 from tests.play import Data, Open, Play, Reset, joined, server_play
 
 KEY = bytes(range(32))

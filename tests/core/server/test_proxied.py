@@ -24,6 +24,7 @@ from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, GET, NUMBERED, OK, client_joins
 from tests.core.server.test_admission import CLIENT_REFUSED
+from tests.neighbours import Neighbour
 from tests.play import Data, Nothing, Open, Play, joined, server_play
 
 CONFIG = msgspec.convert(
@@ -160,9 +161,7 @@ def test_others_send_none_and_what_they_send_is_no_header() -> None:
 def test_a_node_among_the_trusted_addresses_needs_no_header() -> None:
     play = server_play(CONFIG)
     play.agent_registers(AGENT, "e1")
-    machine = play.machine
-    assert isinstance(machine, ServerNode)
-    machine.facts.view.add("node-20", BALANCER)
+    Neighbour(play, "node-20", BALANCER, 8013)
     hop = GET[:-2] + b"x-piko-forward: true\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
     play = play >> Accepted(5, "proxy", BALANCER, 5000) >> Received(5, hop) << Open(AGENT, 2)
     told = "192.0.2.1, 10.0.0.1"  # without a key it counts as a proxy

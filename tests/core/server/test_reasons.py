@@ -23,8 +23,9 @@ from pico_core.proxy.reasons import REASONS, reason_of
 from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, GET, OK, client_joins, proxy_play
-from tests.core.server.test_peers import FIRST, know
+from tests.core.server.test_peers import FIRST
 from tests.faults import CLIENTS, SERVERS, is_right
+from tests.neighbours import know
 from tests.play import Data, Play, joined, server_play
 
 PAGE = b"Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\n"

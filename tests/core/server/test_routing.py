@@ -3,11 +3,12 @@
 import pytest
 
 from pico_core.boundary import Close, Connected, ConnectionLost, Received, Send, WritingPaused
-from pico_core.gossip.status import NodeStatus
 from pico_core.server.node import ServerNode
 from pico_core.server.retries import RESERVE, RetryBudget
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, NUMBERED, OK, client_joins, error, proxy_play
-from tests.core.server.test_peers import FROM_NODE, clustered, dial, from_node, know
+from tests.core.server.admin.scene import node_of
+from tests.core.server.test_peers import FROM_NODE, SEEMS_DEAD_S, clustered, dial, from_node
+from tests.neighbours import know
 from tests.play import PIKO, Data, Nothing, Open, Play, Reset
 
 OTHER = 7
@@ -266,9 +267,13 @@ def test_a_node_in_trouble_is_not_better_than_a_tunnel_here_that_fails(trouble: 
     play = clustered()
     play.agent_registers(AGENT, "e1")
     peer = know(play, 20)
-    peer.draining = trouble == "draining"
-    peer.status = NodeStatus.UNREACHABLE if trouble == "unreachable" else NodeStatus.ACTIVE
-    play >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT) >> 2.0
+    if trouble == "draining":
+        peer.drains()
+    else:
+        peer.falls_silent()
+    play >> SEEMS_DEAD_S
+    assert [log.fields["node"] for log in play.logs if log.message == f"node {trouble}"] == ["node-20"]
+    play >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT) >> SEEMS_DEAD_S + 2.0
     client_joins(play, 5)
     assert play >> Received(5, POST) << Open(AGENT, 4) << Data(AGENT, 4, POST_SENT)
 
@@ -293,10 +298,9 @@ def test_a_node_whose_agents_fail_is_avoided_for_that_endpoint_only() -> None:
 def test_nothing_is_kept_of_an_endpoint_that_a_node_no_longer_serves(answer: bytes) -> None:
     play = clustered() >> Received(CLIENT, POST) << dial(2, 20) >> Connected(2, "192.0.2.20", 8000)
     play.take()
-    machine = play.machine
-    assert isinstance(machine, ServerNode)
-    peer = know(play, 20)
-    machine.facts.view.set_endpoint(peer, "e1", 0)
+    peer = node_of(play).facts.view.get("node-20")
+    assert peer is not None
+    know(play, 20, "").serves("e1", 0)
     assert (play >> Received(2, answer)).take()
     assert (peer.answered_at, peer.health) == ({}, {})
 
@@ -331,10 +335,7 @@ def test_a_client_does_not_see_what_peers_tell_each_other() -> None:
 
 def test_a_request_that_finds_no_route_is_sent_when_the_cluster_has_one() -> None:
     play = proxy_play() >> ConnectionLost(AGENT, "reset") >> Received(CLIENT, GET) << Nothing()
-    machine = play.machine
-    assert isinstance(machine, ServerNode)
     know(play, 21)
-    machine.endpoint_seen("e1", 1, play.now)
     assert play << dial(2, 21)
 
 
@@ -364,15 +365,13 @@ def test_a_retry_that_is_not_sent_is_neither_counted_nor_paid_for() -> None:
         assert play >> Data(AGENT, asked.stream, failure("service-refused")) << UNREACHABLE
     assert (machine.facts.metrics.retries, machine.facts.metrics.retries_denied) == (0, 0)
     play.agent_registers(OTHER, "e1")
-    play >> 10.0 >> Received(CLIENT, GET)
-    *_, asked = play.take()
-    assert isinstance(asked, Data)
-    if asked.tunnel == AGENT:
-        play >> Data(AGENT, asked.stream, failure("service-refused"))
-        *_, asked = play.take()
-        assert isinstance(asked, Data)
-        assert machine.facts.metrics.retries == 1
-    assert play >> Data(OTHER, asked.stream, OK) << Send(CLIENT, OK)
+    play >> 10.0
+    for connection in (5, 9):  # each agent is asked once
+        client_joins(play, connection) >> Received(connection, GET)
+    streams = {each.tunnel: each.stream for each in play.take() if isinstance(each, Data)}
+    play >> Data(AGENT, streams[AGENT], failure("service-refused")) << Open(OTHER, 4)
+    assert play << Data(OTHER, 4, GET_SENT)
+    assert (machine.facts.metrics.retries, machine.facts.metrics.retries_denied) == (1, 0)
 
 
 def test_a_request_that_could_not_be_sent_again_does_not_try_out_what_failed() -> None:

@@ -8,7 +8,6 @@ from pico_core.config.networks import network
 from pico_core.config.policies import PolicyConfig, endpoint_pattern, user
 from pico_core.config.ports import ProxyConfig, TenantConfig, UpstreamConfig
 from pico_core.config.server import ServerConfig
-from pico_core.config.values import Address
 from pico_core.server.explain import explain
 from tests.core.access.keys import OTHER_SECRET, SECRET, bearer, signed, token
 from tests.core.proxy.scene import AGENT, CLIENT, client_joins
@@ -28,6 +27,7 @@ from tests.core.server.tokens import (
     tenant_agent,
     texts,
 )
+from tests.neighbours import know
 from tests.play import Data, End, Open
 
 # --- tenants ---
@@ -148,10 +148,7 @@ def test_a_client_token_may_be_for_a_tenant() -> None:
 
 def test_another_node_is_told_the_tenant() -> None:
     play = playing(TENANTS)
-    node = node_of(play)
-    peer = node.facts.view.add("n2", "192.0.2.8")
-    node.facts.view.set_proxy_addr(peer, Address("192.0.2.8", 8000))
-    node.facts.view.set_endpoint(peer, "acme/e1", 1)
+    know(play, 8, "acme/e1")
     client_joins(play) >> Received(CLIENT, get(host=b"e1.acme.example.com"))
     (connect,) = [each for each in play.take() if isinstance(each, Connect)]
     play >> Connected(connect.connection, "192.0.2.8", 8000)

@@ -5,14 +5,11 @@ import re
 import msgspec
 import pytest
 
-from pico_core.boundary import Accepted, Connect, Connected, Received, Send
+from pico_core.boundary import Accepted, ConfigReloaded, Connect, Connected, Received, Send
 from pico_core.config.networks import network
 from pico_core.config.server import ServerConfig
-from pico_core.config.values import Address
-from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, NUMBERED, OK, proxy_play
-from tests.core.server.admin.scene import node_of
-from tests.core.server.test_peers import know
+from tests.neighbours import know
 from tests.play import Data, Open, Play, joined, server_play
 
 TRUSTED = [network("10.0.0.0/8")]
@@ -237,10 +234,9 @@ def test_clients_of_one_balancer_are_told_apart_on_one_connection() -> None:
 
 def test_what_is_trusted_can_change_for_later_connections() -> None:
     play = proxy_play(CONFIG)
-    machine = play.machine
-    assert isinstance(machine, ServerNode)
     play >> Accepted(5, "proxy", BALANCER, 5000)
-    machine.proxies["proxy"].take_over((network("172.16.0.1"),))
+    proxy = msgspec.structs.replace(CONFIG.proxy, trusted_proxies=(network("172.16.0.1"),))
+    play >> ConfigReloaded(msgspec.structs.replace(CONFIG, proxy=proxy))
     play >> Accepted(7, "proxy", BALANCER, 5001) >> Accepted(9, "proxy", "172.16.0.1", 5000)
     sent = []
     for connection in (5, 7, 9):
@@ -268,7 +264,7 @@ def test_agents_behind_a_balancer_have_their_own_address() -> None:
 def test_without_a_key_nothing_of_a_trusted_proxy_is_taken_for_a_nodes() -> None:
     """A proxy at the address of a node passes on the mark of a client, and what it says of itself."""
     play = server_play(CONFIG)
-    node_of(play).facts.view.set_proxy_addr(know(play, 20), Address(BALANCER, 8000))
+    know(play, 20).says("proxy_addr", f"{BALANCER}:8000")
     play.agent_registers(AGENT, "e1")
     play >> Accepted(CLIENT, "proxy", BALANCER, 5000)
     play >> Received(CLIENT, get(b"X-Pico-Forward: true", b"X-Forwarded-For: 203.0.113.9, 192.0.2.99"))

@@ -14,9 +14,9 @@ from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, client_joins, error
 from tests.core.server.admin.scene import OPERATOR, admin_play, joins
 from tests.core.server.test_peers import FIRST, HOP, clustered, dial
 from tests.core.server.test_tcp_route import ACCEPTED, ASKING
-from tests.core.server.test_tunnels import ACCEPTED as REGISTERED
-from tests.core.server.test_tunnels import HANDSHAKE
-from tests.core.server.test_tunnels import connected as agent_connected
+from tests.core.server.tunnel_scene import ACCEPTED as REGISTERED
+from tests.core.server.tunnel_scene import HANDSHAKE
+from tests.core.server.tunnel_scene import connected as agent_connected
 from tests.play import Data, Nothing, Open, Play, joined, server_play
 
 APP = "https://app.example.com"

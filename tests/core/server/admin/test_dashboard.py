@@ -9,6 +9,7 @@ from pico_core.server.admin.dashboard import page, policy
 from pico_core.server.admin.overview import MOST_ENDPOINTS, endpoints, overview
 from tests.core.proxy.scene import CLIENT, GET, client_joins
 from tests.core.server.admin.scene import ask, document, joins, node_appears, node_of
+from tests.neighbours import Neighbour
 from tests.play import joined, server_play
 
 
@@ -47,11 +48,11 @@ def test_what_a_node_tells_of_itself() -> None:
 
 
 def test_ten_thousand_endpoints_and_25_nodes_are_one_small_document() -> None:
-    facts = node_of(server_play()).facts
+    play = server_play()
+    facts = node_of(play).facts
     for number in range(2, 27):
-        node = facts.view.add(f"node-{number}", f"10.0.0.{number}")
-        for each in range(number, 10_002, 25):
-            facts.view.set_endpoint(node, f"e{each}", 1)
+        serves = {f"endpoint:e{each}": "1" for each in range(number, 10_002, 25)}
+        Neighbour(play, f"node-{number}", f"10.0.0.{number}", 8003, **serves)
     told, found = overview(facts), endpoints(facts, "9")
     assert len(told.nodes) == 25
     assert endpoints(facts, "").count == 10_000

@@ -21,7 +21,7 @@ from pico_core.program import SuccessorServes
 from pico_core.server.node import ServerNode
 from pico_core.server.worker import Worker
 from tests.core.server.admin.scene import node_appears
-from tests.core.server.test_peers import know
+from tests.neighbours import know
 from tests.play import Play
 
 WORKER = Worker(
@@ -104,7 +104,7 @@ def test_siblings_are_not_the_nodes_that_it_was_told_to_join() -> None:
 
 
 def test_other_nodes_have_the_places_of_nodes_on_either_port_and_clients_those_of_clients() -> None:
-    play = opened()
+    play = opened() >> SourceSelected(1, "192.0.2.10") >> SourceSelected(2, "")
     node = node_of(play)
     know(play, 20)
     play >> Accepted(1, "peers", "192.0.2.20", 5000) >> Accepted(3, "proxy", "192.0.2.20", 5001)
