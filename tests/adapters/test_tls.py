@@ -34,15 +34,12 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.config.load import load
-from pico_core.config.server import ServerConfig
-from pico_core.config.tls import ClientTlsConfig, ServerTlsConfig, jwks_profile
+from pico_core.config.tls import ClientTlsConfig, ServerTlsConfig
 from pico_core.errors import ConfigError
 from pico_core.records import Log
 from pico_driver import handshakes
 from pico_driver.reads import RECEIVE_BUFFER_BYTES
 from pico_driver.tls_profiles import Profiles
-from pico_driver.tls_sections import load_profiles, reload_profiles, server_sections
 from tests.adapters.stage import Stage, read_all, read_exactly, staged
 from tests.certificates import Files, issue, write_authority
 from tests.waiting import PATIENCE_S
@@ -579,20 +576,3 @@ def test_older_versions_are_refused(stage: Stage, ca: str) -> None:
         with pytest.raises(ssl.SSLError):
             context.wrap_socket(plain, server_hostname="localhost")
         stage.wait(HandshakeFailed)
-
-
-def test_profiles_of_key_sets_come_and_go_with_a_reload(files: Files, ca: str) -> None:
-    flags = {"proxy.tls.cert": files.cert, "proxy.tls.key": files.key}
-    plain = server_sections(load(ServerConfig, None, flags, ""))
-    keys = {"admin.auth.jwks.endpoint": "https://localhost/keys", "admin.auth.jwks.root_cas": ca}
-    with_set = server_sections(load(ServerConfig, None, flags | keys, ""))
-    profiles = load_profiles(plain)
-    assert profiles is not None
-    reload_profiles(profiles, with_set)
-    found = profiles.get(jwks_profile(ca))
-    assert found is not None
-    assert found.key == "admin.auth.jwks"
-    reload_profiles(profiles, plain)
-    assert profiles.get(jwks_profile(ca)) is None
-    with pytest.raises(ConfigError, match="what speaks TLS at all changes with a restart only"):
-        reload_profiles(profiles, server_sections(load(ServerConfig, None, {}, "")))
