@@ -20,7 +20,7 @@ from pico_core.config.declare import (
 )
 from pico_core.config.inspect import InspectConfig
 from pico_core.config.logs import AccessLogConfig, LogConfig
-from pico_core.config.tls import ClientTlsConfig
+from pico_core.config.tls import SERVICE_PROFILE, ClientTlsConfig
 from pico_core.config.values import Origin
 from pico_core.errors import ConfigError
 
@@ -153,7 +153,7 @@ class ListenerConfig(Section, frozen=True, kw_only=True):
 
 def service_profile(config: ListenerConfig) -> str:
     """Return the name of the TLS profile with which the agent reaches a service."""
-    return f"service {config.endpoint_id} {config.addr}"
+    return f"{SERVICE_PROFILE} {config.endpoint_id} {config.addr}"
 
 
 class BackoffConfig(Section, frozen=True, kw_only=True):

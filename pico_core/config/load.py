@@ -26,6 +26,18 @@ EXTENSION = "x-"
 _PROTECTS = re.compile(r"(?:^|\.)(?:auth|tls|policies|tenants|keys|keys_file|token|token_file|basic_auth)(?:[.\[]|$)")
 """Keys and sections by which something is let in, or not, or shown, or not."""
 
+_MAY_BE_EMPTY = re.compile(
+    r"(?:proxy|upstream|admin)\.auth\.(?:(?:hmac_secret|rsa_public|ecdsa_public)_key|audience|issuer|jwks\.endpoint)"
+    r"|.*\btls\.(?:client\.)?(?:cert|key|client_cas|root_cas|server_name)|connect\.token"
+)
+"""Those of them that Piko has: its files write them out where they are empty, so that says nothing."""
+
+_EMPTY_RULES = re.compile(r"policies\[[0-9]+\]\.(?:allowed_networks|denied_networks|basic_auth)")
+"""Rules whose empty list may be read as 'nobody' and means 'everybody'."""
+
+_EXPLICIT = re.compile(r"\$\{[^}]*:\}")
+"""A variable whose default is nothing, which is meant then."""
+
 
 def load(
     cls: type[SectionType],
@@ -96,8 +108,10 @@ class _Loader:
 
     def _member(self, member: Declared, node: TreeItem | None, path: str) -> tuple[Any] | None:
         """Return the value of a member in a tuple, or ``None`` when the default holds."""
-        if isinstance(node, Scalar) and not node.text and self._lines and _PROTECTS.search(path):
-            self._refuse_unset(node, path)
+        if isinstance(node, Scalar) and not node.text and _PROTECTS.search(path):
+            self._refuse_empty(member, node, path)
+        elif isinstance(node, Items) and not node.items and _EMPTY_RULES.fullmatch(path):
+            raise ConfigError(f"{self._place(path, node)}is empty, which would let everybody pass; remove the key")
         if member.key is not None:
             return self._value(member.key, node, path)
         if member.section is not None:
@@ -106,8 +120,11 @@ class _Loader:
             return (tuple(self._list_of_sections(member.items, node, path)),)
         return None
 
-    def _refuse_unset(self, node: Scalar, path: str) -> None:
-        """Refuse a value that is empty because a variable is: without it a port or an endpoint would be open."""
+    def _refuse_empty(self, member: Declared, node: Scalar, path: str) -> None:
+        """Refuse a value that is empty, perhaps because a variable is: without it a port or endpoint would be open.
+
+        Sections may be empty, and so may keys whose empty value is Piko's way to write the default.
+        """
         line = self._lines[node.line - 1] if node.line <= len(self._lines) else ""
         variable = unset_variable(line)
         if variable:
@@ -115,6 +132,10 @@ class _Loader:
                 f"{self._place(path, node)}is empty, since the variable {variable} is unset or empty; set it, or write "
                 f"${{{variable}:}} where nothing is meant"
             )
+        if member.section is None and not _MAY_BE_EMPTY.fullmatch(path) and not _EXPLICIT.search(line):
+            many = member.items is not None or (member.key is not None and member.key.kind.many)
+            hint = ", or [] where there are none" if many and not path.startswith("policies[") else ""
+            raise ConfigError(f"{self._place(path, node)}is empty: write a value, or remove the key{hint}")
 
     def _list_of_sections(self, cls: type[Section], node: TreeItem, path: str) -> Iterator[Section]:
         for index, item in enumerate(self._items(node, path, "a list of mappings")):
@@ -126,6 +147,8 @@ class _Loader:
         value = self._from_file(key.kind, node, path) if node is not None else None
         if path not in self._flags:
             return value
+        if not self._flags[path].strip() and _PROTECTS.search(path):
+            raise ConfigError(f"{flag_name(path)}: is empty: give a value, or leave it out; is a variable unset?")
         try:
             return (self._from_flag(key.kind, self._flags[path]),)
         except ConfigError as error:

@@ -1,5 +1,6 @@
 """The configuration of policies: what clients may do with the endpoints of a pattern."""
 
+import math
 import re
 from collections.abc import Collection
 from typing import Annotated
@@ -233,6 +234,11 @@ class PolicyConfig(Section, frozen=True, kw_only=True):
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError(f"basic_auth has the user {quote(name)} twice")
+
+    @property
+    def most_at_once(self) -> int:
+        """How many requests one client may send at once, where there is a rate."""
+        return self.burst or max(math.ceil(self.requests_per_second), 1)
 
 
 def check_reach(policies: tuple[PolicyConfig, ...]) -> None:

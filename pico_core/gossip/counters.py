@@ -35,13 +35,16 @@ class Counters(msgspec.Struct):
     gaps_refused: int = 0
     """Deltas that would have left a gap."""
     strangers_refused: int = 0
-    """Deltas from addresses that have not answered, or about nodes that we do not know, such as removed ones."""
+    """Deltas from addresses that have not answered, about nodes that we do not know, such as removed ones, or with
+    versions that only the node itself may tell."""
     nodes_refused: int = 0
     """Nodes above the size of the table, or with an unusable name or address."""
     entries_refused: int = 0
     """Deltas cut short by the memory bounds."""
     name_conflicts: int = 0
     """Times that the writes of a former process under our node ID were superseded."""
+    versions_withdrawn: int = 0
+    """Times that the entries of a node went, since it showed a lower version itself and could not go beyond theirs."""
     syncs: int = 0
     """Repairs over TCP."""
     refutations: int = 0

@@ -32,8 +32,13 @@ CONFLICT_PAUSE_S = 1.0
 MAX_ADDRESSES_REFUSED = 256
 """How many nodes with an unusable address are remembered, so as to tell of each once; a forger can name any number."""
 MAX_SUPERSEDED_VERSION = MAX_VERSION - 2 * MAX_VERSION_JUMP
-"""A claim about our own version above it is a lie: no process has written so often. What we write after it is still
-taken by others."""
+"""A claim about our own version from here on is a lie: no process has written so often. What we write after a claim
+below it is still taken by others.
+
+An owner could not go beyond such a claim. So from here on a version of a node is taken from the node itself alone, and
+goes when the node itself shows a lower one: what a forger said from the node's own address lasts until the node's next
+digest, and does not go round among the others.
+"""
 
 
 class Behind:
@@ -254,11 +259,16 @@ class Knowledge:
                 if is_believed:
                     self.recheck(member.id, member, now)
                 continue
+            is_own = entry.id == sender_id
+            if is_own and is_trusted and entry.version < member.state.version:
+                self._withdraw_false(member, now)
             version = member.state.version
             if entry.version > version:
                 if member is self._local:
                     if is_trusted:
                         self._supersede(entry.version, now)
+                    continue
+                if entry.version >= MAX_SUPERSEDED_VERSION and not is_own:
                     continue
                 wanted.append(member)
                 if is_trusted and sender is not None and member.id not in self.behind:
@@ -320,8 +330,13 @@ class Knowledge:
         if node_id not in self._members.nodes:
             self._heard_of(DigestEntry(node_id, addr, 0, False), size_bytes, now)
 
-    def take_entries(self, node_id: str, entries: list[Entry], after: int | None, now: float) -> bool:
-        """Take entries of one node that follow on version ``after``; return whether anything changed."""
+    def take_entries(
+        self, node_id: str, entries: list[Entry], after: int | None, now: float, *, is_owner: bool
+    ) -> bool:
+        """Take entries of one node that follow on version ``after``; return whether anything changed.
+
+        ``is_owner`` says that they come from that node's own address.
+        """
         self._counters.delta_entries_inbound += len(entries)
         members = self._members
         member = members.nodes.get(node_id) or members.heard.get(node_id)
@@ -333,6 +348,9 @@ class Knowledge:
             return False
         if member is self._local:
             self._supersede(entries[-1].version, now)
+            return False
+        if not is_owner and entries[-1].version >= MAX_SUPERSEDED_VERSION:
+            self._counters.strangers_refused += 1
             return False
         if not state.follows(entries, after):
             self._counters.gaps_refused += 1
@@ -381,6 +399,14 @@ class Knowledge:
                 and now >= member.answered_at + RECHECK_PAUSE_S
             ):
                 self._failure.suspected(node_id, now)
+
+    def _withdraw_false(self, member: Member, now: float) -> None:
+        """A node itself shows a lower version than ours of it: drop what we hold, if the node could not go beyond."""
+        if member.state.version >= MAX_SUPERSEDED_VERSION:
+            self._counters.versions_withdrawn += 1
+            dropped = member.state.begin_anew()
+            self._members.listing.changed(member, now)
+            self._take_changes(member, dropped, now)
 
     def _supersede(self, version: int, now: float) -> None:
         """A peer holds newer writes under our ID: those of a former process. Void them."""

@@ -91,7 +91,8 @@ class DatagramReceiver:
             self._counters.strangers_refused += len(message.nodes)
             return
         for node in message.nodes:
-            knowledge.take_entries(node.id, node.entries, node.after, now)
+            is_owner = node.id == message.node_id
+            knowledge.take_entries(node.id, node.entries, node.after, now, is_owner=is_owner)
 
     def _proves_life(self, message: Digest | Delta, removed: RemovedNode) -> bool:
         """Return whether a message of a removed node brings it back: an answer, and not a late one of one that left.

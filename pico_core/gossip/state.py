@@ -94,6 +94,13 @@ class NodeState:
                 changes += self._drop_until(entry.value)
         return changes
 
+    def begin_anew(self) -> list[Entry]:
+        """Drop all entries, and hold none up to version 0; return the live ones among them, as deleted."""
+        dropped = [_deleted(each) for each in self.entries.values() if not each.deleted]
+        self.release()
+        self.version = 0
+        return dropped
+
     def release(self) -> None:
         """Give the bytes back to the budget; the state is not used any more."""
         self._budget.used_bytes -= sum(map(entry_bytes, self.entries.values()))
@@ -124,7 +131,11 @@ class NodeState:
         for entry in void:
             del self.entries[entry.key]
             self._budget.used_bytes -= entry_bytes(entry)
-        return [Entry(each.key, "", each.version, each.internal, True) for each in void if not each.deleted]
+        return [_deleted(each) for each in void if not each.deleted]
+
+
+def _deleted(entry: Entry) -> Entry:
+    return Entry(entry.key, "", entry.version, entry.internal, True)
 
 
 class LocalState(NodeState):

@@ -234,22 +234,26 @@ class StreamRequests:
         is_self = node_id == self._local.id
         has_changes = False
         if not is_self:
-            self._met(node_id, addr, stream.address[0], now, stream.began_at)
+            sender = self._met(node_id, addr, stream.address[0], now, stream.began_at)
             for state in stream.work.reader.states():
-                has_changes |= yield from self._take_state(state, stream.asked.get(state.id, 0), now)
+                after = stream.asked.get(state.id, 0)
+                is_owner = sender is not None and state.id == node_id
+                has_changes |= yield from self._take_state(state, after, now, is_owner=is_owner)
         now = yield 0.0
         if stream.purpose is Purpose.JOIN:
             self._seeds.joined(stream.address, now, is_self=is_self)
         else:
             self._synced(now, has_changes=has_changes)
 
-    def _take_state(self, state: ReadState, after: int, now: float) -> Generator[float | bytes, float, bool]:
+    def _take_state(
+        self, state: ReadState, after: int, now: float, *, is_owner: bool
+    ) -> Generator[float | bytes, float, bool]:
         """Take the entries of one node, which follow on version ``after``; return whether anything changed."""
         has_changes = False
         self._knowledge.told_of(state.id, state.addr, state.size_bytes, now)
         for entries in state.entries():
             if entries:
-                has_changes |= self._knowledge.take_entries(state.id, entries, after, now)
+                has_changes |= self._knowledge.take_entries(state.id, entries, after, now, is_owner=is_owner)
                 after = max(after, entries[-1].version)
             now = yield ENTRY_US * (1 + len(entries))
         return has_changes
@@ -299,7 +303,7 @@ class StreamRequests:
             if state.id == node_id and not is_owner:
                 self._counters.strangers_refused += 1
             elif state.id == node_id:
-                yield from self._take_state(state, 0, now)
+                yield from self._take_state(state, 0, now, is_owner=True)
         if reader.is_leave:
             yield writing.leave_reply(local.id, local.addr)
             return

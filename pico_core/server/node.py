@@ -287,14 +287,14 @@ class ServerNode(BaseMachine):
         config, facts = event.config, self.facts
         assert isinstance(config, ServerConfig), "a server's configuration is read again as it was read"
         try:
-            take_over(facts, self.access, self.proxies, self._parts, self._limits(config), config, now)
+            fresh = taken_over(facts.config, config, applied := applied_keys(facts, config))
+            take_over(facts, self.access, self.proxies, self._parts, self._limits(fresh), fresh, now)
         except ConfigError as error:
             self.log("warning", "config", "the changed configuration is not used", reason=str(error))
             return
-        applied = applied_keys(facts, config)
         self.log_reload(changed_keys(facts.config, config), applied)
-        before, facts.config = facts.config, taken_over(facts.config, config, applied)
-        warn_of_lost_guards(self, before, facts.config)
+        before, facts.config = facts.config, fresh
+        warn_of_lost_guards(self, before, fresh)
 
     # --- gossip and logs ---
 

@@ -9,7 +9,6 @@ is not let in holds no place.
 """
 
 import binascii
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -89,7 +88,7 @@ class Policy:
         self._known = RememberedFields[bytes]()
         self._networks: dict[str, bool] = {}
         rate = config.requests_per_second
-        self.burst = config.burst or max(math.ceil(rate), 1)
+        self.burst = config.most_at_once
         self._rate = AddressRate(rate, self.burst) if rate else None
 
     def lets_in(self, host: str) -> bool:

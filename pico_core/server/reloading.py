@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from pico_core.config.server import ServerConfig
-from pico_core.config.server_ports import PORTS
+from pico_core.config.server_ports import ENTRANCES, PORTS
 from pico_core.machine.admission import ConnectionLimits
 from pico_core.server.access import Access
 from pico_core.server.facts import Facts
@@ -55,11 +55,24 @@ GOSSIP_KEYS_PATH = "cluster.gossip.keys"
 
 
 def applied_keys(facts: Facts, config: ServerConfig) -> set[str]:
-    """Return the keys and sections that can be taken over: ``APPLIED``, without what would begin or end sealing."""
-    applied = set(APPLIED)
+    """Return the keys and sections that can be taken over.
+
+    Those are ``APPLIED``, without what would begin or end sealing, and without the TLS of a port that would begin or
+    end to speak it.
+    """
+    applied = set(APPLIED).difference(switched_tls(facts.config, config))
     if bool(config.cluster.gossip.secrets) != facts.gossip.is_sealed:
         applied.discard(GOSSIP_KEYS_PATH)
     return applied
+
+
+def switched_tls(before: ServerConfig, after: ServerConfig) -> list[str]:
+    """Return the sections of ports that speak TLS by one of two configurations, and not by the other."""
+    return [
+        f"{port.key}.tls"
+        for port in ENTRANCES
+        if port.tls is not None and port.tls(before).enabled != port.tls(after).enabled
+    ]
 
 
 class Configured(Protocol):

@@ -135,6 +135,12 @@ ROWS: Final[Rows] = {
             "one line says how many were left out",
             "a stranger must not fill a disk",
         ),
+        (
+            "what a reload has opened, in a line of the log",
+            "{server.exposure.MAX_NAMED} patterns or tenants",
+            "the line says how many there are",
+            "a line that somebody reads",
+        ),
     ),
     "Of tunnels": (
         (

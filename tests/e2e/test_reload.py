@@ -171,3 +171,21 @@ def test_files_that_a_reload_reads_again_are_told_of(fleet: Fleet, tmp_path: Pat
     server.process.signal(signal.SIGHUP)
     wait_until(lambda: server.process.errors().count("no key has changed") == 2, "the second reload")
     assert server.process.errors().count("certificates and keys loaded again") == 1
+
+
+def test_tls_that_a_reload_would_begin_or_end_is_named_and_the_rest_counts(fleet: Fleet, tmp_path: Path) -> None:
+    write_authority(tmp_path)
+    files = issue(tmp_path, LOCAL)
+    file = tmp_path / "pico.yaml"
+    tls = f"{{cert: {files.cert}, key: {files.key}}}"
+    for before, after in (("{}", tls), (tls, "{}")):
+        file.write_text(f"proxy: {{tls: {before}}}\n")
+        server = fleet.server("--config.path", str(file))
+        file.write_text(f"proxy: {{tls: {after}, timeout: 7s}}\n")
+        server.process.signal(signal.SIGHUP)
+        server.process.await_log("some changes need a restart")
+        (named,) = server.process.logged("some changes need a restart")
+        assert named["keys"] == "proxy.tls.cert, proxy.tls.key"
+        (taken,) = server.process.logged("configuration read again")
+        assert taken["changed"] == "proxy.timeout"
+        server.process.stop()

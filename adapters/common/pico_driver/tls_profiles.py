@@ -95,11 +95,21 @@ class Profiles:
         self,
         servers: Mapping[str, tuple[str, ServerTlsConfig]],
         clients: Mapping[str, tuple[str, ClientTlsConfig]],
+        is_fixed: Callable[[str], bool],
     ) -> None:
-        """Take over other sections, or raise ``ConfigError`` and change nothing."""
+        """Take over other sections, or raise ``ConfigError`` and change nothing.
+
+        Profiles whose names are fixed neither come nor go: one that is gone stays as it is, and a new one is left out.
+        One that goes is there until files change, for connections that are still to be opened with it.
+        """
+        known = {**self._servers, **self._clients}
+        servers = {name: section for name, section in servers.items() if name in known or not is_fixed(name)}
+        clients = {name: section for name, section in clients.items() if name in known or not is_fixed(name)}
+        servers |= {name: each for name, each in self._servers.items() if is_fixed(name) and name not in servers}
+        clients |= {name: each for name, each in self._clients.items() if is_fixed(name) and name not in clients}
         fresh = Profiles(servers, clients)
         self._servers, self._clients = servers, clients
-        self._files, self._profiles = fresh._files, fresh._profiles
+        self._files, self._profiles = fresh._files, {**self._profiles, **fresh._profiles}
 
     @property
     def changed(self) -> bool:

@@ -79,20 +79,25 @@ def client_sections(server: Origin, profile: str, section: str, keys: dict[str, 
 
 
 def reload_profiles(profiles: Profiles | None, sections: TlsSections) -> None:
-    """Load what the sections name now. Raises ``ConfigError``, and then all stays as it was."""
-    names = {*sections.servers, *sections.clients}
-    if profiles is None and not names:
+    """Load what the sections name now. Raises ``ConfigError``, and then all stays as it was.
+
+    What speaks TLS at all changes with a restart only, so a section that is new or gone counts then; its files are
+    looked at all the same. The machine names the keys of it. Those of key sets and services come and go.
+    """
+    load_profiles(sections)
+    if profiles is not None:
+        profiles.replace(sections.servers, sections.clients, _is_fixed)
         return
-    if profiles is None or _fixed(profiles.names) != _fixed(names):
-        raise ConfigError("what speaks TLS at all changes with a restart only; certificates, keys and trust may change")
-    profiles.replace(sections.servers, sections.clients)
+    new = sorted(key for name, (key, _) in sections.clients.items() if not _is_fixed(name))
+    if new:
+        raise ConfigError(f"{', '.join(new)}: nothing spoke TLS when this process began; it takes a restart")
 
 
-def _fixed(names: set[str]) -> set[str]:
-    """Return the names that do not change while the process runs. Those of key sets come and go with them."""
-    from pico_core.config.tls import JWKS_PROFILE
+def _is_fixed(name: str) -> bool:
+    """Return whether a profile stays while the process runs. Those of key sets and services come and go with them."""
+    from pico_core.config.tls import JWKS_PROFILE, SERVICE_PROFILE
 
-    return {name for name in names if name.partition(" ")[0] != JWKS_PROFILE}
+    return name.partition(" ")[0] not in (JWKS_PROFILE, SERVICE_PROFILE)
 
 
 def load_profiles(sections: TlsSections) -> Profiles | None:

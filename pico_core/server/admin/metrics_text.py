@@ -32,10 +32,11 @@ GOSSIP_COUNTERS = {
     "withheld": "Datagrams that were not sent, since their address has not answered and sent less itself.",
     "own_name": "Messages that came under the node ID of this node.",
     "gaps_refused": "Deltas refused because they would have left a gap.",
-    "strangers_refused": "Deltas refused because they were about unknown nodes.",
+    "strangers_refused": "Deltas refused because they were about unknown nodes, or because of who sent them.",
     "nodes_refused": "Nodes refused because the table is full or their name unusable.",
     "entries_refused": "Deltas cut short by the memory bounds.",
     "name_conflicts": "Times that entries of a former process with this node's ID were replaced.",
+    "versions_withdrawn": "Times that false entries of a node were dropped because the node itself shows others.",
     "syncs": "Repairs over TCP.",
     "refutations": "Rounds moved forward because another node reported this one as silent.",
 }

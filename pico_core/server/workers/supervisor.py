@@ -35,7 +35,7 @@ from pico_core.program import (
 from pico_core.records import UseLogConfig
 from pico_core.server.facts import NodePhase
 from pico_core.server.limits import connection_limits
-from pico_core.server.reloading import APPLIED
+from pico_core.server.reloading import APPLIED, switched_tls
 from pico_core.server.workers.pages import SupervisorPages, control_fields
 from pico_core.server.workers.slots import CLOSES_PORTS_S, Process, Slot
 
@@ -224,11 +224,14 @@ class Supervisor(BaseMachine):
         if self.state is NodePhase.DRAINING:
             return
         changed = list(changed_keys(self.config, config))
-        fixed = [key for key in changed if key in FIXED]
+        switched = switched_tls(self.config, config)
+        own = [each for each in switched if each == "admin.tls"]  # the admin port is the supervisor's
+        fixed = [key for key in changed if key in FIXED or is_among(key, own)]
         if fixed:
             self.log("warning", "config", "some changes need a restart", keys=", ".join(fixed))
         sealing = bool(config.cluster.gossip.secrets) != bool(self.config.cluster.gossip.secrets)
-        new = [key for key in changed if key not in fixed and (sealing or not is_among(key, APPLIED))]
+        applied = set(APPLIED).difference(switched)
+        new = [key for key in changed if key not in fixed and (sealing or not is_among(key, applied))]
         self.config = taken_over(self.config, config, [key for key in changed if key not in fixed])
         self.admission.configure(connection_limits(self.config, self.admission.limits.most))
         if new:

@@ -15,14 +15,10 @@ from pico_core.boundary import (
     Received,
     StopListening,
 )
-from pico_core.config.load import load
-from pico_core.config.server import ServerConfig
-from pico_core.config.tls import ServerTlsConfig, jwks_profile
-from pico_core.errors import ConfigError
+from pico_core.config.tls import ServerTlsConfig
 from pico_core.records import Log
 from pico_driver import handshakes
 from pico_driver.tls_profiles import Profiles
-from pico_driver.tls_sections import load_profiles, reload_profiles, server_sections
 from tests.adapters.stage import Stage, staged
 from tests.adapters.tls.scene import Origin, connect, listening, peer, server, trusting
 from tests.certificates import Files, issue
@@ -116,20 +112,3 @@ def test_older_versions_are_refused(stage: Stage, ca: str) -> None:
         with pytest.raises(ssl.SSLError):
             context.wrap_socket(plain, server_hostname="localhost")
         stage.wait(HandshakeFailed)
-
-
-def test_profiles_of_key_sets_come_and_go_with_a_reload(files: Files, ca: str) -> None:
-    flags = {"proxy.tls.cert": files.cert, "proxy.tls.key": files.key}
-    plain = server_sections(load(ServerConfig, None, flags, ""))
-    keys = {"admin.auth.jwks.endpoint": "https://localhost/keys", "admin.auth.jwks.root_cas": ca}
-    with_set = server_sections(load(ServerConfig, None, flags | keys, ""))
-    profiles = load_profiles(plain)
-    assert profiles is not None
-    reload_profiles(profiles, with_set)
-    found = profiles.get(jwks_profile(ca))
-    assert found is not None
-    assert found.key == "admin.auth.jwks"
-    reload_profiles(profiles, plain)
-    assert profiles.get(jwks_profile(ca)) is None
-    with pytest.raises(ConfigError, match="what speaks TLS at all changes with a restart only"):
-        reload_profiles(profiles, server_sections(load(ServerConfig, None, {}, "")))

@@ -1,9 +1,11 @@
 """Loading: what wins over what, and one exact line for every kind of mistake."""
 
+import re
+
 import pytest
 
 from pico_core.config.agent import AgentConfig, ListenerConfig
-from pico_core.config.declare import leaves
+from pico_core.config.declare import flag_name, leaves
 from pico_core.config.load import load
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address, Origin
@@ -228,11 +230,72 @@ def test_a_wrong_value_in_the_file_is_found_even_where_a_flag_wins() -> None:
     )
 
 
-def test_every_default_reads_back_as_itself() -> None:
-    flags = {leaf.name: leaf.shown_default for leaf in leaves(ServerConfig)}
-    assert load(ServerConfig, None, flags, "") == ServerConfig()
-    flags = {leaf.name: leaf.shown_default for leaf in leaves(AgentConfig)}
-    assert load(AgentConfig, None, flags, "") == AgentConfig()
+PROTECTS = re.compile(r"\b(auth|tls|keys|keys_file|token|token_file)\b")
+
+
+@pytest.mark.parametrize("cls", [ServerConfig, AgentConfig])
+def test_every_default_reads_back_as_itself(cls: type[ServerConfig | AgentConfig]) -> None:
+    flags = {}
+    for leaf in leaves(cls):
+        if leaf.shown_default or not PROTECTS.search(leaf.name):
+            flags[leaf.name] = leaf.shown_default
+    assert len(flags) > 10
+    assert load(cls, None, flags, "") == cls()
+
+
+PIKO_FILE = """\
+proxy:
+  auth:
+    hmac_secret_key: ""
+    rsa_public_key: ""
+    ecdsa_public_key: ""
+    audience: ""
+    issuer: ""
+    jwks: {endpoint: ""}
+  tls: {cert: "", key: "", client_cas: "", client: {root_cas: "", cert: "", key: ""}}
+upstream: {tenants: []}
+policies: []
+cluster: {gossip: {keys: []}}
+"""
+
+
+def test_what_piko_writes_out_empty_is_the_default() -> None:
+    assert load(ServerConfig, PIKO_FILE, {}, "pico.yaml") == ServerConfig()
+    assert load(AgentConfig, "connect: {token: '', tls: {root_cas: ''}}\n", {}, "pico.yaml") == AgentConfig()
+
+
+TENANT = "upstream:\n  tenants:\n  - id: acme\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("proxy: {auth: {hmac_secret_key_file: ''}}", "1: proxy.auth.hmac_secret_key_file: is empty"),
+        ("proxy: {auth: {eddsa_public_key: ''}}", "1: proxy.auth.eddsa_public_key: is empty"),
+        ("proxy:\n  auth:\n    eddsa_public_key:\n", "3: proxy.auth.eddsa_public_key: is empty"),
+        (f"{TENANT}    auth: {{hmac_secret_key: ''}}", "4: upstream.tenants[0].auth.hmac_secret_key: is empty"),
+        ("cluster: {gossip: {keys: ''}}", "1: cluster.gossip.keys: is empty"),
+        ("cluster: {gossip: {keys_file: ''}}", "1: cluster.gossip.keys_file: is empty"),
+        ("upstream: {tenants: ''}", "1: upstream.tenants: is empty"),
+        ("policies:\n", "1: policies: is empty"),
+        ("policies: [{endpoints: [a], basic_auth: []}]", "1: policies[0].basic_auth: is empty"),
+        ("policies: [{endpoints: [a], basic_auth: ''}]", "1: policies[0].basic_auth: is empty"),
+        ("policies: [{endpoints: [a], allowed_networks: []}]", "1: policies[0].allowed_networks: is empty"),
+        ("policies: [{endpoints: [a], denied_networks: []}]", "1: policies[0].denied_networks: is empty"),
+    ],
+)
+def test_a_key_that_protects_is_not_left_empty(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(ServerConfig, text, {}, "pico.yaml")
+    assert str(caught.value).startswith(f"pico.yaml:{message}")
+
+
+@pytest.mark.parametrize("name", ["proxy.auth.hmac_secret_key", "cluster.gossip.keys", "proxy.tls.client_cas"])
+@pytest.mark.parametrize("value", ["", " "])
+def test_a_flag_that_protects_is_not_left_empty(name: str, value: str) -> None:
+    """Such as one whose value is a variable of the shell that is not set."""
+    with pytest.raises(ConfigError, match=rf"^{flag_name(name)}: is empty"):
+        load(ServerConfig, None, {name: value}, "")
 
 
 @pytest.mark.parametrize("cert", ["a.pem", "[a.pem]"])
