@@ -15,6 +15,7 @@ from pico_core.proxy.downstream import ClientFacts, Downstream
 T = TypeVar("T")
 
 MAX_EDITS = 512
+"""Heads whose edited fields are kept."""
 MAX_EDIT_BYTES = 2_048
 """A client repeats its fields from request to request (``http.recent``); a megabyte holds those of as many clients."""
 
