@@ -137,7 +137,7 @@ class EditedDownstream:
         self._downstream.abort(now)
 
     def upgrade(self, head: ResponseHead, rest: bytes, now: float) -> tuple[HoldingChannel, bytes]:
-        """Send a 101."""
+        """Send a 101 with its fields edited; see ``Downstream``."""
         return self._downstream.upgrade(self._edit.of_response(head), rest, now)
 
     def upgrade_over(self, now: float) -> None:
