@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 SWEEP_INTERVAL_S = 0.5
+"""How often the deadlines of watched parts are looked at, all of them: so nothing is sorted when one changes."""
 
 MOST_VOID = 64
 """Cancelled timers that are kept whatever else waits; of more, at most half of all timers are void."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DEFAULT_PROXY_URL = "http://localhost:8000"
 
 MAX_SENT_BODY_BYTES = 64 << 20
+"""It is kept once in memory, and sent by every client."""
 
 _FIELD = re.compile(TCHAR + r"+:[ \t]*[\x21-\x7e\x80-\xff][\t\x20-\x7e\x80-\xff]*")
 _TARGET = re.compile(r"/[\x21-\x7e]*")

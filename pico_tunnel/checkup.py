@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 
 TIMEOUT_S = 5.0
+"""Of each question: somebody waits at a terminal."""
 CLOCK_S = 30.0
 """Clocks that differ by more make tokens look expired, or not valid yet."""
 
@@ -39,6 +40,7 @@ NOBODYS_ENDPOINT = "pico-doctor"
 """What is asked for where the configuration names no endpoint."""
 
 EXPIRY_S = 14 * 86_400.0
+"""A certificate that expires sooner should have been renewed: one of ACME is after two thirds of its 90 days."""
 
 
 class Finding(NamedTuple):

@@ -18,7 +18,7 @@ HINTS = {
 
 
 def script(shell: str, program: click.Command) -> str:
-    """Return the lines for a shell, one of ``HINTS``, that complete a program."""
+    """Return the lines for a shell, one of ``HINTS``, that complete a program. Raises ``click.UsageError``."""
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"there is no completion for {shell!r}")

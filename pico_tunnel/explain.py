@@ -88,7 +88,7 @@ def endpoint_in(text: str) -> tuple[str, str]:
 
 
 def explain(asker: Asker, target: str, *, tcp: bool, as_json: bool) -> int:
-    """Print what a request for ``target`` would do; return the exit code."""
+    """Print what a request for ``target`` would do; return the exit code. Raises ``Unanswered``."""
     from urllib.parse import quote
 
     endpoint, note = endpoint_in(target)
@@ -214,7 +214,7 @@ def _story(story: dict[str, Any]) -> str:
 
 
 def explain_request(asker: Asker, request_id: str, *, as_json: bool) -> int:
-    """Print what one request did at each node that still knows it; return the exit code."""
+    """Print what one request did at each node that still knows it; return the exit code. Raises ``Unanswered``."""
     from urllib.parse import quote
 
     answers, silent, _ = asker.everywhere(f"/status/requests/{quote(request_id, safe='')}")

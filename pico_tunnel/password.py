@@ -9,6 +9,7 @@ PASSWORD_BYTES = 16
 (``docs/decisions/policies.md``)."""
 
 SALT_BYTES = 8
+"""Two users with equal passwords then have different hashes; that it is random for each of them is all it is for."""
 
 
 def draw(name: str) -> tuple[str, str]:

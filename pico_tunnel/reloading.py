@@ -16,6 +16,7 @@ from pico_core.records import Log, Sink
 from pico_driver.signals import STOP_SIGNALS
 
 SOURCES_CHECK_S = 0.5
+"""How often the files of an application are looked at: a person has not yet turned to the browser."""
 REST = 10
 """Looking through the files takes at most one part in ``REST`` of the time."""
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pico_core.config.server import ServerConfig
 
 MAX_DOCUMENT_BYTES = 1 << 20
+"""Of an answer of the admin port: the longest that is asked for here lists limits or counters."""
 
 COUNTERS = {
     "pico_log_lines_dropped_total": (

@@ -49,7 +49,7 @@ class SharedPorts:
                 bound.close()
 
     def close_all(self) -> None:
-        """Close everything."""
+        """Close the sockets of all workers."""
         for worker in {number for number, _ in self._open}:
             self.close(worker)
 

@@ -46,6 +46,7 @@ LENGTH_BYTES = 4
 """Before the ``Setup`` on a worker's standard input."""
 
 SECRET_BYTES = 16
+"""Nobody guesses 128 random bits."""
 
 
 class Setup(msgspec.Struct):

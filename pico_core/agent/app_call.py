@@ -24,6 +24,7 @@ UNREAD_HIGH_BYTES = 65_536
 """Of a request's body, what the application may leave untaken before its client is paused."""
 
 UNREAD_LOW_BYTES = UNREAD_HIGH_BYTES // 4
+"""At so few the client sends on: the pauses are then few, and the application does not wait for the network."""
 
 
 class AppCallHost(Protocol):
@@ -70,13 +71,13 @@ class ProgramCall:
             self.host.emit(CallResumed(self.number))
 
     def offered(self, size: int) -> None:
-        """Count what the application is given; the client is paused when much is left untaken."""
+        """Count the ``size`` bytes that the application is given; the client is paused when much is left untaken."""
         self.untaken_bytes += size
         if self.untaken_bytes > UNREAD_HIGH_BYTES:
             self.writable = False
 
     def took(self, size: int, now: float) -> None:
-        """Let the client send on when little is left untaken."""
+        """The application has taken ``size`` bytes: let the client send on when little is left untaken."""
         self.untaken_bytes -= size
         if not self.writable and self.untaken_bytes <= UNREAD_LOW_BYTES:
             self.writable = True
@@ -127,7 +128,7 @@ class AppUpstream(ProgramCall):
         self.host.emit(CallBody(self.number, tuple(pieces), last))
 
     def upgrade(self) -> Channel:
-        """Refuse: a request of this kind is never upgraded."""
+        """Raise ``LocalProtocolError``: ``response_head`` takes no 101, so no exchange asks for it."""
         raise LocalProtocolError("this call is not upgraded")
 
     def upgrade_over(self, now: float) -> None:
@@ -146,7 +147,7 @@ class AppUpstream(ProgramCall):
             self.exchange.request_writable(now)
 
     def responds(self, event: CallResponds, now: float) -> None:
-        """Begin the response."""
+        """Begin the response; a head that is not valid counts as a failure of the application."""
         exchange = self.exchange
         if exchange is None:
             return
@@ -171,7 +172,7 @@ class AppUpstream(ProgramCall):
             self._fail(error.reason, now)
 
     def continues(self, event: CallContinues, now: float) -> None:
-        """Go on with the response."""
+        """Go on with the response; a wrong length, or trailers that are not valid, count as a failure."""
         exchange = self.exchange
         if exchange is None:
             return

@@ -14,7 +14,9 @@ from pico_core.plain.client import PlainRequest, PlainResponse
 from pico_core.timers import Timers
 
 LEAST_UNHEALTHY_STATUS = 400
+"""As balancers count: a redirection is an answer of a service that works."""
 MAX_CHECK_BODY_BYTES = 1 << 20
+"""Nothing of it is looked at; a page that a person sees fits, and an endless one is cut."""
 
 
 class CheckHost(Connector, Logger, Protocol):

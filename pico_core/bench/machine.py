@@ -21,6 +21,7 @@ CONNECTING_AT_ONCE = 100
 """How many clients open their first connection in one step of ``RAMP_S``; a backlog is commonly 128 or more."""
 
 RAMP_S = 0.01
+"""With ``CONNECTING_AT_ONCE``, ten thousand clients are connected within a second."""
 
 
 class BenchMachine(BaseMachine):

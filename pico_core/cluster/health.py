@@ -6,6 +6,7 @@ when that one was answered, or after another pause.
 """
 
 FIRST_PAUSE_S = 1.0
+"""After the first failure; each further one doubles it, up to ``LAST_PAUSE_S``."""
 LAST_PAUSE_S = 8.0
 """So that an upstream has its full share again at most this long after it recovers."""
 

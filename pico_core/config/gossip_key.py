@@ -29,7 +29,10 @@ class GossipKey(msgspec.Struct, frozen=True):
 
 
 def gossip_key(text: str) -> GossipKey:
-    """Parse one key: base64 with either alphabet (RFC 4648, sections 4 and 5), padded or not, or hexadecimal digits."""
+    """Parse one key: base64 with either alphabet (RFC 4648, sections 4 and 5), padded or not, or hexadecimal digits.
+
+    Raises ``ConfigError`` that says how long the text or the key is, and nothing else of it.
+    """
     if _HEX.fullmatch(text):
         return GossipKey(bytes.fromhex(text))
     refuse_reference(text)
@@ -44,7 +47,10 @@ def gossip_key(text: str) -> GossipKey:
 
 
 def gossip_keys(text: str, name: str) -> tuple[GossipKey, ...]:
-    """Parse the file ``name``: one key a line, empty lines and those with ``#`` at their beginning aside."""
+    """Parse the content of the file ``name``: one key a line, empty lines and those that begin with ``#`` aside.
+
+    Raises ``ConfigError`` that names the file and the line.
+    """
     keys = []
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()

@@ -22,7 +22,10 @@ ENDPOINT_PATTERN = (
 
 
 def endpoint_pattern(text: str) -> str:
-    """Parse an endpoint ID, or its beginning and a star, perhaps behind a tenant; in lower case, as IDs are."""
+    """Parse an endpoint ID, or its beginning and a star, perhaps behind a tenant; in lower case, as IDs are.
+
+    Raises ``ConfigError``.
+    """
     of, slash, name = text.rpartition(TENANT_SEPARATOR)
     prefix = name.removesuffix("*")
     if "*" in of + prefix:
@@ -70,14 +73,17 @@ class User(msgspec.Struct, frozen=True):
 
 
 def digest_of(salt: str, password: bytes) -> bytes:
-    """Return what is kept of a password. Why one round: ``docs/decisions/policies.md``."""
+    """Return what is kept of a password: SHA-256 of the salt, a colon and the password.
+
+    Why one round: ``docs/decisions/policies.md``.
+    """
     from hashlib import sha256  # 8 ms that a start needs only later, and a file without users never
 
     return sha256(salt.encode() + b":" + password).digest()
 
 
 def user(text: str) -> User:
-    """Parse a user. The error texts repeat nothing of it, since it holds a secret."""
+    """Parse a user. Raises ``ConfigError`` whose text repeats nothing but the name, since the rest is a secret."""
     name, colon, password = text.partition(":")
     if not colon or not _NAME.fullmatch(name) or not password:
         raise ConfigError(f"wants {USER}, found something else, which is not shown as it may be a secret")
@@ -108,7 +114,7 @@ _OWN = re.compile(
 
 
 def field_name(text: str) -> str:
-    """Parse the name of a field that may be added or removed."""
+    """Parse the name of a field that may be added or removed (RFC 9110 section 5.1). Raises ``ConfigError``."""
     if not _TOKEN.fullmatch(text):
         raise wrong(FIELD_NAME, text)
     if _OWN.fullmatch(text.lower().replace("_", "-")):
@@ -117,7 +123,11 @@ def field_name(text: str) -> str:
 
 
 def field_line(text: str) -> str:
-    """Parse a field that may be added."""
+    """Parse a field that may be added, and return it as ``Name: value``.
+
+    Raises ``ConfigError``, also for a value of more than 8,192 characters, or with one that is not visible ASCII, a
+    blank or a tab.
+    """
     name, colon, value = text.partition(":")
     if not colon:
         raise wrong(FIELD_LINE, text, "the colon is missing")

@@ -20,7 +20,7 @@ ReadText: TypeAlias = Callable[[str], str]
 """Returns the text of a file by its path, or raises ``ConfigError`` that names the path."""
 
 MAX_SECRET_FILE_BYTES = MAX_SET_BYTES
-"""Of a file that a value names. The longest is a key set."""
+"""Of a file that a value names, in bytes. The longest is a key set."""
 
 TOKEN = "a token such as eyJhbGciOi..., see 'pico token create'"  # noqa: S105 - says what is wanted
 TOKEN_FILE = "the path of a file that holds a token"  # noqa: S105 - says what is wanted
@@ -63,25 +63,31 @@ class KeySetSource(msgspec.Struct, frozen=True):
 
 
 def read_nothing(path: str) -> str:
-    """Refuse to read: there are no files where a configuration is made from texts alone."""
+    """Raise ``ConfigError``: there are no files where a configuration is made from texts alone."""
     raise ConfigError(f"cannot read {quote(path)} here")
 
 
 def name(text: str) -> str:
-    """Check the text of an audience or issuer."""
+    """Check the text of an audience or issuer (RFC 7519 section 4.1): it may be empty. Raises ``ConfigError``."""
     if not _NAME_LOOK.fullmatch(text):
         raise wrong("a text of at most 255 visible characters", text)
     return text
 
 
 def secret(text: str) -> Secret | None:
-    """Take a secret as it is; empty text means none."""
+    """Take a secret as it is; empty text means none.
+
+    Raises ``ConfigError`` for a text that is only the name of a variable, such as ``${PASSWORD}``.
+    """
     refuse_reference(text)
     return Secret(text) if text else None
 
 
 def secret_file(path: str, read: ReadText) -> SecretFile | None:
-    """Read a file with a key: without the line end behind it. Empty text means none."""
+    """Read a file with a key: without the line end behind it. An empty path means none.
+
+    Raises ``ConfigError`` for a file that cannot be read, or that is empty.
+    """
     if not path:
         return None
     content = read(path)
@@ -91,7 +97,10 @@ def secret_file(path: str, read: ReadText) -> SecretFile | None:
 
 
 def token(text: str) -> Secret | None:
-    """Check the form of a token that is sent, not what it says; empty text means none."""
+    """Check the form of a token that is sent, not what it says; empty text means none.
+
+    Raises ``ConfigError`` that tells the length of what cannot be a token.
+    """
     if not text:
         return None
     refuse_reference(text)
@@ -101,7 +110,10 @@ def token(text: str) -> Secret | None:
 
 
 def token_file(path: str, read: ReadText) -> SecretFile | None:
-    """Read a file with a token; blanks around it do not count. Empty text means none."""
+    """Read a file with a token; blanks around it do not count. An empty path means none.
+
+    Raises ``ConfigError`` for a file that cannot be read, or that does not hold a token.
+    """
     if not path:
         return None
     return SecretFile(path, token_in(path, read(path)))
@@ -119,7 +131,10 @@ def token_in(path: str, content: str) -> Secret:
 
 
 def key_set(text: str, read: ReadText) -> KeySetSource | None:
-    """Parse the URL of a key set, and read and check one in a file. Empty text means none."""
+    """Parse the URL of a key set, and read and check one in a file. Empty text means none.
+
+    Raises ``ConfigError`` for another scheme, for credentials in the URL, and for a file that holds no key set.
+    """
     if not text:
         return None
     scheme, _, rest = text.partition("://")

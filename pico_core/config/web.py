@@ -20,7 +20,10 @@ _HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 
 
 def web_origin(text: str) -> str:
-    """Parse an origin, or ``*``. Browsers leave the default port out and write in lower case, and so does this."""
+    """Parse an origin, or ``*``. Browsers leave the default port out and write in lower case, and so does this.
+
+    Raises ``ConfigError``.
+    """
     if text == ANY:
         return text
     match = _ORIGIN.fullmatch(text.lower().removesuffix("/"))
@@ -32,7 +35,10 @@ def web_origin(text: str) -> str:
 
 
 def host_name(text: str) -> str:
-    """Parse a host name without a port, ``*.`` and a name for all names below it, or ``*``."""
+    """Parse a host name without a port, ``*.`` and a name for all names below it, or ``*``.
+
+    Raises ``ConfigError``.
+    """
     name = text.lower().removesuffix(".")
     if name != ANY and not _HOST_NAME.fullmatch(name):
         raise wrong(HOST_NAME, text, "a port does not belong here" if ":" in text else "")
@@ -40,7 +46,7 @@ def host_name(text: str) -> str:
 
 
 def public_url(text: str) -> str:
-    """Parse where clients reach endpoints; empty for nowhere that is known."""
+    """Parse where clients reach endpoints; empty for nowhere that is known. Raises ``ConfigError``."""
     url = text.removesuffix("/")
     if url and not _PUBLIC_URL.fullmatch(url):
         hint = "" if text.count(ENDPOINT) == 1 else f"write {ENDPOINT} where the name of the endpoint goes"

@@ -36,6 +36,7 @@ from pico_core.websocket.handshake import HandshakeError
 from pico_core.websocket.refusal import Refusal
 
 FIRST_BACKOFF_S = 0.1
+"""The first pause before the server is asked again; each further one is longer, up to ``LAST_BACKOFF_S``."""
 LAST_BACKOFF_S = 1.0
 """A person may be waiting, and ``connect.timeout`` ends it: the pauses stay short."""
 

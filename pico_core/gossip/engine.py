@@ -44,6 +44,7 @@ from pico_core.gossip.wire.records import Entry
 MIN_PACKET_BYTES = 1200
 """The longest endpoint ID in ASCII, with the longest node IDs around it, fits, also when it is sealed."""
 MAX_LOCAL_BYTES = 32 << 20
+"""For the state of this node: every other node keeps it too, within the ``MAX_STATE_BYTES`` for all others."""
 LEAVE_DATAGRAMS = 10
 """As many nodes are told by datagrams that we leave, besides those that are told over TCP."""
 

@@ -17,6 +17,7 @@ run does not count as the others' silence. And when no node at all answers, we a
 """
 
 MAX_REPORTED_CHARACTERS = 512
+"""Of all node IDs that one report names."""
 MAX_REPORTED = 32
 """The report of one node fits into one packet; after a great failure, each survivor reports other nodes."""
 ROUNDS_PER_PING = 2

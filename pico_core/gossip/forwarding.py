@@ -5,6 +5,7 @@ Avoided nodes are the last choice, not forbidden: if no other can serve, try the
 """
 
 AVOID_S = 1.0
+"""After the first failure; each further one doubles it, up to ``MAX_AVOID_S``."""
 MAX_AVOID_S = 10.0
 """A node that is up again is tried after this at the latest; gossip finds dead nodes long before."""
 

@@ -29,6 +29,7 @@ list, or that join over TCP."""
 HEARD_PINGS = 32
 """How many nodes that were heard of are pinged in a round; while there are no more, each is pinged at once."""
 CONFLICT_PAUSE_S = 1.0
+"""How often at most we write anew because of another node with our ID: two of them would outbid each other."""
 MAX_ADDRESSES_REFUSED = 256
 """How many nodes with an unusable address are remembered, so as to tell of each once; a forger can name any number."""
 MAX_SUPERSEDED_VERSION = MAX_VERSION - 2 * MAX_VERSION_JUMP

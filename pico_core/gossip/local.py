@@ -11,6 +11,7 @@ from pico_core.gossip.members import Members
 from pico_core.gossip.state import LocalState
 
 MAX_FIRST_VERSION = 1 << 40
+"""A node whose ID is fixed begins below it at random, so that it need not know where its former process ended."""
 MAX_VERSION_JUMP = 1 << 32
 """More than a process writes, and so little that two million restarts stay below what peers may claim."""
 

@@ -36,10 +36,13 @@ from pico_core.gossip.wire.records import MAX_NODES
 Proved = TypeVar("Proved", str, HostPort)
 
 MAX_REMOVED_NODES = 4096
+"""As many as a cluster has nodes: all may have gone."""
 MAX_STATE_BYTES = 128 << 20
 """For the states of all other nodes together: an eighth of the memory the Kubernetes manifests allow."""
 REMOVE_AFTER_S = 60.0
+"""How long an unreachable node, or one that left, is kept in the table: a restart with the same name takes less."""
 REMEMBER_REMOVED_S = 3600.0
+"""How long a removed node is remembered after its last mention, so that a peer that lists it does not revive it."""
 
 
 class Members:

@@ -11,14 +11,18 @@ from pico_core.entropy import Entropy
 from pico_core.gossip.address import HostPort, is_literal, plain_host, split_address
 
 LOOKUP_INTERVAL_S = 10.0
+"""How often the names to join are looked up: a cluster that was split finds together again within it."""
 FIRST_LOOKUP_INTERVAL_S = 1.0
 """While no node has answered yet: peers that boot with us appear in the name's records one after the other."""
 LOOKUP_TIMEOUT_S = 5.0
+"""What resolvers wait for one server (``timeout`` of resolv.conf)."""
 JOIN_RETRY_S = 0.5
 MAX_JOIN_RETRY_S = 10.0
+"""Pauses before an address that did not answer is asked again: doubled each time, up to this."""
 MAX_JOINS_IN_FLIGHT = 8
 """Addresses of dead nodes may drop packets until the timeout; fewer than this many do not delay the others."""
 MAX_ADDRESSES_PER_NAME = 4096
+"""As many as a cluster has nodes."""
 
 
 class _Name:

@@ -10,6 +10,7 @@ from pico_core.gossip.address import HostPort
 MAX_STRANGERS = 4096
 """As many as nodes. One that falls out of the table has to be heard from again before anything goes there."""
 MAX_CREDIT_BYTES = 65_536
+"""Credit that gathers without bound would let a forged address be flooded later; this is some 45 full packets."""
 
 
 class Strangers:

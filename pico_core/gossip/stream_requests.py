@@ -40,6 +40,7 @@ REPAIR_AFTER_S = 1.5
 """How long we may be behind on a node without progress before TCP repairs it."""
 MIN_SYNC_PAUSE_S = 1.0
 MAX_SYNC_PAUSE_S = 30.0
+"""Pauses between two comparisons over TCP: the longer one after each that found no change."""
 LEAVES = 3
 """As many nodes are told over TCP that we leave."""
 _LARGEST_HEAD_BYTES = 4 * (MAX_ID_CHARACTERS + MAX_ADDR_CHARACTERS) + 64

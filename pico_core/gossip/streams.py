@@ -16,6 +16,7 @@ from pico_core.gossip.sealing.streams import InboundSeal, OutboundSeal, check_un
 from pico_core.gossip.wire.reading import StreamReader
 
 REQUEST_TIMEOUT_S = 5.0
+"""Of a request of our own, in all: half of what the other side grants it (``STREAM_TIMEOUT_S``)."""
 MAX_STREAM_BYTES = 16 << 20
 """4096 nodes with ten endpoints each take 5 MiB."""
 TURN_US = 4_000.0

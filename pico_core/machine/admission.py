@@ -51,6 +51,7 @@ SCANNED_PER_CLOSED = 16
 """In a larger port, each connection closed pays for looking at so many. A look that found none waits instead."""
 
 SCAN_AGAIN_S = 0.1
+"""How long such a port is not looked over again: those that connect meanwhile are refused without a look."""
 
 UNPROVEN = 1 / 2
 """How much of the members' places may be taken by connections that have not shown yet that they are a member's."""

@@ -278,7 +278,7 @@ class BaseMachine:
         """A peer connected. Set ``channel.user``, or close the channel."""
 
     def on_datagram(self, event: DatagramReceived, now: float) -> None:
-        """A datagram arrived."""
+        """A datagram arrived at a listener for UDP; its source may be forged."""
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """The operator wants the node to stop."""

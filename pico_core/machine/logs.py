@@ -10,6 +10,7 @@ from pico_core.timers import Timers
 NEVER_HELD_BACK = ("debug", "error")
 
 WINDOW_S = 10.0
+"""Short enough that a line which was held back is told of while it still matters."""
 
 LINES_PER_WINDOW = 50
 """Events of a kind that peers cause: an operator reads a few, and is told how many more there were."""

@@ -20,6 +20,7 @@ ADMIN = "admin"
 """The name of the listener."""
 
 MOST_OPERATORS = 64
+"""As many connections as a server keeps for its own admin port."""
 ADMIN_PLACES = PortLimits(MOST_OPERATORS, 0)
 """Operators are few."""
 

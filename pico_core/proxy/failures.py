@@ -83,6 +83,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 MAX_DETAIL_CHARACTERS = 200
+"""Of the detail of a failure: it goes into one line of a log, and into one field line."""
 
 UNREACHABLE = "upstream unreachable"
 CLOSED_EARLY = "the service closed the connection without a response"

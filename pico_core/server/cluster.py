@@ -33,6 +33,7 @@ from pico_core.server.own_host import KEYS, OwnHost
 from pico_core.server.peers import Peers
 
 REBALANCE_INTERVAL_S = 1.0
+"""How often agents may be asked to move: ``upstream.rebalance.shed_rate`` is a share of the tunnels in a second."""
 LOOK_UP_S = 0.5
 """How often to look which names are due, while this node does not know its own address."""
 

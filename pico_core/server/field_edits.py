@@ -15,6 +15,7 @@ from pico_core.proxy.downstream import ClientFacts, Downstream
 T = TypeVar("T")
 
 MAX_EDITS = 512
+"""Heads whose edited fields are kept."""
 MAX_EDIT_BYTES = 2_048
 """A client repeats its fields from request to request (``http.recent``); a megabyte holds those of as many clients."""
 
@@ -136,7 +137,7 @@ class EditedDownstream:
         self._downstream.abort(now)
 
     def upgrade(self, head: ResponseHead, rest: bytes, now: float) -> tuple[HoldingChannel, bytes]:
-        """Send a 101."""
+        """Send a 101 with its fields edited; see ``Downstream``."""
         return self._downstream.upgrade(self._edit.of_response(head), rest, now)
 
     def upgrade_over(self, now: float) -> None:

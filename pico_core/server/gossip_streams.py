@@ -28,11 +28,13 @@ CarryOut: TypeAlias = Callable[[float], None]
 STREAM_TIMEOUT_S = 10.0
 """How long a peer may take to send its request, and then to take the answer."""
 STRANGER_PAUSE_S = 0.05
+"""The pause where only work for strangers is due and its budget is spent: that grows by 2.5 ms meanwhile."""
 STRANGERS_US_PER_S = 50_000
 """The work for peers that have not answered us: five percent of a core."""
 STRANGERS_SPARE_US = 500_000
 """Work that may gather while none is done: newcomers get the 100,000 endpoints of a cluster in a few turns."""
 TURNS_US_PER_S = 800_000
+"""The work of all streams, in microseconds: a fifth of a core is left to requests, however much gossip comes."""
 TURNS_SPARE_US = 2 * TURN_US
 """Work that is done as bytes arrive, in the same turn of the loop; a small message needs a tenth of it."""
 

@@ -26,7 +26,9 @@ from pico_core.server.limits import head_limits
 from pico_core.server.tenants import split
 
 MAX_IDLE_CONNECTIONS = 256
+"""To one node: a quarter of what one tunnel carries at once, and few beside the descriptors of a node."""
 IDLE_TIMEOUT_S = 60.0
+"""As long as an idle stream of a tunnel is kept; the other node keeps it for longer."""
 CONNECT_TIMEOUT_S = 3.0
 """Within a cluster a connection takes a millisecond; a node that needs seconds for it is treated as unreachable."""
 

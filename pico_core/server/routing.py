@@ -44,6 +44,7 @@ LOST_ROUTES = frozenset(failure.reason for failure in (TUNNEL_LOST, NODE_LOST, N
 """Failures of the way to a service: another way may be known soon."""
 
 STALL_CHECK_S = STALL_S / 2
+"""How often stalls are looked for: one is found after one and a half times ``STALL_S`` at the latest."""
 
 MAX_SILENT_CHECKS = 6
 """For so many checks a raw connection waits for an agent that gives no sign of life, where there is no other: 3 s."""

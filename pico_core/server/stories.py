@@ -19,6 +19,7 @@ MAX_STORIES = 1_000
 """Of each kind: at a failure a second a quarter of an hour, in half a megabyte."""
 
 MAX_PATH_CHARACTERS = 128
+"""Of a path and of an endpoint: the beginning tells which part of a service failed."""
 
 LEAST_FAILED_STATUS = 500
 

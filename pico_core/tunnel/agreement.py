@@ -17,6 +17,7 @@ SECOND_AGENT = (b"x-pico-notice", b"second-agent")
 """The field of an answer that tells the agent that somebody else serves its endpoint too."""
 
 MAX_TOLD_BYTES = 512
+"""Of each thing that an agent is told: a URL or a node ID fits."""
 
 URL = b"x-pico-url"
 NODE = b"x-pico-node"

@@ -23,6 +23,7 @@ MAX_HANDSHAKE_RESPONSE_BYTES = 65_536
 """Of everything before the client handshake is decided: interim responses, the head, the refusal with its framing."""
 
 MAX_REASON_CHARACTERS = 200
+"""Of a refusal that is repeated: it goes into one line of a log."""
 
 NOT_GET = "a WebSocket is opened with GET"
 """What a request with another method is told, with 405."""

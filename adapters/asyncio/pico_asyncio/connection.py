@@ -25,7 +25,7 @@ class TransportOwner(ConnectionOwner, Protocol):
         """Give a connection that was opened its number and tell the machine."""
 
     def end_turn(self) -> None:
-        """End the turn now."""
+        """Hand the inputs of this turn to the machine now, and carry its commands out."""
 
 
 class Connection(asyncio.BaseProtocol):
@@ -219,7 +219,7 @@ class SmallReads(asyncio.BufferedProtocol):
         return self._connection.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Pass on that the transport is closed; ``exc`` is why, ``None`` for an end without error."""
         self._connection.connection_lost(exc)
 
     def pause_writing(self) -> None:

@@ -141,7 +141,7 @@ class AsyncioDriver(Driver[Connection]):
             self.hand_over(event)
 
     def end_turn(self) -> None:
-        """End the turn now."""
+        """Hand the inputs of this turn to the machine now, and carry its commands out."""
         self.take_turn()
         self._turn_due = False
         self.turn_bytes = 0

@@ -64,7 +64,7 @@ class AsyncioRuntime:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def event(self) -> asyncio.Event:
-        """Return a new event."""
+        """Return an event of this loop that is not set."""
         return asyncio.Event()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -20,6 +20,7 @@ class AsyncioThreads:
     """
 
     def __init__(self, limit: int) -> None:
+        """At most ``limit`` threads run at once; each is started when it is first needed."""
         self._loop = asyncio.get_running_loop()
         self._slots = asyncio.Semaphore(limit)
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
@@ -28,7 +29,11 @@ class AsyncioThreads:
         self._closed = False
 
     async def run(self, work: Callable[[], Result]) -> Result:
-        """Run ``work`` in a thread. After a cancel the thread keeps its place until ``work`` has ended."""
+        """Run ``work`` in a thread, once one is free, and return its result, or raise what it raised.
+
+        After a cancel the thread keeps its place until ``work`` has ended. Raises ``RuntimeError`` after ``close``, and
+        in place of ``StopIteration``, which no future takes.
+        """
         await self._slots.acquire()
         if self._closed:
             raise RuntimeError("the threads have ended")

@@ -318,7 +318,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         self._handshakes.over(connection)
 
     def end_turn(self) -> None:
-        """End the turn now."""
+        """Hand the inputs of this turn to the machine now, and carry its commands out."""
         self.take_turn()
 
     def _start_tls(self, command: StartTls) -> None:

@@ -51,6 +51,7 @@ UNUSABLE: Final = (OSError, ValueError, OverflowError)
 """What opening or looking up raises: the system's errors, names that cannot be encoded, ports out of range."""
 
 _LARGEST_DATAGRAM_BYTES = 65_535
+"""A UDP packet has a length of 16 bits (RFC 768)."""
 _ANY_PORT = 9
 """A route does not depend on the port, but some systems refuse port 0; 9 is "discard" (RFC 863)."""
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)

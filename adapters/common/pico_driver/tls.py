@@ -86,7 +86,7 @@ class SecureOwner(ConnectionOwner, Protocol):
     """What a secure connection needs of its driver."""
 
     def end_turn(self) -> None:
-        """End the turn now."""
+        """Hand the inputs of this turn to the machine now, and carry its commands out."""
 
     def secured(self, connection: "SecureConnection") -> None:
         """The handshake is done: announce the connection."""
@@ -193,7 +193,7 @@ class SecureConnection:
         self._owner.turn_bytes = size
 
     def end_turn(self) -> None:
-        """End the turn now."""
+        """Hand the inputs of this turn to the machine now, and carry its commands out."""
         self._owner.end_turn()
 
     def hand_over(self, event: Input) -> None:

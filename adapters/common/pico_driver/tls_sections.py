@@ -23,7 +23,7 @@ class TlsSections(NamedTuple):
 
 
 def server_sections(config: ServerConfig) -> TlsSections:
-    """Return those of a server."""
+    """Return the sections of a server by the names of their profiles: of ports, and of what it asks others."""
     from pico_core.config.server import auth_sections
     from pico_core.config.server_ports import ENTRANCES
     from pico_core.config.tls import PEERS_PROFILE, ClientTlsConfig, jwks_profile
@@ -44,7 +44,7 @@ def server_sections(config: ServerConfig) -> TlsSections:
 
 
 def agent_sections(config: AgentConfig) -> TlsSections:
-    """Return those of an agent."""
+    """Return the sections of an agent by the names of their profiles."""
     from pico_core.config.agent import service_profile
     from pico_core.config.tls import CONNECT_PROFILE
 

@@ -85,7 +85,7 @@ class TrioRuntime:
         self._token = trio.lowlevel.current_trio_token()
 
     def event(self) -> trio.Event:
-        """Return a new event."""
+        """Return an event of this loop that is not set."""
         return trio.Event()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> trio.CancelScope:

@@ -95,7 +95,7 @@ class ReplayDownstream:
         self._over(now)
 
     def upgrade(self, head: ResponseHead, rest: bytes, now: float) -> tuple[HoldingChannel, bytes]:
-        """Refuse: a request for an upgrade is not replayed."""
+        """Raise ``LocalProtocolError``: ``replaying`` refuses to repeat a request for an upgrade."""
         raise LocalProtocolError("a replay is not upgraded")
 
     def upgrade_over(self, now: float) -> None:

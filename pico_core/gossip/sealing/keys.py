@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_ID_BYTES = 4
+"""Of eight keys (``MAX_GOSSIP_KEYS``) two have the same ID once in 150 million draws."""
 TAG_BYTES = 16
 """The length of the authentication tag that AES-GCM appends."""
 NONCE_BYTES = 12
+"""What AES-GCM takes without a further hash (NIST SP 800-38D section 5.2.1.1)."""
 
 
 class SealKey:
@@ -28,6 +30,7 @@ class SealKey:
     __slots__ = ("_proofs", "_secret", "id")
 
     def __init__(self, secret: bytes) -> None:
+        """Raises ``LocalProtocolError`` for a secret of another length than ``GOSSIP_KEY_BYTES``."""
         if len(secret) != GOSSIP_KEY_BYTES:
             raise LocalProtocolError(f"a gossip key has {GOSSIP_KEY_BYTES} bytes, not {len(secret)}")
         self._secret = secret
@@ -35,7 +38,7 @@ class SealKey:
         self._proofs = self._derive(b"proofs")
 
     def packet_cipher(self, session: bytes) -> AESGCM:
-        """Return the cipher for the packets of one session of a sender."""
+        """Return the cipher for the packets of one session of a sender; ``session`` is its ID, as packets have it."""
         return _cipher(self._derive(b"packets", session))
 
     def stream_ciphers(self, nonces: bytes) -> tuple[AESGCM, AESGCM]:
@@ -43,7 +46,7 @@ class SealKey:
         return _cipher(self._derive(b"stream client", nonces)), _cipher(self._derive(b"stream server", nonces))
 
     def proof(self, text: bytes) -> bytes:
-        """Return the code that only holders of the key can make for ``text``."""
+        """Return the ``TAG_BYTES`` bytes that only holders of the key can make for ``text``."""
         return hmac.digest(self._proofs, text, "sha256")[:TAG_BYTES]
 
     def _derive(self, purpose: bytes, context: bytes = b"") -> bytes:
@@ -51,13 +54,17 @@ class SealKey:
 
 
 class Keyring:
-    """The keys of this node: ``first`` seals, each of ``by_id`` opens. Raises ``LocalProtocolError`` without a key."""
+    """The keys of this node: ``first`` seals, each of ``by_id`` opens."""
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
+        """Raises as ``take`` does."""
         self.take(secrets)
 
     def take(self, secrets: Sequence[bytes]) -> None:
-        """Use these keys from now on."""
+        """Use these keys from now on: the first to seal, all to open.
+
+        Raises ``LocalProtocolError``, and changes nothing, without a key or for one of another length.
+        """
         keys = [SealKey(secret) for secret in secrets]
         if not keys:
             raise LocalProtocolError("sealing needs a key")

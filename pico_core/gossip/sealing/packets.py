@@ -33,6 +33,7 @@ SESSION_BYTES = 12
 RECEIVER_BYTES = 8
 """As much of the receiver's session is enough to name it."""
 COUNTER_BYTES = 6
+"""At a million packets a second, a session lasts nine years."""
 MAX_COUNTER = (1 << 8 * COUNTER_BYTES) - 1
 HEAD_BYTES = len(PACKET) + KEY_ID_BYTES + SESSION_BYTES + RECEIVER_BYTES + COUNTER_BYTES
 OVERHEAD_BYTES = HEAD_BYTES + TAG_BYTES

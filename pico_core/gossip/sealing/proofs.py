@@ -13,6 +13,7 @@ from pico_core.gossip.sealing.window import Window
 from pico_core.gossip.wire.records import MAX_NODES
 
 MARK_BYTES = 16
+"""Random: no two starts of a node have the same mark, so no proof is taken twice."""
 MAX_SENDERS = 2 * MAX_NODES
 """Senders whose numbers are remembered; beyond it the node takes another mark, which voids all proofs for the old."""
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STREAM = b"\xf1\x00"
 STREAM_NONCE_BYTES = 16
+"""Random, for each stream: no two streams under one key have the same ciphers."""
 HELLO_BYTES = len(STREAM) + KEY_ID_BYTES + STREAM_NONCE_BYTES
 LENGTH_BYTES = 2
 MAX_SEALED_FRAME_BYTES = 16_384

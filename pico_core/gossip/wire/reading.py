@@ -70,7 +70,8 @@ class _DeltaItem(msgspec.Struct, gc=False):
 
 
 MIN_ITEM_BYTES = 16
-"""The shortest value of a datagram that any node writes has 26."""
+"""The shortest value of a datagram that any node writes has 26 bytes. A datagram that claims more values than fit is
+refused before any is decoded."""
 _DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _digest_decoder = msgspec.msgpack.Decoder(list[_DigestItem])
 _delta_decoder = msgspec.msgpack.Decoder(list[_DeltaItem])
@@ -158,7 +159,7 @@ class StreamReader:
     """Gathers one message of a TCP stream, which has no length in front, within ``max_bytes``.
 
     Feed with ``receive`` and ``walk`` until ``is_whole``. Then the other methods decode it, a part at a time: nothing
-    that a peer sends takes long or much memory at once. All of them raise ``WireError``.
+    that a peer sends takes long or much memory at once. Each of them says what it raises.
     """
 
     def __init__(self, *, is_request: bool, max_bytes: int, values: int = 2) -> None:
@@ -184,7 +185,10 @@ class StreamReader:
         self._buffer += data
 
     def walk(self, most_values: int) -> int:
-        """Look at so many more values at most, and return how many there were: fewer if more bytes are needed."""
+        """Look at so many more values at most, and return how many there were: fewer if more bytes are needed.
+
+        Raises ``WireError`` for bytes that are not msgpack, or that are neither a join nor a leave.
+        """
         if self._outline is None:
             if len(self._buffer) < len(JOIN):
                 return 0
@@ -204,7 +208,10 @@ class StreamReader:
         return self._buffer.startswith(LEAVE)
 
     def sender(self) -> tuple[str, str]:
-        """Return the sender's ID and address, as the header of a whole message gives them."""
+        """Return the sender's ID and address, as the header of a whole message gives them.
+
+        Raises ``WireError`` if the header cannot be read or has no ID, and ``LocalProtocolError`` before ``is_whole``.
+        """
         part = self._whole_outline.head
         head = _decode(_header_decoder, self._buffer[part.start : part.end])
         if not head.node_id:
@@ -212,12 +219,18 @@ class StreamReader:
         return head.node_id, head.addr
 
     def states(self) -> Iterator[ReadState]:
-        """Yield the states of a whole message, each without its entries decoded. Raises ``WireError``."""
+        """Yield the states of a whole message, each without its entries decoded.
+
+        Raises ``WireError`` for a state that cannot be read, and ``LocalProtocolError`` before ``is_whole``.
+        """
         for part in self._whole_outline.states:
             yield ReadState(self._buffer, part)
 
     def digest(self) -> Iterator[tuple[list[DigestEntry], int]]:
-        """Return the digest of a whole join in parts, each with the number of bytes that it took."""
+        """Yield the digest of a whole join in parts, each with the number of bytes that it took.
+
+        Raises ``WireError`` for a part that cannot be read, and ``LocalProtocolError`` before ``is_whole``.
+        """
         for part in self._whole_outline.digest:
             entries = _decode(_digest_entries_decoder, _elements(self._buffer, part))
             yield [each for each in entries if each.id], part.end - part.start

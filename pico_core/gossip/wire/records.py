@@ -13,9 +13,11 @@ JOIN = b"\x03\x00"
 LEAVE = b"\x04\x00"
 
 MAX_ADDR_CHARACTERS = 255
+"""About as long as a name of the DNS may be (RFC 1035 section 2.3.4)."""
 MAX_KEY_CHARACTERS = 512
 """An endpoint ID has at most 255 characters; with its prefix it stays well below."""
 MAX_VALUE_CHARACTERS = 1024
+"""Addresses and claims of endpoints are far shorter."""
 MAX_VERSION = 1 << 53
 """Versions count the writes of one process, which never come near. A higher one would be false, and one that the owner
 could not go beyond."""

@@ -1,4 +1,8 @@
-"""Finding the end of msgpack values without decoding them."""
+"""Finding the end of msgpack values without decoding them.
+
+The first byte of a value says how long the value is, and how many values are inside it, or where to read that: section
+"Formats" of https://github.com/msgpack/msgpack/blob/master/spec.md.
+"""
 
 from pico_core.gossip.wire.records import WireError
 
@@ -46,7 +50,7 @@ class Walker:
     def walk(self, data: bytes | bytearray, limit: int) -> None:
         """Continue over ``data``, which is all bytes so far, to their end or until ``limit`` values are whole.
 
-        Raises ``WireError``.
+        Raises ``WireError`` for the byte that msgpack never uses.
         """
         position, pending, end = self._position, self._pending, len(data)
         while position < end and self.whole < limit:
@@ -65,7 +69,11 @@ class Walker:
 
 
 def variable(data: bytes | bytearray, position: int, end: int) -> tuple[int, int]:
-    """Return length and number of children of a value that gives its length; a length of 0 if it is cut."""
+    """Return the bytes and the number of children of a value that gives its length itself; 0 bytes if that is cut.
+
+    The bytes are those of its own part, from ``position`` on: its children follow. ``end`` is the length of ``data``.
+    Raises ``WireError`` for the byte that msgpack never uses.
+    """
     first = data[position]
     if first == _UNDEFINED:
         raise WireError("a byte that msgpack never uses")

@@ -59,7 +59,7 @@ class AppListener(Listener):
         self._calls: set[AppCall] = set()
 
     def on_call(self, event: CallBegins) -> None:
-        """Call the application."""
+        """A request has come: call the application, in a task of its own."""
         call = (WebSocketCall if event.is_websocket else AppCall)(self.hub, event)
         self.hub.calls[event.call] = call
         self._calls.add(call)

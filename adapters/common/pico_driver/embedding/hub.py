@@ -43,7 +43,7 @@ class ListenerUser(Protocol):
         """Return the connection of a stream that comes, or ``None`` for a listener without streams."""
 
     def on_call(self, event: CallBegins) -> None:
-        """Call the application."""
+        """A request has come: call the application, in a task of its own."""
 
     def on_hub_closed(self) -> None:
         """The driver has ended."""

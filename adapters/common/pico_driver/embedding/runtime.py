@@ -64,7 +64,7 @@ class Runtime(Protocol):
     """Tasks and events of one loop."""
 
     def event(self) -> Event:
-        """Return a new event."""
+        """Return an event of this loop that is not set."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> Cancellable:
         """Run ``work`` in a task of its own, which the client ends with itself. It must not raise."""
