@@ -1,6 +1,6 @@
 """What an agent or a forwarder shows to the server: its tenant, and a token from its configuration or from a file.
 
-A file is read again and again, so that whoever renews tokens only has to write it.
+A file is read again and again, so that a program that renews tokens only has to write it.
 """
 
 from collections.abc import Callable

@@ -185,7 +185,7 @@ REFUSALS = {
     403: (FAIL, "give a token that permits the endpoint: 'pico token inspect' says which ones a token permits"),
     503: (WARN, "nothing, unless it stays: agents and forwarders try again, at another node where there is one"),
 }
-"""The refusals of a server that is reached: what each means for the one who asks, and what to do."""
+"""The refusals of a server that is reached: what each means for the client, and what to do."""
 
 
 def _said(answer: Answer) -> str:

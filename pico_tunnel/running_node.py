@@ -89,7 +89,7 @@ def _judge_limits(text: str) -> Iterator[Finding]:
 
 
 def _asked(config: ServerConfig, path: str) -> Answer | None:
-    """Return what the admin port answers; ``None`` where nobody does."""
+    """Return what the admin port answers; ``None`` where nothing does."""
     from pico_core.config.tls import ClientTlsConfig
     from pico_core.config.values import Address, Origin, is_unspecified
 

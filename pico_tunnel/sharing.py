@@ -22,7 +22,7 @@ PATIENCE_S = 10.0
 """How long a cell waits for a server that is away."""
 
 _RANDOM_BYTES = 8
-"""Nobody guesses the name of an endpoint that was not given one."""
+"""The name of an endpoint that was not given one cannot be guessed."""
 
 
 def share(

@@ -138,7 +138,7 @@ class AgentListener:
         self.node = ""
         self.workers = 1
         self.moves = 0
-        """How often it was moved in vain since it last had a node for itself."""
+        """How often it was moved since it last had a node for itself."""
         self.trouble = ""
         self.refused_with = 0
         self._host = host

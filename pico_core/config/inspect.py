@@ -16,7 +16,7 @@ PORT = "inspect"
 """What the agent calls the listener."""
 
 SHORTEST_TOKEN = 16
-"""Characters: nobody guesses so many of a token that was drawn at random."""
+"""Characters: so many of a token that was drawn at random cannot be guessed."""
 
 MIB = 1 << 20
 

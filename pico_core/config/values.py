@@ -87,7 +87,7 @@ def without_credentials(text: str) -> str:
 def refuse_reference(secret: str) -> None:
     """Raise ``ConfigError`` for a secret that is only the name of a variable, such as ``${PASSWORD}``.
 
-    Nothing has put the value in its place, so everybody who sees the file would know the secret.
+    Nothing has put the value in its place, so every reader of the file would know the secret.
     """
     if _REFERENCE.fullmatch(secret):
         raise ConfigError(
@@ -332,7 +332,7 @@ FILE_PATH = "the path of a file"
 
 
 def file_path(text: str) -> str:
-    """Parse the path of a file; whether it can be read is found out by whoever reads it."""
+    """Parse the path of a file; whether it can be read shows when it is read."""
     if not text.isprintable():
         raise wrong(FILE_PATH, text, "it has a control character")
     return text

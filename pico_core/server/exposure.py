@@ -13,8 +13,8 @@ UNGUARDED = "these ports asked for a token, a certificate or a key until the con
 def open_ports(config: ServerConfig) -> list[tuple[str, str]]:
     """Return the ports that other hosts reach, each with the section to configure.
 
-    Those are left out that ask for a token, or for a certificate. Whoever reaches the gossip port of a cluster without
-    a key can join it and take its requests.
+    Those that ask for a token, or for a certificate, are left out. A host that reaches the gossip port of a cluster
+    without a key can join it and take its requests.
     """
     return [
         (f"{port.name} {address}", port.guard)

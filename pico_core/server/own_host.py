@@ -170,7 +170,7 @@ class OwnHost:
         self._found(now)
 
     def _among_workers(self) -> str:
-        """Return loopback for a worker without nodes to join: the other workers are here, and nobody else is known."""
+        """Return loopback for a worker without nodes to join: the other workers are here, no other node is known."""
         alone = self._facts.worker is not None and not self._facts.config.cluster.join
         return LOCALHOST if alone else ""
 

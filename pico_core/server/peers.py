@@ -36,7 +36,7 @@ FORWARD_FIELDS = b"x-piko-forward: true\r\nx-pico-forward: true\r\nx-piko-endpoi
 TENANT_FIELD = b"x-pico-tenant-id: %b\r\n"
 
 TOKEN_FIELD = b"x-piko-authorization: %b\r\n"
-"""The token that this node has verified. The other node verifies it too: ``x-pico-forward`` lets nobody in."""
+"""The token that this node has verified. The other node verifies it too: ``x-pico-forward`` permits nothing."""
 
 
 CREDENTIALS_FIELD = b"x-pico-credentials: %b\r\n"

@@ -122,7 +122,7 @@ class Registrar:
         )
 
     def _told(self, registration: Registration) -> list[tuple[bytes, bytes]]:
-        """Return the fields that tell the agent where clients reach its endpoint, and who answers it."""
+        """Return the fields that tell the agent where clients reach its endpoint, and which node answers."""
         facts = self._facts
         told = [(NODE, facts.node_id.encode()), (VERSION, __version__.encode())]
         if facts.worker is not None:

@@ -98,7 +98,7 @@ class Routing:
         self.route(exchange, now)
 
     def failed(self, exchange: Exchange, now: float) -> None:
-        """Note the failure, and avoid the upstream for a moment if it is to blame: one that answered so far is not."""
+        """Note the failure, and avoid the upstream for a moment if it is the cause: one that answered so far is not."""
         failure, route = exchange.failure, exchange.route
         if failure is None:
             return

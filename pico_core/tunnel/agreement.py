@@ -14,15 +14,15 @@ FIRST_WINDOW = (b"x-pico-first-window", b"%d" % SMALL_FIRST_WINDOW_BYTES)
 """The field of the offer, and of the answer that agrees."""
 
 SECOND_AGENT = (b"x-pico-notice", b"second-agent")
-"""The field of an answer that tells the agent that somebody else serves its endpoint too."""
+"""The field of an answer that tells the agent that another one serves its endpoint too."""
 
 MAX_TOLD_BYTES = 512
 
 URL = b"x-pico-url"
 NODE = b"x-pico-node"
 VERSION = b"x-pico-version"
-"""The fields of an answer that tell the agent where clients reach its endpoint, and who answered. Agents tell their
-version in the same field."""
+"""The fields of an answer that tell the agent where clients reach its endpoint, and which node answered. Agents tell
+their version in the same field."""
 
 WORKERS = b"x-pico-workers"
 """The field of an answer that tells how many nodes share the ports of the one that answered; without it, one."""

@@ -1,4 +1,4 @@
-"""Who refused a handshake, and whether to ask again: an answer of a box in between is not the server's.
+"""Where a refusal of a handshake comes from, and whether to ask again: a proxy's answer is not the server's.
 
 A Pico server marks the two refusals on which an agent acts at once with the field ``x-pico-refused``. Piko's server has
 no such field, so its refusals of a token are known by their texts. ``docs/decisions/refusals.md`` gives the reasons.
@@ -57,7 +57,7 @@ def mark(kind: Refusal) -> bytes:
 
 
 def read_refusal(status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes) -> tuple[Refusal, str]:
-    """Return who refused, and the server's ``{"error": ...}`` text where there is one, by an answer's parts.
+    """Return which side refused, and the server's ``{"error": ...}`` text where there is one, by an answer's parts.
 
     ``fields`` are pairs of a name in lower case and a value. Never raises.
     """

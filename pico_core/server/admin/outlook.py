@@ -150,7 +150,7 @@ def _policy(facts: Facts, endpoint: str) -> str:
 
 
 def _similar(facts: Facts, endpoint: str) -> list[str]:
-    """Return endpoints whose names are nearly the one that nobody serves."""
+    """Return endpoints with names that are nearly the one that no agent serves."""
     import difflib  # needed for a wrong name only
 
     known = dict.fromkeys(facts.registry.counts())

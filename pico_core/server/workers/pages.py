@@ -38,7 +38,7 @@ Answers = dict[int, PlainResponse]
 
 
 class WorkerRow(msgspec.Struct, frozen=True):
-    """A worker in ``/status/workers``. ``restarts`` counts the ends that nobody asked for."""
+    """A worker in ``/status/workers``. ``restarts`` counts the ends that were not asked for."""
 
     worker: int
     state: str
