@@ -140,7 +140,7 @@ COLUMNS = (
 
 
 def heading() -> str:
-    """Return the titles of the columns. Times are in ms; memory is before, at the top, after, of who grew most."""
+    """Return the titles of the columns. Times are in ms; memory is before, at the top, after, of the largest growth."""
     return "".join(title.ljust(width) for title, width in COLUMNS).rstrip()
 
 

@@ -107,7 +107,7 @@ def test_end_of_a_stream_is_reported_once_though_reading_is_paused_and_resumed(s
 
 
 def test_ending_both_streams_does_not_close(stage: Stage) -> None:
-    """Only ``Close`` and ``Abort`` do, so that one end of a connection never depends on who was first."""
+    """Only ``Close`` and ``Abort`` do, so that one end of a connection never depends on which side was first."""
     peer, number = stage.pair()
     peer.shutdown(socket.SHUT_WR)
     stage.wait(EofReceived)

@@ -1,4 +1,4 @@
-"""Moments of a connection under trio that a whole driver meets only by chance: readiness that turns out to be none."""
+"""Moments of a connection under trio that a whole driver meets only by chance: readiness with nothing to do."""
 
 import selectors
 import socket

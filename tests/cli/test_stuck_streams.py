@@ -1,4 +1,4 @@
-"""Standard streams that take nothing: a pipe that nobody reads, a stopped terminal. Everything goes on without them."""
+"""Standard streams that take nothing: a pipe that is not read, a stopped terminal. Everything goes on without them."""
 
 import contextlib
 import json
@@ -91,7 +91,7 @@ def test_a_server_serves_counts_and_stops_while_nobody_reads(runtime: str) -> No
 
 
 def lines_once_read(reading: int, writing: int, events: int, ports: dict[str, int]) -> tuple[list[bytes], int]:
-    """Ask much of a server whose output nobody reads, then read it to its end.
+    """Ask much of a server with output that is not read, then read it to its end.
 
     Returns the lines, and how many the server counted as dropped before that.
     """

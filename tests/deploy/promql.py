@@ -31,7 +31,7 @@ class Query:
 
 
 def tokens(text: str) -> list[tuple[str, str]]:
-    """Return kinds and texts. Raises ``ValueError`` at what is no token."""
+    """Return kinds and texts. Raises ``ValueError`` at a text that is not a token."""
     text = text.strip()
     found, at = [], 0
     while at < len(text):

@@ -206,7 +206,7 @@ OF_CLIENTS = {
     "no-endpoint", "tcp-endpoint", "http-endpoint", "bad-request", "not-found", "too-large", "request-timeout",
     "unauthorized", "forbidden", "rate-limited", "client-left", "taken", "draining",
 }  # fmt: skip
-"""Reasons for which nobody is woken: the client asked for what it does not get; the last two are for agents only."""
+"""Reasons without an alert: the client asked for what it does not get; the last two are for agents only."""
 
 
 def test_an_alert_for_every_reason_but_the_clients_own() -> None:

@@ -1,4 +1,4 @@
-"""Tokens and tenants with real processes: who gets in, what reaches the service, and tokens that are renewed."""
+"""Tokens and tenants with real processes: which clients get in, what reaches the service, and renewed tokens."""
 
 import json
 import os

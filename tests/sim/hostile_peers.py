@@ -129,7 +129,7 @@ class HostilePeers:
         world.after(CHECK_INTERVAL_S, self._step)
 
     def leave(self) -> None:
-        """End all attacks and their connections. The hostile service stays, and nobody asks for it any more."""
+        """End all attacks and their connections. The hostile service stays, and no client asks for it any more."""
         for process, attacker in self._attackers:
             process.call(attacker.leave)
         for client in self._deployment.clients:
@@ -195,7 +195,7 @@ class HostilePeers:
             raise self._world.violation(f"{process.name} has {session.output_bytes} bytes to send in a tunnel")
 
     def _check_log(self) -> None:
-        """Check that nobody makes a node write more lines of a kind than it may in the time since the last check."""
+        """Check that no peer makes a node write more lines of a kind than it may in the time since the last check."""
         lines = Counter(self._deployment.lines)
         for key, count in (lines - self._lines_before).items():
             _, level, _, _ = key

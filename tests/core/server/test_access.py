@@ -1,4 +1,4 @@
-"""Tokens at the ports of a node: who is let in, to which endpoint, and what the service sees."""
+"""Tokens at the ports of a node: which clients are let in, to which endpoint, and what the service sees."""
 
 import msgspec
 import pytest

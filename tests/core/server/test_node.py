@@ -57,7 +57,7 @@ def ask(path: bytes) -> Received:
 
 
 def operator(play: Play) -> Play:
-    """Let somebody connect to the admin port."""
+    """Let an operator connect to the admin port."""
     return play >> Accepted(ADMIN, "admin", "192.0.2.3", 6000)
 
 
