@@ -10,8 +10,8 @@ CONNECT_PROFILE = "connect"
 JWKS_PROFILE = "jwks"
 PEERS_PROFILE = "peers"
 STATUS_PROFILE = "status"
-"""Names of the TLS profiles that clients use: ``pico bench``; agents and forwarders towards the server; key sets at
-https; nodes towards each other; commands that ask a server. That of a port has the name of its listener."""
+"""Names of the TLS profiles of clients. In order: ``pico bench``, agents and forwarders towards the server, key sets at
+https, nodes towards each other, and commands that ask a server. A port's profile has the name of its listener."""
 
 
 def jwks_profile(root_cas: str) -> str:

@@ -15,7 +15,7 @@ NOT_IN_COMMANDS = (b"host", b"x-pico-", b"x-forwarded-", b"x-real-ip", b"forward
 
 
 def row(record: Record, now: float) -> dict[str, object]:
-    """Return the row of a record."""
+    """Return what the list of requests shows of a record."""
     return {
         "id": record.id,
         "endpoint": record.endpoint,
