@@ -254,7 +254,7 @@ def test_connect_is_given_up_in_the_turn_it_is_asked_for(stage: Stage) -> None:
         assert stage.wait(ConnectFailed) == ConnectFailed(2, "aborted")
 
 
-def test_connect_to_what_is_no_address(stage: Stage) -> None:
+def test_connect_to_what_is_not_an_address(stage: Stage) -> None:
     stage.do(Connect(2, "a" * 64 + ".example", 80, 5.0))
     assert stage.wait(ConnectFailed).reason == "invalid address"
     stage.do(Connect(4, "127.0.0.1", 70_000, 5.0))

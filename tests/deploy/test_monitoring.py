@@ -197,7 +197,7 @@ def test_a_dashboard_is_whole(path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["sum(a", "sum a)", "rate(a[5m)]", "a{b=c}", "a{b='c'}", "a +", "> a", "f(a)(", "sum"])
-def test_what_is_no_query(text: str) -> None:
+def test_what_is_not_a_query(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse(text)
 

@@ -222,7 +222,7 @@ def test_responses_that_are_parsed() -> None:
     assert learnt_responses(*own[:2]).recall(own[2]) is None
 
 
-def test_a_connection_that_learns_in_vain_stops_for_a_while() -> None:
+def test_a_connection_that_learns_nothing_stops_for_a_while() -> None:
     def unlike(number: int) -> bytes:
         return request(b"A%d: b" % number)
 

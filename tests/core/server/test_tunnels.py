@@ -186,7 +186,7 @@ def test_an_agent_that_answers_pings_stays() -> None:
     assert proxy_play() >> 9.0 >> ConnectionLost(CLIENT, "") >> 500.0
 
 
-def test_a_node_that_stood_still_does_not_blame_the_agent() -> None:
+def test_a_node_that_stood_still_does_not_close_the_tunnel() -> None:
     play = proxy_play() >> ConnectionLost(CLIENT, "")
     play.tunnels.clear()
     play >> 11.0
