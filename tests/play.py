@@ -237,6 +237,10 @@ class Play:
         done, self._done = self._done, []
         return done
 
+    def hear_bytes(self) -> None:
+        """Let tunnels appear as the bytes of their connections from now on: the far ends are silent."""
+        self.tunnels.clear()
+
     def hear_neighbours(self) -> None:
         """Let the neighbours answer what the machine has sent to them."""
         self._drain()
