@@ -36,7 +36,7 @@ CLOCK_S = 30.0
 FEW_FILES = 1_024
 
 NOBODYS_ENDPOINT = "pico-doctor"
-"""What is asked for where the configuration names no endpoint."""
+"""The endpoint to ask for where the configuration names none."""
 
 EXPIRY_S = 14 * 86_400.0
 
@@ -51,7 +51,7 @@ class Finding(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a port answered to one request."""
+    """The answer of a port to one request."""
 
     status: int
     fields: dict[str, str]

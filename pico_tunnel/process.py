@@ -1,4 +1,4 @@
-"""What belongs to the process of a long-running command and not to its machine: signals, the limit of descriptors."""
+"""The process of a long-running command, and not its machine: signals, the limit of descriptors."""
 
 import os
 import signal

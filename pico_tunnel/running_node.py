@@ -1,4 +1,4 @@
-"""What ``pico doctor server`` asks the node that already runs with the configuration: its state, and what it lacks."""
+"""The checks of ``pico doctor server`` on a node that runs with the configuration: its state, and its faults."""
 
 from __future__ import annotations
 

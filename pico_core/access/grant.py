@@ -1,4 +1,4 @@
-"""What a token permits, once it is verified."""
+"""The permissions of a verified token."""
 
 import msgspec
 

@@ -28,7 +28,7 @@ DETAILS: Mapping[str, str] = {"reason": APP_FAILED.reason, "by": REASONS[APP_FAI
 
 
 class AppHost(ServiceHost, Protocol):
-    """What the streams need of the machine."""
+    """The part of the machine that the streams need."""
 
     def emit(self, command: Command, /) -> None:
         """Tell the program."""

@@ -88,7 +88,7 @@ class ListenerState(Enum):
 
 
 class ListenerHost(Connector, FlushScheduler, Logger, Protocol):
-    """What a listener needs of its machine."""
+    """The part of its machine that a listener needs."""
 
     turns: Turns
 
@@ -221,7 +221,7 @@ class AgentListener:
 
     @property
     def counts(self) -> ServiceCounts:
-        """What was counted of the service; listeners with the same one share it."""
+        """The counters of the service; listeners with the same one share it."""
         return self._handler.counts
 
     @property

@@ -9,7 +9,7 @@ from pico_core.gossip.status import NodeStatus
 
 HTTP = "http"
 TCP = "tcp"
-"""What an endpoint's service speaks, in claims."""
+"""The protocols of an endpoint's service, in claims."""
 
 
 def claimed(claim: str) -> tuple[str, tuple[str, ...]]:

@@ -13,7 +13,7 @@ DEFAULT_ADDRESS = "127.0.0.1:4040"
 """Where ``--inspect`` without a value listens."""
 
 PORT = "inspect"
-"""What the agent calls the listener."""
+"""The name of the agent's listener."""
 
 SHORTEST_TOKEN = 16
 """Characters: so many of a token that was drawn at random cannot be guessed."""

@@ -13,7 +13,7 @@ from pico_core.config.values import Address
 
 
 class WorkerAddresses(Protocol):
-    """What a worker is told to listen on; ``server.worker`` says which of these it shares with the other workers."""
+    """Addresses that a worker listens on; ``server.worker`` says which of these it shares with the other workers."""
 
     @property
     def proxy(self) -> Address:

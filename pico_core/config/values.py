@@ -66,7 +66,7 @@ class Origin(Address, frozen=True):
 
     @property
     def authority(self) -> str:
-        """What a Host field says: without the port where it is the scheme's own (RFC 9110, section 4.2.3)."""
+        """The value of a Host field: without the port where it is the scheme's own (RFC 9110, section 4.2.3)."""
         port = DEFAULT_PORTS["https" if self.is_secure else "http"]
         return super().__str__().removesuffix(f":{port}")
 

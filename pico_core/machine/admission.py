@@ -111,7 +111,7 @@ UNLIMITED = ConnectionLimits(most=1 << 62, ports={})
 
 
 class AdmissionHost(Logger, Protocol):
-    """What admission needs of its machine."""
+    """The part of its machine that admission needs."""
 
     timers: Timers
 

@@ -12,7 +12,7 @@ MIN_WINDOW_BYTES = 2 * HELD_BELOW_BYTES
 """Below it, a sender that leaves a small rest of the window and a receiver that waits for half of it would be stuck."""
 
 SHARED_BYTES = 8_388_608
-"""What the windows of a session share while its streams are read slowly: 32 streams can have a full window each."""
+"""Bytes that a session's windows share while its streams are read slowly: 32 streams can have a full window each."""
 
 READER_BYTES = 1_048_576
 """A client that has taken so much reads. Less may be in buffers of the kernels on the way to one that does not."""

@@ -36,7 +36,7 @@ _OWN_AUTHORIZATION = (b"x-pico-authorization", b"x-piko-authorization")
 
 
 class AccessHost(KeySetHost, WallClock, Protocol):
-    """What access needs of the machine."""
+    """The part of the machine that access needs."""
 
 
 class Permission(msgspec.Struct, frozen=True):

@@ -31,7 +31,7 @@ _PROTOCOL = re.compile(rb"(?im)^x-pi[ck]o-protocol:[ \t]*(http|tcp)[ \t]*\r$")
 
 
 class Registration(msgspec.Struct, frozen=True):
-    """What is known of the agent that registers ``endpoint``.
+    """The facts about the agent that registers ``endpoint``.
 
     ``protocol`` and ``version`` are empty where the agent does not tell.
     """

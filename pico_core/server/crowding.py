@@ -47,7 +47,7 @@ SHED_S = 0.5
 
 
 class CrowdingHost(Protocol):
-    """What waiting needs of the machine."""
+    """The part of the machine that waiting needs."""
 
     timers: Timers
 

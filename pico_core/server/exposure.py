@@ -1,4 +1,4 @@
-"""What a node offers to everybody, said at its start and where a reload changes it."""
+"""The ports that a node offers to every host, said at its start and where a reload changes it."""
 
 from pico_core.config.server import ServerConfig
 from pico_core.config.server_ports import ENTRANCES_FIRST

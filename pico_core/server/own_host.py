@@ -37,7 +37,7 @@ MAX_TARGETS = 16
 
 
 class OwnHostUser(Logger, SourceSelector, Protocol):
-    """What is needed of the machine."""
+    """The part of the machine that this needs."""
 
     timers: Timers
 

@@ -57,7 +57,7 @@ def forward_fields(exchange: Exchange, *, asks_again: bool) -> bytes:
 
 
 class PeersHost(Connector, Logger, Protocol):
-    """What forwarding needs of the machine."""
+    """The part of the machine that forwarding needs."""
 
     head_limits: HeadLimits
     heads: HeadBudget

@@ -12,7 +12,7 @@ from pico_core.timers import NEVER, Timers
 
 
 class ProxiedHost(Logger, Protocol):
-    """What reading the header needs of the machine."""
+    """The part of the machine that reading the header needs."""
 
     timers: Timers
     admission: Admission

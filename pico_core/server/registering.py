@@ -1,4 +1,4 @@
-"""What an agent asks for when it connects, and whether it gets it: the handshake of a tunnel on the server's side."""
+"""The handshake of a tunnel on the server's side: an agent asks for an endpoint, and gets it or is refused."""
 
 import re
 from collections.abc import Callable

@@ -50,7 +50,7 @@ MAX_SILENT_CHECKS = 6
 
 
 class RoutingHost(Logger, Protocol):
-    """What routing needs of the machine."""
+    """The part of the machine that routing needs."""
 
     timers: Timers
 

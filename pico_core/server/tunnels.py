@@ -47,7 +47,7 @@ RESERVED_PART = 8
 
 
 class TunnelHost(AnsweringHost, FlushScheduler, Protocol):
-    """What a tunnel needs of its node."""
+    """The part of its node that a tunnel needs."""
 
     turns: Turns
     head_limits: HeadLimits

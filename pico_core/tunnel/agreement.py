@@ -1,4 +1,4 @@
-"""What a Pico agent and a Pico server agree on in the WebSocket handshake of a tunnel, beside the protocol itself.
+"""The options that a Pico agent and a Pico server agree on in the WebSocket handshake of a tunnel.
 
 The agent offers a smaller first window of its streams than yamux has, and the server repeats the field to agree. Where
 either end is Piko's the field is missing, and both ends use yamux's. ``docs/decisions/shared-windows.md`` says why.

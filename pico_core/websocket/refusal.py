@@ -25,7 +25,7 @@ PIKO_REFUSALS = frozenset(
         "endpoint not permitted",
     )
 )
-"""What Piko's server says in the body of a 401; the next attempt would be told the same."""
+"""The texts of Piko's server in the body of a 401; the next attempt would be told the same."""
 
 
 _CODE = re.compile(rb"([a-z-]{1,32})(?:;|$)")
@@ -35,7 +35,7 @@ MAX_RETRY_AFTER_DIGITS = 9
 
 
 class Refusal(Enum):
-    """What a refusal says about the next attempt. The values of the first two are those of ``FIELD``."""
+    """The meaning of a refusal for the next attempt. The values of the first two are those of ``FIELD``."""
 
     FINAL = "final"
     """The server refuses this endpoint or these credentials."""

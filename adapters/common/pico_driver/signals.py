@@ -18,4 +18,4 @@ SIGNALS: Final[dict[signal.Signals, Input]] = {
     **dict.fromkeys(STOP_SIGNALS, SHUTDOWN),
     **{number: SignalReceived(number.name) for number in IGNORED_SIGNALS},
 }
-"""What each signal becomes, where ``drive`` was asked for that."""
+"""The input that each signal becomes, where ``drive`` was asked for that."""

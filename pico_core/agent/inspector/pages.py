@@ -44,7 +44,7 @@ Answer = Callable[["InspectorPages", PlainConnection, Record, Question, float], 
 
 
 class InspectorHost(Protocol):
-    """What the inspector needs of the machine."""
+    """The part of the machine that the inspector needs."""
 
     def handler_of(self, endpoint: str) -> StreamHandler | None:
         """Return what serves the streams of an endpoint, while it is registered or about to be."""

@@ -65,7 +65,7 @@ class TooManyNamesError(Exception):
 
 
 class Redaction:
-    """What is hidden. ``more`` are further names."""
+    """The values that are hidden. ``more`` are further names."""
 
     shows_all = False
 

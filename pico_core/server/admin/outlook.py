@@ -45,7 +45,7 @@ class NodeOutlook(msgspec.Struct, frozen=True):
 
 
 class Outlook(msgspec.Struct, frozen=True):
-    """What a request would do now: ``reason`` is why it would fail, empty if it would succeed.
+    """The outcome of a request now: ``reason`` is why it would fail, empty if it would succeed.
 
     ``phase`` is where the node itself stands: ``starting``, ``running``, ``draining`` or ``stopped``.
     """

@@ -48,7 +48,7 @@ class WorkerRow(msgspec.Struct, frozen=True):
 
 
 class Workers(Protocol):
-    """What the pages read."""
+    """The facts that the pages read."""
 
     slots: list[Slot]
     state: NodePhase
