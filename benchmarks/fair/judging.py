@@ -37,7 +37,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured of one row. ``idle`` are the samples before the load, ``loaded`` those under it."""
+    """The measurements of one row. ``idle`` are the samples before the load, ``loaded`` those under it."""
 
     idle: Sequence[Sample]
     loaded: Sequence[Sample]

@@ -342,7 +342,7 @@ NO_SUCH_NAME = (
     "temporary failure in name resolution",
     "no address associated with hostname",
 )
-"""What the resolver says of a name that does not exist, with and without a name server."""
+"""The errors of the resolver for a name that does not exist, with and without a name server."""
 
 
 def test_resolve_nonsense(stage: Stage) -> None:

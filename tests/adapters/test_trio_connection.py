@@ -15,7 +15,7 @@ SIZE = 100_000
 
 
 class Owner:
-    """What a connection needs of its driver."""
+    """The part of its driver that a connection needs."""
 
     def __init__(self) -> None:
         self.receive_buffer = memoryview(bytearray(1_000))

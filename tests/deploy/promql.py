@@ -24,7 +24,7 @@ _BINARY = {"+", "-", "*", "/", "%", "^", "==", "!=", "<", ">", "<=", ">="} | _SE
 
 @dataclass
 class Query:
-    """What a query uses: ``selectors`` are metrics, each with its matchers; ``grouped`` the labels of by and on."""
+    """The parts of a query: ``selectors`` are metrics, each with its matchers; ``grouped`` the labels of by and on."""
 
     selectors: list[tuple[str, list[tuple[str, str, str]]]] = field(default_factory=list)
     grouped: set[str] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""What stands between an agent or a forwarder and its server: balancers, proxies, paths, and nodes that are gone."""
+"""The way between an agent or a forwarder and its server: balancers, proxies, paths, and nodes that are gone."""
 
 import signal
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""What every node shares: connections, dialing, lingering, warnings, the end of a turn."""
+"""The base of every machine: connections, dialing, lingering, warnings, the end of a turn."""
 
 import gc
 

@@ -1,4 +1,4 @@
-"""Whose request it is behind trusted proxies, as a table."""
+"""The address of the client behind trusted proxies, as a table."""
 
 import pytest
 

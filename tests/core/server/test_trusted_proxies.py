@@ -1,4 +1,4 @@
-"""What service, log and limits learn of a client behind trusted proxies, through one node and two."""
+"""The client as service, log and limits learn it behind trusted proxies, through one node and two."""
 
 import re
 
