@@ -1,4 +1,4 @@
-"""What a run is asked for, what it finds, and how that is printed."""
+"""The options of a run, its results, and how they are printed."""
 
 import os
 import statistics
@@ -12,12 +12,12 @@ Values = dict[str, list[float]]
 """Figures of each subject, one a round."""
 
 REFERENCES = ("fixed reply", "nginx", "haproxy", "piko")
-"""What each figure is a ratio to, where the same run measured it."""
+"""The figure that each one is a ratio to, where the same run measured it."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a group is to do."""
+    """The options of a group."""
 
     trees: tuple[Tree, ...]
     runtimes: tuple[str, ...] = ("uvloop", "asyncio", "trio")

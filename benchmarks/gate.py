@@ -29,7 +29,7 @@ FOLDER = Path(__file__).parent
 STORED = FOLDER / "gate.json"
 TOLERANCE = {"instructions": 0.02, "peak_bytes": 0.03, "left_blocks": 0.03}
 SLACK = {"instructions": 0, "peak_bytes": 4096, "left_blocks": 64}
-"""How much more is no regression: by a part of the stored figure, and in all."""
+"""How much more is not a regression: by a part of the stored figure, and in all."""
 
 Figures = dict[str, dict[str, float]]
 

@@ -1,4 +1,4 @@
-"""What a gossip key costs: microseconds for a packet, to seal, to open, and for a whole round with and without a key.
+"""The cost of a gossip key: microseconds for a packet, to seal, to open, and for a whole round with and without a key.
 
 The limit is 60 us for sealing and opening one packet with all parsing. Each figure is the best of several short runs.
 """

@@ -18,7 +18,7 @@ TIMEOUT_S = 300
 
 
 def group_of(name: str, module: str, unit: str, *references: str) -> Group:
-    """Return the group of one module."""
+    """Return the group that runs one module of ``benchmarks``, in a process of its own for each tree."""
 
     def group(run: Run) -> Iterator[Case]:
         """Run it in each tree in turn."""

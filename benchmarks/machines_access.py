@@ -1,4 +1,4 @@
-"""What tokens cost: microseconds per request with and without the access check, in the same run.
+"""The cost of tokens: microseconds per request with and without the access check, in the same run.
 
 The token is remembered, as it is for every request of a client but the first: by the head of its connection where that
 is as the one before, else by its hash.

@@ -46,7 +46,7 @@ BROWSER_RESPONSE = (
     b"Set-Cookie: session=0123456789abcdef-1000000001; Path=/\r\n"
     b"X-Content-Type-Options: nosniff\r\nStrict-Transport-Security: max-age=31536000\r\n\r\nhello\n"
 )
-"""What a browser sends, and its answer. In new heads the path, the ID, the cookies, the date and the tag are new."""
+"""A request of a browser, and its answer. In new heads the path, the ID, the cookies, the date and the tag are new."""
 
 
 def as_bytes(data: Data) -> bytes:

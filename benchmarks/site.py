@@ -75,7 +75,7 @@ backend services
 
 @dataclass(frozen=True)
 class Subject:
-    """What gets a load: where, with which field, and the processes that count, by name."""
+    """The target of a load: its port, its field, and the processes that count, by name."""
 
     port: int
     processes: Mapping[str, Process]

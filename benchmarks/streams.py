@@ -26,7 +26,7 @@ MESSAGES = {
     "echo": bytes(MESSAGE_BYTES),
     "websocket": bytes((0x82, 0xFE)) + (MESSAGE_BYTES - 8).to_bytes(2, "big") + bytes(MESSAGE_BYTES - 4),
 }
-"""What a client sends in answer to each message. The mask of the WebSocket's frame is 0, so its data are plain."""
+"""The answer of a client to each message. The mask of the WebSocket's frame is 0, so its data are plain."""
 HEADS = {
     "events": request("/events", ("Accept: text/event-stream",)).encode(),
     "echo": b"",

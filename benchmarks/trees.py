@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pico_core", "pico_tunnel", "adapters")
-"""What is taken of another commit. Benchmarks are those of this checkout: both sides get the same load."""
+"""The folders that are taken of another commit. Benchmarks are those of this checkout: both sides get the same load."""
 PATHS = (".", "adapters/common", "adapters/asyncio", "adapters/trio")
 GIT_TIMEOUT_S = 60
 

@@ -18,13 +18,13 @@ MAX_WAITING = 100
 
 
 class Room:
-    """The application, and who is in it."""
+    """The application, and its visitors."""
 
     def __init__(self) -> None:
         self._lines: dict[str, asyncio.Queue[str | None]] = {}
 
     def tell(self, line: str) -> None:
-        """Tell everybody."""
+        """Tell every visitor."""
         for queue in self._lines.values():
             if queue.qsize() < MAX_WAITING:
                 queue.put_nowait(line)

@@ -22,7 +22,7 @@ ENDPOINT = "notes"
 
 
 class Note(BaseModel):
-    """What a client writes."""
+    """A note as a client writes it."""
 
     text: str = Field(max_length=1_000)
 

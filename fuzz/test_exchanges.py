@@ -206,7 +206,7 @@ def test_an_answer_that_breaks_off_is_never_whole(
     cut = data[: place % len(data)]
     asking = h11.Connection(h11.CLIENT)
     fields = [(b"Host", b"e1.example.com"), *request.fields, *request.framing()]
-    head_sent = h11.Request(method=b"POST", target=b"/", headers=fields)  # nobody may try it again
+    head_sent = h11.Request(method=b"POST", target=b"/", headers=fields)  # no node may try it again
     for piece in request.sent_by(asking, head_sent):
         if exchange.hand.ends[exchange.client].reading:
             exchange.hand.receive(exchange.client, piece)

@@ -22,7 +22,7 @@ from tests.core.memory import reachable_bytes
 from tests.core.websocket.keys import Keys, flat
 
 MAX_WAITING_BYTES = 130
-"""What may wait for its rest: a masked control frame of which one byte is missing."""
+"""Bytes that may wait for their rest: a masked control frame of which one byte is missing."""
 
 
 PAYLOADS = st.one_of(st.binary(max_size=300), st.integers(4_000, 70_000).map(bytes))
@@ -63,7 +63,7 @@ def decode(decoder: FrameDecoder, pieces: list[bytes]) -> list[object]:
 
 @st.composite
 def conversations(draw: st.DrawFn) -> tuple[bool, bytes]:
-    """What one side sends: whether it masks, and the bytes of some frames."""
+    """The bytes of one side: whether it masks, and some frames."""
     start = draw(KEYS)
     keys = None if start is None else Keys(start)
     data = b""

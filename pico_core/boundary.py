@@ -391,7 +391,7 @@ class SelectSource(Record, frozen=True, gc=False):
 class ReadFile(Record, frozen=True, gc=False):
     """Read a small regular file of this host, such as a token. Answered by one ``FileRead``.
 
-    A file above ``max_bytes`` counts as one that cannot be read. The content is a secret: a driver shows it to nobody.
+    A file above ``max_bytes`` counts as one that cannot be read. The content is a secret: a driver does not show it.
     """
 
     query: int

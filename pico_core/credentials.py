@@ -1,6 +1,6 @@
-"""What an agent or a forwarder shows to the server: its tenant, and a token from its configuration or from a file.
+"""The credentials of an agent or a forwarder: its tenant, and a token from its configuration or from a file.
 
-A file is read again and again, so that whoever renews tokens only has to write it.
+A file is read again and again, so that a program that renews tokens only has to write it.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ MAX_TOKEN_FILE_BYTES = 2 * MAX_TOKEN_BYTES
 
 
 class CredentialsHost(FileReader, Logger, Protocol):
-    """What credentials need of the machine."""
+    """The part of the machine that credentials need."""
 
     timers: Timers
 

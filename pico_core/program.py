@@ -222,8 +222,8 @@ class DialFailed(Record, frozen=True, gc=False):
 class CallBegins(Record, frozen=True, gc=False):
     """Call the application of a listener. ``body`` is what has come of the request's body, ``last`` that it is all.
 
-    ``client`` is the client's address as the server tells it, empty where it does not; ``scheme`` is ``http`` or
-    ``https``; ``host`` is Host. ``is_websocket`` says that the client asks for a WebSocket; it offers ``subprotocols``.
+    ``client`` is the client's address as the server tells it, empty where it does not. ``scheme`` is ``http`` or
+    ``https``, ``host`` is Host. ``is_websocket`` says that the client asks for a WebSocket; it offers ``subprotocols``.
     """
 
     call: int

@@ -14,7 +14,7 @@ from pico_core.bounds import HIGHEST_PORT
 from pico_core.errors import RemoteProtocolError
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
-"""What version 2 begins with (section 2.2): no other protocol does."""
+"""The first bytes of version 2 (section 2.2): no other protocol begins so."""
 
 MAX_LINE_BYTES = 107
 """Of version 1 with its CRLF: the longest that can be (section 2.1)."""
@@ -50,7 +50,7 @@ class ProxyHeaderError(RemoteProtocolError):
 
 
 class ProxyHeader(msgspec.Struct, frozen=True):
-    """What a header says of the client. ``host`` is its IP address.
+    """The client in a header. ``host`` is its IP address.
 
     ``host`` is empty where the header tells of none: the proxy speaks for itself, as in health checks (LOCAL), or its
     client has no IP address (UNKNOWN, UNSPEC, UNIX).

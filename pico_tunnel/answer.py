@@ -1,4 +1,4 @@
-"""What a command prints for its caller on standard output."""
+"""The answer that a command prints on standard output."""
 
 from __future__ import annotations
 

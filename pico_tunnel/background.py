@@ -25,7 +25,7 @@ EXIT_GRACE_S = 5.0
 """How long the interpreter waits at its end for what is in flight."""
 
 THREAD_END_S = 5.0
-"""How long the interpreter waits for the thread itself; it is a daemon, so that one that hangs keeps nobody."""
+"""How long the interpreter waits for the thread itself; it is a daemon, so one that hangs does not keep the process."""
 
 
 class Background:

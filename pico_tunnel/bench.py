@@ -216,7 +216,7 @@ class _Progress:
         try:
             sys.stderr.write(text)
             sys.stderr.flush()
-        except OSError:  # nobody reads it; the figures are what counts
+        except OSError:  # the terminal is gone; the figures are what counts
             self._quiet = True
 
 

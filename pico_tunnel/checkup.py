@@ -37,7 +37,7 @@ CLOCK_S = 30.0
 FEW_FILES = 1_024
 
 NOBODYS_ENDPOINT = "pico-doctor"
-"""What is asked for where the configuration names no endpoint."""
+"""The endpoint to ask for where the configuration names none."""
 
 EXPIRY_S = 14 * 86_400.0
 """A certificate that expires sooner should have been renewed: one of ACME is after two thirds of its 90 days."""
@@ -53,7 +53,7 @@ class Finding(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a port answered to one request."""
+    """The answer of a port to one request."""
 
     status: int
     fields: dict[str, str]
@@ -187,7 +187,7 @@ REFUSALS = {
     403: (FAIL, "give a token that permits the endpoint: 'pico token inspect' says which ones a token permits"),
     503: (WARN, "nothing, unless it stays: agents and forwarders try again, at another node where there is one"),
 }
-"""The refusals of a server that is reached: what each means for the one who asks, and what to do."""
+"""The refusals of a server that is reached: what each means for the client, and what to do."""
 
 
 def _said(answer: Answer) -> str:

@@ -27,7 +27,7 @@ ACTIVE, UNREACHABLE = "active", "unreachable"
 
 
 class Asked(NamedTuple):
-    """What the nodes answered: ``silent`` says by node why it gave no document.
+    """The answers of the nodes: ``silent`` says by node why it gave no document.
 
     ``unreachable`` are the nodes that the gossip of the asked node does not reach; some of them may have answered.
     """
@@ -38,7 +38,7 @@ class Asked(NamedTuple):
 
 
 class Note(NamedTuple):
-    """What is wrong with a node, and what to do."""
+    """A fault of a node, and its remedy."""
 
     node: str
     text: str

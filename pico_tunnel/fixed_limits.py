@@ -1,4 +1,4 @@
-"""The limits that have no key, each with its value, what happens at it, and why nobody has to change it.
+"""The limits that have no key, each with its value, what happens at it, and why it needs no change.
 
 A value names its constants by module, those of ``pico_core`` without it: ``{mux.budget.RESET_BURST}``. Every constant
 of ``pico_core`` and ``pico_driver`` whose name says that it is a limit has to be in a row here, or in

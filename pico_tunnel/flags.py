@@ -123,11 +123,11 @@ def runnable(command: Callable[..., int]) -> Callable[..., int]:
 
 
 PIKO_AGENT_FLAGS = {"--server.bind-addr": "--admin.bind-addr"}
-"""What Piko's agent calls its port for health and metrics."""
+"""The name that Piko's agent has for its port of health and metrics."""
 
 
 TLS_FLAGS = ("root_cas", "cert", "key", "server_name", "insecure_skip_verify")
-"""What ``tls_options`` are called when they reach a command."""
+"""The names of ``tls_options`` when they reach a command."""
 
 
 def token_options(section: str) -> list[click.Parameter]:

@@ -1,4 +1,4 @@
-"""What machines have to say, as lines for people or for log pipelines.
+"""The log records of machines, as lines for people or for log pipelines.
 
 Log records go to standard error, access logs to standard output: readable lines on a terminal, else one JSON object a
 line. Nothing a peer sent can break a line or reach a terminal as a control sequence: everything outside

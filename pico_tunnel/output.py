@@ -1,4 +1,4 @@
-"""Lines to a stream that may not take them: a pipe that nobody reads, a stopped terminal, a slow disk.
+"""Lines to a stream that may not take them: a pipe that is not read, a stopped terminal, a slow disk.
 
 A write to such a stream waits, so a thread does it, which may wait for as long as it has to. What the thread has not
 written yet is bounded: lines above the bound are dropped and counted, until all that waits is written. Then one line

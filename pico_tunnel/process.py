@@ -1,4 +1,4 @@
-"""What belongs to the process of a long-running command and not to its machine: signals, the limit of descriptors."""
+"""The process of a long-running command, and not its machine: signals, the limit of descriptors."""
 
 import os
 import signal
@@ -30,13 +30,13 @@ _KEPT_STOP_SIGNALS = tuple(number for number in STOP_SIGNALS if number != signal
 def signals_kept() -> Iterator[Inbox]:
     """Keep the signals that come before the driver takes them, in the inbox that is to be given to it.
 
-    SIGINT is left alone: until the driver runs, it interrupts the start. Those that nobody waits for stay ignored after
+    SIGINT is left alone: until the driver runs, it interrupts the start. Those without a meaning stay ignored after
     this, so that none of them ends the process while it leaves.
     """
     inbox = Inbox()
 
     def keep(number: int, _frame: FrameType | None) -> None:
-        with suppress(LocalProtocolError):  # the driver has ended, or nobody can have meant so many
+        with suppress(LocalProtocolError):  # the driver has ended, or there are more than any operator sends
             inbox.put(SIGNALS[signal.Signals(number)])
 
     for number in _STRAY_SIGNALS:
@@ -59,7 +59,7 @@ def signals_kept() -> Iterator[Inbox]:
 def leave_orphans_to_the_kernel() -> None:
     """Where this process is the first of a container, have the kernel reap what is left to it (``kubectl exec``).
 
-    For processes that start none themselves: these would be reaped as well, and nobody would learn their exit codes.
+    For processes that start none themselves: these would be reaped as well, and their exit codes lost.
     """
     if os.getpid() == early_signals.FIRST_PROCESS:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)

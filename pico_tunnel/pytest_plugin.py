@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 
 class MakeCluster(Protocol):
-    """What ``pico_cluster`` is."""
+    """The type of ``pico_cluster``."""
 
     def __call__(self, nodes: int = 1, *, settings: Mapping[str, str] | None = None) -> Cluster:
         """Run a cluster until the test ends; ``settings`` are keys of ``pico server``, for every node."""
 
 
 class MakeUrl(Protocol):
-    """What ``pico_url`` is."""
+    """The type of ``pico_url``."""
 
     def __call__(self, target: Any, endpoint: str = "") -> str:
         """Serve ``target`` behind a node until the test ends, and return its URL."""
 
 
 class MakeAsyncCluster(Protocol):
-    """What ``pico_async_cluster`` is."""
+    """The type of ``pico_async_cluster``."""
 
     def __call__(self, nodes: int = 1, *, settings: Mapping[str, str] | None = None) -> Awaitable[AsyncCluster]:
         """Run a cluster until the test ends; ``settings`` are keys of ``pico server``, for every node."""
 
 
 class MakeAsyncUrl(Protocol):
-    """What ``pico_async_url`` is."""
+    """The type of ``pico_async_url``."""
 
     def __call__(self, target: Any, endpoint: str = "") -> Awaitable[str]:
         """Serve ``target`` behind a node until the test ends, and return its URL."""

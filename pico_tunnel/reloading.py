@@ -130,7 +130,7 @@ def snapshot(root: Path) -> tuple[Snapshot, bool]:
     left = MAX_WATCHED
     waiting = [str(root)]
     while waiting:
-        with suppress(OSError), os.scandir(waiting.pop()) as entries:  # what goes while it is looked at is no error
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:  # a file may go while it is looked at
             found = list(entries)
             if any(entry.name == "pyvenv.cfg" for entry in found):
                 continue

@@ -1,4 +1,4 @@
-"""What ``pico doctor server`` asks the node that already runs with the configuration: its state, and what it lacks."""
+"""The checks of ``pico doctor server`` on a node that runs with the configuration: its state, and its faults."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _judge_limits(text: str) -> Iterator[Finding]:
 
 
 def _asked(config: ServerConfig, path: str) -> Answer | None:
-    """Return what the admin port answers; ``None`` where nobody does."""
+    """Return what the admin port answers; ``None`` where nothing does."""
     from pico_core.config.tls import ClientTlsConfig
     from pico_core.config.values import Address, Origin, is_unspecified
 

@@ -1,7 +1,7 @@
 """The ports that workers share: a socket for each worker and port, which the process that starts them keeps open.
 
-The kernel divides new connections among the sockets of a port (``SO_REUSEPORT``). Since a socket outlives the worker's
-process, those that wait in it go to the next process of the worker.
+The kernel divides new connections among the sockets of a port (``SO_REUSEPORT``). A socket stays open when the
+worker's process ends, so those that wait in it go to the next process of the worker.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ TOKEN = "PICO_TOKEN"  # noqa: S105 - the name of a variable
 ENDPOINT = "PICO_ENDPOINT"
 
 _RANDOM_BYTES = 8
-"""Nobody guesses the name of an endpoint that was not given one."""
+"""The name of an endpoint that was not given one cannot be guessed."""
 
 
 def share(

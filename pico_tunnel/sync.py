@@ -249,7 +249,7 @@ class Node:
 
     @property
     def node_id(self) -> str:
-        """The ID of the node."""
+        """The ID by which other nodes and status pages know the node."""
         return self._node.node_id
 
     @property

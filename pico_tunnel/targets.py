@@ -1,4 +1,4 @@
-"""What one line of a script or a test gives to be served: an application of either kind, or a service on a socket."""
+"""The target that one line of a script or a test serves: an application of either kind, or a service on a socket."""
 
 import functools
 import inspect

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 KINDS = ("hmac", "rsa", "ecdsa", "ed25519")
 FAMILY_NAMES = {"hmac": "a secret", "rsa": "an RSA key", "ecdsa": "an ECDSA key", "eddsa": "an Ed25519 key"}
-"""What verifies a token, by the family of its algorithm."""
+"""The keys that verify a token, by the family of its algorithm."""
 
 MIN_HIDDEN_LENGTH = 16
 """Shorter texts are not tokens."""

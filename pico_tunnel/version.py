@@ -1,4 +1,4 @@
-"""What ``pico --version`` says: which Pico this is, what carries it, and which commit it was made from."""
+"""The output of ``pico --version``: the version, the runtime, Python and the commit."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def main() -> int:
     try:
         setup = msgspec.json.decode(_read_exactly(int.from_bytes(_read_exactly(LENGTH_BYTES), "big")), type=Setup)
         end = _run(setup)
-    except EOFError:  # the parent has ended, and nobody is left to tell
+    except EOFError:  # the parent has ended, and there is no process left to tell
         return EXIT_FAILURE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

@@ -37,10 +37,10 @@ BOOT = (
     "import json, sys; sys.path[:] = json.loads(open(0, 'rb', 0, closefd=False).readline() or sys.exit(1)); "
     "from pico_tunnel.worker import main; sys.exit(main())"
 )
-"""What a worker runs. The first line of its standard input says where its parent finds modules."""
+"""The program of a worker. The first line of its standard input says where its parent finds modules."""
 
 SUCCESSOR = b"s"
-"""What a worker reads from its standard input when its successor serves. At the end of it the worker stops."""
+"""The line on the standard input of a worker that says that its successor serves. At the end of it the worker stops."""
 
 LENGTH_BYTES = 4
 """Before the ``Setup`` on a worker's standard input."""
@@ -50,7 +50,7 @@ SECRET_BYTES = 16
 
 
 class Setup(msgspec.Struct):
-    """What a worker is told at its start. ``sockets`` are host, port and descriptor of the open listeners."""
+    """The message to a worker at its start. ``sockets`` are host, port and descriptor of the open listeners."""
 
     flags: dict[str, str]
     path: str | None

@@ -1,4 +1,4 @@
-"""Whose fault each reason is, and which statuses may say so: no client's fault is a 5xx, and no server's a 4xx."""
+"""The side at fault for each reason, and its statuses: no client's fault is a 5xx, and no server's a 4xx."""
 
 import re
 
@@ -44,7 +44,7 @@ NOT_SERVED = {501, 505}
 """A method, a transfer coding or a version that no server has to know: RFC 9110 has no 4xx for them."""
 
 TO_A_NODE = ("misdirected", 421)
-"""What a node says to another one that forwarded a request here by a stale route. No client gets it."""
+"""The answer of a node to another one that forwarded a request by a stale route. No client gets it."""
 
 _ANSWER = re.compile(rb"HTTP/1\.1 ([0-9]{3}) [^\r]*\r\n(?:[^\r]+\r\n)*?X-Pico-Error: ([a-z-]+); by=")
 

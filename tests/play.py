@@ -61,12 +61,12 @@ from pico_core.websocket.handshake import ClientHandshake, accept_handshake
 from tests.faults import check_answers
 
 REQUEST_ID = b"0" * 16
-"""What a play shows for each random ID of a request."""
+"""The text that a play shows for each random ID of a request."""
 
 _OWN_ID = re.compile(rb'(X-Pico-Request-ID: |"request_id":")[0-9a-f]{16}')
 
 USAGE = ProcessMeasured(0, 1.25, 50_000_000, 200_000_000, 12, 1_024, 1_700_000_000.5)
-"""What the process of a play uses."""
+"""The resources of the process of a play."""
 
 PIKO = (b"user-agent", b"piko")
 """A header of an agent that is not one of ours: see ``Play.agent_registers``."""
@@ -236,6 +236,10 @@ class Play:
         self._drain()
         done, self._done = self._done, []
         return done
+
+    def hear_bytes(self) -> None:
+        """Let tunnels appear as the bytes of their connections from now on: the far ends are silent."""
+        self.tunnels.clear()
 
     def hear_neighbours(self) -> None:
         """Let the neighbours answer what the machine has sent to them."""

@@ -1,7 +1,7 @@
 """Ports that no other process can be given while a test counts on them.
 
 A test that starts a server again on the port it had, or that needs a port where nothing listens, must not lose that
-port to a test in another process: the kernel gives any free port to a socket that asks for no particular one (an
+port to a test in another process. The kernel gives any free port to a socket that asks for no particular one (an
 "ephemeral" port). So a reserved port lies outside the range that the kernel chooses from, and a bound socket holds it
 against other reservations. Neither can be lost to a race with another process of the machine.
 """

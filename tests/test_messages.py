@@ -11,7 +11,7 @@ PAGE = ROOT / "docs" / "messages.md"
 CODE = sorted(path for name in ("pico_core", "pico_tunnel", "adapters") for path in (ROOT / name).rglob("*.py"))
 
 LOGGERS = {"log": 2, "warn": 1, "_log": 1, "Log": 2, "warn_of": 1, "_retry": 0, "_retry_in": 1, "SealRefused": 1}
-"""What logs, and at which place of the arguments the message is."""
+"""The calls that log, and the place of the message in their arguments."""
 
 PASSED_ON = {
     "pico_core/agent/listener.py": {

@@ -26,7 +26,7 @@ _fork = multiprocessing.get_context("fork")
 
 @dataclass
 class Got:
-    """What a load generator got: answers by status, ends by kind; times in seconds by name; samples of any kind."""
+    """The results of a load generator: answers by status, ends by kind, times in seconds by name, other samples."""
 
     counts: Counter[str] = field(default_factory=Counter)
     times_s: dict[str, list[float]] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Got:
 
 
 class Job:
-    """What a work has to know and to tell."""
+    """The inputs and results of a work."""
 
     def __init__(self, stopping: Event) -> None:
         self.got = Got()

@@ -37,7 +37,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured of one row. ``idle`` are the samples before the load, ``loaded`` those under it."""
+    """The measurements of one row. ``idle`` are the samples before the load, ``loaded`` those under it."""
 
     idle: Sequence[Sample]
     loaded: Sequence[Sample]
@@ -140,7 +140,7 @@ COLUMNS = (
 
 
 def heading() -> str:
-    """Return the titles of the columns. Times are in ms; memory is before, at the top, after, of who grew most."""
+    """Return the titles of the columns. Times are in ms; memory is before, at the top, after, of the largest growth."""
     return "".join(title.ljust(width) for title, width in COLUMNS).rstrip()
 
 

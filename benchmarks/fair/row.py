@@ -62,7 +62,7 @@ class Limits:
 
 
 class Stage:
-    """What a row works with: the site, how long, and its own load generators."""
+    """The means of a row: the site, its time, and its load generators."""
 
     def __init__(self, site: Site, seconds: float, *, short: bool) -> None:
         self.site = site

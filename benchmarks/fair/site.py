@@ -31,7 +31,7 @@ RETRY_S = 0.02
 
 @dataclass(frozen=True)
 class Setup:
-    """What a row wants of its site beside the usual."""
+    """The options of the site of a row."""
 
     agents: int = 1
     """Agents of the endpoint ``same``."""

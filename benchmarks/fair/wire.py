@@ -1,4 +1,4 @@
-"""What attackers send: raw connections from an address of their own, upgrades, WebSocket and yamux frames."""
+"""The means of attackers: raw connections from an address of their own, upgrades, WebSocket and yamux frames."""
 
 import asyncio
 import re

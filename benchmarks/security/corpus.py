@@ -27,7 +27,7 @@ PATIENCE_S = 0.5
 """A payload without an answer within this was not accepted."""
 
 HARMLESS = re.compile(r"closed connection|without sending complete|illegal request line: .*\\x[89a-f]")
-"""What h11 refuses though nobody reads it in two ways: a message that was cut, and a target that is not ASCII."""
+"""Messages that h11 refuses although parsers agree on them: a message that was cut, and a target that is not ASCII."""
 
 STATUS = re.compile(rb"HTTP/1\.1 (\d\d\d)")
 

@@ -1,4 +1,4 @@
-"""What the figures share: certificates, CPU time of a process, and how a figure is told."""
+"""The common part of the figures: certificates, CPU time of a process, and how a figure is told."""
 
 from __future__ import annotations
 

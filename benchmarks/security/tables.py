@@ -1,4 +1,4 @@
-"""What one process holds against strangers: the cost of a remembered token, and the series that they can make."""
+"""The bounds of one process against strangers: the cost of a remembered token, and the series that they can make."""
 
 import re
 import socket

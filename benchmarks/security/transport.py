@@ -1,4 +1,4 @@
-"""What TLS costs the server: requests, gigabytes, and handshakes beside those of nginx with the same key."""
+"""The cost of TLS to the server: requests, gigabytes, and handshakes beside those of nginx with the same key."""
 
 import shutil
 import socket

@@ -1,4 +1,4 @@
-"""What a token permits, once it is verified."""
+"""The permissions of a verified token."""
 
 import msgspec
 
@@ -45,8 +45,8 @@ class Grant(msgspec.Struct, frozen=True, gc=False):
     """The claims of a verified token that matter.
 
     ``expires_at`` is in seconds since the epoch, the leeway included, and infinite for a token that never expires.
-    ``names`` and ``prefixes`` are the endpoints of a ``limited`` token. ``subject`` is whom it was made
-    for, or empty. ``era`` is the ``Gate.era`` it belongs to.
+    ``names`` and ``prefixes`` are the endpoints of a ``limited`` token. ``subject`` is the
+    claim ``sub``, or empty. ``era`` is the ``Gate.era`` it belongs to.
     """
 
     expires_at: float

@@ -10,7 +10,7 @@ from pico_core.errors import ConfigError
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a token is to say. Empty values are left out of it."""
+    """The claims of a new token. Empty values are left out of it."""
 
     endpoints: Sequence[str] = ()
     tenant: str = ""

@@ -1,7 +1,7 @@
 """The keys that verify tokens, and which algorithms each of them permits (RFC 7518 section 3, RFC 8037 section 3.1).
 
-The key decides the algorithm, never the token: a public key in PEM is refused as an HMAC secret, and a token that names
-an algorithm of another family is refused whatever it is signed with. cryptography is imported by the first key.
+The key decides the algorithm, never the token. A public key in PEM is refused as an HMAC secret. A token that names an
+algorithm of another family is refused whatever it is signed with. The first key imports cryptography.
 """
 
 import re

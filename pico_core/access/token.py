@@ -45,7 +45,7 @@ class Unverified(Denied):
 
 
 class TokenRules(msgspec.Struct, frozen=True):
-    """What a token must say beside its signature. Empty texts ask for nothing."""
+    """The claims that a token must have beside its signature. Empty texts ask for nothing."""
 
     audience: str = ""
     issuer: str = ""

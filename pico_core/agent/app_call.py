@@ -46,7 +46,7 @@ class AppCallHost(Protocol):
 
 
 class ProgramCall:
-    """What a request and a WebSocket have in common: what the application has not taken, and its pauses."""
+    """The common part of a request and a WebSocket: bytes that the application has not taken, and its pauses."""
 
     __slots__ = ("exchange", "host", "number", "paused", "untaken_bytes", "writable")
 

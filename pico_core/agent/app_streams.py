@@ -28,7 +28,7 @@ DETAILS: Mapping[str, str] = {"reason": APP_FAILED.reason, "by": REASONS[APP_FAI
 
 
 class AppHost(ServiceHost, Protocol):
-    """What the streams need of the machine."""
+    """The part of the machine that the streams need."""
 
     def emit(self, command: Command, /) -> None:
         """Tell the program."""
@@ -117,8 +117,9 @@ def _fields_of(head: RequestHead, extra: bytes) -> Fields:
 def _client(forwarded_for: bytes) -> str:
     """Return the client's address: the one that the node wrote, or that a proxy told which the node trusts.
 
-    From anybody else the node replaces the field. From a trusted proxy it appends that proxy's address, and before it
-    stands whom that proxy saw; what is further to the left may be made up (``docs/client-address.md``).
+    From any other peer the node replaces the field. To that of a trusted proxy it appends the proxy's address. The
+    address before that is the peer that the proxy saw; those further to the left may be made up
+    (``docs/client-address.md``).
     """
     addresses = forwarded_for.rsplit(b",", 2)
     return addresses[-2 if len(addresses) > 1 else -1].strip().decode("latin-1")

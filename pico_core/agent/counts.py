@@ -1,4 +1,4 @@
-"""What an agent counts of the requests and connections of one service."""
+"""Counters of the requests and connections of one service."""
 
 from pico_core.proxy.exchange import Exchange
 

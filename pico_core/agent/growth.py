@@ -41,7 +41,7 @@ def tunnel_streams(config: ListenerConfig) -> int:
 
 
 class GrowthHost(Logger, Protocol):
-    """What growth needs of the machine."""
+    """The part of the machine that growth needs."""
 
     timers: Timers
     listeners: dict[AgentListener, None]

@@ -20,7 +20,7 @@ MAX_CHECK_BODY_BYTES = 1 << 20
 
 
 class CheckHost(Connector, Logger, Protocol):
-    """What checks need of the machine."""
+    """The part of the machine that checks need."""
 
     timers: Timers
 

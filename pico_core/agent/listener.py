@@ -88,7 +88,7 @@ class ListenerState(Enum):
 
 
 class ListenerHost(Connector, FlushScheduler, Logger, Protocol):
-    """What a listener needs of its machine."""
+    """The part of its machine that a listener needs."""
 
     turns: Turns
 
@@ -138,7 +138,7 @@ class AgentListener:
         self.node = ""
         self.workers = 1
         self.moves = 0
-        """How often it was moved in vain since it last had a node for itself."""
+        """How often it was moved since it last had a node for itself."""
         self.trouble = ""
         self.refused_with = 0
         self._host = host
@@ -221,7 +221,7 @@ class AgentListener:
 
     @property
     def counts(self) -> ServiceCounts:
-        """What was counted of the service; listeners with the same one share it."""
+        """The counters of the service; listeners with the same one share it."""
         return self._handler.counts
 
     @property

@@ -136,7 +136,7 @@ class AgentMachine(BaseMachine):
             self.log("info", "admin", "listening", addr=addr)
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
-        """Stop: what watches the agent would not see it, and who wants to see requests would not either."""
+        """Stop: a monitor would not see the agent, or an operator not its requests."""
         inspector = self.inspector
         if inspector is not None and event.listener == PORT:
             why = f"cannot listen on inspector address '{inspector.address}': {event.reason}"

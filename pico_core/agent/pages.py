@@ -45,7 +45,7 @@ class AgentPages:
         return "no tunnel", list(dict.fromkeys(without))
 
     def metrics_text(self) -> bytes:
-        """Return the metrics of all listeners, in the Prometheus text format."""
+        """Return the page ``/metrics``, in the text format of Prometheus."""
         return metrics_text(self._listeners)
 
     def status_document(self) -> object:

@@ -13,7 +13,7 @@ MAX_UNTAKEN = 1_024
 
 
 class OfferHost(ServiceHost, Protocol):
-    """What offers of streams need of the machine."""
+    """The part of the machine that offers of streams need."""
 
     now: float
 

@@ -10,7 +10,7 @@ from pico_core.proxy.failures import AGENT_FULL, SERVICE_REFUSED, Failure
 
 
 class ServiceHost(AnsweringHost, Connector, Logger, Protocol):
-    """What the streams of a listener need of the machine. ``heads`` is the budget of all unfinished heads."""
+    """The part of the machine that the streams of a listener need. ``heads`` is the budget of all unfinished heads."""
 
     heads: HeadBudget
 

@@ -16,7 +16,7 @@ from pico_core.tunnel.tunnel import Tunnel
 
 
 class AgentTunnelHost(FlushScheduler, Protocol):
-    """What a tunnel needs of its machine."""
+    """The part of its machine that a tunnel needs."""
 
     timers: Timers
     turns: Turns

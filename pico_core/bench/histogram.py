@@ -8,7 +8,7 @@ _EXACT_BITS = 6
 _HALF = 1 << (_EXACT_BITS - 1)
 
 MAX_US = (1 << 36) - 1
-"""What is longer (19 hours) counts as this."""
+"""Longer times (19 hours) count as this."""
 
 
 class LatencyHistogram:

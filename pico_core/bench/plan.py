@@ -1,4 +1,4 @@
-"""What a bench is to do, and what came of it."""
+"""The plan of a bench, and its outcome."""
 
 from collections.abc import Mapping
 
@@ -43,7 +43,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct):
-    """What came of a plan so far. ``latency`` holds that of every response that came whole, whatever its status."""
+    """The outcome of a plan so far. ``latency`` holds that of every response that came whole, whatever its status."""
 
     latency: LatencyHistogram = msgspec.field(default_factory=LatencyHistogram)
     statuses: dict[str, int] = msgspec.field(default_factory=dict)

@@ -1,8 +1,8 @@
 """Passive health: an upstream whose requests fail is avoided for a moment; single requests show that it is back.
 
-There are no probes of our own: the requests of clients are all there is to judge by. Each failure doubles the pause in
-which the upstream is chosen only if there is no other. After a pause one request is let through; the next may follow
-when that one was answered, or after another pause.
+A node does not probe; it judges by the requests of clients. Each failure doubles the pause in which the upstream is
+chosen only if there is no other. After a pause one request is let through; the next may follow when that one was
+answered, or after another pause.
 """
 
 FIRST_PAUSE_S = 1.0

@@ -9,7 +9,7 @@ from pico_core.gossip.status import NodeStatus
 
 HTTP = "http"
 TCP = "tcp"
-"""What an endpoint's service speaks, in claims."""
+"""The protocols of an endpoint's service, in claims."""
 
 
 def claimed(claim: str) -> tuple[str, tuple[str, ...]]:
@@ -147,8 +147,8 @@ class ClusterView:
         With ``raw`` it is to take a TCP connection, else HTTP; nodes that are known to do only the other are left out.
 
         Nodes in ``avoid`` were tried already and are never returned. Those that just failed are returned only if there
-        is no better one, and those that drain or are unreachable only if there is no other: a request that may fail
-        beats one that certainly does, and at the address of an unreachable node another one may answer by now. With
+        is no better one, and those that drain or are unreachable only if there is no other. Then the request may fail,
+        where it certainly would otherwise: at the address of an unreachable node another one may answer by now. With
         ``healthy`` nodes that drain, are unreachable, or whose upstreams for the endpoint fail at present are not
         returned at all.
         """

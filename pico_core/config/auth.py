@@ -1,4 +1,4 @@
-"""What a port accepts tokens by: the keys, and what a token must say. Off unless a key is configured."""
+"""The rules for the tokens of a port: its keys, and the claims that it wants. Off unless a key is configured."""
 
 from typing import Annotated
 
@@ -139,7 +139,7 @@ class AuthConfig(Section, frozen=True, kw_only=True):
 
     @property
     def rules(self) -> TokenRules:
-        """What a token must say."""
+        """The claims that a token must have."""
         return TokenRules(self.audience, self.issuer, self.leeway_s, self.require_expiry)
 
     def own_keys(self) -> tuple[VerifyingKey, ...]:

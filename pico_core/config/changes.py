@@ -1,4 +1,4 @@
-"""What differs between two configurations, and a third one that takes over some of it. Pure; see ``taken_over``."""
+"""The difference between two configurations, and a third one that takes over some of it. Pure; see ``taken_over``."""
 
 from collections.abc import Collection, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""What agents and forwarders declare alike about the way to the server."""
+"""The keys of the way to the server, which agents and forwarders have in common."""
 
 from typing import Annotated, TypeAlias
 

@@ -121,7 +121,7 @@ def decimal_number(lowest: float, highest: float) -> Kind:
 
 
 class Key(msgspec.Struct, frozen=True):
-    """What an annotation says of a key: its kind, one line of help, and why the default is what it is."""
+    """The annotation of a key: its kind, one line of help, and the reason for its default."""
 
     kind: Kind
     help: str

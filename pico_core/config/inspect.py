@@ -13,10 +13,10 @@ DEFAULT_ADDRESS = f"{LOCALHOST}:4040"
 """Where ``--inspect`` without a value listens."""
 
 PORT = "inspect"
-"""What the agent calls the listener."""
+"""The name of the agent's listener."""
 
 SHORTEST_TOKEN = 16
-"""Characters: nobody guesses so many of a token that was drawn at random."""
+"""Characters: so many of a token that was drawn at random cannot be guessed."""
 
 MIB = 1 << 20
 

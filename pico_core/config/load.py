@@ -21,7 +21,7 @@ MAX_TEXT_LENGTH = 1 << 20
 """Characters in a file: a thousand listeners take a tenth of it; a log file given by mistake does not fit."""
 
 EXTENSION = "x-"
-"""What the names of further keys at the top begin with. Nothing reads them: they hold blocks with an anchor."""
+"""The beginning of the names of further keys at the top. Nothing reads them: they hold blocks with an anchor."""
 
 _PROTECTS = re.compile(r"(?:^|\.)(?:auth|tls|policies|tenants|keys|keys_file|token|token_file|basic_auth)(?:[.\[]|$)")
 """Keys and sections by which something is let in, or not, or shown, or not."""

@@ -1,4 +1,4 @@
-"""What is logged: levels, subsystems, access logs."""
+"""The keys of logs: levels, subsystems, access logs."""
 
 from typing import Annotated
 

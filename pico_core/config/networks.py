@@ -28,7 +28,7 @@ _ADDRESS_LOOK = re.compile(r"[0-9A-Fa-f:.]{2,45}")
 
 
 class NamedNetwork(msgspec.Struct, frozen=True):
-    """What one entry of a list means: ``networks`` in CIDR. ``str()`` writes it as the user did."""
+    """The meaning of one entry of a list: ``networks`` in CIDR. ``str()`` writes it as the user did."""
 
     text: str
     networks: tuple[str, ...]

@@ -164,7 +164,7 @@ class FieldsConfig(Section, frozen=True, kw_only=True):
 
 
 class PolicyConfig(Section, frozen=True, kw_only=True):
-    """What clients may do with some endpoints. Of several policies, the first that has the endpoint holds alone."""
+    """The rules for clients of some endpoints. Of several policies, the first that has the endpoint holds alone."""
 
     endpoints: Annotated[
         tuple[str, ...],

@@ -17,7 +17,7 @@ where half of the numbers are taken on UDP, one start in 65,536 fails."""
 
 
 class WorkerAddresses(Protocol):
-    """What a worker is told to listen on; ``server.worker`` says which of these it shares with the other workers."""
+    """Addresses that a worker listens on; ``server.worker`` says which of these it shares with the other workers."""
 
     @property
     def proxy(self) -> Address:

@@ -11,9 +11,9 @@ JWKS_PROFILE = "jwks"
 PEERS_PROFILE = "peers"
 SERVICE_PROFILE = "service"
 STATUS_PROFILE = "status"
-"""Names of the TLS profiles that clients use: ``pico bench``; agents and forwarders towards the server; key sets at
-https; nodes towards each other; agents towards services, with a name for each; commands that ask a server. That of a
-port has the name of its listener."""
+"""Names of the TLS profiles of clients. In order: ``pico bench``, agents and forwarders towards the server, key sets at
+https, nodes towards each other, agents towards services with a name for each, and commands that ask a server. The
+profile of a port has the name of its listener."""
 
 
 def jwks_profile(root_cas: str) -> str:

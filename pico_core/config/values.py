@@ -66,7 +66,7 @@ class Origin(Address, frozen=True):
 
     @property
     def authority(self) -> str:
-        """What a Host field says: without the port where it is the scheme's own (RFC 9110, section 4.2.3)."""
+        """The value of a Host field: without the port where it is the scheme's own (RFC 9110, section 4.2.3)."""
         port = DEFAULT_PORTS["https" if self.is_secure else "http"]
         return super().__str__().removesuffix(f":{port}")
 
@@ -87,7 +87,7 @@ def without_credentials(text: str) -> str:
 def refuse_reference(secret: str) -> None:
     """Raise ``ConfigError`` for a secret that is only the name of a variable, such as ``${PASSWORD}``.
 
-    Nothing has put the value in its place, so everybody who sees the file would know the secret.
+    Nothing has put the value in its place, so every reader of the file would know the secret.
     """
     if _REFERENCE.fullmatch(secret):
         raise ConfigError(
@@ -335,7 +335,7 @@ FILE_PATH = "the path of a file"
 
 
 def file_path(text: str) -> str:
-    """Parse the path of a file; whether it can be read is found out by whoever reads it."""
+    """Parse the path of a file; whether it can be read shows when it is read."""
     if not text.isprintable():
         raise wrong(FILE_PATH, text, "it has a control character")
     return text

@@ -1,4 +1,4 @@
-"""What a forwarder counts of its connections, and what its admin port tells of them."""
+"""The counters of a forwarder's connections, and the pages that tell them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol

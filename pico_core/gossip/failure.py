@@ -8,9 +8,9 @@ many nodes there are, so the first to notice a crash does so at once. A node tha
 node that reads a report pings the reported node at once, and thus soon has evidence of its own.
 
 A node is unreachable when two things are true: our own pings are unanswered for ``unreachable_after_s``, and one other
-node reports it too. Our own evidence is enough if no other node could report it (a cluster of two, or with Piko nodes,
-which do not know the key), or if none has after ten times as long (the others have removed the node already, or only
-our link to it is cut). A reported node refutes by answering pings, as Piko's nodes do too.
+node reports it too. Our own evidence is enough in two cases. No other node could report it: a cluster of two, or with
+Piko nodes, which do not know the key. Or none has after ten times as long: the others have removed the node already, or
+only our link to it is cut. A reported node refutes by answering pings, as Piko's nodes do too.
 
 Two rules keep a slow node from reporting the others (Lifeguard, Dadgar et al. 2018). Time in which we ourselves did not
 run does not count as the others' silence. And when no node at all answers, we are the likelier cause and wait longer.

@@ -75,7 +75,7 @@ class Member:
 
 
 class RemovedNode:
-    """What is remembered of a node that was removed from the table: ``mentioned_at`` is when a peer last listed it."""
+    """The memory of a node that was removed from the table: ``mentioned_at`` is when a peer last listed it."""
 
     __slots__ = ("addr", "awaiting_answer", "has_left", "mentioned_at", "rechecked_at")
 

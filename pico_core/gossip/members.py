@@ -16,8 +16,8 @@ UNREACHABLE, LEFT       60 s later                                           (re
 ======================  ===================================================  ==============
 
 The reason: peers that have not found a dead node unreachable yet continue to list it. So a peer that lists a node
-never makes it active; it is only a reason to ping the node. Nodes that were only heard of are outside the table: nobody
-is told of them. Removed nodes are remembered for an hour after a peer last listed them.
+never makes it active; it is only a reason to ping the node. Nodes that were only heard of are outside the table: other
+nodes are not told of them. Removed nodes are remembered for an hour after a peer last listed them.
 """
 
 from collections.abc import Callable

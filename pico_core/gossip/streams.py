@@ -23,9 +23,9 @@ TURN_US = 4_000.0
 """About how long a stream works in one turn, in microseconds."""
 WALK_VALUES = 1_000
 VALUE_US = 0.4
-"""What looking at a value costs, at most; the costs of this module are estimates, above those measured."""
+"""The cost of looking at a value, at most; the costs of this module are estimates, above those measured."""
 ENTRY_US = 6.0
-"""What taking an entry or a digest entry costs, with all that it changes in the node."""
+"""The cost of taking an entry or a digest entry, with all that it changes in the node."""
 PACKED_ENTRY_US = 2.0
 
 Steps: TypeAlias = Generator[float | bytes, float, None]

@@ -28,7 +28,7 @@ _STEPS_AT_ONCE: Final = range(1_024)
 """How many chunks one call reads, or half as many large ones: a millisecond. A full read may hold 43,000."""
 
 BODY_TOO_LONG = "request body too long"
-"""What a client is told whose request has a longer body than its endpoint takes."""
+"""The answer to a request with a longer body than its endpoint takes."""
 
 MAX_TRAILER_BYTES = 8_192
 """The trailer section as a whole; it holds checksums and a status."""

@@ -1,4 +1,4 @@
-"""What the reader of one connection learns from the heads that it parses, to read the next ones without a parser.
+"""The shapes that one connection learns from the heads that it parses, to read the next ones without a parser.
 
 ``LearntRequests`` and ``LearntResponses`` belong to one connection each and share nothing. A shape (``shape``) is made
 of two heads with the same names in the same order. It is used only if it gives, for the head that it was made of, just
@@ -24,7 +24,7 @@ MISSES_WITHOUT_LEARNING = 64
 connection does not learn from the next 64."""
 
 plain_line = re.compile(rb"(?!CONNECT |TRACE )([A-Z]{1,32}) (/" + grammar.TARGET_CHARACTER + rb"*+)")
-"""What every parser reads alike of a request line: a served method, and a target in origin-form."""
+"""A request line that every parser reads alike: a served method, and a target in origin-form."""
 
 _authorization_line = re.compile(rb"(?im)^authorization:[^\r\n]*\r\n")
 
@@ -77,7 +77,7 @@ def _same_names(some: list[bytes], others: list[bytes]) -> bool:
 
 
 class LearntRequests:
-    """What a connection has learnt about the requests of its client."""
+    """The shape that a connection has learnt of its client's requests."""
 
     __slots__ = ("_examples", "_max_bytes", "_max_target_bytes", "_model", "_own_lines", "_parsed_fields")
 
@@ -128,7 +128,7 @@ class LearntRequests:
     def _follow_model(self, shape: Shape) -> RequestHead:
         """Return a model of which the next heads may be made, after the last one was completed.
 
-        Whoever verified its token has taken that out of its fields (``server.access``). Where the token is in the bytes
+        A verified token was taken out of its fields (``server.access``). Where the token is in the bytes
         that all have in common, it is theirs as well; else each of them has its own, which is still to be verified.
         """
         model, kept = self._model, shape.kept
@@ -144,7 +144,7 @@ class LearntRequests:
 
 
 class LearntResponses:
-    """What a connection has learnt about the responses of the service."""
+    """The shape that a connection has learnt of the service's responses."""
 
     __slots__ = ("_examples", "_first_line", "_max_bytes", "_model", "_own_lines")
 

@@ -20,7 +20,7 @@ MAX_SAME_SIZES = 8
 were the same counts against that, up to so many."""
 
 _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
-"""What a field's value must not have (RFC 9110 section 5.5)."""
+"""Bytes that a field's value must not have (RFC 9110 section 5.5)."""
 
 
 def _length(value: bytes) -> int | None:
@@ -62,7 +62,7 @@ _NO_CHANGES: Changes = ()
 
 
 class Shape:
-    """What heads have in common, from one line on, as pieces of bytes. Between two pieces comes a value.
+    """The common part of heads, from one line on, as pieces of bytes. Between two pieces comes a value.
 
     All pieces but the last end with the colon of a field's name; the last ends with the empty line.
     """

@@ -29,7 +29,7 @@ _FIELDS_OF_STATUS = {
     UPGRADE_REQUIRED: b"Sec-WebSocket-Version: 13\r\n",
     503: b"Retry-After: 1\r\n",
 }
-"""What an error response of a status has to say, whatever the reason (RFC 9110 sections 11.6.1, 15.5.6, 15.5.22 and
+"""Fields that error responses of a status have, whatever the reason (RFC 9110 sections 11.6.1, 15.5.6, 15.5.22 and
 15.6.4, RFC 6455 section 4.4).
 
 Only resources that are WebSockets are answered 405, and their handshake is a GET. A 503 is said where the next attempt

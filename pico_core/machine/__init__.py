@@ -1,1 +1,1 @@
-"""What every machine shares, and TCP connections as channels. Start at ``base.BaseMachine``."""
+"""The base of every machine, and TCP connections as channels. Start at ``base.BaseMachine``."""

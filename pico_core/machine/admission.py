@@ -112,7 +112,7 @@ UNLIMITED = ConnectionLimits(most=1 << 62, ports={})
 
 
 class AdmissionHost(Logger, Protocol):
-    """What admission needs of its machine."""
+    """The part of its machine that admission needs."""
 
     timers: Timers
 
@@ -202,7 +202,7 @@ class PortPlaces:
                 return None
 
     def _scan(self, now: float) -> bool:
-        """Look for idle connections, unless that was done in vain just now; return whether there are any."""
+        """Look for idle connections, unless none was found just now; return whether there are any."""
         count = len(self.channels)
         if count > CHEAP_SCAN and self.paid < count and now < self.scan_at:
             return False
@@ -358,7 +358,7 @@ class Admission:
         return True
 
     def _is_free(self, port: PortPlaces) -> bool:
-        """Return whether the port has a place that nobody has, and that is not another port's reserve."""
+        """Return whether the port has a free place that is not in another port's reserve."""
         count = len(port.channels)
         return count < port.limits.most and (count < port.limits.reserve or self._taken() < self.limits.most)
 

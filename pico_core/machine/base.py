@@ -1,4 +1,4 @@
-"""What every machine shares: the connection table, dispatch of inputs, the queue of commands, timers and logs.
+"""The base of every machine: the connection table, dispatch of inputs, the queue of commands, timers and logs.
 
 A subclass overrides the ``on_...`` hooks. Everything inside a machine is plain synchronous calls; only ``handle``,
 ``poll`` and ``deadline`` are seen from outside (see ``pico_core.boundary``).

@@ -1,4 +1,4 @@
-"""What the parts of a machine may ask of it, as narrow protocols: none of them knows the whole machine."""
+"""The calls that the parts of a machine may make to it, as narrow protocols: none of them knows the whole machine."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
@@ -100,7 +100,7 @@ class Connector(Protocol):
 
 
 class AnsweringHost(Protocol):
-    """What a connection needs that answers its peer."""
+    """The part of the machine that a connection needs to answer its peer."""
 
     timers: Timers
     lingering: Lingering
@@ -133,14 +133,14 @@ class Logger(Protocol):
 
 
 class AdminHost(ProcessMeter, Logger, Protocol):
-    """What an admin port needs of its machine."""
+    """The part of its machine that an admin port needs."""
 
     def use_log(self, config: LogConfig) -> None:
         """Log as ``config`` says from now on."""
 
 
 class PagesHost(Connector, AdminHost, Protocol):
-    """What pages need that also ask other processes."""
+    """The part of the machine that pages need to ask other processes."""
 
 
 class Flushable(Protocol):

@@ -1,4 +1,4 @@
-"""A budget for streams that the peer opens in vain: clients that leave by the thousand fit into it, floods do not."""
+"""A budget for streams that the peer opens without a use: thousands of clients that leave fit in, floods do not."""
 
 import msgspec
 
@@ -11,7 +11,7 @@ RESETS_PER_SECOND = 1_000.0
 
 
 class ResetBudget(msgspec.Struct, gc=False):
-    """Counts the streams that the peer may still open in vain, at ``counted_at``. Every session has its own."""
+    """Counts the streams without a use that the peer may still open, at ``counted_at``. Every session has its own."""
 
     left: float = float(RESET_BURST)
     counted_at: float = 0.0

@@ -265,7 +265,7 @@ class IncomingFrames(StreamTable):
                     self._forget(stream)
 
     def _count_reset(self, now: float, events: list[MuxEvent]) -> None:
-        """Count a stream that the peer opened in vain; too many of them are a flood and end the session."""
+        """Count a stream that the peer opened without a use; too many of them are a flood and end the session."""
         if not self._resets.spend(now):
             self._break_off("too many streams opened in vain", events)
 

@@ -32,8 +32,8 @@ class Session(IncomingFrames):
     reset for the memory that it takes. ``first_window_bytes`` is what either end may send on a new stream at first;
     yamux's own value, or what both ends agreed on. Raises ``LocalProtocolError`` for a window that yamux cannot have.
 
-    The streams that may be open and their windows bound the unread bytes. Only a peer that also ends streams whose
-    bytes nobody has consumed can cause more: then the open stream with most of them is reset.
+    The streams that may be open and their windows bound the unread bytes. Only a peer that also ends streams before
+    their bytes are consumed can cause more: then the open stream with most of them is reset.
 
     Attributes to read: ``streams`` (by id, open ones only), ``failed`` (the reason, empty while the session lives),
     ``paused``, ``unread_bytes``, ``peer_going_away``, ``going_away``.

@@ -11,8 +11,8 @@ class StreamTable:
     """The lowest of the three layers of a session; ``session.Session`` lists the attributes that are there to read.
 
     It implements ``stream.StreamHost``. For the layers above, ``ready`` holds the streams that want a turn at the next
-    output, in order; ``waiting`` those whose user found them not writable, by id; and ``output`` the frames made since
-    the last output, ``output_bytes`` in all.
+    output, in order. ``waiting`` holds those that their user found not writable, by id. ``output`` holds the frames
+    made since the last output, ``output_bytes`` in all.
     """
 
     __slots__ = (

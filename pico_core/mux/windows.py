@@ -12,10 +12,10 @@ MIN_WINDOW_BYTES = 2 * HELD_BELOW_BYTES
 """Below it, a sender that leaves a small rest of the window and a receiver that waits for half of it would be stuck."""
 
 SHARED_BYTES = 8_388_608
-"""What the windows of a session share while its streams are read slowly: 32 streams can have a full window each."""
+"""Bytes that a session's windows share while its streams are read slowly: 32 streams can have a full window each."""
 
 READER_BYTES = 1_048_576
-"""Whoever has taken so much reads. Less may be in buffers of the kernels on the way, of a client that reads nothing."""
+"""A client that has taken so much reads. Less may be in buffers of the kernels on the way to one that does not."""
 
 FULL_STREAMS = 128
 """So many streams can be open and have a full window each, 32 MiB in all, before anything of them is unread."""
@@ -59,7 +59,7 @@ class SharedWindows:
         # The others are yet to be counted when all streams begin at once: each is taken to have consumed a little.
         turnover_bytes += min(open_streams * HELD_BELOW_BYTES, self.shared_bytes // 2)
         left_bytes = self.shared_bytes
-        if total_bytes < READER_BYTES:  # what it consumed may be in buffers, and nobody reads it
+        if total_bytes < READER_BYTES:  # what it consumed may be in buffers of a client that does not read
             left_bytes = max(left_bytes - unread_bytes, 0)
         limit_bytes = MIN_WINDOW_BYTES + left_bytes * consumed_bytes // max(turnover_bytes, 1)
         if not self.is_short(unread_bytes):

@@ -35,7 +35,7 @@ NAMES_SHOWN = 10
 
 
 class Told(Protocol):
-    """What the process tells of itself. ``kind`` is what it is."""
+    """The facts that a process tells of itself. ``kind`` says which program it is."""
 
     kind: str
 

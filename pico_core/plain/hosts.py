@@ -1,4 +1,4 @@
-"""By which host names an admin port may be asked: not by those that a page in somebody's browser can have.
+"""The host names by which an admin port may be asked: not those that a page in a browser can have.
 
 A page may have the name of its own host resolved to an address of its reader's network (DNS rebinding). Then its
 requests are of the same origin for the browser, but carry that name in Host.

@@ -58,7 +58,7 @@ class LogLevels:
         self._configured = self._current = config
 
     def answer(self, connection: PlainConnection, question: Question, *, has_token: bool, now: float) -> None:
-        """Answer one question."""
+        """Answer a question, or make the change that it asks for: 400, 403 or 404 where that cannot be done."""
         if not may_change(question, has_token=has_token):
             connection.refuse(403, REMOTE, now)
             return

@@ -1,4 +1,4 @@
-"""What a process uses, under the names that Prometheus's own clients give it: they have no prefix of Pico's."""
+"""The resources of a process, under the names that Prometheus's own clients give it: they have no prefix of Pico's."""
 
 from pico_core.plain.exposition import Exposition
 from pico_core.records import ProcessMeasured

@@ -55,8 +55,8 @@ and the driver can say whether the client reads at all."""
 class Question(msgspec.Struct, frozen=True):
     """One request: ``path`` and ``query`` as sent, ``fields`` the header fields, names in lower case.
 
-    ``method`` is ``POST``, or that of a change, ``PUT`` or ``DELETE``, and ``GET`` for all others; ``client`` is the
-    address that asks; ``body`` is that of a POST.
+    ``method`` is ``POST``, or that of a change, ``PUT`` or ``DELETE``, and ``GET`` for all others. ``client`` is the
+    address that asks, and ``body`` that of a POST.
     """
 
     path: str

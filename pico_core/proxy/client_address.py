@@ -1,7 +1,7 @@
-"""Whose request it is, where proxies stand between the client and this node.
+"""The address of the client, where proxies stand between it and this node.
 
 Every proxy on the way appends the address that it was connected from, so the list is read from its right end, over the
-proxies that are trusted; what is left of the first address that is not trusted can have been made up by the client.
+proxies that are trusted. The client can have made up what is left of the first address that is not trusted.
 """
 
 import re

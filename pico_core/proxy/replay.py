@@ -1,4 +1,4 @@
-"""What is kept of a request body, so that the request can be sent a second time."""
+"""The part of a request body that is kept, so that the request can be sent a second time."""
 
 from pico_core.pieces import Piece
 

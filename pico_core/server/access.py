@@ -1,4 +1,4 @@
-"""Who may do what on the ports of a server: the one place that decides it.
+"""What clients and agents may do on the ports of a server: the one place that decides it.
 
 The endpoint that a request is permitted is the one that it is routed to: ``admit_client`` and ``admit_agent`` take it
 in its one spelling and return it under the name that it has inside the cluster.
@@ -36,11 +36,11 @@ _OWN_AUTHORIZATION = (b"x-pico-authorization", b"x-piko-authorization")
 
 
 class AccessHost(KeySetHost, WallClock, Protocol):
-    """What access needs of the machine."""
+    """The part of the machine that access needs."""
 
 
 class Permission(msgspec.Struct, frozen=True):
-    """What an agent may register: the endpoint inside the cluster, its tenant, who owns it, and until when (wall time).
+    """What an agent may register: the endpoint inside the cluster, its tenant, its owner, and until when (wall time).
 
     ``owner`` is the subject of the token, or empty.
     """

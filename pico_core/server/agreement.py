@@ -1,4 +1,4 @@
-"""What a tunnel begins with on the server's side: the result of its handshake. ``registering`` makes it."""
+"""The start of a tunnel on the server's side: the result of its handshake. ``registering`` makes it."""
 
 import msgspec
 
@@ -13,7 +13,7 @@ HANDSHAKE_LIMITS = HeadLimits(max_head_bytes=MAX_OWN_HEAD_BYTES)
 
 
 class Agreement(msgspec.Struct, frozen=True):
-    """What a tunnel begins with.
+    """The start of a tunnel.
 
     ``response`` is the 101 to send. ``is_pico`` says that the agent is one of ours. ``expires_at`` is when the tunnel
     must end, and ``leave_at`` when the agent is asked to come again, in wall time.

@@ -1,8 +1,8 @@
-"""Whose an endpoint is: what an agent says at registration, what nodes tell each other, and who may serve it too.
+"""The owner of an endpoint: what agents say at registration, what nodes tell each other, and which agents may serve it.
 
 An agent names itself with one ID for all of its tunnels, so that a further tunnel of it, or a new one after a loss, is
-not somebody else's. An agent of Piko's has none and is known by its address. Where tokens tell who the owner is, the
-owner counts and not the agent. What stands for an identity is a hash: it goes to other nodes, without the address.
+not another agent's. An agent of Piko's has none and is known by its address. Where tokens name an owner, the owner
+counts and not the agent. An identity is told as a hash: it goes to other nodes, without the address.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _PROTOCOL = re.compile(rb"(?im)^x-pi[ck]o-protocol:[ \t]*(http|tcp)[ \t]*\r$")
 
 
 class Registration(msgspec.Struct, frozen=True):
-    """What is known of the agent that registers ``endpoint``.
+    """The facts about the agent that registers ``endpoint``.
 
     ``protocol`` and ``version`` are empty where the agent does not tell.
     """
@@ -84,7 +84,7 @@ class EndpointClaims:
         self._metrics = metrics
 
     def claim(self, new: Registration) -> tuple[str, ...]:
-        """Return the nodes at which somebody else serves the endpoint too, this one as an empty name.
+        """Return the nodes at which another agent serves the endpoint too, this one as an empty name.
 
         None are returned where that is allowed or known. Raises ``HandshakeError`` (409) where it is refused, or where
         the endpoint has another protocol.

@@ -39,7 +39,7 @@ LOOK_UP_S = 0.5
 
 
 class ClusterHost(Connector, Emitter, Logger, SourceSelector, Protocol):
-    """What the cluster side needs of the node."""
+    """The part of the node that the cluster side needs."""
 
     def endpoint_seen(self, endpoint: str, count: int, now: float) -> None:
         """Another node has ``count`` tunnels of an endpoint now."""

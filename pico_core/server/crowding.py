@@ -33,7 +33,7 @@ MAX_WAITING = 2_048
 """Requests that wait at once, in all endpoints, each with at most ``MAX_REPLAY_BYTES`` of its body."""
 
 MAX_TRIED = 64
-"""How many waiting requests of one endpoint are looked at in vain in one check."""
+"""How many waiting requests of one endpoint that still get no stream are looked at in one check."""
 
 COUNT_S = 0.1
 """How old the count of a client's streams may be: counting costs 0.2 ms for a full tunnel."""
@@ -47,13 +47,13 @@ SHED_S = 0.5
 
 
 class CrowdingHost(Protocol):
-    """What waiting needs of the machine."""
+    """The part of the machine that waiting needs."""
 
     timers: Timers
 
 
 class Crowding:
-    """The requests that wait for a stream, and who holds the streams of an endpoint that is nearly full."""
+    """The requests that wait for a stream, and how many streams of a nearly full endpoint each client holds."""
 
     def __init__(
         self,

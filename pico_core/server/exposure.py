@@ -1,4 +1,4 @@
-"""What a node offers to everybody, said at its start and where a reload changes it."""
+"""The ports that a node offers to every host, said at its start and where a reload changes it."""
 
 from itertools import islice
 
@@ -29,8 +29,8 @@ _RULES = ("audience", "issuer", "require_expiry")
 def open_ports(config: ServerConfig) -> list[tuple[str, str]]:
     """Return the ports that other hosts reach, each with the section to configure.
 
-    Those are left out that ask for a token, or for a certificate. Whoever reaches the gossip port of a cluster without
-    a key can join it and take its requests.
+    Those that ask for a token, or for a certificate, are left out. A host that reaches the gossip port of a cluster
+    without a key can join it and take its requests.
     """
     return [
         (f"{port.name} {address}", port.guard)

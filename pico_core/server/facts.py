@@ -1,4 +1,4 @@
-"""What the parts of a server know of the node, in one record that the node keeps up to date.
+"""The facts that the parts of a server know of the node, in one record that the node keeps up to date.
 
 The parts read it and each other's public methods; what they may do to the node are the narrow protocols of
 ``machine.parts``.

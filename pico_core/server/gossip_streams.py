@@ -40,7 +40,7 @@ TURNS_SPARE_US = 2 * TURN_US
 
 
 class GossipHost(Connector, Logger, Protocol):
-    """What a stream needs of the machine."""
+    """The part of the machine that a stream needs."""
 
 
 class Task(Protocol):

@@ -28,7 +28,7 @@ MAX_FETCH_RETRY_S = 60.0
 
 
 class KeySetHost(Connector, FileReader, Logger, Protocol):
-    """What fetching needs of the machine."""
+    """The part of the machine that fetching needs."""
 
 
 class KeySet:

@@ -19,7 +19,7 @@ MOST_RESERVED = 64
 """Connections to the admin port, and to the gossip port: operators and other nodes need few, each for a moment."""
 
 RETRY_AFTER_S = 1
-"""What a refused peer is told to wait: places become free all the time."""
+"""The pause that a refused peer is told: places become free all the time."""
 
 REASON = b"X-Pico-Error: overloaded; by=server\r\n"
 

@@ -42,7 +42,7 @@ class RequestMetrics:
 
 
 class ServerMetrics:
-    """What a server counts about requests."""
+    """The counters of a server about requests."""
 
     def __init__(self) -> None:
         self.requests_in_flight = 0

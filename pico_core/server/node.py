@@ -217,7 +217,7 @@ class ServerNode(BaseMachine):
         return (tunnel.registration for tunnel in self.facts.registry.members(endpoint))
 
     def _claim(self, registration: Registration) -> bool:
-        """Let an agent serve an endpoint, or refuse it; tell the operator if somebody else serves it too."""
+        """Let an agent serve an endpoint, or refuse it; tell the operator if another agent serves it too."""
         others = self._claims.claim(registration)
         if others:
             self.warn(

@@ -36,7 +36,7 @@ MAX_TARGETS = 16
 
 
 class OwnHostUser(Logger, SourceSelector, Protocol):
-    """What is needed of the machine."""
+    """The part of the machine that this needs."""
 
     timers: Timers
 
@@ -169,7 +169,7 @@ class OwnHost:
         self._found(now)
 
     def _among_workers(self) -> str:
-        """Return loopback for a worker without nodes to join: the other workers are here, and nobody else is known."""
+        """Return loopback for a worker without nodes to join: the other workers are here, no other node is known."""
         alone = self._facts.worker is not None and not self._facts.config.cluster.join
         return LOCALHOST if alone else ""
 

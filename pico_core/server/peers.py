@@ -39,7 +39,7 @@ FORWARD_FIELDS = b"x-piko-forward: true\r\nx-pico-forward: true\r\nx-piko-endpoi
 TENANT_FIELD = b"x-pico-tenant-id: %b\r\n"
 
 TOKEN_FIELD = b"x-piko-authorization: %b\r\n"
-"""The token that this node has verified. The other node verifies it too: ``x-pico-forward`` lets nobody in."""
+"""The token that this node has verified. The other node verifies it too: ``x-pico-forward`` permits nothing."""
 
 
 CREDENTIALS_FIELD = b"x-pico-credentials: %b\r\n"
@@ -60,7 +60,7 @@ def forward_fields(exchange: Exchange, *, asks_again: bool) -> bytes:
 
 
 class PeersHost(Connector, Logger, Protocol):
-    """What forwarding needs of the machine."""
+    """The part of the machine that forwarding needs."""
 
     head_limits: HeadLimits
     heads: HeadBudget

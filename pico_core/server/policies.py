@@ -2,10 +2,10 @@
 
 The node that a client sends to asks, since it knows the client. A node that gets the request from another one asks
 again, about the client that the other one tells, unless that has proved to be a Pico node of the cluster: without a
-gossip key everybody at a member's address can say that a request was forwarded.
+gossip key any program at a member's address can say that a request was forwarded.
 
-Order: networks, rate, credentials, requests in flight, body. So guesses of a password are limited by the rate, and who
-is not let in holds no place.
+Order: networks, rate, credentials, requests in flight, body. So guesses of a password are limited by the rate, and a
+client that is not let in holds no place.
 """
 
 import binascii

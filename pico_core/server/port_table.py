@@ -12,7 +12,7 @@ from pico_core.server.worker import Worker
 
 
 class Accepts(Protocol):
-    """What takes the connections of each port."""
+    """The part that takes the connections of each port."""
 
     def accept_operator(self, channel: TcpChannel, now: float) -> None:
         """Serve a connection of the admin port."""

@@ -12,7 +12,7 @@ from pico_core.timers import NEVER, Timers
 
 
 class ProxiedHost(Logger, Protocol):
-    """What reading the header needs of the machine."""
+    """The part of the machine that reading the header needs."""
 
     timers: Timers
     admission: Admission
@@ -22,7 +22,7 @@ class ProxiedConnection(Dismissible):
     """Reads the header, tells the channel the client's address, and gives the channel to ``accept`` as if it were new.
 
     ``accept`` also gets what came behind the header, when the connection was opened, and the time.
-    A connection without a valid header is closed: nobody can tell whose it is. Where ``is_optional`` the peer may be
+    A connection without a valid header is closed: its client is not known. Where ``is_optional`` the peer may be
     one that sends none (a node of the cluster), and a connection that begins with something else is served as it is.
     The time for the first request begins before the header.
     """

@@ -1,4 +1,4 @@
-"""The proxies before a port: whom the node believes about the addresses of clients, and what it makes of that."""
+"""The proxies before a port: which peers the node trusts to report clients' addresses, and what it makes of that."""
 
 from pico_core.config.networks import NamedNetwork, Networks, address_of
 from pico_core.config.server import ServerConfig

@@ -1,4 +1,4 @@
-"""What an agent asks for when it connects, and whether it gets it: the handshake of a tunnel on the server's side."""
+"""The handshake of a tunnel on the server's side: an agent asks for an endpoint, and gets it or is refused."""
 
 import re
 from collections.abc import Callable
@@ -123,7 +123,7 @@ class Registrar:
         )
 
     def _told(self, registration: Registration) -> list[tuple[bytes, bytes]]:
-        """Return the fields that tell the agent where clients reach its endpoint, and who answers it."""
+        """Return the fields that tell the agent where clients reach its endpoint, and which node answers."""
         facts = self._facts
         told = [(NODE, facts.node_id.encode()), (VERSION, __version__.encode())]
         if facts.worker is not None:

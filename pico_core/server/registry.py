@@ -7,7 +7,7 @@ from pico_core.cluster.health import Health
 
 
 class LocalUpstream(Protocol):
-    """What the registry must know of a tunnel."""
+    """The part of a tunnel that the registry needs."""
 
     endpoint: str
     in_flight: int

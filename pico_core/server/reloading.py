@@ -1,4 +1,4 @@
-"""What a running node takes over of a configuration that was read again. Start at ``take_over``."""
+"""The keys that a running node takes over of a configuration that was read again. Start at ``take_over``."""
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol

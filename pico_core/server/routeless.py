@@ -17,7 +17,7 @@ MAX_LOST = 4_096
 
 
 class RoutelessHost(Protocol):
-    """What waiting needs of the machine."""
+    """The part of the machine that waiting needs."""
 
     timers: Timers
 

@@ -33,7 +33,7 @@ from pico_core.server.tcp_route import OWN_PATHS, TcpOpening, tcp_acceptance, tc
 
 
 class RouterHost(AnsweringHost, Emitter, Logger, WallClock, Protocol):
-    """What the router needs of the machine."""
+    """The part of the machine that the router needs."""
 
     heads: HeadBudget
 
@@ -68,7 +68,7 @@ class ProxyRouter:
         self._policies = facts.policies
         self._holding = facts.policies.held
         self._own_texts: dict[Exchange, str] = {}
-        """What the answers of Pico's own said, until their exchanges are over."""
+        """The texts of Pico's own answers, until their exchanges are over."""
         self._openings: dict[Exchange, TcpOpening] = {}
         """The last stream that was opened for each raw connection of a client."""
         self.configure(config)

@@ -51,7 +51,7 @@ MAX_SILENT_CHECKS = 6
 
 
 class RoutingHost(Logger, Protocol):
-    """What routing needs of the machine."""
+    """The part of the machine that routing needs."""
 
     timers: Timers
 
@@ -99,7 +99,7 @@ class Routing:
         self.route(exchange, now)
 
     def failed(self, exchange: Exchange, now: float) -> None:
-        """Note the failure, and avoid the upstream for a moment if it is to blame: one that answered so far is not."""
+        """Note the failure, and avoid the upstream for a moment if it is the cause: one that answered so far is not."""
         failure, route = exchange.failure, exchange.route
         if failure is None:
             return

@@ -59,7 +59,7 @@ class TcpOpening:
     """A fresh stream towards the service, until the agent accepts it, which a Pico agent does when it has connected.
 
     Then the WebSocket is accepted and joined with it. Until then nothing was processed, so an agent that refuses the
-    stream makes the router choose again. Whoever makes one calls ``give_up`` when the request is over.
+    stream makes the router choose again. Its maker calls ``give_up`` when the request is over.
     """
 
     __slots__ = ("_acceptance", "_upstream", "exchange")

@@ -47,7 +47,7 @@ MAX_IDLE_STREAMS = TUNNEL_STREAMS - TUNNEL_STREAMS // RESERVED_PART
 
 
 class TunnelHost(AnsweringHost, FlushScheduler, WallClock, Protocol):
-    """What a tunnel needs of its node."""
+    """The part of its node that a tunnel needs."""
 
     turns: Turns
     head_limits: HeadLimits

@@ -1,9 +1,9 @@
-"""What a page in somebody's browser may ask of Pico's own routes: nothing, unless the configuration says so.
+"""What a page in a browser may ask of Pico's own routes: nothing, unless the configuration says so.
 
 A page may open a WebSocket to any host, also to one that only its reader reaches; the browser says which page it was in
 Origin (RFC 6455 section 10.2). And a page may have the name of its own host resolved to an address of the reader's
 network (DNS rebinding): then its requests are of the same origin for the browser, but carry that name in Host.
-Programs send no Origin, and ask by an address, or by a name that nobody else can give to a page.
+Programs send no Origin, and ask by an address, or by a name that no page can have.
 
 Services behind an endpoint are not guarded: which pages may use them is their own decision.
 """

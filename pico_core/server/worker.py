@@ -18,8 +18,8 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     """One worker of ``count``.
 
     ``proxy``, ``upstream`` and ``gossip`` are the addresses that all workers listen on. ``own_gossip`` is this worker's
-    alone, ``control`` answers only who knows ``secret``. ``siblings`` are the gossip ports of the workers that run
-    already. The node IDs of all workers begin with ``group``.
+    alone, ``control`` answers only a peer that knows ``secret``. ``siblings`` are the gossip ports of the workers that
+    run already. The node IDs of all workers begin with ``group``.
     """
 
     number: int

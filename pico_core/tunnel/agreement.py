@@ -1,4 +1,4 @@
-"""What a Pico agent and a Pico server agree on in the WebSocket handshake of a tunnel, beside the protocol itself.
+"""The options that a Pico agent and a Pico server agree on in the WebSocket handshake of a tunnel.
 
 The agent offers a smaller first window of its streams than yamux has, and the server repeats the field to agree. Where
 either end is Piko's the field is missing, and both ends use yamux's. ``docs/decisions/shared-windows.md`` says why.
@@ -14,7 +14,7 @@ FIRST_WINDOW = (b"x-pico-first-window", b"%d" % SMALL_FIRST_WINDOW_BYTES)
 """The field of the offer, and of the answer that agrees."""
 
 SECOND_AGENT = (b"x-pico-notice", b"second-agent")
-"""The field of an answer that tells the agent that somebody else serves its endpoint too."""
+"""The field of an answer that tells the agent that another one serves its endpoint too."""
 
 MAX_TOLD_BYTES = 512
 """Of each thing that an agent is told: a URL or a node ID fits."""
@@ -22,8 +22,8 @@ MAX_TOLD_BYTES = 512
 URL = b"x-pico-url"
 NODE = b"x-pico-node"
 VERSION = b"x-pico-version"
-"""The fields of an answer that tell the agent where clients reach its endpoint, and who answered. Agents tell their
-version in the same field."""
+"""The fields of an answer that tell the agent where clients reach its endpoint, and which node answered. Agents tell
+their version in the same field."""
 
 WORKERS = b"x-pico-workers"
 """The field of an answer that tells how many nodes share the ports of the one that answered; without it, one."""

@@ -26,7 +26,7 @@ MAX_REASON_CHARACTERS = 200
 """Of a refusal that is repeated: it goes into one line of a log."""
 
 NOT_GET = "a WebSocket is opened with GET"
-"""What a request with another method is told, with 405."""
+"""The text of the 405 to a request with another method."""
 
 NOT_OF_VERSION_13 = "not a WebSocket handshake of version 13"
 

@@ -1,4 +1,4 @@
-"""Who refused a handshake, and whether to ask again: an answer of a box in between is not the server's.
+"""Where a refusal of a handshake comes from, and whether to ask again: a proxy's answer is not the server's.
 
 A Pico server marks the two refusals on which an agent acts at once with the field ``x-pico-refused``. Piko's server has
 no such field, so its refusals of a token are known by their texts. ``docs/decisions/refusals.md`` gives the reasons.
@@ -25,7 +25,7 @@ PIKO_REFUSALS = frozenset(
         "endpoint not permitted",
     )
 )
-"""What Piko's server says in the body of a 401; the next attempt would be told the same."""
+"""The texts of Piko's server in the body of a 401; the next attempt would be told the same."""
 
 
 _CODE = re.compile(rb"([a-z-]{1,32})(?:;|$)")
@@ -35,7 +35,7 @@ MAX_RETRY_AFTER_DIGITS = 9
 
 
 class Refusal(Enum):
-    """What a refusal says about the next attempt. The values of the first two are those of ``FIELD``."""
+    """The meaning of a refusal for the next attempt. The values of the first two are those of ``FIELD``."""
 
     FINAL = "final"
     """The server refuses this endpoint or these credentials."""
@@ -57,7 +57,7 @@ def mark(kind: Refusal) -> bytes:
 
 
 def read_refusal(status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes) -> tuple[Refusal, str]:
-    """Return who refused, and the server's ``{"error": ...}`` text where there is one, by an answer's parts.
+    """Return which side refused, and the server's ``{"error": ...}`` text where there is one, by an answer's parts.
 
     ``fields`` are pairs of a name in lower case and a value. Never raises.
     """

@@ -1,4 +1,4 @@
-"""What agents, forwarders, commands and programs bound."""
+"""Bounds of agents, forwarders, commands and programs."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What nodes bound among themselves."""
+"""Bounds between nodes."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What the drivers bound, whatever the machine."""
+"""Bounds of the drivers, whatever the machine."""
 
 from typing import Final
 

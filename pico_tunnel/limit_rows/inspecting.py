@@ -1,4 +1,4 @@
-"""What the inspector of an agent bounds, beside its keys."""
+"""Bounds of the inspector of an agent, beside its keys."""
 
 from typing import Final
 

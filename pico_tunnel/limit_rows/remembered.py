@@ -1,4 +1,4 @@
-"""What is remembered, and for how many."""
+"""Bounds of tables that remember something."""
 
 from typing import Final
 

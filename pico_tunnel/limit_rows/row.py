@@ -1,4 +1,4 @@
-"""What a row of fixed limits is."""
+"""The type of a row of fixed limits."""
 
 from typing import TypeAlias
 

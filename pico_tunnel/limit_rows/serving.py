@@ -1,4 +1,4 @@
-"""What ports and tunnels bound."""
+"""Bounds of ports and tunnels."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What several processes of one server bound."""
+"""Bounds of several processes of one server."""
 
 from typing import Final
 

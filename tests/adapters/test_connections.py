@@ -107,7 +107,7 @@ def test_end_of_a_stream_is_reported_once_though_reading_is_paused_and_resumed(s
 
 
 def test_ending_both_streams_does_not_close(stage: Stage) -> None:
-    """Only ``Close`` and ``Abort`` do, so that one end of a connection never depends on who was first."""
+    """Only ``Close`` and ``Abort`` do, so that one end of a connection never depends on which side was first."""
     peer, number = stage.pair()
     peer.shutdown(socket.SHUT_WR)
     stage.wait(EofReceived)
@@ -254,7 +254,7 @@ def test_connect_is_given_up_in_the_turn_it_is_asked_for(stage: Stage) -> None:
         assert stage.wait(ConnectFailed) == ConnectFailed(2, "aborted")
 
 
-def test_connect_to_what_is_no_address(stage: Stage) -> None:
+def test_connect_to_what_is_not_an_address(stage: Stage) -> None:
     stage.do(Connect(2, "a" * 64 + ".example", 80, 5.0))
     assert stage.wait(ConnectFailed).reason == "invalid address"
     stage.do(Connect(4, "127.0.0.1", 70_000, 5.0))

@@ -151,7 +151,7 @@ def send_until_blocked(peer: socket.socket) -> int:
     return sent
 
 
-def test_a_turn_takes_only_so_much_and_leaves_nobody_out(stage: Stage) -> None:
+def test_a_turn_takes_only_so_much_and_leaves_no_connection_out(stage: Stage) -> None:
     """Twelve peers have more to give than one turn may take: no turn takes too much, and none waits for the others."""
     port = stage.listen()
     pairs = [stage.peer(port) for _ in range(12)]

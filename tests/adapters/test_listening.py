@@ -188,7 +188,7 @@ def test_a_listener_is_stopped_and_opened_again_in_one_turn(stage: Stage, reserv
     assert refused(first)
 
 
-def test_those_who_wait_when_a_listener_stops_are_accepted(stage: Stage, reserved: int) -> None:
+def test_connections_that_wait_when_a_listener_stops_are_accepted(stage: Stage, reserved: int) -> None:
     """Their connection is open as far as they can tell: a reset would fail their first request for nothing."""
     port = stage.listen(port=reserved)
     busy, gate = threading.Event(), threading.Event()
@@ -342,7 +342,7 @@ NO_SUCH_NAME = (
     "temporary failure in name resolution",
     "no address associated with hostname",
 )
-"""What the resolver says of a name that does not exist, with and without a name server."""
+"""The errors of the resolver for a name that does not exist, with and without a name server."""
 
 
 def test_resolve_nonsense(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""What a machine learns of its process, on every runtime: the figures of the system, and nothing where it has none."""
+"""The figures that a machine gets of its process, on every runtime: those that the system has."""
 
 import os
 import resource

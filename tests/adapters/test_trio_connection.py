@@ -1,4 +1,4 @@
-"""Moments of a connection under trio that a whole driver meets only by chance: readiness that turns out to be none."""
+"""Moments of a connection under trio that a whole driver meets only by chance: readiness with nothing to do."""
 
 import selectors
 import socket
@@ -15,7 +15,7 @@ SIZE = 100_000
 
 
 class Owner:
-    """What a connection needs of its driver."""
+    """The part of its driver that a connection needs."""
 
     def __init__(self) -> None:
         self.receive_buffer = memoryview(bytearray(1_000))

@@ -60,7 +60,7 @@ def test_a_failed_request_of_the_other_endpoint() -> None:
     assert broken(failed) == ["honest requests of the other endpoint that failed: 1, the limit is at most 0"]
 
 
-def test_a_load_in_which_nobody_asked() -> None:
+def test_a_load_without_a_request() -> None:
     assert broken(replace(GOOD, loaded=[])) == [
         "honest requests of the other endpoint that were done: 0, the limit is at least 1"
     ]

@@ -1,4 +1,4 @@
-"""What a start of a server imports, and what it leaves to the first connection that needs it."""
+"""The modules that a start of a server imports, and those that it leaves to the first connection that needs them."""
 
 import json
 import signal

@@ -14,7 +14,7 @@ from tests.waiting import PATIENCE_S, wait_until
 
 
 class StuckStream(Stream):
-    """Takes nothing until it is released, as a pipe does that nobody reads."""
+    """Takes nothing until it is released, as a pipe does that is not read."""
 
     def __init__(self) -> None:
         super().__init__()

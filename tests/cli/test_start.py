@@ -96,7 +96,7 @@ def asked(port: int, path: str) -> socket.socket:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_who_comes_during_the_imports_waits_and_is_served(runtime: str) -> None:
+def test_a_client_that_comes_during_the_imports_waits_and_is_served(runtime: str) -> None:
     with held_server("--runtime", runtime) as (start, ports):
         early = [asked(ports["proxy"], "/"), asked(ports["upstream"], "/"), asked(ports["admin"], "/health")]
         until_open_s = start.cpu_s()
@@ -112,7 +112,7 @@ def test_who_comes_during_the_imports_waits_and_is_served(runtime: str) -> None:
 
 
 @pytest.mark.slow
-def test_who_comes_during_the_imports_of_a_forwarder_waits() -> None:
+def test_a_client_that_comes_during_the_imports_of_a_forwarder_waits() -> None:
     with reserved_port() as port, reserved_port() as nobody:
         arguments = ("forward", "tcp", str(port), "my-endpoint", "--connect.url", f"http://127.0.0.1:{nobody}")
         start = HeldStart("pico_core.forward.machine", *arguments)

@@ -1,4 +1,4 @@
-"""Standard streams that take nothing: a pipe that nobody reads, a stopped terminal. Everything goes on without them."""
+"""Standard streams that take nothing: a pipe that is not read, a stopped terminal. Everything goes on without them."""
 
 import contextlib
 import json
@@ -76,7 +76,7 @@ def read_to_end(end: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_server_serves_counts_and_stops_while_nobody_reads(runtime: str) -> None:
+def test_a_server_serves_counts_and_stops_while_output_is_not_read(runtime: str) -> None:
     with (
         server_ports() as ports,
         stuck_pipe() as (_, writing),
@@ -91,7 +91,7 @@ def test_a_server_serves_counts_and_stops_while_nobody_reads(runtime: str) -> No
 
 
 def lines_once_read(reading: int, writing: int, events: int, ports: dict[str, int]) -> tuple[list[bytes], int]:
-    """Ask much of a server whose output nobody reads, then read it to its end.
+    """Ask much of a server with output that is not read, then read it to its end.
 
     Returns the lines, and how many the server counted as dropped before that.
     """
@@ -115,7 +115,7 @@ def told(lines: list[bytes]) -> list[int]:
 
 
 @pytest.mark.slow
-def test_when_somebody_reads_again_every_line_is_there_or_counted() -> None:
+def test_when_output_is_read_again_every_line_is_there_or_counted() -> None:
     with server_ports() as ports, stuck_pipe() as (reading, writing):
         lines, count = lines_once_read(reading, writing, subprocess.DEVNULL, ports)
     assert told(lines) == [count]
@@ -137,7 +137,7 @@ def test_both_streams_in_one_pipe_do_not_cut_each_others_lines() -> None:
 @pytest.mark.parametrize(
     "command", [("agent", "http", "my-endpoint", "3000"), ("agent", "tcp", "my-endpoint", "3000"), ("forward", "tcp")]
 )
-def test_an_agent_and_a_forwarder_stop_while_nobody_reads(runtime: str, command: tuple[str, ...]) -> None:
+def test_an_agent_and_a_forwarder_stop_while_output_is_not_read(runtime: str, command: tuple[str, ...]) -> None:
     with reserved_port() as port, reserved_port() as local, stuck_pipe() as (_, writing):
         if command[0] == "forward":
             command = (*command, str(local), "my-endpoint")
@@ -175,7 +175,7 @@ def test_an_error_at_the_end_is_not_waited_for() -> None:
         assert process.wait(PATIENCE_S) == 2
 
 
-def test_a_second_signal_ends_a_server_that_nobody_reads() -> None:
+def test_a_second_signal_ends_a_server_with_output_that_is_not_read() -> None:
     with (
         server_ports() as ports,
         stuck_pipe() as (_, writing),

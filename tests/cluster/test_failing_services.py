@@ -184,7 +184,7 @@ def handshake_status(address: tuple[str, int], endpoint: str) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_one_of_two_agents_does_not_find_its_service(runtime: str, nodes: int) -> None:
-    """By a name that does not resolve (http), or at a port where nobody listens (tcp): the other one serves."""
+    """By a name that does not resolve (http), or at a port where nothing listens (tcp): the other one serves."""
     with loopback_cluster(runtime, nodes, "--drain-delay", "0s") as cluster, services("down") as (down, up, _):
         entry, other = cluster.nodes[0].place, cluster.nodes[-1].place
         cluster.agent(entry.upstream, "e1", ("no-such-name.invalid", 80))

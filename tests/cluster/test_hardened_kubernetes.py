@@ -71,7 +71,7 @@ def test_probes_ask_the_admin_port(container: dict[str, Any]) -> None:
     assert container["livenessProbe"]["httpGet"] == {"path": "/health", "port": "admin"}
 
 
-def test_each_port_is_reached_by_those_who_need_it(documents: list[dict[str, Any]]) -> None:
+def test_each_port_is_reached_by_the_pods_that_need_it(documents: list[dict[str, Any]]) -> None:
     policy = the(documents, "NetworkPolicy")["spec"]
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     (anybody,) = [rule for rule in policy["ingress"] if "from" not in rule]

@@ -1,4 +1,4 @@
-"""What counts as one client, and that everything that has a limit for each client address counts so."""
+"""The addresses that count as one client, and that everything that has a limit for each client address counts so."""
 
 import pytest
 

@@ -94,6 +94,6 @@ def test_a_header_that_comes_in_pieces_is_waited_for(header: bytes, _host: str) 
         (binary(0x11, TCP4, tlvs=bytes(MAX_HEADER_BYTES - 27))[:16], "PROXY header too long"),
     ],
 )
-def test_what_is_no_header(data: bytes, reason: str) -> None:
+def test_what_is_not_a_header(data: bytes, reason: str) -> None:
     with pytest.raises(ProxyHeaderError, match=f"^{reason}$"):
         read_proxy_header(data)

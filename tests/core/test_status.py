@@ -84,7 +84,7 @@ def test_an_answer_that_ends_early(data: bytes, reason: str) -> None:
     assert node.response is None
 
 
-def test_what_is_no_http() -> None:
+def test_what_is_not_http() -> None:
     play, _ = asked()
     done = (play >> Received(2, b"SSH-2.0-OpenSSH_9.2\r\n\r\n")).take()
     assert done[0] == Abort(2)

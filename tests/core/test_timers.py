@@ -91,7 +91,7 @@ def test_a_deadline_is_never_early_and_at_most_a_sweep_late() -> None:
     assert 3.25 <= watched.called_at[0] <= 3.25 + SWEEP_INTERVAL_S
 
 
-def test_nobody_watched_is_no_sweep() -> None:
+def test_without_a_watched_timer_there_is_no_sweep() -> None:
     timers = Timers()
     watched = Watched(0.1)
     timers.watch(watched, 0.0)

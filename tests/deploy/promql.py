@@ -24,14 +24,14 @@ _BINARY = {"+", "-", "*", "/", "%", "^", "==", "!=", "<", ">", "<=", ">="} | _SE
 
 @dataclass
 class Query:
-    """What a query uses: ``selectors`` are metrics, each with its matchers; ``grouped`` the labels of by and on."""
+    """The parts of a query: ``selectors`` are metrics, each with its matchers; ``grouped`` the labels of by and on."""
 
     selectors: list[tuple[str, list[tuple[str, str, str]]]] = field(default_factory=list)
     grouped: set[str] = field(default_factory=set)
 
 
 def tokens(text: str) -> list[tuple[str, str]]:
-    """Return kinds and texts. Raises ``ValueError`` at what is no token."""
+    """Return kinds and texts. Raises ``ValueError`` at a text that is not a token."""
     text = text.strip()
     found, at = [], 0
     while at < len(text):

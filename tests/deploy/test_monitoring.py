@@ -197,7 +197,7 @@ def test_a_dashboard_is_whole(path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["sum(a", "sum a)", "rate(a[5m)]", "a{b=c}", "a{b='c'}", "a +", "> a", "f(a)(", "sum"])
-def test_what_is_no_query(text: str) -> None:
+def test_what_is_not_a_query(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse(text)
 
@@ -206,7 +206,7 @@ OF_CLIENTS = {
     "no-endpoint", "tcp-endpoint", "http-endpoint", "bad-request", "not-found", "too-large", "request-timeout",
     "unauthorized", "forbidden", "rate-limited", "client-left", "taken", "draining",
 }  # fmt: skip
-"""Reasons for which nobody is woken: the client asked for what it does not get; the last two are for agents only."""
+"""Reasons without an alert: the client asked for what it does not get; the last two are for agents only."""
 
 
 def test_an_alert_for_every_reason_but_the_clients_own() -> None:

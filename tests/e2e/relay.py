@@ -1,4 +1,4 @@
-"""What stands between an agent and its server: a relay of bytes, with which tests build proxies and balancers."""
+"""A relay of bytes between an agent and its server, with which tests build proxies and balancers."""
 
 import contextlib
 import threading

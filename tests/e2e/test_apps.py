@@ -72,7 +72,7 @@ def test_a_refused_endpoint_ends_the_agent(fleet: Fleet, folder: Path) -> None:
         ("broken_not:x.y", "cannot import 'broken_not'"),
     ],
 )
-def test_an_application_that_is_none_is_told_in_one_line(folder: Path, app: str, told: str) -> None:
+def test_what_is_not_an_application_is_told_in_one_line(folder: Path, app: str, told: str) -> None:
     command = [sys.executable, "-m", "pico_tunnel", "agent", "asgi", "one", app]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 2

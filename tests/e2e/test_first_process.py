@@ -140,7 +140,7 @@ def test_a_worker_that_is_killed_is_replaced(contain: Callable[..., Container], 
 
 
 def test_sigterm_ends_it_while_it_still_starts(contain: Callable[..., Container], admin_port: int) -> None:
-    """A pod that is deleted while it starts, which takes a second of a quarter of a CPU: nobody sends it twice."""
+    """A pod that is deleted while it starts, which takes a second of a quarter of a CPU: no second signal comes."""
     server = contain(*server_flags(admin_port))
     status = Path(f"/proc/{server.first}/status")
     wait_until(lambda: handles(status.read_text(), signal.SIGHUP), "the first handler", AT_ONCE_S)

@@ -1,4 +1,4 @@
-"""Tokens and tenants with real processes: who gets in, what reaches the service, and tokens that are renewed."""
+"""Tokens and tenants with real processes: which clients get in, what reaches the service, and renewed tokens."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def seen_by(origin_answer: bytes) -> dict[str, str]:
     return dict(json.loads(origin_answer)["fields"])
 
 
-def test_two_nodes_let_in_who_has_a_token(fleet: Fleet, key_file: Path, origin: Origin) -> None:
+def test_two_nodes_let_in_a_client_that_has_a_token(fleet: Fleet, key_file: Path, origin: Origin) -> None:
     near = guarded(fleet, key_file)
     gossip = near.process.port("gossip")
     far = guarded(fleet, key_file, "--cluster.join", f"{LOCAL}:{gossip}")

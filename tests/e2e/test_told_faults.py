@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Scene(NamedTuple):
-    """What a maker may use."""
+    """The things that a maker may use."""
 
     fleet: Fleet
     origin: Origin

@@ -2,7 +2,7 @@
 
 What the client must see: an error, by a status, by framing that is not finished, or by the end of the connection. The
 exception is a response that has no framing: over plain TCP its end is a FIN, and a process that is killed sends one
-too, so that nobody can tell it from a whole one (RFC 9112, section 6.3). Over TLS the alert makes the difference.
+too, so that no client can tell it from a whole one (RFC 9112, section 6.3). Over TLS the alert makes the difference.
 """
 
 import socket

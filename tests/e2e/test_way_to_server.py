@@ -1,4 +1,4 @@
-"""What stands between an agent or a forwarder and its server: balancers, proxies, paths, and nodes that are gone."""
+"""The way between an agent or a forwarder and its server: balancers, proxies, paths, and nodes that are gone."""
 
 import signal
 from base64 import b64encode
@@ -293,7 +293,7 @@ def test_a_wrong_proxy_is_refused_at_once(fleet: Fleet, monkeypatch: pytest.Monk
     assert "s3cret" not in line
 
 
-# --- who ended a tunnel ----------------------------------------------------------------------------------------------
+# --- which side ended a tunnel ---------------------------------------------------------------------------------------
 
 
 def ended(server: Server) -> str:

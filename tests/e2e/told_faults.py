@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 PLACEHOLDERS = re.compile(r"\b(?:NODE|PORT|ID|FILE|TIME|N)\b")
-"""What is another text at each run."""
+"""Texts that differ from run to run."""
 
 
 class Fault(NamedTuple):

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 
 class Body(BaseModel):
-    """What ``/echo`` takes."""
+    """The body of a request to ``/echo``."""
 
     name: str
     size: int

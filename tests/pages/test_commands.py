@@ -57,7 +57,7 @@ def app(*arguments):
 
 
 class Setting(NamedTuple):
-    """What is there before the first command of a page, and how those commands end that do not end with 0."""
+    """The set-up before the first command of a page, and the exit codes of the commands that do not end with 0."""
 
     prepared: tuple[Command, ...] = ()
     has_service: bool = True

@@ -33,7 +33,7 @@ CHECKS = sorted(
 TO_COME = {"fuzz/corpus/NAME/", "pico_core/proxy/http2/"}
 """Where pages say that something is to be added."""
 GONE = {"http/head.py"}
-"""What the page on the structure names as it was before."""
+"""Names of the former structure, on the page about it."""
 OUTSIDE = {"EventSource", "HostKeyAlias", "ParseDuration"}
 """Names of other projects: browsers, OpenSSH, Go."""
 

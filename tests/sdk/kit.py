@@ -1,4 +1,4 @@
-"""What a scenario needs of its runtime, so that each is written once and runs on asyncio, uvloop and trio."""
+"""The part of a runtime that a scenario needs, so that each is written once and runs on asyncio, uvloop and trio."""
 
 import asyncio
 import contextlib

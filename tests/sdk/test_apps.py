@@ -167,7 +167,7 @@ def test_the_end_of_the_block_waits_for_requests_and_then_cancels_them(kit: Kit)
             async def serve() -> None:
                 async with client.serve("app", app, grace_s=0.6):
                     await begun.wait()
-                    block_ends.set()  # whoever waits for it goes on when the end of the block waits
+                    block_ends.set()  # the task that waits for it goes on when the end of the block waits
 
             await kit.together(serve, lambda: ask("/soon"))
             assert answers[0].body == b"done"

@@ -25,7 +25,7 @@ def unlogged() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Figures:
-    """What may leak."""
+    """The resources that may leak."""
 
     tasks: int
     descriptors: int

@@ -1,4 +1,4 @@
-"""What becomes of an endpoint, as the program is told; and its errors."""
+"""The states of an endpoint as a program sees them, and its errors."""
 
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path

@@ -129,7 +129,7 @@ def test_a_way_that_is_cut_is_not_an_end(kit: Kit) -> None:
     kit.run(scenario)
 
 
-def test_a_stream_that_nobody_takes_is_reset(kit: Kit) -> None:
+def test_a_stream_that_is_not_taken_is_reset(kit: Kit) -> None:
     async def scenario(kit: Kit) -> None:
         async with linked(kit) as (node, client), client.listen("tcp", timeout_s=0.2) as listener:
             async with kit.pico.dial(node.proxy_url, "tcp") as near:

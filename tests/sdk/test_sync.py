@@ -256,7 +256,7 @@ def test_what_is_open_is_left_at_the_end_of_the_interpreter() -> None:
         assert end(process) == (0, "last line\napp stopped\n", "")
 
 
-def test_threads_that_outlive_the_main_one_go_on() -> None:
+def test_threads_that_go_on_after_the_main_one() -> None:
     script = """
 def serve(listener):
     with listener.accept() as stream:

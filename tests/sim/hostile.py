@@ -1,4 +1,4 @@
-"""What hostile processes share: a machine with many connections, each of which goes through a script.
+"""The common part of hostile processes: a machine with many connections, each of which goes through a script.
 
 A script is a generator: it sends, reads or ends its connection, and yields the seconds until it goes on. When it is
 over, or the peer ends the connection, so is the connection.
@@ -34,7 +34,7 @@ class Line:
     def __init__(self, owner: "Hostile", script: Callable[["Line"], Script]) -> None:
         self.owner = owner
         self.received = b""
-        """What has arrived and was not taken, at most ``KEPT_BYTES``."""
+        """Bytes that have arrived and were not taken, at most ``KEPT_BYTES``."""
         self.ended = False
         """Whether the peer ended its side."""
         self._script = script(self)

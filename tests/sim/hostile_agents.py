@@ -181,7 +181,7 @@ class HostileAgents(Attacker):
             yield 1.0 / MOST_PER_SECOND
 
     def stays(self, line: Line) -> Script:
-        """Serve an endpoint that nobody else has, and do nothing."""
+        """Serve an endpoint that no other agent has, and do nothing."""
         tunnel = self._tunnel(line)
         yield from tunnel.register(f"{HOSTILE}many-{self.entropy.randrange(100_000)}")
         yield STAY_S * self.entropy.random()

@@ -22,7 +22,7 @@ ATTACKED = "e0"
 """The honest HTTP endpoint that hostile clients ask for, and ``TCP_ATTACKED`` the other one."""
 TCP_ATTACKED = "t"
 NOBODY = "nobody"
-"""An endpoint that nobody serves."""
+"""An endpoint that no agent serves."""
 
 
 class HostileClients(Attacker):

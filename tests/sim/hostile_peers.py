@@ -51,7 +51,7 @@ RELEASED_S = 15.0
 """How long a timer may hold a part of what is over: the longest one waits for a peer that is being closed."""
 
 OWN_BYTES = 4_000_000
-"""What a machine holds beside its connections and streams: the state of gossip, caches, fixed texts."""
+"""Bytes that a machine holds beside its connections and streams: the state of gossip, caches, fixed texts."""
 BYTES_PER_CONNECTION = MAX_BACKLOG_BYTES + WINDOW_BYTES + HIGH_WATER_BYTES
 """What waits, one read that reached the bound, and what the kernel does not take."""
 
@@ -101,7 +101,7 @@ class HostilePeers:
 
     @property
     def endpoints(self) -> dict[str, str]:
-        """What an honest agent serves for them: a hostile service, and an endpoint that hostile agents register too."""
+        """The endpoints of a good agent: a hostile service, and an endpoint that hostile agents register too."""
         return {SERVICE: HOSTILE_HTTP, CONTESTED: "http"}
 
     def begin(self) -> None:
@@ -129,7 +129,7 @@ class HostilePeers:
         world.after(CHECK_INTERVAL_S, self._step)
 
     def leave(self) -> None:
-        """End all attacks and their connections. The hostile service stays, and nobody asks for it any more."""
+        """End all attacks and their connections. The hostile service stays, and no client asks for it any more."""
         for process, attacker in self._attackers:
             process.call(attacker.leave)
         for client in self._deployment.clients:
@@ -195,7 +195,7 @@ class HostilePeers:
             raise self._world.violation(f"{process.name} has {session.output_bytes} bytes to send in a tunnel")
 
     def _check_log(self) -> None:
-        """Check that nobody makes a node write more lines of a kind than it may in the time since the last check."""
+        """Check that no peer makes a node write more lines of a kind than it may in the time since the last check."""
         lines = Counter(self._deployment.lines)
         for key, count in (lines - self._lines_before).items():
             _, level, _, _ = key

@@ -13,7 +13,7 @@ from tests.sim.world import World
 
 HOSTILE_PORT = 3002
 HOSTILE_HTTP = "hostile"
-"""What a deployment calls the protocol of an endpoint whose service is this one."""
+"""The name that a deployment has for the protocol of an endpoint with this service."""
 SERVICE = HOSTILE + "service"
 
 STUCK_S = 12.0
@@ -138,7 +138,7 @@ ANSWERS: tuple[Callable[[random.Random], bytes], ...] = (
     _unframed,
     _honest,
 )
-"""What to send, whole or in part."""
+"""The bytes to send, whole or in part."""
 
 
 class HostileService(Hostile):

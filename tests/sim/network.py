@@ -77,7 +77,7 @@ class Host:
     datagrams: dict[int, tuple[DatagramSocket, str]] = field(default_factory=dict)
     listeners: dict[int, tuple["Process", str]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
-    """What a machine on this host may read, by path."""
+    """The files that a machine on this host may read, by path."""
 
 
 class Network:

@@ -1,8 +1,8 @@
-"""A hostile process: it sends to every port of the servers what no honest peer would, and knows no secret of theirs.
+"""A hostile process: it sends to every port of the servers what no node or client would, and knows no secret of theirs.
 
-Its choices come from a random stream of its own. It does nothing that the wire cannot tell from an honest peer: it
-neither alters honest datagrams so that they stay well-formed, nor sends them from the address of an honest node, nor
-answers a question that went to an address it forged before.
+Its choices come from a random stream of its own. It does nothing that the wire cannot tell from a node of the cluster:
+it does not alter datagrams of nodes so that they stay well-formed, or send them from the address of a node, or answer a
+question that went to an address it forged before.
 """
 
 import random

@@ -42,7 +42,7 @@ class Loss:
         return asked[0]
 
 
-def test_a_request_on_an_old_connection_to_a_host_without_power_is_no_fault_of_the_servers() -> None:
+def test_a_request_on_an_old_connection_to_a_host_without_power_is_not_the_servers_fault() -> None:
     loss = Loss(ASKING)
     request = loss.ask()
     loss.world.run(60.0)

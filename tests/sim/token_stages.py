@@ -43,7 +43,7 @@ def tokens_are_renewed(world: World) -> dict[str, float]:
 
 
 def tokens_expire(world: World) -> dict[str, float]:
-    """Nobody renews the tokens: all tunnels end with them. New tokens bring all agents back."""
+    """The tokens are not renewed: all tunnels end with them. New tokens bring all agents back."""
     deployment, checks = _boot(world, Faults())
     issuer = deployment.issuer
     assert issuer is not None

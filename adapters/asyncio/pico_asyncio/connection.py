@@ -1,4 +1,4 @@
-"""What a loop calls for one TCP connection: two Protocol classes, each the fastest of its loop.
+"""The classes that a loop calls for one TCP connection: two protocols, each the fastest of its loop.
 
 Protocol classes and not streams, because a stream costs a task and a future per read (220 us a request against 15).
 """
@@ -19,7 +19,7 @@ of that had been read and kept."""
 
 
 class TransportOwner(ConnectionOwner, Protocol):
-    """What a connection that is a loop's protocol needs of its driver."""
+    """The part of its driver that a protocol of a loop needs."""
 
     def opened(self, connection: "Connection") -> None:
         """Give a connection that was opened its number and tell the machine."""

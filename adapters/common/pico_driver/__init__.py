@@ -1,1 +1,1 @@
-"""What the drivers of all runtimes share: everything that does not depend on the loop."""
+"""The common part of the drivers of all runtimes: everything that does not depend on the loop."""

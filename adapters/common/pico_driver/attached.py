@@ -1,4 +1,4 @@
-"""What a driver takes beside its machine: a part of the program that carries out commands and brings inputs."""
+"""An addition to a driver beside its machine: a part of the program that carries out commands and brings inputs."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -7,7 +7,7 @@ from pico_core.boundary import Connected, Exit, Input
 
 
 class HostDriver(Protocol):
-    """What such a part needs of its driver."""
+    """The part of its driver that it needs."""
 
     perform: dict[type, Callable[[Any], None]]
 

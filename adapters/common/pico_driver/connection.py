@@ -40,7 +40,7 @@ class Connection(Protocol):
 
 
 class ConnectionOwner(Protocol):
-    """What a connection needs of its driver."""
+    """The part of its driver that a connection needs."""
 
     @property
     def receive_buffer(self) -> memoryview:

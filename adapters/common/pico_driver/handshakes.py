@@ -36,7 +36,7 @@ class Cancellable(Protocol):
 
 
 class Loop(Protocol):
-    """What handshakes need of a driver's loop."""
+    """The part of a driver's loop that handshakes need."""
 
     def begin(self, work: Coroutine[Any, Any, None]) -> Cancellable:
         """Start something that waits."""

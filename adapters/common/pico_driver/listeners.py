@@ -9,7 +9,7 @@ from pico_driver.sockets import ACCEPTS_PER_TURN, BACKLOG, accept, receive_datag
 
 
 class ListenerOwner(Protocol):
-    """What a listener needs of its driver."""
+    """The part of its driver that a listener needs."""
 
     def hand_over(self, event: Input) -> None:
         """Keep one input for the machine, which gets it at the end of the turn."""

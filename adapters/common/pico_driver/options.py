@@ -1,4 +1,4 @@
-"""What a driver may be given beside its machine and its sink, whatever its loop."""
+"""The options of a driver beside its machine and its sink, whatever its loop."""
 
 from __future__ import annotations
 

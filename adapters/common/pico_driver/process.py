@@ -1,4 +1,4 @@
-"""What this process uses, as the system tells it: the figures of Prometheus's own clients. Linux has all of them."""
+"""The resources that this process uses: the figures of Prometheus's own clients. Linux has all of them."""
 
 import os
 import time

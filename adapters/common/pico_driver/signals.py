@@ -9,7 +9,7 @@ SHUTDOWN: Final = ShutdownRequested()
 IGNORED_SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
 )
-"""Signals that would end the process without a word if nobody took them. Not every system has them."""
+"""Signals that would end the process without a word if they were not taken. Not every system has them."""
 
 STOP_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGQUIT") if hasattr(signal, name))
 """Signals that ask for an orderly stop; images of other servers name SIGQUIT as theirs."""
@@ -18,4 +18,4 @@ SIGNALS: Final[dict[signal.Signals, Input]] = {
     **dict.fromkeys(STOP_SIGNALS, SHUTDOWN),
     **{number: SignalReceived(number.name) for number in IGNORED_SIGNALS},
 }
-"""What each signal becomes, where ``drive`` was asked for that."""
+"""The input that each signal becomes, where ``drive`` was asked for that."""

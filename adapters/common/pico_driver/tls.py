@@ -26,7 +26,7 @@ PLAIN_ANSWER: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 54\r\nConnection: close\r\n\r\n"
     b'{"error":"this port speaks TLS: begin with https://"}\n'
 )
-"""What a client gets that speaks HTTP where a TLS handshake must come first."""
+"""The answer to a client that speaks HTTP where a TLS handshake must come first."""
 
 
 class Raw(Protocol):
@@ -83,7 +83,7 @@ _NOT_ATTACHED: Final = _NotAttached()
 
 
 class SecureOwner(ConnectionOwner, Protocol):
-    """What a secure connection needs of its driver."""
+    """The part of its driver that a secure connection needs."""
 
     def end_turn(self) -> None:
         """Hand the inputs of this turn to the machine now, and carry its commands out."""

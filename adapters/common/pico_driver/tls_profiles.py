@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pico_core.config.tls import ClientTlsConfig, ServerTlsConfig
 
 PROTOCOLS: Final = ["http/1.1"]
-"""What every port and every client speaks after the handshake (RFC 7301)."""
+"""The protocol of every port and every client after the handshake (RFC 7301)."""
 
 MAX_SESSIONS: Final = 64
 """Sessions that a client keeps, one for each server name: more servers than an agent or a node talks to at once."""

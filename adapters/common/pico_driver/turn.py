@@ -2,9 +2,9 @@
 
 A driver gathers inputs with ``hand_over`` until it has looked at everything that is ready, then calls ``take_turn``.
 That gives all of them to the machine, drains ``poll()`` through a table from command type to method, and looks at
-``deadline()``. So the inputs of a turn are polled for once, however many they are; the kernel's code and ours take
-turns once and not for every input, which spares both the caches they share; and no event makes a task, a future, a
-closure or a timer of its own.
+``deadline()``. So the inputs of a turn are polled for once, however many they are. The kernel's code and ours alternate
+once a turn and not for every input, which spares the caches that they share. No event makes a task, a future, a closure
+or a timer of its own.
 """
 
 import math

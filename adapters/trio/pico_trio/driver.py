@@ -61,10 +61,10 @@ async def drive(
 ) -> Exit:
     """Run a machine inside a running trio program until it says ``Exit``, and return that record.
 
-    The arguments and the end are those of ``pico_asyncio.drive``: the first input is a ``Tick``; when this returns,
-    raises or is cancelled, everything is closed, and what was sent leaves as far as that needs no waiting; with
+    The arguments and the end are those of ``pico_asyncio.drive``. The first input is a ``Tick``. When this returns,
+    raises or is cancelled, everything is closed, and what was sent leaves as far as that needs no waiting. With
     ``signals`` (main thread only) SIGTERM, SIGINT and SIGQUIT become ``ShutdownRequested``, and SIGHUP, SIGUSR1 and
-    SIGUSR2 ``SignalReceived``; ``hub`` takes what the machine says to the embedding program; ``options`` are
+    SIGUSR2 ``SignalReceived``. ``hub`` takes what the machine says to the embedding program, and ``options`` are
     ``DriverOptions``.
 
     Raises whatever the machine or the sink raised: that is a bug, and ends the driver, not just one connection.

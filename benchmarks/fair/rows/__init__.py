@@ -17,4 +17,4 @@ STABLE = [
     "registrations",
     "gossip-join",
 ]
-"""The rows that CI runs: those of which no broken limit is known. Whoever mends a fault adds its row."""
+"""The rows that CI runs: those of which no broken limit is known. A change that mends a fault adds its row."""

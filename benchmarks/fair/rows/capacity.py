@@ -17,7 +17,7 @@ CONNECT_LIMIT_S = 2.0
 """After this, what is served is counted; clients that are not connected yet go on trying."""
 
 REFUSED_PAUSE_S = 0.1
-"""What a client waits after a 503 without Retry-After."""
+"""The pause of a client after a 503 without Retry-After."""
 MAX_RETRY_AFTER_S = 1.0
 
 CALM_S = 0.5

@@ -17,7 +17,7 @@ AGAIN_S = 0.5
 """After this an attacker that was refused tries to get a stream again."""
 
 SLOW_READER_KIB = 96
-"""What a client that does not read may cost a node, and the agent."""
+"""Bytes that a client that does not read may cost a node, and the agent."""
 
 FOREVER_S = 3_600.0
 

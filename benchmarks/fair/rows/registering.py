@@ -20,7 +20,7 @@ PING_POLL_S = 0.2
 PING_FRAME = re.compile(re.escape(HEADER.pack(PING, SYN, 0, 0)[:8]) + b"(....)", re.DOTALL)
 """A ping as it arrives, with its number."""
 SPARE_DESCRIPTORS = 60
-"""What a node has open beside tunnels."""
+"""Descriptors that a node has open beside tunnels."""
 
 
 def register(port: int, endpoint: str) -> tuple[socket.socket, str]:

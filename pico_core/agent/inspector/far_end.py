@@ -1,4 +1,4 @@
-"""The far end of an exchange that the inspector has begun: nobody gets the response, it is recorded only."""
+"""The far end of an exchange that the inspector has begun: the response is recorded, and no client gets it."""
 
 from collections.abc import Sequence
 

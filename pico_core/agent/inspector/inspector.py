@@ -17,7 +17,7 @@ from pico_core.plain.server import PlainConnection
 
 
 class AgentHost(RecordingHost, InspectorHost, Emitter, Protocol):
-    """What the inspector needs of the agent."""
+    """The part of the agent that the inspector needs."""
 
 
 class Inspector:

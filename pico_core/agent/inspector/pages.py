@@ -1,8 +1,8 @@
 """The answers of the inspector's port. Start at ``InspectorPages``.
 
-Who may ask: programs of this machine, or those that have the token. A page in a browser that is not the inspector's own
-may not, in four ways: by the name of its host (DNS rebinding), by its Origin, by what the browser says of its site, and
-since a POST is JSON, which a page of another origin may not send without being permitted.
+Programs of this machine, or those that have the token, may ask. A page in a browser that is not the inspector's own
+may not. Four things tell it apart: the name of its host (DNS rebinding), its Origin, what the browser says of its site,
+and that a POST is JSON, which a page of another origin may not send without being permitted.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ RecordPage: TypeAlias = Callable[[PlainConnection, Record, Question, float], Non
 
 
 class InspectorHost(Protocol):
-    """What the inspector needs of the machine."""
+    """The part of the machine that the inspector needs."""
 
     def handler_of(self, endpoint: str) -> StreamHandler | None:
         """Return what serves the streams of an endpoint, while it is registered or about to be."""

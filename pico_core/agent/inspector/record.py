@@ -15,7 +15,7 @@ RECORD_BYTES = 2_048
 
 
 class Keeper(Protocol):
-    """What a record needs of the store."""
+    """The part of the store that a record needs."""
 
     redaction: Redaction
     most_body_bytes: int

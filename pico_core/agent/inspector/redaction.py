@@ -31,7 +31,7 @@ WORDS = (
     "authorization", "cookie", "password", "passwd", "passphrase", "secret", "token", "credential", "session", "jwt",
     "api_key", "access_key", "private_key", "client_key",
 )  # fmt: skip
-"""What the name of a credential has in it, in lower case. The names of webhooks' signatures are none of them."""
+"""Parts of the names of credentials, in lower case. Webhooks' signatures have other names."""
 
 WHOLE_NAMES = frozenset((b"auth", b"pwd", b"pass", b"pin", b"sid", b"otp", b"pw"))
 """Names that say it only alone."""
@@ -65,7 +65,7 @@ class TooManyNamesError(Exception):
 
 
 class Redaction:
-    """What is hidden. ``more`` are further names."""
+    """The values that are hidden. ``more`` are further names."""
 
     shows_all = False
 

@@ -1,4 +1,4 @@
-"""What stands between the tunnel and the streams of a listener where requests are recorded."""
+"""The layer between the tunnel and the streams of a listener that records requests."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -20,7 +20,7 @@ REPLAY_FIELD = b"X-Pico-Replay: %d\r\n"
 
 
 class RecordingHost(AnsweringHost, WallClock, Protocol):
-    """What recording needs of the machine."""
+    """The part of the machine that recording needs."""
 
 
 class InspectedStreams:

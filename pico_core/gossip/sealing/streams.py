@@ -36,7 +36,7 @@ def check_unsealed(beginning: bytes) -> None:
 
 
 class _Frames:
-    """What both ends share: the bytes that do not make a whole frame yet, and the frames of both directions."""
+    """The common part of both ends: the bytes that do not make a whole frame yet, and the frames of both directions."""
 
     def __init__(self, keyring: Keyring, entropy: Entropy, counters: Counters) -> None:
         from cryptography.exceptions import InvalidTag

@@ -1,4 +1,4 @@
-"""What a server's counters and tables are called in ``/metrics``. Names are Piko's, with the prefix ``pico_``.
+"""The names of a server's counters and tables in ``/metrics``. Names are Piko's, with the prefix ``pico_``.
 
 Nothing is kept for this: a scrape reads what the machine counts anyway.
 """

@@ -45,7 +45,7 @@ class NodeOutlook(msgspec.Struct, frozen=True):
 
 
 class Outlook(msgspec.Struct, frozen=True):
-    """What a request would do now: ``reason`` is why it would fail, empty if it would succeed.
+    """The outcome of a request now: ``reason`` is why it would fail, empty if it would succeed.
 
     ``phase`` is where the node itself stands: ``starting``, ``running``, ``draining`` or ``stopped``.
     """
@@ -150,7 +150,7 @@ def _policy(facts: Facts, endpoint: str) -> str:
 
 
 def _similar(facts: Facts, endpoint: str) -> list[str]:
-    """Return endpoints whose names are nearly the one that nobody serves."""
+    """Return endpoints with names that are nearly the one that no agent serves."""
     import difflib  # needed for a wrong name only
 
     known = dict.fromkeys(facts.registry.counts())

@@ -39,7 +39,7 @@ Responses = dict[int, PlainResponse]
 
 
 class WorkerRow(msgspec.Struct, frozen=True):
-    """A worker in ``/status/workers``. ``restarts`` counts the ends that nobody asked for."""
+    """A worker in ``/status/workers``. ``restarts`` counts the ends that were not asked for."""
 
     worker: int
     state: str
@@ -49,7 +49,7 @@ class WorkerRow(msgspec.Struct, frozen=True):
 
 
 class Workers(Protocol):
-    """What the pages read."""
+    """The facts that the pages read."""
 
     slots: list[Slot]
     state: NodePhase

@@ -51,7 +51,7 @@ class Slot(msgspec.Struct, eq=False):
         return None
 
     def pause_s(self, now: float) -> float:
-        """Count an end that nobody asked for, and return how long to wait before the next start."""
+        """Count an end that was not asked for, and return how long to wait before the next start."""
         process = self.current
         if process is not None and process.ready_at is not None and now - process.ready_at >= WORKED_S:
             self.failures = 0

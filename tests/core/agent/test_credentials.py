@@ -1,4 +1,4 @@
-"""What an agent and a forwarder show to the server, and tokens that are renewed in their file."""
+"""The credentials of an agent and a forwarder, and tokens that are renewed in their file."""
 
 import random
 from typing import Any

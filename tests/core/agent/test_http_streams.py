@@ -177,7 +177,7 @@ def test_a_service_that_ends_idle_connections_is_not_trusted_with_what_must_not_
 
 
 @pytest.mark.parametrize("method", [b"GET", b"PUT", b"DELETE", b"POST"])
-def test_a_new_connection_that_ends_without_a_response_is_no_reason_to_ask_again(method: bytes) -> None:
+def test_a_request_is_not_sent_again_when_a_new_connection_ends_without_a_response(method: bytes) -> None:
     request = GET.replace(b"GET", method)
     assert (
         asked(request=request)

@@ -1,4 +1,4 @@
-"""What an agent tells of itself and is told at its registration, and several listeners of one agent."""
+"""The fields of a registration in both directions, and several listeners of one agent."""
 
 import re
 

@@ -48,7 +48,7 @@ def test_a_lost_tunnel_takes_its_requests_with_it() -> None:
 
 def test_a_silent_server_is_left() -> None:
     play = registered()
-    play.tunnels.clear()
+    play.hear_bytes()
     (ping,) = (play >> 15.0).take()
     assert isinstance(ping, Send)
     assert play >> 21.0 << Close(SERVER) << again(NEXT)
@@ -68,7 +68,7 @@ def test_a_tunnel_whose_server_answers_pings_stays() -> None:
 
 def test_a_server_that_breaks_the_session_is_left() -> None:
     play = registered()
-    play.tunnels.clear()
+    play.hear_bytes()
     frame = joined(encode_frame((HEADER.pack(7, 0, 0, 0),), 12, None))
     go_away, closing, closed = (play >> Received(SERVER, frame)).take()
     assert isinstance(go_away, Send)
@@ -79,7 +79,7 @@ def test_a_server_that_breaks_the_session_is_left() -> None:
 
 def test_a_close_frame_ends_the_tunnel() -> None:
     play = registered()
-    play.tunnels.clear()
+    play.hear_bytes()
     answer, closed = (play >> Received(SERVER, encode_close(1001, "", None))).take()
     assert isinstance(answer, Send)
     assert closed == Close(SERVER)

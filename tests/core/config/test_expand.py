@@ -157,7 +157,7 @@ def test_an_unset_variable_does_not_switch_protection_off(text: str, key: str, e
     )
 
 
-def test_who_means_nothing_says_so() -> None:
+def test_an_empty_value_is_written_on_purpose() -> None:
     config = load(ServerConfig, "upstream: {auth: {hmac_secret_key: '${KEY:}'}}\n", {}, "pico.yaml", environ={})
     assert not config.upstream.auth.hmac_secret_key
 

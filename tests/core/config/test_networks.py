@@ -34,7 +34,7 @@ def test_nothing_is_in_no_networks() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "10", "1.2.3", "01.2.3.4", "1.2.3.4:5", "a", "unknown", "[::1]", ":::", "1" * 99])
-def test_what_is_no_address(text: str) -> None:
+def test_what_is_not_an_address(text: str) -> None:
     assert address_of(text) is None
 
 

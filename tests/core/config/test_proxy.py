@@ -36,7 +36,7 @@ def test_a_proxy_url(text: str, host: str, port: int, authorization: str) -> Non
     assert (proxy.host, proxy.port, proxy.authorization) == (host, port, authorization)
 
 
-def test_no_proxy_url_is_no_proxy() -> None:
+def test_without_a_proxy_url_there_is_no_proxy() -> None:
     assert proxy_url("") is None
 
 

@@ -46,7 +46,7 @@ def forward_play() -> Play:
 
 
 def accepted() -> Play:
-    """Return a play in which somebody connected to the first port."""
+    """Return a play in which a client connected to the first port."""
     return forward_play() >> Accepted(LOCAL, "0", "127.0.0.1", 40000) << PauseReading(LOCAL) << CONNECT
 
 

@@ -27,7 +27,7 @@ def plain(parse: Callable[[bytes, HeadLimits], Head], limits: HeadLimits) -> Rea
 
 
 def outcome(read: Read, *pieces: bytes) -> Outcome:
-    """Return a head, what is written for it and the bytes after it; or its refusal; or ``None`` if it is unfinished."""
+    """Return a head, what is written for it and the bytes after it. Else its refusal, or ``None`` if unfinished."""
     try:
         for piece in pieces:
             found = read(piece)

@@ -172,7 +172,7 @@ def test_heads_with_other_lines_are_parsed() -> None:
 
 
 def test_connection_options_that_name_a_field() -> None:
-    """The field is removed, so its value is nobody's business; the heads are parsed where that cannot be told apart."""
+    """The field is removed, so its value does not matter; the heads are parsed where that cannot be told apart."""
     heads = [request(b"Connection: a", b"A: %d" % number, b"B: %d" % number) for number in range(3)]
     assert learnt(*heads[:2]).recall(heads[2]) is None
 
@@ -222,7 +222,7 @@ def test_responses_that_are_parsed() -> None:
     assert learnt_responses(*own[:2]).recall(own[2]) is None
 
 
-def test_a_connection_that_learns_in_vain_stops_for_a_while() -> None:
+def test_a_connection_that_learns_nothing_stops_for_a_while() -> None:
     def unlike(number: int) -> bytes:
         return request(b"A%d: b" % number)
 

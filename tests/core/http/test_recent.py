@@ -113,7 +113,7 @@ def test_heads_that_differ_are_compared_as_a_whole_again_once_they_repeat() -> N
         assert fields_of(b"f") is not fields_of(b"f")
 
 
-def test_lengths_that_differ_are_no_repetition() -> None:
+def test_lengths_that_differ_are_not_a_repetition() -> None:
     reader = RequestReader(LIMITS)
     heads = [
         b"POST / HTTP/1.1\r\nHost: e\r\nContent-Length: %d\r\n\r\n" % number for number in (1, 2, 3, 4, 4, 4, 5, 4)

@@ -1,4 +1,4 @@
-"""What every node shares: connections, dialing, lingering, warnings, the end of a turn."""
+"""The base of every machine: connections, dialing, lingering, warnings, the end of a turn."""
 
 import gc
 
@@ -167,7 +167,7 @@ def test_inputs_reach_the_user_of_their_connection() -> None:
         ShutdownRequested(),
     ],
 )
-def test_what_concerns_nobody_does_nothing(event: Input) -> None:
+def test_inputs_without_a_handler_do_nothing(event: Input) -> None:
     play, _ = accepted()
     assert play >> event
 
@@ -202,7 +202,7 @@ def test_a_connection_asked_for() -> None:
     assert node.users[4].heard == [b"a"]
 
 
-def test_a_connection_nobody_wants_any_more() -> None:
+def test_a_connection_that_is_not_wanted_any_more() -> None:
     play, node = accepted()
     caller = Caller(node)
     for connection in (2, 4):

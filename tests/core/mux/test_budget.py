@@ -1,4 +1,4 @@
-"""The budget for streams that a peer opens in vain."""
+"""The budget for streams that a peer opens without a use."""
 
 from pico_core.mux.budget import RESET_BURST, ResetBudget
 

@@ -165,7 +165,7 @@ def test_a_window_that_shrank_to_the_least_never_stops() -> None:
 
 
 def test_only_bytes_of_ended_streams_can_exceed_the_ceiling() -> None:
-    """The peer ends streams whose bytes nobody consumes, and opens others: the last one is reset, with all it has."""
+    """The peer ends streams before their bytes are consumed, and opens others: the last is reset with all it has."""
     agent = Session(client=True, max_incoming_streams=2, max_outgoing_streams=0)
     for stream_id in (2, 4):
         events = agent.receive(data(SYN | FIN, stream_id, FULL), 0.0)

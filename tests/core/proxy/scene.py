@@ -79,7 +79,7 @@ def error(
 def refusal(
     status: int, phrase: str, message: str, *fields: str, client: int = CLIENT, reason: str | None = None
 ) -> Send:
-    """Return an answer of our own to an agent, or to somebody at the admin port, who is told no ``reason``: ``""``."""
+    """Return an answer of our own to an agent, or to a client of the admin port, which has no ``reason``: ``""``."""
     reason = reason_of(status) if reason is None else reason
     told = (f"X-Pico-Error: {reason}; by=server",) if reason else ()
     return _answer(status, phrase, f'{{"error":"{message}"}}', (*told, *fields), (), client)

@@ -43,7 +43,7 @@ def test_what_is_told() -> None:
     ]
 
 
-def test_what_is_no_request_is_told_as_well() -> None:
+def test_what_is_not_a_request_is_told_as_well() -> None:
     play = proxy_play() >> Received(CLIENT, b"\x00")
     play.take()
     (line,) = lines(play)

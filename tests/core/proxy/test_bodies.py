@@ -296,7 +296,7 @@ def test_early_hints_pass_and_http_1_0_does_not_see_them() -> None:
     )
 
 
-def test_interim_responses_without_end_are_no_answer() -> None:
+def test_interim_responses_without_end_are_not_an_answer() -> None:
     request = GET.replace(b"GET", b"POST")
     play = asked(request, GET_SENT.replace(b"GET", b"POST"))
     hints = b"HTTP/1.1 103 Early Hints\r\n\r\n"

@@ -1,4 +1,4 @@
-"""Whose request it is behind trusted proxies, as a table."""
+"""The address of the client behind trusted proxies, as a table."""
 
 import pytest
 
@@ -21,7 +21,7 @@ TABLE = [
     (b"192.0.2.7:4711", b"", "192.0.2.7"),
     (b"::ffff:192.0.2.7", b"", "192.0.2.7"),
     (b"203.0.113.9, ::ffff:10.0.0.2", b"", "203.0.113.9"),
-    # what is no address ends the search
+    # an entry that is not an address ends the search
     (b"unknown", b"", PROXY),
     (b"203.0.113.9, unknown, 10.0.0.2", b"", "10.0.0.2"),
     (b"203.0.113.9,, 10.0.0.2", b"", "10.0.0.2"),

@@ -1,4 +1,4 @@
-"""What a request's head looks like behind the proxy."""
+"""The head of a request behind the proxy."""
 
 from pico_core.boundary import Received
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, NUMBERED, proxy_play

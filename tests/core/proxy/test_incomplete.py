@@ -28,7 +28,7 @@ by_body = pytest.mark.parametrize("began", BODIES, ids=["sized", "chunked", "unt
 
 
 def incomplete(play: Play) -> object:
-    """Return which side the only line of the access log blames; it also must tell what the client has seen."""
+    """Return which side the only line of the access log names; it also must tell what the client has seen."""
     (line,) = [json.loads(b"{" + line + b"}") for line in play.access_log]
     assert line["status"] == 200
     return line.get("incomplete")

@@ -169,7 +169,7 @@ def test_an_upstream_that_closes_gets_no_second_request() -> None:
 
 
 @pytest.mark.parametrize("unasked", [b"HTTP/1.1 200 OK\r\n", b"x"])
-def test_bytes_nobody_asked_for_never_answer_the_next_request(unasked: bytes) -> None:
+def test_surplus_bytes_never_answer_the_next_request(unasked: bytes) -> None:
     assert (
         proxy_play()
         >> Received(CLIENT, GET)
@@ -331,7 +331,7 @@ def test_a_broken_request_behind_a_good_one_is_refused_after_the_answer() -> Non
         (b"GET / HTTP/1.1\r\n", 400, "Bad Request", "missing Host"),
     ],
 )
-def test_what_is_no_request_is_refused(lines: bytes, status: int, phrase: str, reason: str) -> None:
+def test_what_is_not_a_request_is_refused(lines: bytes, status: int, phrase: str, reason: str) -> None:
     assert (
         proxy_play()
         >> Received(CLIENT, lines + b"\r\n")

@@ -133,7 +133,7 @@ def test_a_declined_upgrade_is_an_ordinary_response_and_what_follows_a_request()
     assert asked(GET) >> Data(AGENT, 2, OK) << Send(CLIENT, OK) << Data(AGENT, 2, GET_SENT)
 
 
-def test_bytes_behind_a_declined_upgrade_that_are_no_request_are_refused() -> None:
+def test_bytes_behind_a_declined_upgrade_that_are_not_a_request_are_refused() -> None:
     assert (
         asked(b"\x81\x85....")
         >> Data(AGENT, 2, OK)
@@ -144,7 +144,7 @@ def test_bytes_behind_a_declined_upgrade_that_are_no_request_are_refused() -> No
 
 
 @pytest.mark.parametrize("request_head", [GET, ASKING.replace(b"chat/1", b"h2c")])
-def test_a_101_that_nobody_asked_for_is_no_answer(request_head: bytes) -> None:
+def test_a_101_without_an_upgrade_is_not_an_answer(request_head: bytes) -> None:
     play = proxy_play() >> Received(CLIENT, request_head.replace(b"GET", b"POST"))
     play.take()
     assert (

@@ -262,7 +262,7 @@ NOT_ANSWERED = {
     "the application's response has an invalid Content-Length": "why an application failed: logged",
     "the application's body has another length than its Content-Length": "why an application failed: logged",
 }
-"""Texts in the source of errors that are no answer by themselves, and why."""
+"""Texts in the source of errors that are not answers by themselves, and why."""
 
 
 def scene(row: Said, request: bytes) -> Play:

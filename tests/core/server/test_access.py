@@ -1,4 +1,4 @@
-"""Tokens at the ports of a node: who is let in, to which endpoint, and what the service sees."""
+"""Tokens at the ports of a node: which clients are let in, to which endpoint, and what the service sees."""
 
 import msgspec
 import pytest
@@ -60,11 +60,11 @@ from tests.play import Data, GoAway, Open, Play, Reset, server_play
         (b"x_pico_authorization: " + bearer(token()) + b"\r\n", "missing authorization"),
     ],
 )
-def test_who_is_not_let_in(fields: bytes, reason: str) -> None:
+def test_clients_that_are_not_let_in(fields: bytes, reason: str) -> None:
     assert proxied() >> Received(CLIENT, get(fields)) << denied(reason)
 
 
-def test_nobody_is_let_in_while_the_time_is_not_known() -> None:
+def test_no_client_is_let_in_while_the_time_is_not_known() -> None:
     """Every token would look as if it had not expired."""
     play = server_play(PROXY)
     client_joins(play) >> Received(CLIENT, get(shows(token("e1", lasts_s=-10))))
@@ -83,7 +83,7 @@ def test_a_token_is_taken_out_of_the_request() -> None:
         assert play
 
 
-def test_without_keys_nothing_is_taken_and_nobody_is_asked() -> None:
+def test_without_keys_nothing_is_taken_out_or_asked_for() -> None:
     fields = b"Authorization: Basic eDp5\r\n"
     play = proxied(ServerConfig())
     assert play >> Received(CLIENT, get(fields)) << Open(AGENT, 2) << Data(AGENT, 2, sent(fields))
@@ -181,13 +181,13 @@ def test_a_raw_connection_ends_with_its_token() -> None:
     assert clock(play, 22) << Abort(CLIENT) << Reset(AGENT, 2)
 
 
-def test_a_raw_connection_may_outlive_its_token() -> None:
+def test_a_raw_connection_may_go_on_after_its_token_expired() -> None:
     lasting = msgspec.structs.replace(AUTH, disable_disconnect_on_expiry=True)
     play = clock(piped(ServerConfig(proxy=ProxyConfig(auth=lasting))), 40)
     assert play >> Data(AGENT, 2, b"on") << Send(CLIENT, b"on")
 
 
-def test_a_response_that_makes_progress_outlives_its_token() -> None:
+def test_a_response_that_makes_progress_goes_on_after_its_token_expired() -> None:
     play = proxied() >> Received(CLIENT, get(shows(token("e1", lasts_s=20))))
     play.take()
     play >> Data(AGENT, 2, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
@@ -268,7 +268,7 @@ def test_a_tunnel_with_little_time_left_is_not_asked_to_come_again() -> None:
 
 
 @pytest.mark.parametrize("lasting", [True, False])
-def test_a_tunnel_may_outlive_its_token(lasting: bool) -> None:
+def test_a_tunnel_may_go_on_after_its_token_expired(lasting: bool) -> None:
     auth = msgspec.structs.replace(AUTH, disable_disconnect_on_expiry=lasting)
     play = playing(ServerConfig(upstream=UpstreamConfig(auth=auth)))
     play.agent_registers(AGENT, "e1", (b"Authorization", bearer(token("e1", lasts_s=None if not lasting else 5))))

@@ -98,7 +98,7 @@ def test_a_set_that_was_fetched_is_kept_where_only_the_rules_change() -> None:
     assert refusal_of(play, "rsa", "rsa") == b"401", "it has no audience; 503 would say that the set is not known"
 
 
-def test_tunnels_of_a_tenant_that_is_no_more_are_closed() -> None:
+def test_tunnels_of_a_removed_tenant_are_closed() -> None:
     play = playing(TENANTS)
     tenant_agent(play, AGENT, b"acme", SECRET)
     tenant_agent(play, 5, b"globex", OTHER_SECRET)

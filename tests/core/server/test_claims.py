@@ -1,4 +1,4 @@
-"""Whose an endpoint is: second agents, and what an endpoint speaks, at one node and at two."""
+"""The owner of an endpoint: second agents, and what an endpoint speaks, at one node and at two."""
 
 import pytest
 

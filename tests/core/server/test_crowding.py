@@ -1,4 +1,4 @@
-"""The last streams of an endpoint: one client does not keep out the others, and who finds none waits a moment."""
+"""The last streams of an endpoint: one client does not keep out others, and a request that finds none waits."""
 
 import msgspec
 import pytest

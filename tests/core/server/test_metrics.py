@@ -98,7 +98,7 @@ def test_methods_without_a_label_share_one_histogram() -> None:
     assert sum(metrics.other_latency_s.counts) == 4
 
 
-def test_what_is_no_request_is_counted() -> None:
+def test_what_is_not_a_request_is_counted() -> None:
     play = proxy_play(QUIET) >> Received(CLIENT, b"nonsense\r\n\r\n")
     play.take()
     assert node_of(play).facts.metrics.requests[400, OTHER].count == 1

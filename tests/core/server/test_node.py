@@ -57,7 +57,7 @@ def ask(path: bytes) -> Received:
 
 
 def operator(play: Play) -> Play:
-    """Let somebody connect to the admin port."""
+    """Let an operator connect to the admin port."""
     return play >> Accepted(ADMIN, "admin", "192.0.2.3", 6000)
 
 
@@ -315,7 +315,7 @@ def test_readiness_waits_a_moment_for_the_others_and_no_longer() -> None:
     assert answer == text(b"200 OK", b"running\n")
 
 
-def test_a_name_without_addresses_is_no_other_node() -> None:
+def test_a_name_without_addresses_is_not_another_node() -> None:
     play = joining(["pico.example"])
     (lookup,) = [each for each in play.take() if isinstance(each, Resolve)]
     assert lookup.name == "pico.example"
@@ -353,7 +353,7 @@ def test_lookups_that_fail_delay_a_node_for_the_join_timeout_at_most() -> None:
     assert "ready" in [log.message for log in play.logs]
 
 
-def test_a_node_that_nobody_answers_gives_up_with_a_reason() -> None:
+def test_a_node_without_any_answer_gives_up_with_a_reason() -> None:
     play = joining(["192.0.2.20"]) >> 61.0
     (exit_,) = [each for each in play.take() if isinstance(each, Exit)]
     assert exit_.code == 1

@@ -96,7 +96,7 @@ def sent_by(play: Play) -> bytes:
 # --- nothing is missing ---
 
 CALLS = {"MessageError": 0, "HandshakeError": 0, "Failure": 1, "fail": 0, "_refuse": 0, "refuse": 0, "respond": 0}
-"""What makes an answer, and which of its arguments is the status."""
+"""The calls that make an answer, and the place of the status in their arguments."""
 
 
 def answers_in(path: Path) -> Iterator[tuple[int, str]]:

@@ -145,7 +145,7 @@ def test_a_node_lost_under_a_request_is_passed_over() -> None:
     assert play >> ConnectionLost(FIRST, "reset") << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
 
 
-def test_a_node_is_not_blamed_for_a_response_that_breaks_off() -> None:
+def test_a_node_is_not_avoided_for_a_response_that_breaks_off() -> None:
     """The node works: what ended is the service behind it, or the way between them."""
     began = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
     play = asked() >> Received(FIRST, began) << Send(CLIENT, began) >> ConnectionLost(FIRST, "reset") << Close(CLIENT)
@@ -188,7 +188,7 @@ def from_node(play: Play, request: bytes = FROM_NODE) -> Play:
     return play >> Accepted(9, "proxy", "192.0.2.20", 7000) >> Received(9, request)
 
 
-def test_a_node_is_believed_what_it_says_about_the_client() -> None:
+def test_a_node_is_trusted_to_report_the_client() -> None:
     play = clustered()
     play.agent_registers(AGENT, "e1")
     expected = (
@@ -212,7 +212,7 @@ def test_a_request_makes_one_hop_only() -> None:
     assert from_node(clustered(), piko) << error(502, "Bad Gateway", "no available upstreams", client=9)
 
 
-def test_the_word_of_an_outsider_counts_for_nothing() -> None:
+def test_the_mark_of_an_outsider_counts_for_nothing() -> None:
     assert (
         clustered()
         >> Received(CLIENT, FROM_NODE)
@@ -242,7 +242,7 @@ def test_a_tcp_route_is_checked_before_it_leaves() -> None:
     assert clustered() >> Received(CLIENT, asking) << refused >> 60.0
 
 
-def test_nobody_to_forward_to() -> None:
+def test_without_a_node_to_forward_to() -> None:
     assert clustered() >> Received(CLIENT, GET.replace(b"e1", b"e2")) << NO_UPSTREAM << Nothing()
 
 
@@ -266,7 +266,7 @@ def test_a_post_waits_for_a_node_that_seems_dead() -> None:
     assert [log.fields["node"] for log in play.logs if log.message == "node unreachable"] == ["node-20"]
 
 
-def test_nothing_is_kept_of_a_request_that_was_forwarded_in_vain() -> None:
+def test_nothing_is_kept_of_a_request_that_found_no_route() -> None:
     play = asked() >> Received(FIRST, MISDIRECTED) << Nothing() >> 3.0 << NO_UPSTREAM
     assert play
     machine = play.machine

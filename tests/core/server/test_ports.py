@@ -44,7 +44,7 @@ def listens(told: Worker | None) -> dict[str, tuple[str, int]]:
 
 @pytest.mark.parametrize("port", PORTS, ids=lambda port: str(port.name))
 class TestEveryPort:
-    """What each row needs elsewhere."""
+    """The places outside the table that each row needs."""
 
     def test_has_limits(self, port: PortRow) -> None:
         limits = connection_limits(ServerConfig(), 10_000).ports

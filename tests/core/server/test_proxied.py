@@ -96,7 +96,7 @@ def test_where_the_proxy_speaks_for_itself_it_is_the_client() -> None:
 
 
 @pytest.mark.parametrize("header", NAMELESS)
-def test_behind_a_header_without_an_address_nobody_else_is_believed(header: bytes) -> None:
+def test_behind_a_header_without_an_address_no_client_is_trusted(header: bytes) -> None:
     claiming = GET[:-2] + b"X-Forwarded-For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n\r\n"
     play = proxied() >> Received(5, header + claiming) << Open(AGENT, 2) << Data(AGENT, 2, get_sent(BALANCER))
     assert play >> Data(AGENT, 2, OK) << Send(5, OK)
@@ -104,7 +104,7 @@ def test_behind_a_header_without_an_address_nobody_else_is_believed(header: byte
 
 
 @pytest.mark.parametrize("header", NAMELESS)
-def test_an_agent_behind_a_header_without_an_address_is_not_whom_it_names(header: bytes) -> None:
+def test_an_agent_behind_a_header_without_an_address_is_not_the_one_it_names(header: bytes) -> None:
     play = server_play(CONFIG) >> Accepted(5, "upstream", BALANCER, 5000)
     play >> Received(5, header + b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n")
     play.take()
@@ -137,7 +137,7 @@ def test_who_floods_without_headers_fills_no_log() -> None:
     assert len(reasons(play)) < 20
 
 
-def test_a_health_check_that_sends_nothing_is_no_event() -> None:
+def test_a_health_check_that_sends_nothing_is_not_logged() -> None:
     play = proxied() >> EofReceived(5) << Close(5) >> ConnectionLost(5, "")
     play = play >> Accepted(7, "proxy", BALANCER, 5000) >> ConnectionLost(7, "reset") >> 30.0
     assert play
@@ -150,7 +150,7 @@ def test_half_a_header_and_the_end() -> None:
     assert reasons(play) == ["unfinished PROXY header"]
 
 
-def test_others_send_none_and_what_they_send_is_no_header() -> None:
+def test_other_peers_send_none_and_what_they_send_is_not_a_header() -> None:
     play = client_joins(proxied()) >> Received(3, GET) << Open(AGENT, 2) << Data(AGENT, 2, get_sent("192.0.2.7"))
     play = client_joins(play, 7) >> Received(7, LINE)
     (refusal, *_) = play.take()

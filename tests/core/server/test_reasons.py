@@ -37,7 +37,7 @@ def configured(**proxy: object) -> ServerConfig:
 
 
 def answered(request: bytes, config: ServerConfig | None = None) -> tuple[bytes, bytes]:
-    """Return head and body of the answer to a request for an endpoint that nobody has."""
+    """Return head and body of the answer to a request for an endpoint that no agent has."""
     (sent,) = (client_joins(server_play(config)) >> Received(CLIENT, request)).take()
     assert isinstance(sent, Send)
     head, _, body = joined(sent.data).partition(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""A node above its share asks agents to go elsewhere; dead and draining nodes are no elsewhere."""
+"""A node above its share asks agents to go to other nodes; dead and draining nodes do not count."""
 
 from collections.abc import Callable
 

@@ -141,7 +141,7 @@ def test_frames_right_behind_the_handshake_count() -> None:
         (b"Go-http", b"x" * 17_000, 431, "Request Header Fields Too Large", "message head too large"),
     ],
 )  # fmt: skip
-def test_what_is_no_registration_is_refused(old: bytes, new: bytes, status: int, phrase: str, reason: str) -> None:
+def test_what_is_not_a_registration_is_refused(old: bytes, new: bytes, status: int, phrase: str, reason: str) -> None:
     assert old in HANDSHAKE
     play = connected()
     refused = refusal(status, phrase, reason, "Connection: close", client=AGENT)
@@ -158,7 +158,7 @@ def test_what_is_no_registration_is_refused(old: bytes, new: bytes, status: int,
     assert warning.fields == {"client": "192.0.2.1", "status": status, "code": reason_of(status), "reason": reason}
 
 
-def test_an_endpoint_that_is_none_is_refused() -> None:
+def test_an_invalid_endpoint_is_refused() -> None:
     play = connected() >> Received(AGENT, HANDSHAKE.replace(b"my-endpoint", b"a%2Fb"))
     (answer, closed) = play.take()
     assert isinstance(answer, Send)
@@ -193,7 +193,7 @@ def test_half_a_handshake_is_not_waited_for(so_far: bytes) -> None:
     assert play >> 9.5 << Nothing() >> 10.5 << Close(AGENT) >> 20.6 << Abort(AGENT)
 
 
-def test_somebody_who_leaves_before_the_handshake_is_forgotten() -> None:
+def test_an_agent_that_leaves_before_the_handshake_is_forgotten() -> None:
     assert connected() >> EofReceived(AGENT) << Close(AGENT) >> ConnectionLost(AGENT, "") >> 30.0
     assert connected() >> ConnectionLost(AGENT, "reset") >> 30.0
 

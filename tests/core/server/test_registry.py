@@ -1,4 +1,4 @@
-"""Who takes the next request of an endpoint."""
+"""Which tunnel takes the next request of an endpoint."""
 
 from pico_core.cluster.health import Health
 from pico_core.server.registry import Registry

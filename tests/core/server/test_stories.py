@@ -1,4 +1,4 @@
-"""What a node remembers of requests that went wrong: bounded, and nothing of queries and header fields."""
+"""The memory of a node of requests that went wrong: bounded, and nothing of queries and header fields."""
 
 import json
 from typing import Any

@@ -133,7 +133,7 @@ def test_a_stream_that_the_only_agent_does_not_accept_is_waited_for() -> None:
 
 
 def test_the_only_agent_was_stopped() -> None:
-    """It gives no sign of life, so the client is refused: waiting helps nobody whose tunnel may stay dead for long."""
+    """It gives no sign of life, so the client is refused: the tunnel may stay dead for long."""
     play = proxy_play()
     play.tunnels[AGENT].tunnel.session.pause_output()
     play >> Received(CLIENT, ASKING) << Open(AGENT, 2) >> 3.0 << Nothing()

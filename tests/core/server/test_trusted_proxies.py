@@ -1,4 +1,4 @@
-"""What service, log and limits learn of a client behind trusted proxies, through one node and two."""
+"""The client as service, log and limits learn it behind trusted proxies, through one node and two."""
 
 import re
 
@@ -193,7 +193,7 @@ def test_the_service_gets_the_same_whichever_node_a_request_enters(
     assert served_through_two(request_bytes, peer) == (expected, client, client)
 
 
-def test_nobody_is_trusted_by_default() -> None:
+def test_no_proxy_is_trusted_by_default() -> None:
     expected = get(b"A: b", *told(BALANCER))
     assert served(get(*FAMILY, b"A: b"), BALANCER, ServerConfig()) == (expected, BALANCER)
 

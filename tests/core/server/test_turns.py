@@ -38,7 +38,7 @@ def message(payload: bytes) -> bytes:
 
 
 def updates(count: int) -> bytes:
-    """Return window updates of a stream that nobody knows."""
+    """Return window updates of a stream that does not exist."""
     return HEADER.pack(WINDOW_UPDATE, 0, 9_999, 1) * count
 
 

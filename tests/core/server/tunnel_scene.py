@@ -32,7 +32,7 @@ SECOND = 7
 
 
 def connected(play: Play | None = None) -> Play:
-    """Return a play in which somebody connected to the upstream port."""
+    """Return a play in which an agent connected to the upstream port."""
     return (play or server_play()) >> Accepted(AGENT, "upstream", "192.0.2.1", 4000)
 
 

@@ -172,7 +172,7 @@ def test_a_refusal_may_end_with_the_connection() -> None:
     assert (caught.value.status, caught.value.reason) == (403, "no")
 
 
-def test_a_connection_that_ends_early_is_no_answer() -> None:
+def test_a_connection_that_ends_early_is_not_an_answer() -> None:
     client = new_handshake()
     assert client.receive(b"HTTP/1.1 101 Swi") is None
     with pytest.raises(HandshakeError) as caught:

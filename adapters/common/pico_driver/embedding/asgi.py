@@ -46,7 +46,7 @@ _logger = logging.getLogger("pico.app")
 
 
 class ClientGoneError(OSError):
-    """The client has left: nobody gets what the application sends."""
+    """The client has left: what the application sends reaches no one."""
 
 
 class AppListener(Listener):
@@ -286,7 +286,7 @@ class WebSocketCall(AppCall):
         return {"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message}
 
     async def send(self, message: Message) -> None:
-        """Accept, send or close. Raises ``ClientGoneError`` when nobody is there."""
+        """Accept, send or close. Raises ``ClientGoneError`` when the client has left."""
         if self._dropped:
             raise ClientGoneError("the client has left")
         kind = message["type"]

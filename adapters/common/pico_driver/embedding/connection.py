@@ -14,7 +14,7 @@ from pico_driver.connection import HIGH_WATER_BYTES, LOW_WATER_BYTES
 
 
 class Owner(Protocol):
-    """What a connection needs of its driver."""
+    """The part of its driver that a connection needs."""
 
     def hand_over(self, event: Input) -> None:
         """Keep one input for the machine, which gets it at the end of the turn."""

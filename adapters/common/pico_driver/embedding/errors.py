@@ -1,4 +1,4 @@
-"""What the SDK raises. All of it is a ``PicoError``, and ``str(error)`` is one readable line."""
+"""The errors of the SDK. Each is a ``PicoError``, and ``str(error)`` is one readable line."""
 
 from pico_core.errors import PicoError
 

@@ -71,7 +71,7 @@ class Listener:
         self.number = hub.add(self)
         self.settled = Latch(hub.runtime)
         self.over = Latch(hub.runtime)
-        """Set when the listener is over, whoever ended it."""
+        """Set when the listener is over, whichever side ended it."""
         self.hub = hub
         self._error: Exception | None = None
         self._events: deque[ListenerEvent] = deque(maxlen=MAX_EVENTS)

@@ -1,4 +1,4 @@
-"""What a loop fills in for the SDK."""
+"""The methods that a loop fills in for the SDK."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar

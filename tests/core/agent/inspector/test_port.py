@@ -1,4 +1,4 @@
-"""Who may ask the inspector's port, and how it is opened."""
+"""Which clients may ask the inspector's port, and how it is opened."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What the inspector records of requests and responses."""
+"""The records that the inspector makes of requests and responses."""
 
 import gzip
 import json

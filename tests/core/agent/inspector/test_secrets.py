@@ -129,7 +129,7 @@ def test_a_value_that_is_cut_in_the_middle() -> None:
     assert b"CANARY" not in everything(play)
 
 
-def test_what_is_no_secret_stays() -> None:
+def test_what_is_not_a_secret_stays() -> None:
     body = b'{"max_tokens": 100, "n": 1, "signature": "abc", "inside": "x", "passed": true}'
     play = served(inspected(), request("POST /?page=1&keyboard=2", body, "X-Hub-Signature-256: sha256=1"))
     found = document(play, "/api/requests/1")

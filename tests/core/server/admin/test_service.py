@@ -147,7 +147,7 @@ def test_a_node_that_breaks_off() -> None:
 
 
 @pytest.mark.parametrize(("status", "kind"), [(200, b"text/html"), (302, b"application/json"), (500, b"text/plain")])
-def test_what_is_no_status_is_not_passed_on(status: int, kind: bytes) -> None:
+def test_what_is_not_a_status_is_not_passed_on(status: int, kind: bytes) -> None:
     assert (
         asked()
         >> reply(status, b"<script>", kind)

@@ -1,4 +1,4 @@
-"""What a supervisor decides: which process starts, is told, signalled or killed, and when."""
+"""The decisions of a supervisor: which process starts, is told, signalled or killed, and when."""
 
 from collections import deque
 

@@ -88,7 +88,7 @@ def test_without_a_network_the_workers_find_each_other_by_loopback() -> None:
 
 
 def alone_at_the_end(group: str) -> list[Exit]:
-    """Let nobody answer but a node whose ID begins so; return how the worker ended within a minute."""
+    """Let only a node answer whose ID begins so; return how the worker ended within a minute."""
     play = opened(ServerConfig(cluster=ClusterConfig(join=(Address("192.0.2.20", 8003),))))
     play << SelectSource(1, "192.0.2.20") >> SourceSelected(1, "192.0.2.10")
     assert joined(play) == {("192.0.2.20", 8003), ("192.0.2.10", 5001), ("192.0.2.10", 5002)}
