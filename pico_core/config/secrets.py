@@ -77,6 +77,8 @@ def name(text: str) -> str:
 def secret(text: str) -> Secret | None:
     """Take a secret as it is; empty text means none."""
     refuse_reference(text)
+    if text and not text.strip():
+        raise ConfigError("wants a secret, found only blanks")
     return Secret(text) if text else None
 
 
@@ -87,7 +89,12 @@ def secret_file(path: str, read: ReadText) -> SecretFile | None:
     content = read(path)
     if not content.strip():
         raise ConfigError(f"{quote(path)} is empty")
-    return SecretFile(path, Secret(content.removesuffix("\n").removesuffix("\r")))
+    text = content.removesuffix("\n").removesuffix("\r")
+    try:
+        refuse_reference(text)
+    except ConfigError as error:
+        raise ConfigError(f"{quote(path)}: {error}") from None
+    return SecretFile(path, Secret(text))
 
 
 def token(text: str) -> Secret | None:
