@@ -261,7 +261,7 @@ def _about_key(header: dict[str, Any], problems: list[str]) -> Iterator[str]:
 
 def _about_claims(claims: dict[str, Any], now: float, problems: list[str]) -> Iterator[str]:
     from pico_core.access.grant import Denied
-    from pico_core.access.token import TokenRules, read_grant, read_permission
+    from pico_core.access.token import Malformed, TokenRules, read_grant, read_permission
 
     for name, title in (("sub", "subject:"), ("iss", "issuer:"), ("aud", "audience:")):
         if name in claims:
@@ -270,8 +270,8 @@ def _about_claims(claims: dict[str, Any], now: float, problems: list[str]) -> It
         patterns, tenant = read_permission(claims)
         yield f"endpoints:  {', '.join(map(_plain, patterns)) or 'all'}"
         yield f"tenant:     {_plain(tenant) or 'any'}"
-    except Denied:
-        problems.append('servers refuse its claim "piko": {"endpoints": [names], "tenant": id} is wanted')
+    except Malformed as error:
+        problems.append(f'servers refuse it: {error.problem}; "piko": {{"endpoints": [names], "tenant": id}} is wanted')
     for name, title in (("iat", "issued:"), ("nbf", "valid from:"), ("exp", "expires:")):
         if name in claims:
             yield f"{title:11} {_instant(claims[name], now)}"

@@ -67,6 +67,8 @@ def hmac_key(secret: str | bytes, kid: str = "") -> VerifyingKey:
             f"wants a secret of at least {HASH_BYTES['HS256']} bytes, found {len(material)}; "
             "make one with 'pico token key'"
         )
+    if len(set(secret)) == 1:
+        raise ConfigError("wants a secret, found the same character again and again")
     return VerifyingKey(material, algorithms, kid)
 
 

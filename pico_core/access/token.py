@@ -24,6 +24,9 @@ MAX_TOKEN_BYTES = 8_192
 MAX_PATTERNS = 1_000
 """Endpoints that one token may name; 8 KiB have hardly room for more."""
 
+MEMBERS = ("endpoints", "tenant")
+"""What the claim may have."""
+
 MAX_CANDIDATES = 8
 """Keys that are tried for a token without ``kid``: each costs a signature."""
 
@@ -42,6 +45,14 @@ class Unverified(Denied):
     def __init__(self, *, kid_unknown: bool) -> None:
         super().__init__(INVALID_TOKEN)
         self.kid_unknown = kid_unknown
+
+
+class Malformed(Denied):
+    """A token whose signature is right, and whose claim has another form. ``problem`` is for the log."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(INVALID_TOKEN)
+        self.problem = problem
 
 
 class TokenRules(msgspec.Struct, frozen=True):
@@ -167,20 +178,38 @@ def _instant(claims: dict[str, Any], name: str) -> float | None:
 def read_permission(claims: dict[str, Any]) -> tuple[tuple[str, ...], str]:
     """Return the endpoints of ``{"pico": {"endpoints": [...], "tenant": "..."}}`` in lower case, and the tenant.
 
-    Both are empty where the claim does not limit them. Raises ``Denied`` if it is not of that form, or is given in both
-    spellings with different content.
+    Both are empty where the claim does not limit them. Names have no case, as for Piko. Raises ``Malformed`` if it is
+    not of that form, has a member that is not known, since a misspelt limit must not permit everything, or is given in
+    both spellings with different content.
     """
-    found = [claims[name] for name in CLAIMS if claims.get(name) is not None]
+    found = [_members(name, claim) for name, claim in claims.items() if name.lower() in CLAIMS and claim is not None]
     if not found:
         return (), ""
     claim = found[0]
-    if not isinstance(claim, dict) or any(other != claim for other in found):
-        raise Denied(INVALID_TOKEN)
+    if any(other != claim for other in found):
+        raise Malformed(f"it has the claim {' and '.join(CLAIMS)} with different content")
     patterns, tenant = claim.get("endpoints"), claim.get("tenant")
     patterns = [] if patterns is None else patterns
     tenant = "" if tenant is None else tenant
-    if not isinstance(tenant, str) or not isinstance(patterns, list) or len(patterns) > MAX_PATTERNS:
-        raise Denied(INVALID_TOKEN)
-    if not all(isinstance(pattern, str) and pattern for pattern in patterns):
-        raise Denied(INVALID_TOKEN)
+    if not isinstance(tenant, str):
+        raise Malformed("the tenant in its claim is not a text")
+    if not isinstance(patterns, list) or not all(isinstance(pattern, str) and pattern for pattern in patterns):
+        raise Malformed("the endpoints in its claim are not a list of names")
+    if len(patterns) > MAX_PATTERNS:
+        raise Malformed(f"its claim has {len(patterns)} endpoints, more than {MAX_PATTERNS}")
     return tuple(pattern.lower() for pattern in patterns), tenant.lower()
+
+
+def _members(name: str, claim: object) -> dict[str, Any]:
+    """Return the members of a claim by their names in lower case. Raises ``Malformed``."""
+    if not isinstance(claim, dict):
+        raise Malformed(f"its claim {name!r} is not an object")
+    members: dict[str, Any] = {}
+    for member, value in claim.items():
+        known = member.lower()
+        if known not in MEMBERS:
+            raise Malformed(f"its claim {name!r} has the member {member[:40]!r}; known are {' and '.join(MEMBERS)}")
+        if known in members:
+            raise Malformed(f"its claim {name!r} has the member {known!r} twice")
+        members[known] = value
+    return members

@@ -6,7 +6,7 @@ A field whose value is a duration has its unit in its name (``timeout_s``) and i
 
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec.structs import FieldInfo, fields
@@ -129,7 +129,12 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of every mapping of keys. The first line of its docstring is its title in help and reference."""
+    """Base of every mapping of keys. The first line of its docstring is its title in help and reference.
+
+    ``needs`` has keys that mean something only where another one is given too.
+    """
+
+    needs: ClassVar[dict[str, str]] = {}
 
 
 SectionType = TypeVar("SectionType", bound=Section)

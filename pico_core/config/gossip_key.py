@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -34,7 +35,7 @@ def gossip_key(text: str) -> GossipKey:
     Raises ``ConfigError`` that says how long the text or the key is, and nothing else of it.
     """
     if _HEX.fullmatch(text):
-        return GossipKey(bytes.fromhex(text))
+        return _checked(bytes.fromhex(text))
     refuse_reference(text)
     try:
         characters = text.rstrip("=").translate({ord("-"): "+", ord("_"): "/"})
@@ -43,6 +44,12 @@ def gossip_key(text: str) -> GossipKey:
         raise ConfigError(f"wants {GOSSIP_KEY}, found {len(text)} characters that are neither: {_HINT}") from None
     if len(secret) != GOSSIP_KEY_BYTES:
         raise ConfigError(f"wants {GOSSIP_KEY}, found {len(secret)} bytes: {_HINT}")
+    return _checked(secret)
+
+
+def _checked(secret: bytes) -> GossipKey:
+    if len(set(secret)) == 1:
+        raise ConfigError(f"wants {GOSSIP_KEY}, found the same byte again and again: {_HINT}")
     return GossipKey(secret)
 
 
@@ -61,4 +68,15 @@ def gossip_keys(text: str, name: str) -> tuple[GossipKey, ...]:
                 raise ConfigError(f"{name}:{number}: {error}") from None
     if not keys:
         raise ConfigError(f"{name}: has no key: write one a line, and {_HINT}")
+    repeated = repeated_key(keys)
+    if repeated:
+        raise ConfigError(f"{name}: {repeated}")
     return tuple(keys)
+
+
+def repeated_key(keys: Sequence[GossipKey]) -> str:
+    """Return what is wrong with a list that has a key twice; empty for one that does not."""
+    for place, key in enumerate(keys):
+        if key in keys[:place]:
+            return f"key {place + 1} is key {keys.index(key) + 1} again; a rotation needs another one"
+    return ""

@@ -98,6 +98,11 @@ class _Loader:
                 values[member.attribute] = found[0]
             elif member.required:
                 raise ConfigError(f"{self._place('', tree)}{prefix}{name} is missing")
+        for name, other in cls.needs.items():
+            node = tree.entries.get(name)
+            if (node is not None or prefix + name in self._flags) and not values.get(other):
+                place = self._place(prefix + name, node) if node is not None else f"{flag_name(prefix + name)}: "
+                raise ConfigError(f"{place}has no effect without {other}, which is not given")
         try:
             return cls(**values)
         except ConfigError as error:

@@ -87,6 +87,8 @@ def user(text: str) -> User:
     name, colon, password = text.partition(":")
     if not colon or not _NAME.fullmatch(name) or not password:
         raise ConfigError(f"wants {USER}, found something else, which is not shown as it may be a secret")
+    if not password.strip():
+        raise ConfigError(f"user {quote(name)}: the password is only blanks")
     try:
         refuse_reference(password)
     except ConfigError as error:

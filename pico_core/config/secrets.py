@@ -80,6 +80,8 @@ def secret(text: str) -> Secret | None:
     Raises ``ConfigError`` for a text that is only the name of a variable, such as ``${PASSWORD}``.
     """
     refuse_reference(text)
+    if text and not text.strip():
+        raise ConfigError("wants a secret, found only blanks")
     return Secret(text) if text else None
 
 
@@ -93,7 +95,12 @@ def secret_file(path: str, read: ReadText) -> SecretFile | None:
     content = read(path)
     if not content.strip():
         raise ConfigError(f"{quote(path)} is empty")
-    return SecretFile(path, Secret(content.removesuffix("\n").removesuffix("\r")))
+    text = content.removesuffix("\n").removesuffix("\r")
+    try:
+        refuse_reference(text)
+    except ConfigError as error:
+        raise ConfigError(f"{quote(path)}: {error}") from None
+    return SecretFile(path, Secret(text))
 
 
 def token(text: str) -> Secret | None:

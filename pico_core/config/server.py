@@ -22,7 +22,7 @@ from pico_core.config.declare import (
     number_or_auto,
     whole_number,
 )
-from pico_core.config.gossip_key import MAX_GOSSIP_KEYS, GossipKey
+from pico_core.config.gossip_key import MAX_GOSSIP_KEYS, GossipKey, repeated_key
 from pico_core.config.logs import LogConfig
 from pico_core.config.policies import PolicyConfig, check_reach, check_tenants
 from pico_core.config.ports import ADVERTISED_WHY, AdminConfig, ProxyConfig, UpstreamConfig
@@ -92,6 +92,9 @@ class GossipConfig(Section, frozen=True, kw_only=True):
             raise ConfigError(
                 f"keys: there are {len(self.keys)}, at most {MAX_GOSSIP_KEYS} can be given; remove old ones"
             )
+        repeated = repeated_key(self.keys)
+        if repeated:
+            raise ConfigError(f"keys: {repeated}")
 
     @property
     def secrets(self) -> list[bytes]:

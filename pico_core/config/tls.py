@@ -1,6 +1,6 @@
 """Keys, certificates and trust: what ports and clients declare alike. The files are read outside of the core."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pico_core.config.declare import DURATION, FILE, FILES, SERVER_NAME, SWITCH, Key, Section, one_of, whole_number
 from pico_core.errors import ConfigError
@@ -23,6 +23,8 @@ def jwks_profile(root_cas: str) -> str:
 
 class ServerTlsConfig(Section, frozen=True, kw_only=True):
     """TLS of the port. The files are read again when they change."""
+
+    needs: ClassVar[dict[str, str]] = {"client_cert": "client_cas"}
 
     cert: Annotated[
         tuple[str, ...],

@@ -32,7 +32,7 @@ _IPV6_LOOK = re.compile(r"[0-9A-Fa-f:.]+(%[0-9A-Za-z_.-]+)?")
 _NAME = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _PATH = re.compile(r"(/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*")
 _CREDENTIALS = re.compile(r"(?s)\A([A-Za-z][A-Za-z0-9+.-]*://|).*@")
-_REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(:[^}]*)?\}")
+_REFERENCE = re.compile(r"\$(?:\{[A-Za-z_][A-Za-z0-9_]*(?::[^}]*)?\}|(\([A-Za-z_][A-Za-z0-9_.-]*\))|[A-Z_][A-Z0-9_]*)")
 _QUERY = re.compile(r"(?s)([?#]).+")
 _VISIBLE = re.compile(r"[!-.0-~]+")
 
@@ -85,11 +85,18 @@ def without_credentials(text: str) -> str:
 
 
 def refuse_reference(secret: str) -> None:
-    """Raise ``ConfigError`` for a secret that is only the name of a variable, such as ``${PASSWORD}``.
+    """Raise ``ConfigError`` for a secret that is only the name of a variable: ``${PASSWORD}``, ``$PASSWORD``.
 
-    Nothing has put the value in its place, so every reader of the file would know the secret.
+    Nothing has put the value in its place, so every reader of the file would know the secret. Kubernetes leaves
+    ``$(PASSWORD)`` as it is where the container has no such variable.
     """
-    if _REFERENCE.fullmatch(secret):
+    found = _REFERENCE.fullmatch(secret)
+    if found is not None and found[1]:
+        raise ConfigError(
+            "its value is the name of an environment variable in parentheses, as it stays in a container that has no "
+            "such variable: set it, or write the value"
+        )
+    if found is not None:
         raise ConfigError(
             "its value is the name of an environment variable: start with --config.expand-env, which puts the "
             "variable's value there, or write the value"

@@ -21,7 +21,7 @@ from pico_core.access.grant import (
     Denied,
     Grant,
 )
-from pico_core.access.token import Unverified
+from pico_core.access.token import Malformed, Unverified
 from pico_core.config.auth import AuthConfig
 from pico_core.config.server import ServerConfig, auth_sections, tenant_auth
 from pico_core.errors import ConfigError
@@ -30,6 +30,8 @@ from pico_core.machine.parts import WallClock
 from pico_core.server.key_sets import KeySet, KeySetHost
 from pico_core.server.tenants import Tenant, qualified, tenant_id, tenant_of
 from pico_core.timers import NEVER
+
+MALFORMED = "a token is refused: its signature is right, but not what it says"
 
 _AUTHORIZATION = b"\r\nauthorization:"
 _OWN_AUTHORIZATION = (b"x-pico-authorization", b"x-piko-authorization")
@@ -215,6 +217,9 @@ class Access:
             raise Denied(CLOCK_UNKNOWN, 503)
         try:
             return gate.check(authorization, wall_s)
+        except Malformed as error:
+            self._host.warn("access", MALFORMED, key=key, reason=error.problem)
+            raise
         except Unverified as error:
             key_set = self._key_sets.get(key)
             if key_set is not None and (error.kid_unknown or not key_set.known) and key_set.look_again(now):

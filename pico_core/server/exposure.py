@@ -14,6 +14,8 @@ OPEN = "anyone who reaches these ports may use them: set the keys, or let only t
 
 OPEN_TENANTS = "agents of these tenants need no token: neither they nor the port have a key"
 
+PLAIN_KEY_SETS = "key sets are fetched without TLS: whoever is on the way can put in a key and let anyone in"
+
 UNGUARDED = "these ports asked for a token, a certificate or a key until the configuration was read again"
 
 FEWER_GUARDS = "these are not asked for any more since the configuration was read again"
@@ -47,6 +49,17 @@ def open_tenants(config: ServerConfig) -> list[str]:
     return [tenant.id for tenant in upstream.tenants if not tenant.auth.is_on]
 
 
+def plain_key_sets(config: ServerConfig) -> dict[str, str]:
+    """Return the URLs of key sets that are fetched from other hosts without TLS, by their keys."""
+    found = {}
+    for key, section in auth_sections(config).items():
+        source = section.jwks.endpoint
+        origin = None if source is None or section.jwks.is_secure else source.origin
+        if origin is not None and not is_loopback(origin.host):
+            found[f"{key}.jwks.endpoint"] = str(source)
+    return found
+
+
 def guards(config: ServerConfig) -> set[str]:
     """Return what clients, agents and operators are asked for: keys of the configuration."""
     found = {key for key, section in auth_sections(config).items() if section.is_on}
@@ -69,6 +82,7 @@ def warn_of_open_ports(host: Logger, config: ServerConfig) -> None:
         ports, keys = (", ".join(column) for column in zip(*found, strict=True))
         host.log("warning", "access", OPEN, ports=ports, keys=keys)
     _warn_of_tenants(host, open_tenants(config))
+    _warn_of_key_sets(host, plain_key_sets(config))
 
 
 def warn_of_lost_guards(host: Logger, before: ServerConfig, after: ServerConfig) -> None:
@@ -80,6 +94,8 @@ def warn_of_lost_guards(host: Logger, before: ServerConfig, after: ServerConfig)
     known = set(open_tenants(before))
     opened = [tenant for tenant in open_tenants(after) if tenant not in known]
     _warn_of_tenants(host, opened)
+    plain = plain_key_sets(before)
+    _warn_of_key_sets(host, {key: url for key, url in plain_key_sets(after).items() if plain.get(key) != url})
     told = {port.guard for port in lost} | {tenant_auth(tenant) for tenant in opened}
     gone = sorted(key for key in _lost_guards(before, after) if not is_among(key, told))
     if gone:
@@ -102,6 +118,13 @@ def _warn_of_tenants(host: Logger, tenants: list[str]) -> None:
     if tenants:
         keys = _some([tenant_auth(each) for each in tenants])
         host.log("warning", "access", OPEN_TENANTS, tenants=_some(tenants), keys=keys, count=len(tenants))
+
+
+def _warn_of_key_sets(host: Logger, urls: dict[str, str]) -> None:
+    if urls:
+        host.log(
+            "warning", "access", PLAIN_KEY_SETS, urls=_some(list(dict.fromkeys(urls.values()))), keys=_some([*urls])
+        )
 
 
 def _warn_of_policies(host: Logger, before: ServerConfig, after: ServerConfig) -> None:

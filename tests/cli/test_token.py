@@ -75,7 +75,7 @@ def test_claims(key: str, capsys: Capture) -> None:
 
 def test_why_a_server_refuses_it(key: str, tmp_path: Path, capsys: Capture) -> None:
     other = tmp_path / "other"
-    other.write_text("x" * 40)
+    other.write_text("other-" * 8)
     text, _ = run(capsys, "create", "--key", key, "--expires", "1h")
     said, problems = run(capsys, "inspect", "--key", str(other), text.strip(), code=1)
     assert f"signature:  NOT by {other}" in said

@@ -41,9 +41,9 @@ def test_its_configuration_is_accepted(tmp_path: Path, name: str) -> None:
     files = issue(tmp_path, "pico.example.com")
     shutil.copy(files.cert, tmp_path / "tls.crt")
     shutil.copy(files.key, tmp_path / "tls.key")
-    (tmp_path / "token.key").write_text("k" * 32)
+    (tmp_path / "token.key").write_text("key-" * 8)
     (tmp_path / "token").write_text("a.b.c")
-    (tmp_path / "gossip.keys").write_text("00" * 32)
+    (tmp_path / "gossip.keys").write_text("0123456789abcdef" * 4)
     text = (FOLDER / f"{name}.yaml").read_text()
     assert f"/run/credentials/pico-{name}.service/" in text
     given = {each.partition("=")[2].partition(":")[0] for each in credentials(f"pico-{name}.service")}

@@ -56,7 +56,7 @@ def test_applications_are_served_and_stop_with_the_agent(fleet: Fleet, folder: P
 
 
 def test_a_refused_endpoint_ends_the_agent(fleet: Fleet, folder: Path) -> None:
-    server = fleet.server("--upstream.auth.hmac-secret-key", "k" * 32)
+    server = fleet.server("--upstream.auth.hmac-secret-key", "key-" * 8)
     agent = fleet.agent(server.upstream_port, "one", "served:app", kind="asgi")
     assert agent.wait() == 1
     assert "pico: the server refuses endpoint 'one': 401" in agent.errors()

@@ -49,7 +49,7 @@ def test_its_report_is_readable(stack: Stack) -> None:
 
 
 def test_a_server_that_asks_for_tokens(fleet: Fleet, tmp_path: Path, origin: Origin) -> None:
-    key = "k" * 32
+    key = "key-" * 8
     server = fleet.server("--proxy.auth.hmac-secret-key", key)
     fleet.agent(server, "origin", origin.port)
     (tmp_path / "key").write_text(key)

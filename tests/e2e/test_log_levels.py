@@ -12,7 +12,7 @@ from tests.e2e.origin import Origin
 from tests.e2e.wire import request
 from tests.waiting import wait_until
 
-SECRET = "k" * 64
+SECRET = "key-" * 16
 ADMIN = ("--admin.bind-addr", f"{LOCAL}:0")
 
 

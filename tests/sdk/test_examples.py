@@ -57,10 +57,10 @@ def test_the_tests_that_call_themselves(tmp_path: Path) -> None:
 
 
 def test_tokens_of_a_fleet_are_for_a_server_with_its_key(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("k" * 32)
+    (tmp_path / "key").write_text("key-" * 8)
     command = [sys.executable, str(EXAMPLES / "fleet.py"), str(tmp_path / "key"), "device-8"]
     name, token = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True).stdout.split()
-    with sync.serve_node(settings={"upstream.auth.hmac_secret_key": "k" * 32}) as node:
+    with sync.serve_node(settings={"upstream.auth.hmac_secret_key": "key-" * 8}) as node:
         with sync.connect(node.upstream_url, token=token) as client, client.listen(name) as listener:
             assert listener.is_registered
 

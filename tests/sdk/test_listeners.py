@@ -82,7 +82,7 @@ def test_a_listener_moves_without_a_gap_when_its_node_drains(kit: Kit) -> None:
 
 def test_a_refused_endpoint_says_why(kit: Kit) -> None:
     async def scenario(kit: Kit) -> None:
-        secret = {"upstream.auth.hmac_secret_key": "k" * 32}
+        secret = {"upstream.auth.hmac_secret_key": "key-" * 8}
         async with kit.pico.serve_node(settings=secret) as node, kit.pico.connect(node.upstream_url) as client:
             with pytest.raises(RefusedError) as refused:
                 async with client.listen("tcp"):

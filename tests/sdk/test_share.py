@@ -140,7 +140,7 @@ def test_the_environment_says_where_and_as_what(node: sync.Node, monkeypatch: py
     monkeypatch.setenv("PICO_ENDPOINT", "from-env")
     with pico_tunnel.share(asgi) as share:
         assert (share.endpoint, share.server) == ("from-env", node.upstream_url)
-    with sync.serve_node(settings={"upstream.auth.hmac_secret_key": "k" * 32}) as guarded:
+    with sync.serve_node(settings={"upstream.auth.hmac_secret_key": "key-" * 8}) as guarded:
         with pytest.raises(RefusedError, match="401"):
             pico_tunnel.share(asgi, url=guarded.upstream_url)
         monkeypatch.setenv("PICO_TOKEN", "of-nobody")

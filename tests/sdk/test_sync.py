@@ -166,7 +166,7 @@ def test_errors_are_those_of_the_sdk() -> None:
     with reserved_port() as port, sync.connect(f"http://127.0.0.1:{port}") as client:
         with pytest.raises(UnreachableError), client.listen("tcp", patience_s=0.2):
             pass
-    with linked(**{"upstream.auth.hmac_secret_key": "k" * 32}) as (node, client):
+    with linked(**{"upstream.auth.hmac_secret_key": "key-" * 8}) as (node, client):
         with pytest.raises(RefusedError), client.listen("tcp"):
             pass
         with pytest.raises(ClosedError, match="cannot listen"):

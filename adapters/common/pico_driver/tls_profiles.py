@@ -224,6 +224,21 @@ def _load_trust(context: ssl.SSLContext, key: str, path: str) -> None:
         context.load_verify_locations(path)
     except (ssl.SSLError, OSError):
         raise ConfigError(f"{key}: '{path}' has no certificate in PEM form") from None
+    if not context.cert_store_stats()["x509_ca"]:
+        _refuse_leaves(key, path)
+
+
+def _refuse_leaves(key: str, path: str) -> None:
+    """Refuse a file without an issuer. A certificate that is its own issuer is one, whatever else it says."""
+    from cryptography import x509
+
+    with open(path, "rb") as file:
+        found = x509.load_pem_x509_certificates(file.read())
+    if all(each.issuer != each.subject for each in found):
+        of, issuer = found[0].subject.rfc4514_string(), found[0].issuer.rfc4514_string()
+        raise ConfigError(
+            f"{key}: '{path}' has no certificate of an issuer: that of '{of}' is of none; give that of '{issuer}'"
+        )
 
 
 def _readable(key: str, path: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pico_core.access.gate import MAX_VERIFIED, Gate
 from pico_core.access.grant import Denied, Grant
 from pico_core.access.keys import public_key
-from pico_core.access.token import MAX_TOKEN_BYTES, TokenRules
+from pico_core.access.token import MAX_TOKEN_BYTES, Malformed, TokenRules
 from tests.core.access.keys import (
     KINDS,
     NOW_S,
@@ -210,6 +210,35 @@ def test_absent_or_empty_means_all(name: str, claim: object) -> None:
 )
 def test_a_claim_of_another_form_permits_nothing(claim: object) -> None:
     assert denied(signed({"pico": claim})) == "invalid token"
+
+
+@pytest.mark.parametrize(
+    ("claim", "problem"),
+    [
+        ({"endpont": ["a"]}, "its claim 'piko' has the member 'endpont'; known are endpoints and tenant"),
+        ({"endpoints": ["a"], "tenants": ["t"]}, "has the member 'tenants'"),
+        ({"endpoints": ["a"], "tenant_id": "t"}, "has the member 'tenant_id'"),
+        ({"x" * 5_000: 1}, f"has the member '{'x' * 40}';"),
+        ({"endpoints": ["a"], "Endpoints": ["b"]}, "has the member 'endpoints' twice"),
+        (["a"], "its claim 'piko' is not an object"),
+        ({"endpoints": "a"}, "the endpoints in its claim are not a list of names"),
+        ({"tenant": ["a"]}, "the tenant in its claim is not a text"),
+    ],
+)
+def test_a_misspelt_limit_permits_nothing_and_is_named(claim: object, problem: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        gate().check(bearer(signed({"piko": claim})), NOW_S)
+    assert caught.value.reason == "invalid token"
+    assert problem in caught.value.problem
+
+
+@pytest.mark.parametrize("name", ["piko", "Piko", "PICO"])
+@pytest.mark.parametrize("member", ["endpoints", "Endpoints"])
+def test_names_in_the_claim_have_no_case(name: str, member: str) -> None:
+    """Go reads JSON so: what limits a token at Piko's nodes limits it here."""
+    grant = permitted(signed({name: {member: ["a"]}}))
+    assert grant.limited
+    assert not grant.permits("b")
 
 
 def test_both_spellings_must_agree() -> None:

@@ -237,10 +237,23 @@ PROTECTS = re.compile(r"\b(auth|tls|keys|keys_file|token|token_file)\b")
 def test_every_default_reads_back_as_itself(cls: type[ServerConfig | AgentConfig]) -> None:
     flags = {}
     for leaf in leaves(cls):
-        if leaf.shown_default or not PROTECTS.search(leaf.name):
+        if not leaf.name.endswith("client_cert") and (leaf.shown_default or not PROTECTS.search(leaf.name)):
             flags[leaf.name] = leaf.shown_default
     assert len(flags) > 10
     assert load(cls, None, flags, "") == cls()
+
+
+@pytest.mark.parametrize(
+    "text", ["client_cert: required", "client_cert: optional", "client_cert: required, client_cas: ''"]
+)
+def test_a_rule_about_certificates_without_their_issuer_is_refused(text: str) -> None:
+    message = "proxy.tls.client_cert: has no effect without client_cas, which is not given"
+    with pytest.raises(ConfigError, match=rf"^pico.yaml:1: {message}"):
+        load(ServerConfig, f"proxy: {{tls: {{cert: a, key: b, {text}}}}}", {}, "pico.yaml")
+    with pytest.raises(ConfigError, match=r"^--proxy\.tls\.client-cert: has no effect without client_cas"):
+        load(ServerConfig, None, {"proxy.tls.client_cert": "required"}, "")
+    flags = {"proxy.tls.client_cas": "ca.pem"}
+    load(ServerConfig, "proxy: {tls: {cert: a, key: b, client_cert: required}}", flags, "pico.yaml")
 
 
 PIKO_FILE = """\

@@ -11,6 +11,7 @@ from pico_core.server.exposure import (
     MAX_NAMED,
     OPEN,
     OPEN_TENANTS,
+    PLAIN_KEY_SETS,
     UNGUARDED,
     WIDENED,
     warn_of_lost_guards,
@@ -149,6 +150,24 @@ def test_a_tenant_without_a_key_is_named_at_the_start() -> None:
 @pytest.mark.parametrize("more", [f"  auth: {KEY}\n", "  tls: {cert: [c], key: [k], client_cas: ca}\n"])
 def test_a_tenant_has_the_keys_of_the_port(more: str) -> None:
     assert OPEN_TENANTS not in {log.message for log in told_at_start(tenants("id: acme", more=more))}
+
+
+SET = "proxy: {{auth: {{jwks: {{endpoint: '{}'}}}}}}"
+
+
+@pytest.mark.parametrize("url", ["http://issuer.example.com/keys", "http://192.0.2.1:80/keys?secret"])
+def test_a_key_set_from_elsewhere_without_tls_is_named(url: str) -> None:
+    fields = {"urls": url.replace("?secret", "?***"), "keys": "proxy.auth.jwks.endpoint"}
+    (log,) = [log for log in told_at_start(read(SET.format(url))) if log.message == PLAIN_KEY_SETS]
+    assert log.fields == fields
+    (log,) = told(ServerConfig(), read(SET.format(url)))
+    assert (log.message, log.fields) == (PLAIN_KEY_SETS, fields)
+    assert not told(read(SET.format(url)), read(SET.format(url)))
+
+
+@pytest.mark.parametrize("url", ["https://a.example/k", "http://127.0.0.1:9/k", "http://localhost/k", "http://[::1]/k"])
+def test_other_key_sets_are_not(url: str) -> None:
+    assert PLAIN_KEY_SETS not in {log.message for log in told_at_start(read(SET.format(url)))}
 
 
 def test_a_tenant_that_a_reload_opens_is_named() -> None:
