@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import LOCAL, Fleet, Process
+from tests.e2e.harness import LOCAL, MIB, Fleet, Process
 from tests.e2e.origin import Origin, Visit
 from tests.e2e.test_apps import ASGI, WSGI
 from tests.e2e.wire import Head, dial, receive_response, request
@@ -89,6 +89,18 @@ def test_an_upload_is_sent_again_byte_for_byte(inspected: tuple[int, Process], o
     wait_until(lambda: any(row["id"] == replay and row["status"] == 200 for row in rows(agent)), "it was sent again")
     assert asked(agent, f"/api/requests/{replay}/response-body")[1] == first
     assert next(row for row in rows(agent) if row["id"] == replay)["replay_of"] == number
+
+
+def test_many_requests_do_not_fill_the_memory(inspected: tuple[int, Process]) -> None:
+    port, agent = inspected
+    body = json.dumps({"text": "x" * 200_000, "password": CANARY}).encode()
+    assert request(port, "web", "/describe", "POST", JSON_FIELD, body)[0].status == 200
+    before = agent.resident_bytes()
+    agent.reset_peak()
+    for _ in range(400):
+        assert request(port, "web", "/describe", "POST", JSON_FIELD, body)[0].status == 200
+    assert agent.peak_bytes() - before < 50 * MIB
+    assert json.loads(asked(agent, "/api/requests")[1])["dropped"] > 200
 
 
 def test_pages_of_others_get_nothing(inspected: tuple[int, Process]) -> None:

@@ -3,6 +3,7 @@
 import gc
 import gzip
 import zlib
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -57,23 +58,24 @@ RESPONSE_FIELDS = (
 )
 
 
-def memory_of(root: object) -> bytes:
-    """Return all texts and bytes that an object reaches, classes and modules aside."""
+def reached(root: object) -> Iterator[object]:
+    """Give every object that an object reaches, classes and modules aside."""
     seen: set[int] = set()
     waiting: list[object] = [root]
-    found: list[bytes] = []
     while waiting:
         each = waiting.pop()
         if id(each) in seen or isinstance(each, (type, ModuleType)):
             continue
         seen.add(id(each))
-        if isinstance(each, str):
-            found.append(each.encode())
-        elif isinstance(each, (bytes, bytearray, memoryview)):
-            found.append(bytes(each))
-        elif not callable(each):
+        yield each
+        if not callable(each):
             waiting += gc.get_referents(each)
-    return b"\n".join(found)
+
+
+def memory_of(root: object) -> bytes:
+    """Return all texts and bytes that an object reaches."""
+    texts = (each.encode() if isinstance(each, str) else each for each in reached(root))
+    return b"\n".join(bytes(each) for each in texts if isinstance(each, (bytes, bytearray, memoryview)))
 
 
 def store_of(play: Play) -> Store:
