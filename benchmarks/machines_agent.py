@@ -19,8 +19,9 @@ from benchmarks.machines_server import (
 from pico_core.agent.machine import AgentMachine
 from pico_core.boundary import Command, Connect, Connected, Received, Send, Tick
 from pico_core.config.agent import AgentConfig, AgentConnectConfig, ListenerConfig
+from pico_core.config.inspect import InspectConfig
 from pico_core.config.logs import AccessLogConfig
-from pico_core.config.values import Origin
+from pico_core.config.values import Address, Origin
 from pico_core.mux.events import StreamData
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import accept_handshake
@@ -43,12 +44,14 @@ def drain(machine: AgentMachine) -> list[Command]:
 class Server:
     """The other end of the agent's tunnel, with a stream for each of its requests at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, inspected: bool = False) -> None:
+        inspect = InspectConfig(bind_addr=Address("127.0.0.1", 4040) if inspected else None)
         listener = ListenerConfig(
             endpoint_id="e1", addr=Origin("127.0.0.1", 3000), access_log=AccessLogConfig(disable=True)
         )
         connect = AgentConnectConfig(url=Origin("127.0.0.1", 8001, "http"))
-        self.agent = agent = AgentMachine(AgentConfig(listeners=(listener,), connect=connect), random.Random(1))
+        config = AgentConfig(listeners=(listener,), connect=connect, inspect=inspect)
+        self.agent = agent = AgentMachine(config, random.Random(1))
         agent.handle(Tick(), 0.0)
         (dial,) = (each for each in drain(agent) if isinstance(each, Connect))
         self.connection = dial.connection
@@ -81,13 +84,18 @@ class Server:
 
 
 def run(
-    seconds: float, *, browser: bool = False, new_heads: bool = False, clock: Callable[[], float] = time.perf_counter
+    seconds: float,
+    *,
+    browser: bool = False,
+    new_heads: bool = False,
+    inspected: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Return microseconds per request, as ``machines_server.run`` does."""
     request, response = (BROWSER_REQUEST, BROWSER_RESPONSE) if browser else (REQUEST, RESPONSE)
     for line in NOT_PASSED_ON:
         request = request.replace(line, b"")
-    server = Server()
+    server = Server(inspected=inspected)
     agent = server.agent
     turns: list[float] = []
     until = clock() + seconds
@@ -125,4 +133,8 @@ def figures(seconds: float) -> dict[str, float]:
         "agent, every head new": run(seconds, new_heads=True),
         "agent, heads of a browser": run(seconds, browser=True),
         "agent, heads of a browser, every head new": run(seconds, browser=True, new_heads=True),
+        "agent, equal heads, inspector": run(seconds, inspected=True),
+        "agent, heads of a browser, every head new, inspector": run(
+            seconds, browser=True, new_heads=True, inspected=True
+        ),
     }

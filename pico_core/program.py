@@ -286,7 +286,10 @@ class CallCancelled(Record, frozen=True, gc=False):
 
 
 class NodeServes(Record, frozen=True, gc=False):
-    """The node is ready; ``addresses`` has the ``host:port`` of each port by its name."""
+    """The ports of the machine are open; ``addresses`` has the ``host:port`` of each by its name.
+
+    A node says it once it is ready, an agent when its inspector can be asked.
+    """
 
     addresses: tuple[tuple[str, str], ...]
 

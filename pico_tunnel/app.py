@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pico_core.errors import ConfigError
-from pico_tunnel.flags import PIKO_AGENT_FLAGS, ConfigCommand, agent_keys, checked, finish, groups, runnable
+from pico_tunnel.flags import (
+    PIKO_AGENT_FLAGS,
+    ConfigCommand,
+    agent_keys,
+    checked,
+    finish,
+    groups,
+    inspectable,
+    runnable,
+)
 from pico_tunnel.start import read_config, run_app
 
 if TYPE_CHECKING:
@@ -93,7 +102,7 @@ def _app_command(
     """Return the decorator of a command that serves an application; ``options`` are further ones."""
 
     def decorated(run: Callable[..., int]) -> click.Command:
-        run = runnable(run)
+        run = inspectable(runnable(run))
         for option in (
             _reload,
             *options,

@@ -20,6 +20,7 @@ from pico_tunnel.flags import (
     finish,
     forward_keys,
     groups,
+    inspectable,
     reads_file,
     runnable,
     server_keys,
@@ -276,10 +277,13 @@ def agent() -> None:
 A service on this machine:
   pico agent http my-endpoint 3000
 A service on another one, through a distant cluster:
-  pico agent http my-endpoint http://10.0.0.7:3000 --connect.url http://pico.example.com:8001""",
+  pico agent http my-endpoint http://10.0.0.7:3000 --connect.url http://pico.example.com:8001
+With a page that shows each request, at http://127.0.0.1:4040/:
+  pico agent http my-endpoint 3000 --inspect""",
 )
 @click.argument("endpoint", callback=checked("identifier"))
 @click.argument("addr", callback=checked("origin"))
+@inspectable
 @runnable
 def agent_http(endpoint: str, addr: str, flags: dict[str, str], **common: Any) -> int:
     """Forward the requests of ENDPOINT to the HTTP service at ADDR: a port, a host:port or a URL.
@@ -349,6 +353,7 @@ where agent.yaml says:
       addr: 10.0.0.7:5432
       protocol: tcp""",
 )
+@inspectable
 @runnable
 def agent_start(flags: dict[str, str], config_path: str | None, expand_env: bool, runtime: str | None) -> int:
     """Forward the requests of every endpoint under 'listeners' of the configuration file."""

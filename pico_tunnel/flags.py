@@ -6,7 +6,7 @@ it parses or explains its own flags.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +124,43 @@ def runnable(command: Callable[..., int]) -> Callable[..., int]:
 
 PIKO_AGENT_FLAGS = {"--server.bind-addr": "--admin.bind-addr"}
 """The name that Piko's agent has for its port of health and metrics."""
+
+
+class ShortOption(click.Option):
+    """A flag that stands for that of one key, with a value of its own where none is given: ``--inspect[=ADDR]``."""
+
+    def __init__(self, declared: Sequence[str], *, key: str, value: Callable[[], str], metavar: str, text: str) -> None:
+        super().__init__(declared, is_flag=True, expose_value=False, help=text)
+        self.flag = declared[0]
+        self._key = key
+        self._value = value
+        self._row = (f"{self.flag}[={metavar}]", text)
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        """Return what the help says."""
+        return self._row
+
+    def meant(self, arg: str) -> str:
+        """Return the argument that is meant: that of the key. It never takes the argument after it for its value."""
+        flag, equals, value = arg.partition("=")
+        return f"{self._key}={value if equals else self._value()}" if flag == self.flag else arg
+
+
+def _inspector() -> str:
+    from pico_core.config.inspect import DEFAULT_ADDRESS
+
+    return DEFAULT_ADDRESS
+
+
+inspectable = click.option(
+    "--inspect",
+    cls=ShortOption,
+    key="--inspect.bind-addr",
+    value=_inspector,
+    metavar="ADDR",
+    text="Show the requests on a page, at 127.0.0.1:4040 by default. Short for --inspect.bind-addr.",
+)
+"""Adds the short form of the key of the inspector, to agents with endpoints whose requests it shows."""
 
 
 TLS_FLAGS = ("root_cas", "cert", "key", "server_name", "insecure_skip_verify")
@@ -261,6 +298,9 @@ class ConfigCommand(click.Command):
         return super().parse_args(ctx, [f"{arg}=true" if arg in switches else self._own(arg) for arg in args])
 
     def _own(self, arg: str) -> str:
+        for option in self.params:
+            if isinstance(option, ShortOption):
+                arg = option.meant(arg)
         flag, equals, value = arg.partition("=")
         return self.aliases.get(flag, flag) + equals + value
 

@@ -28,6 +28,7 @@ def share(
     endpoint: str = "",
     url: str = "",
     token: str = "",
+    inspect: str | bool = "",
     settings: Mapping[str, str] | None = None,
     patience_s: float = REGISTERED_WITHIN_S,
 ) -> "Share":
@@ -36,8 +37,8 @@ def share(
     ``target`` is an ASGI or WSGI application, or a service's port, ``host:port`` or ``http://`` URL. ``url`` is the
     upstream port of a server, by default ``PICO_URL`` of the environment, else the port of this machine as for ``pico
     agent``. ``endpoint`` is by default ``PICO_ENDPOINT``, else a name drawn at random, the same for the whole process.
-    ``token`` is by default ``PICO_TOKEN``; ``settings`` are as in ``connect``. A share that has the same endpoint at
-    the same server is stopped first, so that a cell can be run again.
+    ``token`` is by default ``PICO_TOKEN``; ``inspect`` and ``settings`` are as in ``connect``. A share that has
+    the same endpoint at the same server is stopped first, so that a cell can be run again.
 
     Raises ``RefusedError``, ``UnreachableError`` after ``patience_s``, ``AppError`` and ``ConfigError``.
     """
@@ -51,9 +52,9 @@ def share(
         if before is not None:
             before.stop()
         with ExitStack() as blocks:
-            client = blocks.enter_context(sync.connect(url, token=token, settings=settings))
+            client = blocks.enter_context(sync.connect(url, token=token, inspect=inspect, settings=settings))
             listener = blocks.enter_context(register(client, endpoint, target, patience_s))
-            made = _shares[key] = Share(listener, url, blocks.pop_all())
+            made = _shares[key] = Share(listener, url, client.inspector_url, blocks.pop_all())
     return made
 
 
@@ -63,9 +64,11 @@ class Share:
     As a context manager it stops at the end of the block; a notebook shows it as a link.
     """
 
-    def __init__(self, listener: sync.Listener, server: str, blocks: ExitStack) -> None:
+    def __init__(self, listener: sync.Listener, server: str, inspector_url: str, blocks: ExitStack) -> None:
         self.server = server
         """The URL of the upstream port."""
+        self.inspector_url = inspector_url
+        """Where the requests can be seen; empty without ``inspect``."""
         self._listener = listener
         self._blocks = blocks
         self._stopped = False
@@ -115,8 +118,14 @@ class Share:
         """Show a notebook the link, and what became of it."""
         text = escape(str(self))
         is_link = self.url.startswith(("http://", "https://")) and not self._stopped
-        shown = f'<a href="{escape(self.url)}" target="_blank" rel="noopener">{text}</a>' if is_link else text
-        return f"<span>{shown} ({self.state})</span>"
+        shown = _link(self.url, text) if is_link else text
+        requests = f", {_link(self.inspector_url, 'requests')}" if self.inspector_url and not self._stopped else ""
+        return f"<span>{shown} ({self.state}){requests}</span>"
+
+
+def _link(url: str, text: str) -> str:
+    """Return a link of a notebook's page; ``text`` is HTML."""
+    return f'<a href="{escape(url)}" target="_blank" rel="noopener">{text}</a>'
 
 
 _lock = threading.Lock()

@@ -53,14 +53,20 @@ class ForwardOptions(Patience, total=False):
 
 @contextmanager
 def connect(
-    url: str, *, token: str = "", settings: Mapping[str, str] | None = None, sink: Sink = logging_sink
+    url: str,
+    *,
+    token: str = "",
+    inspect: str | bool = "",
+    settings: Mapping[str, str] | None = None,
+    sink: Sink = logging_sink,
 ) -> Iterator["Client"]:
     """Be an agent of the server at ``url``, its upstream port: give a ``Client`` that registers endpoints.
 
     Arguments, end and errors are those of ``pico_asyncio.connect``. What is logged goes to ``sink`` in the thread of
     the loop.
     """
-    with shared().held(pico_asyncio.connect(url, token=token, settings=settings, sink=sink)) as client:
+    connecting = pico_asyncio.connect(url, token=token, inspect=inspect, settings=settings, sink=sink)
+    with shared().held(connecting) as client:
         yield Client(client)
 
 
@@ -93,6 +99,11 @@ class Client:
 
     def __init__(self, client: pico_asyncio.Client) -> None:
         self._client = client
+
+    @property
+    def inspector_url(self) -> str:
+        """Where the requests of the client's endpoints can be seen; empty without ``inspect`` of ``connect``."""
+        return self._client.inspector_url
 
     @contextmanager
     def listen(self, endpoint: str, **options: Unpack[Limits]) -> Iterator["StreamListener"]:

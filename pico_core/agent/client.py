@@ -10,8 +10,10 @@ from pico_core.agent.app_websocket import WebSocketUpstream
 from pico_core.agent.listener import AgentListener, StreamHandler
 from pico_core.agent.machine import AgentMachine
 from pico_core.agent.program_streams import Offer, ProgramStreams
-from pico_core.boundary import Exit, ShutdownRequested
+from pico_core.boundary import Exit, Listening, ShutdownRequested
 from pico_core.config.agent import AgentConfig, ListenerConfig
+from pico_core.config.inspect import PORT
+from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.errors import LocalProtocolError
 from pico_core.program import (
@@ -30,6 +32,7 @@ from pico_core.program import (
     ListenerRefused,
     ListenerRegistered,
     ListenerUnreachable,
+    NodeServes,
     OpenListener,
     OpenStream,
     StreamTaken,
@@ -123,6 +126,12 @@ class ClientMachine(AgentMachine):
 
     def _trouble(self, endpoint: Endpoint) -> str:
         return next((each.trouble for each in self._tunnels_of(endpoint) if each.trouble), "the server does not answer")
+
+    def on_listening(self, event: Listening, now: float) -> None:
+        """Tell the program as well where its requests can be seen."""
+        super().on_listening(event, now)
+        if event.listener == PORT:
+            self.emit(NodeServes(((PORT, str(Address(event.host, event.port))),)))
 
     # --- what serves its listeners ---
 

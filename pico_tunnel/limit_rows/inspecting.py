@@ -7,6 +7,24 @@ from pico_tunnel.limit_rows.row import Rows
 ROWS: Final[Rows] = {
     "Of the inspector": (
         (
+            "work of a search for credentials in one turn",
+            "{agent.inspector.searching.TURN_BYTES} bytes",
+            "the search goes on in the next turn",
+            "a long body holds up no request",
+        ),
+        (
+            "one credential that stands behind a name",
+            "{agent.inspector.redaction.LONGEST_VALUE} bytes",
+            "the body is not kept",
+            "looking for its end is one step",
+        ),
+        (
+            "a body that is shown before it was searched",
+            "its first {agent.inspector.record.MAX_LIVE_BYTES} bytes",
+            "the rest is shown later",
+            "it is searched for each viewer",
+        ),
+        (
             "credentials of one exchange that are hidden everywhere in it",
             "{agent.inspector.redaction.MAX_VALUES}",
             "further ones are hidden by their names only",

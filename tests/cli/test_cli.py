@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pico_core.config.gossip_key import gossip_key
+from pico_core.config.inspect import DEFAULT_ADDRESS
 from pico_tunnel.cli import main
 from pico_tunnel.complaints import complain
 
@@ -54,6 +55,8 @@ def test_a_group_alone_explains_itself(capsys: pytest.CaptureFixture[str], group
             ["--proxy.http.read-header-timeout DURATION", "Cluster: the name", "[default: :8003]", "--runtime"],
         ),
         (("agent", "http"), ["ENDPOINT ADDR", "--timeout DURATION", "--http-client.max-idle-conns", "--connect.url"]),
+        (("agent", "http"), ["--inspect[=ADDR]", f"{DEFAULT_ADDRESS} by default"]),
+        (("agent", "wsgi"), ["--inspect[=ADDR]"]),
         (("agent", "tcp"), ["pico agent tcp my-database 5432", "--access-log.disable[=true|false]"]),
         (("agent", "start"), ["    listeners:\n      - endpoint_id: my-endpoint\n", "--grace-period"]),
         (("forward", "tcp"), ["ADDR ENDPOINT", "[default:\n", "pico forward tcp 5432 my-database"]),
@@ -133,6 +136,24 @@ def test_a_listener_given_as_arguments_is_not_a_flag(capsys: pytest.CaptureFixtu
         (
             "agent http a https://localhost --tls.root-cas no-such.pem",
             "listeners[0].tls.root_cas: cannot read 'no-such.pem': No such file or directory",
+        ),
+        (
+            "agent http a 3000 --inspect=:4040",
+            (
+                "inspect: inspect.bind_addr ':4040' can be reached from other machines: "
+                f"set inspect.token too, or listen on {DEFAULT_ADDRESS}"
+            ),
+        ),
+        (
+            "agent http --inspect a/b 3000",
+            (
+                "argument ENDPOINT: wants an ID of 1 to 255 visible characters without '/', found 'a/b': "
+                "it contains '/' (see 'pico agent http --help')"
+            ),
+        ),
+        (
+            "agent tcp a 5432 --inspect",
+            "there is no flag --inspect; did you mean '--inspect.token'? (see 'pico agent tcp --help')",
         ),
         ("agent http a", "missing argument 'ADDR' (see 'pico agent http --help')"),
         (

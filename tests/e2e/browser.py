@@ -18,6 +18,7 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 ENTER = "\ue007"
 TAB = "\ue004"
+DOWN = "\ue015"
 
 ARGUMENTS = (
     "--headless",
@@ -55,10 +56,24 @@ class Browser:
         found = self.call("/element", {"using": "css selector", "value": selector})[ELEMENT]
         self.call(f"/element/{found}/value", {"text": keys})
 
+    def click(self, selector: str) -> None:
+        """Press the mouse's button above an element that can be seen."""
+        found = self.call("/element", {"using": "css selector", "value": selector})[ELEMENT]
+        self.call(f"/element/{found}/click")
+
+    def clear(self, selector: str) -> None:
+        """Empty a field."""
+        found = self.call("/element", {"using": "css selector", "value": selector})[ELEMENT]
+        self.call(f"/element/{found}/clear")
+
+    def command(self, name: str, **parameters: object) -> Any:
+        """Give a command of the DevTools protocol, for what WebDriver does not have."""
+        return self.call("/goog/cdp/execute", {"cmd": name, "params": parameters})
+
     def press(self, keys: str) -> None:
         """Press keys wherever the focus is."""
-        found = self.call("/element/active", method="GET")[ELEMENT]
-        self.call(f"/element/{found}/value", {"text": keys})
+        strokes = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        self.call("/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": strokes}]})
 
     def messages(self) -> list[str]:
         """What the page has written to the console since this was asked last: errors above all."""

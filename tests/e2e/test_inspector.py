@@ -3,12 +3,15 @@
 import hashlib
 import json
 import os
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.harness import LOCAL, Fleet, Process
+from tests.e2e.harness import LOCAL, MIB, Fleet, Process
 from tests.e2e.origin import Origin, Visit
+from tests.e2e.test_apps import ASGI, WSGI
 from tests.e2e.wire import Head, dial, receive_response, request
 from tests.waiting import wait_until
 
@@ -28,6 +31,11 @@ def asked(
 def rows(process: Process, filtered: str = "") -> list[dict[str, Any]]:
     document = json.loads(asked(process, f"/api/requests?filter={filtered}")[1])
     return list(document["rows"])
+
+
+def is_whole(process: Process, number: int) -> bool:
+    """Whether a request is recorded, and over."""
+    return any(row["id"] == number and row["state"] == "whole" for row in rows(process))
 
 
 def digest(visit: Visit) -> None:
@@ -83,6 +91,18 @@ def test_an_upload_is_sent_again_byte_for_byte(inspected: tuple[int, Process], o
     assert next(row for row in rows(agent) if row["id"] == replay)["replay_of"] == number
 
 
+def test_many_requests_do_not_fill_the_memory(inspected: tuple[int, Process]) -> None:
+    port, agent = inspected
+    body = json.dumps({"text": "x" * 200_000, "password": CANARY}).encode()
+    assert request(port, "web", "/describe", "POST", JSON_FIELD, body)[0].status == 200
+    before = agent.resident_bytes()
+    agent.reset_peak()
+    for _ in range(400):
+        assert request(port, "web", "/describe", "POST", JSON_FIELD, body)[0].status == 200
+    assert agent.peak_bytes() - before < 50 * MIB
+    assert json.loads(asked(agent, "/api/requests")[1])["dropped"] > 200
+
+
 def test_pages_of_others_get_nothing(inspected: tuple[int, Process]) -> None:
     port, agent = inspected
     assert request(port, "web", "/describe")[0].status == 200
@@ -95,6 +115,39 @@ def test_pages_of_others_get_nothing(inspected: tuple[int, Process]) -> None:
     assert asked(agent, replay, "POST", JSON_FIELD + foreign, b"{}")[0].status == 403
     assert asked(agent, replay, "POST", "Content-Type: text/plain\r\n", b"{}")[0].status == 415
     assert len(rows(agent)) == 1
+
+
+def test_every_kind_of_agent_shows_its_requests(
+    fleet: Fleet, origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "served.py").write_text(ASGI)
+    (tmp_path / "threaded.py").write_text(WSGI)
+    (tmp_path / "agent.yaml").write_text(f"listeners:\n  - {{endpoint_id: listed, addr: {origin.port}}}\n")
+    monkeypatch.chdir(tmp_path)
+    server = fleet.server()
+    flag = f"--inspect={LOCAL}:0"
+    url = f"http://{LOCAL}:{server.upstream_port}"
+    agents = {
+        "socket": fleet.agent(server, "socket", origin.port, flag),
+        "asgi": fleet.agent(server, "asgi", "served:app", flag, kind="asgi"),
+        "wsgi": fleet.agent(server, "wsgi", "threaded:Apps.app", flag, kind="wsgi"),
+        "listed": fleet.start("agent", "start", flag, "--config.path", "agent.yaml", "--connect.url", url),
+    }
+    agents["listed"].await_log("endpoint registered")
+    for endpoint, agent in agents.items():
+        body = b"a=1&password=" + CANARY.encode()
+        fields = "Content-Type: application/x-www-form-urlencoded\r\n"
+        path = "/describe" if endpoint in ("socket", "listed") else "/x"
+        assert request(server.proxy_port, endpoint, path, "POST", fields, body)[0].status == 200
+        assert agent.await_log("listening", subsystem="inspect")["url"] == f"http://{LOCAL}:{agent.port('inspect')}/"
+        wait_until(partial(is_whole, agent, 1), f"{endpoint} is recorded")
+        found = json.loads(asked(agent, "/api/requests/1")[1])
+        assert (found["endpoint"], found["target"], found["status"]) == (endpoint, path, 200)
+        assert found["request"]["body"]["text"] == "a=1&password=REDACTED"
+        head, answer = asked(agent, "/api/requests/1/replay", "POST", JSON_FIELD, b'{"body": "a=2"}')
+        assert (head.status, json.loads(answer)) == (200, {"id": 2})
+        wait_until(partial(is_whole, agent, 2), f"{endpoint} is asked again")
+        assert [row["replay_of"] for row in rows(agent, "status:200")] == [0, 1]
 
 
 def test_an_address_that_others_reach_wants_a_token(fleet: Fleet, origin: Origin) -> None:

@@ -3,6 +3,8 @@
 import zlib
 from typing import Final
 
+from pico_core.agent.inspector.searching import STEP_BYTES, Steps
+
 GZIP_BITS: Final = 31
 DEFLATE_BITS: Final = 15
 RAW_BITS: Final = -15
@@ -21,8 +23,8 @@ def codings_of(value: bytes) -> list[bytes]:
     return [each for part in value.split(b",") if (each := part.strip().lower()) not in IDENTITY]
 
 
-def decode(data: bytes, codings: list[bytes], most_bytes: int) -> tuple[bytes, bool]:
-    """Return the content, at most ``most_bytes`` of it, and whether that is all.
+def decode(data: bytes, codings: list[bytes], most_bytes: int) -> Steps[tuple[bytes, bool]]:
+    """Return in steps the content, at most ``most_bytes`` of it, and whether that is all.
 
     Of a body that is cut, what can be decoded is returned. Raises ``UnknownCodingError``.
     """
@@ -31,29 +33,36 @@ def decode(data: bytes, codings: list[bytes], most_bytes: int) -> tuple[bytes, b
     is_all = True
     for coding in reversed(codings):
         if coding in (b"gzip", b"x-gzip"):
-            data, whole = _inflate(data, GZIP_BITS, most_bytes)
+            data, whole = yield from _inflate(data, GZIP_BITS, most_bytes)
         elif coding == b"deflate":
             # RFC 9110 section 8.4.1.2: some senders leave the zlib wrapper out.
             has_wrapper = len(data) > 1 and data[0] & 0x0F == 8 and int.from_bytes(data[:2], "big") % 31 == 0
-            data, whole = _inflate(data, DEFLATE_BITS if has_wrapper else RAW_BITS, most_bytes)
+            data, whole = yield from _inflate(data, DEFLATE_BITS if has_wrapper else RAW_BITS, most_bytes)
         else:
             raise UnknownCodingError
         is_all = is_all and whole
     return data, is_all
 
 
-def _inflate(data: bytes, bits: int, most_bytes: int) -> tuple[bytes, bool]:
-    out = b""
-    while True:  # a body may have several members, one behind the other (RFC 1952 section 2.2)
-        member = zlib.decompressobj(bits)
+def _inflate(data: bytes, bits: int, most_bytes: int) -> Steps[tuple[bytes, bool]]:
+    out = bytearray()
+    member = zlib.decompressobj(bits)
+    while True:
         try:
-            out += member.decompress(data, most_bytes - len(out) + 1)
+            piece = member.decompress(data, min(STEP_BYTES, most_bytes - len(out) + 1))
         except zlib.error:
             if not out:
                 raise UnknownCodingError from None
-            return out[:most_bytes], False
+            return bytes(out[:most_bytes]), False
+        out += piece
+        yield len(piece)
         if len(out) > most_bytes:
-            return out[:most_bytes], False
-        if not member.eof or not member.unused_data.strip(b"\0"):
-            return out, member.eof
-        data = member.unused_data
+            return bytes(out[:most_bytes]), False
+        data = member.unconsumed_tail
+        if member.eof:  # a body may have several members, one behind the other (RFC 1952 section 2.2)
+            data = member.unused_data
+            if not data.strip(b"\0"):
+                return bytes(out), True
+            member = zlib.decompressobj(bits)
+        elif not data and not piece:
+            return bytes(out), False

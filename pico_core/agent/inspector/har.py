@@ -71,7 +71,8 @@ def _post_data(record: Record) -> dict[str, object]:
 def _response(record: Record) -> dict[str, object]:
     body = record.response
     text, encoding, comment = _text(record, body)
-    content: dict[str, object] = {"size": body.size, "mimeType": body.media_type.decode("latin-1"), "text": text}
+    size = body.size if comment or not text else len(record.content(body))
+    content: dict[str, object] = {"size": size, "mimeType": body.media_type.decode("latin-1"), "text": text}
     if encoding:
         content["encoding"] = encoding
     if comment:

@@ -26,7 +26,7 @@ class Inspector:
     def __init__(self, config: InspectConfig, address: Address, host: AgentHost) -> None:
         self.address = address
         self._host = host
-        self.store = Store(config)
+        self.store = Store(config, host.timers)
         self._pages = InspectorPages(config, self.store, host)
 
     def tap(self, streams: StreamHandler) -> StreamHandler:

@@ -10,7 +10,7 @@ from pico_core.plain.documents import page_policy, whole_page
 
 STYLE = """
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 20%, transparent); --bad: #c62828;
-  --warn: #b26a00; --good: #2e7d32; --dim: color-mix(in srgb, currentColor 65%, transparent) }
+  --warn: #945700; --good: #2e7d32; --dim: color-mix(in srgb, currentColor 65%, transparent) }
 @media (prefers-color-scheme: dark) { :root { --bad: #ff8a80; --warn: #ffcc80; --good: #a5d6a7 } }
 * { box-sizing: border-box } [hidden] { display: none !important }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 0; padding: 0 1rem 2rem }
@@ -18,14 +18,16 @@ header { display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: center; p
 h1 { font-size: 1.2rem; margin: 0 } h2 { font-size: 1.05rem; margin: .25rem 0; overflow-wrap: anywhere }
 h3 { font-size: .95rem; margin: 1rem 0 .25rem }
 #verdict { flex: 1; min-width: 12rem; margin: 0 } #filter { width: 22rem; max-width: 100% }
+header label { max-width: 100% }
 .bad { color: var(--bad) } .warn { color: var(--warn) } .good { color: var(--good) } .dim { color: var(--dim) }
 #banner { border: 1px solid var(--warn); border-radius: .3rem; padding: .25rem .75rem }
 main { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); gap: 1.5rem; align-items: start }
 @media (max-width: 60rem) { main { grid-template-columns: minmax(0, 1fr) } }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .2rem .6rem .2rem 0; border-top: 1px solid var(--line); vertical-align: top }
-th { font-weight: 600; white-space: nowrap } thead th { border-top: 0 } .n { text-align: right; white-space: nowrap }
+th { font-weight: 600 } thead th { border-top: 0; white-space: nowrap } .n { text-align: right; white-space: nowrap }
 td, th { overflow-wrap: anywhere } tr[aria-selected=true] { background: color-mix(in srgb, Highlight 18%, transparent) }
+@media (max-width: 34rem) { #list td:nth-child(n+5), [aria-labelledby=h-list] th:nth-child(n+5) { display: none } }
 #list button { border: 0; padding: 0; text-align: left; overflow-wrap: anywhere }
 #list, #fields, pre, code { font-family: ui-monospace, monospace; font-size: .9em }
 input, button, textarea { font: inherit; color: inherit; background: transparent; border: 1px solid var(--line);

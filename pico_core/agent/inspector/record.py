@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pico_core.agent.inspector.decoding import UnknownCodingError, codings_of, decode
-from pico_core.agent.inspector.redaction import HIDDEN, Redaction, TooManyNamesError, Values
+from pico_core.agent.inspector.redaction import HIDDEN, Redaction, UnsearchableError, Values
+from pico_core.agent.inspector.searching import Searches, Steps, finished
 from pico_core.http.message import RequestHead, ResponseHead, field_values
 from pico_core.pieces import Piece
 from pico_core.proxy.exchange import Exchange
 from pico_core.timers import NEVER
+
+MAX_LIVE_BYTES = 262_144
+"""Of a body that is shown before it was searched: its beginning is searched for each viewer."""
 
 RECORD_BYTES = 2_048
 """What a record takes beside its texts and bodies."""
@@ -19,6 +23,8 @@ class Keeper(Protocol):
 
     redaction: Redaction
     most_body_bytes: int
+
+    searches: Searches
 
     def changed(self, record: "Record", more_bytes: int) -> None:
         """Note that a record is another one than before, and takes ``more_bytes`` of memory."""
@@ -31,7 +37,7 @@ class Body:
     credentials were taken out of it, and ``note`` why nothing is kept.
     """
 
-    __slots__ = ("codings", "data", "is_cut", "is_redacted", "is_sealed", "media_type", "note", "size")
+    __slots__ = ("codings", "data", "is_cut", "is_over", "is_redacted", "is_sealed", "media_type", "note", "size")
 
     def __init__(self) -> None:
         self.data: bytes | bytearray = b""
@@ -39,6 +45,7 @@ class Body:
         self.media_type = b""
         self.codings: list[bytes] = []
         self.is_cut = False
+        self.is_over = False
         self.is_redacted = False
         self.is_sealed = False
         self.note = ""
@@ -52,7 +59,7 @@ class Body:
     def add(self, pieces: Sequence[Piece], most_bytes: int) -> int:
         """Keep what has come, as far as there is room; return how much was kept."""
         before = len(self.data)
-        if self.is_sealed:
+        if self.is_over or self.is_sealed:
             return 0
         for piece in pieces:
             self.size += len(piece)
@@ -73,7 +80,7 @@ class Body:
         """Keep nothing of it; say why."""
         self.data, self.note, self.is_sealed = b"", note, True
 
-    def seal(self, redaction: Redaction, values: Values, most_bytes: int) -> None:
+    def seal(self, redaction: Redaction, values: Values, most_bytes: int) -> Steps[None]:
         """Take credentials out, once the body has ended. It is kept as it came where there are none."""
         if self.is_sealed:
             return
@@ -81,28 +88,36 @@ class Body:
             self.data, self.is_sealed = bytes(self.data), True
             return
         try:
-            shown, content, is_all = self.shown(redaction, values, most_bytes)
+            shown, content, is_all = yield from self.shown(redaction, values, most_bytes)
         except UnknownCodingError:
             self.drop("its content coding cannot be undone here, so it cannot be searched for credentials")
-        except TooManyNamesError:
-            self.drop("it has too many names of credentials to look at")
+        except UnsearchableError as error:
+            self.drop(str(error))
         else:
-            self.is_sealed = True
-            if shown is content and is_all:
-                self.data = bytes(self.data)
-                return
-            self.data, self.codings = shown, []
-            self.is_cut = self.is_cut or not is_all
-            self.is_redacted = shown is not content
+            self._keep(shown, content, is_all=is_all)
 
-    def shown(self, redaction: Redaction, values: Values, most_bytes: int) -> tuple[bytes, bytes, bool]:
-        """Return the content without credentials, and with them, and whether all that is kept could be decoded."""
-        content, is_all = bytes(self.data), True
+    def _keep(self, shown: bytes, content: bytes, *, is_all: bool) -> None:
+        if self.is_sealed:
+            return  # the record has left meanwhile
+        self.is_sealed = True
+        if shown is content and is_all:
+            self.data = bytes(self.data)
+            return
+        self.data, self.codings = shown, []
+        self.is_cut = self.is_cut or not is_all
+        self.is_redacted = shown is not content
+
+    def shown(self, redaction: Redaction, values: Values, most_bytes: int) -> Steps[tuple[bytes, bytes, bool]]:
+        """Return in steps the content without credentials, and with them, and whether all that is kept is in it.
+
+        ``most_bytes`` are looked at.
+        """
+        content, is_all = bytes(self.data[:most_bytes]), len(self.data) <= most_bytes
         if self.codings:
-            content, is_all = decode(content, self.codings, most_bytes)
+            content, is_all = yield from decode(content, self.codings, most_bytes)
         if self.is_sealed:
             return content, content, is_all
-        shown = redaction.body(content, self.media_type, values)
+        shown = yield from redaction.body(content, self.media_type, values)
         return values.hide_end(shown) if self.is_cut or not is_all else shown, content, is_all
 
 
@@ -124,6 +139,7 @@ class Record:
         "id",
         "incomplete",
         "is_gone",
+        "is_searched",
         "is_upgrade",
         "method",
         "proto",
@@ -175,11 +191,12 @@ class Record:
         self.first_byte_at = NEVER
         self.ended_at = NEVER
         self.is_gone = False
+        self.is_searched = False
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more comes."""
-        return self.ended_at != NEVER
+        """Whether nothing more comes, and the bodies have been searched for credentials."""
+        return self.is_searched
 
     @property
     def memory_bytes(self) -> int:
@@ -221,14 +238,23 @@ class Record:
 
     def end(self, now: float) -> None:
         """Nothing more comes: take the credentials out of the bodies."""
-        if self.is_over:
+        if self.ended_at != NEVER:
             return
         self.ended_at = now
+        self.request.is_over = self.response.is_over = True
+        size = 0 if self.is_gone else len(self.request.data) + len(self.response.data)
+        self._keeper.searches.begin(self._search(), size, now)
+
+    def _search(self) -> Steps[None]:
+        keeper = self._keeper
+        for body in (self.request, self.response):
+            before = len(body.data)
+            yield from body.seal(keeper.redaction, self._values, keeper.most_body_bytes)
+            if not self.is_gone:
+                keeper.changed(self, len(body.data) - before)
+        self.is_searched = True
         if not self.is_gone:
             before = self.memory_bytes
-            keeper = self._keeper
-            self.request.seal(keeper.redaction, self._values, keeper.most_body_bytes)
-            self.response.seal(keeper.redaction, self._values, keeper.most_body_bytes)
             # What the request has of a value that only the response names, and the other way round.
             self.fields, self.target = self._values.hide(self.fields), self._values.hide(self.target)
             keeper.changed(self, self.memory_bytes - before)
@@ -251,12 +277,16 @@ class Record:
         return "incomplete" if self.incomplete or not self.status else "whole"
 
     def content(self, body: Body) -> bytes:
-        """Return a body for people: decoded, and without credentials also while it is still coming."""
+        """Return a body for people: decoded, and without credentials.
+
+        Until the record is over, that is the beginning of it.
+        """
         if not body.data:
             return b""
+        most = self._keeper.most_body_bytes if body.is_sealed else MAX_LIVE_BYTES
         try:
-            return body.shown(self._keeper.redaction, self._values, self._keeper.most_body_bytes)[0]
-        except (UnknownCodingError, TooManyNamesError):
+            return finished(body.shown(self._keeper.redaction, self._values, most))[0]
+        except (UnknownCodingError, UnsearchableError):
             return b""
 
     @property

@@ -10,6 +10,8 @@ from binascii import Error as Base64Error
 from collections.abc import Iterable
 from functools import lru_cache
 
+from pico_core.agent.inspector.searching import STEP_BYTES, Steps
+
 HIDDEN = b"REDACTED"
 
 SHORTEST_VALUE = 6
@@ -27,6 +29,13 @@ MAX_VALUES = 32
 MAX_NAMES = 10_000
 """Names of credentials in one body. One with more is not recorded: looking at each takes a microsecond or two."""
 
+LONGEST_VALUE = 1_048_576
+"""Bytes of a credential that stands behind a name. A body with a longer one is not recorded."""
+
+PAIRS_OF_A_STEP = 1_000
+PLACES_OF_A_STEP = 200
+"""What is looked at in one step, beside the bytes that are passed over."""
+
 WORDS = (
     "authorization", "cookie", "password", "passwd", "passphrase", "secret", "token", "credential", "session", "jwt",
     "api_key", "access_key", "private_key", "client_key",
@@ -40,7 +49,9 @@ QUERY_NAMES = WHOLE_NAMES | {b"key", b"sig", b"signature", b"code", b"x-amz-sign
 """Those that say it in a query or a form."""
 
 _VALUE = (
-    rb'"(?:[^"\\]|\\.)*+"?|\\"(?:[^"\\]|\\[^"])*+(?:\\")?|' + rb"'(?:[^'\\]|\\.)*+'?|" + rb"\[[^\]]*+\]?|\{[^{}]*+\}?"
+    rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\\"(?:[^"\\]|\\[^"])*+(?:\\")?|'
+    rb"'(?:[^'\\]|\\.)*+'?|"
+    rb"\[[^\]]*+\]?|\{[^{}]*+\}?"
     rb"|(?:bearer|basic|token)[ ]+[^\s&;,<>\"'{}\[\]()]+|[^\s&;,<>\"'{}\[\]()]+"
 )
 _ASSIGNED = re.compile(
@@ -53,6 +64,7 @@ _PART = re.compile(
 )
 _NAME_OF_PART = re.compile(rb"[\s;]name=\"[^\"\r\n]*\Z")
 _HARMLESS = re.compile(rb"-?[0-9.]++|true|false|null")
+_SEPARATOR = re.compile(rb"[&;#]")
 _USER_INFO = re.compile(rb"(://)[^/\s@\"'<>]+(?=@)")
 
 FORM = b"application/x-www-form-urlencoded"
@@ -60,8 +72,8 @@ _OPAQUE = (b"image/", b"video/", b"audio/", b"font/")
 """Types of bodies that have no names in them."""
 
 
-class TooManyNamesError(Exception):
-    """A body has more than ``MAX_NAMES`` names of credentials."""
+class UnsearchableError(Exception):
+    """A body cannot be searched for credentials; the text says why."""
 
 
 class Redaction:
@@ -116,36 +128,61 @@ class Redaction:
             out.append(name + equals + value)
         return b"".join(out)
 
-    def body(self, data: bytes, media_type: bytes, values: "Values") -> bytes:
-        """Return a decoded body without credentials; the same object if it has none. Raises ``TooManyNamesError``."""
-        if media_type.startswith(_OPAQUE):
-            return values.hide(data)
-        if media_type.startswith(FORM):
-            shown = self._pairs(data, values)
-            return values.hide(data if shown == data else shown)
-        return values.hide(self._named(data))
+    def body(self, data: bytes, media_type: bytes, values: "Values") -> Steps[bytes]:
+        """Return in steps a decoded body without credentials; the same object if it has none.
 
-    def _named(self, data: bytes) -> bytes:
+        Raises ``UnsearchableError``.
+        """
+        if media_type.startswith(FORM):
+            shown = yield from self._form(data, values)
+            data = data if shown == data else shown
+        elif not media_type.startswith(_OPAQUE):
+            data = yield from self._named(data)
+        return (yield from values.hide_all(data))
+
+    def _form(self, data: bytes, values: "Values") -> Steps[bytes]:
+        """Hide values in a form, a number of pairs in each step."""
+        out: list[bytes] = []
+        at = 0
+        while at < len(data):
+            end = at
+            for _ in range(PAIRS_OF_A_STEP):
+                found = _SEPARATOR.search(data, end)
+                end = len(data) if found is None else found.end()
+                if end - at >= STEP_BYTES or found is None:
+                    break
+            out.append(self._pairs(data[at:end], values))
+            yield STEP_BYTES
+            at = end
+        return b"".join(out)
+
+    def _named(self, data: bytes) -> Steps[bytes]:
         """Hide the values that stand behind names, as JSON, forms, HTML, XML and parts of a form have them."""
         out: list[bytes] = []
         at = 0
-        for start, end in self._places(data.lower()):
+        places = yield from self._places(data)
+        for number, (start, end) in enumerate(places):
+            if number % PLACES_OF_A_STEP == 0:
+                yield STEP_BYTES
             if start >= at and (cut := _value_behind(data, start, end)) is not None:
                 out += [data[at : cut[0]], cut[2]]
                 at = cut[1]
         return b"".join([*out, data[at:]]) if out else data
 
-    def _places(self, lower: bytes) -> list[tuple[int, int]]:
+    def _places(self, data: bytes) -> Steps[list[tuple[int, int]]]:
         """Return where names stand, in order. A search for each is ten times as fast as one expression for all."""
         places: list[tuple[int, int]] = []
-        for name in self._names:
-            end = len(name) - (name[:1] in (b'"', b"<"))
-            at = lower.find(name)
-            while at >= 0:
-                places.append((at, at + end))
-                if len(places) > MAX_NAMES:
-                    raise TooManyNamesError
-                at = lower.find(name, at + end)
+        for begin in range(0, len(data), STEP_BYTES):
+            lower = data[begin : begin + STEP_BYTES + LONGEST_NAME].lower()
+            for name in self._names:
+                end = len(name) - (name[:1] in (b'"', b"<"))
+                at = lower.find(name)
+                while 0 <= at < STEP_BYTES:
+                    places.append((begin + at, begin + at + end))
+                    if len(places) > MAX_NAMES:
+                        raise UnsearchableError("it has too many names of credentials to look at")
+                    at = lower.find(name, at + end)
+                yield len(lower)
         places.sort()
         return places
 
@@ -157,7 +194,8 @@ def _spellings(word: str) -> set[str]:
 
 def _value_behind(data: bytes, start: int, end: int) -> tuple[int, int, bytes] | None:
     """Return where the value begins and ends whose name has the word from ``start``, and what is shown instead."""
-    found = _ASSIGNED.match(data, end)
+    most = end + LONGEST_VALUE
+    found = _ASSIGNED.match(data, end, most)
     if found is not None:
         value = found[3]
         if found[1] == b":" and _HARMLESS.fullmatch(value) and data[start:end].lower() == b"token":
@@ -165,11 +203,20 @@ def _value_behind(data: bytes, start: int, end: int) -> tuple[int, int, bytes] |
         quote = value[:1] if value[:1] in (b'"', b"'") else b'\\"' if value[:2] == b'\\"' else b""
         if not quote and value[:1] in (b"[", b"{"):
             quote = b'"'
+        _check_end(found.end(3), most, data)
         return found.start(3), found.end(3), quote + HIDDEN + quote
-    found = _ELEMENT.match(data, end)
+    found = _ELEMENT.match(data, end, most)
     if found is None and _NAME_OF_PART.search(data, max(0, start - LONGEST_NAME), start + 1):
-        found = _PART.match(data, end)
+        found = _PART.match(data, end, most)
+    if found is not None:
+        _check_end(found.end(1), most, data)
     return None if found is None or not found[1].strip() else (found.start(1), found.end(1), HIDDEN)
+
+
+def _check_end(end: int, most: int, data: bytes) -> None:
+    """Refuse a value that may go on behind the place up to which it was looked at."""
+    if end >= most and most < len(data):
+        raise UnsearchableError("it has a credential that is too long to look at")
 
 
 class Nothing(Redaction):
@@ -185,8 +232,9 @@ class Nothing(Redaction):
         """Return the target as it is."""
         return target
 
-    def body(self, data: bytes, media_type: bytes, values: "Values") -> bytes:
+    def body(self, data: bytes, media_type: bytes, values: "Values") -> Steps[bytes]:
         """Return the body as it is."""
+        yield 0
         return data
 
 
@@ -225,6 +273,14 @@ class Values:
         for value in self.found:
             if value in data:
                 data = data.replace(value, HIDDEN)
+        return data
+
+    def hide_all(self, data: bytes) -> Steps[bytes]:
+        """Do the same in steps."""
+        for value in self.found:
+            if value in data:
+                data = data.replace(value, HIDDEN)
+            yield len(data)
         return data
 
     def hide_end(self, data: bytes) -> bytes:

@@ -2,8 +2,10 @@
 
 from pico_core.agent.inspector.record import Record
 from pico_core.agent.inspector.redaction import Nothing, Redaction
+from pico_core.agent.inspector.searching import Searches
 from pico_core.config.inspect import InspectConfig
 from pico_core.proxy.exchange import Exchange
+from pico_core.timers import Timers
 
 
 class Store:
@@ -13,7 +15,8 @@ class Store:
     with each change, so that a page sees at once whether there is something new.
     """
 
-    def __init__(self, config: InspectConfig) -> None:
+    def __init__(self, config: InspectConfig, timers: Timers) -> None:
+        self.searches = Searches(timers)
         self.redaction = Nothing() if config.show_secrets else Redaction(config.redact)
         self.most_body_bytes = config.max_body_bytes
         self.records: dict[int, Record] = {}

@@ -10,7 +10,7 @@ from pico_core.plain.documents import page_policy, whole_page
 
 STYLE = """
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 20%, transparent); --bad: #c62828;
-  --warn: #b26a00; --good: #2e7d32; --dim: color-mix(in srgb, currentColor 65%, transparent) }
+  --warn: #945700; --good: #2e7d32; --dim: color-mix(in srgb, currentColor 65%, transparent) }
 @media (prefers-color-scheme: dark) { :root { --bad: #ff8a80; --warn: #ffcc80; --good: #a5d6a7 } }
 * { box-sizing: border-box }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 76rem; padding: 0 1rem 3rem }

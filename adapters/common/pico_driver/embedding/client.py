@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from pico_core.boundary import Exit
 from pico_core.config.agent import SERVICE_S, SERVICE_STREAMS, ListenerConfig
+from pico_core.config.inspect import PORT
 from pico_core.config.values import Origin, identifier, origin
 from pico_core.errors import PicoError
 from pico_core.program import APP, SOCKET, STREAMS, CloseListener, OpenListener
@@ -40,6 +41,12 @@ class Client:
     def runtime(self) -> Runtime:
         """The loop's tasks and events."""
         return self.hub.runtime
+
+    @property
+    def inspector_url(self) -> str:
+        """Where the requests of the client's endpoints can be seen; empty without ``inspect`` of ``connect``."""
+        address = self.hub.addresses.get(PORT)
+        return "" if address is None else f"http://{address}/"
 
     async def wait_closed(self) -> None:
         """Wait until the client has stopped, by a signal for instance."""

@@ -67,7 +67,7 @@ class Hub:
         self.closed = runtime.event()
         self.served = runtime.event()
         self.addresses: dict[str, str] = {}
-        """Those of the ports of a node, once ``served`` is set."""
+        """Those of the ports of a node or of an inspector, once ``served`` is set."""
         self.outcome: Exit | BaseException | None = None
         self.calls: dict[int, CallUser] = {}
         self._driver: HostDriver | None = None

@@ -50,8 +50,8 @@ class Node:
 
 
 async def ready(hub: Hub) -> None:
-    """Wait until a node serves. Raises ``ClosedError`` that says why if it does not come to that."""
+    """Wait until a node serves, or an inspector. Raises ``ClosedError`` that says why if it does not come to that."""
     await hub.served.wait()
     if not hub.addresses:
         outcome = hub.outcome
-        raise ClosedError(outcome.message if isinstance(outcome, Exit) else "the node has ended")
+        raise ClosedError(outcome.message if isinstance(outcome, Exit) else "the machine has ended")

@@ -20,6 +20,7 @@ from pico_driver.embedding.node import Node, ready
 from pico_driver.embedding.settings import (
     client_settings,
     descriptor_limit,
+    inspector_settings,
     new_entropy,
     secure_entropy,
     server_settings,
@@ -48,21 +49,31 @@ class Sdk:
 
     @asynccontextmanager
     async def connect(
-        self, url: str, *, token: str = "", settings: Mapping[str, str] | None = None, sink: Sink = logging_sink
+        self,
+        url: str,
+        *,
+        token: str = "",
+        inspect: str | bool = "",
+        settings: Mapping[str, str] | None = None,
+        sink: Sink = logging_sink,
     ) -> AsyncIterator[Client]:
         """Be an agent of the server at ``url``, its upstream port: give a ``Client`` that registers endpoints.
 
-        ``token`` is what the server asks for, if it does. ``settings`` are further keys of ``pico agent`` as its flags
-        have them, such as ``{"connect.tls.root_cas": "ca.pem"}``. What the machine logs goes to ``sink``, by default to
-        the logger ``pico``. No connection is opened before an endpoint is registered. At the end of the block
+        ``token`` is what the server asks for, if it does. ``inspect`` opens a page that shows the requests of the
+        client's endpoints (``docs/inspector.md``): an address such as ``127.0.0.1:0``, or ``True`` for
+        ``127.0.0.1:4040``. ``settings`` are further keys of ``pico agent`` as its flags have them, such as
+        ``{"connect.tls.root_cas": "ca.pem"}``. What the machine logs goes to ``sink``, by default to the logger
+        ``pico``. No connection to the server is opened before an endpoint is registered. At the end of the block
         everything is closed; a block that is cancelled or raises is cut at once. What it raises comes out as it is, on
         trio too, and not in an exception group.
 
-        Raises ``ConfigError`` where an argument is not valid.
+        Raises ``ConfigError`` where an argument is not valid, and ``ClosedError`` if the page's port cannot be opened.
         """
-        config = client_settings(AgentConfig, url, token, settings)
+        config = client_settings(AgentConfig, url, token, {**inspector_settings(inspect), **(settings or {})})
         machine = self._machines.client(config, new_entropy())
         async with self._embedded(machine, sink, profiles=load_profiles(agent_sections(config))) as hub:
+            if config.inspect.bind_addr is not None:
+                await ready(hub)
             yield Client(hub)
 
     @asynccontextmanager

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from pico_core.config.agent import AgentConfig
 from pico_core.config.declare import Section
 from pico_core.config.forward import ForwardConfig
+from pico_core.config.inspect import DEFAULT_ADDRESS
 from pico_core.config.load import load
 from pico_core.config.proxy import proxy_from_environment
 from pico_core.config.server import ServerConfig
@@ -21,6 +22,11 @@ from pico_driver.files import read_secret
 
 SectionType = TypeVar("SectionType", bound=Section)
 ClientConfig = TypeVar("ClientConfig", AgentConfig, ForwardConfig)
+
+
+def inspector_settings(inspect: str | bool) -> dict[str, str]:
+    """Return the setting that says where the inspector listens; none if it does not."""
+    return {"inspect.bind_addr": DEFAULT_ADDRESS if inspect is True else inspect} if inspect else {}
 
 
 def client_settings(cls: type[ClientConfig], url: str, token: str, settings: Mapping[str, str] | None) -> ClientConfig:

@@ -6,6 +6,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from pico_core.agent.inspector.searching import PAUSE_S
+from pico_core.agent.machine import AgentMachine
 from pico_core.boundary import Accepted, Connect, Connected, Listen, Received, Send
 from pico_core.config.inspect import InspectConfig
 from pico_core.config.values import Address
@@ -38,6 +40,16 @@ def again(play: Play, request: bytes, response: bytes = OK, stream: int = 2) -> 
         play >> Data(SERVER, stream, request[at : at + CREDIT])
         play.idle  # noqa: B018 - the tunnel grants more credit
     answered(play, response)
+    return searched(play)
+
+
+def searched(play: Play) -> Play:
+    """Let the time pass in which the bodies of requests that are over are searched for credentials."""
+    machine = play.machine
+    assert isinstance(machine, AgentMachine)
+    assert machine.inspector is not None
+    while machine.inspector.store.searches.are_running():
+        play >> play.now + PAUSE_S
     return play
 
 
