@@ -254,3 +254,11 @@ class ClientMachine(AgentMachine):
 
     def listen_anew(self, now: float) -> None:
         """Leave the listeners alone: they are the program's, and not of the configuration."""
+
+
+class EmbeddedClient(ClientMachine):
+    """A ``ClientMachine`` of a program that decides itself what is logged."""
+
+    def __init__(self, config: AgentConfig, entropy: Entropy) -> None:
+        super().__init__(config, entropy)
+        self._pages.levels.is_embedded = True

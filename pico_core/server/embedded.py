@@ -1,12 +1,21 @@
 """The server node inside a program, which learns when the node is ready, and where."""
 
+from pico_core.config.server import ServerConfig
+from pico_core.entropy import Entropy
+from pico_core.machine.admission import MAX_DESCRIPTORS
 from pico_core.program import NodeServes
 from pico_core.server.facts import NodePhase
 from pico_core.server.node import ServerNode
 
 
 class EmbeddedNode(ServerNode):
-    """A ``Machine``: a node that says ``NodeServes`` when it is ready."""
+    """A ``Machine``: a node that says ``NodeServes`` when it is ready. The program decides what is logged."""
+
+    def __init__(
+        self, config: ServerConfig, node_id: str, entropy: Entropy, descriptors: int = MAX_DESCRIPTORS
+    ) -> None:
+        super().__init__(config, node_id, entropy, descriptors)
+        self._admin.levels.is_embedded = True
 
     def _check_ready(self, now: float) -> None:
         super()._check_ready(now)

@@ -42,11 +42,11 @@ class AdminPages:
         self._facts = facts
         self._forwards = 0
         self._hosts = host_names(facts.config)
-        self._levels = LogLevels(facts.config.log, host.use_log, host)
+        self.levels = LogLevels(facts.config.log, host.use_log, host)
 
     def configure(self, config: ServerConfig) -> None:
         """Go by a configuration that was read again."""
-        self._levels.configure(config.log)
+        self.levels.configure(config.log)
 
     def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
         """Answer one request. Probes have no token: only they get an answer without one."""
@@ -63,7 +63,7 @@ class AdminPages:
             connection.refuse(421, UNKNOWN_HOST, now)
             return
         if is_log_levels(question.path):
-            self._levels.answer(connection, question, has_token=bool(credentials), now=now)
+            self.levels.answer(connection, question, has_token=bool(credentials), now=now)
         elif page is not None:
             page(self, connection, now)
         elif STATUS_PATH.fullmatch(question.path):
