@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from pico_core.errors import ConfigError
@@ -28,9 +29,13 @@ if TYPE_CHECKING:
     from pico_driver.embedding.client import Program
     from pico_driver.inbox import Inbox
     from pico_driver.tls_sections import TlsSections
+    from pico_tunnel.screen import Screen
 
 Prepare: TypeAlias = "Callable[[Inbox, EarlyListeners], Attached | None]"
 """Makes the part of a process that works with its driver, which may have listeners and inputs already."""
+
+Show: TypeAlias = "Callable[[str, bool, int], Screen]"
+"""Makes what a terminal shows, from the runtime's name, whether in colours, and its width."""
 
 ClientConfig = TypeVar("ClientConfig", "AgentConfig", "ForwardConfig")
 
@@ -137,14 +142,24 @@ def run_agent(read: Callable[[], AgentConfig], runtime: str | None) -> Exit:
 
     def make(_descriptors: int) -> Machine:
         from pico_core.agent.machine import AgentMachine
+        from pico_tunnel.logs import people_look_on
 
-        return AgentMachine(config, _entropy())
+        return AgentMachine(config, _entropy(), is_watched=people_look_on())
 
-    return run_process(make, config, runtime, (), read_all, agent_sections)
+    def show(name: str, colour: bool, width: int) -> Screen:
+        from pico_tunnel.agent_screen import AgentScreen, Row
+
+        rows = [Row(each.endpoint_id, each.protocol, str(each.addr)) for each in config.listeners]
+        return AgentScreen(f"agent, {name}", str(config.connect.url), rows, colour=colour, width=width)
+
+    return run_process(make, config, runtime, (), read_all, agent_sections, show=show)
 
 
-def run_app(read: Callable[[], AgentConfig], runtime: str | None, program: Program) -> Exit:
-    """Run an agent whose listeners are those of ``program``, to its end. ``read`` is called again at SIGHUP."""
+def run_app(read: Callable[[], AgentConfig], runtime: str | None, program: Program, endpoint: str, app: str) -> Exit:
+    """Run an agent whose listener ``endpoint`` is that of ``program``, to its end. ``read`` is called again at SIGHUP.
+
+    ``app`` is what a terminal calls the service.
+    """
 
     def read_all() -> AgentConfig:
         return _with_proxy(read())
@@ -153,10 +168,17 @@ def run_app(read: Callable[[], AgentConfig], runtime: str | None, program: Progr
 
     def make(_descriptors: int) -> Machine:
         from pico_core.agent.client import ClientMachine
+        from pico_tunnel.logs import people_look_on
 
-        return ClientMachine(config, _entropy())
+        return ClientMachine(config, _entropy(), is_watched=people_look_on())
 
-    return run_process(make, config, runtime, (), read_all, agent_sections, program)
+    def show(name: str, colour: bool, width: int) -> Screen:
+        from pico_tunnel.agent_screen import AgentScreen, Row
+
+        rows = [Row(endpoint, "http", f"{app}, in this process", is_probed=False)]
+        return AgentScreen(f"agent, {name}", str(config.connect.url), rows, colour=colour, width=width)
+
+    return run_process(make, config, runtime, (), read_all, agent_sections, program, show=show)
 
 
 def run_forward(read: Callable[[], ForwardConfig], runtime: str | None) -> Exit:
@@ -209,12 +231,14 @@ def run_process(
     program: Program | None = None,
     prepare: Prepare | None = None,
     worker: int = 0,
+    show: Show | None = None,
 ) -> Exit:
     """Choose the runtime first: a missing one is told before anything else is done. Then open ``ports``.
 
     ``make`` is given how many descriptors the process may have open. ``read`` returns the configuration as it is now,
     ``sections`` those of its TLS profiles. ``program`` runs with a ``Client`` of the machine, if there is one.
     ``prepare`` makes what takes the machine's commands for this process. ``worker`` is the number that logs say.
+    ``show`` makes what a terminal shows.
     """
     from pico_driver.early import EarlyListeners
     from pico_tunnel.collecting import paused
@@ -229,9 +253,10 @@ def run_process(
         from pico_tunnel.logs import standard_log_writer
         from pico_tunnel.process import leave_orphans_to_the_kernel, raise_descriptor_limit, signals_kept
 
+        screen = None if show is None else partial(show, name)
         if program is None and prepare is None:  # an application may start processes, and the parent of workers does
             leave_orphans_to_the_kernel()
-        with signals_kept() as inbox, closing(standard_log_writer(config.log, worker)) as writer:
+        with signals_kept() as inbox, closing(standard_log_writer(config.log, worker, screen)) as writer:
             descriptors = raise_descriptor_limit()
             writer(Log("debug", "process", "descriptor limit", {"descriptors": descriptors}))
 
