@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from pico_driver.early import EarlyListeners
     from pico_driver.embedding.client import Program
     from pico_driver.inbox import Inbox
+    from pico_driver.options import TakeSpans
     from pico_driver.tls_sections import TlsSections
+    from pico_tunnel.logs import LogWriter
     from pico_tunnel.screen import Screen
 
 Prepare: TypeAlias = "Callable[[Inbox, EarlyListeners], Attached | None]"
@@ -270,15 +272,29 @@ def run_process(
                     writer(Log("info", "tls", "certificates and keys loaded again", {}))
                 return fresh
 
-            return run(
-                make(descriptors),
-                writer,
-                name,
-                inbox=inbox,
-                early=early,
-                profiles=profiles,
-                reload=reload,
-                use_log_config=writer.configure,
-                program=program,
-                hub=None if prepare is None else prepare(inbox, early),
-            )
+            is_parent = prepare is not None and not worker
+            with ExitStack() as stack:
+                return run(
+                    make(descriptors),
+                    writer,
+                    name,
+                    inbox=inbox,
+                    early=early,
+                    profiles=profiles,
+                    reload=reload,
+                    use_log_config=writer.configure,
+                    take_spans=None if is_parent else _exporter_of(config, writer, stack),
+                    program=program,
+                    hub=None if prepare is None else prepare(inbox, early),
+                )
+
+
+def _exporter_of(config: Section, writer: LogWriter, stack: ExitStack) -> TakeSpans | None:
+    """Start what sends spans, which ``stack`` ends, if the configuration names a collector. Raises ``ConfigError``."""
+    tracing = getattr(config, "tracing", None)
+    if tracing is None or not tracing.endpoint:
+        return None
+    from pico_tunnel.tracing import Exporter
+
+    name = "pico-server" if hasattr(config, "cluster") else "pico-agent"
+    return stack.enter_context(closing(Exporter(tracing, name, writer))).take

@@ -31,6 +31,7 @@ from pico_core.plain.client_pages import ADMIN, ADMIN_PLACES, ClientPages, admin
 from pico_core.plain.server import PlainConnection
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
+from pico_core.proxy.tracing import Tracer
 from pico_core.records import UseLogConfig
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class AgentMachine(BaseMachine):
         self._entropy = entropy
         self._agent_id = b"%016x" % entropy.getrandbits(64)
         self._handlers_by_config: dict[ListenerConfig, StreamHandler] = {}
+        tracing = config.tracing
+        self._tracer = Tracer(self, tracing, entropy, "agent") if tracing.endpoint else None
         connect = config.connect
         self.inspector = self._make_inspector(config.inspect)
         self.credentials = Credentials(self, "agent", connect.token, connect.token_file, connect.tenant_id, self._renew)
@@ -88,6 +91,8 @@ class AgentMachine(BaseMachine):
     def _listener(self, config: ListenerConfig, max_streams: int) -> AgentListener:
         if config not in self._handlers_by_config:
             made = self.handler(config)
+            if isinstance(made, RequestStreams):
+                made.tracer = self._tracer
             self._handlers_by_config[config] = made if self.inspector is None else self.inspector.tap(made)
         handler = self._handlers_by_config[config]
         return AgentListener(

@@ -37,6 +37,7 @@ SUBSYSTEMS = (
     "reload",
     "server",
     "tls",
+    "tracing",
     "upstream",
     "workers",
 )
