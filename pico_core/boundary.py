@@ -28,7 +28,7 @@ import msgspec
 
 from pico_core.pieces import Piece
 from pico_core.program import ProgramCommand, ProgramInput
-from pico_core.records import AccessLog, Log, MeasureProcess, ProcessMeasured, Record, UseLogConfig
+from pico_core.records import AccessLog, Log, MeasureProcess, ProcessMeasured, Record, Spans, UseLogConfig
 
 Data: TypeAlias = bytes | tuple[Piece, ...]
 """What ``Send`` carries: one piece, or several that the driver writes in order without joining them first."""
@@ -426,6 +426,7 @@ Command: TypeAlias = (
     | UseLogConfig
     | Log
     | AccessLog
+    | Spans
     | Exit
     | ProgramCommand
 )

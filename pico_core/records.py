@@ -38,7 +38,8 @@ class ProcessMeasured(Record, frozen=True, gc=False):
     """Answer to ``MeasureProcess``: what the process uses now, and may use; 0 where the system does not tell.
 
     ``cpu_s`` is user and system time since ``started_at_s``, which is in seconds since the epoch. ``virtual_bytes`` is
-    address space. ``open_files`` counts descriptors.
+    address space. ``open_files`` counts descriptors. ``spans_dropped`` is how many
+    spans the exporter has lost, negative where there is none.
     """
 
     query: int
@@ -48,12 +49,35 @@ class ProcessMeasured(Record, frozen=True, gc=False):
     open_files: int = 0
     max_open_files: int = 0
     started_at_s: float = 0.0
+    spans_dropped: int = -1
 
 
 class AccessLog(Record, frozen=True, gc=False):
     """A batch of access log lines: each is the inside of a JSON object, without braces and time."""
 
     lines: tuple[bytes, ...]
+
+
+class Span(Record, frozen=True, gc=False):
+    """The part of a trace that one process had in a request that is over: W3C IDs in hexadecimal, wall time in seconds.
+
+    ``parent_id`` is empty where the trace begins here, ``error`` where the request did not fail.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_id: str
+    name: str
+    started_at_s: float
+    ended_at_s: float
+    error: str
+    attributes: dict[str, str | int]
+
+
+class Spans(Record, frozen=True, gc=False):
+    """A batch of spans, for whoever exports them; it is not answered, and may be lost."""
+
+    spans: tuple[Span, ...]
 
 
 Sink: TypeAlias = Callable[[Log | AccessLog], int | None]

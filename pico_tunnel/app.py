@@ -191,4 +191,4 @@ def _run_app(
         with closing(standard_log_writer(read().log)) as writer:
             return supervise([each for each in sys.argv[1:] if each != "--reload"], Path.cwd(), writer)
     program = program_of(import_app(app), listener, read().grace_period_s, threads)
-    return finish(run_app(read, runtime, program))
+    return finish(run_app(read, runtime, program, endpoint, app))

@@ -247,7 +247,7 @@ def check_ports(config: ServerConfig) -> Iterator[Finding]:
 
 
 def check_members(config: ServerConfig) -> Iterator[Finding]:
-    """Look up the nodes to join, and try a TCP connection to the gossip port of each."""
+    """Look up the nodes to join, and try the gossip port of each on TCP and UDP."""
     for member in config.cluster.join:
         addresses, why = resolve(member)
         if not addresses:
@@ -256,17 +256,61 @@ def check_members(config: ServerConfig) -> Iterator[Finding]:
             continue
         port = member.port or config.cluster.gossip.bind_addr.port
         for address in addresses:
-            yield _check_gossip(member.host, address, port)
+            subject = f"join {member.host}: {address} port {port}"
+            why = _tcp_trouble(address, port)
+            yield Finding(WARN if why else OK, subject, why or "takes connections on TCP", GOSSIP_ADVICE if why else "")
+            if not why:
+                yield _check_udp(config, f"{subject} UDP", address, port)
 
 
-def _check_gossip(member: str, address: str, port: int) -> Finding:
-    subject = f"join {member}: {address} port {port}"
+GOSSIP_ADVICE = "permit TCP and UDP to the gossip port between all nodes, in both directions"
+
+
+def _tcp_trouble(address: str, port: int) -> str:
     try:
         with socket.create_connection((address, port), timeout=TIMEOUT_S):
-            return Finding(OK, subject, "takes connections on TCP; UDP was not tried")
+            return ""
     except OSError as error:
-        advice = "permit TCP and UDP to the gossip port between all nodes"
-        return Finding(WARN, subject, _reason(error), advice)
+        return _reason(error)
+
+
+def _check_udp(config: ServerConfig, subject: str, address: str, port: int) -> Finding:
+    """Ask the gossip port as a node would that it cannot take for one: it answers, and keeps nothing of it."""
+    gossip = config.cluster.gossip
+    if gossip.keys or gossip.keys_file:
+        return Finding(OK, subject, "not tried: with a gossip key only nodes are answered")
+    if config.workers != 1:
+        return Finding(OK, subject, "not tried: each worker has a gossip port of its own")
+    from pico_core.gossip.wire import writing
+    from pico_core.gossip.wire.reading import decode_datagram
+    from pico_core.gossip.wire.records import WireError
+
+    question = writing.digest_head(NOBODY, NOWHERE, request=True)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(UDP_TIMEOUT_S)
+        for _ in range(UDP_TRIES):
+            try:
+                asking.connect((address, port))
+                asking.send(question)
+                answer = decode_datagram(asking.recv(65_535))
+            except TimeoutError:
+                continue
+            except OSError as error:
+                return Finding(WARN, subject, _reason(error), GOSSIP_ADVICE)
+            except WireError:
+                return Finding(WARN, subject, "what answers is not a node", "check cluster.join")
+            return Finding(OK, subject, f"node {quote(answer.node_id)} answers")
+    text = f"no answer in {UDP_TRIES} tries: datagrams are lost on the way, or the node has a gossip key, or workers"
+    return Finding(WARN, subject, text, GOSSIP_ADVICE)
+
+
+NOBODY = "pico-doctor"
+NOWHERE = "192.0.2.1:9"
+"""Not where the question comes from, so that nobody is taken for a node (RFC 5737: an address of nobody)."""
+
+UDP_TIMEOUT_S = 1.0
+UDP_TRIES = 3
 
 
 def check_times(config: ServerConfig) -> Iterator[Finding]:

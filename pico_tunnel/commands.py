@@ -215,15 +215,10 @@ def server(flags: dict[str, str], config_path: str | None, expand_env: bool, run
 
 
 def _run_dev_server(flags: dict[str, str], config_path: str | None, runtime: str | None) -> int:
-    import sys
-
-    from pico_tunnel.dev import check_loopback, dev_flags, introduction
+    from pico_tunnel.dev import check_loopback, dev_flags
 
     source = ServerSource(dev_flags(flags, config_path), None, expand_env=False)
-    config = check_loopback(source.read())
-    if sys.stderr.isatty():
-        for line in introduction(config):
-            click.echo(line, err=True)
+    check_loopback(source.read())
     return finish(run_server(source, runtime))
 
 

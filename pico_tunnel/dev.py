@@ -8,8 +8,6 @@ from pico_core.config.values import LOCALHOST
 from pico_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pico_core.config.server import ServerConfig
 
 DEV_FLAGS = {
@@ -43,17 +41,3 @@ def check_loopback(config: ServerConfig) -> ServerConfig:
             flag = f"--{port.key.replace('_', '-')}.bind-addr"
             raise ConfigError(f"{flag}: --dev listens on this machine only: give {LOCALHOST}:{address.port}")
     return config
-
-
-def introduction(config: ServerConfig) -> Iterator[str]:
-    """Yield the lines that a terminal shows at the start; none for ports that the system chooses."""
-    proxy, upstream, admin = (each.bind_addr for each in (config.proxy, config.upstream, config.admin))
-    if not (proxy.port and upstream.port and admin.port):
-        return
-    where = "" if upstream.port == 8001 else f" --connect.url http://localhost:{upstream.port}"
-    yield "A node for this machine alone; Ctrl-C stops it."
-    yield ""
-    yield f"  your service   pico agent http my-endpoint 3000{where}"
-    yield f"  its clients    http://my-endpoint.localhost:{proxy.port}/"
-    yield f"  dashboard      http://localhost:{admin.port}/"
-    yield ""

@@ -5,18 +5,28 @@ line. Nothing a peer sent can break a line or reach a terminal as a control sequ
 visible ASCII is escaped. Lines that a stream does not take are dropped and counted (``pico_tunnel.output``).
 """
 
+from __future__ import annotations
+
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from select import PIPE_BUF
+from typing import TYPE_CHECKING, TypeAlias
 
 from pico_core.config.logs import LogConfig
 from pico_core.records import AccessLog, Log
 from pico_tunnel.colours import DIM, GREEN, RED, RESET, YELLOW
 from pico_tunnel.output import LAST_WRITES_S, OutputWriter, are_the_same, standard_output
+
+if TYPE_CHECKING:
+    from pico_tunnel.screen import Screen
+
+MakeScreen: TypeAlias = "Callable[[bool, int], Screen]"
+"""Makes what a terminal shows: whether in colours, and how many characters wide."""
 
 _COLOURS = {"debug": DIM, "info": GREEN, "warning": YELLOW, "error": RED}
 
@@ -26,7 +36,7 @@ class LogWriter:
 
     ``events`` and ``access`` may be the same output. ``wall_clock`` gives seconds since the epoch. With ``terminal``
     log records become readable lines in local time, with ``access_terminal`` those of requests; with ``colour`` levels
-    and statuses are coloured. With ``worker`` they say which one writes.
+    and statuses are coloured. With ``worker`` they say which one writes. ``screen`` has other lines for some of them.
     Next: hand it to a driver, and ``close`` it when the driver has ended.
     """
 
@@ -40,6 +50,7 @@ class LogWriter:
         access_terminal: bool = False,
         colour: bool = False,
         worker: int = 0,
+        screen: Screen | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
@@ -51,6 +62,7 @@ class LogWriter:
         self._access_terminal = access_terminal
         self._colour = colour
         self._worker = worker
+        self._screen = screen
         self._wall_clock = wall_clock
         access.describe_gap = partial(self._gap, people if access_terminal else _json)
         events.describe_gap = partial(self._gap, self._format)
@@ -62,7 +74,12 @@ class LogWriter:
         elif self._config.passes(record.level, record.subsystem):
             if self._worker:
                 record = Log(record.level, record.subsystem, record.message, {"worker": self._worker, **record.fields})
-            self._events.write(self._format(record, self._wall_clock()).encode("ascii"), 1)
+            now = self._wall_clock()
+            text = None if self._screen is None else self._screen.event(record, now)
+            if text is None:
+                text = self._format(record, now)
+            if text:
+                self._events.write(text.encode("ascii"), 1)
         return sum([output.dropped for output in self._outputs])
 
     def configure(self, config: LogConfig) -> None:
@@ -72,6 +89,9 @@ class LogWriter:
     def close(self) -> None:
         """Wait a bounded time until the streams have taken what was written."""
         give_up_at = time.monotonic() + LAST_WRITES_S
+        rest = "" if self._screen is None else self._screen.rest(self._wall_clock())
+        if rest:
+            self._access.write(rest.encode("ascii"), 1)
         for output in self._outputs:
             output.close(give_up_at)
 
@@ -80,8 +100,10 @@ class LogWriter:
             from pico_tunnel.access_lines import readable  # terminals only
 
             now = self._wall_clock()
-            text = "".join(readable(line, now, colour=self._colour) for line in record.lines)
-            self._access.write(text.encode("ascii"), len(record.lines))
+            show = partial(readable, colour=self._colour) if self._screen is None else self._screen.request
+            text = "".join(show(line, now) for line in record.lines)
+            if text:
+                self._access.write(text.encode("ascii"), len(record.lines))
         elif record.lines:
             start = b'{"time":"%b",' % utc_time(self._wall_clock()).encode("ascii")
             self._access.write(start + (b"}\n" + start).join(record.lines) + b"}\n", len(record.lines))
@@ -130,21 +152,33 @@ def _plain_value(value: str | float | bool) -> str:
     return quoted if not value or " " in value or '"' in value or "=" in value else quoted[1:-1]
 
 
-def standard_log_writer(config: LogConfig, worker: int = 0) -> LogWriter:
+def people_look_on() -> bool:
+    """Say whether standard error is a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def standard_log_writer(config: LogConfig, worker: int = 0, make_screen: MakeScreen | None = None) -> LogWriter:
     """Return the writer to this process's standard error and output. Next: hand it to ``runtime.run``.
 
-    A ``worker`` shares them with others, so it writes no more at once than a pipe takes in one piece.
+    A ``worker`` shares them with others, so it writes no more at once than a pipe takes in one piece. ``make_screen``
+    is called where standard error is a terminal.
     """
-    terminal = sys.stderr is not None and sys.stderr.isatty()
+    terminal = people_look_on()
+    colour_wanted = not os.environ.get("NO_COLOR")
+    is_one = are_the_same(sys.stderr, sys.stdout)
     access_terminal = sys.stdout is not None and sys.stdout.isatty()
     at_once = PIPE_BUF if worker else 0
     events = standard_output(sys.stderr, at_once)
+    screen = None
+    if terminal and make_screen is not None:
+        screen = make_screen(colour_wanted, shutil.get_terminal_size().columns)
     return LogWriter(
         config,
         events,
-        events if are_the_same(sys.stderr, sys.stdout) else standard_output(sys.stdout, at_once),
+        events if is_one else standard_output(sys.stdout, at_once),
         terminal=terminal,
         access_terminal=access_terminal,
-        colour=(terminal or access_terminal) and not os.environ.get("NO_COLOR"),
+        colour=(terminal or access_terminal) and colour_wanted,
         worker=worker,
+        screen=screen,
     )

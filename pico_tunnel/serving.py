@@ -9,6 +9,7 @@ from pico_tunnel.start import ServerSource, run_process
 
 if TYPE_CHECKING:
     from pico_core.boundary import Exit, Machine
+    from pico_tunnel.screen import Screen
 
 
 def run_server(source: ServerSource, runtime: str | None) -> Exit:
@@ -32,5 +33,10 @@ def run_server(source: ServerSource, runtime: str | None) -> Exit:
         entropy = random.SystemRandom()  # the nonces of gossip under a key are drawn from it
         return ServerNode(config, draw_node_id(config.cluster, entropy), entropy, descriptors)
 
+    def show(name: str, colour: bool, width: int) -> Screen:
+        from pico_tunnel.server_screen import ServerScreen
+
+        return ServerScreen(f"server, {name}", config, colour=colour, width=width)
+
     ports = (config.proxy.bind_addr, config.upstream.bind_addr, config.admin.bind_addr)
-    return run_process(make, config, runtime, ports, source.read, server_sections)
+    return run_process(make, config, runtime, ports, source.read, server_sections, show=show)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -29,12 +29,17 @@ if TYPE_CHECKING:
     from pico_driver.embedding.client import Program
     from pico_driver.embedding.settings import ClientConfig
     from pico_driver.inbox import Inbox
+    from pico_driver.options import TakeSpans
     from pico_driver.tls_profiles import Profiles
     from pico_driver.tls_sections import TlsSections
     from pico_tunnel.logs import LogWriter
+    from pico_tunnel.screen import Screen
 
 Prepare: TypeAlias = "Callable[[Inbox, EarlyListeners], Attached | None]"
 """Makes the part of a process that works with its driver, which may have listeners and inputs already."""
+
+Show: TypeAlias = "Callable[[str, bool, int], Screen]"
+"""Makes what a terminal shows, from the runtime's name, whether in colours, and its width."""
 
 Whole = TypeVar("Whole", "ServerConfig", "AgentConfig", "ForwardConfig")
 
@@ -139,14 +144,24 @@ def run_agent(read: Callable[[], AgentConfig], runtime: str | None) -> Exit:
 
     def make(_descriptors: int) -> Machine:
         from pico_core.agent.machine import AgentMachine
+        from pico_tunnel.logs import people_look_on
 
-        return AgentMachine(config, _entropy())
+        return AgentMachine(config, _entropy(), is_watched=people_look_on())
 
-    return run_process(make, config, runtime, (), read_all, agent_sections)
+    def show(name: str, colour: bool, width: int) -> Screen:
+        from pico_tunnel.agent_screen import AgentScreen, Row
+
+        rows = [Row(each.endpoint_id, each.protocol, str(each.addr)) for each in config.listeners]
+        return AgentScreen(f"agent, {name}", str(config.connect.url), rows, colour=colour, width=width)
+
+    return run_process(make, config, runtime, (), read_all, agent_sections, show=show)
 
 
-def run_app(read: Callable[[], AgentConfig], runtime: str | None, program: Program) -> Exit:
-    """Run an agent whose listeners are those of ``program``, to its end. ``read`` is called again at SIGHUP."""
+def run_app(read: Callable[[], AgentConfig], runtime: str | None, program: Program, endpoint: str, app: str) -> Exit:
+    """Run an agent whose listener ``endpoint`` is that of ``program``, to its end. ``read`` is called again at SIGHUP.
+
+    ``app`` is what a terminal calls the service.
+    """
 
     def read_all() -> AgentConfig:
         return _with_proxy(read())
@@ -155,10 +170,17 @@ def run_app(read: Callable[[], AgentConfig], runtime: str | None, program: Progr
 
     def make(_descriptors: int) -> Machine:
         from pico_core.agent.client import ClientMachine
+        from pico_tunnel.logs import people_look_on
 
-        return ClientMachine(config, _entropy())
+        return ClientMachine(config, _entropy(), is_watched=people_look_on())
 
-    return run_process(make, config, runtime, (), read_all, agent_sections, program)
+    def show(name: str, colour: bool, width: int) -> Screen:
+        from pico_tunnel.agent_screen import AgentScreen, Row
+
+        rows = [Row(endpoint, "http", f"{app}, in this process", is_probed=False)]
+        return AgentScreen(f"agent, {name}", str(config.connect.url), rows, colour=colour, width=width)
+
+    return run_process(make, config, runtime, (), read_all, agent_sections, program, show=show)
 
 
 def run_forward(read: Callable[[], ForwardConfig], runtime: str | None) -> Exit:
@@ -229,12 +251,14 @@ def run_process(
     program: Program | None = None,
     prepare: Prepare | None = None,
     worker: int = 0,
+    show: Show | None = None,
 ) -> Exit:
     """Choose the runtime first: a missing one is told before anything else is done. Then open ``ports``.
 
     ``make`` is given how many descriptors the process may have open. ``read`` returns the configuration as it is now,
     ``sections`` those of its TLS profiles. ``program`` runs with a ``Client`` of the machine, if there is one.
     ``prepare`` makes what takes the machine's commands for this process. ``worker`` is the number that logs say.
+    ``show`` makes what a terminal shows.
     """
     from pico_driver.early import EarlyListeners
     from pico_tunnel.collecting import paused
@@ -249,20 +273,35 @@ def run_process(
         from pico_tunnel.logs import standard_log_writer
         from pico_tunnel.process import leave_orphans_to_the_kernel, raise_descriptor_limit, signals_kept
 
+        screen = None if show is None else partial(show, name)
         if program is None and prepare is None:  # an application may start processes, and the parent of workers does
             leave_orphans_to_the_kernel()
-        with signals_kept() as inbox, closing(standard_log_writer(config.log, worker)) as writer:
+        with signals_kept() as inbox, closing(standard_log_writer(config.log, worker, screen)) as writer:
             descriptors = raise_descriptor_limit()
             writer(Log("debug", "process", "descriptor limit", {"descriptors": descriptors}))
-            return run(
-                make(descriptors),
-                writer,
-                name,
-                inbox=inbox,
-                early=early,
-                profiles=profiles,
-                reload=partial(_reload, read, sections, profiles, writer),
-                use_log_config=writer.configure,
-                program=program,
-                hub=None if prepare is None else prepare(inbox, early),
-            )
+            is_parent = prepare is not None and not worker
+            with ExitStack() as stack:
+                return run(
+                    make(descriptors),
+                    writer,
+                    name,
+                    inbox=inbox,
+                    early=early,
+                    profiles=profiles,
+                    reload=partial(_reload, read, sections, profiles, writer),
+                    use_log_config=writer.configure,
+                    take_spans=None if is_parent else _exporter_of(config, writer, stack),
+                    program=program,
+                    hub=None if prepare is None else prepare(inbox, early),
+                )
+
+
+def _exporter_of(config: Section, writer: LogWriter, stack: ExitStack) -> TakeSpans | None:
+    """Start what sends spans, which ``stack`` ends, if the configuration names a collector. Raises ``ConfigError``."""
+    tracing = getattr(config, "tracing", None)
+    if tracing is None or not tracing.endpoint:
+        return None
+    from pico_tunnel.tracing import Exporter
+
+    name = "pico-server" if hasattr(config, "cluster") else "pico-agent"
+    return stack.enter_context(closing(Exporter(tracing, name, writer))).take

@@ -62,9 +62,9 @@ class Endpoint:
 class ClientMachine(AgentMachine):
     """A ``Machine``. It ends when the program asks for a shutdown, once its listeners have drained."""
 
-    def __init__(self, config: AgentConfig, entropy: Entropy) -> None:
+    def __init__(self, config: AgentConfig, entropy: Entropy, *, is_watched: bool = False) -> None:
         """``config.listeners`` stay empty: listeners come with ``OpenListener``."""
-        super().__init__(config, entropy)
+        super().__init__(config, entropy, is_watched=is_watched)
         self._endpoints: dict[int, Endpoint] = {}
         self._by_config: dict[int, Endpoint] = {}
         self._untaken: dict[int, Offer] = {}
@@ -263,3 +263,11 @@ class ClientMachine(AgentMachine):
 
     def listen_anew(self, now: float) -> None:
         """Leave the listeners alone: they are the program's, and not of the configuration."""
+
+
+class EmbeddedClient(ClientMachine):
+    """A ``ClientMachine`` of a program that decides itself what is logged."""
+
+    def __init__(self, config: AgentConfig, entropy: Entropy) -> None:
+        super().__init__(config, entropy)
+        self._pages.levels.is_embedded = True

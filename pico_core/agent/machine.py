@@ -8,10 +8,11 @@ from pico_core.agent.growth import Growth, tunnel_streams
 from pico_core.agent.health import HealthCheck
 from pico_core.agent.host_header import RenamedHostStreams
 from pico_core.agent.http_streams import HttpStreams
-from pico_core.agent.listener import AgentListener, StreamHandler
+from pico_core.agent.listener import AgentListener, ListenerState, StreamHandler
 from pico_core.agent.pages import AgentPages
 from pico_core.agent.request_streams import RequestStreams
 from pico_core.agent.tcp_streams import TcpStreams
+from pico_core.agent.watching import StartWatch
 from pico_core.boundary import ConfigReloaded, Exit, Listen, ListenFailed, Listening, ShutdownRequested
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.changes import changed_keys, taken_over
@@ -30,6 +31,7 @@ from pico_core.plain.client_pages import ADMIN, ADMIN_PLACES, ClientPages, admin
 from pico_core.plain.server import PlainConnection
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
+from pico_core.proxy.tracing import Tracer
 from pico_core.records import UseLogConfig
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ APPLIED = (
 class AgentMachine(BaseMachine):
     """A ``Machine``. It ends by itself only when the server has refused its last endpoint for good."""
 
-    def __init__(self, config: AgentConfig, entropy: Entropy) -> None:
+    def __init__(self, config: AgentConfig, entropy: Entropy, *, is_watched: bool = False) -> None:
+        """``is_watched`` says that a person looks on, who is told whether services answer (``watching``)."""
         super().__init__(ADMIN_LIMITS, max(LINES_PER_WINDOW, LINES_PER_LISTENER * len(config.listeners)))
         self.config = config
         self.heads = HeadBudget()
@@ -64,6 +67,8 @@ class AgentMachine(BaseMachine):
         self._entropy = entropy
         self._agent_id = b"%016x" % entropy.getrandbits(64)
         self._handlers_by_config: dict[ListenerConfig, StreamHandler] = {}
+        tracing = config.tracing
+        self._tracer = Tracer(self, tracing, entropy, "agent") if tracing.endpoint else None
         connect = config.connect
         self.inspector = self._make_inspector(config.inspect)
         self.credentials = Credentials(self, "agent", connect.token, connect.token_file, connect.tenant_id, self._renew)
@@ -72,6 +77,7 @@ class AgentMachine(BaseMachine):
         self._replaced: dict[AgentListener, None] = {}
         """Listeners that leave when the one that was configured in their place has a tunnel."""
         self._checks = {each: self._check(each) for each in config.listeners if each.health_check.protocol != "off"}
+        self._watch = StartWatch(self, config.listeners) if is_watched else None
         told = AgentPages(self.listeners, str(connect.url))
         self._pages = ClientPages(told, self, config.admin.allowed_hosts, config.log)
 
@@ -85,6 +91,8 @@ class AgentMachine(BaseMachine):
     def _listener(self, config: ListenerConfig, max_streams: int) -> AgentListener:
         if config not in self._handlers_by_config:
             made = self.handler(config)
+            if isinstance(made, RequestStreams):
+                made.tracer = self._tracer
             self._handlers_by_config[config] = made if self.inspector is None else self.inspector.tap(made)
         handler = self._handlers_by_config[config]
         return AgentListener(
@@ -126,6 +134,15 @@ class AgentMachine(BaseMachine):
             listener.start(now)
         for check in self._checks.values():
             check.start(now)
+        if self._watch is not None:
+            self._watch.start(now)
+
+    def seeking(self) -> tuple[str, str]:
+        """Return an endpoint that has no tunnel and looks for a server, and why; empty texts where each has one."""
+        for listener in self.listeners:
+            if not listener.has_tunnel and listener.state is ListenerState.SEEKING:
+                return listener.config.endpoint_id, listener.trouble
+        return "", ""
 
     def on_listening(self, event: Listening, now: float) -> None:
         """Tell where operators and viewers can ask."""

@@ -12,6 +12,7 @@ from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import SERVICE_TIMEOUT, Evidence
 from pico_core.proxy.http1.downstream import DownstreamConnection
+from pico_core.proxy.tracing import Tracer
 from pico_core.tunnel.channel import StreamChannel
 
 HEAD_TIMEOUT_S = 30.0
@@ -46,6 +47,7 @@ class RequestStreams:
         self.host = host
         self.config = config
         self.access_log = access_log
+        self.tracer: Tracer | None = None
 
     def accept(self, channel: StreamChannel, now: float) -> None:
         """Serve the requests of a stream."""
@@ -56,6 +58,8 @@ class RequestStreams:
         exchange.endpoint = self.config.endpoint_id
         exchange.request_id = exchange.head.request_id
         exchange.is_entry = False
+        if self.tracer is not None:
+            self.tracer.begin(exchange)
         self.send(exchange, now)
 
     def answered(self, exchange: Exchange, now: float) -> None:
@@ -91,6 +95,8 @@ class RequestStreams:
         self.counts.finished(exchange)
         if self.access_log is not None:
             self.access_log.add(exchange, exchange.head.forwarded_for, now)
+        if self.tracer is not None:
+            self.tracer.finished(exchange, now)
 
     def refused(self, error: MessageError, client: ClientFacts, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
         """Log that the server sent bytes that are not a request."""

@@ -21,6 +21,7 @@ from pico_core.config.declare import (
 from pico_core.config.inspect import InspectConfig
 from pico_core.config.logs import AccessLogConfig, LogConfig
 from pico_core.config.tls import SERVICE_PROFILE, ClientTlsConfig
+from pico_core.config.tracing import TracingConfig
 from pico_core.config.values import Origin
 from pico_core.errors import ConfigError
 
@@ -232,6 +233,7 @@ class AgentConfig(Section, frozen=True, kw_only=True):
     admin: ClientAdminConfig = ClientAdminConfig()
     inspect: InspectConfig = InspectConfig()
     log: LogConfig = LogConfig()
+    tracing: TracingConfig = TracingConfig()
     grace_period_s: Annotated[
         float,
         Key(

@@ -26,6 +26,7 @@ from pico_core.config.gossip_key import MAX_GOSSIP_KEYS, GossipKey, repeated_key
 from pico_core.config.logs import LogConfig
 from pico_core.config.policies import PolicyConfig, check_reach, check_tenants
 from pico_core.config.ports import ADVERTISED_WHY, AdminConfig, ProxyConfig, UpstreamConfig
+from pico_core.config.tracing import TracingConfig
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
 from pico_core.errors import ConfigError
@@ -170,6 +171,7 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     cluster: ClusterConfig = ClusterConfig()
     policies: tuple[PolicyConfig, ...] = ()
     log: LogConfig = LogConfig()
+    tracing: TracingConfig = TracingConfig()
     workers: Annotated[
         int,
         Key(

@@ -55,12 +55,12 @@ class ClientPages:
     def __init__(self, told: Told, host: AdminHost, allowed_hosts: tuple[str, ...], log: LogConfig) -> None:
         self._told = told
         self._host = host
-        self._levels = LogLevels(log, host.use_log, host)
+        self.levels = LogLevels(log, host.use_log, host)
         self._hosts = HostNames(allowed_hosts)
 
     def configure(self, log: LogConfig) -> None:
         """The configuration was read again."""
-        self._levels.configure(log)
+        self.levels.configure(log)
 
     def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
         """Answer one request."""
@@ -76,7 +76,7 @@ class ClientPages:
         elif path == "/status":
             connection.respond(200, JSON, msgspec.json.encode(self._told.status_document()), now)
         elif is_log_levels(path):
-            self._levels.answer(connection, question, has_token=False, now=now)
+            self.levels.answer(connection, question, has_token=False, now=now)
         else:
             connection.refuse(404, "not found: there are /health, /ready, /metrics and /status", now)
 

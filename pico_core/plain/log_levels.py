@@ -18,6 +18,11 @@ ALL = "all"
 REMOTE = "changes without a token are taken from this machine only; ask there, or have the port ask for a token"
 
 
+OF_PROGRAM = "a program runs this and decides what it logs: by default with the logger '{}'"
+ACCESS = ".access"
+"""The end of the names whose lines are made or not, whoever gets them."""
+
+
 def is_log_levels(path: str) -> bool:
     """Say whether a path is that of the levels, or of one of them."""
     return path == CHANGEABLE or path.startswith(f"{CHANGEABLE}/")
@@ -45,10 +50,12 @@ class LevelsAnswer(msgspec.Struct, frozen=True):
 class LogLevels:
     """Answers questions for the levels, and changes: ``use`` has a process go by another configuration of its log.
 
-    A change lasts until it is undone, the configuration is read again, or the process ends.
+    A change lasts until it is undone, the configuration is read again, or the process ends. ``is_embedded`` says that a
+    program gets the records and decides which of them it writes: then only access logs can be changed here.
     """
 
     def __init__(self, config: LogConfig, use: Callable[[LogConfig], None], logger: Logger) -> None:
+        self.is_embedded = False
         self._configured = self._current = config
         self._use = use
         self._logger = logger
@@ -63,6 +70,10 @@ class LogLevels:
             connection.refuse(403, REMOTE, now)
             return
         name = question.path.removeprefix(CHANGEABLE).removeprefix("/")
+        if question.method != "GET" and self.is_embedded and not _unknown(name) and not name.endswith(ACCESS):
+            logger = "pico" if name == ALL else f"pico.{name}"
+            connection.refuse(409, OF_PROGRAM.format(logger), now)
+            return
         if question.method != "GET" or name:
             problem = _unknown(name) or self._change(question, name)
             if problem:

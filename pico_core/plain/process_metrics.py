@@ -18,4 +18,10 @@ def process_text(measured: ProcessMeasured) -> bytes:
     for name, meaning, value in gauges:
         if value:
             out.gauge(name, meaning, {"": value})
+    return out.text() + (_spans(measured.spans_dropped) if measured.spans_dropped >= 0 else b"")
+
+
+def _spans(dropped: int) -> bytes:
+    out = Exposition()
+    out.counter("spans_dropped_total", "Spans lost because the collector did not take them in time.", {"": dropped})
     return out.text()

@@ -4,6 +4,7 @@ Start at ``PlainConnection``.
 """
 
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol
 
@@ -89,6 +90,7 @@ class PlainConnection(Dismissible):
     Requests that come while an answer is being made, or is not read by the client, wait: in the driver, and in a buffer
     of one read. The connection ends by itself: when the client leaves, after a request that cannot be served or whose
     body has not come with it, or when the next request or its answer takes longer than ``QUESTION_TIMEOUT_S``.
+    An answer may also be a stream (``begin_stream``), which is the connection's last.
     """
 
     __slots__ = (
@@ -103,6 +105,7 @@ class PlainConnection(Dismissible):
         "_max_body_bytes",
         "_method",
         "_posted",
+        "_stream_ended",
         "_turn_bytes",
         "_waiting",
         "deadline_at",
@@ -125,6 +128,7 @@ class PlainConnection(Dismissible):
         self._advancing = False
         self._waiting = False
         self._turn_bytes = 0
+        self._stream_ended: Callable[[], None] | None = None
         self.deadline_at = now + QUESTION_TIMEOUT_S
         channel.user = self
         host.timers.watch(self, now)
@@ -139,7 +143,10 @@ class PlainConnection(Dismissible):
         self._end()
 
     def on_data(self, data: Piece, now: float) -> None:
-        """Take bytes from the client."""
+        """Take bytes from the client; who gets a stream has nothing more to say."""
+        if self._stream_ended is not None:
+            self._end()
+            return
         self._turn_bytes = 0
         self._http.receive_data(bytes(data))
         self._advance(now)
@@ -154,11 +161,44 @@ class PlainConnection(Dismissible):
 
     def on_writable(self, now: float) -> None:
         """Answer further requests: the client reads again."""
-        self._advance(now)
+        if self._stream_ended is None:
+            self._advance(now)
 
     def on_deadline(self, now: float) -> None:
-        """End the connection: it was idle or slow for too long."""
-        self._end()
+        """End the connection: it was idle or slow for too long, or its stream has had its time."""
+        if self._stream_ended is not None:
+            self._channel.send(self._http.send(h11.EndOfMessage()) or b"")
+            self._linger(now)
+        else:
+            self._end()
+
+    def begin_stream(self, content_type: str, until: float, ended: Callable[[], None], now: float) -> bool:
+        """Answer the request that the handler was asked for with a body that goes on until ``until``.
+
+        Return whether there is one; not for HEAD, nor for a client that is gone. Next: ``send_more``, until ``ended``
+        is called.
+        """
+        if self.deadline_at == NEVER or not self._answering:
+            return False
+        if self._method == b"HEAD":
+            self.respond(200, content_type, b"", now)
+            return False
+        fields = (("cache-control", "no-store"), ("x-accel-buffering", "no"))  # the latter for nginx on the way
+        self._channel.send(self._head_of(200, content_type, now, *fields))
+        self._stream_ended = ended
+        self.deadline_at = until
+        self._channel.resume_reading()
+        return True
+
+    def send_more(self, data: bytes) -> None:
+        """Send more of a stream. A client that has not taken what came before is dropped: nothing piles up for it."""
+        if self._stream_ended is None:
+            return
+        if not self._channel.writable:
+            self._stop()
+            self._channel.abort()
+            return
+        self._channel.send(self._http.send(h11.Data(data=data)) or b"")
 
     def respond(
         self, status: int, content_type: str, body: bytes, now: float, fields: tuple[tuple[str, str], ...] = ()
@@ -193,7 +233,7 @@ class PlainConnection(Dismissible):
         self._advancing = False
         if self.deadline_at == NEVER:
             return
-        if self._answering or self._waiting or not self._channel.writable:
+        if self._stream_ended is None and (self._answering or self._waiting or not self._channel.writable):
             self._channel.pause_reading()
         else:
             self._channel.resume_reading()
@@ -299,15 +339,18 @@ class PlainConnection(Dismissible):
         self._channel.send(out)
 
     def _head(self, status: int, content_type: str, body: bytes, now: float, *fields: tuple[str, str]) -> bytes:
+        return self._head_of(status, content_type, now, ("content-length", str(len(body))), *fields)
+
+    def _head_of(self, status: int, content_type: str, now: float, *fields: tuple[str, str]) -> bytes:
         date = self._host.dates.value(now)
         head = h11.Response(
             status_code=status,
             reason=HTTPStatus(status).phrase,
             headers=[
                 ("content-type", content_type),
-                ("content-length", str(len(body))),
+                *fields[:1],
                 ("x-content-type-options", "nosniff"),
-                *fields,
+                *fields[1:],
                 *FIELDS_OF_STATUS.get(status, ()),
                 *((("date", date),) if date else ()),
             ],
@@ -325,6 +368,9 @@ class PlainConnection(Dismissible):
     def _stop(self) -> None:
         self.deadline_at = NEVER
         self._host.timers.unwatch(self)
+        ended, self._stream_ended = self._stream_ended, None
+        if ended is not None:
+            ended()
 
 
 def _new_parser() -> h11.Connection:

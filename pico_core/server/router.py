@@ -22,6 +22,7 @@ from pico_core.proxy.kept import KeptUpstream
 from pico_core.proxy.reasons import reason_of
 from pico_core.proxy.request_id import request_ids
 from pico_core.proxy.states import PIPED
+from pico_core.proxy.tracing import Tracer
 from pico_core.server.access import Access
 from pico_core.server.ends import serve_client
 from pico_core.server.facts import Facts
@@ -71,6 +72,8 @@ class ProxyRouter:
         """The texts of Pico's own answers, until their exchanges are over."""
         self._openings: dict[Exchange, TcpOpening] = {}
         """The last stream that was opened for each raw connection of a client."""
+        tracing = config.tracing
+        self._tracer = Tracer(host, tracing, entropy, "tunnel", facts.node_id) if tracing.endpoint else None
         self.configure(config)
 
     def configure(self, config: ServerConfig) -> None:
@@ -109,6 +112,8 @@ class ProxyRouter:
         exchange.request_id = next(self._ids)
         if client.is_proxy or head.forwarded or client.counts_as_node is None:  # nearly none is: spare the call
             self._find_client(exchange)
+        if self._tracer is not None:
+            self._tracer.begin(exchange)
         try:
             is_reserved = head.target.startswith(OWN_PATHS)
             endpoint = tcp_endpoint(head) if is_reserved else endpoint_of(head)
@@ -213,6 +218,8 @@ class ProxyRouter:
             self._metrics.forwarded_requests += 1
         if self._access_log is not None:
             self._access_log.add(exchange, exchange.client_host.encode(), now)
+        if self._tracer is not None:
+            self._tracer.finished(exchange, now)
 
     def refused(self, error: MessageError, client: ClientFacts, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
         """Count and log bytes that were not a request."""

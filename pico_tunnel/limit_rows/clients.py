@@ -27,6 +27,12 @@ ROWS: Final[Rows] = {
         ),
         ("reasons of failures told in a minute", "{dial.MAX_REASONS}", "they are told later", "servers choose them"),
         (
+            "services that an agent tries at a terminal",
+            "{agent.watching.MAX_PROBED}, {agent.watching.PROBE_TIMEOUT_S:g} s each",
+            "nothing is told of the others",
+            "a person reads no more rows",
+        ),
+        (
             "a pause that a server asks for",
             "{agent.listener.MAX_RETRY_AFTER_S} s",
             "it is shortened",

@@ -9,9 +9,27 @@ ROWS: Final[Rows] = {
         ("questions passed on to other nodes", "{server.admin.pages.MAX_FORWARDS}", "503", "no operator has more"),
         (
             "time for their answer",
-            "{server.admin.pages.FORWARD_TIMEOUT_S:g} s",
+            "{server.admin.asking.FORWARD_TIMEOUT_S:g} s",
             "502",
             "less than 'pico server status' waits",
+        ),
+        (
+            "dashboards that get events",
+            "{server.admin.live.MAX_VIEWERS}, {server.admin.live.STREAM_S:g} s each",
+            "503, and the page asks again",
+            "no more people look on",
+        ),
+        (
+            "nodes that a dashboard shows",
+            "{server.admin.live.MAX_NODES}, {server.admin.live.MAX_ASKED} of them asked at one time",
+            "others are not shown; those are asked in turn",
+            "a person reads no more, and a large cluster costs as a small one",
+        ),
+        (
+            "what a dashboard is told of a node",
+            "{server.admin.live.MAX_NODE_BYTES} bytes",
+            "the node counts as silent",
+            "20 failures and 200 nodes",
         ),
         (
             "idle connections to each node",

@@ -59,6 +59,12 @@ ROWS: Final[Rows] = {
             "the rest is cut",
             "one line of the log",
         ),
+        (
+            "requests in flight with a span",
+            "{proxy.tracing.MAX_OPEN}, {proxy.tracing.MAX_PATH_CHARACTERS} characters of a path",
+            "further ones have none",
+            "more requests than a process has",
+        ),
         ("tenants", "{config.ports.MAX_TENANTS}", "the file is refused", "a file of 1 MiB has room for no more"),
         (
             "a file of the configuration",

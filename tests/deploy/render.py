@@ -1,4 +1,4 @@
-"""Renders the chart with three sets of values into ``golden/``: ``python -m tests.deploy.render``, with helm installed.
+"""Renders the chart with four sets of values into ``golden/``: ``python -m tests.deploy.render``, with helm installed.
 
 A digest of the chart is kept beside, so that without helm it is seen that the chart has changed since.
 """
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "pico"
 GOLDEN = Path(__file__).parent / "golden"
 DIGEST = GOLDEN / "chart.sha256"
-SETS = {"default": None, "hardened": CHART / "examples" / "hardened.yaml", "agents": CHART / "examples" / "agents.yaml"}
+SETS = {"default": None} | {name: CHART / "examples" / f"{name}.yaml" for name in ("hardened", "agents", "workers")}
 KUBERNETES = "1.31.0"
 """A helm that was built from its source takes Kubernetes for 1.20 unless it is told."""
 

@@ -50,6 +50,14 @@ def server(manifests: list[Manifest]) -> Manifest:
     return dict(named(manifests, "StatefulSet", "pico")["spec"])
 
 
+def server_file(manifests: list[Manifest]) -> Manifest:
+    return dict(yaml.safe_load(named(manifests, "ConfigMap", "pico")["data"]["server.yaml"]))
+
+
+def has_workers(manifests: list[Manifest]) -> bool:
+    return bool(server_file(manifests).get("workers", 1) != 1)
+
+
 # --- rendered ---------------------------------------------------------------------------------------------------------
 
 
@@ -147,8 +155,9 @@ def test_ports_exist(manifests: list[Manifest]) -> None:
             assert ports[port["targetPort"]][1] == port.get("protocol", "TCP")
     for policy in of_kind(manifests, "NetworkPolicy"):
         rules = [*policy["spec"]["ingress"], *policy["spec"]["egress"]]
-        numbers = {(port["port"], port.get("protocol", "TCP")) for rule in rules for port in rule["ports"]}
-        assert numbers - {(53, "TCP"), (53, "UDP")} == set(ports.values())
+        numbers = {(port["port"], port.get("protocol", "TCP")) for rule in rules for port in rule.get("ports", ())}
+        listed = ("proxy", "upstream", "admin") if has_workers(manifests) else tuple(ports)
+        assert numbers - {(53, "TCP"), (53, "UDP")} == {ports[name] for name in listed}
     for ingress in of_kind(manifests, "Ingress"):
         for rule in ingress["spec"]["rules"]:
             backend = rule["http"]["paths"][0]["backend"]["service"]
@@ -179,7 +188,8 @@ def test_probes_ask_for_paths_that_are_answered_without_a_token(manifests: list[
     }  # fmt: skip
     assert {probe["path"] for probe in probes.values()} == PROBED
     assert {path.strip("/") for path in PROBED} <= {path.strip("/").split("/")[0] for path in PATHS}
-    assert {(probe["port"], probe["scheme"]) for probe in probes.values()} == {("admin", "HTTP")}
+    scheme = "HTTPS" if "tls" in server_file(manifests).get("admin", {}) else "HTTP"
+    assert {(probe["port"], probe["scheme"]) for probe in probes.values()} == {("admin", scheme)}
 
 
 def test_pods_have_no_rights(manifests: list[Manifest]) -> None:
@@ -208,13 +218,55 @@ def test_mounts_and_volumes(manifests: list[Manifest]) -> None:
 
 
 def test_gossip_is_for_the_nodes_alone(manifests: list[Manifest]) -> None:
+    """With workers each has a gossip port of its own, which the system chooses: nodes reach every port of a node."""
     own = server(manifests)["template"]["spec"]
     gossip = port_names(own)["gossip"][0]
     policy = named(manifests, "NetworkPolicy", "pico")["spec"]
-    rules = [rule for rule in policy["ingress"] if any(port["port"] == gossip for port in rule["ports"])]
-    (peer,) = rules[0]["from"]
-    assert len(rules) == 1
-    assert chosen(manifests, peer["podSelector"]["matchLabels"]) == [own]
+
+    def lets_gossip(rule: Manifest) -> bool:
+        return "ports" not in rule or any(port["port"] == gossip for port in rule["ports"])
+
+    for rules, peers in ((policy["ingress"], "from"), (policy["egress"], "to")):
+        (rule,) = filter(lets_gossip, rules)
+        assert ("ports" in rule) is not has_workers(manifests)
+        (peer,) = rule[peers]
+        assert chosen(manifests, peer["podSelector"]["matchLabels"]) == [own]
+
+
+@needs_helm
+@pytest.mark.parametrize(("setting", "own_ports"), [("extraArgs={--workers=2}", True), ("config.workers=1", False)])
+def test_workers_by_a_flag(setting: str, own_ports: bool) -> None:
+    policy = named(list(filter(None, yaml.safe_load_all(helm("--set", setting).stdout))), "NetworkPolicy", "pico")
+    assert ("ports" not in policy["spec"]["ingress"][0]) is own_ports
+
+
+def test_the_test_pod_can_ask_the_admin_port(manifests: list[Manifest]) -> None:
+    """It has the token where the port asks for one, and the name and issuer of its certificate; and no other secret."""
+    pod = named(manifests, "Pod", "pico-test")
+    (container,) = pod["spec"]["containers"]
+    admin = server_file(manifests).get("admin", {})
+    words = container["args"]
+    flags = dict(zip(words[4::2], words[5::2], strict=True))
+    assert words[:4] == ["server", "status", "cluster", "nodes"]
+    assert ("--server.token-file" in flags) is ("auth" in admin)
+    assert flags["--server.url"].startswith("https:" if "tls" in admin else "http:")
+    assert ("--server.tls.root-cas" in flags) is ("tls" in admin)
+    files = {
+        f"{mount['mountPath']}/{item['path']}"
+        for mount in container.get("volumeMounts", ())
+        for volume in pod["spec"]["volumes"]
+        for item in volume["secret"]["items"]
+        if mount["name"] == volume["name"]
+    }
+    assert files == {path for path in flags.values() if path.startswith("/")}
+    help_text = subprocess.run([*PICO, *words[:4], "--help"], capture_output=True, text=True, check=True).stdout
+    assert all(flag in help_text for flag in flags)
+
+
+@needs_helm
+def test_without_a_token_there_is_nothing_to_test_with() -> None:
+    done = helm("--set", "config.admin.auth.hmac_secret_key_file=/k")
+    assert [each for each in yaml.safe_load_all(done.stdout) if each and each["kind"] == "Pod"] == []
 
 
 def test_the_monitors_and_the_scaler(hardened: list[Manifest]) -> None:

@@ -44,6 +44,7 @@ def test_the_whole_cluster_from_one_node(fleet: Fleet, origin: Origin, page: Bro
     page.await_text("#failures", failed)
     page.await_text("#failures", "service-refused")
     assert "secret" not in page.text("body")
+    assert not any("/status/overview" in name for name in asked_for(page)), "the events of the stream suffice"
 
     page.type("#find", "we")
     page.await_text("#count", "1")
@@ -58,6 +59,19 @@ def test_the_whole_cluster_from_one_node(fleet: Fleet, origin: Origin, page: Bro
 
     second.process.kill()
     page.await_text("#verdict", "1 not answering")
+
+
+def asked_for(page: Browser) -> list[str]:
+    return list(page.run("return performance.getEntriesByType('resource').map(each => each.name)"))
+
+
+def test_without_a_stream_it_asks_again_and_again(fleet: Fleet, tmp_path: Path) -> None:
+    server = fleet.server("--workers", "2")
+    with browser(tmp_path / "profile") as page:  # the missing stream is an error in the console
+        page.open(f"http://{LOCAL}:{server.admin_port}/")
+        page.await_text("#verdict", "all good")
+        wait_until(lambda: sum("/status/overview" in name for name in asked_for(page)) > 3, "it asks for what there is")
+        assert sum("/status/stream" in name for name in asked_for(page)) == 1
 
 
 def test_everything_has_a_name_and_fits_a_phone(fleet: Fleet, page: Browser) -> None:

@@ -1,16 +1,12 @@
 """``pico server --dev``: for this machine alone."""
 
-import os
-import pty
-import subprocess
-import sys
 import time
 
 import pytest
 
 from pico_core.config.load import load
 from pico_core.config.server import ServerConfig
-from pico_tunnel.dev import check_loopback, dev_flags, introduction
+from pico_tunnel.dev import check_loopback, dev_flags
 from tests.e2e.harness import AT_ONCE_S, LOCAL, Fleet
 from tests.e2e.origin import Origin
 from tests.e2e.test_wrong_use import complaint
@@ -51,27 +47,3 @@ def test_the_ports_are_the_usual_ones() -> None:
         f"{LOCAL}:8001",
         f"{LOCAL}:8002",
     ]
-    lines = list(introduction(config))
-    assert "  your service   pico agent http my-endpoint 3000" in lines
-    assert "  its clients    http://my-endpoint.localhost:8000/" in lines
-
-
-def test_a_terminal_is_told_what_to_do_next(fleet: Fleet) -> None:
-    ports = {name: fleet.reserve_port() for name in PORTS}
-    flags = [f"--{name}.bind-addr={LOCAL}:{port}" for name, port in ports.items()]
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "pico_tunnel", "server", "--dev", *flags, "--runtime", fleet.runtime]
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    shown = b""
-    try:
-        while b"ready" not in shown:
-            shown += os.read(ours, 4_096)
-    finally:
-        process.kill()
-        process.wait(20)
-        os.close(ours)
-    told = shown.decode()
-    assert f"pico agent http my-endpoint 3000 --connect.url http://localhost:{ports['upstream']}\r\n" in told
-    assert f"http://my-endpoint.localhost:{ports['proxy']}/\r\n" in told
-    assert f"http://localhost:{ports['admin']}/\r\n" in told

@@ -1,13 +1,15 @@
 """``pico doctor`` finds made faults with real processes, and nothing where there is none."""
 
 import json
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
-from pico_tunnel.checkup import FAIL, OK, Answer, judge_port
+from pico_tunnel.checkup import FAIL, OK, WARN, Answer, judge_port
 from tests.e2e.harness import LOCAL, Fleet
 from tests.e2e.origin import Origin, Visit, service
 from tests.e2e.wire import Wire
@@ -94,3 +96,45 @@ def test_a_wrong_command_is_one_line() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "give the endpoint and the address too" in done.stderr
+
+
+def joining(*members: int) -> tuple[str, ...]:
+    """Return the flags of a node on free ports that joins others of this machine."""
+    ports = [f"--{name}.bind-addr={LOCAL}:0" for name in ("proxy", "upstream", "admin", "cluster.gossip")]
+    return ("server", *ports, "--cluster.join", ",".join(f"{LOCAL}:{port}" for port in members))
+
+
+def test_a_node_to_join_is_asked_on_both_protocols_and_keeps_nothing(fleet: Fleet) -> None:
+    server = fleet.server("--cluster.node-id", "n1")
+    port = server.process.port("gossip")
+    _, found = examined(*joining(port))
+    assert found[f"join {LOCAL}: {LOCAL} port {port}"][:2] == (OK, "takes connections on TCP")
+    assert found[f"join {LOCAL}: {LOCAL} port {port} UDP"][:2] == (OK, "node n1 answers")
+    with urllib.request.urlopen(f"http://{LOCAL}:{server.admin_port}/status/gossip/nodes", timeout=10) as answer:
+        assert [node["id"] for node in json.load(answer)] == ["n1"]
+    assert "warning" not in server.process.errors()
+
+
+def test_datagrams_that_do_not_arrive(fleet: Fleet) -> None:
+    with socket.create_server((LOCAL, 0)) as listening, socket.socket(type=socket.SOCK_DGRAM) as silent:
+        port = listening.getsockname()[1]
+        silent.bind((LOCAL, port))
+        _, found = examined(*joining(port))
+    verdict, text, advice = found[f"join {LOCAL}: {LOCAL} port {port} UDP"]
+    assert (verdict, text[:9]) == (WARN, "no answer")
+    assert "UDP" in advice
+    with socket.create_server((LOCAL, 0)) as listening:
+        port = listening.getsockname()[1]
+        _, found = examined(*joining(port))
+    assert found[f"join {LOCAL}: {LOCAL} port {port} UDP"][:2] == (WARN, "connection refused")
+
+
+def test_with_a_key_only_nodes_are_answered(fleet: Fleet, tmp_path: Path) -> None:
+    made = subprocess.run([sys.executable, "-m", "pico_tunnel", "server", "key"], capture_output=True, check=True)
+    (tmp_path / "keys").write_bytes(made.stdout)
+    flags = ("--cluster.gossip.keys-file", str(tmp_path / "keys"))
+    port = fleet.server(*flags).process.port("gossip")
+    _, found = examined(*joining(port), *flags)
+    assert found[f"join {LOCAL}: {LOCAL} port {port} UDP"][:2] == (
+        OK, "not tried: with a gossip key only nodes are answered",
+    )  # fmt: skip

@@ -1,5 +1,7 @@
 """The states of an endpoint as a program sees them, and its errors."""
 
+import contextlib
+import http.client
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -180,5 +182,25 @@ def test_tls_with_an_authority_of_ones_own(kit: Kit, tmp_path: Path) -> None:
             with pytest.raises(UnreachableError, match="certificate"):
                 async with kit.pico.dial(node.proxy_url, "tcp", settings={"connect.timeout": "1s"}):
                     pass
+
+    kit.run(scenario)
+
+
+def test_a_change_of_levels_is_not_answered_as_if_it_were_made(kit: Kit) -> None:
+    """The program's ``logging`` decides what a node inside it logs."""
+
+    async def scenario(kit: Kit) -> None:
+        async with kit.pico.serve_node() as node:
+            host, port = node.admin_address.rsplit(":", 1)
+
+            def change() -> tuple[int, str]:
+                with contextlib.closing(http.client.HTTPConnection(host, int(port), timeout=5)) as connection:
+                    connection.request("PUT", "/log-levels/gossip?level=debug")
+                    answer = connection.getresponse()
+                    return answer.status, answer.read().decode()
+
+            status, text = await kit.in_thread(change)
+            assert status == 409
+            assert "'pico.gossip'" in text
 
     kit.run(scenario)

@@ -32,7 +32,7 @@ from pico_core.boundary import (
     SendEof,
     StopListening,
 )
-from pico_core.records import AccessLog, Log, MeasureProcess, Record, UseLogConfig
+from pico_core.records import AccessLog, Log, MeasureProcess, Record, Spans, UseLogConfig
 from tests.sim.world import Violation, World
 
 MOST_DATAGRAM_BYTES = 1400
@@ -107,6 +107,7 @@ class Driver(Generic[ConnectionT, DialT]):
             ReadFile: self.read_file,
             MeasureProcess: self.measure_process,
             UseLogConfig: lambda _command: None,
+            Spans: lambda _command: None,
             Log: self.log,
             AccessLog: self.access_log,
             Exit: self.leave,

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, Unpack
 
 from pico_asyncio.driver import drive
 from pico_asyncio.threads import AsyncioThreads
-from pico_core.agent.client import ClientMachine
+from pico_core.agent.client import EmbeddedClient
 from pico_core.boundary import Exit, Machine
 from pico_core.forward.dialing import DialMachine
 from pico_core.records import Sink
@@ -45,7 +45,7 @@ async def embedded(
         await runtime.end(driving, opened)
 
 
-_sdk = Sdk(embedded, Machines(ClientMachine, DialMachine, EmbeddedNode))
+_sdk = Sdk(embedded, Machines(EmbeddedClient, DialMachine, EmbeddedNode))
 connect, dial, serve_node = _sdk.connect, _sdk.dial, _sdk.serve_node
 
 

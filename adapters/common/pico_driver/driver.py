@@ -90,6 +90,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         self._connecting: dict[int, Cancellable] = {}
         self._reload = options.get("reload")
         self._use_log = options.get("use_log_config")
+        self._take_spans = options.get("take_spans")
         self._handshakes = Handshakes(self, self, clock, self.log, options.get("profiles"))
         self._listeners: dict[str, WatchedSocket] = {}
         self.perform |= {

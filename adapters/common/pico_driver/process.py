@@ -10,11 +10,18 @@ _START, _VIRTUAL, _RESIDENT = 19, 20, 21
 """Fields of /proc/PID/stat behind the name of the program (proc_pid_stat(5) counts from 1 and has three before)."""
 
 
-def measure(query: int) -> ProcessMeasured:
-    """Return what this process uses now; 0 for what the system does not tell. Never raises."""
+def measure(query: int, spans_dropped: int = -1) -> ProcessMeasured:
+    """Return what this process uses now, with a number that is known; 0 for what is not told. Never raises."""
     virtual, resident = _memory_bytes()
     return ProcessMeasured(
-        query, time.process_time(), resident, virtual, _open_files(), _max_open_files(), _started_at_s()
+        query,
+        time.process_time(),
+        resident,
+        virtual,
+        _open_files(),
+        _max_open_files(),
+        _started_at_s(),
+        spans_dropped,
     )
 
 

@@ -16,9 +16,9 @@ from typing import Any, Final
 from pico_core.boundary import Exit, Input, LogLinesDropped, Machine, Tick
 from pico_core.config.logs import LogConfig
 from pico_core.errors import LocalProtocolError
-from pico_core.records import AccessLog, Log, MeasureProcess, Sink, UseLogConfig
+from pico_core.records import AccessLog, Log, MeasureProcess, Sink, Spans, UseLogConfig
 from pico_driver.inbox import Inbox
-from pico_driver.options import UseLog
+from pico_driver.options import TakeSpans, UseLog
 
 SHORTEST_WAIT_S: Final = 0.001
 """A timer is never set shorter: uvloop counts milliseconds, and a deadline in the past must not spin the loop."""
@@ -38,6 +38,7 @@ class Conversation(ABC):
             AccessLog: self.log,
             MeasureProcess: self._measure_process,
             UseLogConfig: self._use_log_config,
+            Spans: self._pass_spans_on,
             Exit: self.end,
         }
         self._machine = machine
@@ -49,6 +50,8 @@ class Conversation(ABC):
         self._armed_at = math.inf
         self._inbox: Inbox | None = None
         self._use_log: UseLog | None = None
+        self._take_spans: TakeSpans | None = None
+        self._spans_dropped = -1
 
     # --- inputs ---
 
@@ -99,7 +102,11 @@ class Conversation(ABC):
     def _measure_process(self, command: MeasureProcess) -> None:
         from pico_driver.process import measure  # for scrapes only
 
-        self._inputs.append(measure(command.query))
+        self._inputs.append(measure(command.query, self._spans_dropped))
+
+    def _pass_spans_on(self, command: Spans) -> None:
+        if self._take_spans is not None:
+            self._spans_dropped = self._take_spans(command)
 
     # --- the turn ---
 

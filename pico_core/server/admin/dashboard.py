@@ -1,6 +1,7 @@
 """The page at ``/`` of the admin port: one document with its style and script inside, which nothing else is loaded for.
 
-It asks ``status/...`` of the port that it came from every two seconds while it is seen, and the other nodes through it.
+While it is seen it gets events from ``status/stream`` of the port that it came from (``live``). Where there are none,
+it asks for ``status/overview`` every two seconds, and the other nodes through that port.
 All paths are relative, so it works under the prefix of a proxy. It sets no cookie; a token stays in the page's memory.
 """
 
@@ -53,11 +54,12 @@ BODY = """
 
 SCRIPT = """
 'use strict';
-const EVERY_MS = 2000, POINTS = 60, MOST_NODES = 25;
+const EVERY_MS = 2000, POLL_MS = 60000, LIST_MS = 10000, POINTS = 60, MOST_NODES = 25, MOST_TEXT = 4 << 20;
 const $ = id => document.getElementById(id);
 const series = {requests: [], errors: [], flight: [], p99: []};
 const titles = {requests: 'requests a second', errors: 'errors a second', flight: 'in flight', p99: 'p99, ms'};
-let token = '', before = new Map(), busy = false;
+let token = '', before = new Map(), busy = false, listed = '', listed_at = 0;
+let poll_until = 0, wake = () => undefined, stopping = new AbortController();
 
 async function ask(path) {
   const headers = token ? {Authorization: 'Bearer ' + token} : {};
@@ -124,21 +126,22 @@ function p99(bounds, counts) {
 }
 const sum = table => Object.values(table).reduce((one, other) => one + other, 0);
 
-function measure(nodes, now) {
-  let requests = 0, errors = 0, flight = 0, latency = null, bounds = [];
+function take(each, now) {
+  const old = before.get(each.node), failed = sum(each.errors), span_s = old ? (now - old.now) / 1000 : 0;
+  each.rate = span_s && each.requests >= old.requests ? (each.requests - old.requests) / span_s : 0;
+  each.error_rate = span_s && failed >= old.failed ? (failed - old.failed) / span_s : 0;
+  each.more = each.latency.map((count, index) => Math.max(0, count - (old ? old.latency[index] : count)));
+  before.set(each.node, {now, requests: each.requests, failed, latency: each.latency});
+  return each;
+}
+function measure(nodes) {
+  let latency = null, bounds = [];
+  const total = name => nodes.reduce((all, each) => all + each[name], 0);
   for (const each of nodes) {
-    flight += each.in_flight;
-    const old = before.get(each.node), failed = sum(each.errors);
-    const span_s = old ? (now - old.now) / 1000 : 0;
-    each.rate = span_s && each.requests >= old.requests ? (each.requests - old.requests) / span_s : 0;
-    if (span_s && failed >= old.failed) errors += (failed - old.failed) / span_s;
-    requests += each.rate;
     bounds = each.latency_bounds_s;
-    const more = each.latency.map((count, index) => Math.max(0, count - (old ? old.latency[index] : count)));
-    latency = latency ? latency.map((count, index) => count + more[index]) : more;
-    before.set(each.node, {now, requests: each.requests, failed, latency: each.latency});
+    latency = latency ? latency.map((count, index) => count + each.more[index]) : each.more;
   }
-  push('requests', requests); push('errors', errors); push('flight', flight);
+  push('requests', total('rate')); push('errors', total('error_rate')); push('flight', total('in_flight'));
   push('p99', latency ? p99(bounds, latency) : 0);
 }
 
@@ -202,6 +205,18 @@ async function tellRequest(id) {
   tell('Request ' + id, lines.join('\\n') || 'no node remembers it');
 }
 
+function say(text, kind) { const verdict = $('verdict');
+  if (verdict.textContent !== text) { verdict.textContent = text; verdict.className = kind; } }
+async function show(here, others, silent) {
+  const nodes = [here, ...others], bad = silent.length;
+  for (const known of before.keys()) if (!nodes.some(each => each.node === known)) before.delete(known);
+  measure(nodes); draw(); showNodes(here, nodes, silent); showFailures(nodes);
+  const state = JSON.stringify([here.endpoints, here.nodes.map(each => [each.id, each.endpoints, each.tunnels])]);
+  if (state !== listed || performance.now() - listed_at > LIST_MS) {
+    listed = state; listed_at = performance.now(); await showEndpoints();
+  }
+  say(`cluster of ${nodes.length + bad}: ` + (bad ? `${bad} not answering` : 'all good'), bad ? 'bad' : 'good');
+}
 async function refresh() {
   if (busy || document.hidden) return;
   busy = true;
@@ -211,20 +226,56 @@ async function refresh() {
     for (const each of here.nodes) if (each.status !== 'active') silent.push([each.id, each.status]);
     const others = await Promise.all(asked.map(each => at('overview', each.id).catch(error => {
       silent.push([each.id, error.message]); return null; })));
-    const nodes = [here, ...others.filter(Boolean)];
-    measure(nodes, now); draw(); showNodes(here, nodes, silent); showFailures(nodes); await showEndpoints();
-    const bad = silent.length, verdict = $('verdict');
-    const text = `cluster of ${nodes.length + bad}: ` + (bad ? `${bad} not answering` : 'all good');
-    if (verdict.textContent !== text) { verdict.textContent = text; verdict.className = bad ? 'bad' : 'good'; }
-  } catch (error) { $('verdict').textContent = error.message; $('verdict').className = 'bad'; }
+    await show(take(here, now), others.filter(Boolean).map(each => take(each, now)), silent);
+  } catch (error) { say(error.message, 'bad'); }
   busy = false;
+}
+
+async function stream() {
+  const headers = token ? {Authorization: 'Bearer ' + token} : {}, others = new Map(), silent = new Map();
+  stopping = new AbortController();
+  const answer = await fetch('status/stream',
+    {headers, cache: 'no-store', credentials: 'omit', signal: stopping.signal});
+  if (answer.status === 401) { $('login').hidden = false; throw new Error('a token is needed'); }
+  $('login').hidden = true;
+  if (!answer.ok || !answer.body) { poll_until = performance.now() + POLL_MS; throw new Error('no stream'); }
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  for (;;) {
+    const {value, done} = await reader.read();
+    if (done) return;
+    text += value;
+    if (text.length > MOST_TEXT) { stopping.abort(); throw new Error('too much at once'); }
+    for (let end; (end = text.indexOf('\\n\\n')) >= 0; text = text.slice(end + 2)) {
+      const kind = text.slice(7, text.indexOf('\\n')), told = JSON.parse(text.slice(text.indexOf('data: ') + 6, end));
+      if (kind === 'silent') { silent.set(told.node, told.why); others.delete(told.node); }
+      else if (kind === 'node') { others.set(told.node, take(told, performance.now())); silent.delete(told.node); }
+      else if (kind === 'here') await tellAll(take(told, performance.now()), others, silent);
+    }
+  }
+}
+async function tellAll(here, others, silent) {
+  const active = new Set(here.nodes.filter(each => each.status === 'active').map(each => each.id));
+  for (const table of [others, silent]) for (const node of table.keys()) if (!active.has(node)) table.delete(node);
+  const lost = here.nodes.filter(each => each.status !== 'active').map(each => [each.id, each.status]);
+  await show(here, [...others.values()], [...lost, ...silent]);
+}
+async function watch() {
+  for (;;) {
+    if (!document.hidden && $('login').hidden) {
+      try { if (performance.now() >= poll_until) { await stream(); continue; } } catch (error) {
+        if (!$('login').hidden) say(error.message, 'bad');
+      }
+      if (!document.hidden && $('login').hidden) await refresh();
+    }
+    await new Promise(resolve => { wake = resolve; setTimeout(resolve, EVERY_MS); });
+  }
 }
 $('find').addEventListener('input', () => showEndpoints().catch(() => undefined));
 $('login').addEventListener('submit', event => { event.preventDefault(); token = $('token').value.trim(); busy = false;
-  refresh().then(() => { $('refused').textContent = $('login').hidden ? '' : 'it was refused'; }); });
-document.addEventListener('visibilitychange', refresh);
-setInterval(refresh, EVERY_MS);
-refresh();
+  refresh().then(() => { $('refused').textContent = $('login').hidden ? '' : 'it was refused'; wake(); }); });
+document.addEventListener('visibilitychange', () => { if (document.hidden) stopping.abort(); else wake(); });
+watch();
 """
 
 

@@ -11,11 +11,8 @@ from urllib.parse import parse_qs, unquote
 
 from pico_core.access.grant import Denied
 from pico_core.config.server import ServerConfig
-from pico_core.config.tls import PEERS_PROFILE
-from pico_core.config.values import server_url
-from pico_core.errors import ConfigError
 from pico_core.machine.parts import PagesHost
-from pico_core.plain.client import PlainRequest, PlainResponse
+from pico_core.plain.client import PlainResponse
 from pico_core.plain.exposition import CONTENT_TYPE
 from pico_core.plain.hosts import unknown_host
 from pico_core.plain.log_levels import LogLevels, is_log_levels
@@ -23,13 +20,12 @@ from pico_core.plain.process_metrics import process_text
 from pico_core.plain.server import HTML, JSON, PLAIN_TEXT, PlainConnection, Question
 from pico_core.records import ProcessMeasured
 from pico_core.server.access import Access
+from pico_core.server.admin.asking import ask_node
+from pico_core.server.admin.live import STREAM_PATH, LiveView
 from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.admin.status import FAILURES_PATH, STATUS_PATH, status_document
 from pico_core.server.facts import Facts, NodePhase
 from pico_core.server.web_pages import host_names
-
-FORWARD_TIMEOUT_S = 5.0
-"""Less than a client of the admin port waits, so that the answer can still say which node did not answer."""
 
 MAX_FORWARDS = 16
 """Questions on their way to other nodes at one time: no operator has more, and each answer may have 16 MiB."""
@@ -47,12 +43,13 @@ class AdminPages:
         self._host = host
         self._facts = facts
         self._forwards = 0
+        self._live = LiveView(host, facts)
         self._hosts = host_names(facts.config)
-        self._levels = LogLevels(facts.config.log, host.use_log, host)
+        self.levels = LogLevels(facts.config.log, host.use_log, host)
 
     def configure(self, config: ServerConfig) -> None:
         """Go by a configuration that was read again."""
-        self._levels.configure(config.log)
+        self.levels.configure(config.log)
 
     def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
         """Answer one request. Probes have no token: only they get an answer without one."""
@@ -69,9 +66,11 @@ class AdminPages:
             connection.refuse(421, UNKNOWN_HOST, now)
             return
         if is_log_levels(question.path):
-            self._levels.answer(connection, question, has_token=bool(credentials), now=now)
+            self.levels.answer(connection, question, has_token=bool(credentials), now=now)
         elif page is not None:
             page(self._host, self._facts, connection, now)
+        elif question.path == STREAM_PATH:
+            self._live.begin(connection, credentials, now)
         elif STATUS_PATH.fullmatch(question.path):
             wanted = parse_qs(question.query).get("forward", [])
             self._status(connection, question.path, wanted, credentials, now)
@@ -100,16 +99,11 @@ class AdminPages:
         if self._forwards >= MAX_FORWARDS:
             connection.refuse(503, "too many questions are being forwarded", now)
             return
-        try:
-            origin = server_url(f"http://{peer.admin_addr or ''}")
-        except ConfigError:  # the node itself reports it, so it may be anything
-            connection.refuse(502, f"node '{node_id}' has no usable admin address", now)
-            return
-        self._forwards += 1
-        fields = [("x-pico-authorization", credentials.decode("latin-1"))] if credentials else []
         asker = _Forward(self, connection, node_id)
-        tls = PEERS_PROFILE if self._facts.config.admin.tls.enabled else ""
-        PlainRequest(self._host, origin, path, asker, FORWARD_TIMEOUT_S, now, fields=fields, tls=tls)
+        if ask_node(self._host, self._facts, peer, path, credentials, asker, now):
+            self._forwards += 1
+        else:
+            connection.refuse(502, f"node '{node_id}' has no usable admin address", now)
 
     def forward_over(self) -> None:
         """Count a forwarded question that has its answer, or gets none."""

@@ -16,6 +16,7 @@ from pico_core.plain.log_levels import LevelsAnswer, is_log_levels
 from pico_core.plain.process_metrics import process_text
 from pico_core.plain.server import HTML, JSON, PLAIN_TEXT, PlainConnection, Question
 from pico_core.records import ProcessMeasured
+from pico_core.server.admin.live import STREAM_PATH
 from pico_core.server.admin.status import FAILURES_PATH, OVERVIEW_PATH
 from pico_core.server.facts import NodePhase
 from pico_core.server.worker import CLIENT_FIELD, HOST_FIELD, WORKER_FIELD
@@ -95,6 +96,8 @@ class SupervisorPages:
             )
         elif is_log_levels(path):
             self._gather(connection, question, self._levels_changed, now)
+        elif path == STREAM_PATH:
+            connection.refuse(404, "a server with workers has no stream: the page asks for /status/overview", now)
         elif question.query or path not in MERGED:
             self._gather(connection, question, _first, now, most=1)
         else:

@@ -107,6 +107,9 @@ SERVER = {
     "cluster.gossip.keys_file": "",
     "log.level": "info",
     "log.subsystems": "",
+    "tracing.endpoint": "",
+    "tracing.sample_ratio": "1",
+    "tracing.service_name": "",
     "grace_period": "45s",
     "drain_delay": "5s",
 }
@@ -136,6 +139,9 @@ AGENT = {
     "connect.backoff.after_loss_for": "5m",
     "log.level": "info",
     "log.subsystems": "",
+    "tracing.endpoint": "",
+    "tracing.sample_ratio": "1",
+    "tracing.service_name": "",
     "grace_period": "1m",
 }
 LISTENER = {

@@ -2,9 +2,11 @@
 
 import json
 import random
+from collections.abc import Callable
 
 import pytest
 
+from pico_core.agent.client import EmbeddedClient
 from pico_core.agent.machine import AgentMachine
 from pico_core.boundary import Accepted, Command, ConfigReloaded, Listening, Received, Send, Tick
 from pico_core.config.agent import AgentConfig
@@ -15,6 +17,7 @@ from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.forward.machine import ForwardMachine
 from pico_core.records import UseLogConfig
+from pico_core.server.embedded import EmbeddedNode
 from tests.core.server.admin.scene import OPERATOR, joins
 from tests.play import Play, joined, server_play
 
@@ -156,6 +159,31 @@ def test_a_configuration_that_is_read_again_undoes_it() -> None:
 )
 def test_the_longest_name_decides(subsystems: tuple[str, ...], subsystem: str, level: str) -> None:
     assert LogConfig(subsystems=subsystems).level_of(subsystem) == level
+
+
+def embedded_node() -> Play:
+    node = EmbeddedNode(ServerConfig(), "node-a", random.Random(1))
+    return clients(Play(node))
+
+
+def embedded_client() -> Play:
+    config = AgentConfig(admin=ClientAdminConfig(bind_addr=Address("", 8004)))
+    return clients(Play(EmbeddedClient(config, random.Random(1))))
+
+
+@pytest.mark.parametrize("start", [embedded_node, embedded_client])
+def test_a_program_decides_what_its_machine_logs(start: Callable[[], Play]) -> None:
+    """But for access logs: their lines are made only where they are wanted."""
+    play = start()
+    before = asked(play, "GET /log-levels")[1]
+    for name, logger in (("gossip", "pico.gossip"), ("all", "pico")):
+        for line in (f"PUT /log-levels/{name}?level=debug", f"DELETE /log-levels/{name}"):
+            status, told, done = asked(play, line)
+            reason = f"a program runs this and decides what it logs: by default with the logger '{logger}'"
+            assert (status, told, done) == (409, {"error": reason}, [])
+    assert asked(play, "GET /log-levels")[1] == before
+    assert asked(play, "PUT /log-levels/gosip?level=debug")[0] == 404
+    assert asked(play, "PUT /log-levels/proxy.access?level=error")[0] == 200
 
 
 def test_names_are_sorted_so_that_they_can_be_read() -> None:

@@ -33,11 +33,15 @@ def client_settings(cls: type[ClientConfig], url: str, token: str, settings: Map
     """Return the configuration of a client. Raises ``ConfigError`` that names the key."""
     flags = {"connect.url": url, **({"connect.token": token} if token else {}), **(settings or {})}
     config = load(cls, None, flags, "", read_secret)
+    if isinstance(config, AgentConfig) and config.tracing.endpoint:
+        raise ConfigError(NO_TRACING)
     connect = config.connect
     if connect.proxy_url is not None:
         return config
     return replace(config, connect=replace(connect, proxy_url=proxy_from_environment(connect.url, os.environ)))
 
+
+NO_TRACING = "tracing.endpoint is for the commands; a program has a tracer of its own"
 
 LOCAL_NODE = {
     "proxy.bind_addr": f"{LOCALHOST}:0",
@@ -54,6 +58,8 @@ def server_settings(settings: Mapping[str, str] | None) -> ServerConfig:
     config = load(ServerConfig, None, {**LOCAL_NODE, **(settings or {})}, "", read_secret)
     if config.cluster.gossip.keys_file:
         raise ConfigError("cluster.gossip.keys_file is for the command; give the keys as cluster.gossip.keys")
+    if config.tracing.endpoint:
+        raise ConfigError(NO_TRACING)
     if config.workers != 1:
         raise ConfigError("workers is for the command; a program runs one node")
     return config

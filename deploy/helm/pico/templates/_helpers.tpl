@@ -62,6 +62,12 @@ admin: {{ include "pico.port" (list . (dig "admin" "bind_addr" "" .Values.config
 gossip: {{ include "pico.port" (list . (dig "cluster" "gossip" "bind_addr" "" .Values.config) 8003) }}
 {{- end -}}
 
+{{/* Not empty where several workers may run: by the file, or by a flag. */}}
+{{- define "pico.hasWorkers" -}}
+{{- if ne "1" (toString (dig "workers" 1 .Values.config)) -}}yes{{- end -}}
+{{- range .Values.extraArgs -}}{{- if hasPrefix "--workers" . -}}yes{{- end -}}{{- end -}}
+{{- end -}}
+
 {{/* https where the port has a certificate. Arguments: context, section of the port. */}}
 {{- define "pico.scheme" -}}
 {{- if dig (index . 1) "tls" "cert" "" (index . 0).Values.config -}}https{{- else -}}http{{- end -}}

@@ -18,7 +18,8 @@ from pico_core.boundary import (
     SendEof,
 )
 from pico_core.records import Record
-from pico_core.server.admin.pages import FORWARD_TIMEOUT_S, MAX_FORWARDS
+from pico_core.server.admin.asking import FORWARD_TIMEOUT_S
+from pico_core.server.admin.pages import MAX_FORWARDS
 from tests.core.server.admin.scene import OPERATOR, admin_play, ask, joins, node_appears, response
 from tests.play import Play
 

@@ -1,0 +1,78 @@
+"""What a terminal shows of a server: what its ports are for, and what to do next; then tunnels and requests."""
+
+import platform
+
+from pico_core.config.server import ServerConfig
+from pico_core.config.values import is_loopback, is_unspecified
+from pico_core.records import Log
+from pico_core.server.exposure import OPEN
+from pico_tunnel.screen import Screen, said
+
+PORTS = ("proxy", "upstream", "admin", "gossip")
+
+USUAL_UPSTREAM_PORT = "8001"
+"""Where agents look for a server that nobody names."""
+
+
+class ServerScreen(Screen):
+    """Shows its block when all ports are open."""
+
+    def __init__(self, title: str, config: ServerConfig, *, colour: bool, width: int) -> None:
+        super().__init__(title, colour=colour, width=width)
+        self.has_many = True
+        self._config = config
+        self._bound: dict[str, str] = {}
+        self._notes: list[str] = []
+        self._is_shown = False
+
+    def event(self, record: Log, now: float) -> str | None:
+        """Return the lines for a record."""
+        message = record.message
+        if message == "listening" and record.subsystem in PORTS and not self._is_shown:
+            self._bound[record.subsystem] = said(record, "addr")
+            return self._block() if len(self._bound) == len(PORTS) else ""
+        if message == OPEN and not self._is_shown:
+            ports = said(record, "ports")
+            self._notes.append(f"everybody who reaches this machine can use {ports}: see docs/security.md;")
+            self._notes.append("with --dev a server listens on 127.0.0.1 only")
+            return ""
+        if message == "ready":
+            return self.line(now, f"ready, node {said(record, 'node_id')}", "good")
+        if message == "tunnel opened":
+            return self.line(now, f"agent at {said(record, 'client')} serves '{said(record, 'endpoint')}'", "good")
+        if message == "tunnel closed":
+            text = f"agent at {said(record, 'client')} has left '{said(record, 'endpoint')}': {said(record, 'reason')}"
+            return self.line(now, text)
+        if message == "draining":
+            count = record.fields["requests"]
+            text = f"stopping: {count} requests in flight, {record.fields['tunnels']} tunnels"
+            return self.line(now, f"{text}, {record.fields['at_most_s']:g} s at most; Ctrl-C again stops it at once")
+        if message == "stopped":
+            return self.line(now, "stopped")
+        return None
+
+    def _block(self) -> str:
+        self._is_shown = True
+        config = self._config
+        proxy, upstream, admin, gossip = (self._bound[name] for name in PORTS)
+        secure = {name: "https" if getattr(config, name).tls.enabled else "http" for name in PORTS[:3]}
+        port = _port(upstream)
+        here = f"{secure['upstream']}://localhost:{port}"
+        flag = "" if port == USUAL_UPSTREAM_PORT and here.startswith("http:") else f" --connect.url {here}"
+        url = config.proxy.public_url or f"{secure['proxy']}://{{endpoint}}.localhost:{_port(proxy)}"
+        rows = [
+            ("agents", f"pico agent http my-endpoint 3000{flag}"),
+            ("clients", f"{url.replace('{endpoint}', 'my-endpoint')}/"),
+            ("dashboard", f"{secure['admin']}://localhost:{_port(admin)}/"),
+        ]
+        host = upstream.rpartition(":")[0].strip("[]")
+        if not host or is_unspecified(host):
+            far = f"pico agent http my-endpoint 3000 --connect.url {secure['upstream']}://{platform.node()}:{port}"
+            rows.insert(1, ("", f"{far}   from another machine"))
+        if not is_loopback(gossip.rpartition(":")[0].strip("[]")):
+            rows.append(("nodes", f"{gossip}, TCP and UDP"))
+        return self.block(rows, self._notes)
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]
