@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.harness import Cluster, loopback_cluster
+from tests.cluster.network import Network, why_not
 
 
 @pytest.fixture(params=["uvloop", pytest.param("trio", marks=pytest.mark.runtimes)])
@@ -19,3 +20,12 @@ def three() -> Iterator[Cluster]:
     """Three nodes on loopback that stop at once: nothing that lags behind is before them."""
     with loopback_cluster("uvloop", 3, "--drain-delay", "0s") as cluster:
         yield cluster
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    with Network() as made:
+        yield made

@@ -116,6 +116,10 @@ class Load:
         reached = len(self.outcomes) + requests
         wait_until(lambda: len(self.outcomes) >= reached, f"{requests} requests")
 
+    def reach(self, requests: int) -> None:
+        """Wait until there are so many in all."""
+        wait_until(lambda: len(self.outcomes) >= requests, f"{requests} requests", 3 * PATIENCE_S)
+
     # --- the outcomes ---
 
     def begun(self, after: float) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.harness import Command
-from tests.cluster.manifest import container, documents, pod_arguments
+from tests.cluster.manifest import page
 from tests.e2e.harness import LOCAL
 from tests.ports import reserved_port
 
@@ -62,8 +62,8 @@ def test_the_image_has_all_that_it_is_built_from() -> None:
 
 def test_the_image_exposes_the_ports_of_the_page() -> None:
     exposed = {int(port.partition("/")[0]) for port in last("EXPOSE").split()}
-    assert exposed == {port["containerPort"] for port in container()["ports"]}
-    assert exposed == {port["port"] for port in documents()["Service"]["spec"]["ports"]}
+    assert exposed == {port["containerPort"] for port in page().container["ports"]}
+    assert exposed == {port["port"] for port in page().service["spec"]["ports"]}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_the_wheel_brings_all_packages_and_nothing_of_the_source_tree(installed:
 def test_the_manifest_starts_a_node_from_the_image(installed: Path, tmp_path: Path) -> None:
     with reserved_port() as admin, reserved_port() as gossip:
         arguments = (
-            *pod_arguments(tmp_path / "config"),
+            *page().arguments(tmp_path / "config"),
             *("--proxy.bind-addr", f"{LOCAL}:0", "--upstream.bind-addr", f"{LOCAL}:0"),
             *("--admin.bind-addr", f"{LOCAL}:{admin}", "--cluster.gossip.bind-addr", f"{LOCAL}:{gossip}"),
             *("--drain-delay", "0s", "--cluster.join", f"{LOCAL}:{admin}"),  # instead of a name
