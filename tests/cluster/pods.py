@@ -2,7 +2,8 @@
 
 A pod is a network namespace with the limits of the manifests. Its container is started with their arguments, restarted
 in the same namespace when it crashes, stopped by SIGTERM and killed after the grace; a pod that is deleted comes back
-under another address. The DNS names what is ready, and without a readiness probe that is what runs.
+under another address. The DNS names what runs. A balancer learns a little later which pods are ready; without a probe
+these are all that run.
 """
 
 import contextlib
@@ -24,6 +25,9 @@ FIRST_ADDRESS = 11
 NEXT_ADDRESS = 100
 """A pod that comes back has an address this much higher."""
 
+ENDPOINTS_LAG_S = 1.0
+"""After this the balancer knows that a pod became ready or was deleted."""
+
 MOST_READY_S = 6.0
 """How long a node may take from the start of its process until it is ready, within the CPU of the manifests."""
 
@@ -42,6 +46,9 @@ class Pods:
     origin: Origin
     path: str
     running: set[int] = field(default_factory=set)
+    ready: set[int] = field(default_factory=set)
+    """Those that run and, where there is a readiness probe, passed it."""
+    told: Haproxy | None = None
     started_at: dict[int, float] = field(default_factory=dict)
 
     @property
@@ -63,6 +70,8 @@ class Pods:
             assert index == len(self.nodes)
             self.nodes.append(self._new(index))
         self.running.add(index)
+        if not self.manifests.has_probe:
+            self.ready.add(index)
         return self.nodes[index]
 
     def _new(self, index: int) -> Node:
@@ -82,6 +91,8 @@ class Pods:
         """Wait for what a StatefulSet waits for before it goes on."""
         if self.manifests.has_probe:
             self.await_ready(index)
+            self.ready.add(index)
+            self.publish()
 
     def await_ready(self, index: int) -> float:
         """Wait until a node says that it is ready, which must not take long; return how long it took."""
@@ -94,6 +105,7 @@ class Pods:
     def stop(self, *indices: int) -> float:
         """Delete pods as the kubelet does: SIGTERM, and the end before the grace is over. Return the longest stop."""
         self.running -= set(indices)
+        self.ready -= set(indices)
         self.publish()
         began_at = time.monotonic()
         for index in indices:
@@ -108,8 +120,8 @@ class Pods:
         """Delete a pod and have it come back; return how long the stop took."""
         took_s = self.stop(index)
         self.start(index)
-        self.await_started(index)
         self.publish()
+        self.await_started(index)
         return took_s
 
     def crash(self, *indices: int) -> None:
@@ -138,11 +150,16 @@ class Pods:
         number = int(address.rpartition(".")[2])
         return f"{SUBNET}.{number - NEXT_ADDRESS if number > NEXT_ADDRESS else number + NEXT_ADDRESS}"
 
-    # --- the DNS ---
+    # --- the endpoints ---
 
     def publish(self) -> None:
-        """Have the name resolve to the pods that run."""
-        self.network.resolve(self.manifests.name, [self.nodes[index].place.host for index in sorted(self.running)])
+        """Have the name resolve to the pods that run, and the balancer use those that are ready."""
+        self.network.resolve(self.manifests.name, self._hosts(self.running))
+        if self.told is not None:
+            self.told.tell(self._hosts(self.ready), ENDPOINTS_LAG_S)
+
+    def _hosts(self, indices: set[int]) -> list[str]:
+        return [self.nodes[index].place.host for index in sorted(indices)]
 
     # --- the others ---
 
@@ -165,12 +182,18 @@ class Pods:
     def load(self, addresses: list[Address], patience_s: float = PATIENCE_S, clients: int = 4) -> Load:
         return Load("e1", self.path, addresses, clients=clients, patience_s=patience_s, reach=self.clients.connect)
 
-    def balancer(self) -> contextlib.AbstractContextManager[Haproxy]:
-        """HAProxy before all addresses the pods may ever have, of which it chooses those that are ready."""
+    @contextlib.contextmanager
+    def balancer(self) -> Iterator[Haproxy]:
+        """HAProxy that knows of pods what the Kubernetes API says. It does not check them itself."""
         namespace = self.network.namespace("haproxy", 2)
         places = [Place(each.name, each.address) for each in self.namespaces]
         places += [Place(each.name, self.other_address(each.address)) for each in self.namespaces]
-        return Haproxy(places, self.folder, namespace.address, namespace.prefix, self.clients.connect)
+        with Haproxy(places, self.folder, namespace.address, namespace.prefix, is_told=True) as self.told:
+            self.told.tell(self._hosts(self.ready))
+            try:
+                yield self.told
+            finally:
+                self.told = None
 
 
 @contextlib.contextmanager
