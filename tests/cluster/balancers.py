@@ -177,7 +177,7 @@ class Haproxy:
         self._log = folder / "haproxy.log"
         with self._log.open("wb") as log:
             self._popen = subprocess.Popen([*prefix, "haproxy", "-db", "-f", str(path)], stdout=log, stderr=log)
-        wait_until(self._control.exists, "haproxy")
+        wait_until(self._listens, "haproxy")
 
     def __enter__(self) -> "Haproxy":
         return self
@@ -209,6 +209,11 @@ class Haproxy:
                     state = "ready" if host in hosts else "maint"
                     answer = self._command(f"set server {backend}/s{server} state {state}")
                     assert not answer.strip(), answer
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(self._command("show version"))
+        return False
 
     def _command(self, command: str) -> str:
         with socket.socket(socket.AF_UNIX) as control:

@@ -6,9 +6,12 @@ import pytest
 
 from tests.cluster.harness import Cluster, loopback_cluster
 from tests.cluster.network import Network, why_not
+from tests.cluster.pods import IS_LONG
+
+OTHERS = ("trio", "asyncio") if IS_LONG else ("trio",)
 
 
-@pytest.fixture(params=["uvloop", pytest.param("trio", marks=pytest.mark.runtimes)])
+@pytest.fixture(params=["uvloop", *(pytest.param(each, marks=pytest.mark.runtimes) for each in OTHERS)])
 def runtime(request: pytest.FixtureRequest) -> str:
     if request.param == "uvloop":
         pytest.importorskip("uvloop")

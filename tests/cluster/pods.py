@@ -7,6 +7,7 @@ these are all that run.
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,12 @@ from tests.waiting import PATIENCE_S, wait_until
 FIRST_ADDRESS = 11
 NEXT_ADDRESS = 100
 """A pod that comes back has an address this much higher."""
+
+IS_LONG = bool(os.environ.get("PICO_LONG_CASES"))
+"""Whether each case runs for as long as the figures in the docs need, and on asyncio as well."""
+
+REQUESTS = 10_000 if IS_LONG else 2_000
+"""How many each case has at least."""
 
 ENDPOINTS_LAG_S = 1.0
 """After this the balancer knows that a pod became ready or was deleted."""
@@ -95,11 +102,14 @@ class Pods:
             self.publish()
 
     def await_ready(self, index: int) -> float:
-        """Wait until a node says that it is ready, which must not take long; return how long it took."""
+        """Wait until a node says that it is ready, which must not take long; return how long it took.
+
+        Where the machine has other work, it may take longer than with all of the CPU that the manifests promise.
+        """
         node = self.nodes[index]
-        wait_until(node.is_ready, f"{node.place.name} ready", MOST_READY_S)
+        wait_until(node.is_ready, f"{node.place.name} ready")
         took_s = time.monotonic() - self.started_at[index]
-        assert took_s < MOST_READY_S
+        assert took_s < MOST_READY_S or node.process.cpu_s() < MOST_READY_S * self.manifests.cpu
         return took_s
 
     def stop(self, *indices: int) -> float:
@@ -168,7 +178,11 @@ class Pods:
 
     def status(self, node: Node, endpoint: str) -> int:
         """Ask a node for an endpoint; return the status, after checking that the answer fits the request."""
-        with Wire(self.clients.connect(node.place.proxy)) as wire:
+        return self.status_through(node.place.proxy, endpoint)
+
+    def status_through(self, proxy: Address, endpoint: str) -> int:
+        """Ask a node or the balancer."""
+        with Wire(self.clients.connect(proxy)) as wire:
             wire.send(request_bytes(endpoint, f"{self.path}?{endpoint}"))
             head, body = receive_response(wire)
         assert head.status != 200 or body == endpoint.encode()

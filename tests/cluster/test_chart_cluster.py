@@ -6,13 +6,11 @@ import pytest
 
 from tests.cluster.manifest import Manifests
 from tests.cluster.network import Network
-from tests.cluster.pods import pods_of, roll
+from tests.cluster.pods import REQUESTS, pods_of, roll
 from tests.deploy.manifests import load
 from tests.deploy.render import GOLDEN
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.debian, pytest.mark.slow]
-
-REQUESTS = 10_000
 
 
 def test_pods_find_each_other_and_are_replaced(network: Network, tmp_path: Path) -> None:

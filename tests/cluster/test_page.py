@@ -10,13 +10,12 @@ import pytest
 from tests.cluster.harness import DETECTION_S, FULL_VIEW_S
 from tests.cluster.manifest import page
 from tests.cluster.network import Network, throttled
-from tests.cluster.pods import Pods, pods_of, roll
+from tests.cluster.pods import REQUESTS, Pods, pods_of, roll
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.debian]
 
 REPLICAS = page().replicas
-REQUESTS = 10_000
 
 
 @pytest.fixture
