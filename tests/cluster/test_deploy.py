@@ -1,5 +1,6 @@
 """The image and the manifests, as far as they can be checked without an engine that builds and runs them."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.harness import Command
-from tests.cluster.manifest import page
+from tests.cluster.manifest import PATH, page
 from tests.e2e.harness import LOCAL
 from tests.ports import reserved_port
+
+PAGE_DIGEST = "b3a3b156d64b1f6bf5a5a1b103b0a54384aec163af4ead037c191604a192711b"
+"""Of the manifests as the page gives them. The cluster's tests are about these, so that they are not to be changed."""
 
 PROJECT = Path(__file__).parents[2]
 DOCKERFILE = PROJECT / "deploy" / "Dockerfile"
@@ -58,6 +62,10 @@ def test_the_image_has_all_that_it_is_built_from() -> None:
     assert commands[1] == ["/opt/pico/bin/pip", "install", "--no-cache-dir", "."]
     assert "/opt/pico /opt/pico" in last("COPY")
     assert "/opt/pico/bin" in last("ENV")
+
+
+def test_the_manifests_are_those_of_the_page() -> None:
+    assert hashlib.sha256(PATH.read_bytes()).hexdigest() == PAGE_DIGEST
 
 
 def test_the_image_exposes_the_ports_of_the_page() -> None:
