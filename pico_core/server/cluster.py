@@ -225,6 +225,9 @@ class Cluster:
             address = self._reachable(node, port, event.value or "")
             if port == "proxy":
                 self._view.set_proxy_addr(node, address)
+                for endpoint in dict.fromkeys(each.endpoint for each in self._facts.waiting):
+                    if endpoint in node.endpoints:  # it had agents before it knew its own address
+                        self._host.endpoint_seen(endpoint, node.endpoints[endpoint], now)
             else:
                 node.admin_addr = address
 

@@ -1,15 +1,15 @@
 """Load balancers before a cluster: one in a few lines, and HAProxy."""
 
 import contextlib
-import http.client
 import itertools
+import re
 import socket
 import subprocess
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.cluster.harness import Connect, Place, ask, connect
+from tests.cluster.harness import Place, ask, connect
 from tests.e2e.harness import LOCAL
 from tests.ports import reserved_port
 from tests.waiting import PATIENCE_S, wait_until
@@ -93,26 +93,25 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 HAPROXY = """
 global
   maxconn 2000
+  log stdout format raw daemon
+  stats socket {control} level admin
 defaults
   mode http
+  log global
+  option httplog
   timeout connect 2s
   timeout client 65s
   timeout server 65s
   timeout tunnel 1h
   retries 3
   option redispatch 1
-  option httpchk GET /ready
-  default-server check inter 500ms fall 1 rise 1
+{chosen_by}
 frontend proxy
   bind {host}:{proxy}
   default_backend proxy
 frontend upstream
   bind {host}:{upstream}
   default_backend upstream
-frontend stats
-  bind {host}:{stats}
-  stats enable
-  stats uri /stats
 backend proxy
   balance roundrobin
 {proxy_servers}
@@ -121,9 +120,23 @@ backend upstream
 {upstream_servers}
 """
 
+CHECKED = f"""
+  option httpchk GET /ready
+  option log-health-checks
+  timeout check 2s
+  default-server check inter {CHECK_INTERVAL_S * 1e3:.0f}ms fall 3 rise 1
+"""
+"""A single check that fails may be one that a machine with other work answers late."""
+
+TOLD = """
+  default-server disabled
+"""
+
+FAILED = re.compile(r" 5\d\d \d+ - - (?P<state>\S\S)")
+
 
 class Haproxy:
-    """HAProxy before both ports, in HTTP mode, with health checks of ``/ready``."""
+    """HAProxy before both ports, in HTTP mode. It checks ``/ready``, or, if it ``is_told``, knows nothing but that."""
 
     def __init__(
         self,
@@ -131,12 +144,18 @@ class Haproxy:
         folder: Path,
         host: str = LOCAL,
         prefix: Sequence[str] = (),
-        reach: Connect = connect,
+        *,
+        is_told: bool = False,
     ) -> None:
         self._reservations = contextlib.ExitStack()
-        ports = [self._reservations.enter_context(reserved_port()) for _ in range(3)]
-        self.proxy, self.upstream, self._stats = ((host, port) for port in ports)
-        self._reach = reach
+        ports = [self._reservations.enter_context(reserved_port()) for _ in range(2)]
+        self.proxy, self.upstream = ((host, port) for port in ports)
+        self._hosts = [place.host for place in places]
+        self._control = folder / "haproxy"
+        self._told = threading.Lock()
+        self._times_told = itertools.count()
+        self._newest = -1
+        self._timers: list[threading.Timer] = []
         servers = {
             port: "\n".join(
                 f"  server s{number} {place.host}:{getattr(place, port)} port {place.admin_port}"
@@ -148,41 +167,76 @@ class Haproxy:
         path.write_text(
             HAPROXY.format(
                 host=host,
-                **dict(zip(("proxy", "upstream", "stats"), ports, strict=True)),
+                control=self._control,
+                chosen_by=TOLD if is_told else CHECKED,
+                **dict(zip(("proxy", "upstream"), ports, strict=True)),
                 proxy_servers=servers["proxy_port"],
                 upstream_servers=servers["upstream_port"],
             )
         )
-        self._popen = subprocess.Popen(
-            [*prefix, "haproxy", "-db", "-q", "-f", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        self._log = folder / "haproxy.log"
+        with self._log.open("wb") as log:
+            self._popen = subprocess.Popen([*prefix, "haproxy", "-db", "-f", str(path)], stdout=log, stderr=log)
+        wait_until(self._listens, "haproxy")
 
     def __enter__(self) -> "Haproxy":
         return self
 
     def __exit__(self, *exception: object) -> None:
+        """Also print what it answered itself, or could not pass on: pytest shows it with a failure."""
+        for timer in self._timers:
+            timer.cancel()
+            timer.join()
         self._popen.kill()
         self._popen.wait()
         self._reservations.close()
+        for line in self.failed()[:20]:
+            print(line)
+
+    def tell(self, hosts: Sequence[str], delay_s: float = 0.0) -> None:
+        """Use the servers at these addresses from then on, and no other; connections that are open stay so."""
+        timer = threading.Timer(delay_s, self._use, (next(self._times_told), hosts))
+        self._timers.append(timer)
+        timer.start()
+
+    def _use(self, number: int, hosts: Sequence[str]) -> None:
+        with self._told:
+            if number < self._newest:
+                return
+            self._newest = number
+            for server, host in enumerate(self._hosts):
+                for backend in ("proxy", "upstream"):
+                    state = "ready" if host in hosts else "maint"
+                    answer = self._command(f"set server {backend}/s{server} state {state}")
+                    assert not answer.strip(), answer
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(self._command("show version"))
+        return False
+
+    def _command(self, command: str) -> str:
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(PATIENCE_S)
+            control.connect(str(self._control))
+            control.sendall(f"{command}\n".encode())
+            return b"".join(iter(lambda: control.recv(65_536), b"")).decode()
 
     def ready_servers(self) -> int:
-        """Return how many servers of the proxy port pass their checks; -1 while not all were checked."""
-        try:
-            wire = self._reach(self._stats)
-        except OSError:
-            return -1
-        client = http.client.HTTPConnection(*self._stats)
-        client.sock = wire
-        with contextlib.closing(client):
-            client.request("GET", "/stats;csv")
-            rows = [line.split(",") for line in client.getresponse().read().decode().splitlines()]
+        """Return how many servers of the proxy port it uses; -1 while not all were checked."""
+        rows = [line.split(",") for line in self._command("show stat").removeprefix("# ").splitlines()]
         status = rows[0].index("status")
         check = rows[0].index("check_status")
         servers = [row for row in rows if row[0] == "proxy" and row[1].startswith("s")]
-        if any(row[check] in ("", "INI") for row in servers):
+        if any(row[check] == "INI" for row in servers):
             return -1
-        return sum(row[status].startswith("UP") for row in servers)
+        return sum(row[status].startswith(("UP", "no check")) for row in servers)
 
     def await_servers(self, count: int) -> None:
-        """Wait until it has checked all servers and ``count`` of them are up."""
+        """Wait until it uses exactly ``count`` servers, all of which it has checked if it checks any."""
         wait_until(lambda: self.ready_servers() == count, f"{count} servers up at haproxy")
+
+    def failed(self) -> list[str]:
+        """Return the lines of its log about requests that it could not pass on."""
+        lines = self._log.read_text().splitlines()
+        return [line for line in lines if (found := FAILED.search(line)) and found["state"] != "--"]

@@ -14,6 +14,9 @@ from tests.waiting import PATIENCE_S, wait_until
 
 REQUESTS_PER_CONNECTION = 20
 
+SLOWEST_RATE = 25
+"""Requests a second that a machine with much other work does still."""
+
 
 @contextlib.contextmanager
 def echo_origin() -> Iterator[tuple[Origin, str]]:
@@ -115,6 +118,10 @@ class Load:
         """Wait until so many more are done."""
         reached = len(self.outcomes) + requests
         wait_until(lambda: len(self.outcomes) >= reached, f"{requests} requests")
+
+    def reach(self, requests: int) -> None:
+        """Wait until there are so many in all."""
+        wait_until(lambda: len(self.outcomes) >= requests, f"{requests} requests", PATIENCE_S + requests / SLOWEST_RATE)
 
     # --- the outcomes ---
 

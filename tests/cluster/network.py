@@ -26,17 +26,6 @@ CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 CPU_PERIOD_US = 100_000
-CPU_QUOTA_US = 25_000
-"""The page's 250m."""
-
-MEMORY_BYTES = 1 << 30
-"""The page's 1Gi."""
-
-V1 = {
-    "cpu": {"cpu.cfs_period_us": CPU_PERIOD_US, "cpu.cfs_quota_us": CPU_QUOTA_US},
-    "memory": {"memory.limit_in_bytes": MEMORY_BYTES},
-}
-V2 = {"cpu.max": f"{CPU_QUOTA_US} {CPU_PERIOD_US}", "memory.max": MEMORY_BYTES}
 
 
 def run(*command: str) -> str:
@@ -127,7 +116,10 @@ class Network:
             run("ip", "-n", self._hub, "link", "add", "br0", "type", "bridge")
             run("ip", "-n", self._hub, "address", "add", f"{DNS}/24", "dev", "br0")
             run("ip", "-n", self._hub, "link", "set", "br0", "up")
+            self._hosts = self._folder / "hosts"
+            self._hosts.write_text("")
             self._start_dns()
+            self._stack.callback(self._stop_dns)
         except BaseException:
             self._stack.close()
             raise
@@ -157,7 +149,23 @@ class Network:
     def resolve(self, name: str, addresses: Sequence[str]) -> None:
         """Have the DNS answer with these addresses from now on; with none of them, that there is no such name."""
         self._hosts.write_text("".join(f"{address} {name}.{DOMAIN}\n" for address in addresses))
-        self._dns.send_signal(signal.SIGHUP)
+        if self._dns.poll() is None:
+            self._dns.send_signal(signal.SIGHUP)
+
+    @contextlib.contextmanager
+    def without_dns(self, *, is_silent: bool) -> Iterator[None]:
+        """The DNS answers nothing, or, where it is not silent, no process listens there."""
+        if is_silent:
+            self._dns.send_signal(signal.SIGSTOP)
+        else:
+            self._stop_dns()
+        try:
+            yield
+        finally:
+            if is_silent:
+                self._dns.send_signal(signal.SIGCONT)
+            else:
+                self._start_dns()
 
     def _add_namespace(self, name: str) -> None:
         run("ip", "netns", "add", name)
@@ -165,8 +173,6 @@ class Network:
         run("ip", "-n", name, "link", "set", "lo", "up")
 
     def _start_dns(self) -> None:
-        self._hosts = self._folder / "hosts"
-        self._hosts.write_text("")
         self._dns = subprocess.Popen(
             [
                 *("ip", "netns", "exec", self._hub, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null"),
@@ -176,8 +182,10 @@ class Network:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self._stack.callback(self._dns.wait)
-        self._stack.callback(self._dns.kill)
+
+    def _stop_dns(self) -> None:
+        self._dns.kill()
+        self._dns.wait()
 
 
 def _remove_settings(folder: Path) -> None:
@@ -187,15 +195,18 @@ def _remove_settings(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def limits(name: str) -> Iterator[tuple[str, ...]]:
-    """The beginning of a command line with the page's limits of CPU and memory; empty where there can be no limits."""
+def limits(name: str, cpu: float, memory_bytes: int) -> Iterator[tuple[str, ...]]:
+    """The beginning of a command line with limits of cores and memory; empty where there can be no limits."""
     label = f"pico-{os.getpid()}-{name}"
     root = Path("/sys/fs/cgroup")
+    quota_us = round(cpu * CPU_PERIOD_US)
     groups: list[tuple[Path, dict[str, object]]] = []
     if (root / "cgroup.controllers").exists():
-        groups.append((root / label, dict(V2)))
+        groups.append((root / label, {"cpu.max": f"{quota_us} {CPU_PERIOD_US}", "memory.max": memory_bytes}))
     else:
-        groups += [(root / controller / label, dict(values)) for controller, values in V1.items()]
+        cpu_values = {"cpu.cfs_period_us": CPU_PERIOD_US, "cpu.cfs_quota_us": quota_us}
+        groups.append((root / "cpu" / label, dict(cpu_values)))
+        groups.append((root / "memory" / label, {"memory.limit_in_bytes": memory_bytes}))
     with contextlib.ExitStack() as stack:
         try:
             for folder, values in groups:

@@ -1,5 +1,6 @@
 """The image and the manifests, as far as they can be checked without an engine that builds and runs them."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.harness import Command
-from tests.cluster.manifest import container, documents, pod_arguments
+from tests.cluster.manifest import PATH, page
 from tests.e2e.harness import LOCAL
 from tests.ports import reserved_port
+
+PAGE_DIGEST = "b3a3b156d64b1f6bf5a5a1b103b0a54384aec163af4ead037c191604a192711b"
+"""Of the manifests as the page gives them. The cluster's tests are about these, so that they are not to be changed."""
 
 PROJECT = Path(__file__).parents[2]
 DOCKERFILE = PROJECT / "deploy" / "Dockerfile"
@@ -60,10 +64,14 @@ def test_the_image_has_all_that_it_is_built_from() -> None:
     assert "/opt/pico/bin" in last("ENV")
 
 
+def test_the_manifests_are_those_of_the_page() -> None:
+    assert hashlib.sha256(PATH.read_bytes()).hexdigest() == PAGE_DIGEST
+
+
 def test_the_image_exposes_the_ports_of_the_page() -> None:
     exposed = {int(port.partition("/")[0]) for port in last("EXPOSE").split()}
-    assert exposed == {port["containerPort"] for port in container()["ports"]}
-    assert exposed == {port["port"] for port in documents()["Service"]["spec"]["ports"]}
+    assert exposed == {port["containerPort"] for port in page().container["ports"]}
+    assert exposed == {port["port"] for port in page().service["spec"]["ports"]}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +109,7 @@ def test_the_wheel_brings_all_packages_and_nothing_of_the_source_tree(installed:
 def test_the_manifest_starts_a_node_from_the_image(installed: Path, tmp_path: Path) -> None:
     with reserved_port() as admin, reserved_port() as gossip:
         arguments = (
-            *pod_arguments(tmp_path / "config"),
+            *page().arguments(tmp_path / "config"),
             *("--proxy.bind-addr", f"{LOCAL}:0", "--upstream.bind-addr", f"{LOCAL}:0"),
             *("--admin.bind-addr", f"{LOCAL}:{admin}", "--cluster.gossip.bind-addr", f"{LOCAL}:{gossip}"),
             *("--drain-delay", "0s", "--cluster.join", f"{LOCAL}:{admin}"),  # instead of a name

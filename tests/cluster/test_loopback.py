@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.balancers import Balancer, Haproxy
+from tests.cluster.balancers import CHECK_INTERVAL_S, Balancer, Haproxy
 from tests.cluster.harness import DETECTION_S, FULL_VIEW_S, Cluster, Place, await_route, loopback_cluster
 from tests.cluster.load import Load, echo_origin
 from tests.e2e.harness import LOCAL
@@ -16,6 +16,8 @@ from tests.waiting import wait_until
 
 LONG_ROUNDS = 5
 LONG_REQUESTS = 20_000
+STILL_S = 2 * CHECK_INTERVAL_S
+"""In this time every node is checked."""
 
 
 def places(cluster: Cluster) -> list[Place]:
@@ -85,6 +87,30 @@ def test_rolling_restart_behind_haproxy(tmp_path: Path) -> None:
     with loopback_cluster("uvloop", 3) as cluster, Haproxy(places(cluster), tmp_path) as balancer:
         balancer.await_servers(3)
         roll(cluster, balancer, 1, 1_000, "uvloop, haproxy")
+
+
+@pytest.mark.debian
+def test_nodes_that_stand_still_keep_their_balancer(tmp_path: Path) -> None:
+    """A machine with other work can hold all nodes up for longer than a check may take: no request is turned away."""
+    with (
+        loopback_cluster("uvloop", 3, "--drain-delay", "0s") as cluster,
+        echo_origin() as (origin, path),
+        Haproxy(places(cluster), tmp_path) as balancer,
+    ):
+        balancer.await_servers(3)
+        cluster.agent(balancer.upstream, "e1", (LOCAL, origin.port))
+        for node in cluster.nodes:
+            await_route(node.place, "e1", path)
+        for node in cluster.nodes:
+            node.process.signal(signal.SIGSTOP)
+        time.sleep(STILL_S)
+        with Load("e1", path, [balancer.proxy]) as load:
+            time.sleep(CHECK_INTERVAL_S)
+            for node in cluster.nodes:
+                node.process.signal(signal.SIGCONT)
+            load.go_on(100)
+        load.report("all nodes stood still")
+        load.check(100)
 
 
 @pytest.mark.debian

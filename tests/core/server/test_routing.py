@@ -6,7 +6,7 @@ from pico_core.boundary import Close, Connected, ConnectionLost, Received, Send,
 from pico_core.server.node import ServerNode
 from pico_core.server.retries import RESERVE, RetryBudget
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, NUMBERED, OK, client_joins, error, proxy_play
-from tests.core.server.admin.scene import node_of
+from tests.core.server.admin.scene import node_appears, node_of
 from tests.core.server.test_peers import FROM_NODE, SEEMS_DEAD_S, clustered, dial, from_node
 from tests.neighbours import know
 from tests.play import PIKO, Data, Nothing, Open, Play, Reset
@@ -337,6 +337,13 @@ def test_a_request_that_finds_no_route_is_sent_when_the_cluster_has_one() -> Non
     play = proxy_play() >> ConnectionLost(AGENT, "reset") >> Received(CLIENT, GET) << Nothing()
     know(play, 21)
     assert play << dial(2, 21)
+
+
+def test_a_request_waits_for_the_address_of_a_node_whose_endpoints_are_known() -> None:
+    """A node takes agents as soon as its ports are open, and may find out its own address only after that."""
+    play = proxy_play() >> ConnectionLost(AGENT, "reset") >> Received(CLIENT, GET) << Nothing()
+    cues = node_appears(play, "n21", "192.0.2.21", **{"endpoint:e1": "1", "proxy_addr": "192.0.2.21:8000"})
+    assert dial(2, 21) in cues
 
 
 def test_what_comes_through_another_node_does_not_wait_here() -> None:

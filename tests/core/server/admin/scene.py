@@ -7,6 +7,7 @@ from typing import Any
 from pico_core.boundary import Accepted, DatagramReceived, Received, Send
 from pico_core.gossip.wire import writing
 from pico_core.gossip.wire.records import Entry
+from pico_core.records import Record
 from pico_core.server.node import ServerNode
 from tests.play import Play, server_play
 
@@ -32,8 +33,8 @@ def node_of(play: Play) -> ServerNode:
     return play.machine
 
 
-def node_appears(play: Play, node_id: str, host: str, heard_from: str = "", **values: str) -> None:
-    """Let a node tell about itself: first its addresses, then endpoints, as ``key=value``.
+def node_appears(play: Play, node_id: str, host: str, heard_from: str = "", **values: str) -> list[Record]:
+    """Let a node tell about itself: first its addresses, then endpoints, as ``key=value``. Return what that leads to.
 
     It tells ``host`` as its own, and sends from there, or else from ``heard_from``.
     """
@@ -44,7 +45,7 @@ def node_appears(play: Play, node_id: str, host: str, heard_from: str = "", **va
         play >> DatagramReceived("gossip", proof, heard_from or host, 8003)
     data = writing.delta_head(node_id, addr) + writing.delta_node(node_id, addr, len(entries), None)
     play >> DatagramReceived("gossip", data + b"".join(map(writing.pack_entry, entries)), heard_from or host, 8003)
-    play.take()
+    return play.take()
 
 
 def response_bytes(status: int, body: str, kind: str = "application/json") -> bytes:
