@@ -12,6 +12,7 @@ from pico_core.gossip.events import StreamRequest
 from pico_core.gossip.rate_limit import MAX_STRANGER_BYTES, DatagramLimiter
 from pico_core.gossip.wire import writing
 from pico_core.gossip.wire.records import DigestEntry, Entry, WireError
+from tests.collection import no_collection
 from tests.core.gossip.plays import A, B, accepted, delta, digest, drain, engine, join_request_of, joined, prove
 from tests.gossip_streams import received
 
@@ -179,11 +180,13 @@ def test_a_flood_of_the_costliest_datagrams_takes_five_percent_of_a_core(data: b
     """Ten seconds of 2,000 datagrams each, from 200 addresses; the bound is twice that, for machines that are busy."""
     assert len(data) <= 1500
     gossip = stranger()
-    began_at = time.process_time()
-    for number in range(20_000):
-        gossip.receive_datagram(data, f"10.9.1.{number % 200}", 8003, number / 2000)
-    drain(gossip)
-    assert time.process_time() - began_at < 1.0
+    with no_collection():
+        began_at = time.process_time()
+        for number in range(20_000):
+            gossip.receive_datagram(data, f"10.9.1.{number % 200}", 8003, number / 2000)
+        drain(gossip)
+        spent_s = time.process_time() - began_at
+    assert spent_s < 1.0
 
 
 # --- streams ---
@@ -208,14 +211,15 @@ def test_a_long_stream_takes_turns() -> None:
     data = writing.join_request("x", OF_X, state, [])
     stream = accepted(gossip, "10.9.0.1", 0.1)
     longest_s, turns, answer_bytes = 0.0, 0, 0
-    for at in range(0, len(data), 65_536):
-        stream.gather(data[at : at + 65_536])
-        while stream.is_busy:
-            began_at = time.process_time()
-            answer_bytes += len(stream.work(0.1))
-            drain(gossip)
-            longest_s = max(longest_s, time.process_time() - began_at)
-            turns += 1
+    with no_collection():
+        for at in range(0, len(data), 65_536):
+            stream.gather(data[at : at + 65_536])
+            while stream.is_busy:
+                began_at = time.process_time()
+                answer_bytes += len(stream.work(0.1))
+                drain(gossip)
+                longest_s = max(longest_s, time.process_time() - began_at)
+                turns += 1
     assert stream.is_done
     assert turns > 10
     assert answer_bytes > 600_000

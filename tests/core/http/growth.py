@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-ROUNDS = 30
+ROUNDS = 100
 FACTOR = 4
 TOLERANCE = 9
 """Four times the input takes four times the time if that is linear, sixteen times if it is quadratic."""
