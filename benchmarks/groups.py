@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmarks import bulk, cluster, idle, latency, start, streams, tls, traffic, workers
+from benchmarks import apps, bulk, cluster, idle, latency, start, streams, tls, traffic, workers
 from benchmarks.cases import Group
 from benchmarks.machines import group_of
 
@@ -32,6 +32,7 @@ GROUPS = {
     "traffic": GroupRow(traffic.traffic, "CPU of a request, heads of real traffic and small uploads", OVER_HTTP),
     "streams": GroupRow(streams.streams, "CPU of a message: server-sent events, WebSocket, TCP", ("nginx",)),
     "bulk": GroupRow(bulk.bulk, "CPU of a gibibyte each way", ("nginx", "curl")),
+    "apps": GroupRow(apps.apps, "CPU of a request to an application in process, beside uvicorn", OVER_HTTP),
     "clients": GroupRow(traffic.clients, "CPU of a request by the number of clients", OVER_HTTP),
     "nodes": GroupRow(cluster.hop, "CPU of a request through two nodes", OVER_HTTP),
     "tls": GroupRow(tls.tls, "CPU of a request and of a gibibyte over TLS", (*OVER_HTTP, "curl")),

@@ -411,7 +411,7 @@ class Complaints:
 
     def __init__(self) -> None:
         self._since = -NEVER
-        self._warned: set[str] = set()
+        self._warned: dict[str, None] = {}  # an empty set takes more
 
     def is_due(self, reason: str, now: float) -> bool:
         """Return whether to warn of ``reason`` now, which then counts as done."""
@@ -420,7 +420,7 @@ class Complaints:
             self._warned.clear()
         if reason in self._warned or len(self._warned) >= MAX_REASONS:
             return False
-        self._warned.add(reason)
+        self._warned[reason] = None
         return True
 
     def clear(self) -> None:

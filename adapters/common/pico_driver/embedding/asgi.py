@@ -52,24 +52,26 @@ class ClientGoneError(OSError):
 class AppListener(Listener):
     """A listener whose requests an application answers, each in a task of its own."""
 
+    __slots__ = ("_app", "_calls", "_state")
+
     def __init__(self, hub: Hub, endpoint: str, app: AsgiApp, state: dict[str, Any]) -> None:
         super().__init__(hub, endpoint)
         self._app = app
         self._state = state
-        self._calls: set[AppCall] = set()
+        self._calls: dict[AppCall, None] = {}  # an empty set takes more
 
     def on_call(self, event: CallBegins) -> None:
         """A request has come: call the application, in a task of its own."""
         call = (WebSocketCall if event.is_websocket else AppCall)(self.hub, event)
         self.hub.calls[event.call] = call
-        self._calls.add(call)
+        self._calls[call] = None
         call.task = self.hub.runtime.spawn(self._run(call, scope_of(event, self._state)))
 
     async def _run(self, call: "AppCall", scope: dict[str, Any]) -> None:
         try:
             await call.run(self._app, scope)
         finally:
-            self._calls.discard(call)
+            self._calls.pop(call, None)
 
     def cancel_calls(self) -> None:
         """End what still runs of the application: the listener is over."""
@@ -336,6 +338,10 @@ class Lifespan:
     An application that raises at its start does not know the lifespan protocol, and is served without. ``state`` is
     what it keeps for its requests.
     """
+
+    __slots__ = (
+        "_app", "_failure", "_hub", "_is_supported", "_received", "_started", "_stopped", "_stopping", "_task", "state",
+    )  # fmt: skip
 
     def __init__(self, hub: Hub, app: AsgiApp) -> None:
         self.state: dict[str, Any] = {}

@@ -23,7 +23,7 @@ MAX_EVENTS = 100
 """Events that are kept for a reader; the oldest ones are dropped first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Registered:
     """The endpoint is registered: clients reach it at ``url``, through ``node``; empty where that is not told."""
 
@@ -31,7 +31,7 @@ class Registered:
     node: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Moved:
     """Another tunnel has taken over, without a gap; ``url`` and ``node`` are as in ``Registered``."""
 
@@ -39,14 +39,14 @@ class Moved:
     node: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Lost:
     """The endpoint has no tunnel; the client tries again by itself until ``Registered`` comes."""
 
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The server refuses the endpoint for good; the last event. ``status`` is that of its answer."""
 
@@ -63,6 +63,10 @@ class Listener:
     ``url`` and ``node`` are what the server told last. ``events()`` tells what becomes of the endpoint.
     """
 
+    __slots__ = (
+        "_error", "_events", "_news", "endpoint", "hub", "is_registered", "node", "number", "over", "settled", "url",
+    )  # fmt: skip
+
     def __init__(self, hub: Hub, endpoint: str) -> None:
         self.endpoint = endpoint
         self.url = ""
@@ -74,7 +78,7 @@ class Listener:
         """Set when the listener is over, whichever side ended it."""
         self.hub = hub
         self._error: Exception | None = None
-        self._events: deque[ListenerEvent] = deque(maxlen=MAX_EVENTS)
+        self._events: list[ListenerEvent] = []
         self._news: Event | None = None
 
     def events(self) -> "ListenerEvents":
@@ -89,7 +93,7 @@ class Listener:
             if self._news is None:
                 self._news = self.hub.runtime.event()
             await self._news.wait()
-        return self._events.popleft()
+        return self._events.pop(0)
 
     def failure(self) -> Exception | None:
         """Return why the listener could not be registered, or is over early."""
@@ -135,6 +139,7 @@ class Listener:
 
     def _tell(self, event: ListenerEvent) -> None:
         self._events.append(event)
+        del self._events[:-MAX_EVENTS]
         self._wake()
 
     def _end(self) -> None:
@@ -169,6 +174,8 @@ class StreamListener(Listener):
 
     A stream that is not taken within the listener's ``timeout_s`` is reset, so that its client sees it.
     """
+
+    __slots__ = ("_offered", "_waiting")
 
     def __init__(self, hub: Hub, endpoint: str) -> None:
         super().__init__(hub, endpoint)
