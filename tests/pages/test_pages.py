@@ -34,8 +34,15 @@ TO_COME = {"fuzz/corpus/NAME/", "pico_core/proxy/http2/"}
 """Where pages say that something is to be added."""
 GONE = {"http/head.py"}
 """Names of the former structure, on the page about it."""
-OUTSIDE = {"EventSource", "HostKeyAlias", "ParseDuration"}
-"""Names of other projects: browsers, OpenSSH, Go."""
+OUTSIDE = {
+    "EventSource",
+    "HostKeyAlias",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "ParseDuration",
+}
+"""Names of other projects: browsers, OpenSSH, OpenTelemetry, Go."""
 
 LINK = re.compile(r"\]\(([^)\s#]*)(#[^)\s]+)?\)")
 SPAN = re.compile(r"``?([^`\n]+)``?")

@@ -204,3 +204,16 @@ def test_a_change_of_levels_is_not_answered_as_if_it_were_made(kit: Kit) -> None
             assert "'pico.gossip'" in text
 
     kit.run(scenario)
+
+
+def test_traces_are_for_the_commands(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        settings = {"tracing.endpoint": "http://localhost:4318"}
+        with pytest.raises(ConfigError, match="for the commands"):
+            async with kit.pico.serve_node(settings=settings):
+                pass
+        with pytest.raises(ConfigError, match="for the commands"):
+            async with kit.pico.connect("http://localhost:8001", settings=settings):
+                pass
+
+    kit.run(scenario)
