@@ -1,5 +1,6 @@
 """What happens to the page's cluster in its life, its manifests unchanged: scaling, crashes, outages of the DNS."""
 
+import contextlib
 import json
 import threading
 import time
@@ -61,6 +62,28 @@ def test_dns_that_fails_at_boot(network: Network, tmp_path: Path, is_silent: boo
         print(f"\nDNS answers again: ready after {ready_s:.2f} s, one cluster {whole_s:.2f} s later")
         pods.agent(pods.nodes[0].place.upstream, "e1")
         pods.await_route("e1")
+
+
+@pytest.mark.slow
+def test_a_pod_joins_one_that_had_an_agent_before_it_knew_its_own_address(pods: Pods) -> None:
+    """The first request of the new pod waits until it can reach the other one."""
+    with pods.network.without_dns(is_silent=True):
+        pods.start(0)
+        pods.agent(pods.nodes[0].place.upstream, "e1")
+        assert not pods.nodes[0].is_ready()
+    pods.publish()
+    wait_until(pods.nodes[0].is_ready, "ready")
+    pods.start(1)
+    pods.publish()
+    statuses: list[int] = []
+
+    def is_answered() -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            statuses.append(pods.status(pods.nodes[1], "e1"))
+        return bool(statuses)
+
+    wait_until(is_answered, "an answer")
+    assert statuses == [200]
 
 
 @pytest.mark.slow
