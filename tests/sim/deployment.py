@@ -27,6 +27,7 @@ from tests.sim.hostile_services import HOSTILE_HTTP, HOSTILE_PORT
 from tests.sim.network import Faults, Host, Network
 from tests.sim.origin import HTTP_PORT, TCP_PORT, Ledger, Origin
 from tests.sim.process import Process
+from tests.sim.program import Program, agent_of
 from tests.sim.stranger import UNASKED, Stolen, Stranger
 from tests.sim.tcp_client import TcpClient
 from tests.sim.tokens import Issuer
@@ -285,11 +286,18 @@ class Deployment:
     # --- agents ---
 
     def start_agent(
-        self, name: str, endpoints: dict[str, str], *, server: str = "pico", origin: Process | None = None
+        self,
+        name: str,
+        endpoints: dict[str, str],
+        *,
+        server: str = "pico",
+        origin: Process | None = None,
+        in_program: bool = False,
     ) -> Agent:
         """Start an agent for ``endpoints`` (name to protocol) with an origin of its own, or a given one.
 
         Protocols are ``http``, ``tcp`` and ``HOSTILE_HTTP``: the hostile service on the origin's host.
+        ``in_program`` makes it a program that embeds an agent, whose application takes the place of the origin.
         """
         if origin is None:
             origin_host = self.network.new_host()
@@ -312,8 +320,9 @@ class Deployment:
             connect=AgentConnectConfig(url=OriginAddress(server, UPSTREAM_PORT, "http"), token_file=token_file),
             grace_period_s=30.0,
         )
-        node = AgentMachine(config, self.entropy())
-        process = Process(
+        node, make = agent_of(config, self.entropy(), self.ledger, in_program=in_program)
+        agent: Agent
+        process = make(
             self.network,
             host,
             name,
@@ -345,7 +354,7 @@ class Deployment:
     def restart_agent(self, name: str) -> Agent:
         """Start an agent again, with the origin it had."""
         old = self.agents[name]
-        return self.start_agent(name, old.endpoints, origin=old.origin)
+        return self.start_agent(name, old.endpoints, origin=old.origin, in_program=isinstance(old.process, Program))
 
     def _agent_exited(self, agent: Agent, record: Exit) -> None:
         agent.ended_at = self.world.now

@@ -74,10 +74,16 @@ def rolling_restart_with_three_agents(world: World) -> Figures:
     return _rolling_restart(world, agents=3)
 
 
-def _rolling_restart(world: World, agents: int) -> Figures:
+def rolling_restart_with_programs(world: World) -> Figures:
+    """The same with two programs that embed an agent, whose application answers."""
+    figures = _rolling_restart(world, agents=2, in_programs=True)
+    return {**figures, "calls": world.sometimes["application of a program called"]}
+
+
+def _rolling_restart(world: World, agents: int, *, in_programs: bool = False) -> Figures:
     deployment, checks = _boot(world, 3, Faults(loss=0.001))
     for number in range(agents):
-        deployment.start_agent(f"agent-{number}", {"e": "http"})
+        deployment.start_agent(f"agent-{number}", {"e": "http"}, in_program=in_programs)
     _settle(world, checks)
     client = deployment.add_client(["e"], Load(rate=50.0, slow=0.1, slow_ms=1000, large=0.01))
     world.run(3.0)
@@ -386,6 +392,7 @@ STAGES: dict[str, Stage] = {
         full_view_after_lying_names,
         rolling_restart,
         rolling_restart_with_three_agents,
+        rolling_restart_with_programs,
         scale_down,
         tokens_are_renewed,
         tokens_expire,

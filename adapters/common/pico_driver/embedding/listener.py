@@ -64,7 +64,8 @@ class Listener:
     """
 
     __slots__ = (
-        "_error", "_events", "_news", "endpoint", "hub", "is_registered", "node", "number", "over", "settled", "url",
+        "__weakref__", "_error", "_events", "_news", "endpoint", "hub", "is_registered", "node", "number", "over",
+        "settled", "url",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, endpoint: str) -> None:
