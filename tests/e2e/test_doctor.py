@@ -94,3 +94,17 @@ def test_a_wrong_command_is_one_line() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "give the endpoint and the address too" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("endpoint not permitted", "the token is for other endpoints, or for another tenant: see 'pico token inspect'"),
+        ("unknown tenant", "give a tenant of the server with connect.tenant_id"),
+        ("expired token", "give a new one with connect.token or connect.token_file"),
+    ],
+)
+def test_each_refusal_of_a_token_has_its_own_advice(reason: str, advice: str) -> None:
+    answer = Answer(401, {"x-pico-error": "401"}, f'{{"error": "{reason}"}}')
+    found = judge_port("x", "upstream", answer, 1.0)
+    assert (found.verdict, found.advice) == (FAIL, advice)
