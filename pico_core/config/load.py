@@ -157,7 +157,7 @@ class _Loader:
         value = self._from_file(key.kind, node, path) if node is not None else None
         if path not in self._flags:
             return value
-        if not self._flags[path].strip() and _PROTECTS.search(path):
+        if not self._flags[path].strip(" ,") and _PROTECTS.search(path):
             raise ConfigError(f"{flag_name(path)}: is empty: give a value, or leave it out; is a variable unset?")
         try:
             return (self._from_flag(key.kind, self._flags[path]),)

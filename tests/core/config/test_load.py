@@ -312,7 +312,7 @@ def test_a_key_that_protects_is_not_left_empty(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["proxy.auth.hmac_secret_key", "cluster.gossip.keys", "proxy.tls.client_cas"])
-@pytest.mark.parametrize("value", ["", " "])
+@pytest.mark.parametrize("value", ["", " ", ",", " , "])
 def test_a_flag_that_protects_is_not_left_empty(name: str, value: str) -> None:
     """Such as one whose value is a variable of the shell that is not set."""
     with pytest.raises(ConfigError, match=rf"^{flag_name(name)}: is empty"):
