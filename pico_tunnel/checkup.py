@@ -171,7 +171,11 @@ def judge_port(subject: str, port: str, answer: Answer, took_ms: float) -> Findi
         return Finding(FAIL, subject, text, "let the balancer or proxy before it pass Upgrade and Connection")
     if answer.status in REFUSALS and answer.fields.get("x-pico-error"):
         verdict, advice = REFUSALS[answer.status]
-        return Finding(verdict, subject, f"a Pico server, which answers {answer.status}: {_said(answer)}", advice)
+        from pico_core.access.grant import ADVICE
+
+        said = _said(answer)
+        advice = ADVICE.get(said, advice) if answer.status == 401 else advice
+        return Finding(verdict, subject, f"a Pico server, which answers {answer.status}: {said}", advice)
     if "not found: agents connect to" in answer.body:
         return _wrong_port(subject, port, "upstream")
     if is_proxy and port == "upstream":

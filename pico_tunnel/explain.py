@@ -91,7 +91,11 @@ def explain(asker: Asker, target: str, *, tcp: bool, as_json: bool) -> int:
     """Print what a request for ``target`` would do; return the exit code. Raises ``Unanswered``."""
     from urllib.parse import quote
 
+    from pico_core.config.values import without_credentials
+
     endpoint, note = endpoint_in(target)
+    if "://" in target:
+        target = without_credentials(target)
     if not endpoint:
         write(f"{target}\n\n  A request would FAIL:  400 no-endpoint\n  {note}\n")
         return FAILS

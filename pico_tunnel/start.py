@@ -82,7 +82,9 @@ def read_text(path: str, key: str) -> str:
         place = path if key == CONFIG_PATH else f"{key}: {path}"
         raise ConfigError(f"{place}: is not UTF-8 text at byte {error.start}; is it the right file?") from None
     except OSError as error:
-        raise ConfigError(f"{key}: cannot read {path!r}: {error.strerror}") from None
+        from pico_driver.files import unreadable
+
+        raise ConfigError(f"{key}: {unreadable(path, error.strerror)}") from None
 
 
 def with_gossip_keys(config: ServerConfig) -> ServerConfig:

@@ -161,7 +161,6 @@ def create(key_file: str, endpoints: tuple[str, ...], expires: str, **claims: st
     from pico_core.config.policies import endpoint_pattern
     from pico_core.config.values import TENANT_SEPARATOR, duration, tenant
     from pico_core.errors import ConfigError
-    from pico_driver.files import read_secret
 
     for endpoint in endpoints:
         _check("--endpoint", endpoint_pattern, endpoint)
@@ -176,10 +175,25 @@ def create(key_file: str, endpoints: tuple[str, ...], expires: str, **claims: st
     except ConfigError as error:
         raise ConfigError(f"--expires: {error}; or never") from None
     try:
-        signing = SigningKey(read_secret(key_file))
+        signing = SigningKey(_key_text(key_file))
     except ConfigError as error:
-        raise ConfigError(f"--key: {key_file!r}: {error}") from None
+        raise ConfigError(f"--key: {error}" if error.key else f"--key: {key_file!r}: {error}") from None
     return _print(signing.sign(Claims(endpoints, expires_at=expires_at, **claims), now, kid))
+
+
+def _key_text(path: str) -> str:
+    """Return the content of the file with a key. Raises ``ConfigError``.
+
+    Nothing is said of a path without a file: it may be the key, given in its place.
+    """
+    from pico_core.errors import ConfigError
+    from pico_driver.files import NOT_SHOWN, read_secret
+    from pico_tunnel.process import hide_arguments
+
+    if not os.path.lexists(path.replace("\0", "")):
+        hide_arguments([path] if len(path) >= MIN_HIDDEN_LENGTH else [])
+        raise ConfigError(f"there is no such file; {NOT_SHOWN}", "key")
+    return read_secret(path)
 
 
 def _check(flag: str, parse: Callable[[str], object], text: str) -> None:
@@ -271,7 +285,8 @@ def _about_claims(claims: dict[str, Any], now: float, problems: list[str]) -> It
         yield f"endpoints:  {', '.join(map(_plain, patterns)) or 'all'}"
         yield f"tenant:     {_plain(tenant) or 'any'}"
     except Malformed as error:
-        problems.append(f'servers refuse it: {error.problem}; "piko": {{"endpoints": [names], "tenant": id}} is wanted')
+        wanted = '"piko": {"endpoints": [names], "tenant": id} is wanted'
+        problems.append(f'servers refuse its claim "piko": {error.problem}; {wanted}')
     for name, title in (("iat", "issued:"), ("nbf", "valid from:"), ("exp", "expires:")):
         if name in claims:
             yield f"{title:11} {_instant(claims[name], now)}"
@@ -288,12 +303,11 @@ def _about_signature(token: str, key_file: str, now: float, problems: list[str])
     from pico_core.access.issuing import any_key
     from pico_core.access.token import TokenRules, Unverified, verify
     from pico_core.errors import ConfigError
-    from pico_driver.files import read_secret
 
     try:
-        keys = any_key(read_secret(key_file))
+        keys = any_key(_key_text(key_file))
     except ConfigError as error:
-        raise ConfigError(f"--key: {key_file!r}: {error}") from None
+        raise ConfigError(f"--key: {error}" if error.key else f"--key: {key_file!r}: {error}") from None
     try:
         verify(token, keys, TokenRules(), now, None)
     except Unverified:

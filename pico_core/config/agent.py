@@ -1,6 +1,6 @@
 """The configuration of ``pico agent``: every key, its default, and why."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pico_core.bounds import TUNNEL_STREAMS
 from pico_core.config.client_admin import ClientAdminConfig
@@ -227,6 +227,8 @@ class AgentConfig(Section, frozen=True, kw_only=True):
 
     The whole configuration of an agent. The line above titles the keys at its top. Next: ``load``, then the machine.
     """
+
+    aliases: ClassVar[dict[str, str]] = {"server": "admin"}
 
     listeners: tuple[ListenerConfig, ...] = ()
     connect: AgentConnectConfig = AgentConnectConfig()

@@ -131,8 +131,11 @@ class Key(msgspec.Struct, frozen=True):
 class Section(msgspec.Struct, frozen=True, kw_only=True):
     """Base of every mapping of keys. The first line of its docstring is its title in help and reference.
 
-    ``needs`` has keys that mean something only where another one is given too.
+    ``needs`` has keys that mean something only where another one is given too. ``aliases`` has other names of entries,
+    which Piko uses, with the names that they stand for.
     """
+
+    aliases: ClassVar[dict[str, str]] = {}
 
     needs: ClassVar[dict[str, str]] = {}
 

@@ -88,12 +88,17 @@ class _Loader:
     def section(self, cls: type[SectionType], tree: Tree, path: str) -> SectionType:
         declared = members(cls)
         prefix = f"{path}." if path else ""
+        for alias, name in cls.aliases.items():
+            if alias in tree.entries and name in tree.entries:
+                raise ConfigError(f"{self._place('', tree)}{prefix}{alias} is {prefix}{name}; give one of them")
+        known = {*declared, *cls.aliases}
         for name in tree.entries:
-            if name not in declared and not (cls is self._root and name.startswith(EXTENSION)):
+            if name not in known and not (cls is self._root and name.startswith(EXTENSION)):
                 raise self._unknown(cls, prefix, name, tree)
         values: dict[str, Any] = {}
+        nodes = {cls.aliases.get(name, name): node for name, node in tree.entries.items()}
         for name, member in declared.items():
-            found = self._member(member, tree.entries.get(name), prefix + name)
+            found = self._member(member, nodes.get(name), prefix + name)
             if found is not None:
                 values[member.attribute] = found[0]
             elif member.required:
@@ -152,7 +157,7 @@ class _Loader:
         value = self._from_file(key.kind, node, path) if node is not None else None
         if path not in self._flags:
             return value
-        if not self._flags[path].strip() and _PROTECTS.search(path):
+        if not self._flags[path].strip(" ,") and _PROTECTS.search(path):
             raise ConfigError(f"{flag_name(path)}: is empty: give a value, or leave it out; is a variable unset?")
         try:
             return (self._from_flag(key.kind, self._flags[path]),)

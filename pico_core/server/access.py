@@ -31,7 +31,7 @@ from pico_core.server.key_sets import KeySet, KeySetHost
 from pico_core.server.tenants import Tenant, qualified, tenant_id, tenant_of
 from pico_core.timers import NEVER
 
-MALFORMED = "a token is refused: its signature is right, but not what it says"
+REFUSED_CLAIM = "a token is refused: its signature is right, but not what it says"
 
 _AUTHORIZATION = b"\r\nauthorization:"
 _OWN_AUTHORIZATION = (b"x-pico-authorization", b"x-piko-authorization")
@@ -218,7 +218,7 @@ class Access:
         try:
             return gate.check(authorization, wall_s)
         except Malformed as error:
-            self._host.warn("access", MALFORMED, key=key, reason=error.problem)
+            self._host.warn("access", REFUSED_CLAIM, key=key, reason=error.problem)
             raise
         except Unverified as error:
             key_set = self._key_sets.get(key)

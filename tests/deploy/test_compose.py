@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,22 @@ def test_the_tour_names_what_there_is(services: dict[str, Any]) -> None:
     assert set(re.findall(r"localhost:(\d+)", page)) <= published
     for command in re.findall(r"exec pico-1 pico ([a-z ]+)", page):
         assert main([*command.removesuffix(" hello").split(), "--help"]) == 0
+
+
+def test_only_the_balancer_is_trusted(services: dict[str, Any]) -> None:
+    """Gossip has no key here, so that what is trusted must not be every container."""
+    config = yaml.safe_load((COMPOSE / "pico.yaml").read_text())
+    address = services["balancer"]["networks"]["default"]["ipv4_address"]
+    assert config["proxy"]["trusted_proxies"] == config["upstream"]["trusted_proxies"] == [address]
+    (pool,) = yaml.safe_load((COMPOSE / "compose.yaml").read_text())["networks"]["default"]["ipam"]["config"]
+    assert ip_address(address) in ip_network(pool["subnet"])
+    assert ip_address(address) not in ip_network(pool["ip_range"])
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "deploy").rglob("*.yaml")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_who_trusts_private_addresses_has_a_gossip_key(path: Path) -> None:
+    text = re.sub(r"#.*", "", path.read_text())
+    if re.search(r"trusted_?[pP]roxies: \[private\]", text):
+        assert "keys_file:" in text

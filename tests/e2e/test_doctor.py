@@ -138,3 +138,17 @@ def test_with_a_key_only_nodes_are_answered(fleet: Fleet, tmp_path: Path) -> Non
     assert found[f"join {LOCAL}: {LOCAL} port {port} UDP"][:2] == (
         OK, "not tried: with a gossip key only nodes are answered",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("endpoint not permitted", "the token is for other endpoints, or for another tenant: see 'pico token inspect'"),
+        ("unknown tenant", "give a tenant of the server with connect.tenant_id"),
+        ("expired token", "give a new one with connect.token or connect.token_file"),
+    ],
+)
+def test_each_refusal_of_a_token_has_its_own_advice(reason: str, advice: str) -> None:
+    answer = Answer(401, {"x-pico-error": "401"}, f'{{"error": "{reason}"}}')
+    found = judge_port("x", "upstream", answer, 1.0)
+    assert (found.verdict, found.advice) == (FAIL, advice)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from pico_core.errors import ConfigError
+from pico_driver.files import unreadable
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 PROTOCOLS: Final = ["http/1.1"]
 """The protocol of every port and every client after the handshake (RFC 7301)."""
+
+CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
+"""Of TLS 1.2: forward secrecy and authenticated encryption alone (RFC 9325, section 4.2). TLS 1.3 has no others."""
 
 MAX_SESSIONS: Final = 64
 """Sessions that a client keeps, one for each server name: more servers than an agent or a node talks to at once."""
@@ -196,6 +200,7 @@ def _context(protocol: int) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.set_ciphers(CIPHERS)
     context.set_alpn_protocols(PROTOCOLS)
     return context
 
@@ -246,7 +251,7 @@ def _readable(key: str, path: str) -> None:
         with open(path, "rb"):
             pass
     except OSError as error:
-        raise ConfigError(f"{key}: cannot read '{path}': {error.strerror}") from None
+        raise ConfigError(f"{key}: {unreadable(path, error.strerror)}") from None
 
 
 def _has(path: str, kind: bytes) -> bool:

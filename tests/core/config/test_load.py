@@ -272,6 +272,14 @@ cluster: {gossip: {keys: []}}
 """
 
 
+def test_the_admin_port_of_an_agent_has_the_name_that_piko_gives_it_too() -> None:
+    assert load(AgentConfig, "server: {bind_addr: ':5000'}", {}, "a.yaml").admin.bind_addr == Address("", 5000)
+    with pytest.raises(ConfigError, match=r"^a.yaml:1: server is admin; give one of them"):
+        load(AgentConfig, "{server: {bind_addr: ':5000'}, admin: {bind_addr: ':5000'}}", {}, "a.yaml")
+    with pytest.raises(ConfigError, match="unknown key 'server'"):
+        load(ServerConfig, "server: {bind_addr: ':5000'}", {}, "s.yaml")
+
+
 def test_what_piko_writes_out_empty_is_the_default() -> None:
     assert load(ServerConfig, PIKO_FILE, {}, "pico.yaml") == ServerConfig()
     assert load(AgentConfig, "connect: {token: '', tls: {root_cas: ''}}\n", {}, "pico.yaml") == AgentConfig()
@@ -304,7 +312,7 @@ def test_a_key_that_protects_is_not_left_empty(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["proxy.auth.hmac_secret_key", "cluster.gossip.keys", "proxy.tls.client_cas"])
-@pytest.mark.parametrize("value", ["", " "])
+@pytest.mark.parametrize("value", ["", " ", ",", " , "])
 def test_a_flag_that_protects_is_not_left_empty(name: str, value: str) -> None:
     """Such as one whose value is a variable of the shell that is not set."""
     with pytest.raises(ConfigError, match=rf"^{flag_name(name)}: is empty"):
