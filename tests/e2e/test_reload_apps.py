@@ -102,7 +102,7 @@ def test_what_is_watched(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_too_many_files_is_watched_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pico_tunnel.reloading.MAX_ENTRIES", 3)
+    monkeypatch.setattr("pico_tunnel.reloading.MAX_WATCHED", 3)
     for number in range(5):
         (tmp_path / f"{number}.py").write_text("")
     files, is_whole = snapshot(tmp_path)
