@@ -161,13 +161,13 @@ class RelayedNodes(NamedTuple):
 
 
 @contextlib.contextmanager
-def relayed_nodes(fleet: Fleet) -> Iterator[RelayedNodes]:
+def relayed_nodes(fleet: Fleet, *common: str) -> Iterator[RelayedNodes]:
     """Two nodes whose gossip to each other goes through relays, on UDP; no streams pass, which repair and greet."""
     with contextlib.ExitStack() as stack:
 
         def node(*flags: str) -> tuple[Server, GossipRelay]:
             port = stack.enter_context(reserved_port())
-            server = fleet.server("--cluster.gossip.advertise-addr", f"{LOCAL}:{port}", *flags)
+            server = fleet.server("--cluster.gossip.advertise-addr", f"{LOCAL}:{port}", *common, *flags)
             relay = GossipRelay(port, server.process.port("gossip"))
             stack.callback(relay.close)
             return server, relay
@@ -181,7 +181,8 @@ def relayed_nodes(fleet: Fleet) -> Iterator[RelayedNodes]:
 
 @maker("stale route")
 def stale_route(scene: Scene) -> str:
-    with relayed_nodes(scene.fleet) as (first, second, to_first, _):
+    slow = ("--cluster.gossip.interval", "1s")  # the node is missed only after this scene
+    with relayed_nodes(scene.fleet, *slow) as (first, second, to_first, _):
         agent = scene.fleet.agent(second, "web", scene.origin.port)
         known_at(first, "web")
         to_first.is_cut = True

@@ -24,7 +24,7 @@ FAULTS = {
         "the agent has a token of another key",
         "pico doctor agent",
         "a Pico server, which answers 401: invalid token",
-        "give a token of the server's issuer that has not expired, with connect.token or connect.token_file",
+        "its key, audience or issuer is not what the server wants: see 'pico token inspect'",
     ),
     "agent down": Fault(
         "the only agent is stopped",
