@@ -28,7 +28,7 @@ def share(
     endpoint: str = "",
     url: str = "",
     token: str = "",
-    inspect: str | bool = "",
+    inspect: str | int = "",
     settings: Mapping[str, str] | None = None,
     patience_s: float = REGISTERED_WITHIN_S,
 ) -> "Share":

@@ -10,7 +10,8 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from stat import S_ISCHR, S_ISFIFO
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from pico_core.errors import ConfigError
 from pico_driver.tls_sections import agent_sections, forward_sections, load_profiles, reload_profiles
@@ -73,9 +74,20 @@ def _hide_secrets(cls: type[Section], flags: dict[str, str]) -> None:
         hide_arguments(given)
 
 
+_READ: Final[set[str]] = set()
+"""Paths that this process has read."""
+
+
 def read_text(path: str, key: str) -> str:
-    """Return the content of a file that ``key`` names. Raises ``ConfigError``."""
+    """Return the content of a file that ``key`` names. Raises ``ConfigError``.
+
+    A pipe is read once: another look at it would find an empty file, or wait for a writer.
+    """
     try:
+        mode = os.stat(path).st_mode
+        if path in _READ and (S_ISFIFO(mode) or S_ISCHR(mode)):
+            raise ConfigError(f"{key}: {path!r} is not a regular file, and cannot be read again: restart instead")
+        _READ.add(path)
         with open(path, "rb") as file:
             return file.read(MAX_CONFIG_FILE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -56,7 +56,7 @@ def connect(
     url: str,
     *,
     token: str = "",
-    inspect: str | bool = "",
+    inspect: str | int = "",
     settings: Mapping[str, str] | None = None,
     sink: Sink = logging_sink,
 ) -> Iterator["Client"]:

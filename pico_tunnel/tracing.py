@@ -69,6 +69,7 @@ class Exporter:
         # Each counter has one writer, so that none needs a lock.
         self._put = 0
         self._done = 0
+        self._sent = 0
         self._refused = 0
         self._failed = 0
         self._told = 0
@@ -82,41 +83,46 @@ class Exporter:
         return self._refused + self._failed
 
     def take(self, batch: Spans) -> int:
-        """Have spans sent; return at once, with the number of those that were lost so far."""
+        """Have spans sent; return at once, with the number of those that were lost so far. There may be none."""
         count = len(batch.spans)
-        if self._put - self._done + count > MAX_WAITING:
+        if count and self._put - self._done + count > MAX_WAITING:
             self._refused += count
-        else:
+        elif count:
             self._put += count
             self._queue.put(batch)
         dropped = self.dropped
-        if dropped != self._told:
+        now = time.monotonic()
+        if dropped != self._told and now - self._told_at >= TELL_S:
+            self._told_at = now
             self._tell_lost(dropped)
         return dropped
 
     def close(self) -> None:
-        """Send what waits, for a bounded time."""
+        """Send what waits, for a bounded time, and tell what was lost."""
         self._closing.set()
         self._queue.put(None)
         self._thread.join(LAST_S)
+        lost = self._put + self._refused - self._sent
+        if lost != self._told:
+            self._tell_lost(lost)
 
-    def _tell_lost(self, dropped: int) -> None:
-        now = time.monotonic()
-        if now - self._told_at >= TELL_S:
-            fields: dict[str, str | int | float | bool] = {"spans": dropped - self._told, "collector": self._endpoint}
-            self._told, self._told_at = dropped, now
-            self._tell(Log("warning", "tracing", "spans were lost", fields))
+    def _tell_lost(self, lost: int) -> None:
+        fields: dict[str, str | int | float | bool] = {"spans": lost - self._told, "collector": self._endpoint}
+        self._told = lost
+        self._tell(Log("warning", "tracing", "spans were lost", fields))
 
     # --- the thread ---
 
     def _work(self) -> None:
+        # What it logs itself would stand among the lines of this process in another form, with header fields that it
+        # cannot read, which may be credentials. The losses are told.
+        logger = logging.getLogger("opentelemetry")
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
 
-        # What it logs itself would stand among the lines of this process in another form; the losses are told.
-        logger = logging.getLogger("opentelemetry.exporter.otlp")
-        logger.addHandler(logging.NullHandler())
-        logger.propagate = False
         resource = Resource.create({"service.name": self._service_name, "service.version": __version__})
         exporter: Any = OTLPSpanExporter(endpoint=self._endpoint, timeout=TIMEOUT_S)
         is_over = False
@@ -147,7 +153,9 @@ class Exporter:
             sent = exporter.export([readable(each, resource) for each in spans]) is SpanExportResult.SUCCESS
         except Exception:  # noqa: BLE001 - whatever the SDK raises: spans are lost, and requests are not
             sent = False
-        if not sent:
+        if sent:
+            self._sent += len(spans)
+        else:
             self._failed += len(spans)
 
 

@@ -189,14 +189,15 @@ class Access:
 
     # --- the admin port ---
 
-    def admit_operator(self, fields: Iterable[tuple[bytes, bytes]], now: float) -> bytes:
-        """Return the credentials of a question that may be answered, empty where none are asked for. Raises ``Denied``.
+    def admit_operator(self, fields: Iterable[tuple[bytes, bytes]], now: float) -> tuple[bytes, float]:
+        """Return the credentials of a question that may be answered, empty where none are asked for, and their end.
 
-        The port shows everything, so a token that is limited to endpoints or to a tenant does not open it.
+        Raises ``Denied``. The port shows everything, so a token that is limited to endpoints or to a tenant does not
+        open it.
         """
         gate = self.gates["admin.auth"]
         if gate is None:
-            return b""
+            return b"", NEVER
         own = [value for name, value in fields if name in _OWN_AUTHORIZATION]
         usual = [value for name, value in fields if name == b"authorization"]
         given = own or usual
@@ -207,7 +208,9 @@ class Access:
         grant = self._check("admin.auth", gate, given[0], now)
         if grant.limited or grant.tenant:
             raise Denied(NOT_PERMITTED)
-        return given[0]
+        if grant.expires_at == NEVER or self._configs["admin.auth"].disable_disconnect_on_expiry:
+            return given[0], NEVER
+        return given[0], now + max(grant.expires_at - self._host.wall_s(now), 0.0)
 
     # --- inside ---
 

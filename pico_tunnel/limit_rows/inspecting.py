@@ -37,6 +37,12 @@ ROWS: Final[Rows] = {
             "looking at each takes a microsecond or two",
         ),
         (
+            "texts, lists and objects in one credential",
+            "{agent.inspector.redaction.MAX_PARTS}",
+            "the body is not recorded",
+            "looking for its end is one step",
+        ),
+        (
             "a body that the page shows",
             "{agent.inspector.bodies.MAX_SHOWN_BYTES} bytes, {agent.inspector.bodies.MAX_SHOWN_PAIRS} pairs of a form",
             "the rest can be saved",

@@ -1,6 +1,7 @@
 """The queue of spans: bounded, and never waited for."""
 
 import socket
+import threading
 import time
 from contextlib import closing
 
@@ -9,6 +10,7 @@ import pytest
 from pico_core.config.tracing import TracingConfig
 from pico_core.records import Log, Span, Spans
 from pico_tunnel.tracing import LAST_S, MAX_WAITING, Exporter
+from tests.waiting import wait_until
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 
@@ -30,3 +32,33 @@ def test_a_collector_that_never_answers_costs_a_bounded_queue() -> None:
         began = time.monotonic()
         exporter.close()
         assert time.monotonic() - began < LAST_S + 1
+        assert sum(int(record.fields["spans"]) for record in told) == (batches + 5) * 100, "the end tells the rest"
+
+
+def test_what_was_lost_is_told_without_another_span() -> None:
+    told: list[Log] = []
+    with closing(socket.create_server(("127.0.0.1", 0))) as refusing:
+        url = f"http://127.0.0.1:{refusing.getsockname()[1]}/v1/traces"
+        answering = threading.Thread(target=refuse_once, args=(refusing,))
+        answering.start()
+        with closing(Exporter(TracingConfig(endpoint=url), "pico-server", told.append)) as exporter:
+            assert exporter.take(Spans((SPAN,))) == 0
+            wait_until(lambda: exporter.take(Spans(())) == 1, "the loss is counted")
+        answering.join()
+    assert [record.fields["spans"] for record in told] == [1]
+
+
+def refuse_once(server: socket.socket) -> None:
+    """Answer one request with 400."""
+    connection, _ = server.accept()
+    with closing(connection):
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+
+def test_the_sdk_writes_no_line_of_its_own(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Such as a header field that it cannot read, which is a credential more often than not."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization Bearer CANARY")
+    with closing(Exporter(TracingConfig(endpoint="http://127.0.0.1:1/v1/traces"), "pico-server", print)):
+        pass
+    assert "CANARY" not in "".join(capfd.readouterr())

@@ -1,5 +1,6 @@
 """SIGHUP: the configuration is read again, what can change changes, and no request fails meanwhile."""
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -189,3 +190,19 @@ def test_tls_that_a_reload_would_begin_or_end_is_named_and_the_rest_counts(fleet
         (taken,) = server.process.logged("configuration read again")
         assert taken["changed"] == "proxy.timeout"
         server.process.stop()
+
+
+def test_a_pipe_is_not_read_again(fleet: Fleet, tmp_path: Path) -> None:
+    """As ``--config.path <(...)`` gives it: read again, it would be empty, and the port would ask for no token."""
+    pipe = tmp_path / "pico.yaml"
+    os.mkfifo(pipe)
+    text = "proxy: {auth: {hmac_secret_key: b3f9c2d1e8a7465b90c1d2e3f4a5b6c7d8e9f0a1}}\n"
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    server = fleet.server("--config.path", str(pipe))
+    writer.join()
+    assert request(server.proxy_port, "nobody", "/")[0].status == 401
+    server.process.signal(signal.SIGHUP)
+    told = server.process.await_log("the changed configuration is not used", subsystem="config")
+    assert "cannot be read again: restart instead" in str(told["reason"])
+    assert request(server.proxy_port, "nobody", "/")[0].status == 401

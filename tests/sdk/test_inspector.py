@@ -111,6 +111,7 @@ def test_a_port_that_is_taken_is_told(kit: Kit) -> None:
 
 def test_true_is_the_address_of_the_flag_without_a_value() -> None:
     assert inspector_settings(True) == {"inspect.bind_addr": "127.0.0.1:4040"}
+    assert inspector_settings(4041) == {"inspect.bind_addr": "4041"}
     assert inspector_settings("") == inspector_settings(False) == {}
     assert InspectConfig().bind_addr is None
 

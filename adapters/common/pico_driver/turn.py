@@ -23,6 +23,8 @@ from pico_driver.options import TakeSpans, UseLog
 SHORTEST_WAIT_S: Final = 0.001
 """A timer is never set shorter: uvloop counts milliseconds, and a deadline in the past must not spin the loop."""
 
+NO_SPANS: Final = Spans(())
+
 
 class Conversation(ABC):
     """Gives one machine its inputs until it says ``Exit``. ``clock`` is monotonic and finer than a millisecond.
@@ -102,6 +104,7 @@ class Conversation(ABC):
     def _measure_process(self, command: MeasureProcess) -> None:
         from pico_driver.process import measure  # for scrapes only
 
+        self._pass_spans_on(NO_SPANS)  # some may have been lost since
         self._inputs.append(measure(command.query, self._spans_dropped))
 
     def _pass_spans_on(self, command: Spans) -> None:

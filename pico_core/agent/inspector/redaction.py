@@ -9,6 +9,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterable
 from functools import lru_cache
+from urllib.parse import unquote_to_bytes
 
 from pico_core.agent.inspector.searching import STEP_BYTES, Steps
 
@@ -32,13 +33,16 @@ MAX_NAMES = 10_000
 LONGEST_VALUE = 1_048_576
 """Bytes of a credential that stands behind a name. A body with a longer one is not recorded."""
 
+MAX_PARTS = 10_000
+"""Texts, lists and objects in one credential. A body with one that has more is not recorded."""
+
 PAIRS_OF_A_STEP = 1_000
 PLACES_OF_A_STEP = 200
 """What is looked at in one step, beside the bytes that are passed over."""
 
 WORDS = (
     "authorization", "cookie", "password", "passwd", "passphrase", "secret", "token", "credential", "session", "jwt",
-    "api_key", "access_key", "private_key", "client_key",
+    "api_key", "access_key", "private_key", "client_key", "auth_key", "subscription_key",
 )  # fmt: skip
 """Parts of the names of credentials, in lower case. Webhooks' signatures have other names."""
 
@@ -51,20 +55,23 @@ QUERY_NAMES = WHOLE_NAMES | {b"key", b"sig", b"signature", b"code", b"x-amz-sign
 _VALUE = (
     rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\\"(?:[^"\\]|\\[^"])*+(?:\\")?|'
     rb"'(?:[^'\\]|\\.)*+'?|"
-    rb"\[[^\]]*+\]?|\{[^{}]*+\}?"
+    rb"[\[{]"
     rb"|(?:bearer|basic|token)[ ]+[^\s&;,<>\"'{}\[\]()]+|[^\s&;,<>\"'{}\[\]()]+"
 )
 _ASSIGNED = re.compile(
     rb"(?i)[\w.\-]{0,64}+(?:\\?[\"'\]]){0,2}+(?:\s{0,8}([:=])|\s{1,8}value\s{0,8}(=))\s{0,8}(" + _VALUE + rb")",
     re.DOTALL,
 )
-_ELEMENT = re.compile(rb"[\w.\-]{0,64}+(?:\s[^<>]{0,256})?>([^<]+)")
+_PARTS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+"""What a list or an object may end at: a text in it may have brackets."""
+_ELEMENT = re.compile(rb"[\w.\-]{0,64}+(?:\s[^<>]{0,256})?>(?:\s{0,64}<!\[CDATA\[(.*?)(?=\]\]>|\Z)|([^<]+))", re.DOTALL)
 _PART = re.compile(
     rb"[^\"\r\n]{0,64}+\"[^\r\n]{0,1024}+\r\n(?:[^\r\n]{1,1024}+\r\n){0,16}+\r\n(.*?)(?=\r\n--|\Z)", re.DOTALL
 )
 _NAME_OF_PART = re.compile(rb"[\s;]name=\"[^\"\r\n]*\Z")
 _HARMLESS = re.compile(rb"-?[0-9.]++|true|false|null")
 _SEPARATOR = re.compile(rb"[&;#]")
+_QUERY = re.compile(rb"[?#]")
 _USER_INFO = re.compile(rb"(://)[^/\s@\"'<>]+(?=@)")
 
 FORM = b"application/x-www-form-urlencoded"
@@ -106,7 +113,7 @@ class Redaction:
             if is_secret(name):
                 values.add_field(name, value)
                 value = HIDDEN
-            elif b"=" in value and b"?" in value:
+            elif b"=" in value and _QUERY.search(value):
                 value = self.target(value, values)
             if b"@" in value:
                 value = _USER_INFO.sub(rb"\g<1>" + HIDDEN, value)
@@ -114,16 +121,18 @@ class Redaction:
         return values.hide(b"".join(out))
 
     def target(self, target: bytes, values: "Values") -> bytes:
-        """Return a target or URL whose query has no credentials."""
-        path, mark, query = target.partition(b"?")
-        return path + mark + self._pairs(query, values) if query else target
+        """Return a target or URL whose query and fragment have no credentials."""
+        mark = _QUERY.search(target)
+        return target if mark is None else target[: mark.end()] + self._pairs(target[mark.end() :], values)
 
     def _pairs(self, query: bytes, values: "Values") -> bytes:
         out = []
         for each in re.split(rb"([&;#])", query):
             name, equals, value = each.partition(b"=")
-            if value and (self.is_secret(name) or name.lower() in QUERY_NAMES):
+            plain = _decoded(name)
+            if value and (self.is_secret(plain) or plain.lower() in QUERY_NAMES):
                 values.add(value)
+                values.add(_decoded(value))
                 value = HIDDEN
             out.append(name + equals + value)
         return b"".join(out)
@@ -187,6 +196,11 @@ class Redaction:
         return places
 
 
+def _decoded(text: bytes) -> bytes:
+    """Return a part of a query or a form as the service reads it."""
+    return unquote_to_bytes(text.replace(b"+", b" ")) if b"%" in text or b"+" in text else text
+
+
 def _spellings(word: str) -> set[str]:
     """Return a name with each sign that may stand between its parts."""
     return {word.replace("-", "_"), word.replace("_", "-"), word.replace("_", "").replace("-", "")}
@@ -201,16 +215,33 @@ def _value_behind(data: bytes, start: int, end: int) -> tuple[int, int, bytes] |
         if found[1] == b":" and _HARMLESS.fullmatch(value) and data[start:end].lower() == b"token":
             return None  # a number of tokens
         quote = value[:1] if value[:1] in (b'"', b"'") else b'\\"' if value[:2] == b'\\"' else b""
-        if not quote and value[:1] in (b"[", b"{"):
+        over = found.end(3)
+        if value in (b"[", b"{"):
             quote = b'"'
-        _check_end(found.end(3), most, data)
-        return found.start(3), found.end(3), quote + HIDDEN + quote
+            over = _end_of_parts(data, found.start(3), most)
+        _check_end(over, most, data)
+        return found.start(3), over, quote + HIDDEN + quote
     found = _ELEMENT.match(data, end, most)
     if found is None and _NAME_OF_PART.search(data, max(0, start - LONGEST_NAME), start + 1):
         found = _PART.match(data, end, most)
-    if found is not None:
-        _check_end(found.end(1), most, data)
-    return None if found is None or not found[1].strip() else (found.start(1), found.end(1), HIDDEN)
+    if found is None:
+        return None
+    group = found.lastindex or 1
+    _check_end(found.end(group), most, data)
+    return (found.start(group), found.end(group), HIDDEN) if found[group].strip() else None
+
+
+def _end_of_parts(data: bytes, start: int, most: int) -> int:
+    """Return where the list or object at ``start`` ends, with all that it has in it."""
+    depth = 0
+    for number, part in enumerate(_PARTS.finditer(data, start, most)):
+        if number >= MAX_PARTS:
+            raise UnsearchableError("it has a credential of too many parts")
+        mark = part[0]
+        depth += (mark in (b"[", b"{")) - (mark in (b"]", b"}"))
+        if depth == 0 and mark[:1] != b'"':
+            return part.end()
+    return min(most, len(data))
 
 
 def _check_end(end: int, most: int, data: bytes) -> None:

@@ -53,8 +53,8 @@ class LiveView:
     def __init__(self, host: PagesHost, facts: Facts) -> None:
         self._host = host
         self._facts = facts
-        self._viewers: dict[PlainConnection, None] = {}
-        self._credentials = b""
+        self._viewers: dict[PlainConnection, bytes] = {}
+        """The pages that look on, each with its credentials."""
         self._told: dict[str, bytes] = {}
         """The last event about each other node."""
         self._fresh: set[str] = set()
@@ -63,15 +63,17 @@ class LiveView:
         self._turn = 0
         self._is_due = False
 
-    def begin(self, connection: PlainConnection, credentials: bytes, now: float) -> None:
-        """Tell one more viewer. The other nodes are asked with the credentials of the latest one."""
+    def begin(self, connection: PlainConnection, credentials: bytes, until: float, now: float) -> None:
+        """Tell one more viewer, not longer than its credentials hold.
+
+        The other nodes are asked with the credentials of the latest one that is there.
+        """
         if len(self._viewers) >= MAX_VIEWERS:
             connection.refuse(503, "too many pages look on; this one asks again", now)
             return
-        if not connection.begin_stream(EVENTS, now + STREAM_S, partial(self._left, connection), now):
+        if not connection.begin_stream(EVENTS, min(now + STREAM_S, until), partial(self._left, connection), now):
             return
-        self._credentials = credentials
-        self._viewers[connection] = None
+        self._viewers[connection] = credentials
         connection.send_more(b"".join(self._told.values()) + self._own())
         if not self._is_due:
             self._is_due = True
@@ -106,6 +108,7 @@ class LiveView:
 
     def _ask(self, now: float) -> None:
         others = self._others()
+        credentials = next(reversed(self._viewers.values()), b"")
         for _ in range(min(MAX_ASKED, len(others))):
             self._turn = (self._turn + 1) % len(others)
             peer = others[self._turn]
@@ -113,9 +116,7 @@ class LiveView:
                 continue
             self._asking.add(peer.id)
             asked = _Asked(self, peer.id)
-            if not ask_node(
-                self._host, self._facts, peer, OVERVIEW_PATH, self._credentials, asked, now, MAX_NODE_BYTES
-            ):
+            if not ask_node(self._host, self._facts, peer, OVERVIEW_PATH, credentials, asked, now, MAX_NODE_BYTES):
                 self.answered(peer.id, b"", "it has no usable admin address")
 
     def answered(self, node: str, document: bytes, why: str) -> None:

@@ -26,6 +26,7 @@ from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.admin.status import FAILURES_PATH, STATUS_PATH, status_document
 from pico_core.server.facts import Facts, NodePhase
 from pico_core.server.web_pages import host_names
+from pico_core.timers import NEVER
 
 MAX_FORWARDS = 16
 """Questions on their way to other nodes at one time: no operator has more, and each answer may have 16 MiB."""
@@ -54,10 +55,10 @@ class AdminPages:
     def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
         """Answer one request. Probes have no token: only they get an answer without one."""
         page = PATHS.get(question.path)
-        credentials = b""
+        credentials, until = b"", NEVER
         if question.path not in WITHOUT_TOKEN:
             try:
-                credentials = self._access.admit_operator(question.fields, now)
+                credentials, until = self._access.admit_operator(question.fields, now)
             except Denied as denied:
                 connection.refuse(denied.status, denied.reason, now)
                 return
@@ -70,7 +71,7 @@ class AdminPages:
         elif page is not None:
             page(self._host, self._facts, connection, now)
         elif question.path == STREAM_PATH:
-            self._live.begin(connection, credentials, now)
+            self._live.begin(connection, credentials, until, now)
         elif STATUS_PATH.fullmatch(question.path):
             wanted = parse_qs(question.query).get("forward", [])
             self._status(connection, question.path, wanted, credentials, now)

@@ -53,14 +53,14 @@ class Sdk:
         url: str,
         *,
         token: str = "",
-        inspect: str | bool = "",
+        inspect: str | int = "",
         settings: Mapping[str, str] | None = None,
         sink: Sink = logging_sink,
     ) -> AsyncIterator[Client]:
         """Be an agent of the server at ``url``, its upstream port: give a ``Client`` that registers endpoints.
 
         ``token`` is what the server asks for, if it does. ``inspect`` opens a page that shows the requests of the
-        client's endpoints (``docs/inspector.md``): an address such as ``127.0.0.1:0``, or ``True`` for
+        client's endpoints (``docs/inspector.md``): an address such as ``127.0.0.1:0``, a port, or ``True`` for
         ``127.0.0.1:4040``. ``settings`` are further keys of ``pico agent`` as its flags have them, such as
         ``{"connect.tls.root_cas": "ca.pem"}``. What the machine logs goes to ``sink``, by default to the logger
         ``pico``. No connection to the server is opened before an endpoint is registered. At the end of the block

@@ -24,9 +24,9 @@ SectionType = TypeVar("SectionType", bound=Section)
 ClientConfig = TypeVar("ClientConfig", AgentConfig, ForwardConfig)
 
 
-def inspector_settings(inspect: str | bool) -> dict[str, str]:
+def inspector_settings(inspect: str | int) -> dict[str, str]:
     """Return the setting that says where the inspector listens; none if it does not."""
-    return {"inspect.bind_addr": DEFAULT_ADDRESS if inspect is True else inspect} if inspect else {}
+    return {"inspect.bind_addr": DEFAULT_ADDRESS if inspect is True else str(inspect)} if inspect else {}
 
 
 def client_settings(cls: type[ClientConfig], url: str, token: str, settings: Mapping[str, str] | None) -> ClientConfig:

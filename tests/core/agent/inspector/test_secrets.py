@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pico_core.agent.inspector import redaction
-from pico_core.agent.inspector.redaction import MAX_NAMES, Redaction, UnsearchableError, Values
+from pico_core.agent.inspector.redaction import MAX_NAMES, MAX_PARTS, Redaction, UnsearchableError, Values
 from pico_core.agent.inspector.searching import finished
 from pico_core.agent.inspector.store import Store
 from pico_core.agent.machine import AgentMachine
@@ -36,6 +36,8 @@ FIELDS = (
     "Referer: https://user:CANARY0009@h.example/x?access_token=CANARY0010&y=1",
     "X-Session-Id: CANARY0011",
     "X-Custom: CANARY0012",
+    "X-Auth-Key: CANARY0013",
+    "Origin-Url: https://h.example/#id_token=CANARY0014",
 )
 TARGET = "/x?token=CANARY0101&api_key=CANARY0102&sig=CANARY0103&code=CANARY0104&apikey=CANARY0105&y=2"
 
@@ -51,11 +53,16 @@ REQUESTS = (
     ("text/html", b'<input name="csrf_token" value="CANARY0212"><p>the cookie CANARY0004</p>'),
     ("text/xml", b"<a><Password>CANARY0213</Password><secret x='1'>CANARY0214</secret></a>"),
     ("text/plain", b"Authorization: Bearer CANARY0001\nSet-Cookie: s=CANARY0215\nPassword=CANARY0216"),
+    ("application/json", b'{"credentials": {"a": {"b": "}", "c": "CANARY0217"}, "d": ["CANARY0218"]}, "n": 1}'),
+    ("application/json", b'{"tokens": [{"x": ["]"]}, "CANARY0219"], "sessions": [["CANARY0220"'),
+    (FORM, b"pass%77ord=CANARY0221&user%5Btoken%5D=CANARY%30222&x=CANARY0222"),
+    ("text/xml", b"<a><Password> <![CDATA[CANARY<0223]]></Password><token><![CDATA[CANARY0224"),
     ("application/octet-stream", b"\x00\x01CANARY0001\x00"),
 )
 RESPONSE_FIELDS = (
     "Set-Cookie: s=CANARY0301; Path=/; HttpOnly",
     "Location: /cb?code=CANARY0302&id_token=CANARY0303#access_token=CANARY0304",
+    "Content-Location: https://h.example/cb#access_token=CANARY0305&state=1",
     "X-Echo: Bearer CANARY0001",
     "WWW-Authenticate: Bearer",
 )
@@ -143,6 +150,18 @@ def test_what_is_not_a_secret_stays() -> None:
     assert ["X-Hub-Signature-256", "sha256=1"] in found["request"]["fields"]
 
 
+def test_what_stands_behind_a_credential_of_many_parts_stays() -> None:
+    body = b'{"credentials": {"a": {"b": "}"}}, "tokens": [["x"]], "n": 1}'
+    shown = finished(Redaction().body(body, b"application/json", Values()))
+    assert shown == b'{"credentials": "REDACTED", "tokens": "REDACTED", "n": 1}'
+
+
+def test_a_credential_of_too_many_parts() -> None:
+    body = b'{"tokens": [' + b"[]," * MAX_PARTS + b"1]}"
+    with pytest.raises(UnsearchableError, match="too many parts"):
+        finished(Redaction().body(body, b"application/json", Values()))
+
+
 def test_secrets_are_shown_where_that_is_wanted() -> None:
     play = served(inspected(show_secrets=True), request("POST /?token=SHOWN", b'{"password":"SHOWN"}', "Cookie: SHOWN"))
     found = document(play, "/api/requests/1")
@@ -164,6 +183,10 @@ def test_a_body_with_too_many_names_is_not_kept() -> None:
         b'token"\r\nx\r\n' * 9_000,
         b'name="token"\r\n\r\n' * 5_000,
         b"<token " * 9_000,
+        b"<token><![CDATA[" * 9_000,
+        (b'"token":[' + b"[]," * 100 + b"]") * 9_000,
+        b'"token":[' * 9_000,
+        b'"token":["' * 9_000,
         b"a" * (4 << 20),
     ],
 )

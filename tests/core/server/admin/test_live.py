@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pico_core.access.secret import Secret
 from pico_core.boundary import (
     Abort,
     Accepted,
@@ -17,9 +18,14 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )  # fmt: skip
+from pico_core.config.auth import AuthConfig
+from pico_core.config.ports import AdminConfig
+from pico_core.config.server import ServerConfig
 from pico_core.records import Record
 from pico_core.server.admin.live import EVERY_S, FIRST_S, MAX_ASKED, MAX_NODES, MAX_VIEWERS, STREAM_S
+from tests.core.access.keys import NOW_S, SECRET, bearer, signed
 from tests.core.server.admin.scene import OPERATOR, admin_play, ask, joins, node_appears
+from tests.core.server.tokens import ADMIN, playing
 from tests.play import Play, joined
 
 STREAM = ask("/status/stream")
@@ -136,6 +142,41 @@ def test_a_stream_ends_in_order_and_a_viewer_has_nothing_to_say() -> None:
     play.take()
     play >> FIRST_S + EVERY_S
     assert sent(play.take()) == b""
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_stream_lasts_no_longer_than_its_token(goes_on: bool) -> None:
+    auth = AuthConfig(hmac_secret_key=Secret(SECRET), leeway_s=0.0, disable_disconnect_on_expiry=goes_on)
+    play = joins(playing(ServerConfig(admin=AdminConfig(auth=auth)))) >> watch(60)
+    play.take()
+    play >> 59.0
+    assert not sent(play.take()).endswith(b"0\r\n\r\n")
+    play >> 60.5
+    assert sent(play.take()).endswith(b"0\r\n\r\n") is not goes_on
+
+
+def test_nodes_are_asked_with_the_token_of_a_page_that_is_there() -> None:
+    play = joins(playing(ADMIN))
+    node_appears(play, "node-2", "10.0.0.2", proxy_addr="10.0.0.2:8000", admin_addr="10.0.0.2:8002")
+    play >> watch(600)
+    (dial,) = dials(play.take())
+    answer(play, dial, b'{"node":"node-2"}')
+    joins(play, 23) >> watch(60, 23) >> EofReceived(23)
+    play.take()
+    play >> FIRST_S
+    (dial,) = dials(play.take())
+    play >> Connected(dial.connection, dial.host, 8002)
+    assert shown(600) in sent(play.take(), dial.connection)
+
+
+def shown(lasts_s: float) -> bytes:
+    return bearer(signed({"exp": NOW_S + lasts_s}))
+
+
+def watch(lasts_s: float, connection: int = OPERATOR) -> Received:
+    """Ask for the stream with a token that lasts so long."""
+    head = b"GET /status/stream HTTP/1.1\r\nHost: pico:8002\r\nAuthorization: %b\r\n\r\n"
+    return Received(connection, head % shown(lasts_s))
 
 
 def test_places_for_viewers() -> None:
