@@ -56,13 +56,7 @@ def connection_limits(
     answer = _refusal(wait)
     agent_answer = _refusal(REASON + wait)
     client_answer = _refusal((b"" if config.proxy.error_detail == NONE else REASON) + BUSY.fields_for_peer())
-    of_clients = PortLimits(
-        proxy,
-        min(most // 8, proxy),
-        share,
-        gives_way=True,
-        answer=client_answer,
-    )
+    of_clients = PortLimits(proxy, min(most // 8, proxy), share, gives_way=True, answer=client_answer)
     of_agents = PortLimits(upstream, upstream_reserve, share, answer=agent_answer)
     by_places = {
         Places.FEW: PortLimits(small, small, answer=answer),
@@ -71,19 +65,19 @@ def connection_limits(
         Places.CLIENTS: of_clients,
         Places.NODES: _for_nodes(of_clients, common - upstream_reserve, nodes_reserve),
     }
-
-    def of_port(row: PortRow) -> PortLimits:
-        found = replace(by_places[row.places], shared=balancers.get(row.listener, ()))
-        return found if row.refuses_with_503 else replace(found, answer=b"")
-
     # PEERS is behind those of clients, whose idle connections are closed before theirs.
     rows = (*ports, *(OF_WORKERS if is_worker else (PEERS,)))
     return ConnectionLimits(
         most,
-        {row.listener: of_port(row) for row in rows},
+        {row.listener: _of_port(row, by_places[row.places], balancers) for row in rows},
         outgoing,
         MemberPlaces(PEERS.listener, PROXY.listener, may_be_node) if may_be_node is not None else None,
     )
+
+
+def _of_port(row: PortRow, limits: PortLimits, balancers: Mapping[str, Container[str]]) -> PortLimits:
+    answer = limits.answer if row.refuses_with_503 else b""
+    return replace(limits, answer=answer, shared=balancers.get(row.listener, ()))
 
 
 def _for_nodes(clients: PortLimits, unreserved: int, reserve: int) -> PortLimits:
