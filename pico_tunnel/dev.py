@@ -11,14 +11,12 @@ if TYPE_CHECKING:
     from pico_core.config.server import ServerConfig
 
 DEV_FLAGS = {
-    "proxy.bind_addr": f"{LOCALHOST}:8000",
-    "upstream.bind_addr": f"{LOCALHOST}:8001",
-    "admin.bind_addr": f"{LOCALHOST}:8002",
     "cluster.gossip.bind_addr": f"{LOCALHOST}:0",
     "drain_delay": "0s",
     "grace_period": "3s",
 }
-"""What it has where no flag says otherwise: no balancer has to learn of its stop, and no node asks its gossip port."""
+"""What it has where no flag says otherwise, beside its usual ports on this machine: no balancer has to learn of its
+stop, and no node asks its gossip port."""
 
 
 def dev_flags(flags: dict[str, str], path: str | None) -> dict[str, str]:
@@ -27,7 +25,12 @@ def dev_flags(flags: dict[str, str], path: str | None) -> dict[str, str]:
         raise ConfigError("--dev takes no file: leave out --config.path, or --dev")
     if "cluster.join" in flags:
         raise ConfigError("--dev is a node alone: leave out --cluster.join, or --dev")
-    return DEV_FLAGS | flags
+    from pico_core.config.server import ServerConfig
+    from pico_core.config.server_ports import PORTS
+
+    usual = ServerConfig()
+    local = {f"{port.key}.bind_addr": f"{LOCALHOST}:{port.bind_addr(usual).port}" for port in PORTS}
+    return local | DEV_FLAGS | flags
 
 
 def check_loopback(config: ServerConfig) -> ServerConfig:

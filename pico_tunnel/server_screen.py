@@ -3,12 +3,14 @@
 import platform
 
 from pico_core.config.server import ServerConfig
+from pico_core.config.server_ports import PORTS
 from pico_core.config.values import is_loopback, is_unspecified
 from pico_core.records import Log
 from pico_core.server.exposure import OPEN
 from pico_tunnel.screen import Screen, said
 
-PORTS = ("proxy", "upstream", "admin", "gossip")
+LISTENERS = frozenset(port.datagrams or port.listener for port in PORTS)
+"""Those that the server tells of: a port with UDP is open when UDP is."""
 
 USUAL_UPSTREAM_PORT = "8001"
 """Where agents look for a server that nobody names."""
@@ -28,9 +30,9 @@ class ServerScreen(Screen):
     def event(self, record: Log, now: float) -> str | None:
         """Return the lines for a record."""
         message = record.message
-        if message == "listening" and record.subsystem in PORTS and not self._is_shown:
+        if message == "listening" and record.subsystem in LISTENERS and not self._is_shown:
             self._bound[record.subsystem] = said(record, "addr")
-            return self._block() if len(self._bound) == len(PORTS) else ""
+            return self._block() if len(self._bound) == len(LISTENERS) else ""
         if message == OPEN and not self._is_shown:
             ports = said(record, "ports")
             self._notes.append(f"everybody who reaches this machine can use {ports}: see docs/security.md;")
@@ -54,8 +56,8 @@ class ServerScreen(Screen):
     def _block(self) -> str:
         self._is_shown = True
         config = self._config
-        proxy, upstream, admin, gossip = (self._bound[name] for name in PORTS)
-        secure = {name: "https" if getattr(config, name).tls.enabled else "http" for name in PORTS[:3]}
+        proxy, upstream, admin, gossip = (self._bound[name] for name in ("proxy", "upstream", "admin", "gossip"))
+        secure = {port.name: "https" if port.tls_profile(config) else "http" for port in PORTS}
         port = _port(upstream)
         here = f"{secure['upstream']}://localhost:{port}"
         flag = "" if port == USUAL_UPSTREAM_PORT and here.startswith("http:") else f" --connect.url {here}"

@@ -7,11 +7,15 @@ worker's process ends, so those that wait in it go to the next process of the wo
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from pico_core.config.server_ports import MAX_DRAWS
+from pico_core.config.server_ports import MAX_DRAWS, WORKER_PORTS
 from pico_core.config.values import Address
 from pico_driver.sockets import UNUSABLE, SocketAddress, describe, endpoint, local_addresses, lookup, open_listener
+
+if TYPE_CHECKING:
+    from pico_core.config.server import ServerConfig
+    from pico_core.config.server_ports import Ports
 
 
 class PortError(Exception):
@@ -19,23 +23,24 @@ class PortError(Exception):
 
 
 class SharedPorts:
-    """The shared ports by their keys. Next: ``open`` for each worker, and in the end ``close``."""
+    """The shared ports by their listeners. Next: ``open`` for each worker, and in the end ``close``."""
 
-    def __init__(self, wanted: Mapping[str, Address], workers: int) -> None:
-        """``wanted`` are the addresses by key, such as ``proxy``; port 0 becomes a free one with the first worker."""
+    def __init__(self, config: ServerConfig, workers: int, rows: Ports = WORKER_PORTS) -> None:
+        """``rows`` are the ports of a worker. Port 0 becomes a free one with the first worker."""
         self._early = range(1, workers + 1)
-        self.addresses = dict(wanted)
-        self._wanted = dict(wanted)
+        self._rows = {row.listener: row for row in rows if row.shared}
+        self._wanted = {listener: row.bind_addr(config) for listener, row in self._rows.items()}
+        self.addresses = dict(self._wanted)
         self._open: dict[tuple[int, str], socket.socket] = {}
 
     def open(self, worker: int) -> dict[str, socket.socket]:
-        """Return the sockets of a worker by key, opening those that are not open. Raises ``PortError``.
+        """Return the sockets of a worker by listener, opening those that are not open. Raises ``PortError``.
 
         With the first worker those of clients and agents are opened for all: agents that come early wait for the other
         workers, and do not all go to the first one. A node that joins should rather be answered.
         """
         early, self._early = self._early, range(0)
-        wanted = [(each, key) for each in early for key in WAIT_FOR_WORKERS]
+        wanted = [(each, key) for each in early for key, row in self._rows.items() if row.auth is not None]
         for place in (*wanted, *((worker, key) for key in self.addresses)):
             if place not in self._open:
                 self._open[place] = self._bind(place[1])
@@ -55,24 +60,18 @@ class SharedPorts:
 
     def _bind(self, key: str) -> socket.socket:
         """The first socket of a port takes it alone, so that no other program shares it by chance."""
-        address = self.addresses[key]
+        address, row = self.addresses[key], self._rows[key]
         is_first = not any(each == key for _, each in self._open)
         try:
             bound = open_listener(resolved(address), shares=not is_first)
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         except UNUSABLE as error:
             raise PortError(
-                f"cannot listen on {key} address '{self._wanted[key]}': {describe(error)}; "
-                f"choose another one with --{FLAGS[key]}.bind-addr"
+                f"cannot listen on {row.name} address '{self._wanted[key]}': {describe(error)}; "
+                f"choose another one with --{row.key}.bind-addr"
             ) from None
         self.addresses[key] = Address(address.host, endpoint(bound.getsockname())[1])
         return bound
-
-
-WAIT_FOR_WORKERS = ("proxy", "upstream")
-
-FLAGS = {"proxy": "proxy", "upstream": "upstream", "gossip": "cluster.gossip"}
-"""The section of each key in the configuration."""
 
 
 def resolved(address: Address) -> list[SocketAddress]:

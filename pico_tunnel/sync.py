@@ -263,6 +263,10 @@ class Node:
         """The ID by which other nodes and status pages know the node."""
         return self._node.node_id
 
+    def address_of(self, port: str) -> str:
+        """Where the port of that name listens. Raises ``KeyError`` if the node has none."""
+        return self._node.address_of(port)
+
     @property
     def proxy_address(self) -> str:
         """Where clients connect."""

@@ -100,14 +100,7 @@ class WorkerProcesses:
         self._secret = secret
         self._inbox = inbox
         self._gossip_host = config.cluster.gossip.bind_addr.host
-        self._ports = SharedPorts(
-            {
-                "proxy": config.proxy.bind_addr,
-                "upstream": config.upstream.bind_addr,
-                "gossip": config.cluster.gossip.bind_addr,
-            },
-            count,
-        )
+        self._ports = SharedPorts(config, count)
         self._children = _Children(self._ended)
 
     # --- for the driver ---
@@ -153,7 +146,7 @@ class WorkerProcesses:
                 control=Address(LOCALHOST, endpoint(control.getsockname())[1]),
                 secret=self._secret,
                 siblings=command.siblings,
-                **self._ports.addresses,
+                shared=dict(self._ports.addresses),
             )
             sockets: list[tuple[Address, socket.socket]] = [
                 *((self._ports.addresses[key], each) for key, each in shared.items()),

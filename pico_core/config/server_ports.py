@@ -1,7 +1,8 @@
 """The ports of a server as a table: all that is asked of each port reads it, and a new port is a new row."""
 
-from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -20,16 +21,8 @@ class WorkerAddresses(Protocol):
     """Addresses that a worker listens on; ``server.worker`` says which of these it shares with the other workers."""
 
     @property
-    def proxy(self) -> Address:
-        """For clients, shared."""
-
-    @property
-    def upstream(self) -> Address:
-        """For agents, shared."""
-
-    @property
-    def gossip(self) -> Address:
-        """For nodes that join, shared."""
+    def shared(self) -> Mapping[str, Address]:
+        """Those of the ports that all workers listen on, by listener."""
 
     @property
     def own_gossip(self) -> Address:
@@ -40,18 +33,63 @@ class WorkerAddresses(Protocol):
         """For the supervisor."""
 
 
+Channel = TypeVar("Channel", contravariant=True)
+
+Accept: TypeAlias = Callable[[Any, float], None]
+"""What serves a connection, from an instant on. The connection is a ``TcpChannel``; its class is above this floor."""
+
+
+class Accepts(Protocol[Channel]):
+    """The part of a node that takes the connections of its ports."""
+
+    def accept_operator(self, channel: Channel, now: float) -> None:
+        """Serve a connection of the admin port."""
+
+    def accept_supervisor(self, channel: Channel, now: float) -> None:
+        """Serve a connection of the control port of a worker."""
+
+    def accept_node(self, channel: Channel, now: float) -> None:
+        """Serve a connection of the gossip port."""
+
+    def accept_agent(self, channel: Channel, now: float) -> None:
+        """Serve a connection of the upstream port."""
+
+    def accept_client(self, channel: Channel, now: float) -> None:
+        """Serve a connection of the proxy port."""
+
+
+class Places(Enum):
+    """Which connections a port has; ``server.limits`` divides those of the process by it.
+
+    ``FEW``: a small number that no other port takes. ``SPARE``: as many, but none is kept for them. The ports for
+    agents, for clients and for other nodes share the rest.
+    """
+
+    FEW = "few"
+    SPARE = "spare"
+    AGENTS = "agents"
+    CLIENTS = "clients"
+    NODES = "nodes"
+
+
 class PortRow(msgspec.Struct, frozen=True):
-    """One port, as the configuration has it.
+    """One port: where it listens, what it asks for, what serves its connections, and how many it has.
 
     ``name`` is what people call it; ``listener`` names it in inputs, commands and limits, and its TLS profile in the
     driver. ``key`` is its section of the configuration. ``bind_addr`` is where a node listens that is alone in its
-    process, and ``worker_addr`` where a worker does. ``shared`` says that all workers listen there; at the other ports
-    a worker is reached alone, so each has a number of its own. ``auth`` returns what it asks clients for: its own
-    section, and behind it those of tenants; ``guard`` is the key that closes it to strangers. ``tls``, ``auth`` and
-    ``behind`` (the section with the trusted proxies) are ``None`` for a port that has none. ``header_timeout_s`` is how
-    long a trusted proxy may take for its PROXY header. ``datagrams`` names a second listener, for UDP with the same
-    number. ``until_exit`` says that the port stays open until the process ends; the others close once the node is
-    drained.
+    process. ``shared`` says that all workers listen there; at the other ports a worker is reached alone, so each has a
+    number of its own: any that is free, or ``worker_addr``. ``accept`` returns what serves its connections.
+
+    ``auth`` returns what it asks clients for: its own section, and behind it those of tenants; ``sealed`` says of a
+    port that asks for no token whether it asks for a key of the cluster. ``guard`` is the key that closes it to
+    strangers. ``tls``, ``auth``, ``sealed`` and ``behind`` (the section with the trusted proxies) are ``None`` for a
+    port that has none. ``header_timeout_s`` is how long a trusted proxy may take for its PROXY header.
+    ``profile_of`` is the listener whose TLS profile and trusted proxies it has, where it is another one.
+
+    ``places`` says how many connections it has, and ``when_full`` tells operators what becomes of the next one.
+    ``refuses_with_503`` says that this one is sent a response of HTTP. ``datagrams`` names a second listener, for UDP
+    with the same number. ``until_exit`` says that the port stays open until the process ends; the others close once
+    the node is drained.
     """
 
     name: str
@@ -59,14 +97,30 @@ class PortRow(msgspec.Struct, frozen=True):
     key: str
     guard: str
     bind_addr: Callable[[ServerConfig], Address]
-    worker_addr: Callable[[ServerConfig, WorkerAddresses], Address]
+    accept: Callable[[Accepts[Any]], Accept]
+    worker_addr: Callable[[ServerConfig, WorkerAddresses], Address] | None = None
     shared: bool = False
+    places: Places = Places.FEW
+    when_full: str = "a new one is closed"
+    refuses_with_503: bool = False
+    profile_of: str = ""
+    sealed: Callable[[ServerConfig], bool] | None = None
     auth: Callable[[ServerConfig], tuple[AuthConfig, ...]] | None = None
     tls: Callable[[ServerConfig], ServerTlsConfig] | None = None
     behind: Callable[[ServerConfig], ProxyConfig | UpstreamConfig] | None = None
     header_timeout_s: Callable[[ServerConfig], float] | None = None
     datagrams: str = ""
     until_exit: bool = False
+
+    def address(self, config: ServerConfig, worker: WorkerAddresses | None) -> Address:
+        """Return where a node listens, alone or as a worker."""
+        if worker is None:
+            return self.bind_addr(config)
+        if self.shared:
+            return worker.shared[self.listener]
+        if self.worker_addr is not None:
+            return self.worker_addr(config, worker)
+        return Address(self.bind_addr(config).host, 0)
 
     def auth_sections(self, config: ServerConfig) -> tuple[AuthConfig, ...]:
         """Return ``auth`` of ``config``; none for a port that asks for no token."""
@@ -78,22 +132,27 @@ class PortRow(msgspec.Struct, frozen=True):
             return True
         sections = self.auth_sections(config)
         if not sections:
-            return bool(config.cluster.gossip.keys)
+            return self.sealed is not None and self.sealed(config)
         own, *tenants = sections
         # What is on for the port itself holds for tenants that have nothing of their own.
         return own.is_on or (bool(tenants) and all(each.is_on for each in tenants))
 
     def tls_profile(self, config: ServerConfig) -> str:
         """Return the name of its TLS profile, empty for plain TCP."""
-        return self.listener if self.tls is not None and self.tls(config).enabled else ""
+        return self.profile if self.tls is not None and self.tls(config).enabled else ""
+
+    @property
+    def profile(self) -> str:
+        """The listener whose TLS profile and trusted proxies it has."""
+        return self.profile_of or self.listener
 
     def has_header(self, config: ServerConfig) -> bool:
         """Whether connections of trusted proxies begin with a PROXY header."""
         return self.behind is not None and self.behind(config).proxy_protocol == REQUIRED
 
 
-def _any_number(address: Address) -> Address:
-    return Address(address.host, 0)
+def _is_sealed(config: ServerConfig) -> bool:
+    return bool(config.cluster.gossip.keys)
 
 
 Ports: TypeAlias = tuple[PortRow, ...]
@@ -105,7 +164,9 @@ PORTS: Ports = (
         "admin",
         "admin.auth",
         bind_addr=lambda config: config.admin.bind_addr,
-        worker_addr=lambda config, _worker: _any_number(config.admin.bind_addr),
+        accept=lambda node: node.accept_operator,
+        when_full="a new one gets a 503",
+        refuses_with_503=True,
         auth=lambda config: (config.admin.auth,),
         tls=lambda config: config.admin.tls,
         until_exit=True,
@@ -116,7 +177,10 @@ PORTS: Ports = (
         "cluster.gossip",
         "cluster.gossip.keys",
         bind_addr=lambda config: config.cluster.gossip.bind_addr,
+        accept=lambda node: node.accept_node,
         worker_addr=lambda _config, worker: worker.own_gossip,
+        when_full="a new one is closed; the other node asks again",
+        sealed=_is_sealed,
         datagrams="gossip",
         until_exit=True,
     ),
@@ -126,8 +190,11 @@ PORTS: Ports = (
         "upstream",
         "upstream.auth",
         bind_addr=lambda config: config.upstream.bind_addr,
-        worker_addr=lambda _config, worker: worker.upstream,
+        accept=lambda node: node.accept_agent,
         shared=True,
+        places=Places.AGENTS,
+        when_full="agents get a 503 and try another node; open tunnels stay",
+        refuses_with_503=True,
         auth=lambda config: (config.upstream.auth, *(tenant.auth for tenant in config.upstream.tenants)),
         tls=lambda config: config.upstream.tls,
         behind=lambda config: config.upstream,
@@ -139,8 +206,11 @@ PORTS: Ports = (
         "proxy",
         "proxy.auth",
         bind_addr=lambda config: config.proxy.bind_addr,
-        worker_addr=lambda _config, worker: worker.proxy,
+        accept=lambda node: node.accept_client,
         shared=True,
+        places=Places.CLIENTS,
+        when_full="idle clients are closed, the longest idle first; then new ones get a 503 with Retry-After",
+        refuses_with_503=True,
         auth=lambda config: (config.proxy.auth,),
         tls=lambda config: config.proxy.tls,
         behind=lambda config: config.proxy,
@@ -155,21 +225,24 @@ PEERS = msgspec.structs.replace(
     PROXY,
     name="peers",
     listener="peers",
-    worker_addr=lambda config, _worker: _any_number(config.proxy.bind_addr),
     shared=False,
+    places=Places.NODES,
+    when_full="idle ones are closed, the longest idle first; then a new one counts as a client's",
+    profile_of=PROXY.listener,
 )
 
-WORKER_PORTS: Ports = (
-    *PORTS,
+OF_WORKERS: Ports = (
     PEERS,
     PortRow(
-        "join",
+        "gossip",
         "join",
         "cluster.gossip",
         "cluster.gossip.keys",
         bind_addr=lambda config: config.cluster.gossip.bind_addr,
-        worker_addr=lambda _config, worker: worker.gossip,
+        accept=lambda node: node.accept_node,
         shared=True,
+        places=Places.SPARE,
+        sealed=_is_sealed,
     ),
     PortRow(
         "control",
@@ -177,14 +250,28 @@ WORKER_PORTS: Ports = (
         "admin",
         "admin.auth",
         bind_addr=lambda config: config.admin.bind_addr,
+        accept=lambda node: node.accept_supervisor,
         worker_addr=lambda _config, worker: worker.control,
+        places=Places.SPARE,
+        refuses_with_503=True,
         until_exit=True,
     ),
 )
 """A worker has further ports: for the requests that other nodes forward to it, for nodes that join by the gossip port
 of all workers, and for its parent."""
 
-ENTRANCES: Ports = tuple(port for port in reversed(PORTS) if port.auth is not None)
-"""Those for clients, agents and operators, in the order in which people name them."""
+WORKER_PORTS: Ports = (*PORTS, *OF_WORKERS)
 
-ENTRANCES_FIRST: Ports = (*ENTRANCES, *(port for port in PORTS if port.auth is None))
+
+def entrances(ports: Ports) -> Ports:
+    """Return those that ask for a token: for clients, agents and operators, in the order in which people name them."""
+    return tuple(port for port in reversed(ports) if port.auth is not None)
+
+
+def entrances_first(ports: Ports) -> Ports:
+    """Return all of them, ``entrances`` first."""
+    return (*entrances(ports), *(port for port in ports if port.auth is None))
+
+
+ENTRANCES = entrances(PORTS)
+ENTRANCES_FIRST = entrances_first(PORTS)

@@ -5,6 +5,7 @@ from functools import partial
 
 from pico_core.cluster.view import ClusterView
 from pico_core.config.server import ServerConfig
+from pico_core.config.server_ports import Ports
 from pico_core.entropy import Entropy
 from pico_core.gossip.engine import Gossip
 from pico_core.machine.admission import Admission, ConnectionLimits
@@ -37,7 +38,7 @@ def make_gossip(config: ServerConfig, node_id: str, entropy: Entropy, worker: Wo
 
 
 def limits_of(
-    descriptors: int, proxies: Mapping[str, TrustedProxies], view: ClusterView, worker: Worker | None
+    descriptors: int, proxies: Mapping[str, TrustedProxies], view: ClusterView, worker: Worker | None, ports: Ports
 ) -> Callable[[ServerConfig], ConnectionLimits]:
     """Return what makes a node's limits of a configuration; ``descriptors`` is how many the process may have open."""
     return partial(
@@ -46,6 +47,7 @@ def limits_of(
         balancers=proxies,
         may_be_node=view.is_member,
         is_worker=worker is not None,
+        ports=ports,
     )
 
 
@@ -57,6 +59,7 @@ def make_facts(
     admission: Admission,
     log_limits: LogLimits,
     worker: Worker | None,
+    ports: Ports,
 ) -> Facts:
     """Return the record of a node that has not started."""
     return Facts(
@@ -65,7 +68,7 @@ def make_facts(
         gossip=gossip,
         view=view,
         registry=registry,
-        metrics=ServerMetrics(),
+        metrics=ServerMetrics(ports),
         admission=admission,
         log_limits=log_limits,
         heads=HeadBudget(unfinished_bytes(config)),
@@ -73,4 +76,5 @@ def make_facts(
         tunnels={},
         addresses={},
         worker=worker,
+        ports=ports,
     )

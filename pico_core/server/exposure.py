@@ -5,7 +5,7 @@ from itertools import islice
 from pico_core.config.auth import AuthConfig
 from pico_core.config.changes import is_among
 from pico_core.config.server import ServerConfig, auth_sections, tenant_auth
-from pico_core.config.server_ports import ENTRANCES, ENTRANCES_FIRST
+from pico_core.config.server_ports import PORTS, Ports, entrances, entrances_first
 from pico_core.config.values import is_loopback
 from pico_core.machine.parts import Logger
 from pico_core.server.widening import widened
@@ -28,7 +28,7 @@ MAX_NAMED = 20
 _RULES = ("audience", "issuer", "require_expiry")
 
 
-def open_ports(config: ServerConfig) -> list[tuple[str, str]]:
+def open_ports(config: ServerConfig, ports: Ports = PORTS) -> list[tuple[str, str]]:
     """Return the ports that other hosts reach, each with the section to configure.
 
     Those that ask for a token, or for a certificate, are left out. A host that reaches the gossip port of a cluster
@@ -36,7 +36,7 @@ def open_ports(config: ServerConfig) -> list[tuple[str, str]]:
     """
     return [
         (f"{port.name} {address}", port.guard)
-        for port in ENTRANCES_FIRST
+        for port in entrances_first(ports)
         if not is_loopback((address := port.bind_addr(config)).host) and not port.is_guarded(config)
     ]
 
@@ -60,10 +60,10 @@ def plain_key_sets(config: ServerConfig) -> dict[str, str]:
     return found
 
 
-def guards(config: ServerConfig) -> set[str]:
+def guards(config: ServerConfig, ports: Ports = PORTS) -> set[str]:
     """Return what clients, agents and operators are asked for: keys of the configuration."""
     found = {key for key, section in auth_sections(config).items() if section.is_on}
-    for port in ENTRANCES:
+    for port in entrances(ports):
         if port.tls is not None and port.tls(config).asks_for_certificates:
             found.add(f"{port.key}.tls.client_cas")
     for key, section in auth_sections(config).items():
@@ -75,9 +75,9 @@ def _rules(section: AuthConfig) -> list[str]:
     return [name for name in _RULES if section.is_on and getattr(section, name)]
 
 
-def warn_of_open_ports(host: Logger, config: ServerConfig) -> None:
+def warn_of_open_ports(host: Logger, config: ServerConfig, rows: Ports = PORTS) -> None:
     """Log what is open to strangers: a line for ports and one for tenants, each with the keys of the configuration."""
-    found = open_ports(config)
+    found = open_ports(config, rows)
     if found:
         ports, keys = (", ".join(column) for column in zip(*found, strict=True))
         host.log("warning", "access", OPEN, ports=ports, keys=keys)
@@ -85,9 +85,9 @@ def warn_of_open_ports(host: Logger, config: ServerConfig) -> None:
     _warn_of_key_sets(host, plain_key_sets(config))
 
 
-def warn_of_lost_guards(host: Logger, before: ServerConfig, after: ServerConfig) -> None:
+def warn_of_lost_guards(host: Logger, before: ServerConfig, after: ServerConfig, rows: Ports = PORTS) -> None:
     """Log what a reload has opened: ports, tenants, and policies by the patterns of their endpoints."""
-    lost = [port for port in ENTRANCES_FIRST if port.is_guarded(before) and not port.is_guarded(after)]
+    lost = [port for port in entrances_first(rows) if port.is_guarded(before) and not port.is_guarded(after)]
     if lost:
         ports = ", ".join(f"{port.name} {port.bind_addr(after)}" for port in lost)
         host.log("warning", "access", UNGUARDED, ports=ports, keys=", ".join(port.guard for port in lost))
@@ -97,17 +97,17 @@ def warn_of_lost_guards(host: Logger, before: ServerConfig, after: ServerConfig)
     plain = plain_key_sets(before)
     _warn_of_key_sets(host, {key: url for key, url in plain_key_sets(after).items() if plain.get(key) != url})
     told = {port.guard for port in lost} | {tenant_auth(tenant) for tenant in opened}
-    gone = sorted(key for key in _lost_guards(before, after) if not is_among(key, told))
+    gone = sorted(key for key in _lost_guards(before, after, rows) if not is_among(key, told))
     if gone:
         host.log("warning", "access", FEWER_GUARDS, keys=_some(gone), count=len(gone))
     if before.policies != after.policies:
         _warn_of_policies(host, before, after)
 
 
-def _lost_guards(before: ServerConfig, after: ServerConfig) -> set[str]:
+def _lost_guards(before: ServerConfig, after: ServerConfig, rows: Ports) -> set[str]:
     """Return what is not asked for any more; of tenants that are gone only where agents need no tenant now."""
     kept = auth_sections(after)
-    gone = guards(before) - guards(after)
+    gone = guards(before, rows) - guards(after, rows)
     if after.upstream.tenants:
         former = {tenant_auth(each.id) for each in before.upstream.tenants} - kept.keys()
         gone = {key for key in gone if not is_among(key, former)}

@@ -10,6 +10,7 @@ import msgspec
 
 from pico_core.cluster.view import ClusterView
 from pico_core.config.server import ServerConfig
+from pico_core.config.server_ports import PORTS, Ports
 from pico_core.config.values import Address
 from pico_core.gossip.engine import Gossip
 from pico_core.machine.admission import Admission
@@ -42,7 +43,7 @@ class Facts(msgspec.Struct, eq=False):
     what the node knows of the others, ``gossip`` how it came to know it. ``ready_at`` is when balancers could first
     send requests here, ``NEVER`` before. ``left`` says that the others were told of the node's leave.
     ``waiting`` are the requests that wait for a route, each until its instant. ``worker`` is set where several nodes
-    share their ports.
+    share their ports. ``ports`` are the rows of its ports, without those that only a worker has.
     """
 
     node_id: str
@@ -58,6 +59,7 @@ class Facts(msgspec.Struct, eq=False):
     tunnels: dict[TunnelConnection, None]
     addresses: dict[str, Address]
     worker: Worker | None = None
+    ports: Ports = PORTS
     state: NodePhase = NodePhase.STARTING
     ready_at: float = NEVER
     left: bool = False

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from msgspec.structs import replace
 
 from pico_core.config.server import ServerConfig
+from pico_core.config.server_ports import OF_WORKERS, PEERS, PORTS, PROXY, Places, PortRow, Ports
 from pico_core.http.message import HeadLimits
 from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_bytes
 from pico_core.machine.admission import ConnectionLimits, MemberPlaces, PortLimits
@@ -31,10 +32,11 @@ def connection_limits(
     may_be_node: Callable[[str], bool] | None = None,
     *,
     is_worker: bool = False,
+    ports: Ports = PORTS,
 ) -> ConnectionLimits:
     """Return the limits for a process that may have ``descriptors`` open; ``balancers`` by listener have no share.
 
-    A sixteenth each is for the admin and the gossip port and for them only. Agents keep a quarter, clients and the
+    A sixteenth each is for the ports with few connections and for them only. Agents keep a quarter, clients and the
     connections to other nodes an eighth each, and those from other nodes a sixteenth. All of these may have more while
     others do not need theirs. ``may_be_node`` says which addresses other nodes have.
     A worker has further ports, which keep less; that for other nodes has the same places as their connections here.
@@ -45,7 +47,7 @@ def connection_limits(
     small = max(min(most // 16, MOST_RESERVED), 1)
     outgoing = most // 8
     nodes_reserve = max(most // 16, 1)
-    common = most - 2 * small - outgoing - nodes_reserve
+    common = most - small * sum(row.places is Places.FEW for row in ports) - outgoing - nodes_reserve
     upstream = _bounded(common - most // 8, config.upstream.max_connections)
     upstream_reserve = min(most // 4, upstream)
     proxy = _bounded(common - upstream_reserve, config.proxy.max_connections)
@@ -54,40 +56,34 @@ def connection_limits(
     answer = _refusal(wait)
     agent_answer = _refusal(REASON + wait)
     client_answer = _refusal((b"" if config.proxy.error_detail == NONE else REASON) + BUSY.fields_for_peer())
-    of_clients = PortLimits(
-        proxy,
-        min(most // 8, proxy),
-        share,
-        gives_way=True,
-        answer=client_answer,
-        shared=balancers.get("proxy", ()),
-    )
-    further = {
-        "join": PortLimits(small, 0),
-        "control": PortLimits(small, 0, answer=answer),
+    of_clients = PortLimits(proxy, min(most // 8, proxy), share, gives_way=True, answer=client_answer)
+    of_agents = PortLimits(upstream, upstream_reserve, share, answer=agent_answer)
+    by_places = {
+        Places.FEW: PortLimits(small, small, answer=answer),
+        Places.SPARE: PortLimits(small, 0, answer=answer),
+        Places.AGENTS: of_agents,
+        Places.CLIENTS: of_clients,
+        Places.NODES: _for_nodes(of_clients, common - upstream_reserve, nodes_reserve),
     }
+    # PEERS is behind those of clients, whose idle connections are closed before theirs.
+    rows = (*ports, *(OF_WORKERS if is_worker else (PEERS,)))
     return ConnectionLimits(
         most,
-        {
-            "admin": PortLimits(small, small, answer=answer),
-            "gossip-streams": PortLimits(small, small),
-            "upstream": PortLimits(
-                upstream, upstream_reserve, share, answer=agent_answer, shared=balancers.get("upstream", ())
-            ),
-            "proxy": of_clients,
-            # Behind those of clients, whose idle connections are closed before theirs.
-            "peers": _for_nodes(of_clients, common - upstream_reserve, nodes_reserve),
-            **(further if is_worker else {}),
-        },
+        {row.listener: _of_port(row, by_places[row.places], balancers) for row in rows},
         outgoing,
-        MemberPlaces("peers", "proxy", may_be_node) if may_be_node is not None else None,
+        MemberPlaces(PEERS.listener, PROXY.listener, may_be_node) if may_be_node is not None else None,
     )
+
+
+def _of_port(row: PortRow, limits: PortLimits, balancers: Mapping[str, Container[str]]) -> PortLimits:
+    answer = limits.answer if row.refuses_with_503 else b""
+    return replace(limits, answer=answer, shared=balancers.get(row.listener, ()))
 
 
 def _for_nodes(clients: PortLimits, unreserved: int, reserve: int) -> PortLimits:
     """Return the limits for other nodes: clients keep their reserve of what is ``unreserved`` by others."""
     most = max(unreserved - clients.reserve, 0) + reserve
-    return replace(clients, most=most, reserve=reserve, address_share=1.0, shared=())
+    return replace(clients, most=most, reserve=reserve, address_share=1.0)
 
 
 def head_limits(config: ServerConfig) -> HeadLimits:

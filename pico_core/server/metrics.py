@@ -6,7 +6,7 @@ requests with an ``other`` method share one histogram, and requests that were an
 none, because their time says nothing. So 100,000 random methods, hosts and endpoints add fewer than 20 series.
 """
 
-from pico_core.config.server_ports import ENTRANCES
+from pico_core.config.server_ports import PORTS, Ports, entrances
 from pico_core.plain.exposition import Histogram
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import ALL_REASONS
@@ -44,7 +44,7 @@ class RequestMetrics:
 class ServerMetrics:
     """The counters of a server about requests."""
 
-    def __init__(self) -> None:
+    def __init__(self, ports: Ports = PORTS) -> None:
         self.requests_in_flight = 0
         self.upstream_requests = 0
         self.retries = 0
@@ -55,7 +55,10 @@ class ServerMetrics:
         self.incomplete = {"client": 0, "upstream": 0}
         self.registrations_refused = 0
         self.proxy_headers_refused = {
-            (port.listener, defect): 0 for port in ENTRANCES if port.behind is not None for defect in HEADER_DEFECTS
+            (port.listener, defect): 0
+            for port in entrances(ports)
+            if port.behind is not None
+            for defect in HEADER_DEFECTS
         }
         self.second_agents = {"accepted": 0, "refused": 0}
         self.log_lines_dropped = 0

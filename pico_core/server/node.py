@@ -30,7 +30,7 @@ from pico_core.cluster.view import ClusterView
 from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.logs import LogConfig
 from pico_core.config.server import ServerConfig
-from pico_core.config.server_ports import MAX_DRAWS
+from pico_core.config.server_ports import MAX_DRAWS, PORTS, Ports
 from pico_core.config.tls import PEERS_PROFILE
 from pico_core.config.values import Address
 from pico_core.entropy import Entropy
@@ -82,15 +82,16 @@ class ServerNode(BaseMachine):
         entropy: Entropy,
         descriptors: int = MAX_DESCRIPTORS,
         worker: Worker | None = None,
+        ports: Ports = PORTS,
     ) -> None:
         """``descriptors`` is how many the process may have open. A ``worker`` shares its ports with other nodes."""
-        self.proxies = trusted_proxies(config)
+        self.proxies = trusted_proxies(config, ports)
         gossip = make_gossip(config, node_id, entropy, worker)
         view = ClusterView(entropy, gossip.can_forward)
-        self._limits = limits_of(descriptors, self.proxies, view, worker)
+        self._limits = limits_of(descriptors, self.proxies, view, worker, ports)
         super().__init__(self._limits(config))
         registry: Registry[TunnelConnection] = Registry(self._endpoint_changed)
-        self.facts = make_facts(config, gossip, view, registry, self.admission, self.log_limits, worker)
+        self.facts = make_facts(config, gossip, view, registry, self.admission, self.log_limits, worker, ports)
         self.peer_tls = PEERS_PROFILE if config.proxy.tls.enabled else ""
         self.head_limits = head_limits(config)
         self.heads = self.facts.heads
@@ -102,7 +103,7 @@ class ServerNode(BaseMachine):
         self._claims = EndpointClaims(self._registrations_of, self.facts.view, self.facts.policies, self.facts.metrics)
         self._registrar = Registrar(self.facts, self.access, self, self._claim)
         self._parts = (self._router, self._registrar, self.peers, self._admin)
-        self._ports = {port.row.listener: port for port in port_table(self, config, self.proxies, worker)}
+        self._ports = {port.row.listener: port for port in port_table(self, config, self.proxies, worker, ports)}
         self.bound: dict[str, Address] = {}
         self._draws = 0
         self._readiness = Readiness(self, self.facts, self.cluster, self.on_ready)
@@ -117,7 +118,7 @@ class ServerNode(BaseMachine):
             self.emit(port.listen())
         self.access.start(now)
         if self.facts.worker is None or self.facts.worker.number == 1:
-            warn_of_open_ports(self, self.facts.config)
+            warn_of_open_ports(self, self.facts.config, self.facts.ports)
 
     def on_listening(self, event: Listening, now: float) -> None:
         """Join the cluster once every port is open."""
@@ -294,7 +295,7 @@ class ServerNode(BaseMachine):
             return
         self.log_reload(changed_keys(facts.config, config), applied)
         before, facts.config = facts.config, fresh
-        warn_of_lost_guards(self, before, fresh)
+        warn_of_lost_guards(self, before, fresh, facts.ports)
 
     # --- gossip and logs ---
 

@@ -2,7 +2,7 @@
 
 from pico_core.config.networks import NamedNetwork, Networks, address_of
 from pico_core.config.server import ServerConfig
-from pico_core.config.server_ports import PORTS
+from pico_core.config.server_ports import PORTS, Ports
 from pico_core.http.client_lines import client_lines
 from pico_core.http.grammar import request_id
 from pico_core.http.message import RequestHead, field_values
@@ -10,11 +10,11 @@ from pico_core.http.writing import WITHOUT_HOST
 from pico_core.proxy.client_address import client_address, forwarded_element, node_address
 
 
-def trusted_proxies(config: ServerConfig) -> dict[str, "TrustedProxies"]:
+def trusted_proxies(config: ServerConfig, ports: Ports = PORTS) -> dict[str, "TrustedProxies"]:
     """Return those of each port that may have some, by listener."""
     return {
         port.listener: TrustedProxies(port.behind(config).trusted_proxies, sends_header=port.has_header(config))
-        for port in PORTS
+        for port in ports
         if port.behind is not None
     }
 

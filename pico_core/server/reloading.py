@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from pico_core.config.server import ServerConfig
-from pico_core.config.server_ports import ENTRANCES, PORTS
+from pico_core.config.server_ports import PORTS, Ports
 from pico_core.machine.admission import ConnectionLimits
 from pico_core.server.access import Access
 from pico_core.server.facts import Facts
@@ -60,17 +60,17 @@ def applied_keys(facts: Facts, config: ServerConfig) -> set[str]:
     Those are ``APPLIED``, without what would begin or end sealing, and without the TLS of a port that would begin or
     end to speak it.
     """
-    applied = set(APPLIED).difference(switched_tls(facts.config, config))
+    applied = set(APPLIED).difference(switched_tls(facts.config, config, facts.ports))
     if bool(config.cluster.gossip.secrets) != facts.gossip.is_sealed:
         applied.discard(GOSSIP_KEYS_PATH)
     return applied
 
 
-def switched_tls(before: ServerConfig, after: ServerConfig) -> list[str]:
+def switched_tls(before: ServerConfig, after: ServerConfig, ports: Ports = PORTS) -> list[str]:
     """Return the sections of ports that speak TLS by one of two configurations, and not by the other."""
     return [
         f"{port.key}.tls"
-        for port in ENTRANCES
+        for port in ports
         if port.tls is not None and port.tls(before).enabled != port.tls(after).enabled
     ]
 
@@ -109,6 +109,6 @@ def take_over(
     if bool(config.cluster.gossip.secrets) == facts.gossip.is_sealed:
         facts.gossip.take_keys(config.cluster.gossip.secrets)
     facts.policies.configure(config.policies)
-    for port in PORTS:
+    for port in facts.ports:
         if port.behind is not None:
             proxies[port.listener].take_over(port.behind(config).trusted_proxies)

@@ -17,22 +17,30 @@ _OWN_FIELDS = (b"host", WORKER_FIELD.encode(), HOST_FIELD.encode(), CLIENT_FIELD
 class Worker(msgspec.Struct, frozen=True, kw_only=True):
     """One worker of ``count``.
 
-    ``proxy``, ``upstream`` and ``gossip`` are the addresses that all workers listen on. ``own_gossip`` is this worker's
-    alone, ``control`` answers only a peer that knows ``secret``. ``siblings`` are the gossip ports of the workers that
-    run already. The node IDs of all workers begin with ``group``.
+    ``shared`` are the addresses that all workers listen on, by listener. ``own_gossip`` is this worker's alone,
+    ``control`` answers only a peer that knows ``secret``. ``siblings`` are the gossip ports of the workers that run
+    already. The node IDs of all workers begin with ``group``.
     """
 
     number: int
     count: int
     node_id: str
     group: str
-    proxy: Address
-    upstream: Address
-    gossip: Address
+    shared: dict[str, Address]
     own_gossip: Address
     control: Address
     secret: str
     siblings: tuple[int, ...] = ()
+
+    @property
+    def proxy(self) -> Address:
+        """Where clients connect."""
+        return self.shared["proxy"]
+
+    @property
+    def gossip(self) -> Address:
+        """Where nodes join."""
+        return self.shared["join"]
 
 
 class ControlPages:

@@ -169,6 +169,7 @@ def test_errors_are_those_of_the_sdk() -> None:
     with linked(**{"upstream.auth.hmac_secret_key": "key-" * 8}) as (node, client):
         with pytest.raises(RefusedError), client.listen("tcp"):
             pass
+        assert node.address_of("admin") == node.admin_address
         with pytest.raises(ClosedError, match="cannot listen"):
             with sync.serve_node(settings={"admin.bind_addr": node.admin_address}):
                 pass

@@ -1,6 +1,6 @@
 """Every limit of a node that an operator meets: its key, its value, its present use, and what happens at it.
 
-``LIMITS`` declares them for ``/status/limits`` and for ``docs/limits.md``. A limit
+``declared`` returns them for ``/status/limits`` and for ``docs/limits.md``. A limit
 without a key of its own has the reason why.
 """
 
@@ -11,7 +11,7 @@ from typing import TypeAlias
 import msgspec
 
 from pico_core.config.server import ServerConfig
-from pico_core.config.server_ports import ENTRANCES, PortRow
+from pico_core.config.server_ports import PEERS, PORTS, Places, PortRow, Ports, entrances, entrances_first
 from pico_core.config.tls import ServerTlsConfig
 from pico_core.config.values import show_duration
 from pico_core.gossip.state import MAX_ENDPOINTS
@@ -89,54 +89,19 @@ def _all_open(facts: Facts) -> int:
 
 
 _RESERVED = "it follows from max_connections: so many are kept for this port, whatever the others have"
+_LEFT = "it follows from max_connections: a sixteenth is kept for them, and they have what others do not need"
 _NODE = "it follows from the length of the messages of gossip, which is the same on all nodes"
 
-LIMITS = (
+_OF_NODE = (
     Limit(
         "max_connections",
         lambda facts: facts.admission.limits.most,
         "idle clients are closed, the longest idle first; then new connections get a 503 with Retry-After",
         _all_open,
     ),
-    Limit(
-        "proxy.max_connections",
-        _most("proxy"),
-        "idle clients are closed, the longest idle first; then new ones get a 503 with Retry-After",
-        _open("proxy"),
-    ),
-    Limit(
-        "upstream.max_connections",
-        _most("upstream"),
-        "agents get a 503 and try another node; open tunnels stay",
-        _open("upstream"),
-    ),
-    Limit("connections of the admin port", _most("admin"), "a new one gets a 503", _open("admin"), _RESERVED),
-    Limit(
-        "connections of the gossip port",
-        _most("gossip-streams"),
-        "a new one is closed; the other node asks again",
-        _open("gossip-streams"),
-        _RESERVED,
-    ),
-    Limit(
-        "connections of other nodes to the proxy port",
-        _most("peers"),
-        "idle ones are closed, the longest idle first; then a new one counts as a client's",
-        _open("peers"),
-        "it follows from max_connections: a sixteenth is kept for them, and they have what others do not need",
-    ),
-    Limit(
-        "max_address_share (proxy)",
-        _share("proxy"),
-        "when 7/8 of the port are taken, the client gets places of idle connections only, or a 503",
-        _largest("proxy"),
-    ),
-    Limit(
-        "max_address_share (upstream)",
-        _share("upstream"),
-        "when 7/8 of the port are taken, the address gets a 503",
-        _largest("upstream"),
-    ),
+)
+
+_OF_REQUESTS = (
     Limit(
         "proxy.http.read_header_timeout",
         _seconds(lambda facts: facts.config.proxy.http.read_header_timeout_s),
@@ -174,7 +139,9 @@ LIMITS = (
         "requests without a route are answered at once",
         lambda facts: len(facts.waiting),
     ),
-    *(limit for port in ENTRANCES if port.tls is not None for limit in _handshakes(port, port.tls)),
+)
+
+_OF_AGENTS_AND_NODES = (
     Limit(
         "upstream.registration_timeout",
         _seconds(lambda facts: facts.config.upstream.registration_timeout_s),
@@ -232,6 +199,49 @@ LIMITS = (
     ),
 )
 
+
+def declared(ports: Ports) -> tuple[Limit, ...]:
+    """Return the limits of a node with these ports."""
+    rows = entrances_first(ports)
+    return (
+        *_OF_NODE,
+        *(_connections(port) for port in (*rows, PEERS)),
+        *(limit for port in rows for limit in _shares(port)),
+        *_OF_REQUESTS,
+        *(limit for port in entrances(ports) if port.tls is not None for limit in _handshakes(port, port.tls)),
+        *_OF_AGENTS_AND_NODES,
+    )
+
+
+def _connections(port: PortRow) -> Limit:
+    if port.places is Places.FEW:
+        name, fixed = f"connections of the {port.name} port", _RESERVED
+    elif port.places is Places.NODES:
+        name, fixed = "connections of other nodes to the proxy port", _LEFT
+    else:
+        name, fixed = f"{port.key}.max_connections", ""
+    return Limit(name, _most(port.listener), port.when_full, _open(port.listener), fixed)
+
+
+_WHEN_A_SHARE_IS_TAKEN = {
+    Places.CLIENTS: "the client gets places of idle connections only, or a 503",
+    Places.AGENTS: "the address gets a 503",
+}
+
+
+def _shares(port: PortRow) -> Iterator[Limit]:
+    then = _WHEN_A_SHARE_IS_TAKEN.get(port.places)
+    if then is not None:
+        yield Limit(
+            f"max_address_share ({port.name})",
+            _share(port.listener),
+            f"when 7/8 of the port are taken, {then}",
+            _largest(port.listener),
+        )
+
+
+LIMITS = declared(PORTS)
+
 TENANT_LIMITS = {
     "max_tunnels": "its agents get a 503",
     "max_streams": "its requests get a 503",
@@ -250,7 +260,7 @@ def limit_rows(facts: Facts) -> list[LimitRow]:
     """Return all limits in the order of the declarations; those of tenants and policies only where they are set."""
     rows = [
         LimitRow(each.key, each.value(facts), each.used(facts) if each.used is not None else None, each.then)
-        for each in LIMITS
+        for each in declared(facts.ports)
     ]
     return [*rows, *_of_tenants(facts), *_of_policies(facts)]
 

@@ -1,4 +1,4 @@
-"""A port is a row of one table; what cannot be read from the table has to know every row."""
+"""A port is a row of one table, from which all else is read. Rows that are added: ``tests/sdk/test_added_port.py``."""
 
 import random
 
@@ -14,7 +14,6 @@ from pico_core.server.exposure import open_ports
 from pico_core.server.limits import connection_limits
 from pico_core.server.node import ServerNode
 from pico_core.server.worker import Worker
-from pico_driver.embedding.node import Node
 from pico_driver.embedding.settings import LOCAL_NODE
 from pico_driver.tls_sections import server_sections
 from tests.play import Play, server_play
@@ -27,9 +26,7 @@ def worker(number: int) -> Worker:
         count=2,
         node_id=f"n-{number}",
         group="n-",
-        proxy=Address("", 8000),
-        upstream=Address("", 8001),
-        gossip=Address("", 8003),
+        shared={"proxy": Address("", 8000), "upstream": Address("", 8001), "join": Address("", 8003)},
         own_gossip=Address("", 4000 + number),
         control=Address("127.0.0.1", 5000 + number),
         secret="drawn",
@@ -44,7 +41,7 @@ def listens(told: Worker | None) -> dict[str, tuple[str, int]]:
 
 @pytest.mark.parametrize("port", PORTS, ids=lambda port: str(port.name))
 class TestEveryPort:
-    """The places outside the table that each row needs."""
+    """What follows from each row."""
 
     def test_has_limits(self, port: PortRow) -> None:
         limits = connection_limits(ServerConfig(), 10_000).ports
@@ -63,10 +60,9 @@ class TestEveryPort:
         before = limit_rows(node.facts)
         play >> Accepted(101, port.listener, "192.0.2.7", 4000)
         changed = {row.key for row, old in zip(limit_rows(node.facts), before, strict=True) if row != old}
-        assert changed > {"max_connections"}, "server/admin/limits.py has no row for it"
+        assert changed > {"max_connections"}, "no row tells of its connections"
 
-    def test_has_an_address_in_a_program(self, port: PortRow) -> None:
-        assert isinstance(getattr(Node, f"{port.name}_address"), property)
+    def test_is_at_a_free_number_in_a_program(self, port: PortRow) -> None:
         assert LOCAL_NODE[f"{port.key}.bind_addr"] == "127.0.0.1:0"
 
     def test_is_named_where_others_may_use_it(self, port: PortRow) -> None:

@@ -14,25 +14,29 @@ class Node:
         self._hub = hub
         self._scheme = "https" if is_secure else "http"
 
+    def address_of(self, port: str) -> str:
+        """Where the port of that name listens. Raises ``KeyError`` if the node has none."""
+        return self._hub.addresses[port]
+
     @property
     def proxy_address(self) -> str:
         """Where clients connect."""
-        return self._hub.addresses["proxy"]
+        return self.address_of("proxy")
 
     @property
     def upstream_address(self) -> str:
         """Where agents connect."""
-        return self._hub.addresses["upstream"]
+        return self.address_of("upstream")
 
     @property
     def admin_address(self) -> str:
         """Where operators connect."""
-        return self._hub.addresses["admin"]
+        return self.address_of("admin")
 
     @property
     def gossip_address(self) -> str:
         """Where other nodes join."""
-        return self._hub.addresses["gossip"]
+        return self.address_of("gossip")
 
     @property
     def proxy_url(self) -> str:

@@ -15,6 +15,7 @@ from pico_core.config.inspect import DEFAULT_ADDRESS
 from pico_core.config.load import load
 from pico_core.config.proxy import proxy_from_environment
 from pico_core.config.server import ServerConfig
+from pico_core.config.server_ports import ENTRANCES_FIRST
 from pico_core.config.values import LOCALHOST
 from pico_core.errors import ConfigError
 from pico_core.machine.admission import MAX_DESCRIPTORS
@@ -44,10 +45,7 @@ def client_settings(cls: type[ClientConfig], url: str, token: str, settings: Map
 NO_TRACING = "tracing.endpoint is for the commands; a program has a tracer of its own"
 
 LOCAL_NODE = {
-    "proxy.bind_addr": f"{LOCALHOST}:0",
-    "upstream.bind_addr": f"{LOCALHOST}:0",
-    "admin.bind_addr": f"{LOCALHOST}:0",
-    "cluster.gossip.bind_addr": f"{LOCALHOST}:0",
+    **{f"{port.key}.bind_addr": f"{LOCALHOST}:0" for port in ENTRANCES_FIRST},
     "drain_delay": "0s",
 }
 """A node for one program: free ports of this machine, and no balancer that has to learn of its end."""
