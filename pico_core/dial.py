@@ -48,7 +48,7 @@ class DialUser(Protocol):
     """The part that dialed. Exactly one of these is called, once, and never by the constructor of the dial."""
 
     def on_dialed(self, channel: TcpChannel, rest: bytes, now: float) -> None:
-        """The WebSocket is open. Set ``channel.user``, then take ``rest``: what came behind the handshake."""
+        """The WebSocket is open. Set ``channel.user``, then take ``rest``: the bytes behind the handshake."""
 
     def on_dial_refused(self, error: HandshakeError, now: float) -> None:
         """The answer was not the 101 that was asked for; ``error.refusal`` says what the next attempt can expect."""
@@ -79,7 +79,7 @@ class Handshake(Protocol):
         """Return what to send first."""
 
     def receive(self, data: bytes) -> bytes | None:
-        """Take bytes of the answer; return ``None`` while it is undecided, then what came behind it."""
+        """Take bytes of the answer; return ``None`` while it is undecided, then the bytes behind it."""
 
     def receive_eof(self) -> NoReturn:
         """Take the end of the stream before the answer, and raise."""

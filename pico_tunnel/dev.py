@@ -18,7 +18,7 @@ DEV_FLAGS = {
     "drain_delay": "0s",
     "grace_period": "3s",
 }
-"""What it has where no flag says otherwise: no balancer has to learn of its stop, and no node asks its gossip port."""
+"""The defaults of such a node: no balancer has to learn of its stop, and no node asks its gossip port."""
 
 
 def dev_flags(flags: dict[str, str], path: str | None) -> dict[str, str]:

@@ -31,7 +31,7 @@ class Gate:
         self.keys = keys
         self.era = object()
         self.remembered: dict[bytes, Grant] = {}
-        """What was verified, by the hash of the field that had the token."""
+        """The verified grants, by the hash of the field that had the token."""
 
     def replace_keys(self, keys: tuple[VerifyingKey, ...]) -> None:
         """Take over other keys: a token that only the old ones verify is not accepted any more."""

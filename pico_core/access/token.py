@@ -25,7 +25,7 @@ MAX_PATTERNS = 1_000
 """Endpoints that one token may name; 8 KiB have hardly room for more."""
 
 MEMBERS = ("endpoints", "tenant")
-"""What the claim may have."""
+"""The members that the claim may have."""
 
 MAX_CANDIDATES = 8
 """Keys that are tried for a token without ``kid``: each costs a signature."""

@@ -38,7 +38,7 @@ ABNORMAL, NO_STATUS, TOO_BIG, FAILED = 1006, 1005, 1009, 1011
 
 
 class TimedMachine(Protocol):
-    """What a WebSocket needs of the machine: the time of the input that is being handled, too."""
+    """The part of the machine that a WebSocket needs. ``now`` is the time of the input that is being handled."""
 
     timers: Timers
     now: float

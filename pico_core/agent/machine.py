@@ -1,4 +1,4 @@
-"""The agent: registers endpoints through tunnels it opens, and passes what comes through them to local services."""
+"""The agent: registers endpoints through tunnels it opens, and passes their streams to local services."""
 
 from typing import TYPE_CHECKING
 

@@ -30,7 +30,7 @@ class EndpointStatus(msgspec.Struct, frozen=True):
 
 
 class AgentPages:
-    """What an agent tells (``Told``). ``listeners`` are those of the agent, which come and go."""
+    """The pages of an agent (``Told``). ``listeners`` are those of the agent, which come and go."""
 
     kind = "agent"
 

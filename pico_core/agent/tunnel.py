@@ -36,7 +36,7 @@ class TunnelUser(Protocol):
 
 
 class AgentTunnel:
-    """A tunnel whose handshake is done. Next: ``on_data`` with what came behind it; at last ``leave`` or ``close``."""
+    """A tunnel whose handshake is done. Next: ``on_data`` with the bytes behind it; at last ``leave`` or ``close``."""
 
     __slots__ = (
         "_channel",

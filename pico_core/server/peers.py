@@ -99,7 +99,7 @@ class PeerPool(ConnectionPool):
             self.introduce = self._prove
 
     def _prove(self) -> bytes:
-        """Return the field by which the node takes what comes on a connection as forwarded by a node of the cluster."""
+        """Return the field that proves to the peer that a node of the cluster forwards the requests of a connection."""
         proof = self._gossip.prove(self._peer.id)
         return b"x-pico-proof: %b\r\n" % proof if proof else b""
 

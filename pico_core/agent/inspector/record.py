@@ -15,7 +15,7 @@ MAX_LIVE_BYTES = 262_144
 """Of a body that is shown before it was searched: its beginning is searched for each viewer."""
 
 RECORD_BYTES = 2_048
-"""What a record takes beside its texts and bodies."""
+"""The bytes that a record takes beside its texts and bodies."""
 
 
 class Keeper(Protocol):

@@ -1,4 +1,4 @@
-"""What the inspector tells of a record: a row of the list, the whole of it, and a command for a shell."""
+"""The views of a record that the inspector tells: a row of the list, the whole of it, and a command for a shell."""
 
 import shlex
 

@@ -1,4 +1,4 @@
-"""Sealed datagrams. Only what a holder of the key has sent to this very process, and once, is opened.
+"""Sealed datagrams. Only packets of a holder of the key to this very process are opened, and each once.
 
 A process draws a random *session* when it starts. It seals with a key that is derived from the session, and numbers its
 packets: so no two packets have the same key and nonce. Each packet names the session of its receiver. A packet that

@@ -182,7 +182,7 @@ class UpstreamConnection:
         self.source.heads.release(self)
 
     def _begin_response(self, exchange: Exchange, head: ResponseHead, rest: bytes, now: float) -> None:
-        """Pass on a final head, and what came behind it of the body."""
+        """Pass on a final head, and the part of the body that came behind it."""
         body = response_body(head, exchange.head.method)
         if body is None:
             self._settle(exchange, head.keep_alive and not rest, now)

@@ -18,7 +18,7 @@ from pico_core.server.stories import Story
 MOST_ENDPOINTS = 50
 NODES_SHOWN = 200
 FAILURES_SHOWN = 20
-"""What one page shows of each: people read no more, and the page is asked for every two seconds."""
+"""The rows that one page shows of each: people read no more, and an overview is made every two seconds."""
 
 
 class NodeSeen(msgspec.Struct, frozen=True):
