@@ -341,13 +341,13 @@ class SendEof(Record, frozen=True, gc=False):
 
 
 class Close(Record, frozen=True, gc=False):
-    """Send what is buffered, then close both directions."""
+    """Send buffered bytes, then close both directions."""
 
     connection: int
 
 
 class Abort(Record, frozen=True, gc=False):
-    """Throw away what is buffered and reset the connection at once; also ends a pending ``Connect``."""
+    """Throw away buffered bytes and reset the connection at once; also ends a pending ``Connect``."""
 
     connection: int
 

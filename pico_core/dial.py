@@ -76,7 +76,7 @@ class Handshake(Protocol):
     """One exchange of a dial, after which the same connection carries the next one: CONNECT, then the WebSocket's."""
 
     def request_bytes(self) -> bytes:
-        """Return what to send first."""
+        """Return the bytes to send first."""
 
     def receive(self, data: bytes) -> bytes | None:
         """Take bytes of the answer; return ``None`` while it is undecided, then the bytes behind it."""
@@ -332,7 +332,7 @@ class WebSocketDial:
     # --- inside ---
 
     def _refused(self, error: HandshakeError | ProxyError, now: float) -> None:
-        """Take what the proxy or the server answered, or something in between."""
+        """Take the answer of the proxy, of the server, or of a machine in between."""
         self._give_address_up(now, silent_s=0.0)
         if isinstance(error, ProxyError):
             self._fail(str(error), now)

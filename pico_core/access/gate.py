@@ -40,7 +40,7 @@ class Gate:
         self.remembered.clear()
 
     def check(self, authorization: bytes, wall_s: float) -> Grant:
-        """Return what the value of an Authorization field permits. Raises ``Denied``."""
+        """Return the grant by the value of an Authorization field. Raises ``Denied``."""
         if len(authorization) > MAX_TOKEN_BYTES + len(b"Bearer "):
             raise Denied(INVALID_TOKEN)
         digest = self._sha256(authorization).digest()

@@ -181,7 +181,7 @@ class WebSocketUpstream(ProgramCall):
     # --- inside ---
 
     def _take(self, event: "Event", now: float) -> bool:
-        """Take what a client sent; return whether the WebSocket goes on."""
+        """Take an event of the client; return whether the WebSocket goes on."""
         from wsproto.events import CloseConnection, Message, Ping
 
         if isinstance(event, Message):
@@ -241,6 +241,6 @@ def _bytes(part: bytes | str) -> bytes:
 
 
 def subprotocols(fields: bytes) -> tuple[str, ...]:
-    """Return what the client offers."""
+    """Return the subprotocols that the client offers."""
     offered = b",".join(field_values(fields, b"sec-websocket-protocol")).decode("latin-1").split(",")
     return tuple(each.strip() for each in offered if each.strip())

@@ -49,7 +49,7 @@ class AgentPages:
         return metrics_text(self._listeners)
 
     def status_document(self) -> object:
-        """Return what each endpoint does."""
+        """Return the state of each endpoint."""
         return {"server": self._server, "endpoints": [_row(each) for each in self._listeners]}
 
 

@@ -66,7 +66,7 @@ class RequestStreams:
         """The service works; nothing is kept about it."""
 
     def failed(self, exchange: Exchange, now: float) -> None:
-        """Say what is wrong with the service."""
+        """Report the failure of the service."""
         failure = exchange.failure
         if failure is not None and failure.evidence is not Evidence.STALE:
             warn_failed(self.host, self.config, failure)

@@ -137,7 +137,7 @@ class AgentTunnel:
         self.deadline_at = self._tunnel.deadline()
 
     def flush(self, now: float) -> None:
-        """Send what gathered in this turn."""
+        """Send the frames that gathered in this turn."""
         if not self._over:
             flush_tunnel(self._tunnel, self._channel, self._mark_dirty)
             self._end_if_left(now)

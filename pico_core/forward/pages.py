@@ -106,7 +106,7 @@ class ForwardPages:
         return found
 
     def status_document(self) -> object:
-        """Return what each port does."""
+        """Return the state of each port."""
         machine = self._machine
         rows = []
         for name, port in machine.ports.items():

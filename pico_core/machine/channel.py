@@ -45,10 +45,10 @@ class Channel(Protocol):
         """Send our end of stream; receiving goes on."""
 
     def close(self) -> None:
-        """Send what is queued, then end both directions. No event comes to the user any more."""
+        """Send queued bytes, then end both directions. No event comes to the user any more."""
 
     def abort(self) -> None:
-        """Reset: what is queued is thrown away. No event comes to the user any more."""
+        """Reset: queued bytes are thrown away. No event comes to the user any more."""
 
     def pause_reading(self) -> None:
         """Stop the peer from sending more. What is on its way still arrives."""
@@ -249,7 +249,7 @@ class TcpChannel(HoldingReceiver):
             self._emit(SendEof(self.id))
 
     def close(self) -> None:
-        """Flush and close; the node resets the connection if the peer does not take what is left in time."""
+        """Flush and close; the node resets the connection if the peer does not take the rest in time."""
         closing = not self._ended
         self._end()
         if closing:

@@ -294,7 +294,7 @@ class PlainConnection(Dismissible):
         self._ask(request, now, method if is_change else "GET")
 
     def _receive_body(self, request: h11.Request, now: float) -> bool:
-        """Take what has come of the body of a POST; return whether it is whole."""
+        """Take the bytes of the body of a POST that have come; return whether it is whole."""
         while type(event := self._http.next_event()) is h11.Data:
             self._body += event.data
             if len(self._body) > self._max_body_bytes:

@@ -74,7 +74,7 @@ class AccessLogger:
 
 
 def _more(exchange: Exchange) -> bytes:
-    """Return what only some lines have."""
+    """Return the fields that only some lines have."""
     more = b""
     if exchange.reason:
         more = b',"reason":"%b","by":"%b"' % (exchange.reason.encode(), REASONS[exchange.reason].by.encode())

@@ -29,7 +29,7 @@ class UpstreamSource(Protocol):
         """The budget of all unfinished heads."""
 
     def failure_of_loss(self, upstream: "KeptUpstream") -> Failure:
-        """Return what it means that the upstream ended before the response."""
+        """Return the failure when the upstream ended before the response."""
 
     def release(self, upstream: "KeptUpstream", now: float) -> None:
         """The exchange is over and the upstream can serve another one."""

@@ -170,7 +170,7 @@ class Access:
     # --- the upstream port ---
 
     def admit_agent(self, head: RequestHead, endpoint: str, now: float) -> Permission:
-        """Return what an agent may register that asks for ``endpoint``. Raises ``Denied``."""
+        """Return the permission of an agent that asks for ``endpoint``. Raises ``Denied``."""
         tenant_named = tenant_id(head)
         tenant = self.tenants.get(tenant_named)
         if tenant is None and (tenant_named or self.tenants):

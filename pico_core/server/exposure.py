@@ -61,7 +61,7 @@ def plain_key_sets(config: ServerConfig) -> dict[str, str]:
 
 
 def guards(config: ServerConfig) -> set[str]:
-    """Return what clients, agents and operators are asked for: keys of the configuration."""
+    """Return the credentials that ports ask for, as keys of the configuration."""
     found = {key for key, section in auth_sections(config).items() if section.is_on}
     for port in ENTRANCES:
         if port.tls is not None and port.tls(config).asks_for_certificates:

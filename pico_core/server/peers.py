@@ -104,7 +104,7 @@ class PeerPool(ConnectionPool):
         return b"x-pico-proof: %b\r\n" % proof if proof else b""
 
     def failure_of_loss(self, upstream: KeptUpstream) -> Failure:
-        """Return what it means that the connection ended before the response."""
+        """Return the failure when the connection ended before the response."""
         return NODE_UNREACHABLE if upstream.channel.refusal else NODE_LOST
 
     def release(self, upstream: KeptUpstream, now: float) -> None:

@@ -77,7 +77,7 @@ class Registrar:
         self._rate.configure(upstream.registration_rate, upstream.registration_burst)
 
     def register(self, head: RequestHead, head_bytes: bytes, client: str, now: float) -> Agreement:
-        """Return what to agree on with an agent whose request head has come from the address ``client``.
+        """Return the features to agree on with an agent whose request head has come from the address ``client``.
 
         Raises ``HandshakeError``.
         """

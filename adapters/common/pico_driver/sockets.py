@@ -81,7 +81,7 @@ def describe(error: BaseException | None) -> str:
 
 
 def received_before_loss(descriptor: int) -> Iterator[bytes]:
-    """Yield what the kernel still holds of a connection that was lost while it was written to.
+    """Yield the bytes that the kernel still holds of a connection that was lost while it was written to.
 
     A peer may answer early and then reset the connection, because it does not want the rest of what we send. A write
     fails then, before the answer was read. ``descriptor`` is that of a non-blocking socket.

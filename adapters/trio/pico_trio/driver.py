@@ -128,7 +128,7 @@ class TrioDriver(Driver[Connection]):
                 self.take_turn()
 
     def _receive(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
-        """Take what the sockets bring, though only so much in one turn."""
+        """Take the bytes that the sockets bring, up to a bound in one turn."""
         first, self._first = min(self._first, len(ready)), 0
         self.turn_bytes = 0
         for number, (key, events) in enumerate(ready[first:] + ready[:first], first + 1):

@@ -57,7 +57,7 @@ class Body:
             self.codings = codings_of(b",".join(field_values(fields, b"content-encoding")))
 
     def add(self, pieces: Sequence[Piece], most_bytes: int) -> int:
-        """Keep what has come, as far as there is room; return how much was kept."""
+        """Keep the bytes that came, as far as there is room; return the number of bytes kept."""
         before = len(self.data)
         if self.is_over or self.is_sealed:
             return 0

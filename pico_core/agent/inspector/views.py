@@ -15,7 +15,7 @@ NOT_IN_COMMANDS = (b"host", b"x-pico-", b"x-forwarded-", b"x-real-ip", b"forward
 
 
 def row(record: Record, now: float) -> dict[str, object]:
-    """Return what the list shows of a request; ``now`` tells how long one that is not over has taken."""
+    """Return the row of a request in the list; ``now`` tells how long one that is not over has taken."""
     return {
         "id": record.id,
         "endpoint": record.endpoint,

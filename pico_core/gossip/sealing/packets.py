@@ -107,7 +107,7 @@ class PacketSeal:
         return self._sealed(data, receiver)
 
     def open(self, packet: bytes, address: HostPort) -> bytes | None:
-        """Return what another node has sealed for this one; ``None`` if there is nothing to take."""
+        """Return the packet that another node has sealed for this one; ``None`` if there is nothing to take."""
         counters = self._counters
         if len(packet) < OVERHEAD_BYTES or not packet.startswith(PACKET):
             self._refuse_unsealed(packet, address)

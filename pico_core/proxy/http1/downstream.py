@@ -228,7 +228,7 @@ class DownstreamConnection(Dismissible):
     # --- inside ---
 
     def _extra_fields(self, head: ResponseHead, now: float) -> bytes:
-        """Return what a final head has to say beside its own fields."""
+        """Return the fields that a final head needs beside its own."""
         extra = b"" if head.dated else self._host.dates.line(now)
         if head.status >= LEAST_ERROR_STATUS and (exchange := self.exchange) and exchange.is_entry:
             extra = REQUEST_ID_LINE % exchange.request_id + extra

@@ -254,6 +254,6 @@ class UpstreamConnection:
 
 
 def _edited(trailers: bytes, exchange: Exchange) -> bytes:
-    """Return what a policy makes of the trailers of a request, where one changes its fields."""
+    """Return the edit that a policy makes of the trailers of a request, where one changes its fields."""
     edit = exchange.head.edit_trailers
     return edit(trailers) if trailers and edit is not None else trailers

@@ -67,7 +67,7 @@ class Endpoints(msgspec.Struct, frozen=True):
 
 
 def overview(facts: Facts) -> Overview:
-    """Return what the node tells of itself."""
+    """Return the overview of the node."""
     metrics = facts.metrics
     latency = [0] * (len(LATENCY_BUCKETS_S) + 1)
     seen: set[int] = set()
