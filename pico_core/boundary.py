@@ -31,7 +31,7 @@ from pico_core.program import ProgramCommand, ProgramInput
 from pico_core.records import AccessLog, Log, MeasureProcess, ProcessMeasured, Record, Spans, UseLogConfig
 
 Data: TypeAlias = bytes | tuple[Piece, ...]
-"""What ``Send`` carries: one piece, or several that the driver writes in order without joining them first."""
+"""The bytes that ``Send`` carries: one piece, or several that the driver writes in order without joining them first."""
 
 
 # --- inputs: what happened -------------------------------------------------------------------------------------------
@@ -341,13 +341,13 @@ class SendEof(Record, frozen=True, gc=False):
 
 
 class Close(Record, frozen=True, gc=False):
-    """Send what is buffered, then close both directions."""
+    """Send buffered bytes, then close both directions."""
 
     connection: int
 
 
 class Abort(Record, frozen=True, gc=False):
-    """Throw away what is buffered and reset the connection at once; also ends a pending ``Connect``."""
+    """Throw away buffered bytes and reset the connection at once; also ends a pending ``Connect``."""
 
     connection: int
 
@@ -433,7 +433,7 @@ Command: TypeAlias = (
 
 
 class Machine(Protocol):
-    """What a driver runs, such as a node or an agent. See the rules at the top of this module."""
+    """A state machine that a driver runs, such as a node or an agent. See the rules at the top of this module."""
 
     def handle(self, event: Input, now: float) -> None:
         """Take one input; the only mutation from outside. Next: more inputs of this turn, then ``poll``."""

@@ -7,7 +7,7 @@ MAX_ID_CHARACTERS = 255
 """Of an endpoint or a node, in the configuration and in gossip."""
 
 TUNNEL_STREAMS = 1_024
-"""What one tunnel carries where no key says otherwise: one for each request in flight. Beyond it another tunnel, or a
+"""The streams of one tunnel where no key says otherwise: one for each request in flight. Beyond it another tunnel, or a
 clear refusal, serves better than a longer queue."""
 
 GOSSIP_KEY_BYTES = 32

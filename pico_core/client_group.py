@@ -1,4 +1,4 @@
-"""What counts as one client wherever a limit is for each client address. There is this one function."""
+"""The addresses that count as one client, wherever a limit is for each client address: one function for all."""
 
 from functools import lru_cache
 from ipaddress import IPv6Address
@@ -13,7 +13,7 @@ _NETWORK_MASK = ((1 << IPV6_PREFIX_BITS) - 1) << (128 - IPV6_PREFIX_BITS)
 def client_group(host: str) -> str:
     """Return an IPv4 address whole, also where IPv6 carries it, and the network of another IPv6 address.
 
-    What is not an address stands for itself.
+    A text that is not an address stands for itself.
     """
     if ":" not in host:
         return host

@@ -48,7 +48,7 @@ class DialUser(Protocol):
     """The part that dialed. Exactly one of these is called, once, and never by the constructor of the dial."""
 
     def on_dialed(self, channel: TcpChannel, rest: bytes, now: float) -> None:
-        """The WebSocket is open. Set ``channel.user``, then take ``rest``: what came behind the handshake."""
+        """The WebSocket is open. Set ``channel.user``, then take ``rest``: the bytes behind the handshake."""
 
     def on_dial_refused(self, error: HandshakeError, now: float) -> None:
         """The answer was not the 101 that was asked for; ``error.refusal`` says what the next attempt can expect."""
@@ -76,10 +76,10 @@ class Handshake(Protocol):
     """One exchange of a dial, after which the same connection carries the next one: CONNECT, then the WebSocket's."""
 
     def request_bytes(self) -> bytes:
-        """Return what to send first."""
+        """Return the bytes to send first."""
 
     def receive(self, data: bytes) -> bytes | None:
-        """Take bytes of the answer; return ``None`` while it is undecided, then what came behind it."""
+        """Take bytes of the answer; return ``None`` while it is undecided, then the bytes behind it."""
 
     def receive_eof(self) -> NoReturn:
         """Take the end of the stream before the answer, and raise."""
@@ -332,7 +332,7 @@ class WebSocketDial:
     # --- inside ---
 
     def _refused(self, error: HandshakeError | ProxyError, now: float) -> None:
-        """Take what the proxy or the server answered, or something in between."""
+        """Take the answer of the proxy, of the server, or of a machine in between."""
         self._give_address_up(now, silent_s=0.0)
         if isinstance(error, ProxyError):
             self._fail(str(error), now)

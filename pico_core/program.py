@@ -1,4 +1,4 @@
-"""What a program that embeds a machine and that machine tell each other: a part of the boundary (``boundary``).
+"""The records that a program and the machine that it embeds exchange: a part of the boundary (``boundary``).
 
 The program's side of a raw stream is a connection like any other: numbered, and the records of connections carry
 its bytes, ends and pauses. What is here says to which listener such a connection belongs, what becomes of a listener,
@@ -24,10 +24,10 @@ Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
 STREAMS = "streams"
 APP = "app"
 SOCKET = "socket"
-"""What serves a listener: the program with raw streams, an application in the program, or a service on a socket."""
+"""The services of listeners: the program with raw streams, an application in the program, or a service on a socket."""
 
 DIAL = "dial "
-"""What the listener of a connection begins with that the program dials; behind it comes the endpoint."""
+"""The beginning of the listener's name of a connection that the program dials; behind it comes the endpoint."""
 
 
 # --- inputs: what the program wants ----------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class Span(Record, frozen=True, gc=False):
 
 
 class Spans(Record, frozen=True, gc=False):
-    """A batch of spans, for whoever exports them; it is not answered, and may be lost."""
+    """A batch of spans, for the part that exports them; it is not answered, and may be lost."""
 
     spans: tuple[Span, ...]
 

@@ -1,4 +1,4 @@
-"""What a terminal shows of an agent: where its endpoints can be reached, the state of their services, and requests."""
+"""The lines of a terminal about an agent: the URLs of its endpoints, the state of their services, and requests."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ UNKNOWN = ""
 
 
 class Row(msgspec.Struct):
-    """One endpoint. ``service`` is what it leads to; ``state`` is of it, empty where nobody has looked yet."""
+    """One endpoint. ``service`` is what it leads to; ``state`` is of it, empty before the first check."""
 
     endpoint: str
     protocol: str
@@ -170,4 +170,4 @@ HANDLERS = {
     "further tunnel opened": AgentScreen._hidden,  # noqa: SLF001 - our own
     "trying often for a while": AgentScreen._hidden,  # noqa: SLF001 - our own
 }
-"""What is shown of a message otherwise than by the log."""
+"""The method that shows a message, where the terminal shows it otherwise than the log."""

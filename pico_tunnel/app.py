@@ -56,7 +56,7 @@ def import_app(target: str) -> Any:
 
 
 def program_of(app: Any, config: ListenerConfig, grace_s: float, threads: int | None) -> Program:
-    """Return what serves ``app`` with a client until that has stopped; with ``threads`` it is a WSGI application."""
+    """Return the program that serves ``app`` by a client until it stops; with ``threads`` it is a WSGI application."""
 
     async def serve(client: Client) -> None:
         options: dict[str, Any] = {"config": config, "patience_s": FOREVER_S, "grace_s": grace_s}

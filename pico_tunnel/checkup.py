@@ -303,7 +303,7 @@ def _check_udp(config: ServerConfig, subject: str, address: str, port: int) -> F
             except OSError as error:
                 return Finding(WARN, subject, _reason(error), GOSSIP_ADVICE)
             except WireError:
-                return Finding(WARN, subject, "what answers is not a node", "check cluster.join")
+                return Finding(WARN, subject, "the program that answers is not a node", "check cluster.join")
             return Finding(OK, subject, f"node {quote(answer.node_id)} answers")
     text = f"no answer in {UDP_TRIES} tries: datagrams are lost on the way, or the node has a gossip key, or workers"
     return Finding(WARN, subject, text, GOSSIP_ADVICE)

@@ -15,8 +15,8 @@ DEV_FLAGS = {
     "drain_delay": "0s",
     "grace_period": "3s",
 }
-"""What it has where no flag says otherwise, beside its usual ports on this machine: no balancer has to learn of its
-stop, and no node asks its gossip port."""
+"""The defaults of such a node beside its ports: no balancer has to learn of its stop, and no node asks its gossip
+port."""
 
 
 def dev_flags(flags: dict[str, str], path: str | None) -> dict[str, str]:

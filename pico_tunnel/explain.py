@@ -140,7 +140,7 @@ def _follow(answers: list[Any]) -> list[Note]:
 
 
 def _of_nodes(asked: Asked) -> Iterable[Note]:
-    """Return what is wrong with the nodes themselves."""
+    """Return the faults of the nodes themselves."""
     for node in asked.unreachable:
         if node in asked.silent:
             text = "does not answer the other nodes: it was killed, is paused or short of CPU, or its network is cut"

@@ -37,7 +37,7 @@ Batch: TypeAlias = tuple[bytes, int]
 
 
 class _Mark(Enum):
-    """What stands in the queue between the lines."""
+    """The marks in the queue between the lines."""
 
     GAP = "lines are missing here"
     END = "no line follows"
@@ -135,7 +135,7 @@ class OutputWriter:
         self._done_bytes += len(lines)
 
     def _tell_gap(self) -> None:
-        """Say how many lines are missing here. What comes from now on is written behind that."""
+        """Say how many lines are missing here. Lines from now on are written behind that."""
         self._full = False
         refused = self._refused
         self._missing += refused - self._refused_and_told

@@ -24,7 +24,7 @@ MAX_WATCHED = 20_000
 """Files and folders that are looked at each time; what lies beyond is not watched."""
 
 GRACE = "--grace-period=2s"
-"""What the application's requests get at a restart, unless the command says otherwise."""
+"""The time that the application's requests get at a restart, unless the command says otherwise."""
 
 RESTART_GRACE_S = 15.0
 """How long a restart waits for the old process; then it is killed."""

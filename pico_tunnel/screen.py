@@ -1,4 +1,4 @@
-"""What a terminal shows of a running process: a block that says what can be done now, then a line for each event.
+"""The lines of a terminal about a running process: a block that says what can be done now, then a line for each event.
 
 Nothing is drawn over: lines scroll, so that copying, searching and terminal multiplexers work. Start at ``Screen``.
 """
@@ -23,11 +23,11 @@ NARROWEST, WIDEST = 16, 96
 """Characters of a path in the lines of requests."""
 
 BESIDE_PATH = 56
-"""What the rest of such a line takes of a terminal's width."""
+"""The columns that the rest of such a line takes."""
 
 
 class Screen:
-    """What one kind of process shows. A subclass fills in ``event``.
+    """The screen of one kind of process. A subclass fills in ``event``.
 
     ``title`` says what runs, ``width`` how many characters a line has. What peers sent reaches the terminal as visible
     ASCII only.

@@ -1,4 +1,4 @@
-"""What a terminal shows of a server: what its ports are for, and what to do next; then tunnels and requests."""
+"""The lines of a terminal about a server: the use of its ports, and the next step; then tunnels and requests."""
 
 import platform
 
@@ -13,7 +13,7 @@ LISTENERS = frozenset(port.datagrams or port.listener for port in PORTS)
 """Those that the server tells of: a port with UDP is open when UDP is."""
 
 USUAL_UPSTREAM_PORT = "8001"
-"""Where agents look for a server that nobody names."""
+"""The URL at which agents look for a server where none is configured."""
 
 
 class ServerScreen(Screen):

@@ -46,7 +46,7 @@ LENGTH_BYTES = 4
 """Before the ``Setup`` on a worker's standard input."""
 
 SECRET_BYTES = 16
-"""Nobody guesses 128 random bits."""
+"""128 random bits cannot be guessed."""
 
 
 class Setup(msgspec.Struct):

@@ -31,7 +31,7 @@ class Gate:
         self.keys = keys
         self.era = object()
         self.remembered: dict[bytes, Grant] = {}
-        """What was verified, by the hash of the field that had the token."""
+        """The verified grants, by the hash of the field that had the token."""
 
     def replace_keys(self, keys: tuple[VerifyingKey, ...]) -> None:
         """Take over other keys: a token that only the old ones verify is not accepted any more."""
@@ -40,7 +40,7 @@ class Gate:
         self.remembered.clear()
 
     def check(self, authorization: bytes, wall_s: float) -> Grant:
-        """Return what the value of an Authorization field permits. Raises ``Denied``."""
+        """Return the grant by the value of an Authorization field. Raises ``Denied``."""
         if len(authorization) > MAX_TOKEN_BYTES + len(b"Bearer "):
             raise Denied(INVALID_TOKEN)
         digest = self._sha256(authorization).digest()

@@ -38,7 +38,7 @@ ADVICE = {
     UNKNOWN_TENANT: "give a tenant of the server with connect.tenant_id",
     NOT_PERMITTED: "the token is for other endpoints, or for another tenant: see 'pico token inspect'",
 }
-"""What the user of an agent or a forwarder does about each reason."""
+"""The advice for the user of an agent or a forwarder about each reason."""
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):

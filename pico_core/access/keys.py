@@ -129,4 +129,4 @@ READERS: Final[dict[str, Callable[[str], VerifyingKey]]] = {
     "ecdsa_public_key": lambda pem: public_key("ecdsa", pem),
     "eddsa_public_key": lambda pem: public_key("eddsa", pem),
 }
-"""What reads the value of each key of the configuration that names a key."""
+"""The function that reads the value of each key of the configuration that names a key."""

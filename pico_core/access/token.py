@@ -25,7 +25,7 @@ MAX_PATTERNS = 1_000
 """Endpoints that one token may name; 8 KiB have hardly room for more."""
 
 MEMBERS = ("endpoints", "tenant")
-"""What the claim may have."""
+"""The members that the claim may have."""
 
 MAX_CANDIDATES = 8
 """Keys that are tried for a token without ``kid``: each costs a signature."""
@@ -93,7 +93,7 @@ def _decoded(part: str) -> bytes:
 
 
 def verify(token: str, keys: tuple[VerifyingKey, ...], rules: TokenRules, wall_s: float, era: object) -> Grant:
-    """Return what a token permits at the wall time ``wall_s``. Raises ``Denied``, or ``Unverified`` of that."""
+    """Return the grant of a token at the wall time ``wall_s``. Raises ``Denied``, or ``Unverified`` of that."""
     header = read_header(token)
     signed, _, signature = token.rpartition(".")
     algorithm, kid = header.get("alg"), header.get("kid", "")
@@ -123,7 +123,7 @@ def algorithms() -> "dict[str, Algorithm]":
 
 
 def read_grant(claims: dict[str, Any], rules: TokenRules, wall_s: float, era: object) -> Grant:
-    """Return what claims permit, whose signature was verified (RFC 7519 section 4.1). Raises ``Denied``."""
+    """Return the grant of claims whose signature was verified (RFC 7519 section 4.1). Raises ``Denied``."""
     expires_at = _instant(claims, "exp")
     not_before = _instant(claims, "nbf")
     if expires_at is None and rules.require_expiry:

@@ -28,7 +28,7 @@ UNREAD_LOW_BYTES = UNREAD_HIGH_BYTES // 4
 
 
 class AppCallHost(Protocol):
-    """What a call needs of the streams of its listener."""
+    """The part of a listener's streams that a call needs."""
 
     def emit(self, command: Command) -> None:
         """Tell the program."""

@@ -98,7 +98,7 @@ class AppStreams(RequestStreams):
         self.host.warn("agent", "the application failed", endpoint=self.config.endpoint_id, reason=reason)
 
     def own_answer(self, exchange: Exchange, status: int, message: str, fields: bytes) -> tuple[ResponseHead, bytes]:
-        """Say what failed; an application that failed is told in the body, since its answer goes to the client."""
+        """Name the failure; an application that failed is told in the body, since its answer goes to the client."""
         if exchange.reason == APP_FAILED.reason:
             return error_message(status, message, fields, DETAILS)
         return super().own_answer(exchange, status, message, fields)

@@ -38,7 +38,7 @@ ABNORMAL, NO_STATUS, TOO_BIG, FAILED = 1006, 1005, 1009, 1011
 
 
 class TimedMachine(Protocol):
-    """What a WebSocket needs of the machine: the time of the input that is being handled, too."""
+    """The part of the machine that a WebSocket needs. ``now`` is the time of the input that is being handled."""
 
     timers: Timers
     now: float
@@ -181,7 +181,7 @@ class WebSocketUpstream(ProgramCall):
     # --- inside ---
 
     def _take(self, event: "Event", now: float) -> bool:
-        """Take what a client sent; return whether the WebSocket goes on."""
+        """Take an event of the client; return whether the WebSocket goes on."""
         from wsproto.events import CloseConnection, Message, Ping
 
         if isinstance(event, Message):
@@ -241,6 +241,6 @@ def _bytes(part: bytes | str) -> bytes:
 
 
 def subprotocols(fields: bytes) -> tuple[str, ...]:
-    """Return what the client offers."""
+    """Return the subprotocols that the client offers."""
     offered = b",".join(field_values(fields, b"sec-websocket-protocol")).decode("latin-1").split(",")
     return tuple(each.strip() for each in offered if each.strip())

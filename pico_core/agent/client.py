@@ -136,7 +136,7 @@ class ClientMachine(AgentMachine):
     # --- what serves its listeners ---
 
     def handler(self, listener: ListenerConfig) -> StreamHandler:
-        """Return what serves the streams of a listener: the program, or a service on a socket."""
+        """Return the part that serves the streams of a listener: the program, or a service on a socket."""
         endpoint = self._by_config[id(listener)]
         if endpoint.served_by == STREAMS:
             return ProgramStreams(self, listener, endpoint.number)

@@ -1,4 +1,4 @@
-"""The agent: registers endpoints through tunnels it opens, and passes what comes through them to local services."""
+"""The agent: registers endpoints through tunnels it opens, and passes their streams to local services."""
 
 from typing import TYPE_CHECKING
 
@@ -108,14 +108,14 @@ class AgentMachine(BaseMachine):
         return HealthCheck(self, config, changed)
 
     def handler(self, listener: ListenerConfig) -> StreamHandler:
-        """Return what serves the streams of a listener."""
+        """Return the part that serves the streams of a listener."""
         if listener.protocol == "tcp":
             return TcpStreams(self, listener)
         streams = HttpStreams if listener.host_header == "keep" else RenamedHostStreams
         return streams(self, listener, self.access_logger(listener))
 
     def access_logger(self, listener: ListenerConfig) -> AccessLogger | None:
-        """Return what logs the requests of a listener, if they are logged."""
+        """Return the log of the requests of a listener, if they are logged."""
         log_access = listener.access_log.is_enabled(self.config.log, "agent.access")
         return AccessLogger(self, "agent.access", "agent") if log_access else None
 
@@ -169,7 +169,7 @@ class AgentMachine(BaseMachine):
             PlainConnection(channel, self._pages, self, now)
 
     def handler_of(self, endpoint: str) -> StreamHandler | None:
-        """Return what serves the streams of an endpoint, while it is registered or about to be."""
+        """Return the part that serves the streams of an endpoint, while it is registered or about to be."""
         for listener in self.listeners:
             if listener.config.endpoint_id == endpoint:
                 return self._handlers_by_config.get(listener.config)

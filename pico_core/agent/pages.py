@@ -30,7 +30,7 @@ class EndpointStatus(msgspec.Struct, frozen=True):
 
 
 class AgentPages:
-    """What an agent tells (``Told``). ``listeners`` are those of the agent, which come and go."""
+    """The pages of an agent (``Told``). ``listeners`` are those of the agent, which come and go."""
 
     kind = "agent"
 
@@ -49,7 +49,7 @@ class AgentPages:
         return metrics_text(self._listeners)
 
     def status_document(self) -> object:
-        """Return what each endpoint does."""
+        """Return the state of each endpoint."""
         return {"server": self._server, "endpoints": [_row(each) for each in self._listeners]}
 
 

@@ -22,7 +22,7 @@ NEXT_REQUEST_TIMEOUT_S = 300.0
 """How long a stream may wait for its next request. The server closes it long before (``KEEP_IDLE_STREAM_S``)."""
 
 MAX_HEAD_BYTES = 17 << 20
-"""What a server's ``proxy.http.max_header_bytes`` may be at most, and what servers add: theirs is what counts here, and
+"""The highest ``proxy.http.max_header_bytes`` of a server, and the fields that servers add. The server's limit counts;
 all unfinished heads of the agent together have a bound of their own (``HeadBudget``)."""
 
 TUNNEL_CLIENT = ClientFacts("")
@@ -66,7 +66,7 @@ class RequestStreams:
         """The service works; nothing is kept about it."""
 
     def failed(self, exchange: Exchange, now: float) -> None:
-        """Say what is wrong with the service."""
+        """Report the failure of the service."""
         failure = exchange.failure
         if failure is not None and failure.evidence is not Evidence.STALE:
             warn_failed(self.host, self.config, failure)
@@ -100,5 +100,7 @@ class RequestStreams:
 
     def refused(self, error: MessageError, client: ClientFacts, now: float) -> tuple[bytes, Mapping[str, str], bytes]:
         """Log that the server sent bytes that are not a request."""
-        self.host.warn("agent", "refused what came through the tunnel", status=error.status, reason=error.reason)
+        self.host.warn(
+            "agent", "the server sent bytes that are not a request", status=error.status, reason=error.reason
+        )
         return b"", NO_DETAILS, b""

@@ -16,7 +16,7 @@ class ServiceHost(AnsweringHost, Connector, Logger, Protocol):
 
 
 def connect_failure(reason: str) -> Failure:
-    """Return what it means that no connection to the service could be opened, for the ``reason`` of the driver."""
+    """Return the failure when no connection to the service could be opened, for the ``reason`` of the driver."""
     return (AGENT_FULL if reason == OUT_OF_DESCRIPTORS else SERVICE_REFUSED).because(reason)
 
 

@@ -36,7 +36,7 @@ class TunnelUser(Protocol):
 
 
 class AgentTunnel:
-    """A tunnel whose handshake is done. Next: ``on_data`` with what came behind it; at last ``leave`` or ``close``."""
+    """A tunnel whose handshake is done. Next: ``on_data`` with the bytes behind it; at last ``leave`` or ``close``."""
 
     __slots__ = (
         "_channel",
@@ -137,7 +137,7 @@ class AgentTunnel:
         self.deadline_at = self._tunnel.deadline()
 
     def flush(self, now: float) -> None:
-        """Send what gathered in this turn."""
+        """Send the frames that gathered in this turn."""
         if not self._over:
             flush_tunnel(self._tunnel, self._channel, self._mark_dirty)
             self._end_if_left(now)

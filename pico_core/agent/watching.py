@@ -1,6 +1,6 @@
-"""What an agent tells a person who looks on while it starts: whether each service answers, and that it still connects.
+"""The notes of an agent for a person who watches its start: whether each service answers, and that it still connects.
 
-Nobody is told by a pipeline of logs: there an agent opens no connection to its service before a request comes.
+Without such a person they are not made: an agent then opens no connection to its service before a request comes.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ MAX_PROBED = 16
 
 
 class WatchHost(Connector, Logger, Protocol):
-    """What watching needs of the machine."""
+    """The part of the machine that watching needs."""
 
     draining: bool
 

@@ -24,7 +24,7 @@ class Request:
 
 
 class ClientUser(Protocol):
-    """Gives a client its requests, and is told what came of each."""
+    """Gives a client its requests, and is told the outcome of each."""
 
     def on_connection(self) -> None:
         """A connection was opened."""

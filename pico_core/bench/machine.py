@@ -1,6 +1,6 @@
 """A bench as a machine: clients that send requests to a server, at a rate or as fast as it answers.
 
-Start at ``BenchMachine``; ``plan.Plan`` says what to do and ``plan.Outcome`` what came of it.
+Start at ``BenchMachine``; ``plan.Plan`` names the work and ``plan.Outcome`` its result.
 """
 
 from collections import deque

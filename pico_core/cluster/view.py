@@ -122,7 +122,7 @@ class ClusterView:
                 del self._serving[endpoint]
 
     def set_claim(self, node: RemoteNode, endpoint: str, claim: str) -> None:
-        """Record what ``node`` tells of an endpoint; nothing removes it."""
+        """Record the facts that ``node`` tells of an endpoint; nothing removes it."""
         if claim:
             node.claims[endpoint] = claim
         else:

@@ -39,7 +39,7 @@ class TracingConfig(Section, frozen=True, kw_only=True):
         Key(
             decimal_number(0, 1),
             "The part of the requests that is traced, of those that come without a traceparent, which decides itself.",
-            "1: who names a collector wants to see requests; give less where there are many.",
+            "1: an operator who names a collector wants to see requests; give less where there are many.",
         ),
     ] = 1.0
     service_name: Annotated[

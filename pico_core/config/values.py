@@ -167,7 +167,7 @@ def show_duration(seconds: float) -> str:
 # --- addresses -------------------------------------------------------------------------------------------------------
 
 LOCALHOST = "127.0.0.1"
-"""What this machine is for itself, with IPv4 (RFC 1122 section 3.2.1.3); ``is_loopback`` tells all of its addresses."""
+"""This machine's IPv4 address for itself (RFC 1122 section 3.2.1.3); ``is_loopback`` knows all such addresses."""
 
 BIND_ADDRESS = "an address such as :8000, 127.0.0.1:8000 or [::1]:8000"
 LOCAL_ADDRESS = "a port of this machine or an address such as 3000, 127.0.0.1:3000 or :3000"

@@ -51,7 +51,7 @@ class PortStatus(msgspec.Struct, frozen=True):
 
 
 class Forwarder(Protocol):
-    """What the pages read of the machine; ``ports``, ``counts`` and ``listening`` change while it runs."""
+    """The part of the machine that the pages read; ``ports``, ``counts`` and ``listening`` change while it runs."""
 
     ports: dict[str, PortConfig]
     counts: dict[str, EndpointCounts]
@@ -60,7 +60,7 @@ class Forwarder(Protocol):
 
 
 class ForwardPages:
-    """What a forwarder tells (``Told``)."""
+    """The pages of a forwarder (``Told``)."""
 
     kind = "forwarder"
 
@@ -106,7 +106,7 @@ class ForwardPages:
         return found
 
     def status_document(self) -> object:
-        """Return what each port does."""
+        """Return the state of each port."""
         machine = self._machine
         rows = []
         for name, port in machine.ports.items():

@@ -38,7 +38,7 @@ class SendStreamData(Record, frozen=True, gc=False):
 
 
 class SealRefused(Record, frozen=True, gc=False):
-    """What ``host`` has sealed does not open: ``problem`` is one clause, of few, that says which key to look at."""
+    """A message that ``host`` sealed does not open: ``problem`` is one of few clauses, and names the key to look at."""
 
     host: str
     problem: str

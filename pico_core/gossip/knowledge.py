@@ -156,7 +156,7 @@ class Knowledge:
     def proved_alive(self, member: Member, now: float, opened_at: float | None = None) -> None:
         """A node has proved to live, and to hear us. An older node at its address is dead.
 
-        What comes on a connection that was opened (``opened_at``) before the node was found dead may be old, and brings
+        A message on a connection that was opened (``opened_at``) before the node was found dead may be old, and brings
         nothing back. Nor does a late answer of a process whose address an active node has by now.
         """
         member.answered_at = now

@@ -193,7 +193,7 @@ class Members:
         return expired
 
     def mentioned(self, node_id: str, now: float) -> RemovedNode | None:
-        """Return what is remembered of a node that a peer lists, if it was removed; remember it for longer."""
+        """Return the record of a removed node that a peer lists, and remember it for longer; ``None`` without one."""
         removed = self.removed.pop(node_id, None)
         if removed is not None:
             removed.mentioned_at = now

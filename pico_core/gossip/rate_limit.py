@@ -1,7 +1,7 @@
 """Which datagrams are read: a bound on the time that reading takes, for each source address and for all together.
 
-Nodes that have answered us have a share of their own, so that a flood from anywhere else costs them nothing. What comes
-from other addresses is first bounded in size. The costs are estimates of microseconds, above those measured.
+Nodes that have answered us have a share of their own, so that a flood from anywhere else costs them nothing. Datagrams
+from other addresses are first bounded in size. The costs are estimates of microseconds, above those measured.
 """
 
 from pico_core.client_group import client_group

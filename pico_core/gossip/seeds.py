@@ -15,7 +15,7 @@ LOOKUP_INTERVAL_S = 10.0
 FIRST_LOOKUP_INTERVAL_S = 1.0
 """While no node has answered yet: peers that boot with us appear in the name's records one after the other."""
 LOOKUP_TIMEOUT_S = 5.0
-"""What resolvers wait for one server (``timeout`` of resolv.conf)."""
+"""The time that resolvers wait for one server (``timeout`` of resolv.conf)."""
 JOIN_RETRY_S = 0.5
 MAX_JOIN_RETRY_S = 10.0
 """Pauses before an address that did not answer is asked again: doubled each time, up to this."""

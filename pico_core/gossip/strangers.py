@@ -1,7 +1,7 @@
 """Addresses that have not answered us: the bytes that may go to each.
 
-The source of a datagram can be forged, and so can the address that a peer lists. So what goes to an address that has
-never answered is at most what came from there, and what peers that did answer have spent on listing it. One datagram
+The source of a datagram can be forged, and so can the address that a peer lists. So the bytes to an address that has
+never answered are at most those that came from there, and those by which peers that did answer listed it. One datagram
 then never causes more bytes than it has, from however many nodes (RFC 9000, section 8.1 bounds amplification likewise).
 """
 

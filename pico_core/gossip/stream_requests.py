@@ -169,7 +169,7 @@ class StreamRequests:
         return False
 
     def _opened(self, stream: OutboundStream, number: int, data: bytes) -> bytes:
-        """Return what bytes of an answer say; with the peer's hello in them, send the request. Raises ``SealError``."""
+        """Return an answer's opened bytes; with the peer's hello in them, send the request. Raises ``SealError``."""
         seal = stream.seal
         if seal is None:
             if not stream.work.reader.has_begun:

@@ -132,7 +132,7 @@ class RequestHandler(Protocol):
 class InboundStream:
     """One connection that a peer opened to our gossip port. Feed it with ``gather``, and ``work`` while it is busy.
 
-    Send what ``work`` returns, and close the connection once ``is_done``. Both raise ``WireError``: close the
+    Send the result of ``work``, and close the connection once ``is_done``. Both raise ``WireError``: close the
     connection without an answer. Bytes after the request are ignored.
     """
 

@@ -186,6 +186,6 @@ class LearntResponses:
 
 
 def _made_of(example: bytes, shape: Shape, head: Head) -> Head | None:
-    """Return what the shape makes of the head that it was made of, all else taken from ``head``."""
+    """Return the result of the shape for the head that it was made of, all else taken from ``head``."""
     read = shape.read(example, 0)
     return None if read is None else replace(head, fields=read[0], **dict(read[1]))

@@ -99,9 +99,9 @@ class RequestHead(msgspec.Struct, gc=False):
     endpoint_id: str = ""
     """The endpoint that the request is for: empty until ``proxy.endpoint`` decides it."""
     grant: Grant | None = None
-    """What the verified token in ``authorization`` permits: ``None`` until ``server.access`` has verified it."""
+    """The grant of the verified token in ``authorization``: ``None`` until ``server.access`` has verified it."""
     edit_trailers: Callable[[bytes], bytes] | None = None
-    """What a policy makes of the trailers, which come behind the body; ``None`` where they pass as they are."""
+    """A policy's edit of the trailers, which come behind the body; ``None`` where they pass as they are."""
     onward: bytes = b""
     """The bytes between the target and ``extra`` in ``writing.request_bytes``: empty until they are first written."""
 

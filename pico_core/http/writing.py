@@ -10,7 +10,7 @@ from pico_core.http.message import RequestHead, ResponseHead
 
 CONNECTION_CLOSE = b"Connection: close\r\n"
 CONNECTION_KEEP_ALIVE = b"Connection: keep-alive\r\n"
-"""What ``extra`` says about the connection to the next hop (RFC 9112 section 9.3)."""
+"""The fields in ``extra`` about the connection to the next hop (RFC 9112 section 9.3)."""
 
 WITHOUT_HOST = b"localhost"
 """The host of a request that came in HTTP/1.0 without one: in HTTP/1.1 there must be one (RFC 9112 section 3.2)."""

@@ -9,7 +9,7 @@ an address that has its share replaces idle connections of such addresses, or is
 An IPv6 network of /64 counts as one address.
 The addresses of trusted proxies have no share, because their clients are many.
 
-Members of the cluster connect to ports that clients use too, and forward what comes from many clients. They have places
+Members of the cluster connect to ports that clients use too, and forward requests of many clients. They have places
 of their own there (``MemberPlaces``), without a share, and their idle connections end after those of clients.
 """
 

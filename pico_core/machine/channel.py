@@ -45,10 +45,10 @@ class Channel(Protocol):
         """Send our end of stream; receiving goes on."""
 
     def close(self) -> None:
-        """Send what is queued, then end both directions. No event comes to the user any more."""
+        """Send queued bytes, then end both directions. No event comes to the user any more."""
 
     def abort(self) -> None:
-        """Reset: what is queued is thrown away. No event comes to the user any more."""
+        """Reset: queued bytes are thrown away. No event comes to the user any more."""
 
     def pause_reading(self) -> None:
         """Stop the peer from sending more. What is on its way still arrives."""
@@ -58,7 +58,7 @@ class Channel(Protocol):
 
 
 class HoldingChannel(Channel, Protocol):
-    """A channel whose user may put off a part of what came."""
+    """A channel whose user may put off a part of the bytes that came."""
 
     @property
     def refusal(self) -> str:
@@ -93,7 +93,7 @@ DISCARD = Discard()
 
 
 class _End(Enum):
-    """What ended behind the bytes that are held."""
+    """The part that ended behind the bytes that are held."""
 
     NONE = "nothing"
     EOF = "the peer's direction"
@@ -222,7 +222,7 @@ class TcpChannel(HoldingReceiver):
         """``host`` is the peer's address, or that of its client where a PROXY header told it.
 
         ``is_nameless`` says that the PROXY header of the connection told no address: ``host`` is the proxy then, and
-        what comes is a client's. ``refusal`` says, when the connection is lost, why the peer did not take our part of
+        the bytes are a client's. ``refusal`` says, when the connection is lost, why the peer did not take our part of
         the TLS handshake.
 
         ``on_closing`` is called by ``close``, to bound how long the peer may take.
@@ -249,7 +249,7 @@ class TcpChannel(HoldingReceiver):
             self._emit(SendEof(self.id))
 
     def close(self) -> None:
-        """Flush and close; the node resets the connection if the peer does not take what is left in time."""
+        """Flush and close; the node resets the connection if the peer does not take the rest in time."""
         closing = not self._ended
         self._end()
         if closing:

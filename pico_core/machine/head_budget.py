@@ -13,7 +13,7 @@ class HeadHolder(Protocol):
     """The owner of an unfinished head, as the budget knows it."""
 
     def head_over_budget(self, now: float) -> None:
-        """Refuse the head, drop what came of it, and end the connection; ``HeadBudget`` has released it."""
+        """Refuse the head, drop the bytes of it that came, and end the connection; ``HeadBudget`` has released it."""
 
 
 class HeadBudget:

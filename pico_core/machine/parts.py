@@ -17,7 +17,7 @@ MeasureUser: TypeAlias = Callable[[ProcessMeasured, float], None]
 """The part that asked what the process uses: called once with the answer and ``now``, never by ``measure_process``."""
 
 STOP_HINT = "a second signal stops it at once"
-"""What the line says that begins a drain, beside what is waited for and for how long at most."""
+"""The hint in the line that begins a drain, beside the work that is waited for and the longest wait."""
 
 
 class ConnectUser(Protocol):

@@ -46,7 +46,7 @@ class Told(Protocol):
         """Return its metrics in the Prometheus text format."""
 
     def status_document(self) -> object:
-        """Return what ``/status`` shows, for JSON."""
+        """Return the document of ``/status``, for JSON."""
 
 
 class ClientPages:

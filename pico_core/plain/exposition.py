@@ -65,7 +65,7 @@ class Exposition:
             self._buckets(self._prefix + name, label, histogram)
 
     def text(self) -> bytes:
-        """Return what was gathered."""
+        """Return the text that was gathered."""
         return "".join(self._lines).encode()
 
     def _head(self, name: str, meaning: str, kind: str) -> None:

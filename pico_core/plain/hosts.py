@@ -19,7 +19,7 @@ _HOST = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<name>[^:@\[\]]*))(?::[0-9]*)?")
 
 
 def unknown_host(machine: str) -> str:
-    """Return the text of the answer 421 to a name that is not known. ``machine`` is what answers."""
+    """Return the text of the answer 421 to a name that is not known. ``machine`` is the kind that answers."""
     return f"this Host is not known as a name of the {machine}: ask by IP address, or list it in admin.allowed_hosts"
 
 

@@ -20,7 +20,7 @@ REMOTE = "changes without a token are taken from this machine only; ask there, o
 
 OF_PROGRAM = "a program runs this and decides what it logs: by default with the logger '{}'"
 ACCESS = ".access"
-"""The end of the names whose lines are made or not, whoever gets them."""
+"""The end of the names whose lines are made or not, whichever part gets them."""
 
 
 def is_log_levels(path: str) -> bool:

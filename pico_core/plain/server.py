@@ -36,16 +36,16 @@ _HIGH_BYTE = re.compile(rb"[!-~]+ ([!-~]*+)([\x80-\xff])")
 
 CHANGES = ("PUT", "DELETE")
 CHANGEABLE = "/log-levels"
-"""What these methods are for, and all below it. A page in a browser cannot send them to another origin: the browser
-asks first, by a method that is refused (Fetch standard, CORS-preflight)."""
+"""The path for these methods, with all paths below it. A page in a browser cannot send them to another origin: the
+browser asks first, by a method that is refused (Fetch standard, CORS-preflight)."""
 
 CLOSE_FIELD = (("connection", "close"),)
 FIELDS_OF_STATUS: dict[int, tuple[tuple[str, str], ...]] = {
     401: (("www-authenticate", "Bearer"),),
     503: (("retry-after", "1"),),
 }
-"""What an answer of a status has to say (RFC 9110 sections 11.6.1 and 15.6.4): a node is ready, or has room for another
-question, within about a second."""
+"""The fields that an answer of a status must have (RFC 9110 sections 11.6.1 and 15.6.4): a node is ready, or has room
+for another question, within about a second."""
 
 ANSWERS_PER_TURN = 16
 ANSWERED_PER_TURN_BYTES = 65_536
@@ -143,7 +143,7 @@ class PlainConnection(Dismissible):
         self._end()
 
     def on_data(self, data: Piece, now: float) -> None:
-        """Take bytes from the client; who gets a stream has nothing more to say."""
+        """Take bytes from the client; one that gets a stream must not send more, and ends it by that."""
         if self._stream_ended is not None:
             self._end()
             return
@@ -191,7 +191,7 @@ class PlainConnection(Dismissible):
         return True
 
     def send_more(self, data: bytes) -> None:
-        """Send more of a stream. A client that has not taken what came before is dropped: nothing piles up for it."""
+        """Send more of a stream. A client that has not taken the earlier bytes is dropped: nothing piles up for it."""
         if self._stream_ended is None:
             return
         if not self._channel.writable:
@@ -294,7 +294,7 @@ class PlainConnection(Dismissible):
         self._ask(request, now, method if is_change else "GET")
 
     def _receive_body(self, request: h11.Request, now: float) -> bool:
-        """Take what has come of the body of a POST; return whether it is whole."""
+        """Take the bytes of the body of a POST that have come; return whether it is whole."""
         while type(event := self._http.next_event()) is h11.Data:
             self._body += event.data
             if len(self._body) > self._max_body_bytes:

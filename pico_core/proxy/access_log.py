@@ -11,7 +11,7 @@ from pico_core.proxy.reasons import REASONS
 from pico_core.records import AccessLog
 
 _PLAIN = re.compile(rb"[ !#-\[\]-~]*")
-"""What needs no escaping in JSON."""
+"""Bytes that need no escaping in JSON."""
 
 _LINE = (
     b'"subsystem":"%b","method":"%b","path":"%b","endpoint":"%b","status":%d,'
@@ -74,7 +74,7 @@ class AccessLogger:
 
 
 def _more(exchange: Exchange) -> bytes:
-    """Return what only some lines have."""
+    """Return the fields that only some lines have."""
     more = b""
     if exchange.reason:
         more = b',"reason":"%b","by":"%b"' % (exchange.reason.encode(), REASONS[exchange.reason].by.encode())

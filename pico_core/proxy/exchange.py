@@ -69,7 +69,7 @@ class Upstream(Protocol):
 
 
 class Router(Protocol):
-    """What decides about requests: where they go, how long they may take, and what is counted and logged."""
+    """The part that decides about requests: where they go, how long they may take, and what is counted and logged."""
 
     idle_timeout_s: float
     """How long a step of the client may take."""

@@ -29,7 +29,7 @@ SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 
 
 class Evidence(Enum):
-    """What a failure proves; see the table at the top."""
+    """The evidence that a failure gives; see the table at the top."""
 
     UNPROCESSED = "unprocessed"
     STALE = "stale"
@@ -147,7 +147,7 @@ MISDIRECTED = Failure("misdirected", 421, "no available upstreams", Evidence.UNP
 section 15.5.20). This is what it answers."""
 
 STALE_ROUTE = msgspec.structs.replace(MISDIRECTED, status=502, message=UNREACHABLE)
-"""What that answer means to the sender, where the body cannot be sent elsewhere. No client gets a 421."""
+"""The failure that this answer is for the sender, where the body cannot be sent elsewhere. No client gets a 421."""
 
 BUSY = Failure(
     "busy",

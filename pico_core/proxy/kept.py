@@ -1,6 +1,6 @@
 """Upstreams that serve one exchange after another, where they come from, and where they wait in between.
 
-Whoever keeps them knows nothing of how they frame: ``proxy.http1`` has those for HTTP/1.1.
+The part that keeps them does not know how they frame: ``proxy.http1`` has those for HTTP/1.1.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class UpstreamSource(Protocol):
         """The budget of all unfinished heads."""
 
     def failure_of_loss(self, upstream: "KeptUpstream") -> Failure:
-        """Return what it means that the upstream ended before the response."""
+        """Return the failure when the upstream ended before the response."""
 
     def release(self, upstream: "KeptUpstream", now: float) -> None:
         """The exchange is over and the upstream can serve another one."""
@@ -47,7 +47,7 @@ class KeptUpstream(Upstream, Protocol):
     ``exchange`` is ``None`` while it is idle; ``reused`` says that it has been idle before. ``deadline_at`` is when an
     idle one expires, in seconds on the clock of ``now``. ``introduce`` returns a field line that its first request
     carries besides; while that is empty, so does the next. Until an exchange is forwarded to it, ``channel`` may be
-    given to another user, who ends it with ``source.discard``.
+    given to another user, which ends it with ``source.discard``.
     """
 
     channel: HoldingChannel
@@ -62,7 +62,7 @@ class KeptUpstream(Upstream, Protocol):
 
 
 Keep: TypeAlias = Callable[[HoldingChannel, UpstreamSource], KeptUpstream]
-"""What makes a kept upstream of a channel."""
+"""A function that makes a kept upstream of a channel."""
 
 
 class IdleUpstreams:

@@ -9,8 +9,8 @@ from pico_core.pieces import Piece
 class Pipe:
     """Joins two channels until both directions have ended. Half-close passes through; a reset resets the other side.
 
-    ``on_end(now)`` is called once both channels are closed. ``left_bytes`` and ``right_bytes`` count what came from
-    each side.
+    ``on_end(now)`` is called once both channels are closed. ``left_bytes`` and ``right_bytes`` count the bytes
+    from each side.
     """
 
     __slots__ = ("_ended", "_left", "_on_end", "_right", "left_bytes", "right_bytes")

@@ -97,7 +97,7 @@ class ConnectionPool:
         return self._idle.take()
 
     def failure_of_loss(self, upstream: KeptUpstream) -> Failure:
-        """Return what it means that the connection ended before the response."""
+        """Return the failure when the connection ended before the response."""
         if upstream.channel.refusal:
             return SERVICE_REFUSED.because(upstream.channel.refusal)
         return SERVICE_STALE if upstream.reused else SERVICE_LOST

@@ -30,11 +30,11 @@ _TRACE_PARENT = re.compile(
 """W3C Trace Context, section 3.2; one of version 00 has nothing behind the flags."""
 
 LEAST_ERROR_STATUS = 500
-"""What a server's span calls an error (semantic conventions for HTTP spans)."""
+"""The lowest status that a server's span calls an error (semantic conventions for HTTP spans)."""
 
 
 class TracingHost(Emitter, WallClock, Protocol):
-    """What tracing needs of the machine."""
+    """The part of the machine that tracing needs."""
 
 
 class _Open(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from pico_core.websocket.encoding import encode_close, encode_frame, encode_pong
 from pico_core.websocket.frame import NORMAL_CLOSURE
 
 SUBPROTOCOL = (b"sec-websocket-protocol", b"pico-tcp")
-"""What a client offers and a server agrees to: each end says by a Close frame that it sends no more."""
+"""The subprotocol that a client offers and a server agrees to: each end says by a Close frame that it sends no more."""
 
 
 class WebSocketChannel:

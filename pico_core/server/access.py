@@ -1,4 +1,4 @@
-"""What clients and agents may do on the ports of a server: the one place that decides it.
+"""The permissions of clients and agents on the ports of a server: the one place that decides them.
 
 The endpoint that a request is permitted is the one that it is routed to: ``admit_client`` and ``admit_agent`` take it
 in its one spelling and return it under the name that it has inside the cluster.
@@ -42,7 +42,7 @@ class AccessHost(KeySetHost, WallClock, Protocol):
 
 
 class Permission(msgspec.Struct, frozen=True):
-    """What an agent may register: the endpoint inside the cluster, its tenant, its owner, and until when (wall time).
+    """The endpoint that an agent may register: its name inside the cluster, tenant, owner, and the end (wall time).
 
     ``owner`` is the subject of the token, or empty.
     """
@@ -170,7 +170,7 @@ class Access:
     # --- the upstream port ---
 
     def admit_agent(self, head: RequestHead, endpoint: str, now: float) -> Permission:
-        """Return what an agent may register that asks for ``endpoint``. Raises ``Denied``."""
+        """Return the permission of an agent that asks for ``endpoint``. Raises ``Denied``."""
         tenant_named = tenant_id(head)
         tenant = self.tenants.get(tenant_named)
         if tenant is None and (tenant_named or self.tenants):

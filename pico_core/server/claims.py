@@ -44,7 +44,7 @@ class Registration(msgspec.Struct, frozen=True):
 
     @staticmethod
     def read(head: bytes, endpoint: str, client: str, owner: str = "") -> "Registration":
-        """Return what the head of an agent's request says. ``owner`` is the subject of its token, where it has one."""
+        """Return the registration in an agent's head. ``owner`` is the subject of its token, where it has one."""
         protocol, agent, version = _PROTOCOL.search(head), _AGENT.search(head), _VERSION.search(head)
         if owner:
             identity = b"owner " + owner.encode(errors="surrogatepass")

@@ -28,7 +28,7 @@ STOP_RESERVE_S = 2.0
 
 
 class DrainingHost(Emitter, Logger, Protocol):
-    """What this part needs of the machine."""
+    """The part of the machine that draining needs."""
 
     timers: Timers
 

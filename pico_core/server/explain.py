@@ -22,7 +22,7 @@ PASSES = "passes"
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """What decides about a request, as names and texts in the order of the decisions; and whether it passes."""
+    """The decisions about a request, as names and texts in their order; and whether it passes."""
 
     lines: tuple[tuple[str, str], ...]
     passes: bool

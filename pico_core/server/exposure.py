@@ -14,7 +14,7 @@ OPEN = "anyone who reaches these ports may use them: set the keys, or let only t
 
 OPEN_TENANTS = "agents of these tenants need no token: neither they nor the port have a key"
 
-PLAIN_KEY_SETS = "key sets are fetched without TLS: whoever is on the way can put in a key and let anyone in"
+PLAIN_KEY_SETS = "key sets are fetched without TLS: an attacker on the way can put in a key and let anyone in"
 
 UNGUARDED = "these ports asked for a token, a certificate or a key until the configuration was read again"
 
@@ -61,7 +61,7 @@ def plain_key_sets(config: ServerConfig) -> dict[str, str]:
 
 
 def guards(config: ServerConfig, ports: Ports = PORTS) -> set[str]:
-    """Return what clients, agents and operators are asked for: keys of the configuration."""
+    """Return the credentials that ports ask for, as keys of the configuration."""
     found = {key for key, section in auth_sections(config).items() if section.is_on}
     for port in entrances(ports):
         if port.tls is not None and port.tls(config).asks_for_certificates:

@@ -21,7 +21,7 @@ MAX_EDIT_BYTES = 2_048
 
 
 class RememberedFields(Generic[T]):
-    """What was made of field lines, while the same ones come again. All are forgotten when there are too many."""
+    """The results for field lines, while the same lines come again. All are forgotten when there are too many."""
 
     __slots__ = ("_results", "get")
 
@@ -120,7 +120,7 @@ class EditedDownstream:
     def respond(
         self, head: ResponseHead, pieces: Sequence[Piece], now: float, *, last: bool, trailers: bytes = b""
     ) -> None:
-        """Send the final head, and what came with it of the body."""
+        """Send the final head, and the part of the body that came with it."""
         trailers = self._edit.of_trailers(trailers)
         self._downstream.respond(self._edit.of_response(head), pieces, now, last=last, trailers=trailers)
 

@@ -211,7 +211,7 @@ class ServerNode(BaseMachine):
         return proxies.client_behind(peer, head) if peer in proxies and not channel.is_nameless else peer
 
     def register(self, head: RequestHead, head_bytes: bytes, client: str, now: float) -> Agreement:
-        """Return what to agree on with the agent at ``client``. Raises ``HandshakeError``."""
+        """Return the features to agree on with the agent at ``client``. Raises ``HandshakeError``."""
         return self._registrar.register(head, head_bytes, client, now)
 
     def _registrations_of(self, endpoint: str) -> Iterable[Registration]:

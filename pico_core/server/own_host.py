@@ -141,7 +141,7 @@ class OwnHost:
         }
 
     def _told(self, name: str, address: Address | None) -> Address | None:
-        """Return what an advertised address is for this node: a worker has ports of its own at that host."""
+        """Return an advertised address as this node has it: a worker has ports of its own at that host."""
         if address is None or self._facts.worker is None:
             return address
         return Address(address.host, self._bound[name].port)

@@ -99,12 +99,12 @@ class PeerPool(ConnectionPool):
             self.introduce = self._prove
 
     def _prove(self) -> bytes:
-        """Return the field by which the node takes what comes on a connection as forwarded by a node of the cluster."""
+        """Return the field that proves to the peer that a node of the cluster forwards the requests of a connection."""
         proof = self._gossip.prove(self._peer.id)
         return b"x-pico-proof: %b\r\n" % proof if proof else b""
 
     def failure_of_loss(self, upstream: KeptUpstream) -> Failure:
-        """Return what it means that the connection ended before the response."""
+        """Return the failure when the connection ended before the response."""
         return NODE_UNREACHABLE if upstream.channel.refusal else NODE_LOST
 
     def release(self, upstream: KeptUpstream, now: float) -> None:

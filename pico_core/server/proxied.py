@@ -21,7 +21,7 @@ class ProxiedHost(Logger, Protocol):
 class ProxiedConnection(Dismissible):
     """Reads the header, tells the channel the client's address, and gives the channel to ``accept`` as if it were new.
 
-    ``accept`` also gets what came behind the header, when the connection was opened, and the time.
+    ``accept`` also gets the bytes behind the header, when the connection was opened, and the time.
     A connection without a valid header is closed: its client is not known. Where ``is_optional`` the peer may be
     one that sends none (a node of the cluster), and a connection that begins with something else is served as it is.
     The time for the first request begins before the header.

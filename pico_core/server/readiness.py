@@ -16,7 +16,7 @@ SETTLED_CHECK_S = 0.05
 
 
 class ReadinessHost(Logger, Protocol):
-    """What this part needs of the machine."""
+    """The part of the machine that readiness needs."""
 
     timers: Timers
 

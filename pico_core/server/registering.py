@@ -44,7 +44,7 @@ INSTANCE_HEADER = re.compile(rb"(?im)^x-pi[ck]o-instance:[ \t]*([!-~]{1,64})[ \t
 
 ENDPOINTS_FULL = f"this node serves {MAX_ENDPOINTS} endpoints and takes no further one; connect again, or add nodes"
 FULL_RETRY_S = 10
-"""What an agent is told to wait where there is no room: places become free when others leave, which is rare."""
+"""The seconds an agent is told to wait where there is no room: places become free when others leave, which is rare."""
 
 LEAD_S = 10.0
 """How long before its token expires an agent is asked to open a new tunnel, for which it may have a newer token."""
@@ -77,7 +77,7 @@ class Registrar:
         self._rate.configure(upstream.registration_rate, upstream.registration_burst)
 
     def register(self, head: RequestHead, head_bytes: bytes, client: str, now: float) -> Agreement:
-        """Return what to agree on with an agent whose request head has come from the address ``client``.
+        """Return the features to agree on with an agent whose request head has come from the address ``client``.
 
         Raises ``HandshakeError``.
         """

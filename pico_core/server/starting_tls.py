@@ -9,7 +9,7 @@ from pico_core.pieces import Piece
 
 
 class TlsStarter(Logger, Protocol):
-    """What beginning TLS needs of the machine."""
+    """The part of the machine that the start of TLS needs."""
 
     def start_tls(self, channel: TcpChannel, tls: str, server_name: str, user: TlsUser, received: bytes = b"") -> None:
         """Begin a TLS handshake on a connection that is open. Next: ``user`` is told of the outcome."""
@@ -29,7 +29,7 @@ class StartingTls:
         host: TlsStarter,
         received: bytes,
     ) -> None:
-        """``tls`` names the profile of the port, ``received`` is what came behind the header."""
+        """``tls`` names the profile of the port, ``received`` has the bytes behind the header."""
         self._channel = channel
         self._listener = listener
         self._accept = accept

@@ -90,7 +90,7 @@ class Stories:
         _keep(self._refusals, request_id, msgspec.structs.replace(story, detail=error.reason))
 
     def get(self, request_id: str) -> Story | None:
-        """Return what is known of a request."""
+        """Return the story of a request."""
         name = request_id.encode()
         return self._failures.get(name) or self._refusals.get(name)
 

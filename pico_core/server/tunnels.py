@@ -59,7 +59,7 @@ class TunnelHost(AnsweringHost, FlushScheduler, WallClock, Protocol):
         """Return the address of the agent whose request came through ``channel``, perhaps of a trusted proxy."""
 
     def register(self, head: RequestHead, head_bytes: bytes, client: str, now: float) -> Agreement:
-        """Return what to agree on with the agent at ``client``. Raises ``HandshakeError``."""
+        """Return the features to agree on with the agent at ``client``. Raises ``HandshakeError``."""
 
     def tunnel_opened(self, tunnel: "TunnelConnection", now: float) -> None:
         """The agent registered: route requests to it."""
@@ -199,7 +199,7 @@ class TunnelConnection(Dismissible):
         return self._tunnel.probe()
 
     def failure_of_loss(self, upstream: KeptUpstream) -> Failure:
-        """Return what it means that the stream ended: within a response an agent cannot say more of its service."""
+        """Return the failure when the stream ended: within a response an agent cannot say more of its service."""
         channel, exchange = upstream.channel, upstream.exchange
         if self._open and exchange is not None and exchange.state is RESPONDING:
             return SERVICE_LOST

@@ -1,4 +1,4 @@
-"""What a page in a browser may ask of Pico's own routes: nothing, unless the configuration says so.
+"""The requests that a page in a browser may send to Pico's own routes: none, unless the configuration says so.
 
 A page may open a WebSocket to any host, also to one that only its reader reaches; the browser says which page it was in
 Origin (RFC 6455 section 10.2). And a page may have the name of its own host resolved to an address of the reader's

@@ -12,7 +12,7 @@ from pico_core.config.policies import PolicyConfig
 from pico_core.config.values import TENANT_SEPARATOR
 
 NO_POLICY = PolicyConfig(endpoints=("*",))
-"""What holds where no policy does."""
+"""The policy of endpoints that no configured policy names."""
 
 _LIMITS = ("requests_per_second", "max_in_flight", "max_body_bytes")
 _STRICTNESS = ("allow", "warn", "refuse")

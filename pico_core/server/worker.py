@@ -8,8 +8,8 @@ from pico_core.plain.server import PlainConnection, PlainHandler, Question
 WORKER_FIELD = "x-pico-worker"
 HOST_FIELD = "x-pico-host"
 CLIENT_FIELD = "x-pico-client"
-"""What the supervisor sends beside the fields of an operator: the secret of its workers, the operator's Host, and the
-address that the operator asks from."""
+"""The fields that the supervisor sends beside those of an operator: the secret of its workers, the operator's Host, and
+the address that the operator asks from."""
 
 _OWN_FIELDS = (b"host", WORKER_FIELD.encode(), HOST_FIELD.encode(), CLIENT_FIELD.encode())
 

@@ -48,7 +48,7 @@ def first_window_bytes(answer: Collection[tuple[bytes, bytes]]) -> int:
 
 
 def told(answer: Collection[tuple[bytes, bytes]], name: bytes) -> str:
-    """Return what the field ``name`` of a server's 101 says for people to read, empty without it."""
+    """Return the text for people in the field ``name`` of a server's 101, empty without it."""
     text = next((value for found, value in answer if found == name), b"")[:MAX_TOLD_BYTES].decode("ascii", "replace")
     return text if text.isprintable() else ""
 

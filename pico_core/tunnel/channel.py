@@ -115,7 +115,7 @@ class StreamChannel(HoldingReceiver):
         super().lost(now)
 
     def _match_reading(self) -> None:
-        """Return the credit that was withheld, or withhold what comes."""
+        """Return the credit that was withheld, or withhold that of the bytes that come."""
         if self._withheld_bytes and self._reading and self.held is None and not self._ended:
             self._stream.consume(self._withheld_bytes)
             self._withheld_bytes = 0

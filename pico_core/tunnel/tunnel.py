@@ -26,7 +26,7 @@ MESSAGE_BYTES = 262_144
 
 UNHEARD_TICK = 1
 UNHEARD_PROBE = 2
-"""What is added to the note of silence by a tick, and by each probe."""
+"""The numbers that a tick and each probe add to the note of silence."""
 
 MAX_FRAMES_AT_ONCE = 512
 """How many yamux frames one call of ``receive`` carries out: about a millisecond. A full read may hold 21,000."""
@@ -79,7 +79,7 @@ class Tunnel:
 
     @property
     def behind(self) -> bool:
-        """Whether ``receive`` left much of what came for another turn. Next: ``receive(b"")`` in that turn."""
+        """Whether ``receive`` left many of the bytes for another turn. Next: ``receive(b"")`` in that turn."""
         return bool(self._waiting) or self._decoder.behind
 
     @property

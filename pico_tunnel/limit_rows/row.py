@@ -3,7 +3,7 @@
 from typing import TypeAlias
 
 Row: TypeAlias = tuple[str, str, str, str]
-"""What is bounded, the value, what happens at it, and why it has no key. The value names its constants."""
+"""The thing that is bounded, the value, the effect at it, and why there is no key. The value names its constants."""
 
 Rows: TypeAlias = dict[str, tuple[Row, ...]]
 """The rows by their heading."""

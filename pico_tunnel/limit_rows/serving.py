@@ -44,7 +44,7 @@ ROWS: Final[Rows] = {
             "services send one or two",
         ),
         ("digits of a Content-Length", "{http.grammar.MAX_LENGTH_DIGITS}", "400 or 502", "so many fit 64 bits"),
-        ("the line of a chunk", "{http.body.MAX_CHUNK_LINE_BYTES} bytes", "400 or 502", "nobody sends long extensions"),
+        ("the line of a chunk", "{http.body.MAX_CHUNK_LINE_BYTES} bytes", "400 or 502", "extensions are short"),
         (
             "extensions of chunks ahead of the payload",
             "{http.body.MAX_IDLE_EXTENSION_BYTES} bytes",

@@ -1,4 +1,4 @@
-"""The stream of the dashboard between real processes: what it tells, what it costs, and who is dropped."""
+"""The stream of the dashboard between real processes: what it tells, what it costs, and which clients are dropped."""
 
 import json
 import socket

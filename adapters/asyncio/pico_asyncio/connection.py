@@ -59,7 +59,7 @@ class Connection(asyncio.BaseProtocol):
         self.owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """Take what was read; after much of it, end the turn, since libuv reads on unless it is told to stop."""
+        """Take the bytes read; after much of it, end the turn, since libuv reads on unless it is told to stop."""
         owner = self.owner
         owner.hand_over(Received(self.number, data))
         owner.turn_bytes += len(data)
@@ -163,7 +163,7 @@ class BufferedConnection(Connection, asyncio.BufferedProtocol):
         return self.owner.receive_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what was read into the shared buffer."""
+        """Take the bytes read into the shared buffer."""
         self.data_received(bytes(self.owner.receive_buffer[:nbytes]))
 
 
@@ -211,7 +211,7 @@ class SmallReads(asyncio.BufferedProtocol):
         return self._connection.owner.receive_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what was read into the shared buffer."""
+        """Take the bytes read into the shared buffer."""
         self._connection.data_received(bytes(self._connection.owner.receive_buffer[:nbytes]))
 
     def eof_received(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 Result = TypeVar("Result")
 
 Job: TypeAlias = "tuple[Callable[[], Any], asyncio.Future[Any]] | None"
-"""What a thread does next; ``None`` ends it."""
+"""The next call of a thread, and the future of its result; ``None`` ends the thread."""
 
 
 class AsyncioThreads:

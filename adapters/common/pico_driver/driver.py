@@ -121,7 +121,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         self._early.close()
 
     def signalled(self, number: signal.Signals) -> Input:
-        """Return what a signal means to the machine."""
+        """Return the input that a signal becomes for the machine."""
         if number.name != "SIGHUP" or self._reload is None:
             return SIGNALS[number]
         try:
@@ -150,7 +150,7 @@ class Driver(Conversation, Generic[ConnectionT]):
 
     @abstractmethod
     async def _within(self, timeout_s: float, work: Coroutine[Any, Any, Result]) -> Result:
-        """Return what ``work`` returns; raises ``sockets.timed_out`` when that takes longer."""
+        """Return the result of ``work``; raises ``sockets.timed_out`` when that takes longer."""
 
     @abstractmethod
     async def sleep(self, duration_s: float) -> None:

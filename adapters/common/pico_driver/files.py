@@ -49,7 +49,7 @@ def read_secret(path: str) -> str:
 
 
 def unreadable(path: str, reason: str | None) -> str:
-    """Return what is said of a file that cannot be read."""
+    """Return the text about a file that cannot be read."""
     if looks_secret(path):
         return f"cannot read a file: {reason}; {NOT_SHOWN}"
     return f"cannot read {path!r}: {reason}"

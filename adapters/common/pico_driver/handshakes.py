@@ -104,7 +104,7 @@ class Handshakes:
         Raises ``ValueError`` for a name that no certificate can have.
         """
         profile = self.profile(tls)
-        assert profile is not None, "whoever names a profile has looked for it"
+        assert profile is not None, "the caller has looked for the profile"
         secure = self._make(profile, number, server_name=server_name, upgrade=upgrade)
         if len(self._limits) >= MAX_OWN_HANDSHAKES:
             self._give_up(next(iter(self._limits)), _TOO_MANY)

@@ -11,7 +11,7 @@ _START, _VIRTUAL, _RESIDENT = 19, 20, 21
 
 
 def measure(query: int, spans_dropped: int = -1) -> ProcessMeasured:
-    """Return what this process uses now, with a number that is known; 0 for what is not told. Never raises."""
+    """Return the resources that this process uses; 0 for a number that the system does not tell. Never raises."""
     virtual, resident = _memory_bytes()
     return ProcessMeasured(
         query,

@@ -38,17 +38,17 @@ MAX_UNREAD_BYTES: Final = 1_048_576
 """The most that is read from a connection after a write to it has failed: an answer, and the beginning of its body."""
 
 UNSENT_BYTES: Final = 65_536
-"""What the kernel may hold of a connection beyond what is on its way to the peer. Without a bound it takes up to 4 MiB
-for a client that does not read, and whatever is sent later, such as the answer to a ping, waits behind all of it."""
+"""Bytes of a connection that the kernel may hold beyond those on their way to the peer. Without a bound it takes up to
+4 MiB for a client that does not read, and later bytes, such as the answer to a ping, wait behind all of them."""
 
 READ_BYTES: Final = 65_536
-"""What a read takes where no receive buffer is there for it."""
+"""The bytes that a read takes where there is no receive buffer for it."""
 
 DATAGRAMS_PER_TURN: Final = 64
 """Datagrams taken from one socket before the others get their turn."""
 
 UNUSABLE: Final = (OSError, ValueError, OverflowError)
-"""What opening or looking up raises: the system's errors, names that cannot be encoded, ports out of range."""
+"""The errors of opening and looking up: the system's own, names that cannot be encoded, ports out of range."""
 
 _LARGEST_DATAGRAM_BYTES = 65_535
 """A UDP packet has a length of 16 bits (RFC 768)."""
@@ -81,7 +81,7 @@ def describe(error: BaseException | None) -> str:
 
 
 def received_before_loss(descriptor: int) -> Iterator[bytes]:
-    """Yield what the kernel still holds of a connection that was lost while it was written to.
+    """Yield the bytes that the kernel still holds of a connection that was lost while it was written to.
 
     A peer may answer early and then reset the connection, because it does not want the rest of what we send. A write
     fails then, before the answer was read. ``descriptor`` is that of a non-blocking socket.

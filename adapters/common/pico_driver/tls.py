@@ -52,7 +52,7 @@ class Raw(Protocol):
         """Whether something waits for the peer to take it."""
 
     def flush(self) -> None:
-        """Send what is buffered as far as it goes without waiting."""
+        """Send buffered bytes as far as it goes without waiting."""
 
 
 class _NotAttached:
@@ -197,7 +197,7 @@ class SecureConnection:
         self._owner.end_turn()
 
     def hand_over(self, event: Input) -> None:
-        """Take what happened to the plain connection."""
+        """Take an event of the plain connection."""
         if self._state is _State.ENDED:
             return
         if isinstance(event, Received):
@@ -277,7 +277,7 @@ class SecureConnection:
         return self._raw.unsent
 
     def flush(self) -> None:
-        """Send what is buffered as far as it goes without waiting."""
+        """Send buffered bytes as far as it goes without waiting."""
         self._raw.flush()
 
     # --- underneath ---

@@ -284,7 +284,7 @@ def _certificate(path: str) -> Certificate:
 def _chooser(
     names: list[list[str]], contexts: list[ssl.SSLContext]
 ) -> Callable[[ssl.SSLObject, str | None, ssl.SSLContext], None]:
-    """Return what chooses a certificate by the name that the client asks for (RFC 6066, section 3); else the first."""
+    """Return a function to choose a certificate by the client's name for us (RFC 6066, section 3), else the first."""
     exact = {name: context for found, context in zip(names, contexts, strict=True) for name in reversed(found)}
 
     def choose(tls: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:

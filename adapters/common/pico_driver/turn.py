@@ -34,7 +34,7 @@ class Conversation(ABC):
 
     def __init__(self, machine: Machine, sink: Sink, clock: Callable[[], float]) -> None:
         self.outcome: Exit | BaseException | None = None
-        """What ended the conversation; ``None`` while it lasts."""
+        """The ``Exit`` or the error that ended the conversation; ``None`` while it lasts."""
         self.perform: dict[type, Callable[[Any], None]] = {
             Log: self.log,
             AccessLog: self.log,
@@ -85,7 +85,7 @@ class Conversation(ABC):
             self.announce(*map(self.taken, self._inbox.take()))
 
     def taken(self, event: Input) -> Input:
-        """Return what the machine gets for what came by the inbox."""
+        """Return the inputs that the machine gets for the items of the inbox."""
         return event
 
     def log(self, record: Log | AccessLog) -> None:
@@ -163,7 +163,7 @@ class Conversation(ABC):
             self._inbox.close()
 
     def result(self) -> Exit:
-        """Return the ``Exit`` of the machine; raises what ended the conversation instead, such as a bug in it."""
+        """Return the ``Exit`` of the machine; raises the error that ended the conversation, such as a bug in it."""
         if isinstance(self.outcome, Exit):
             return self.outcome
         assert self.outcome is not None, "the conversation goes on"

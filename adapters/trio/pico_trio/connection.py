@@ -81,7 +81,7 @@ class Connection:
             owner.hand_over(EofReceived(self.number))
 
     def flush(self) -> None:
-        """Send what is buffered as far as it goes without waiting, then do what waited for that."""
+        """Send buffered bytes as far as they go without waiting, then do the work that waited for that."""
         buffered = self._buffered
         if buffered is None:
             return

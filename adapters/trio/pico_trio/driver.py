@@ -33,7 +33,7 @@ _TURNS_AT_ONCE: Final = 16
 """Turns taken while sockets are ready before trio's other tasks get theirs: a wait costs 10 us, a look 1 us."""
 
 _RECEIVED_PER_TURN_BYTES: Final = 1_048_576
-"""What is received before the machine gets it: the rest of the sockets that are ready waits in the kernel."""
+"""The bytes that are received before the machine gets them: the rest waits in the kernel, in sockets that are ready."""
 
 
 def run(
@@ -128,7 +128,7 @@ class TrioDriver(Driver[Connection]):
                 self.take_turn()
 
     def _receive(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
-        """Take what the sockets bring, though only so much in one turn."""
+        """Take the bytes that the sockets bring, up to a bound in one turn."""
         first, self._first = min(self._first, len(ready)), 0
         self.turn_bytes = 0
         for number, (key, events) in enumerate(ready[first:] + ready[:first], first + 1):

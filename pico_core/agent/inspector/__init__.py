@@ -1,1 +1,1 @@
-"""What an agent records of requests and responses, shows on a page of its own, and sends again. Start at ``tap``."""
+"""The inspector of an agent records requests and responses, shows them on a page and replays them. Start at ``tap``."""

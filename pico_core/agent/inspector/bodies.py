@@ -18,7 +18,7 @@ DUMPED_BYTES = 1_024
 
 
 def body_document(record: Record, body: Body) -> dict[str, object]:
-    """Return what the page shows of a body. ``kind`` is ``none``, ``json``, ``form``, ``text`` or ``binary``."""
+    """Return the view of a body on the page. ``kind`` is ``none``, ``json``, ``form``, ``text`` or ``binary``."""
     content = record.content(body)
     shown = content[:MAX_SHOWN_BYTES]
     document: dict[str, object] = {

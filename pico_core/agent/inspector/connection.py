@@ -26,7 +26,7 @@ class RecordedConnection(DownstreamConnection):
         super().__init__(channel, router, host, client, now)
 
     def watch(self, exchange: Exchange, record: Record) -> None:
-        """Record a request that has begun. What came of its body with the head is kept by the exchange."""
+        """Record a request that has begun. The exchange keeps the part of the body that came with the head."""
         self.record = record
         if exchange.replay is not None:
             record.add_request(exchange.replay.pieces)
@@ -46,7 +46,7 @@ class RecordedConnection(DownstreamConnection):
     def respond(
         self, head: ResponseHead, pieces: Sequence[Piece], now: float, *, last: bool, trailers: bytes = b""
     ) -> None:
-        """Record the head and what came with it, and send them."""
+        """Record the head and the part of the body that came with it, and send them."""
         record = self.record
         if record is not None:
             record.respond(head, pieces, now)

@@ -73,7 +73,7 @@ class ReplayDownstream:
     def respond(
         self, head: ResponseHead, pieces: Sequence[Piece], now: float, *, last: bool, trailers: bytes = b""
     ) -> None:
-        """Record the head, and what came with it."""
+        """Record the head, and the part of the body that came with it."""
         if self.record is not None:
             self.record.respond(head, pieces, now)
         if last:

@@ -30,7 +30,7 @@ class Inspector:
         self._pages = InspectorPages(config, self.store, host)
 
     def tap(self, streams: StreamHandler) -> StreamHandler:
-        """Return what records the requests that ``streams`` serves; streams of raw bytes are left alone."""
+        """Return the part that records the requests that ``streams`` serves; streams of raw bytes are left alone."""
         return InspectedStreams(streams, self.store, self._host) if isinstance(streams, RequestStreams) else streams
 
     def listen(self) -> None:

@@ -48,7 +48,7 @@ class InspectorHost(Protocol):
     """The part of the machine that the inspector needs."""
 
     def handler_of(self, endpoint: str) -> StreamHandler | None:
-        """Return what serves the streams of an endpoint, while it is registered or about to be."""
+        """Return the part that serves the streams of an endpoint, while it is registered or about to be."""
 
 
 class InspectorPages:

@@ -15,7 +15,7 @@ MAX_LIVE_BYTES = 262_144
 """Of a body that is shown before it was searched: its beginning is searched for each viewer."""
 
 RECORD_BYTES = 2_048
-"""What a record takes beside its texts and bodies."""
+"""The bytes that a record takes beside its texts and bodies."""
 
 
 class Keeper(Protocol):
@@ -57,7 +57,7 @@ class Body:
             self.codings = codings_of(b",".join(field_values(fields, b"content-encoding")))
 
     def add(self, pieces: Sequence[Piece], most_bytes: int) -> int:
-        """Keep what has come, as far as there is room; return how much was kept."""
+        """Keep the bytes that came, as far as there is room; return the number of bytes kept."""
         before = len(self.data)
         if self.is_over or self.is_sealed:
             return 0

@@ -38,7 +38,7 @@ MAX_PARTS = 10_000
 
 PAIRS_OF_A_STEP = 1_000
 PLACES_OF_A_STEP = 200
-"""What is looked at in one step, beside the bytes that are passed over."""
+"""Pairs and places that one step looks at, beside the bytes that it passes over."""
 
 WORDS = (
     "authorization", "cookie", "password", "passwd", "passphrase", "secret", "token", "credential", "session", "jwt",

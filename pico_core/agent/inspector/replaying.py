@@ -33,7 +33,7 @@ class CannotReplayError(Exception):
 
 
 class Edit(msgspec.Struct, forbid_unknown_fields=True):
-    """What is different in the new request; ``None`` for what is as it was. ``body`` is sent as UTF-8."""
+    """The parts that differ in the new request; ``None`` for a part that stays as it was. ``body`` is sent as UTF-8."""
 
     method: str | None = None
     target: str | None = None

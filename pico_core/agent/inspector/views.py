@@ -1,4 +1,4 @@
-"""What the inspector tells of a record: a row of the list, the whole of it, and a command for a shell."""
+"""The views of a record that the inspector tells: a row of the list, the whole of it, and a command for a shell."""
 
 import shlex
 
@@ -15,7 +15,7 @@ NOT_IN_COMMANDS = (b"host", b"x-pico-", b"x-forwarded-", b"x-real-ip", b"forward
 
 
 def row(record: Record, now: float) -> dict[str, object]:
-    """Return what the list shows of a request; ``now`` tells how long one that is not over has taken."""
+    """Return the row of a request in the list; ``now`` tells how long one that is not over has taken."""
     return {
         "id": record.id,
         "endpoint": record.endpoint,

@@ -21,7 +21,7 @@ KEY_ID_BYTES = 4
 TAG_BYTES = 16
 """The length of the authentication tag that AES-GCM appends."""
 NONCE_BYTES = 12
-"""What AES-GCM takes without a further hash (NIST SP 800-38D section 5.2.1.1)."""
+"""The length of a nonce that AES-GCM takes without a further hash (NIST SP 800-38D section 5.2.1.1)."""
 
 
 class SealKey:

@@ -1,4 +1,4 @@
-"""Sealed datagrams. Only what a holder of the key has sent to this very process, and once, is opened.
+"""Sealed datagrams. Only packets of a holder of the key to this very process are opened, and each once.
 
 A process draws a random *session* when it starts. It seals with a key that is derived from the session, and numbers its
 packets: so no two packets have the same key and nonce. Each packet names the session of its receiver. A packet that
@@ -107,7 +107,7 @@ class PacketSeal:
         return self._sealed(data, receiver)
 
     def open(self, packet: bytes, address: HostPort) -> bytes | None:
-        """Return what another node has sealed for this one; ``None`` if there is nothing to take."""
+        """Return the packet that another node has sealed for this one; ``None`` if there is nothing to take."""
         counters = self._counters
         if len(packet) < OVERHEAD_BYTES or not packet.startswith(PACKET):
             self._refuse_unsealed(packet, address)

@@ -72,7 +72,7 @@ class _Frames:
         return b"".join(frames)
 
     def receive(self, data: bytes) -> bytes:
-        """Return what the bytes and those before them bring in whole frames. Raises ``SealError``."""
+        """Return the content of whole frames in these bytes and those before them. Raises ``SealError``."""
         buffer = self._buffer
         buffer += data
         if self._receiving is None and not self._take_hello():

@@ -133,7 +133,7 @@ class Outline:
             raise WireError("a gossip stream nested too deeply")
 
     def _place_of(self, position: int, *, is_map: bool) -> Place:
-        """Return what begins at a position; an element of an array gives room for its values."""
+        """Return the value that begins at a position; an element of an array gives room for its values."""
         around = self._place
         if not self._open:
             if is_map == bool(self._whole):

@@ -176,7 +176,7 @@ class DownstreamConnection(Dismissible):
     def respond(
         self, head: ResponseHead, pieces: Sequence[Piece], now: float, *, last: bool, trailers: bytes = b""
     ) -> None:
-        """Send the head, and what came with it of the body, in one write."""
+        """Send the head, and the part of the body that came with it, in one write."""
         request = self._request
         if head.content_length < 0 and not head.chunked and not is_bodiless(head, request.method):
             head = head.with_chunks(chunked=True)
@@ -215,7 +215,7 @@ class DownstreamConnection(Dismissible):
         self.channel.abort()
 
     def upgrade(self, head: ResponseHead, rest: bytes, now: float) -> tuple[HoldingChannel, bytes]:
-        """Send the 101; what came behind the upgrade request belongs to the new protocol."""
+        """Send the 101; the bytes behind the upgrade request belong to the new protocol."""
         self.channel.send(response_bytes(head, b"") + rest)
         backlog, self._backlog = self._backlog, b""
         return self.channel, backlog
@@ -228,7 +228,7 @@ class DownstreamConnection(Dismissible):
     # --- inside ---
 
     def _extra_fields(self, head: ResponseHead, now: float) -> bytes:
-        """Return what a final head has to say beside its own fields."""
+        """Return the fields that a final head needs beside its own."""
         extra = b"" if head.dated else self._host.dates.line(now)
         if head.status >= LEAST_ERROR_STATUS and (exchange := self.exchange) and exchange.is_entry:
             extra = REQUEST_ID_LINE % exchange.request_id + extra

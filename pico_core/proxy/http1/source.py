@@ -1,4 +1,4 @@
-"""What an HTTP/1.1 connection of a client asks beside what an exchange asks: about heads, and about its own end."""
+"""The questions of a client's HTTP/1.1 connection beside those of an exchange: about heads, and about its own end."""
 
 from collections.abc import Mapping
 from typing import Protocol

@@ -182,7 +182,7 @@ class UpstreamConnection:
         self.source.heads.release(self)
 
     def _begin_response(self, exchange: Exchange, head: ResponseHead, rest: bytes, now: float) -> None:
-        """Pass on a final head, and what came behind it of the body."""
+        """Pass on a final head, and the part of the body that came behind it."""
         body = response_body(head, exchange.head.method)
         if body is None:
             self._settle(exchange, head.keep_alive and not rest, now)
@@ -254,6 +254,6 @@ class UpstreamConnection:
 
 
 def _edited(trailers: bytes, exchange: Exchange) -> bytes:
-    """Return what a policy makes of the trailers of a request, where one changes its fields."""
+    """Return the edit that a policy makes of the trailers of a request, where one changes its fields."""
     edit = exchange.head.edit_trailers
     return edit(trailers) if trailers and edit is not None else trailers

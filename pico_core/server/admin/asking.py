@@ -24,7 +24,7 @@ def ask_node(
 ) -> bool:
     """Ask a node for a path, and return whether it has a usable address. Next, if so: ``asker`` is told of the outcome.
 
-    ``credentials`` are those of who asks; empty where no token is asked for.
+    ``credentials`` are those of the client that asks; empty where no token is asked for.
     """
     try:
         origin = server_url(f"http://{peer.admin_addr or ''}")

@@ -84,7 +84,7 @@ class LiveView:
         self._viewers.pop(connection, None)
 
     def _tell(self, now: float) -> None:
-        """Send what is new to all viewers; end where there is none."""
+        """Send new events to all viewers; end where there is no viewer."""
         if not self._viewers:
             self._is_due = False
             self._told.clear()

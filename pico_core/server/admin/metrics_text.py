@@ -32,7 +32,7 @@ GOSSIP_COUNTERS = {
     "withheld": "Datagrams that were not sent, since their address has not answered and sent less itself.",
     "own_name": "Messages that came under the node ID of this node.",
     "gaps_refused": "Deltas refused because they would have left a gap.",
-    "strangers_refused": "Deltas refused because they were about unknown nodes, or because of who sent them.",
+    "strangers_refused": "Deltas refused because they were about unknown nodes, or because of their sender.",
     "nodes_refused": "Nodes refused because the table is full or their name unusable.",
     "entries_refused": "Deltas cut short by the memory bounds.",
     "name_conflicts": "Times that entries of a former process with this node's ID were replaced.",

@@ -18,7 +18,7 @@ from pico_core.server.stories import Story
 MOST_ENDPOINTS = 50
 NODES_SHOWN = 200
 FAILURES_SHOWN = 20
-"""What one page shows of each: people read no more, and the page is asked for every two seconds."""
+"""The rows that one page shows of each: people read no more, and an overview is made every two seconds."""
 
 
 class NodeSeen(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ class Endpoints(msgspec.Struct, frozen=True):
 
 
 def overview(facts: Facts) -> Overview:
-    """Return what the node tells of itself."""
+    """Return the overview of the node."""
     metrics = facts.metrics
     latency = [0] * (len(LATENCY_BUCKETS_S) + 1)
     seen: set[int] = set()

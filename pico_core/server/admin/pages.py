@@ -155,7 +155,7 @@ UNKNOWN_HOST = unknown_host("node")
 
 
 def _kind(path: str) -> str:
-    """Return what a status path names."""
+    """Return the kind of thing that a status path names."""
     return "request" if path.startswith(FAILURES_PATH) else "node"
 
 

@@ -48,7 +48,7 @@ def merged_failures(documents: Sequence[bytes]) -> bytes:
 
 
 def merged_overviews(documents: Sequence[bytes]) -> bytes:
-    """Return what several nodes tell of themselves as one: sums, under the ID of the first one."""
+    """Return the overviews of several nodes as one: sums, under the ID of the first one."""
     all_of = [msgspec.json.decode(each, type=Overview) for each in documents]
     first = all_of[0]
     whole = replace(

@@ -24,7 +24,7 @@ from pico_core.server.workers.merging import merged_counts, merged_failures, mer
 from pico_core.server.workers.slots import Slot
 
 ASK_TIMEOUT_S = 5.0
-"""What a worker may take for its part of an answer: as long as a node waits for another one."""
+"""The seconds that a worker may take for its part of an answer: as long as a node waits for another one."""
 MAX_QUESTIONS = 16
 """Questions of operators that wait for the workers at one time; further ones get 503."""
 

@@ -42,7 +42,7 @@ from pico_core.server.workers.slots import CLOSES_PORTS_S, Process, Slot
 READY_CHECK_S = 0.05
 """How often a worker that starts is asked whether it is ready."""
 READY_TIMEOUT_S = 5.0
-"""What a worker may take for that answer: it may be importing its code."""
+"""The seconds that a worker may take for that answer: it may be importing its code."""
 
 KILL_AFTER_S = 5.0
 """How long beyond the grace period a worker may take to end before it is killed."""

@@ -1,6 +1,6 @@
 """Lies about a node that come from its own address, such as those of a sidecar: the node wins back its entries.
 
-The clusters are whole and without a key. The forger is no node of them: it sends what the owner could send, from the
+The clusters are whole and without a key. The forger is not a node of them: it sends what the owner could send, from the
 owner's address, and with any version that can be read.
 """
 

@@ -349,7 +349,7 @@ def test_lookups_that_fail_delay_a_node_for_the_join_timeout_at_most() -> None:
     play.take()
     assert "ready" not in [log.message for log in play.logs]
     play >> 60.1
-    assert Exit not in map(type, play.take()), "a name that leads nowhere is no reason to stop"
+    assert Exit not in map(type, play.take()), "a name that leads nowhere does not stop the node"
     assert "ready" in [log.message for log in play.logs]
 
 

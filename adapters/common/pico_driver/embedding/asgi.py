@@ -171,7 +171,7 @@ class AppCall:
     def on_call_event(
         self, event: CallBody | CallPaused | CallResumed | CallDropped | CallMessage | CallCancelled
     ) -> None:
-        """Take what the machine says."""
+        """Take an event of the machine."""
         if isinstance(event, CallBody):
             self._body.extend(event.pieces)
             self._last = event.last

@@ -109,7 +109,7 @@ class ProgramConnection:
     # --- what the program does ---
 
     def take(self, max_bytes: int) -> bytes:
-        """Return what is buffered, at most ``max_bytes``; empty where nothing is."""
+        """Return buffered bytes, at most ``max_bytes``; empty where there are none."""
         taken: list[Piece] = []
         size = 0
         while self.received and size < max_bytes:

@@ -27,7 +27,7 @@ class Stream:
         self._closed = False
 
     async def read(self, max_bytes: int = READ_BYTES) -> bytes:
-        """Return what has come, at most ``max_bytes``, or wait for it; empty at the peer's end of stream.
+        """Return bytes that have come, at most ``max_bytes``, or wait for some; empty at the peer's end of stream.
 
         Raises ``StreamBrokenError`` if the stream was reset, ``StreamClosedError`` if this side has closed it.
         """

@@ -124,7 +124,7 @@ class _Input(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read what has come, or wait for it. Raises ``OSError`` if the client leaves."""
+        """Read the bytes that have come, or wait for some. Raises ``OSError`` if the client leaves."""
         while not self._rest and not self._ended:
             message = self._runtime.call(self._next)
             if message["type"] == "http.disconnect":
