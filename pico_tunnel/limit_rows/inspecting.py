@@ -20,7 +20,7 @@ ROWS: Final[Rows] = {
         ),
         (
             "a body that is shown before it was searched",
-            "its first {agent.inspector.record.MAX_LIVE_BYTES} bytes",
+            "its first {agent.inspector.captured_request.MAX_LIVE_BYTES} bytes",
             "the rest is shown later",
             "it is searched for each viewer",
         ),

@@ -14,7 +14,7 @@ from pico_core.timers import NEVER
 MAX_LIVE_BYTES = 262_144
 """Of a body that is shown before it was searched: its beginning is searched for each viewer."""
 
-RECORD_BYTES = 2_048
+OVERHEAD_BYTES = 2_048
 """What a record takes beside its texts and bodies."""
 
 
@@ -26,7 +26,7 @@ class Keeper(Protocol):
 
     searches: Searches
 
-    def changed(self, record: "Record", more_bytes: int) -> None:
+    def changed(self, record: "CapturedRequest", more_bytes: int) -> None:
         """Note that a record is another one than before, and takes ``more_bytes`` of memory."""
 
 
@@ -121,7 +121,7 @@ class Body:
         return values.hide_end(shown) if self.is_cut or not is_all else shown, content, is_all
 
 
-class Record:
+class CapturedRequest:
     """See the module's text. Times are in seconds on the clock of ``now``, ``wall_s`` since the epoch.
 
     ``fields`` are field lines of the request, Host and those about the client among them. ``state`` is ``live``,
@@ -202,7 +202,7 @@ class Record:
     def memory_bytes(self) -> int:
         """How much memory it takes, nearly."""
         texts = len(self.fields) + len(self.target) + len(self.response_fields)
-        return RECORD_BYTES + texts + len(self.request.data) + len(self.response.data)
+        return OVERHEAD_BYTES + texts + len(self.request.data) + len(self.response.data)
 
     # --- what happens to it ---
 
