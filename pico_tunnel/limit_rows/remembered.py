@@ -61,7 +61,7 @@ ROWS: Final[Rows] = {
         ),
         (
             "requests in flight with a span",
-            "{proxy.tracing.MAX_OPEN}, {proxy.tracing.MAX_PATH_CHARACTERS} characters of a path",
+            "{proxy.tracing.MAX_OPEN}, {proxy.tracing.MAX_SPAN_PATH_CHARACTERS} characters of a path",
             "further ones have none",
             "more requests than a process has",
         ),
