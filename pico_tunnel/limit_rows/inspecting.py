@@ -8,7 +8,7 @@ ROWS: Final[Rows] = {
     "Of the inspector": (
         (
             "work of a search for credentials in one turn",
-            "{agent.inspector.searching.TURN_BYTES} bytes",
+            "{agent.inspector.searching.SEARCH_TURN_BYTES} bytes",
             "the search goes on in the next turn",
             "a long body holds up no request",
         ),

@@ -21,7 +21,7 @@ ROWS: Final[Rows] = {
         ),
         (
             "edited fields",
-            "{server.field_edits.MAX_EDITS} of {server.field_edits.MAX_EDIT_BYTES} bytes",
+            "{server.field_edits.MAX_EDITS} of {server.field_edits.MAX_EDITED_FIELDS_BYTES} bytes",
             "they are edited again",
             "they take a megabyte; to edit again takes microseconds",
         ),

@@ -16,7 +16,7 @@ SMALL_BYTES = 65_536
 STEP_BYTES = 1_048_576
 """At most in one step."""
 
-TURN_BYTES = 8 * STEP_BYTES
+SEARCH_TURN_BYTES = 8 * STEP_BYTES
 """At most in one turn of the machine: some milliseconds."""
 
 PAUSE_S = 0.001
@@ -55,7 +55,7 @@ class Searches:
 
     def _turn(self, now: float) -> None:
         passed = 0
-        while self._waiting and passed < TURN_BYTES:
+        while self._waiting and passed < SEARCH_TURN_BYTES:
             try:
                 passed += next(self._waiting[0])
             except StopIteration:

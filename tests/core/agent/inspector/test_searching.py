@@ -7,7 +7,7 @@ import pytest
 
 from pico_core.agent.inspector.decoding import decode
 from pico_core.agent.inspector.redaction import LONGEST_VALUE, Redaction, UnsearchableError, Values
-from pico_core.agent.inspector.searching import PAUSE_S, SMALL_BYTES, STEP_BYTES, TURN_BYTES, Steps, finished
+from pico_core.agent.inspector.searching import PAUSE_S, SEARCH_TURN_BYTES, SMALL_BYTES, STEP_BYTES, Steps, finished
 from pico_core.config.inspect import MIB
 from tests.collection import no_collection
 from tests.core.agent.inspector.scene import CREDIT, again, answered, document, inspected, searched, served, told
@@ -72,7 +72,7 @@ def test_a_search_waits_for_its_turns() -> None:
         assert b"CANARY" not in told(play, "/api/requests/3/request-body")[2]
         play >> play.now + PAUSE_S
         turns += 1
-    assert turns >= LONG * 10 // TURN_BYTES
+    assert turns >= LONG * 10 // SEARCH_TURN_BYTES
     assert document(play, "/api/requests/3")["state"] == "whole"
     assert b"CANARY" not in everything(play)
 

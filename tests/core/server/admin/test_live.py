@@ -18,7 +18,7 @@ from pico_core.boundary import (
     WritingResumed,
 )  # fmt: skip
 from pico_core.records import Record
-from pico_core.server.admin.live import EVERY_S, FIRST_S, MAX_ASKED, MAX_NODES, MAX_VIEWERS, STREAM_S
+from pico_core.server.admin.live import EVERY_S, FIRST_S, MAX_ASKED, MAX_TOLD_NODES, MAX_VIEWERS, STREAM_S
 from tests.core.server.admin.scene import OPERATOR, admin_play, ask, joins, node_appears
 from tests.play import Play, joined
 
@@ -163,7 +163,7 @@ def test_a_large_cluster_is_asked_in_turn() -> None:
             play >> ConnectFailed(each.connection, "x")
         play.take()
         play >> FIRST_S + turn * EVERY_S
-    assert len(asked) == MAX_NODES - 1
+    assert len(asked) == MAX_TOLD_NODES - 1
 
 
 def test_head_has_no_stream() -> None:
