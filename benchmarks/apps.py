@@ -10,7 +10,7 @@ from functools import partial
 
 from benchmarks.cases import Case, Run, alternate, case
 from benchmarks.processes import Process, await_port
-from benchmarks.site import ENDPOINT, Node, Site, Subject
+from benchmarks.site import ENDPOINT, MeasuredNode, Site, Subject
 from benchmarks.traffic import SHORT, TRAFFIC, conditions, request_us, warm_up
 
 APP = "benchmarks.asgi_app:app"
@@ -31,7 +31,7 @@ def start_uvicorn(site: Site, runtime: str) -> tuple[Process, int]:
 
 def ways(site: Site, runtime: str) -> dict[str, Subject]:
     """Start both ways of one runtime."""
-    behind, within = Node(site, runtime), Node(site, runtime)
+    behind, within = MeasuredNode(site, runtime), MeasuredNode(site, runtime)
     uvicorn, port = start_uvicorn(site, runtime)
     agent = behind.start_agent(ENDPOINT, port)
     served = within.pico(

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from benchmarks.cases import Case, Run, Values, case
 from benchmarks.processes import Process
-from benchmarks.site import Node, Site, Subject, connect, nodes, subjects
+from benchmarks.site import MeasuredNode, Site, Subject, connect, nodes, subjects
 from benchmarks.traffic import request
 
 TUNNELS, SHORT_TUNNELS = 4_000, 300
@@ -25,7 +25,7 @@ def grown_kib(process: Process, count: int, open_all: Callable[[], object]) -> f
     return (process.resident_bytes() - before) / count / 1024
 
 
-def open_tunnels(node: Node, count: int) -> Process:
+def open_tunnels(node: MeasuredNode, count: int) -> Process:
     """Start an agent with a tunnel for each of so many endpoints, and return it when all are registered."""
     config = node.site.folder / f"listeners-{node.ports['upstream']}.yaml"  # JSON is YAML too
     listeners = [{"endpoint_id": f"e{number}", "addr": str(node.site.service_port)} for number in range(count)]

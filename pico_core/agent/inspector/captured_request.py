@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pico_core.agent.inspector.decoding import UnknownCodingError, codings_of, decode
-from pico_core.agent.inspector.redaction import HIDDEN, Redaction, UnsearchableError, Values
+from pico_core.agent.inspector.redaction import HIDDEN, HiddenValues, Redaction, UnsearchableError
 from pico_core.agent.inspector.searching import Searches, Steps, finished
 from pico_core.http.message import RequestHead, ResponseHead, field_values
 from pico_core.pieces import Piece
@@ -80,7 +80,7 @@ class Body:
         """Keep nothing of it; say why."""
         self.data, self.note, self.is_sealed = b"", note, True
 
-    def seal(self, redaction: Redaction, values: Values, most_bytes: int) -> Steps[None]:
+    def seal(self, redaction: Redaction, values: HiddenValues, most_bytes: int) -> Steps[None]:
         """Take credentials out, once the body has ended. It is kept as it came where there are none."""
         if self.is_sealed:
             return
@@ -107,7 +107,7 @@ class Body:
         self.is_cut = self.is_cut or not is_all
         self.is_redacted = shown is not content
 
-    def shown(self, redaction: Redaction, values: Values, most_bytes: int) -> Steps[tuple[bytes, bytes, bool]]:
+    def shown(self, redaction: Redaction, values: HiddenValues, most_bytes: int) -> Steps[tuple[bytes, bytes, bool]]:
         """Return in steps the content without credentials, and with them, and whether all that is kept is in it.
 
         ``most_bytes`` are looked at.
@@ -163,7 +163,7 @@ class CapturedRequest:
     ) -> None:
         """``lines`` are the field lines that the service gets beside those of the head."""
         self._keeper = keeper
-        self._values = values = Values()
+        self._values = values = HiddenValues()
         head: RequestHead = exchange.head
         redaction = keeper.redaction
         self.id = number

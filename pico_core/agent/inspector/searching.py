@@ -40,10 +40,6 @@ class Searches:
         self._timers = timers
         self._waiting: deque[Steps[None]] = deque()
 
-    def are_running(self) -> bool:
-        """Whether a search goes on."""
-        return bool(self._waiting)
-
     def begin(self, work: Steps[None], size: int, now: float) -> None:
         """Do the work: at once if it is about at most ``SMALL_BYTES``, else in turns that begin soon."""
         if size <= SMALL_BYTES:

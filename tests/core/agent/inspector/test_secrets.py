@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pico_core.agent.inspector import redaction
-from pico_core.agent.inspector.redaction import MAX_NAMES, Redaction, UnsearchableError, Values
+from pico_core.agent.inspector.redaction import MAX_NAMES, HiddenValues, Redaction, UnsearchableError
 from pico_core.agent.inspector.searching import finished
 from pico_core.agent.inspector.store import Store
 from pico_core.agent.machine import AgentMachine
@@ -173,12 +173,12 @@ def test_no_body_takes_long(body: bytes) -> None:
 
     began = time.process_time()
     with contextlib.suppress(UnsearchableError):
-        finished(Redaction().body(body, b"application/json", Values()))
+        finished(Redaction().body(body, b"application/json", HiddenValues()))
     assert time.process_time() - began < 1.0
 
 
 def test_many_values_are_bounded() -> None:
-    values = Values()
+    values = HiddenValues()
     for number in range(1_000):
         values.add(b"secret-%d" % number)
     assert len(values.found) == redaction.MAX_VALUES
