@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from benchmarks.cases import Case, Run, Values, alternate, case
+from benchmarks.cases import Case, Run, Samples, alternate, case
 from benchmarks.site import ENDPOINT, MeasuredNode, Site, Subject
 from benchmarks.traffic import TRAFFIC, conditions, load, request_us
 from benchmarks.trees import Tree
@@ -30,8 +30,8 @@ def start_cluster(site: Site, runtime: str, count: int, tree: Tree) -> list[Meas
 def gossip(run: Run) -> Iterator[Case]:
     """Idle nodes by the size of their cluster; a round is one of the nodes."""
     idle_s = SHORT_IDLE_S if run.short else IDLE_S
-    shares: Values = {}
-    memory: Values = {}
+    shares: Samples = {}
+    memory: Samples = {}
     for runtime in run.runtimes:
         for tree in run.trees:
             for size in SIZES[:3] if run.short else SIZES:
