@@ -10,11 +10,11 @@ from functools import partial
 
 from benchmarks.cases import Case, Run, alternate, case
 from benchmarks.processes import Process, await_port
-from benchmarks.site import ENDPOINT, Node, Site, Subject
+from benchmarks.site import ENDPOINT, MeasuredNode, Site, Subject
 from benchmarks.traffic import SHORT, TRAFFIC, conditions, request_us, warm_up
 
 APP = "benchmarks.asgi_app:app"
-SOCKET = "agent and uvicorn"
+BEHIND_SOCKET = "agent and uvicorn"
 IN_PROCESS = "in process"
 WITHOUT_SERVER = ", without the node"
 
@@ -31,7 +31,7 @@ def start_uvicorn(site: Site, runtime: str) -> tuple[Process, int]:
 
 def ways(site: Site, runtime: str) -> dict[str, Subject]:
     """Start both ways of one runtime."""
-    behind, within = Node(site, runtime), Node(site, runtime)
+    behind, within = MeasuredNode(site, runtime), MeasuredNode(site, runtime)
     uvicorn, port = start_uvicorn(site, runtime)
     agent = behind.start_agent(ENDPOINT, port)
     served = within.pico(
@@ -40,7 +40,7 @@ def ways(site: Site, runtime: str) -> dict[str, Subject]:
     )  # fmt: skip
     served.await_log("endpoint registered")
     return {
-        SOCKET: Subject(behind.ports["proxy"], {"node": behind.server, "agent": agent, "uvicorn": uvicorn}),
+        BEHIND_SOCKET: Subject(behind.ports["proxy"], {"node": behind.server, "agent": agent, "uvicorn": uvicorn}),
         IN_PROCESS: Subject(within.ports["proxy"], {"node": within.server, "agent": served}),
     }
 
@@ -63,6 +63,6 @@ def apps(run: Run) -> Iterator[Case]:
             for text in SHORT:
                 turns = [partial(summed_us, run, site, *each, TRAFFIC[text]) for each in found.items()]
                 values = alternate(run.rounds, turns)
-                references = (SOCKET, SOCKET + WITHOUT_SERVER)
+                references = (BEHIND_SOCKET, BEHIND_SOCKET + WITHOUT_SERVER)
                 told = conditions(run, run.clients)
                 yield case(run, "apps", f"{runtime}, {text}", "CPU us a request", values, told, references)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 from benchmarks.trees import Tree
 
-Values = dict[str, list[float]]
+Samples = dict[str, list[float]]
 """Figures of each subject, one a round."""
 
 REFERENCES = ("fixed reply", "nginx", "haproxy", "piko")
@@ -37,7 +37,7 @@ class Case:
     group: str
     name: str
     unit: str
-    values: Values
+    values: Samples
     conditions: str
     command: str
     references: tuple[str, ...] = REFERENCES
@@ -93,7 +93,7 @@ def case(
     group: str,
     name: str,
     unit: str,
-    values: Values,
+    values: Samples,
     conditions: str,
     references: tuple[str, ...] = REFERENCES,
 ) -> Case:
@@ -105,9 +105,9 @@ def case(
     return Case(group, name, unit, values, f"{conditions}; {python}", command, references)
 
 
-def alternate(rounds: int, measures: Sequence[Callable[[], Mapping[str, float]]]) -> Values:
+def alternate(rounds: int, measures: Sequence[Callable[[], Mapping[str, float]]]) -> Samples:
     """Let the measures take turns, so that each round of one lies beside the same round of the others."""
-    values: Values = {}
+    values: Samples = {}
     for _ in range(rounds):
         for measure in measures:
             for subject, value in measure().items():

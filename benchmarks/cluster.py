@@ -4,8 +4,8 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from benchmarks.cases import Case, Run, Values, alternate, case
-from benchmarks.site import ENDPOINT, Node, Site, Subject
+from benchmarks.cases import Case, Run, Samples, alternate, case
+from benchmarks.site import ENDPOINT, MeasuredNode, Site, Subject
 from benchmarks.traffic import TRAFFIC, conditions, load, request_us
 from benchmarks.trees import Tree
 
@@ -19,19 +19,19 @@ IDLE_S = 20.0
 SHORT_IDLE_S = 5.0
 
 
-def start_cluster(site: Site, runtime: str, count: int, tree: Tree) -> list[Node]:
+def start_cluster(site: Site, runtime: str, count: int, tree: Tree) -> list[MeasuredNode]:
     """Return nodes that all join the first one."""
-    found = [Node(site, runtime, tree=tree)]
+    found = [MeasuredNode(site, runtime, tree=tree)]
     while len(found) < count:
-        found.append(Node(site, runtime, f"--cluster.join=127.0.0.1:{found[0].ports['gossip']}", tree=tree))
+        found.append(MeasuredNode(site, runtime, f"--cluster.join=127.0.0.1:{found[0].ports['gossip']}", tree=tree))
     return found
 
 
 def gossip(run: Run) -> Iterator[Case]:
     """Idle nodes by the size of their cluster; a round is one of the nodes."""
     idle_s = SHORT_IDLE_S if run.short else IDLE_S
-    shares: Values = {}
-    memory: Values = {}
+    shares: Samples = {}
+    memory: Samples = {}
     for runtime in run.runtimes:
         for tree in run.trees:
             for size in SIZES[:3] if run.short else SIZES:

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-from benchmarks.cases import Case, Run, Values, case
+from benchmarks.cases import Case, Run, Samples, case
 from benchmarks.processes import Process
-from benchmarks.site import Node, Site, Subject, connect, nodes, subjects
+from benchmarks.site import MeasuredNode, Site, Subject, connect, nodes, subjects
 from benchmarks.traffic import request
 
 TUNNELS, SHORT_TUNNELS = 4_000, 300
@@ -25,7 +25,7 @@ def grown_kib(process: Process, count: int, open_all: Callable[[], object]) -> f
     return (process.resident_bytes() - before) / count / 1024
 
 
-def open_tunnels(node: Node, count: int) -> Process:
+def open_tunnels(node: MeasuredNode, count: int) -> Process:
     """Start an agent with a tunnel for each of so many endpoints, and return it when all are registered."""
     config = node.site.folder / f"listeners-{node.ports['upstream']}.yaml"  # JSON is YAML too
     listeners = [{"endpoint_id": f"e{number}", "addr": str(node.site.service_port)} for number in range(count)]
@@ -50,8 +50,8 @@ def idle(run: Run) -> Iterator[Case]:
     tunnels = SHORT_TUNNELS if run.short else TUNNELS
     connections = SHORT_CONNECTIONS if run.short else CONNECTIONS
     idle_s = SHORT_IDLE_S if run.short else IDLE_S
-    memory: Values = {}
-    shares: Values = {}
+    memory: Samples = {}
+    shares: Samples = {}
     for runtime in run.runtimes:
         for tree in run.trees:
             one = Run(trees=(tree,), runtimes=(runtime,))
@@ -71,7 +71,7 @@ def idle(run: Run) -> Iterator[Case]:
     yield case(run, "idle", "memory of a tunnel", "KiB", memory, f"{tunnels:,} tunnels of one agent")
     yield case(run, "idle", "CPU of idle tunnels", "% of a core", shares, f"{tunnels:,} tunnels for {idle_s:g} s")
     with Site() as site, ExitStack() as held:
-        grown: Values = {}
+        grown: Samples = {}
         for subject in (*site.references(), *subjects(run, site, site.service_port)):
             open_connections(subject, 10, held)
             name, process = next(iter(subject.processes.items()))

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.cases import Case, Run, Values, case
+from benchmarks.cases import Case, Run, Samples, case
 from benchmarks.site import ENDPOINT, Site, Subject, subjects
 
 RATES = (200, 1000)
@@ -46,7 +46,7 @@ def latency(run: Run) -> Iterator[Case]:
             *((f"{rate:,} requests a second", [float(rate)] * len(measured)) for rate in RATES),
             ("half of its peak", [peak / 2 for peak in peaks]),
         ):
-            percentiles: dict[str, Values] = {percentile: {} for percentile in PERCENTILES}
+            percentiles: dict[str, Samples] = {percentile: {} for percentile in PERCENTILES}
             missed = 0
             for _ in range(run.rounds):
                 for subject, rate in zip(measured, rates, strict=True):

@@ -200,7 +200,7 @@ class Site:
         self.close()
 
 
-class Node:
+class MeasuredNode:
     """A server and the agents that belong to it, on a site, of one tree."""
 
     def __init__(self, site: Site, runtime: str, *flags: str, tree: Tree | None = None) -> None:
@@ -235,7 +235,7 @@ class Stack(Site):
     def __init__(self, runtime: str, *server_flags: str) -> None:
         super().__init__()
         try:
-            node = Node(self, runtime, *server_flags)
+            node = MeasuredNode(self, runtime, *server_flags)
             self.server, self.ports = node.server, node.ports
             node.start_agent(ENDPOINT, self.service_port)
         except BaseException:
@@ -244,10 +244,10 @@ class Stack(Site):
         self.url = f"http://127.0.0.1:{self.ports['proxy']}"
 
 
-def nodes(run: Run, site: Site, *flags: str) -> dict[str, Node]:
+def nodes(run: Run, site: Site, *flags: str) -> dict[str, MeasuredNode]:
     """Start a node for each runtime and tree; return them by the words that tell them apart."""
     return {
-        f"{runtime}{tree.suffix}": Node(site, runtime, *flags, tree=tree)
+        f"{runtime}{tree.suffix}": MeasuredNode(site, runtime, *flags, tree=tree)
         for runtime in run.runtimes
         for tree in run.trees
     }

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.cases import Case, Run, Values, alternate, case
+from benchmarks.cases import Case, Run, Samples, alternate, case
 from benchmarks.processes import wrk
 from benchmarks.site import ENDPOINT, Site, Subject, subjects
 
@@ -86,7 +86,7 @@ def warm_up(site: Site, measured: Sequence[Subject], clients: int) -> None:
         load(subject, TRAFFIC[SHORT[-1]], 1, clients, site.folder, judged=False)
 
 
-def measure(run: Run, site: Site, measured: Sequence[Subject], text: str, clients: int) -> Values:
+def measure(run: Run, site: Site, measured: Sequence[Subject], text: str, clients: int) -> Samples:
     """Let all subjects take turns under one kind of request."""
     turns = [partial(request_us, subject, text, run.seconds, clients, site.folder) for subject in measured]
     return alternate(run.rounds, turns)

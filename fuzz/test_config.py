@@ -9,7 +9,7 @@ from pico_core.config import values
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.declare import Section, leaves
 from pico_core.config.document import parse
-from pico_core.config.expand import Values, expand
+from pico_core.config.expand import VariableValues, expand
 from pico_core.config.forward import ForwardConfig
 from pico_core.config.load import load
 from pico_core.config.server import ServerConfig
@@ -94,7 +94,7 @@ def test_any_environment(text: str, environ: dict[str, str]) -> None:
 @given(TEXTS, st.sampled_from(["k: ${V}", "{k: '$V'}", 'k: "${V:x}" # $V', "k: |-\n  $V\n", "$V: 1", "k: [$V, x]"]))
 def test_the_value_of_a_variable_stays_where_it_is(value: str, text: str) -> None:
     assume(value.rstrip("\r\n") not in ("", "x", "1", "k", "~", "null", "Null", "NULL"))
-    kept = Values(text, "")
+    kept = VariableValues(text, "")
     plain = parse(expand(text, {"V": "v"}), "")
     tree = parse(expand(text, {"V": value}, kept.put), "", kept.restore)
     assert shape(tree, value.rstrip("\r\n")) == shape(plain, "v")

@@ -105,7 +105,7 @@ class Reader:
                 self.done = True
 
 
-class Exchange:
+class ExchangeScene:
     """A client with one connection, a node, and a service at the far end of a tunnel."""
 
     def __init__(self) -> None:
@@ -172,7 +172,7 @@ def carried(fields: Sequence[tuple[bytes, bytes]], names: set[bytes]) -> Fields:
 
 @given(st.lists(st.tuples(REQUESTS, RESPONSES), min_size=1, max_size=3))
 def test_both_ends_get_what_the_other_sent(pairs: list[tuple[Message, Message]]) -> None:
-    exchange = Exchange()
+    exchange = ExchangeScene()
     for request, response in pairs:
         asked, answered = exchange.run(request, response)
         assert isinstance(asked.head, h11.Request)
@@ -196,7 +196,7 @@ def test_an_answer_that_breaks_off_is_never_whole(
     request: Message, response: Message, place: int, by_reset: bool
 ) -> None:
     """A service that dies in the middle: the client gets an error of the node, or an unfinished message."""
-    exchange = Exchange()
+    exchange = ExchangeScene()
     writer = h11.Connection(h11.SERVER)
     head = h11.Response(status_code=int(response.start), headers=[*response.fields, *response.framing()])
     writer.receive_data(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")

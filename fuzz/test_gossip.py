@@ -61,14 +61,21 @@ def test_what_is_written_is_read(message: Digest | Delta) -> None:
     assert decode_datagram(written(message)) == message
 
 
+def check_cut(error: WireError, length: int, whole: bytes) -> None:
+    assert length < len(whole)
+    assert str(error)
+
+
 @given(digests | deltas, st.data())
 def test_a_cut_datagram_is_a_beginning(message: Digest | Delta, data: st.DataObject) -> None:
     whole = written(message)
     length = data.draw(st.integers(0, len(whole)))
     try:
         cut = decode_datagram(whole[:length])
-    except WireError:
+    except WireError as error:
+        check_cut(error, length, whole)
         return
+    assert (cut.node_id, cut.addr) == (message.node_id, message.addr)
     if isinstance(cut, Digest):
         assert isinstance(message, Digest)
         assert cut.entries == message.entries[: len(cut.entries)]

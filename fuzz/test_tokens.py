@@ -69,7 +69,10 @@ def test_a_changed_token_is_denied(kind: str, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(text) - 1))
     other = data.draw(st.characters(min_codepoint=33, max_codepoint=126))
     changed = text[:place] + other + text[place + 1 :]
-    found = outcome(gate(), bearer(changed))
+    port = gate()
+    found = outcome(port, bearer(changed))
+    assert isinstance(found, Grant) or changed != text
+    assert list(port.remembered.values()) == ([found] if isinstance(found, Grant) else [])
     if isinstance(found, Grant):  # the last character of a part has bits that mean nothing
         assert text == changed or place + 1 == len(text) or text[place + 1] == "."
         assert found.permits("e1")
@@ -87,7 +90,9 @@ def test_any_signed_token_is_let_in_or_denied(header: dict[str, Any], content: d
         text = signed(json.dumps(content).encode(), header)
     except ValueError:  # a text that has no bytes
         return
-    found = outcome(gate(audience="x") if "aud" in content else gate(), bearer(text))
+    port = gate(audience="x") if "aud" in content else gate()
+    found = outcome(port, bearer(text))
+    assert list(port.remembered.values()) == ([found] if isinstance(found, Grant) else [])
     if isinstance(found, Grant):
         assert header.get("alg", "HS256") == "HS256"
         assert not {"crit", "b64"} & header.keys()

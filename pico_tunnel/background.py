@@ -142,7 +142,7 @@ class Block(Generic[Result]):
         """Done when the task has ended, with the error that it raised, if it did."""
 
     def enter(self) -> Result:
-        """Enter the manager. Raises what it raises."""
+        """Enter the manager. Raises what it raises, and ``ClosedError`` if the interpreter ends meanwhile."""
         # In a context of its own: an application must not take the variables of the thread that happens to serve it.
         self._loop.call_soon_threadsafe(self._begin, context=contextvars.Context())
         either: tuple[concurrent.futures.Future[Any], ...] = (self._entered, self._over)

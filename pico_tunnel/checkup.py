@@ -36,8 +36,8 @@ CLOCK_S = 30.0
 
 FEW_FILES = 1_024
 
-NOBODYS_ENDPOINT = "pico-doctor"
-"""The endpoint to ask for where the configuration names none."""
+NOBODY = "pico-doctor"
+"""The endpoint to ask for where the configuration names none, and the node that asks a node by gossip."""
 
 EXPIRY_S = 14 * 86_400.0
 """A certificate that expires sooner should have been renewed: one of ACME is after two thirds of its 90 days."""
@@ -309,7 +309,6 @@ def _check_udp(config: ServerConfig, subject: str, address: str, port: int) -> F
     return Finding(WARN, subject, text, GOSSIP_ADVICE)
 
 
-NOBODY = "pico-doctor"
 NOWHERE = "192.0.2.1:9"
 """Not where the question comes from, so that nobody is taken for a node (RFC 5737: an address of nobody)."""
 
@@ -404,7 +403,7 @@ def _reason(error: Exception) -> str:
 
 def check_agent(config: AgentConfig) -> Iterator[Finding]:
     """Check all that an agent needs."""
-    endpoints = [listener.endpoint_id for listener in config.listeners] or [NOBODYS_ENDPOINT]
+    endpoints = [listener.endpoint_id for listener in config.listeners] or [NOBODY]
     yield from check_server(config.connect.url, config.connect.tls, way_of("upstream", config, endpoints[0]))
     for listener in config.listeners:
         yield from check_service(listener)
@@ -412,7 +411,7 @@ def check_agent(config: AgentConfig) -> Iterator[Finding]:
 
 def check_forward(config: ForwardConfig) -> Iterator[Finding]:
     """Check all that a forwarder needs."""
-    endpoints = [port.endpoint_id for port in config.ports] or [NOBODYS_ENDPOINT]
+    endpoints = [port.endpoint_id for port in config.ports] or [NOBODY]
     yield from check_server(config.connect.url, config.connect.tls, way_of("proxy", config, endpoints[0]))
     for port in config.ports:
         why = _bind(port.addr, socket.SOCK_STREAM)

@@ -30,12 +30,6 @@ def lines() -> Iterator[str]:
             yield f"| {what} | {_Values().format(value)} | {then} | {why} |"
 
 
-def constants() -> set[str]:
-    """Return the names of all constants in the tables, as the tables name them."""
-    values = [value for rows in ROWS.values() for _, value, _, _ in rows]
-    return {name for value in values for _, name, _, _ in string.Formatter().parse(value) if name}
-
-
 class _Values(string.Formatter):
     """Takes the name of a field as that of a constant."""
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from pico_core.errors import ConfigError
+from pico_core.program import SOCKET
 
 ASGI = "asgi"
 WSGI = "wsgi"
-SOCKET = "socket"
 
 REGISTERED_WITHIN_S = 10.0
 """How long a line of a script or a test waits for a server that is away: somebody looks on, so it is less than the

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pico_core.config.tracing import TracingConfig
     from pico_core.records import Span, Spans
 
-MAX_WAITING: Final = 4_096
+MAX_WAITING_SPANS: Final = 4_096
 """Spans that wait for the collector: some megabytes, and a second of a busy node."""
 
 MAX_BATCH: Final = 512
@@ -85,7 +85,7 @@ class Exporter:
     def take(self, batch: Spans) -> int:
         """Have spans sent; return at once, with the number of those that were lost so far. There may be none."""
         count = len(batch.spans)
-        if count and self._put - self._done + count > MAX_WAITING:
+        if count and self._put - self._done + count > MAX_WAITING_SPANS:
             self._refused += count
         elif count:
             self._put += count

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pico_core.config.agent import ListenerConfig, service_profile
+from pico_core.http.writing import LEAST_ERROR_STATUS
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import Connector, Logger
 from pico_core.plain.client import PlainRequest, PlainResponse
 from pico_core.timers import Timers
 
-LEAST_UNHEALTHY_STATUS = 400
-"""As balancers count: a redirection is an answer of a service that works."""
 MAX_CHECK_BODY_BYTES = 1 << 20
 """Nothing of it is looked at; a page that a person sees fits, and an endless one is cut."""
 
@@ -75,7 +74,8 @@ class HealthCheck:
 
     def on_response(self, response: PlainResponse, now: float) -> None:
         """The service answered: the check failed if the status is 400 or above."""
-        if response.status < LEAST_UNHEALTHY_STATUS:
+        # As balancers count: a redirection is an answer of a service that works.
+        if response.status < LEAST_ERROR_STATUS:
             self._succeeded(now)
         else:
             self._failed(f"answered {response.status}", now)

@@ -7,7 +7,7 @@ dollar that does not start a reference stays.
 
 A default is text of the file, as if it were written in the place of the reference. The value of a variable is not: it
 is one piece of a key or value, whatever it holds. So a marker takes its place while the text is read as YAML
-(``Values``).
+(``VariableValues``).
 """
 
 import re
@@ -24,7 +24,7 @@ MARK = "\ue000"
 _marker = re.compile(f"{MARK}([0-9]+);")
 
 
-class Values:
+class VariableValues:
     """The values of variables outside the text that refers to them. Next: ``expand`` with ``put``, then ``restore``.
 
     Raises ``ConfigError`` if the text has what begins a marker.

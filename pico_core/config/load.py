@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pico_core.config.declare import Declared, Key, Kind, Section, SectionType, flag_name, leaves, members
-from pico_core.config.expand import Values, expand, unset_variable
+from pico_core.config.expand import VariableValues, expand, unset_variable
 from pico_core.config.nearest import did_you_mean, nearest
 from pico_core.config.secrets import ReadText, read_nothing
 from pico_core.config.tree import EMPTY, Items, Scalar, TreeItem
@@ -64,7 +64,7 @@ def load(
             tree = parse(text, source_name)
         else:
             lines = text.splitlines()
-            values = Values(text, source_name)
+            values = VariableValues(text, source_name)
             tree = parse(expand(text, environ, values.put), source_name, values.restore)
     known = [leaf.name for leaf in leaves(cls)]
     for name in flags:

@@ -22,12 +22,13 @@ from pico_core.config.values import Address
 from pico_core.credentials import Credentials
 from pico_core.dial import Backoff, Complaints, Server, WebSocketDial, explain
 from pico_core.entropy import Entropy
-from pico_core.forward.pages import CLIENT_LEFT, REFUSED, UNREACHABLE, EndpointCounts, ForwardPages
+from pico_core.forward.pages import REFUSED, UNREACHABLE, EndpointCounts, ForwardPages
 from pico_core.machine.admission import MAX_DESCRIPTORS, ConnectionLimits, PortLimits
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
 from pico_core.plain.client_pages import ADMIN, ADMIN_PLACES, MOST_OPERATORS, ClientPages, admin_refused
 from pico_core.plain.server import PlainConnection
+from pico_core.proxy.reasons import CLIENT_LEFT
 from pico_core.proxy.waiting import WaitingChannel
 from pico_core.proxy.websocket_channel import SUBPROTOCOL, WebSocketChannel
 from pico_core.records import UseLogConfig

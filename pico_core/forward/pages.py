@@ -9,10 +9,10 @@ from pico_core import __version__
 from pico_core.config.forward import PortConfig
 from pico_core.machine.admission import Admission
 from pico_core.plain.exposition import Exposition, labels
+from pico_core.proxy.reasons import CLIENT_LEFT
 
 REFUSED = "refused"
 UNREACHABLE = "unreachable"
-CLIENT_LEFT = "client-left"
 
 FAILURES = (REFUSED, UNREACHABLE, CLIENT_LEFT)
 """Why a local connection did not reach its endpoint: the server or a balancer refused it, or did not answer within

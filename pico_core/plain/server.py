@@ -27,7 +27,7 @@ JSON = "application/json"
 PLAIN_TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 
-MALFORMED = "malformed request"
+MALFORMED_REQUEST = "malformed request"
 
 _HEAD_LIMITS = HeadLimits(max_head_bytes=MAX_OWN_HEAD_BYTES)
 
@@ -229,7 +229,7 @@ class PlainConnection(Dismissible):
         try:
             self._answer_requests(now)
         except h11.RemoteProtocolError as error:
-            self._refuse(error.error_status_hint, MALFORMED, now)
+            self._refuse(error.error_status_hint, MALFORMED_REQUEST, now)
         self._advancing = False
         if self.deadline_at == NEVER:
             return
@@ -267,7 +267,7 @@ class PlainConnection(Dismissible):
             event = self._http.next_event()
         except h11.RemoteProtocolError as error:
             status = error.error_status_hint
-            self._refuse(status, _why_malformed(head) if status == HTTPStatus.BAD_REQUEST else MALFORMED, now)
+            self._refuse(status, _why_malformed(head) if status == HTTPStatus.BAD_REQUEST else MALFORMED_REQUEST, now)
             return None
         return event if type(event) is h11.Request else None
 
@@ -388,4 +388,4 @@ def _why_malformed(received: bytes) -> str:
             parse_request_head(head + end, _HEAD_LIMITS)
     except MessageError as error:
         return error.reason
-    return MALFORMED
+    return MALFORMED_REQUEST

@@ -8,6 +8,7 @@ import re
 from pico_core.machine.parts import Emitter
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.reasons import REASONS
+from pico_core.proxy.trace_context import trace_parent
 from pico_core.records import AccessLog
 
 _PLAIN = re.compile(rb"[ !#-\[\]-~]*")
@@ -17,8 +18,6 @@ _LINE = (
     b'"subsystem":"%b","method":"%b","path":"%b","endpoint":"%b","status":%d,'
     b'"client":"%b","duration_ms":%.3f,"request_bytes":%d,"response_bytes":%d,"request_id":"%b","hop":"%b","tries":%d'
 )
-_TRACE_PARENT = re.compile(rb"(?im)^traceparent:[ \t]*[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}[ \t]*\r$")
-"""W3C Trace Context, section 3.2."""
 
 
 class AccessLogger:
@@ -80,9 +79,8 @@ def _more(exchange: Exchange) -> bytes:
         more = b',"reason":"%b","by":"%b"' % (exchange.reason.encode(), REASONS[exchange.reason].by.encode())
     if exchange.incomplete:
         more += b',"incomplete":"%b"' % exchange.incomplete.encode()
-    fields = exchange.head.fields
-    if b"raceparent" in fields and (found := _TRACE_PARENT.search(fields)):
-        more += b',"trace_id":"%b"' % found[1].lower()
+    if found := trace_parent(exchange.head.fields):
+        more += b',"trace_id":"%b"' % found.trace_id.encode()
     return more
 
 

@@ -4,7 +4,6 @@ A hop takes ``traceparent`` from the request, and writes its own span into it fo
 without one begins a trace, or is not traced. A ``traceparent`` that says "not sampled" passes as it came.
 """
 
-import re
 from typing import Protocol
 
 import msgspec
@@ -12,25 +11,16 @@ from msgspec.structs import replace
 
 from pico_core.config.tracing import TracingConfig
 from pico_core.entropy import Entropy
+from pico_core.http.writing import LEAST_SERVER_ERROR_STATUS
 from pico_core.machine.parts import Emitter, WallClock
 from pico_core.proxy.exchange import Exchange
+from pico_core.proxy.trace_context import trace_parent, without_trace_parent
 from pico_core.records import Span, Spans
 
 MAX_OPEN = 65_536
 """Requests in flight that have a span; of further ones there is none."""
 
-MAX_PATH_CHARACTERS = 256
-
-SAMPLED = 1
-
-_LINE = re.compile(rb"(?im)^traceparent:[^\r\n]*\r\n")
-_TRACE_PARENT = re.compile(
-    rb"(?im)^traceparent:[ \t]*(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})[ \t]*\r$"
-)
-"""W3C Trace Context, section 3.2; one of version 00 has nothing behind the flags."""
-
-LEAST_ERROR_STATUS = 500
-"""The lowest status that a server's span calls an error (semantic conventions for HTTP spans)."""
+MAX_SPAN_PATH_CHARACTERS = 256
 
 
 class TracingHost(Emitter, WallClock, Protocol):
@@ -67,19 +57,16 @@ class Tracer:
         head = exchange.head
         fields = head.fields
         parent_id = trace_id = ""
-        if b"raceparent" in fields:
-            found = _TRACE_PARENT.findall(fields)
-            if len(found) == 1:  # several are as none (section 3.2.1)
-                if not int(found[0][2], 16) & SAMPLED:
-                    return
-                trace_id, parent_id = found[0][0].decode(), found[0][1].decode()
-            fields = _LINE.sub(b"", fields)
+        if found := trace_parent(fields):
+            if not found.is_sampled:
+                return
+            trace_id, parent_id = found.trace_id, found.parent_id
         if len(self._open) >= MAX_OPEN or not (trace_id or self._entropy.random() < self._ratio):
             return
         trace_id = trace_id or f"{self._entropy.getrandbits(128) or 1:032x}"
         span_id = f"{self._entropy.getrandbits(64) or 1:016x}"
         line = f"Traceparent: 00-{trace_id}-{span_id}-01\r\n".encode()
-        exchange.head = replace(head, fields=fields + line, onward=b"")
+        exchange.head = replace(head, fields=without_trace_parent(fields) + line, onward=b"")
         self._open[exchange] = _Open(trace_id, span_id, parent_id)
 
     def finished(self, exchange: Exchange, now: float) -> None:
@@ -113,7 +100,7 @@ class Tracer:
         found: dict[str, str | int] = {
             "http.request.method": head.method.decode("latin-1"),
             "http.response.status_code": exchange.status,
-            "url.path": head.target.partition(b"?")[0][:MAX_PATH_CHARACTERS].decode("latin-1"),
+            "url.path": head.target.partition(b"?")[0][:MAX_SPAN_PATH_CHARACTERS].decode("latin-1"),
             "server.address": head.host.decode("latin-1"),
             "http.request.body.size": exchange.received_bytes,
             "http.response.body.size": exchange.sent_bytes,
@@ -132,4 +119,5 @@ class Tracer:
 
 
 def _has_failed(exchange: Exchange) -> bool:
-    return exchange.status >= LEAST_ERROR_STATUS or bool(exchange.incomplete)
+    """Return what a server's span calls an error (semantic conventions for HTTP spans)."""
+    return exchange.status >= LEAST_SERVER_ERROR_STATUS or bool(exchange.incomplete)

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 MAX_EDITS = 512
 """Heads whose edited fields are kept."""
-MAX_EDIT_BYTES = 2_048
+MAX_EDITED_FIELDS_BYTES = 2_048
 """A client repeats its fields from request to request (``http.recent``); a megabyte holds those of as many clients."""
 
 
@@ -31,7 +31,7 @@ class RememberedFields(Generic[T]):
 
     def put(self, fields: bytes, result: T) -> None:
         """Remember what was made of ``fields``, unless they are long."""
-        if len(fields) <= MAX_EDIT_BYTES:
+        if len(fields) <= MAX_EDITED_FIELDS_BYTES:
             if len(self._results) >= MAX_EDITS:
                 self._results.clear()
             self._results[fields] = result

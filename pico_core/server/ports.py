@@ -15,7 +15,7 @@ class Port(msgspec.Struct, frozen=True):
     """One port: where it listens, and what takes its connections.
 
     ``tls`` is the TLS profile of the driver, empty for plain TCP. ``proxies`` are those trusted to tell whose
-    connections they pass on; with ``sends_header`` each connection of theirs begins with a PROXY header.
+    connections they pass on; with ``has_header`` each connection of theirs begins with a PROXY header.
     """
 
     row: PortRow

@@ -11,6 +11,7 @@ import msgspec
 
 from pico_core.cluster.view import RemoteNode
 from pico_core.http.message import MessageError
+from pico_core.http.writing import LEAST_SERVER_ERROR_STATUS
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.reasons import REASONS
 from pico_core.server.tunnels import TunnelConnection
@@ -20,8 +21,6 @@ MAX_STORIES = 1_000
 
 MAX_PATH_CHARACTERS = 128
 """Of a path and of an endpoint: the beginning tells which part of a service failed."""
-
-LEAST_FAILED_STATUS = 500
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -66,7 +65,7 @@ class Stories:
 
     def add(self, exchange: Exchange, detail: str, wall_s: float, now: float) -> None:
         """Keep an exchange that is over. ``wall_s`` is 0 where the time of day is not known."""
-        kept = self._failures if exchange.reason or exchange.status >= LEAST_FAILED_STATUS else self._refusals
+        kept = self._failures if exchange.reason or exchange.status >= LEAST_SERVER_ERROR_STATUS else self._refusals
         _keep(kept, exchange.request_id, _story(exchange, detail, wall_s, now))
 
     def add_refused(self, error: MessageError, reason: str, client: str, request_id: bytes, wall_s: float) -> None:

@@ -21,7 +21,7 @@ ROWS: Final[Rows] = {
         ),
         (
             "nodes that a dashboard shows",
-            "{server.admin.live.MAX_NODES}, {server.admin.live.MAX_ASKED} of them asked at one time",
+            "{server.admin.live.MAX_TOLD_NODES}, {server.admin.live.MAX_ASKED} of them asked at one time",
             "others are not shown; those are asked in turn",
             "a person reads no more, and a large cluster costs as a small one",
         ),

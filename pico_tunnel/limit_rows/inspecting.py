@@ -8,7 +8,7 @@ ROWS: Final[Rows] = {
     "Of the inspector": (
         (
             "work of a search for credentials in one turn",
-            "{agent.inspector.searching.TURN_BYTES} bytes",
+            "{agent.inspector.searching.SEARCH_TURN_BYTES} bytes",
             "the search goes on in the next turn",
             "a long body holds up no request",
         ),
@@ -20,7 +20,7 @@ ROWS: Final[Rows] = {
         ),
         (
             "a body that is shown before it was searched",
-            "its first {agent.inspector.record.MAX_LIVE_BYTES} bytes",
+            "its first {agent.inspector.captured_request.MAX_LIVE_BYTES} bytes",
             "the rest is shown later",
             "it is searched for each viewer",
         ),

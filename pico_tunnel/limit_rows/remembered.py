@@ -21,7 +21,7 @@ ROWS: Final[Rows] = {
         ),
         (
             "edited fields",
-            "{server.field_edits.MAX_EDITS} of {server.field_edits.MAX_EDIT_BYTES} bytes",
+            "{server.field_edits.MAX_EDITS} of {server.field_edits.MAX_EDITED_FIELDS_BYTES} bytes",
             "they are edited again",
             "they take a megabyte; to edit again takes microseconds",
         ),
@@ -61,7 +61,7 @@ ROWS: Final[Rows] = {
         ),
         (
             "requests in flight with a span",
-            "{proxy.tracing.MAX_OPEN}, {proxy.tracing.MAX_PATH_CHARACTERS} characters of a path",
+            "{proxy.tracing.MAX_OPEN}, {proxy.tracing.MAX_SPAN_PATH_CHARACTERS} characters of a path",
             "further ones have none",
             "more requests than a process has",
         ),

@@ -210,18 +210,6 @@ class Echo(Server):
         return (Send(event.connection, event.data),)
 
 
-class FixedReply(Server):
-    """Answers every read with the same small HTTP response: what the drivers cost, and nothing else."""
-
-    RESPONSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 3\r\n\r\nok\n"
-
-    def handle(self, event: Input, now: float) -> None:
-        if type(event) is Received:
-            self.commands.append(Send(event.connection, self.RESPONSE))
-        else:
-            super().handle(event, now)
-
-
 class Hose(Server):
     """Sends to its first peer, one MiB after the other, until it hears that the peer does not read."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from pico_core.config.tracing import TracingConfig
 from pico_core.records import Log, Span, Spans
-from pico_tunnel.tracing import LAST_S, MAX_WAITING, Exporter
+from pico_tunnel.tracing import LAST_S, MAX_WAITING_SPANS, Exporter
 from tests.waiting import wait_until
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
@@ -23,7 +23,7 @@ def test_a_collector_that_never_answers_costs_a_bounded_queue() -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces"
         exporter = Exporter(TracingConfig(endpoint=url), "pico-server", told.append)
         began = time.monotonic()
-        batches = MAX_WAITING // 100
+        batches = MAX_WAITING_SPANS // 100
         lost = [exporter.take(Spans((SPAN,) * 100)) for _ in range(batches + 5)]
         assert time.monotonic() - began < 1
         assert lost[: batches - 1] == [0] * (batches - 1)

@@ -1,6 +1,7 @@
 """Load balancers before a cluster: one in a few lines, and HAProxy."""
 
 import contextlib
+import csv
 import itertools
 import re
 import socket
@@ -222,15 +223,21 @@ class Haproxy:
             control.sendall(f"{command}\n".encode())
             return b"".join(iter(lambda: control.recv(65_536), b"")).decode()
 
+    def _servers(self) -> list[dict[str, str]]:
+        """Return the rows of the servers, in both backends."""
+        rows = csv.DictReader(self._command("show stat").removeprefix("# ").splitlines())
+        return [row for row in rows if row["svname"].startswith("s")]
+
     def ready_servers(self) -> int:
         """Return how many servers of the proxy port it uses; -1 while not all were checked."""
-        rows = [line.split(",") for line in self._command("show stat").removeprefix("# ").splitlines()]
-        status = rows[0].index("status")
-        check = rows[0].index("check_status")
-        servers = [row for row in rows if row[0] == "proxy" and row[1].startswith("s")]
-        if any(row[check] == "INI" for row in servers):
+        servers = [row for row in self._servers() if row["pxname"] == "proxy"]
+        if any(row["check_status"] == "INI" for row in servers):
             return -1
-        return sum(row[status].startswith(("UP", "no check")) for row in servers)
+        return sum(row["status"].startswith(("UP", "no check")) for row in servers)
+
+    def is_checking_all(self) -> bool:
+        """Whether it waits for an answer to a check of each server: a star precedes the outcome of the one before."""
+        return all(row["check_status"].startswith("* ") for row in self._servers())
 
     def await_servers(self, count: int) -> None:
         """Wait until it uses exactly ``count`` servers, all of which it has checked if it checks any."""

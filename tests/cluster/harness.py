@@ -109,7 +109,7 @@ class Place:
         return (self.host, self.admin_port)
 
 
-class Node:
+class NodeProcess:
     """A server node that can be ended and started again; every start is a new process with a new node ID."""
 
     def __init__(self, place: Place, reach: Connect = connect) -> None:
@@ -200,7 +200,7 @@ class Cluster:
 
     def __init__(self, runtime: str) -> None:
         self.runtime = runtime
-        self.nodes: list[Node] = []
+        self.nodes: list[NodeProcess] = []
         self.agents: list[Command] = []
         self.resources = contextlib.ExitStack()
 
@@ -224,9 +224,9 @@ class Cluster:
         process.await_log("endpoint registered")
         return process
 
-    def holder(self) -> Node:
+    def holder(self) -> NodeProcess:
         """Return the node that was the first to get a tunnel, once there is one."""
-        holders: list[Node] = []
+        holders: list[NodeProcess] = []
 
         def look() -> bool:
             holders.extend(node for node in self.nodes if node.process.logged("tunnel opened"))
@@ -280,7 +280,7 @@ def loopback_cluster(runtime: str, count: int, *flags: str) -> Iterator[Cluster]
                 *("--proxy.access-log.disable", *flags),
             )
             place = Place(f"n{index}", LOCAL, proxy, upstream, admin, gossip, arguments=arguments)
-            cluster.nodes.append(Node(place))
+            cluster.nodes.append(NodeProcess(place))
         cluster.await_whole()
         yield cluster
     finally:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cluster.balancers import Haproxy
-from tests.cluster.harness import FULL_VIEW_S, Address, Cluster, Command, Node, Place
+from tests.cluster.harness import FULL_VIEW_S, Address, Cluster, Command, NodeProcess, Place
 from tests.cluster.load import Load, echo_origin
 from tests.cluster.manifest import Manifests
 from tests.cluster.network import SUBNET, Namespace, Network, limits
@@ -59,12 +59,12 @@ class Pods:
     started_at: dict[int, float] = field(default_factory=dict)
 
     @property
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> list[NodeProcess]:
         return self.cluster.nodes
 
     # --- the kubelet ---
 
-    def start(self, index: int) -> Node:
+    def start(self, index: int) -> NodeProcess:
         """Start a pod; one that ran before comes back under another address."""
         assert index not in self.running
         self.started_at[index] = time.monotonic()
@@ -81,7 +81,7 @@ class Pods:
             self.ready.add(index)
         return self.nodes[index]
 
-    def _new(self, index: int) -> Node:
+    def _new(self, index: int) -> NodeProcess:
         namespace, name = self.namespaces[index], f"pico-{index}"
         manifests = self.manifests
         limited = self.cluster.resources.enter_context(limits(name, manifests.cpu, manifests.memory_bytes))
@@ -92,7 +92,7 @@ class Pods:
             arguments=(*manifests.arguments(self.folder), "--runtime", self.cluster.runtime),
             environment={"POD_NAME": name},
         )
-        return Node(place, self.clients.connect)
+        return NodeProcess(place, self.clients.connect)
 
     def await_started(self, index: int) -> None:
         """Wait for what a StatefulSet waits for before it goes on."""
@@ -176,7 +176,7 @@ class Pods:
     def agent(self, upstream: Address, endpoint: str) -> Command:
         return self.cluster.agent(upstream, endpoint, ("127.0.0.1", self.origin.port), self.agents.prefix)
 
-    def status(self, node: Node, endpoint: str) -> int:
+    def status(self, node: NodeProcess, endpoint: str) -> int:
         """Ask a node for an endpoint; return the status, after checking that the answer fits the request."""
         return self.status_through(node.place.proxy, endpoint)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.harness import Cluster, Command, Node, Place
+from tests.cluster.harness import Cluster, Command, NodeProcess, Place
 from tests.cluster.load import echo_origin
 from tests.cluster.network import Namespace, Network, run, why_not
 from tests.e2e.wire import Wire, receive_response, request_bytes
@@ -35,7 +35,7 @@ def hosts() -> Iterator[tuple[Namespace, Namespace]]:
 class Pair(Cluster):
     """Two hosts; ``start`` puts a node on one of them."""
 
-    def start(self, host: Namespace, join: str, *flags: str) -> Node:
+    def start(self, host: Namespace, join: str, *flags: str) -> NodeProcess:
         join_flags = ("--cluster.join", join) if join else ()
         place = Place(
             host.name,
@@ -43,10 +43,10 @@ class Pair(Cluster):
             prefix=host.prefix,
             arguments=("server", "--runtime", self.runtime, "--drain-delay", "0s", *join_flags, *flags),
         )
-        self.nodes.append(Node(place, host.connect))
+        self.nodes.append(NodeProcess(place, host.connect))
         return self.nodes[-1]
 
-    def answer(self, client: Namespace, node: Node, path: str) -> tuple[int, bytes]:
+    def answer(self, client: Namespace, node: NodeProcess, path: str) -> tuple[int, bytes]:
         """Return the status and the body that a node gives a client on ``client`` for the endpoint e1."""
         with Wire(client.connect(node.place.proxy)) as wire:
             wire.send(request_bytes("e1", f"{path}?hello"))

@@ -16,7 +16,7 @@ import pytest
 from pico_core.gossip.keys import LEFT_KEY
 from pico_core.gossip.wire import writing
 from pico_core.gossip.wire.records import DELTA, DIGEST, JOIN, Entry
-from tests.cluster.harness import FULL_VIEW_S, Cluster, Node, await_route
+from tests.cluster.harness import FULL_VIEW_S, Cluster, NodeProcess, await_route
 from tests.cluster.load import Load, echo_origin
 from tests.e2e.harness import LOCAL, MIB
 from tests.e2e.wire import Wire
@@ -34,18 +34,18 @@ LARGEST = 65_507
 """The longest payload UDP has over IPv4."""
 
 
-def counter(node: Node, name: str) -> int:
+def counter(node: NodeProcess, name: str) -> int:
     match = re.search(rf"^pico_gossip_{name}_total (\S+)$", node.fetch("/metrics").decode(), re.MULTILINE)
     assert match is not None, name
     return int(float(match[1]))
 
 
-def taken(node: Node, name: str) -> int:
+def taken(node: NodeProcess, name: str) -> int:
     """Return how many datagrams were counted as ``name``, or not read since a stranger may send only so much."""
     return counter(node, name) + counter(node, "datagrams_refused")
 
 
-def table(node: Node) -> list[dict[str, Any]]:
+def table(node: NodeProcess) -> list[dict[str, Any]]:
     """Return the node's state of all nodes, without the values that change by themselves."""
     rows = json.loads(node.fetch("/status/cluster/nodes"))
     details = [json.loads(node.fetch(f"/status/gossip/nodes/{row['id']}")) for row in rows]
@@ -54,11 +54,11 @@ def table(node: Node) -> list[dict[str, Any]]:
     return [*rows, *details]
 
 
-def gossip_addr(node: Node) -> str:
+def gossip_addr(node: NodeProcess) -> str:
     return f"{LOCAL}:{node.place.gossip_port}"
 
 
-def send_all(node: Node, datagrams: Iterable[bytes], counted_as: str, source: str = STRANGER) -> int:
+def send_all(node: NodeProcess, datagrams: Iterable[bytes], counted_as: str, source: str = STRANGER) -> int:
     """Send datagrams, each of which raises the counter, and never more than fit the socket; return how many."""
     count = 0
     room_bytes = BATCH_BYTES
@@ -105,7 +105,7 @@ def strange() -> Iterator[bytes]:
         yield writing.delta_head(name, addr) + writing.delta_node(name, addr, 1, 0) + writing.pack_entry(entry)
 
 
-def under_its_own_name(node: Node) -> Iterator[bytes]:
+def under_its_own_name(node: NodeProcess) -> Iterator[bytes]:
     """Messages that claim to be from the node they go to."""
     left = Entry(LEFT_KEY, "", 1_000, True, False)
     addr = gossip_addr(node)
@@ -114,7 +114,7 @@ def under_its_own_name(node: Node) -> Iterator[bytes]:
         yield writing.digest_head(node.id, addr, request=True) + writing.digest_entry(node.id, addr, 9_999, left=True)
 
 
-def gaps(other: Node) -> Iterator[bytes]:
+def gaps(other: NodeProcess) -> Iterator[bytes]:
     """Entries of a node that follow on versions that no node has."""
     addr = gossip_addr(other)
     far = Entry("endpoint:e1", "7", 1 << 40, False, False)
@@ -123,7 +123,7 @@ def gaps(other: Node) -> Iterator[bytes]:
         yield writing.delta_head(other.id, addr) + delta
 
 
-def old_news(other: Node) -> Iterator[bytes]:
+def old_news(other: NodeProcess) -> Iterator[bytes]:
     """Entries that the node has replaced since."""
     addr = gossip_addr(other)
     old = Entry("endpoint:e1", "7", 1, False, False)
@@ -131,7 +131,7 @@ def old_news(other: Node) -> Iterator[bytes]:
         yield writing.delta_head(other.id, addr) + writing.delta_node(other.id, addr, 1, None) + writing.pack_entry(old)
 
 
-def left_in_digests(other: Node) -> Iterator[bytes]:
+def left_in_digests(other: NodeProcess) -> Iterator[bytes]:
     """Digests that call a node left, which only its own state can say."""
     addr = gossip_addr(other)
     for _ in range(50):

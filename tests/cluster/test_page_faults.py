@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.harness import FULL_VIEW_S, PICO, Command, Node, ask
+from tests.cluster.harness import FULL_VIEW_S, PICO, Command, NodeProcess, ask
 from tests.cluster.manifest import page
 from tests.cluster.network import Network
 from tests.cluster.pods import ENDPOINTS_LAG_S, MOST_READY_S, REQUESTS, Pods, pods_of
@@ -247,7 +247,7 @@ def test_a_thousand_tunnels_and_two_hundred_requests_a_second(pods: Pods) -> Non
     assert peak < MOST_BYTES
 
 
-def connections(node: Node) -> int:
+def connections(node: NodeProcess) -> int:
     """Return how many connections of its upstream port are open."""
     text = "".join(Path(f"/proc/{node.process.pid}/net/{name}").read_text() for name in ("tcp", "tcp6"))
     rows = [line.split() for line in text.splitlines()]

@@ -79,9 +79,6 @@ class Browser:
         """What the page has written to the console since this was asked last: errors above all."""
         return [entry["message"] for entry in self.call("/se/log", {"type": "browser"})]
 
-    def screenshot(self) -> str:
-        return str(self.call("/screenshot", method="GET"))
-
 
 def call(url: str, body: object = None, method: str = "POST") -> Any:
     data = json.dumps(body or {}).encode() if method == "POST" else None

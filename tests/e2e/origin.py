@@ -15,7 +15,7 @@ from tests.e2e.harness import LOCAL
 from tests.e2e.wire import Head, Wire
 
 
-class Service:
+class WireService:
     """Listens on ``port`` or one of its own. ``serve`` has a thread each; its asserts end in ``faults``."""
 
     def __init__(self, serve: Callable[[Wire], None], port: int = 0) -> None:
@@ -59,9 +59,9 @@ class Service:
 
 
 @contextlib.contextmanager
-def service(serve: Callable[[Wire], None]) -> Iterator[Service]:
+def service(serve: Callable[[Wire], None]) -> Iterator[WireService]:
     """A service for the length of a test."""
-    running = Service(serve)
+    running = WireService(serve)
     try:
         yield running
         running.check()
@@ -108,7 +108,7 @@ class HangUpError(ConnectionError):
 Handler = Callable[[Visit], None]
 
 
-class Origin(Service):
+class Origin(WireService):
     """Speaks HTTP/1.1 with keep-alive. ``/`` and ``/describe`` answer with the request as it arrived."""
 
     def __init__(self, port: int = 0) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import pytest
 
 from tests.cluster.balancers import Balancer
-from tests.cluster.harness import Cluster, Node, await_route, loopback_cluster
+from tests.cluster.harness import Cluster, NodeProcess, await_route, loopback_cluster
 from tests.cluster.load import Load
 from tests.sdk.kit import Answer, Kit, linked
 from tests.waiting import wait_until
@@ -27,7 +27,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body or unquote(scope["query_string"]).encode()})
 
 
-def holder_of(cluster: Cluster, listener: Any) -> Node:
+def holder_of(cluster: Cluster, listener: Any) -> NodeProcess:
     """Return the node that has the tunnel, once the listener is registered."""
     wait_until(lambda: listener.is_registered, "a registered endpoint")
     return next(node for node in cluster.nodes if node.id == listener.node)

@@ -66,7 +66,7 @@ class Scene:
         self.logs: dict[str, list[Log]] = {}
         self.exits: dict[str, Exit] = {}
         self.processes: dict[str, Process] = {}
-        self._client = Service(self, "client")
+        self._client = ScriptedService(self, "client")
         self._dialed = itertools.count(2, 2)
 
     def add(self, name: str, machine: Machine) -> Process:
@@ -95,9 +95,9 @@ class Scene:
         self.processes[name].shut_down()
         self.world.run(SETTLE_S)
 
-    def serve(self, name: str, port: int) -> "Service":
+    def serve(self, name: str, port: int) -> "ScriptedService":
         """Start a scripted service on a host of its own, to which ``name`` resolves."""
-        service = Service(self, name)
+        service = ScriptedService(self, name)
         service.act(Listen("port", "", port))
         return service
 
@@ -112,7 +112,7 @@ class Scene:
         self.world.run(until - self.world.now)
 
 
-class Service:
+class ScriptedService:
     """A scripted process; ``lines`` are the connections that it accepted."""
 
     def __init__(self, scene: Scene, name: str) -> None:
@@ -135,7 +135,7 @@ class Service:
 class Line:
     """One connection of a scripted process."""
 
-    def __init__(self, owner: Service, number: int) -> None:
+    def __init__(self, owner: ScriptedService, number: int) -> None:
         self._owner = owner
         self._number = number
 

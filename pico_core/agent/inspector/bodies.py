@@ -4,7 +4,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from pico_core.agent.inspector.record import Body, Record
+from pico_core.agent.inspector.captured_request import Body, CapturedRequest
 from pico_core.agent.inspector.redaction import FORM
 
 MAX_SHOWN_BYTES = 262_144
@@ -17,7 +17,7 @@ DUMPED_BYTES = 1_024
 """Of a body that is not text."""
 
 
-def body_document(record: Record, body: Body) -> dict[str, object]:
+def body_document(record: CapturedRequest, body: Body) -> dict[str, object]:
     """Return the view of a body on the page. ``kind`` is ``none``, ``json``, ``form``, ``text`` or ``binary``."""
     content = record.content(body)
     shown = content[:MAX_SHOWN_BYTES]

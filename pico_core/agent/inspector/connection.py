@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pico_core.agent.inspector.record import Record
+from pico_core.agent.inspector.captured_request import CapturedRequest
 from pico_core.http.body import BodyReader, WatchedBody
 from pico_core.http.message import ResponseHead
 from pico_core.machine.channel import HoldingChannel
@@ -22,10 +22,10 @@ class RecordedConnection(DownstreamConnection):
     def __init__(
         self, channel: HoldingChannel, router: RequestSource, host: AnsweringHost, client: ClientFacts, now: float
     ) -> None:
-        self.record: Record | None = None
+        self.record: CapturedRequest | None = None
         super().__init__(channel, router, host, client, now)
 
-    def watch(self, exchange: Exchange, record: Record) -> None:
+    def watch(self, exchange: Exchange, record: CapturedRequest) -> None:
         """Record a request that has begun. The exchange keeps the part of the body that came with the head."""
         self.record = record
         if exchange.replay is not None:

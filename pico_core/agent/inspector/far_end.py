@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pico_core.agent.inspector.record import Record
+from pico_core.agent.inspector.captured_request import CapturedRequest
 from pico_core.errors import LocalProtocolError
 from pico_core.http.message import ResponseHead
 from pico_core.machine.channel import HoldingChannel
@@ -22,7 +22,7 @@ class ReplayDownstream:
     def __init__(self, host: AnsweringHost) -> None:
         self.client = ClientFacts("")
         self.exchange: Exchange | None = None
-        self.record: Record | None = None
+        self.record: CapturedRequest | None = None
         self.writable = True
         self._timers = host.timers
         self._latest_at = NEVER

@@ -7,10 +7,10 @@ host, endpoint, reason and request ID.
 from collections.abc import Callable
 from typing import TypeAlias
 
-from pico_core.agent.inspector.record import Record
+from pico_core.agent.inspector.captured_request import CapturedRequest
 from pico_core.errors import RemoteProtocolError
 
-Test: TypeAlias = Callable[[Record], bool]
+Test: TypeAlias = Callable[[CapturedRequest], bool]
 
 MAX_FILTER_CHARACTERS = 1_000
 """People type a line."""
@@ -46,7 +46,7 @@ def _word(word: str) -> Test:
 def _text(text: str) -> Test:
     wanted = text.lower().encode()
 
-    def test(record: Record) -> bool:
+    def test(record: CapturedRequest) -> bool:
         told = (record.method, record.target, record.host, record.request_id)
         mine = (record.endpoint.encode(), record.reason.encode())
         return any(wanted in each.lower() for each in (*told, *mine))
@@ -54,7 +54,7 @@ def _text(text: str) -> Test:
     return test
 
 
-def _part_of(read: Callable[[Record], bytes]) -> Callable[[str], Test]:
+def _part_of(read: Callable[[CapturedRequest], bytes]) -> Callable[[str], Test]:
     def make(text: str) -> Test:
         wanted = text.lower().encode()
         return lambda record: wanted in read(record).lower()
@@ -62,7 +62,7 @@ def _part_of(read: Callable[[Record], bytes]) -> Callable[[str], Test]:
     return make
 
 
-def _number(read: Callable[[Record], float]) -> Callable[[str], Test]:
+def _number(read: Callable[[CapturedRequest], float]) -> Callable[[str], Test]:
     def make(text: str) -> Test:
         sign = text.rstrip("0123456789.")
         try:
@@ -100,7 +100,7 @@ def _state(text: str) -> Test:
     return tests[text.lower()]
 
 
-def _ms(record: Record) -> float:
+def _ms(record: CapturedRequest) -> float:
     return (record.ended_at - record.started_at) * 1000 if record.is_over else 0.0
 
 

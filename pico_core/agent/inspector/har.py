@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl
 
 from pico_core import __version__
 from pico_core.agent.inspector.bodies import text_of
-from pico_core.agent.inspector.record import Body, Record
+from pico_core.agent.inspector.captured_request import Body, CapturedRequest
 from pico_core.agent.inspector.redaction import FORM
 from pico_core.agent.inspector.views import pairs, timing, url
 from pico_core.http.date import iso_time
@@ -16,13 +16,13 @@ MAX_ARCHIVED_BYTES = 1_048_576
 """Of one body in an archive, which is made in memory at once."""
 
 
-def archive(records: list[Record], now: float) -> dict[str, object]:
+def archive(records: list[CapturedRequest], now: float) -> dict[str, object]:
     """Return the archive of some records."""
     creator = {"name": "pico", "version": __version__}
     return {"log": {"version": "1.2", "creator": creator, "entries": [_entry(record, now) for record in records]}}
 
 
-def _entry(record: Record, now: float) -> dict[str, object]:
+def _entry(record: CapturedRequest, now: float) -> dict[str, object]:
     times = timing(record, now)
     timings = {"send": times["request_ms"], "wait": times["wait_ms"], "receive": times["response_ms"]}
     entry: dict[str, object] = {
@@ -40,7 +40,7 @@ def _entry(record: Record, now: float) -> dict[str, object]:
     return entry
 
 
-def _request(record: Record) -> dict[str, object]:
+def _request(record: CapturedRequest) -> dict[str, object]:
     query = record.target.partition(b"?")[2].decode("latin-1")
     request: dict[str, object] = {
         "method": record.method.decode("latin-1"),
@@ -57,7 +57,7 @@ def _request(record: Record) -> dict[str, object]:
     return request
 
 
-def _post_data(record: Record) -> dict[str, object]:
+def _post_data(record: CapturedRequest) -> dict[str, object]:
     body = record.request
     text, encoding, comment = _text(record, body)
     data: dict[str, object] = {"mimeType": body.media_type.decode("latin-1"), "text": text, "params": []}
@@ -68,7 +68,7 @@ def _post_data(record: Record) -> dict[str, object]:
     return {**data, "comment": comment} if comment else data
 
 
-def _response(record: Record) -> dict[str, object]:
+def _response(record: CapturedRequest) -> dict[str, object]:
     body = record.response
     text, encoding, comment = _text(record, body)
     size = body.size if comment or not text else len(record.content(body))
@@ -91,7 +91,7 @@ def _response(record: Record) -> dict[str, object]:
     }
 
 
-def _text(record: Record, body: Body) -> tuple[str, str, str]:
+def _text(record: CapturedRequest, body: Body) -> tuple[str, str, str]:
     """Return a body as text, how that is encoded, and what is missing."""
     content = record.content(body)
     comment = body.note

@@ -12,9 +12,9 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from pico_core.agent.inspector.captured_request import CapturedRequest
 from pico_core.agent.inspector.filters import FilterError, parse
 from pico_core.agent.inspector.har import archive
-from pico_core.agent.inspector.record import Record
 from pico_core.agent.inspector.replaying import CannotReplayError, new_request, read_edit
 from pico_core.agent.inspector.store import Store
 from pico_core.agent.inspector.streams import InspectedStreams
@@ -40,7 +40,7 @@ SAFE: tuple[tuple[str, str], ...] = (
     ("referrer-policy", "no-referrer"),
 )
 
-RecordPage: TypeAlias = Callable[[PlainConnection, Record, Question, float], None]
+CapturedRequestPage: TypeAlias = Callable[[PlainConnection, CapturedRequest, Question, float], None]
 """Answers a request about one record."""
 
 
@@ -60,7 +60,7 @@ class InspectorPages:
         self._token = b"" if config.token is None else b"Bearer " + config.token.reveal().encode()
         self._store = store
         self._host = host
-        self._replays: list[Record] = []
+        self._replays: list[CapturedRequest] = []
 
     def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
         """Answer one request."""
@@ -127,7 +127,7 @@ class InspectorPages:
     # --- one record ---
 
     def _about_one(
-        self, connection: PlainConnection, question: Question, pages: dict[str, RecordPage], now: float
+        self, connection: PlainConnection, question: Question, pages: dict[str, CapturedRequestPage], now: float
     ) -> None:
         parts = question.path.split("/")
         number = parts[3] if len(parts) in (4, 5) and parts[:3] == ["", "api", "requests"] else ""
@@ -141,7 +141,7 @@ class InspectorPages:
         else:
             page(connection, record, question, now)
 
-    def _replay(self, connection: PlainConnection, record: Record, question: Question, now: float) -> None:
+    def _replay(self, connection: PlainConnection, record: CapturedRequest, question: Question, now: float) -> None:
         streams = self._host.handler_of(record.endpoint)
         self._replays = [each for each in self._replays if not each.is_over]
         if not isinstance(streams, InspectedStreams) or streams.closing:
@@ -163,15 +163,15 @@ def _tell(connection: PlainConnection, document: object, now: float) -> None:
     connection.respond(200, JSON, msgspec.json.encode(document), now, SAFE)
 
 
-def _detail(connection: PlainConnection, record: Record, _question: Question, now: float) -> None:
+def _detail(connection: PlainConnection, record: CapturedRequest, _question: Question, now: float) -> None:
     _tell(connection, detail(record, now), now)
 
 
-def _request_body(connection: PlainConnection, record: Record, _question: Question, now: float) -> None:
+def _request_body(connection: PlainConnection, record: CapturedRequest, _question: Question, now: float) -> None:
     _save(connection, record.content(record.request), f"request-{record.id}.bin", now)
 
 
-def _response_body(connection: PlainConnection, record: Record, _question: Question, now: float) -> None:
+def _response_body(connection: PlainConnection, record: CapturedRequest, _question: Question, now: float) -> None:
     _save(connection, record.content(record.response), f"response-{record.id}.bin", now)
 
 
@@ -188,4 +188,4 @@ def _is_own(question: Question) -> bool:
     return is_same and site in ("", "same-origin", "none")
 
 
-READING: dict[str, RecordPage] = {"": _detail, "request-body": _request_body, "response-body": _response_body}
+READING: dict[str, CapturedRequestPage] = {"": _detail, "request-body": _request_body, "response-body": _response_body}

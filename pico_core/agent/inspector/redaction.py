@@ -103,7 +103,7 @@ class Redaction:
         lower = name.strip().lower()
         return lower in WHOLE_NAMES or any(word in lower for word in self._words)
 
-    def fields(self, block: bytes, values: "Values") -> bytes:
+    def fields(self, block: bytes, values: "HiddenValues") -> bytes:
         """Return field lines without credentials; add those to ``values``."""
         is_secret = self.is_secret
         out = []
@@ -120,12 +120,12 @@ class Redaction:
             out.append(b"%b: %b\r\n" % (name, value))
         return values.hide(b"".join(out))
 
-    def target(self, target: bytes, values: "Values") -> bytes:
+    def target(self, target: bytes, values: "HiddenValues") -> bytes:
         """Return a target or URL whose query and fragment have no credentials."""
         mark = _QUERY.search(target)
         return target if mark is None else target[: mark.end()] + self._pairs(target[mark.end() :], values)
 
-    def _pairs(self, query: bytes, values: "Values") -> bytes:
+    def _pairs(self, query: bytes, values: "HiddenValues") -> bytes:
         out = []
         for each in re.split(rb"([&;#])", query):
             name, equals, value = each.partition(b"=")
@@ -137,7 +137,7 @@ class Redaction:
             out.append(name + equals + value)
         return b"".join(out)
 
-    def body(self, data: bytes, media_type: bytes, values: "Values") -> Steps[bytes]:
+    def body(self, data: bytes, media_type: bytes, values: "HiddenValues") -> Steps[bytes]:
         """Return in steps a decoded body without credentials; the same object if it has none.
 
         Raises ``UnsearchableError``.
@@ -149,7 +149,7 @@ class Redaction:
             data = yield from self._named(data)
         return (yield from values.hide_all(data))
 
-    def _form(self, data: bytes, values: "Values") -> Steps[bytes]:
+    def _form(self, data: bytes, values: "HiddenValues") -> Steps[bytes]:
         """Hide values in a form, a number of pairs in each step."""
         out: list[bytes] = []
         at = 0
@@ -255,21 +255,21 @@ class Nothing(Redaction):
 
     shows_all = True
 
-    def fields(self, block: bytes, values: "Values") -> bytes:
+    def fields(self, block: bytes, values: "HiddenValues") -> bytes:
         """Return the lines as they are."""
         return block
 
-    def target(self, target: bytes, values: "Values") -> bytes:
+    def target(self, target: bytes, values: "HiddenValues") -> bytes:
         """Return the target as it is."""
         return target
 
-    def body(self, data: bytes, media_type: bytes, values: "Values") -> Steps[bytes]:
+    def body(self, data: bytes, media_type: bytes, values: "HiddenValues") -> Steps[bytes]:
         """Return the body as it is."""
         yield 0
         return data
 
 
-class Values:
+class HiddenValues:
     """The credentials of one exchange, as long as it lasts: they are hidden wherever they appear in it."""
 
     __slots__ = ("found",)

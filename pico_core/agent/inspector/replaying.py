@@ -5,7 +5,7 @@ from binascii import Error as Base64Error
 
 import msgspec
 
-from pico_core.agent.inspector.record import Record, field_pairs
+from pico_core.agent.inspector.captured_request import CapturedRequest, field_pairs
 from pico_core.agent.inspector.redaction import HIDDEN
 from pico_core.http.message import HeadLimits, MessageError, RequestHead
 from pico_core.http.parsing import parse_request_head
@@ -50,7 +50,7 @@ def read_edit(body: bytes) -> Edit:
         raise CannotReplayError(400, f"the body is not an edit: {error}") from None
 
 
-def why_not(record: Record) -> str:
+def why_not(record: CapturedRequest) -> str:
     """Return why a request cannot be sent again as it was; empty if it can."""
     try:
         _kept_body(record)
@@ -60,7 +60,7 @@ def why_not(record: Record) -> str:
     return ""
 
 
-def new_request(record: Record, edit: Edit) -> tuple[RequestHead, bytes]:
+def new_request(record: CapturedRequest, edit: Edit) -> tuple[RequestHead, bytes]:
     """Return the head and the body of the request that repeats ``record``. Raises ``CannotReplayError``."""
     try:
         method = record.method if edit.method is None else edit.method.encode("ascii")
@@ -82,7 +82,7 @@ def new_request(record: Record, edit: Edit) -> tuple[RequestHead, bytes]:
         raise CannotReplayError(400, error.reason) from None
 
 
-def _kept_body(record: Record) -> bytes:
+def _kept_body(record: CapturedRequest) -> bytes:
     body = record.request
     if record.is_upgrade:
         raise CannotReplayError(409, "a request for an upgrade cannot be sent again: a raw stream would follow it")
@@ -114,7 +114,7 @@ def _edited_body(edit: Edit) -> bytes | None:
         raise CannotReplayError(400, "body_base64 is not base64") from None
 
 
-def _fields(record: Record, edit: Edit) -> bytes:
+def _fields(record: CapturedRequest, edit: Edit) -> bytes:
     """Return the field lines; those with credentials taken out are left out, and so is what the body changes."""
     if edit.fields is None:
         pairs = field_pairs(record.fields)

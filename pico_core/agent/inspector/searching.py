@@ -16,7 +16,7 @@ SMALL_BYTES = 65_536
 STEP_BYTES = 1_048_576
 """At most in one step."""
 
-TURN_BYTES = 8 * STEP_BYTES
+SEARCH_TURN_BYTES = 8 * STEP_BYTES
 """At most in one turn of the machine: some milliseconds."""
 
 PAUSE_S = 0.001
@@ -40,10 +40,6 @@ class Searches:
         self._timers = timers
         self._waiting: deque[Steps[None]] = deque()
 
-    def are_running(self) -> bool:
-        """Whether a search goes on."""
-        return bool(self._waiting)
-
     def begin(self, work: Steps[None], size: int, now: float) -> None:
         """Do the work: at once if it is about at most ``SMALL_BYTES``, else in turns that begin soon."""
         if size <= SMALL_BYTES:
@@ -55,7 +51,7 @@ class Searches:
 
     def _turn(self, now: float) -> None:
         passed = 0
-        while self._waiting and passed < TURN_BYTES:
+        while self._waiting and passed < SEARCH_TURN_BYTES:
             try:
                 passed += next(self._waiting[0])
             except StopIteration:

@@ -1,6 +1,6 @@
 """The records of an agent, the last ones within its bounds. Start at ``Store.begin``."""
 
-from pico_core.agent.inspector.record import Record
+from pico_core.agent.inspector.captured_request import CapturedRequest
 from pico_core.agent.inspector.redaction import Nothing, Redaction
 from pico_core.agent.inspector.searching import Searches
 from pico_core.config.inspect import InspectConfig
@@ -19,7 +19,7 @@ class Store:
         self.searches = Searches(timers)
         self.redaction = Nothing() if config.show_secrets else Redaction(config.redact)
         self.most_body_bytes = config.max_body_bytes
-        self.records: dict[int, Record] = {}
+        self.records: dict[int, CapturedRequest] = {}
         self.version = 0
         self.memory_bytes = 0
         self.dropped = 0
@@ -27,18 +27,18 @@ class Store:
         self._config = config
         self._number = 0
 
-    def begin(self, exchange: Exchange, lines: bytes, now: float, wall_s: float) -> Record:
+    def begin(self, exchange: Exchange, lines: bytes, now: float, wall_s: float) -> CapturedRequest:
         """Return the record of a request whose head has come; ``lines`` are the field lines beside those of the head.
 
-        Next: ``Record.respond`` and so on, and in the end ``Record.end``.
+        Next: ``CapturedRequest.respond`` and so on, and in the end ``CapturedRequest.end``.
         """
         self._number += 1
-        record = Record(self._number, self, exchange, lines, now, wall_s)
+        record = CapturedRequest(self._number, self, exchange, lines, now, wall_s)
         self.records[record.id] = record
         self.changed(record, record.memory_bytes)
         return record
 
-    def changed(self, record: Record, more_bytes: int) -> None:
+    def changed(self, record: CapturedRequest, more_bytes: int) -> None:
         """See ``Keeper``."""
         self.version += 1
         record.version = self.version

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from pico_core.agent.inspector.captured_request import CapturedRequest
 from pico_core.agent.inspector.connection import RecordedConnection
 from pico_core.agent.inspector.far_end import ReplayDownstream
-from pico_core.agent.inspector.record import Record
 from pico_core.agent.inspector.store import Store
 from pico_core.agent.request_streams import TUNNEL_CLIENT, RequestStreams
 from pico_core.http.client_lines import lines_as_they_came
@@ -54,7 +54,7 @@ class InspectedStreams:
         """Serve the requests of a stream."""
         RecordedConnection(channel, self, self._host, TUNNEL_CLIENT, now)
 
-    def replay(self, head: RequestHead, body: bytes, original: int, now: float) -> Record:
+    def replay(self, head: RequestHead, body: bytes, original: int, now: float) -> CapturedRequest:
         """Send a request to the service that did not come through the tunnel; return its record.
 
         ``original`` is the number of the record that it repeats.
@@ -84,7 +84,7 @@ class InspectedStreams:
         downstream.watch(exchange, self._begin(exchange, now))
         self._inner.begin(exchange, now)
 
-    def _begin(self, exchange: Exchange, now: float) -> Record:
+    def _begin(self, exchange: Exchange, now: float) -> CapturedRequest:
         return self._store.begin(exchange, lines_as_they_came(exchange.head), now, self._host.wall_s(now))
 
     def answered(self, exchange: Exchange, now: float) -> None:

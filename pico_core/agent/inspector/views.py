@@ -3,7 +3,7 @@
 import shlex
 
 from pico_core.agent.inspector.bodies import body_document, text_of
-from pico_core.agent.inspector.record import Record, field_pairs
+from pico_core.agent.inspector.captured_request import CapturedRequest, field_pairs
 from pico_core.agent.inspector.redaction import HIDDEN
 from pico_core.agent.inspector.replaying import why_not
 
@@ -14,7 +14,7 @@ NOT_IN_COMMANDS = (b"host", b"x-pico-", b"x-forwarded-", b"x-real-ip", b"forward
 """Beginnings of the names of fields that a node writes anew, and of Host, which the URL has."""
 
 
-def row(record: Record, now: float) -> dict[str, object]:
+def row(record: CapturedRequest, now: float) -> dict[str, object]:
     """Return the row of a request in the list; ``now`` tells how long one that is not over has taken."""
     return {
         "id": record.id,
@@ -34,7 +34,7 @@ def row(record: Record, now: float) -> dict[str, object]:
     }
 
 
-def detail(record: Record, now: float) -> dict[str, object]:
+def detail(record: CapturedRequest, now: float) -> dict[str, object]:
     """Return all that is shown of a record."""
     return {
         **row(record, now),
@@ -50,7 +50,7 @@ def detail(record: Record, now: float) -> dict[str, object]:
     }
 
 
-def timing(record: Record, now: float) -> dict[str, float]:
+def timing(record: CapturedRequest, now: float) -> dict[str, float]:
     """Return how long the request took to come, then the service to begin, then the response to end."""
     began, end = record.started_at, min(record.ended_at, now)
     whole = max(began, record.request_at)
@@ -63,13 +63,13 @@ def pairs(fields: bytes) -> list[tuple[str, str]]:
     return [(_text(name), _text(value)) for name, value in field_pairs(fields)]
 
 
-def url(record: Record) -> str:
+def url(record: CapturedRequest) -> str:
     """Return the URL that the client asked for."""
     target = "" if record.target == b"*" else _text(record.target)
     return f"{_text(record.proto)}://{_text(record.host) or 'localhost'}{target}"
 
 
-def curl(record: Record) -> str:
+def curl(record: CapturedRequest) -> str:
     """Return a command that asks the same of the public address; credentials are to be filled in."""
     words = ["curl", "--globoff", "--path-as-is"]
     method = _text(record.method)
@@ -92,7 +92,7 @@ def curl(record: Record) -> str:
     return note + " ".join(shlex.quote(each) for each in words)
 
 
-def _data(record: Record) -> list[str]:
+def _data(record: CapturedRequest) -> list[str]:
     body = record.request
     if body.data and len(body.data) <= MAX_INLINE_BYTES and not body.codings and not body.is_cut:
         text = text_of(bytes(record.content(body)))

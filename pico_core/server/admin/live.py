@@ -37,7 +37,7 @@ MAX_VIEWERS = 16
 STREAM_S = 600.0
 """How long one stream lasts. Then the page asks anew, and shows its token anew."""
 
-MAX_NODES = 25
+MAX_TOLD_NODES = 25
 """Nodes whose overviews are told, this one included: a person reads no more."""
 
 MAX_ASKED = 8
@@ -104,7 +104,7 @@ class LiveView:
 
     def _others(self) -> list[RemoteNode]:
         active = (peer for peer in self._facts.view if peer.status is NodeStatus.ACTIVE)
-        return list(islice(active, MAX_NODES - 1))
+        return list(islice(active, MAX_TOLD_NODES - 1))
 
     def _ask(self, now: float) -> None:
         others = self._others()

@@ -11,7 +11,7 @@ from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address, Origin
 from pico_core.forward.machine import ForwardMachine
 from pico_core.server.node import ServerNode
-from tests.sim.script import Scene, Service
+from tests.sim.script import Scene, ScriptedService
 
 PROXY = 8000
 UPSTREAM = 8001
@@ -41,7 +41,7 @@ def agent(protocol: str = "http") -> AgentMachine:
     return AgentMachine(AgentConfig(listeners=(listener,), connect=connect), random.Random(2))
 
 
-def staged(protocol: str = "http") -> tuple[Scene, Service]:
+def staged(protocol: str = "http") -> tuple[Scene, ScriptedService]:
     """Return a scene with the server ``pico``, the agent ``agent``, and the agent's service."""
     scene = Scene()
     service = scene.serve("service", SERVICE)

@@ -3,7 +3,7 @@
 import pytest
 
 from pico_core.config.document import parse
-from pico_core.config.expand import Values, expand
+from pico_core.config.expand import VariableValues, expand
 from pico_core.config.load import load
 from pico_core.config.server import ServerConfig
 from pico_core.config.tree import Items, Scalar
@@ -102,7 +102,7 @@ HOSTILE = [
 @pytest.mark.parametrize("value", HOSTILE)
 @pytest.mark.parametrize("text", ["k: ${V}", "k: '${V}'", 'k: "${V}"', "{k: ${V:x}}", "k: $V # ${V}", "k: >-\n  $V\n"])
 def test_the_value_of_a_variable_stays_one_scalar(value: str, text: str) -> None:
-    values = Values(text, "")
+    values = VariableValues(text, "")
     tree = parse(expand(text, {"V": value}, values.put), "", values.restore)
     assert list(tree.entries) == ["k"]
     scalar = tree.entries["k"]
@@ -113,7 +113,7 @@ def test_the_value_of_a_variable_stays_one_scalar(value: str, text: str) -> None
 @pytest.mark.parametrize("value", HOSTILE)
 def test_a_variable_in_a_key_or_a_list_changes_no_structure(value: str) -> None:
     text = "${V}: [${V}, x]\nb: {<<: {c: 1}}\n# ${V}\n"
-    values = Values(text, "")
+    values = VariableValues(text, "")
     tree = parse(expand(text, {"V": value}, values.put), "", values.restore)
     assert list(tree.entries) == [value, "b"]
     items = tree.entries[value]

@@ -1,11 +1,14 @@
 """Values that are not secrets, whatever they were meant to be: refused with the key, and never repeated."""
 
+import json
+
 import pytest
 
 from pico_core.config.agent import AgentConfig
 from pico_core.config.declare import Section
 from pico_core.config.gossip_key import gossip_keys
 from pico_core.config.load import load
+from pico_core.config.policies import user
 from pico_core.config.server import ServerConfig
 from pico_core.errors import ConfigError
 
@@ -41,7 +44,10 @@ def test_the_name_of_a_variable_in_a_file_or_as_a_password(value: str) -> None:
 
 
 def test_a_password_may_begin_with_a_dollar_sign() -> None:
-    load(ServerConfig, 'policies: [{endpoints: [a], basic_auth: ["u:$ecret", "v:$2a$10$x", "w:$"]}]', {}, "")
+    users = ("u:$ecret", "v:$2a$10$x", "w:$")
+    config = load(ServerConfig, f"policies: [{{endpoints: [a], basic_auth: {json.dumps(users)}}}]", {}, "")
+    (policy,) = config.policies
+    assert policy.basic_auth == tuple(map(user, users))
 
 
 @pytest.mark.parametrize("value", [" " * 40, "\\t" * 40, " \\t" * 20])

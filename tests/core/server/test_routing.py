@@ -14,7 +14,6 @@ from tests.play import PIKO, Data, Nothing, Open, Play, Reset
 OTHER = 7
 POST = GET.replace(b"GET", b"POST")
 POST_SENT = GET_SENT.replace(b"GET", b"POST")
-UNREACHABLE_TEXT = "upstream unreachable"
 UNREACHABLE = error(502, "Bad Gateway", "upstream unreachable", reason="service-refused")
 
 

@@ -207,7 +207,10 @@ class AppCall:
             await self._change()
 
     async def send(self, message: Message) -> None:
-        """Take a part of the response; waits while the client does not read. Raises ``ClientGoneError``."""
+        """Take a part of the response; waits while the client does not read.
+
+        Raises ``ClientGoneError`` when the client has left, and ``RuntimeError`` for a message that is out of order.
+        """
         if self._dropped:
             raise ClientGoneError("the client has left")
         kind = message["type"]
@@ -288,7 +291,11 @@ class WebSocketCall(AppCall):
         return {"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message}
 
     async def send(self, message: Message) -> None:
-        """Accept, send or close. Raises ``ClientGoneError`` when the client has left."""
+        """Accept, send or close.
+
+        Raises ``ClientGoneError`` when the client has left, ``RuntimeError`` for a message that is out of order,
+        ``UnicodeEncodeError`` for text that UTF-8 cannot write, and ``ValueError`` for a close code that is not one.
+        """
         if self._dropped:
             raise ClientGoneError("the client has left")
         kind = message["type"]

@@ -9,7 +9,6 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from pico_core.config.agent import AgentConfig
-from pico_core.config.declare import Section
 from pico_core.config.forward import ForwardConfig
 from pico_core.config.inspect import DEFAULT_ADDRESS
 from pico_core.config.load import load
@@ -21,7 +20,6 @@ from pico_core.errors import ConfigError
 from pico_core.machine.admission import MAX_DESCRIPTORS
 from pico_driver.files import read_secret
 
-SectionType = TypeVar("SectionType", bound=Section)
 ClientConfig = TypeVar("ClientConfig", AgentConfig, ForwardConfig)
 
 

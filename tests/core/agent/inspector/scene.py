@@ -7,11 +7,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from pico_core.agent.inspector.searching import PAUSE_S
+from pico_core.agent.inspector.store import Store
 from pico_core.agent.machine import AgentMachine
 from pico_core.boundary import Accepted, Connect, Connected, Listen, Received, Send
 from pico_core.config.inspect import InspectConfig
 from pico_core.config.values import Address
 from pico_core.mux.frame import INITIAL_WINDOW_BYTES
+from pico_core.timers import NEVER
 from tests.core.agent.scene import CONNECT, OK, SERVER, agent_config
 from tests.play import Data, Open, Play, agent_play, joined
 
@@ -43,12 +45,17 @@ def again(play: Play, request: bytes, response: bytes = OK, stream: int = 2) -> 
     return searched(play)
 
 
+def is_searching(store: Store) -> bool:
+    """Whether a request that is over is still searched."""
+    return any(each.ended_at < NEVER and not each.is_searched for each in store.records.values())
+
+
 def searched(play: Play) -> Play:
     """Let the time pass in which the bodies of requests that are over are searched for credentials."""
     machine = play.machine
     assert isinstance(machine, AgentMachine)
     assert machine.inspector is not None
-    while machine.inspector.store.searches.are_running():
+    while is_searching(machine.inspector.store):
         play >> play.now + PAUSE_S
     return play
 

@@ -6,11 +6,21 @@ import time
 import pytest
 
 from pico_core.agent.inspector.decoding import decode
-from pico_core.agent.inspector.redaction import LONGEST_VALUE, Redaction, UnsearchableError, Values
-from pico_core.agent.inspector.searching import PAUSE_S, SMALL_BYTES, STEP_BYTES, TURN_BYTES, Steps, finished
+from pico_core.agent.inspector.redaction import LONGEST_VALUE, HiddenValues, Redaction, UnsearchableError
+from pico_core.agent.inspector.searching import PAUSE_S, SEARCH_TURN_BYTES, SMALL_BYTES, STEP_BYTES, Steps, finished
 from pico_core.config.inspect import MIB
 from tests.collection import no_collection
-from tests.core.agent.inspector.scene import CREDIT, again, answered, document, inspected, searched, served, told
+from tests.core.agent.inspector.scene import (
+    CREDIT,
+    again,
+    answered,
+    document,
+    inspected,
+    is_searching,
+    searched,
+    served,
+    told,
+)
 from tests.core.agent.inspector.test_recording import request, response
 from tests.core.agent.inspector.test_secrets import everything, memory_of, store_of
 from tests.core.agent.scene import GET, OK, SERVER
@@ -44,7 +54,7 @@ def longest_step_s(work: Steps[bytes]) -> float:
 )
 def test_no_step_takes_long(body: bytes, media_type: bytes) -> None:
     """All of it takes 0.1 s to 1 s; the bound is far from what a step takes, for machines with other work."""
-    values = Values()
+    values = HiddenValues()
     values.add(b"a-credential")
     with no_collection():
         longest_s = longest_step_s(Redaction().body(body, media_type, values))
@@ -63,16 +73,16 @@ def test_a_search_waits_for_its_turns() -> None:
         play >> Data(SERVER, 2, sent[at : at + CREDIT])
         play.idle  # noqa: B018 - the tunnel grants more credit
     answered(play, OK)
-    assert store.searches.are_running()
+    assert is_searching(store)
     shown = document(play, "/api/requests/3")
     assert (shown["state"], shown["status"]) == ("live", 200)
     assert "not over" in shown["cannot_replay"]
     turns = 0
-    while store.searches.are_running():
+    while is_searching(store):
         assert b"CANARY" not in told(play, "/api/requests/3/request-body")[2]
         play >> play.now + PAUSE_S
         turns += 1
-    assert turns >= LONG * 10 // TURN_BYTES
+    assert turns >= LONG * 10 // SEARCH_TURN_BYTES
     assert document(play, "/api/requests/3")["state"] == "whole"
     assert b"CANARY" not in everything(play)
 
@@ -92,7 +102,7 @@ def test_a_record_that_leaves_while_it_is_searched() -> None:
 def test_a_name_at_the_end_of_a_step() -> None:
     for before in range(STEP_BYTES - 30, STEP_BYTES + 2):
         shown = finished(
-            Redaction().body(b" " * before + b'"access_token": "CANARY-1" ', b"application/json", Values())
+            Redaction().body(b" " * before + b'"access_token": "CANARY-1" ', b"application/json", HiddenValues())
         )
         assert shown.strip() == b'"access_token": "REDACTED"', before
 
@@ -100,7 +110,7 @@ def test_a_name_at_the_end_of_a_step() -> None:
 def test_a_credential_that_is_too_long() -> None:
     body = b'{"token": "' + b"x" * LONGEST_VALUE + b'"}'
     with pytest.raises(UnsearchableError, match="too long"):
-        finished(Redaction().body(body, b"application/json", Values()))
+        finished(Redaction().body(body, b"application/json", HiddenValues()))
     play = served(inspected(), GET, response(body))
     shown = document(play, "/api/requests/1")["response"]["body"]
     assert (shown["kept"], shown["note"]) == (0, "it has a credential that is too long to look at")

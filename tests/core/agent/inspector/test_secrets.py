@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pico_core.agent.inspector import redaction
-from pico_core.agent.inspector.redaction import MAX_NAMES, MAX_PARTS, Redaction, UnsearchableError, Values
+from pico_core.agent.inspector.redaction import MAX_NAMES, MAX_PARTS, HiddenValues, Redaction, UnsearchableError
 from pico_core.agent.inspector.searching import finished
 from pico_core.agent.inspector.store import Store
 from pico_core.agent.machine import AgentMachine
@@ -152,14 +152,14 @@ def test_what_is_not_a_secret_stays() -> None:
 
 def test_what_stands_behind_a_credential_of_many_parts_stays() -> None:
     body = b'{"credentials": {"a": {"b": "}"}}, "tokens": [["x"]], "n": 1}'
-    shown = finished(Redaction().body(body, b"application/json", Values()))
+    shown = finished(Redaction().body(body, b"application/json", HiddenValues()))
     assert shown == b'{"credentials": "REDACTED", "tokens": "REDACTED", "n": 1}'
 
 
 def test_a_credential_of_too_many_parts() -> None:
     body = b'{"tokens": [' + b"[]," * MAX_PARTS + b"1]}"
     with pytest.raises(UnsearchableError, match="too many parts"):
-        finished(Redaction().body(body, b"application/json", Values()))
+        finished(Redaction().body(body, b"application/json", HiddenValues()))
 
 
 def test_secrets_are_shown_where_that_is_wanted() -> None:
@@ -196,12 +196,12 @@ def test_no_body_takes_long(body: bytes) -> None:
 
     began = time.process_time()
     with contextlib.suppress(UnsearchableError):
-        finished(Redaction().body(body, b"application/json", Values()))
+        finished(Redaction().body(body, b"application/json", HiddenValues()))
     assert time.process_time() - began < 1.0
 
 
 def test_many_values_are_bounded() -> None:
-    values = Values()
+    values = HiddenValues()
     for number in range(1_000):
         values.add(b"secret-%d" % number)
     assert len(values.found) == redaction.MAX_VALUES

@@ -22,7 +22,7 @@ from pico_core.config.auth import AuthConfig
 from pico_core.config.ports import AdminConfig
 from pico_core.config.server import ServerConfig
 from pico_core.records import Record
-from pico_core.server.admin.live import EVERY_S, FIRST_S, MAX_ASKED, MAX_NODES, MAX_VIEWERS, STREAM_S
+from pico_core.server.admin.live import EVERY_S, FIRST_S, MAX_ASKED, MAX_TOLD_NODES, MAX_VIEWERS, STREAM_S
 from tests.core.access.keys import NOW_S, SECRET, bearer, signed
 from tests.core.server.admin.scene import OPERATOR, admin_play, ask, joins, node_appears
 from tests.core.server.tokens import ADMIN, playing
@@ -204,7 +204,7 @@ def test_a_large_cluster_is_asked_in_turn() -> None:
             play >> ConnectFailed(each.connection, "x")
         play.take()
         play >> FIRST_S + turn * EVERY_S
-    assert len(asked) == MAX_NODES - 1
+    assert len(asked) == MAX_TOLD_NODES - 1
 
 
 def test_head_has_no_stream() -> None:

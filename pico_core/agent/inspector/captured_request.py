@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pico_core.agent.inspector.decoding import UnknownCodingError, codings_of, decode
-from pico_core.agent.inspector.redaction import HIDDEN, Redaction, UnsearchableError, Values
+from pico_core.agent.inspector.redaction import HIDDEN, HiddenValues, Redaction, UnsearchableError
 from pico_core.agent.inspector.searching import Searches, Steps, finished
 from pico_core.http.message import RequestHead, ResponseHead, field_values
 from pico_core.pieces import Piece
@@ -14,7 +14,7 @@ from pico_core.timers import NEVER
 MAX_LIVE_BYTES = 262_144
 """Of a body that is shown before it was searched: its beginning is searched for each viewer."""
 
-RECORD_BYTES = 2_048
+OVERHEAD_BYTES = 2_048
 """The bytes that a record takes beside its texts and bodies."""
 
 
@@ -26,7 +26,7 @@ class Keeper(Protocol):
 
     searches: Searches
 
-    def changed(self, record: "Record", more_bytes: int) -> None:
+    def changed(self, record: "CapturedRequest", more_bytes: int) -> None:
         """Note that a record is another one than before, and takes ``more_bytes`` of memory."""
 
 
@@ -80,7 +80,7 @@ class Body:
         """Keep nothing of it; say why."""
         self.data, self.note, self.is_sealed = b"", note, True
 
-    def seal(self, redaction: Redaction, values: Values, most_bytes: int) -> Steps[None]:
+    def seal(self, redaction: Redaction, values: HiddenValues, most_bytes: int) -> Steps[None]:
         """Take credentials out, once the body has ended. It is kept as it came where there are none."""
         if self.is_sealed:
             return
@@ -107,7 +107,7 @@ class Body:
         self.is_cut = self.is_cut or not is_all
         self.is_redacted = shown is not content
 
-    def shown(self, redaction: Redaction, values: Values, most_bytes: int) -> Steps[tuple[bytes, bytes, bool]]:
+    def shown(self, redaction: Redaction, values: HiddenValues, most_bytes: int) -> Steps[tuple[bytes, bytes, bool]]:
         """Return in steps the content without credentials, and with them, and whether all that is kept is in it.
 
         ``most_bytes`` are looked at.
@@ -121,7 +121,7 @@ class Body:
         return values.hide_end(shown) if self.is_cut or not is_all else shown, content, is_all
 
 
-class Record:
+class CapturedRequest:
     """See the module's text. Times are in seconds on the clock of ``now``, ``wall_s`` since the epoch.
 
     ``fields`` are field lines of the request, Host and those about the client among them. ``state`` is ``live``,
@@ -163,7 +163,7 @@ class Record:
     ) -> None:
         """``lines`` are the field lines that the service gets beside those of the head."""
         self._keeper = keeper
-        self._values = values = Values()
+        self._values = values = HiddenValues()
         head: RequestHead = exchange.head
         redaction = keeper.redaction
         self.id = number
@@ -202,7 +202,7 @@ class Record:
     def memory_bytes(self) -> int:
         """How much memory it takes, nearly."""
         texts = len(self.fields) + len(self.target) + len(self.response_fields)
-        return RECORD_BYTES + texts + len(self.request.data) + len(self.response.data)
+        return OVERHEAD_BYTES + texts + len(self.request.data) + len(self.response.data)
 
     # --- what happens to it ---
 
