@@ -80,7 +80,10 @@ def resolved(address: Address) -> list[SocketAddress]:
 
 
 def own_gossip_port(host: str) -> socket.socket:
-    """Return a listener on a port of ``host`` that is free on TCP and UDP. Raises one of ``UNUSABLE``."""
+    """Return a listener on a port of ``host`` that is free on TCP and UDP.
+
+    Raises one of ``UNUSABLE``; ``OSError`` if ``MAX_DRAWS`` ports were not free.
+    """
     for _ in range(MAX_DRAWS):
         bound = open_listener(resolved(Address(host, 0)))
         try:

@@ -51,7 +51,7 @@ class ClusterHost(Connector, Emitter, Logger, SourceSelector, Protocol):
         """Leave the driver now."""
 
 
-class Cluster:
+class ClusterSide:
     """Next: ``begin`` once the ports of the node are open, and in the end ``leave``."""
 
     def __init__(self, host: ClusterHost, facts: Facts, peers: Peers) -> None:
@@ -286,7 +286,7 @@ class _NameLookup:
 
     __slots__ = ("_cluster", "_name")
 
-    def __init__(self, cluster: Cluster, name: str) -> None:
+    def __init__(self, cluster: ClusterSide, name: str) -> None:
         self._cluster = cluster
         self._name = name
 

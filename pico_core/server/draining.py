@@ -5,7 +5,7 @@ from typing import Protocol
 
 from pico_core.boundary import StopListening
 from pico_core.machine.parts import STOP_HINT, Emitter, Logger
-from pico_core.server.cluster import Cluster
+from pico_core.server.cluster import ClusterSide
 from pico_core.server.facts import Facts, NodePhase
 from pico_core.server.ports import Port
 from pico_core.server.router import ProxyRouter
@@ -40,7 +40,7 @@ class Draining:
     """Takes a node from ``RUNNING`` to its end."""
 
     def __init__(
-        self, host: DrainingHost, facts: Facts, router: ProxyRouter, cluster: Cluster, ports: Collection[Port]
+        self, host: DrainingHost, facts: Facts, router: ProxyRouter, cluster: ClusterSide, ports: Collection[Port]
     ) -> None:
         self._host = host
         self._facts = facts

@@ -48,7 +48,7 @@ from pico_core.server.admin.pages import AdminPages
 from pico_core.server.agreement import Agreement
 from pico_core.server.building import limits_of, make_facts, make_gossip
 from pico_core.server.claims import SECOND_AGENT_WARNING, EndpointClaims, Registration
-from pico_core.server.cluster import Cluster
+from pico_core.server.cluster import ClusterSide
 from pico_core.server.draining import Draining
 from pico_core.server.exposure import warn_of_lost_guards, warn_of_open_ports
 from pico_core.server.facts import NodePhase
@@ -97,7 +97,7 @@ class ServerNode(BaseMachine):
         self.heads = self.facts.heads
         self.access = Access(self, config)
         self.peers = Peers(self, gossip)
-        self.cluster = Cluster(self, self.facts, self.peers)
+        self.cluster = ClusterSide(self, self.facts, self.peers)
         self._router = ProxyRouter(self, self.facts, self.peers, self.access, self.proxies["proxy"], entropy)
         self._admin = AdminPages(self, self.facts, self.access)
         self._claims = EndpointClaims(self._registrations_of, self.facts.view, self.facts.policies, self.facts.metrics)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pico_core.machine.parts import Logger
-from pico_core.server.cluster import Cluster
+from pico_core.server.cluster import ClusterSide
 from pico_core.server.facts import Facts, NodePhase
 from pico_core.timers import Timers
 
@@ -24,7 +24,9 @@ class ReadinessHost(Logger, Protocol):
 class Readiness:
     """Takes a node from ``STARTING`` to ``RUNNING``, and calls ``on_ready`` then."""
 
-    def __init__(self, host: ReadinessHost, facts: Facts, cluster: Cluster, on_ready: Callable[[float], None]) -> None:
+    def __init__(
+        self, host: ReadinessHost, facts: Facts, cluster: ClusterSide, on_ready: Callable[[float], None]
+    ) -> None:
         self._host = host
         self._facts = facts
         self._cluster = cluster
