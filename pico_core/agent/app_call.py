@@ -28,7 +28,10 @@ UNREAD_LOW_BYTES = UNREAD_HIGH_BYTES // 4
 
 
 class AppCallHost(Protocol):
-    """The part of a listener's streams that a call needs."""
+    """The part of a listener's streams that a call needs. So many calls of ``listener`` are ``running``."""
+
+    listener: int
+    running: int
 
     def emit(self, command: Command) -> None:
         """Tell the program."""

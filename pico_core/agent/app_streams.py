@@ -48,7 +48,7 @@ class AppStreams(RequestStreams):
         self.emit = host.emit
         self.running = 0
         self._program = host
-        self._listener = listener
+        self.listener = listener
 
     def send(self, exchange: Exchange, now: float, *, fresh: bool = False) -> None:
         """Have the application called."""
@@ -74,7 +74,7 @@ class AppStreams(RequestStreams):
         self.emit(
             CallBegins(
                 number,
-                self._listener,
+                self.listener,
                 head.method,
                 head.target,
                 head.minor_version,

@@ -43,7 +43,7 @@ from pico_core.timers import Timer
 class Endpoint:
     """One listener of the program, whatever number of tunnels it has."""
 
-    __slots__ = ("closing", "config", "is_registered", "number", "patience", "served_by")
+    __slots__ = ("closing", "config", "is_cut", "is_registered", "number", "patience", "served_by")
 
     def __init__(self, number: int, config: ListenerConfig, served_by: str) -> None:
         self.number = number
@@ -52,6 +52,7 @@ class Endpoint:
         self.is_registered = False
         self.patience: Timer | None = None
         self.closing: Timer | None = None
+        self.is_cut = False
 
     def stop_waiting(self) -> None:
         """The first tunnel is there, or not wanted any more."""
@@ -118,8 +119,11 @@ class ClientMachine(AgentMachine):
             self._cut(endpoint, now)
 
     def _cut(self, endpoint: Endpoint, now: float) -> None:
+        """Close what is left of an endpoint; its application is not waited for any longer."""
+        endpoint.is_cut = True
         for listener in self._tunnels_of(endpoint):
             listener.cut(now)
+        self._close_if_over(endpoint)
 
     def _tunnels_of(self, endpoint: Endpoint) -> list[AgentListener]:
         return [each for each in self.listeners if each.config is endpoint.config]
@@ -194,6 +198,10 @@ class ClientMachine(AgentMachine):
         if call is not None:
             call.host.call_over()
             call.ended(event, now)
+            if not call.host.running and (endpoint := self._endpoints.get(call.host.listener)) is not None:
+                self._close_if_over(endpoint)
+            if self.draining and not self.listeners and not self._calls:
+                self._end_later(now)
 
     # --- what its listeners report ---
 
@@ -219,27 +227,37 @@ class ClientMachine(AgentMachine):
         """Tell the program, unless it was a further tunnel."""
         is_further = self.is_further(listener)
         super().listener_refused(listener, reason, now)
-        if not is_further and (endpoint := self._forget(listener)) is not None:
+        if not is_further and (endpoint := self._by_config.get(id(listener.config))) is not None:
+            self._forget(endpoint)
             for each in self._tunnels_of(endpoint):
                 each.cut(now)
             self.emit(ListenerRefused(endpoint.number, listener.refused_with, reason))
 
     def listener_done(self, listener: AgentListener, now: float) -> None:
-        """Tell the program when the last tunnel of the endpoint has drained."""
+        """Tell the program when the last tunnel of the endpoint has drained, and its application is over."""
         super().listener_done(listener, now)
-        if not any(each.config is listener.config for each in self.listeners):
-            endpoint = self._forget(listener)
-            if endpoint is not None:
-                self.emit(ListenerClosed(endpoint.number))
+        if (endpoint := self._by_config.get(id(listener.config))) is not None:
+            self._close_if_over(endpoint)
 
-    def _forget(self, listener: AgentListener) -> Endpoint | None:
-        endpoint = self._by_config.pop(id(listener.config), None)
-        if endpoint is not None:
-            del self._endpoints[endpoint.number]
-            endpoint.stop_waiting()
-            if endpoint.closing is not None:
-                endpoint.closing.cancel()
-        return endpoint
+    def _close_if_over(self, endpoint: Endpoint) -> None:
+        """Close an endpoint without a tunnel, unless its application has work left behind its last response.
+
+        Frameworks do so with background tasks. Such work gets the time that requests in flight get.
+        """
+        if self._tunnels_of(endpoint) or endpoint.number not in self._endpoints:
+            return
+        is_waited_for = not endpoint.is_cut and (endpoint.closing is not None or self.draining)
+        if is_waited_for and any(each.host.listener == endpoint.number for each in self._calls.values()):
+            return
+        self._forget(endpoint)
+        self.emit(ListenerClosed(endpoint.number))
+
+    def _forget(self, endpoint: Endpoint) -> None:
+        del self._by_config[id(endpoint.config)]
+        del self._endpoints[endpoint.number]
+        endpoint.stop_waiting()
+        if endpoint.closing is not None:
+            endpoint.closing.cancel()
 
     # --- the end ---
 
@@ -247,14 +265,14 @@ class ClientMachine(AgentMachine):
         """Go on: the program is told, and may open other listeners."""
 
     def on_last_done(self, now: float) -> None:
-        """End, if the program has asked for it."""
-        if self.draining:
+        """End, if the program has asked for it; what its applications still do is waited for in the grace period."""
+        if self.draining and not self._calls:
             self._end_later(now)
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """Drain; a second request ends at once."""
         super().on_shutdown_requested(event, now)
-        if not self.listeners:
+        if not self.listeners and not self._calls:
             self._end_later(now)
 
     def _end_later(self, now: float) -> None:

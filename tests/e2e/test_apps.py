@@ -1,5 +1,6 @@
 """``pico agent asgi`` and ``wsgi``: applications in the agent's process, on every runtime."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,17 @@ async def app(scope, receive, send):
         return
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
     await send({"type": "http.response.body", "body": b"asgi"})
+"""
+
+BEHIND = """
+import pathlib, time
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "4")])
+    yield b"wsgi"
+    while not pathlib.Path("go-on").exists():
+        time.sleep(0.01)
+    pathlib.Path("worked").touch()
 """
 
 WSGI = """
@@ -53,6 +65,19 @@ def test_applications_are_served_and_stop_with_the_agent(fleet: Fleet, folder: P
     served.stop()
     threaded.stop()
     assert (folder / "stopped").exists()
+
+
+def test_a_stop_waits_for_work_behind_a_response(fleet: Fleet, folder: Path) -> None:
+    (folder / "behind.py").write_text(BEHIND)
+    server = fleet.server()
+    agent = fleet.agent(server, "one", "behind:app", kind="wsgi")
+    head, answer = request(server.proxy_port, "one")
+    assert (head.status, answer) == (200, b"wsgi")
+    agent.signal(signal.SIGTERM)
+    agent.await_log("draining")
+    (folder / "go-on").touch()
+    assert agent.wait() == 0
+    assert (folder / "worked").exists()
 
 
 def test_a_refused_endpoint_ends_the_agent(fleet: Fleet, folder: Path) -> None:

@@ -179,6 +179,38 @@ def test_the_end_of_the_block_waits_for_requests_and_then_cancels_them(kit: Kit)
     kit.run(scenario)
 
 
+def test_the_end_of_the_block_waits_for_work_behind_a_response(kit: Kit) -> None:
+    """Frameworks do so with background tasks. Work that outlasts ``grace_s`` is cancelled."""
+
+    async def scenario(kit: Kit) -> None:
+        story: list[str] = []
+        answered = kit.event()
+
+        @only_http
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await respond(send, 200, b"done")
+            try:
+                await answered.wait()
+                if scope["path"] == "/hangs":
+                    await kit.event().wait()
+                for _ in range(3):
+                    await kit.in_thread(lambda: None)
+                story.append("worked")
+            except (asyncio.CancelledError, trio.Cancelled):
+                story.append("cancelled")
+                raise
+
+        async with linked(kit) as (node, client):
+            for path in ("/ends", "/hangs"):
+                async with client.serve("app", app, grace_s=0.3 if path == "/hangs" else 20):
+                    assert (await kit.get(node.proxy_address, path)).body == b"done"
+                    answered.set()
+            await kit.until(lambda: len(story) == 2)
+        assert story == ["worked", "cancelled"]
+
+    kit.run(scenario)
+
+
 def test_a_lifespan_is_around_all_requests(kit: Kit) -> None:
     async def scenario(kit: Kit) -> None:
         story: list[str] = []
