@@ -152,6 +152,9 @@ def test_with_the_keyboard(agent: tuple[int, Process], page: Browser) -> None:
     assert not page.run("return document.querySelector('#editor').open"), "Escape closes the editor"
     page.press("c")
     page.await_text("#d-told", "copied")
+    page.run("return load(chosen)")
+    assert page.text("#d-told") == "copied", "it stays when the request is shown anew"
+    wait_until(lambda: focused(page) == "/describe?n=0&edited", "the row of the request has the focus again")
 
 
 def test_the_list_stands_still_while_it_is_paused(agent: tuple[int, Process], page: Browser) -> None:

@@ -83,7 +83,7 @@ SCRIPT = """
 const EVERY_MS = 1000;
 const $ = id => document.getElementById(id);
 let token = '', version = '', asked = '', paused = false, busy = false, rows = new Map(), chosen = 0, seen = '',
-  shown = null;
+  shown = null, told = {id: 0, text: ''};
 
 async function ask(path, post) {
   const headers = token ? {Authorization: 'Bearer ' + token} : {};
@@ -171,10 +171,17 @@ function body(id, told) {
   $(id + '-body').textContent = text;
   $(id + '-body').hidden = !text;
 }
+function tell(text) {
+  told = {id: chosen, text};
+  const hint = !shown || shown.id !== chosen ? '' : shown.cannot_replay
+    ? 'It cannot be replayed as it is: ' + shown.cannot_replay : shown.left_out.length
+      ? 'A replay leaves out what was not recorded: ' + shown.left_out.join(', ') : '';
+  $('d-told').textContent = [hint, text].filter(Boolean).join('. ');
+}
 async function load(id) {
   let found;
   try { found = await json('requests/' + id); }
-  catch (error) { if (id === chosen) $('d-told').textContent = error.message; return; }
+  catch (error) { if (id === chosen) tell(error.message); return; }
   if (id !== chosen) return;
   shown = found; seen = JSON.stringify(rows.get(id));
   $('detail').hidden = false;
@@ -194,8 +201,7 @@ async function load(id) {
   table('d-request', found.request.fields); table('d-response', found.response.fields);
   body('d-request', found.request.body); body('d-response', found.response.body);
   $('replay').disabled = Boolean(found.cannot_replay);
-  $('d-told').textContent = found.cannot_replay ? 'It cannot be replayed as it is: ' + found.cannot_replay
-    : found.left_out.length ? 'A replay leaves out what was not recorded: ' + found.left_out.join(', ') : '';
+  tell(told.id === id ? told.text : '');
 }
 function choose(id) { chosen = id; seen = ''; draw(); return load(id); }
 
@@ -206,7 +212,7 @@ async function send(edit) {
   const again = $('list').querySelector(`[data-id="${made.id}"]`); if (again) again.focus();
 }
 function replay() {
-  if (shown && !$('replay').disabled) send({}).catch(error => { $('d-told').textContent = error.message; });
+  if (shown && !$('replay').disabled) send({}).catch(error => tell(error.message));
 }
 function edit() {
   if (!shown) return;
@@ -232,7 +238,7 @@ async function copy() {
   try { await navigator.clipboard.writeText(shown.curl); }
   catch { const area = document.createElement('textarea'); area.value = shown.curl; document.body.append(area);
     area.select(); document.execCommand('copy'); area.remove(); $('curl').focus(); }
-  $('d-told').textContent = 'copied';
+  tell('copied');
 }
 async function save(path, name) {
   try {
@@ -261,13 +267,16 @@ $('curl').addEventListener('click', copy);
 for (const side of ['request', 'response']) $('save-' + side).addEventListener('click', () => shown
   && save(`requests/${shown.id}/${side}-body`, `${side}-${shown.id}.bin`));
 $('e-close').addEventListener('click', () => $('editor').close());
+$('editor').addEventListener('close', () => {
+  const row = $('list').querySelector(`[data-id="${chosen}"]`); if (row) row.focus(); });
 $('e-form').addEventListener('submit', event => { event.preventDefault();
   send(edited()).then(() => $('editor').close()).catch(error => { $('e-told').textContent = error.message; }); });
 $('login').addEventListener('submit', event => { event.preventDefault(); token = $('token').value.trim(); busy = false;
   refresh(true).then(() => { $('refused').textContent = $('login').hidden ? '' : 'it was refused'; }); });
 document.addEventListener('keydown', event => {
   if (event.ctrlKey || event.metaKey || event.altKey || $('editor').open) return;
-  if (event.target.matches('input, textarea, pre')) return;
+  // Right after the editor was closed, a browser may still send keys to a field in it.
+  if (event.target.matches('input, textarea, pre') && !$('editor').contains(event.target)) return;
   const act = {'/': () => $('filter').focus(), ArrowDown: () => move(1), ArrowUp: () => move(-1), r: replay,
     e: edit, c: copy}[event.key];
   if (act) { event.preventDefault(); act(); }
