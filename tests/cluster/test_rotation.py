@@ -39,7 +39,7 @@ class Secrets:
         self.published = b""
         self._shared = [b"secret of the key set %d %b" % (number, b"x" * 32) for number in range(2)]
         self._pairs = [SigningKey(private_pem(ec.generate_private_key(ec.SECP256R1()))) for _ in range(2)]
-        self._gossip = [b64encode(bytes([number]) * 32).decode() for number in (1, 2)]
+        self._gossip = [b64encode(bytes(range(number, number + 32))).decode() for number in (1, 2)]
         self.sets((0,))
         self.token()
         self.gossip(0)
