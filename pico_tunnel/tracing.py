@@ -66,6 +66,7 @@ class Exporter:
         self._tell = tell
         self._queue: SimpleQueue[Spans | None] = SimpleQueue()
         self._closing = threading.Event()
+        self._exporter: Any = None
         # Each counter has one writer, so that none needs a lock.
         self._put = 0
         self._done = 0
@@ -102,6 +103,8 @@ class Exporter:
         self._closing.set()
         self._queue.put(None)
         self._thread.join(LAST_S)
+        if self._exporter is not None:
+            self._exporter.shutdown()  # the thread tries nothing again
         lost = self._put + self._refused - self._sent
         if lost != self._told:
             self._tell_lost(lost)
@@ -124,7 +127,7 @@ class Exporter:
         from opentelemetry.sdk.resources import Resource
 
         resource = Resource.create({"service.name": self._service_name, "service.version": __version__})
-        exporter: Any = OTLPSpanExporter(endpoint=self._endpoint, timeout=TIMEOUT_S)
+        exporter = self._exporter = OTLPSpanExporter(endpoint=self._endpoint, timeout=TIMEOUT_S)
         is_over = False
         while not is_over:
             spans, is_over = self._gather()
@@ -132,7 +135,6 @@ class Exporter:
                 self._send(exporter, resource, spans[start : start + MAX_BATCH])
             self._done += len(spans)
             self._closing.wait(GATHER_S)
-        exporter.shutdown()
 
     def _gather(self) -> tuple[list[Span], bool]:
         """Wait for spans; return all that there are, and whether they are the last ones."""

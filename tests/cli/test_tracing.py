@@ -33,6 +33,7 @@ def test_a_collector_that_never_answers_costs_a_bounded_queue() -> None:
         exporter.close()
         assert time.monotonic() - began < LAST_S + 1
         assert sum(int(record.fields["spans"]) for record in told) == (batches + 5) * 100, "the end tells the rest"
+    wait_until(lambda: "pico-traces" not in {each.name for each in threading.enumerate()}, "the thread is over")
 
 
 def test_what_was_lost_is_told_without_another_span() -> None:
