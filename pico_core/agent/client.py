@@ -200,8 +200,7 @@ class ClientMachine(AgentMachine):
             call.ended(event, now)
             if not call.host.running and (endpoint := self._endpoints.get(call.host.listener)) is not None:
                 self._close_if_over(endpoint)
-            if self.draining and not self.listeners and not self._calls:
-                self._end_later(now)
+            self._end_if_over(now)
 
     # --- what its listeners report ---
 
@@ -265,19 +264,21 @@ class ClientMachine(AgentMachine):
         """Go on: the program is told, and may open other listeners."""
 
     def on_last_done(self, now: float) -> None:
-        """End, if the program has asked for it; what its applications still do is waited for in the grace period."""
-        if self.draining and not self._calls:
-            self._end_later(now)
+        """End, if the program has asked for it."""
+        self._end_if_over(now)
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """Drain; a second request ends at once."""
         super().on_shutdown_requested(event, now)
-        if not self.listeners and not self._calls:
-            self._end_later(now)
+        self._end_if_over(now)
 
-    def _end_later(self, now: float) -> None:
-        """End behind the commands of this turn, which tell the program what became of its listeners."""
-        self.timers.schedule(now, lambda _now: self.emit(Exit(0, "")))
+    def _end_if_over(self, now: float) -> None:
+        """End a client that drains, without tunnels and calls; calls are waited for in the grace period.
+
+        It ends behind the commands of this turn, which tell the program what became of its listeners.
+        """
+        if self.draining and not self.listeners and not self._calls:
+            self.timers.schedule(now, lambda _now: self.emit(Exit(0, "")))
 
     def listen_anew(self, now: float) -> None:
         """Leave the listeners alone: they are the program's, and not of the configuration."""
