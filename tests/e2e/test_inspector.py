@@ -84,7 +84,7 @@ def test_an_upload_is_sent_again_byte_for_byte(inspected: tuple[int, Process], o
     wait_until(lambda: rows(agent)[0]["state"] == "whole", "the request is over")
     number = rows(agent)[0]["id"]
     head, answer = asked(agent, f"/api/requests/{number}/replay", "POST", JSON_FIELD, b"{}")
-    assert head.status == 200
+    assert head.status == 200, answer
     replay = json.loads(answer)["id"]
     wait_until(lambda: any(row["id"] == replay and row["status"] == 200 for row in rows(agent)), "it was sent again")
     assert asked(agent, f"/api/requests/{replay}/response-body")[1] == first

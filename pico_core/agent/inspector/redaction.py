@@ -21,6 +21,12 @@ SHORTEST_VALUE = 6
 REMEMBERED_NAMES = 1_024
 """Names whose verdict is remembered; names are not secret."""
 
+SHORT_NAME = 3
+"""Bytes. So short a name stands by chance in every few megabytes of a file; it counts beside text only."""
+
+BESIDE = 8
+"""Bytes of text before a short name, or behind it."""
+
 LONGEST_NAME = 80
 """Bytes before a word that may belong to the same name."""
 
@@ -69,6 +75,11 @@ _PART = re.compile(
     rb"[^\"\r\n]{0,64}+\"[^\r\n]{0,1024}+\r\n(?:[^\r\n]{1,1024}+\r\n){0,16}+\r\n(.*?)(?=\r\n--|\Z)", re.DOTALL
 )
 _NAME_OF_PART = re.compile(rb"[\s;]name=\"[^\"\r\n]*\Z")
+_TEXT = re.compile(
+    rb"[\x80-\xbf]{0,3}(?:[\t\r\n\x20-\x7e]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|"
+    rb"[\xf0-\xf4][\x80-\xbf]{3})*(?:[\xc2-\xf4][\x80-\xbf]{0,2})?"
+)
+"""A piece of UTF-8 text that was cut from a longer one, maybe within a character at either end."""
 _HARMLESS = re.compile(rb"-?[0-9.]++|true|false|null")
 _SEPARATOR = re.compile(rb"[&;#]")
 _QUERY = re.compile(rb"[?#]")
@@ -173,7 +184,9 @@ class Redaction:
         for number, (start, end) in enumerate(places):
             if number % PLACES_OF_A_STEP == 0:
                 yield STEP_BYTES
-            if start >= at and (cut := _value_behind(data, start, end)) is not None:
+            if start < at or (end - start <= SHORT_NAME and not _is_beside_text(data, start, end)):
+                continue
+            if (cut := _value_behind(data, start, end)) is not None:
                 out += [data[at : cut[0]], cut[2]]
                 at = cut[1]
         return b"".join([*out, data[at:]]) if out else data
@@ -204,6 +217,12 @@ def _decoded(text: bytes) -> bytes:
 def _spellings(word: str) -> set[str]:
     """Return a name with each sign that may stand between its parts."""
     return {word.replace("-", "_"), word.replace("_", "-"), word.replace("_", "").replace("-", "")}
+
+
+def _is_beside_text(data: bytes, start: int, end: int) -> bool:
+    """Say whether text stands before a name or behind it; the beginning and the end of data are text."""
+    sides = data[max(0, start - BESIDE) : start], data[end : end + BESIDE]
+    return any(_TEXT.fullmatch(each) is not None for each in sides)
 
 
 def _value_behind(data: bytes, start: int, end: int) -> tuple[int, int, bytes] | None:

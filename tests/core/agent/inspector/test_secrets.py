@@ -58,6 +58,8 @@ REQUESTS = (
     (FORM, b"pass%77ord=CANARY0221&user%5Btoken%5D=CANARY%30222&x=CANARY0222"),
     ("text/xml", b"<a><Password> <![CDATA[CANARY<0223]]></Password><token><![CDATA[CANARY0224"),
     ("application/octet-stream", b"\x00\x01CANARY0001\x00"),
+    ("application/grpc", b"\x00\x00\x00\x00\x20\x0a\x1e" + b'{"jwt":"CANARY0225","pw":"CANARY0226"}\x12\x01'),
+    ("application/json", '{"jwt":"é-CANARY0227","ü":1,"pw":"ö-CANARY0228"}'.encode()),
 )
 RESPONSE_FIELDS = (
     "Set-Cookie: s=CANARY0301; Path=/; HttpOnly",
@@ -214,3 +216,9 @@ def test_an_archive_of_coded_bytes_is_not_a_secret() -> None:
     )
     shown: dict[str, Any] = document(play, "/api/requests/1")["response"]["body"]
     assert (shown["kept"], shown["is_cut"]) == (100_000, True)
+
+
+def test_a_short_name_in_a_file_is_not_one() -> None:
+    noise = bytes(range(255, 127, -1))
+    data = noise.join((b"", b"jwt=", b"<pw>", b'"pw"=', b"JWT: ", b""))
+    assert finished(Redaction().body(data, b"multipart/form-data", HiddenValues())) is data
