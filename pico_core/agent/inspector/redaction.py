@@ -12,6 +12,7 @@ from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from pico_core.agent.inspector.searching import STEP_BYTES, Steps
+from pico_core.agent.inspector.spellings import plain_of
 
 HIDDEN = b"REDACTED"
 
@@ -30,7 +31,7 @@ BESIDE = 8
 LONGEST_NAME = 80
 """Bytes before a word that may belong to the same name."""
 
-MAX_VALUES = 32
+MAX_VALUES = 64
 """Credentials of one exchange that are looked for everywhere in it. Each costs a pass over both bodies."""
 
 MAX_NAMES = 10_000
@@ -83,6 +84,14 @@ _TEXT = re.compile(
 _HARMLESS = re.compile(rb"-?[0-9.]++|true|false|null")
 _SEPARATOR = re.compile(rb"[&;#]")
 _QUERY = re.compile(rb"[?#]")
+_PAIRS_OF_QUERY = re.compile(rb"([&;#])")
+_PAIRS_OF_PATH = re.compile(rb"([;/])")
+_HAS_PAIRS = re.compile(rb"[?#]|;[^;=,/\s]{2,}=")
+_CHARSET = re.compile(rb"charset\s*=\s*\"?([\w-]+)")
+_BEARER = re.compile(rb"(?i)eyJ[\w-]|(?:bearer|authorization|basic|token|jwt|secret|key)[.:=_-]")
+"""Where a credential begins within the name of a subprotocol."""
+_BEFORE_CREDENTIAL = frozenset((b"bearer", b"basic", b"key"))
+"""Subprotocols after which a credential comes as the next one."""
 _USER_INFO = re.compile(rb"(://)[^/\s@\"'<>]+(?=@)")
 
 FORM = b"application/x-www-form-urlencoded"
@@ -124,7 +133,9 @@ class Redaction:
             if is_secret(name):
                 values.add_field(name, value)
                 value = HIDDEN
-            elif b"=" in value and _QUERY.search(value):
+            elif name.lower() == b"sec-websocket-protocol":
+                value = self._subprotocols(value, values)
+            elif b"=" in value and _HAS_PAIRS.search(value):
                 value = self.target(value, values)
             if b"@" in value:
                 value = _USER_INFO.sub(rb"\g<1>" + HIDDEN, value)
@@ -132,13 +143,17 @@ class Redaction:
         return values.hide(b"".join(out))
 
     def target(self, target: bytes, values: "HiddenValues") -> bytes:
-        """Return a target or URL whose query and fragment have no credentials."""
+        """Return a target or URL whose query, fragment and parameters of the path have no credentials."""
         mark = _QUERY.search(target)
-        return target if mark is None else target[: mark.end()] + self._pairs(target[mark.end() :], values)
+        at, end = (len(target), len(target)) if mark is None else mark.span()
+        path, query = target[:at], target[end:]
+        if b"=" in path:
+            path = self._pairs(path, _PAIRS_OF_PATH, values)
+        return path + target[at:end] + (self._pairs(query, _PAIRS_OF_QUERY, values) if query else b"")
 
-    def _pairs(self, query: bytes, values: "HiddenValues") -> bytes:
+    def _pairs(self, query: bytes, separator: re.Pattern[bytes], values: "HiddenValues") -> bytes:
         out = []
-        for each in re.split(rb"([&;#])", query):
+        for each in separator.split(query):
             name, equals, value = each.partition(b"=")
             plain = _decoded(name)
             if value and (self.is_secret(plain) or plain.lower() in QUERY_NAMES):
@@ -148,6 +163,25 @@ class Redaction:
             out.append(name + equals + value)
         return b"".join(out)
 
+    def _subprotocols(self, value: bytes, values: "HiddenValues") -> bytes:
+        """Hide tokens among the subprotocols of a WebSocket, where browsers put what they cannot put in a field."""
+        out: list[bytes] = []
+        before = b""
+        for each in value.split(b","):
+            name = each.strip()
+            found = _BEARER.search(name)
+            at = len(name) if found is None else found.start() if found[0][:3] == b"eyJ" else found.end()
+            if before in _BEFORE_CREDENTIAL or self.is_secret(before):
+                at = 0
+            if at < len(name):
+                values.add(name[at:])
+                values.add(name[name.rfind(b".") + 1 :])
+                name, before = name[:at] + HIDDEN, b""
+            else:
+                before = name.lower()
+            out.append(name)
+        return b", ".join(out)
+
     def body(self, data: bytes, media_type: bytes, values: "HiddenValues") -> Steps[bytes]:
         """Return in steps a decoded body without credentials; the same object if it has none.
 
@@ -155,10 +189,16 @@ class Redaction:
         """
         if media_type.startswith(FORM):
             shown = yield from self._form(data, values)
-            data = data if shown == data else shown
-        elif not media_type.startswith(_OPAQUE):
-            data = yield from self._named(data)
-        return (yield from values.hide_all(data))
+            return (yield from values.hide_all(data if shown == data else shown))
+        if media_type.startswith(_OPAQUE):
+            return (yield from values.hide_all(data))
+        charset = _CHARSET.search(media_type)
+        plain, written = yield from plain_of(data, b"" if charset is None else charset[1])
+        shown = yield from self._named(plain)
+        shown = yield from values.hide_all(shown)
+        if shown is not plain:
+            return written(shown)
+        return data if plain is data else (yield from values.hide_all(data))
 
     def _form(self, data: bytes, values: "HiddenValues") -> Steps[bytes]:
         """Hide values in a form, a number of pairs in each step."""
@@ -171,7 +211,7 @@ class Redaction:
                 end = len(data) if found is None else found.end()
                 if end - at >= STEP_BYTES or found is None:
                     break
-            out.append(self._pairs(data[at:end], values))
+            out.append(self._pairs(data[at:end], _PAIRS_OF_QUERY, values))
             yield STEP_BYTES
             at = end
         return b"".join(out)

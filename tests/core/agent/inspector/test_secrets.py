@@ -1,8 +1,10 @@
 """Credentials are neither recorded nor shown: canaries at every usual place."""
 
+import codecs
 import contextlib
 import gc
 import gzip
+import json
 import zlib
 from collections.abc import Iterator
 from types import ModuleType
@@ -12,7 +14,7 @@ import pytest
 
 from pico_core.agent.inspector import redaction
 from pico_core.agent.inspector.redaction import MAX_NAMES, MAX_PARTS, HiddenValues, Redaction, UnsearchableError
-from pico_core.agent.inspector.searching import finished
+from pico_core.agent.inspector.searching import STEP_BYTES, finished
 from pico_core.agent.inspector.store import Store
 from pico_core.agent.machine import AgentMachine
 from pico_core.timers import Timers
@@ -39,7 +41,17 @@ FIELDS = (
     "X-Auth-Key: CANARY0013",
     "Origin-Url: https://h.example/#id_token=CANARY0014",
 )
-TARGET = "/x?token=CANARY0101&api_key=CANARY0102&sig=CANARY0103&code=CANARY0104&apikey=CANARY0105&y=2"
+OTHER_FIELDS = (
+    "Referer: https://h.example/a;jsessionid=CANARY0015/b",
+    "Sec-WebSocket-Protocol: chat, bearer, CANARY0016",
+    "sec-websocket-protocol: base64url.bearer.authorization.k8s.io.CANARY0017, base64.binary.k8s.io",
+    "Sec-WebSocket-Protocol: v1.graphql, eyJDQU5BUlkwMDE4.CANARY0018",
+    "Sec-WebSocket-Protocol: access_token, CANARY0019, v2",
+)
+TARGET = (
+    "/x;jsessionid=CANARY0106/secret=CANARY0107;v=1"
+    "?token=CANARY0101&api_key=CANARY0102&sig=CANARY0103&code=CANARY0104&apikey=CANARY0105&y=2"
+)
 
 REQUESTS = (
     ("application/json", b'{"password": "CANARY0201", "user": {"access_token":"CANARY0202"}, "pin" : "CANARY0203"}'),
@@ -60,6 +72,14 @@ REQUESTS = (
     ("application/octet-stream", b"\x00\x01CANARY0001\x00"),
     ("application/grpc", b"\x00\x00\x00\x00\x20\x0a\x1e" + b'{"jwt":"CANARY0225","pw":"CANARY0226"}\x12\x01'),
     ("application/json", '{"jwt":"é-CANARY0227","ü":1,"pw":"ö-CANARY0228"}'.encode()),
+    ("application/json", b'{"\\u0070assword":"CANARY0229","url":"/?a=1\\u0026token=CANARY0230"}'),
+    ("application/json", b'{"a":"C\\u0041NARY0001"}'),
+    ("application/json", b'{"a":"{\\u0022token\\u0022:\\u0022CANARY0231\\u0022}"}'),
+    ("application/json; charset=UTF-16", '{"password":"CANARY0232"}'.encode("utf-16-be")),
+    ("application/json; charset=utf-16le", '{"é":1,"password":"CANARY0233"}'.encode("utf-16-le")),
+    ("application/json", '{"password":"CANARY0234"}'.encode("utf-16")),
+    ("text/plain", codecs.BOM_UTF16_BE + "password=CANARY0235\n".encode("utf-16-be")),
+    ("application/json", '{"pass\\u0077ord":"CANARY0236"}'.encode("utf-16-le")),
 )
 RESPONSE_FIELDS = (
     "Set-Cookie: s=CANARY0301; Path=/; HttpOnly",
@@ -120,6 +140,8 @@ def test_canaries_are_nowhere(coding: str) -> None:
     told_all = everything(play)
     assert b"CANARY" not in told_all, told_all[told_all.index(b"CANARY") - 80 :][:120]
     assert b"dXNlcjpDQU5BUlkwMDAy" not in told_all
+    assert "CANARY".encode("utf-16-le") not in told_all
+    assert "CANARY".encode("utf-16-be") not in told_all
     assert len(store_of(play).records) == len(REQUESTS)
     assert b"HttpOnly" not in told_all, "a cookie is hidden with all that belongs to it"
     assert b"y=2" in told_all
@@ -218,7 +240,40 @@ def test_an_archive_of_coded_bytes_is_not_a_secret() -> None:
     assert (shown["kept"], shown["is_cut"]) == (100_000, True)
 
 
+def test_paths_and_subprotocols_have_no_credentials_either() -> None:
+    sent = request("GET /", b"", *OTHER_FIELDS, "X-Echo: CANARY0017 CANARY0018")
+    told_all = everything(served(inspected(), sent))
+    assert b"CANARY" not in told_all, told_all[told_all.index(b"CANARY") - 80 :][:120]
+
+
 def test_a_short_name_in_a_file_is_not_one() -> None:
     noise = bytes(range(255, 127, -1))
     data = noise.join((b"", b"jwt=", b"<pw>", b'"pw"=', b"JWT: ", b""))
     assert finished(Redaction().body(data, b"multipart/form-data", HiddenValues())) is data
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le", "utf-8"])
+def test_a_body_is_shown_in_its_own_encoding(encoding: str) -> None:
+    text = json.dumps({"a": "é", "password": "CANARY0001", "b": "😀"})
+    shown = finished(Redaction().body(text.encode(encoding), b"application/json", HiddenValues()))
+    assert json.loads(shown.decode(encoding)) == {"a": "é", "password": "REDACTED", "b": "😀"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le", "utf-8"])
+def test_a_spelling_without_credentials_stays_as_it_is(encoding: str) -> None:
+    data = '{"\\u00e9\\u0041":"\\u0022\\u005c"}'.encode(encoding)
+    assert finished(Redaction().body(data, b"application/json", HiddenValues())) is data
+
+
+def test_an_escape_at_the_end_of_a_step() -> None:
+    for before in range(STEP_BYTES - 12, STEP_BYTES + 4):
+        data = b'{"a":"%b","p\\u0061ssword":"CANARY"}' % (b"x" * (before - 10))
+        assert b"CANARY" not in finished(Redaction().body(data, b"application/json", HiddenValues()))
+
+
+def test_paths_and_subprotocols_without_credentials_stay() -> None:
+    values = HiddenValues()
+    assert Redaction().target(b"/a;v=1/b=2;c/?x=1#y", values) == b"/a;v=1/b=2;c/?x=1#y"
+    lines = b"Sec-WebSocket-Protocol: chat, graphql-ws, v10.stomp\r\nAccept: a/b;q=0.9, c/d; charset=utf-8\r\n"
+    assert Redaction().fields(lines, values) == lines
+    assert not values.found
