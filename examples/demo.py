@@ -65,7 +65,6 @@ def ask(url: str) -> None:
     with urllib.request.urlopen(request, timeout=10) as response:
         print(f"GET {url}  ->  {response.status} {response.reason}\n")
         print(response.read().decode())
-    print(f"Try it yourself:\n\n  curl -H 'x-pico-endpoint: {ENDPOINT}' {url}\n")
 
 
 def main() -> None:
@@ -82,8 +81,10 @@ def main() -> None:
         agent = Pico("agent", "http", ENDPOINT, str(service.server_port), f"--connect.url={url}")
         running.callback(agent.stop)
         agent.wait_for("endpoint registered")
-        ask(f"http://{server.addresses['proxy']}/hello")
+        url = f"http://{server.addresses['proxy']}/hello"
+        ask(url)
         if sys.stdin.isatty():
+            print(f"Try it yourself:\n\n  curl -H 'x-pico-endpoint: {ENDPOINT}' {url}\n")
             with contextlib.suppress(KeyboardInterrupt, EOFError):
                 input("Serving until you press Enter. ")
 

@@ -137,7 +137,7 @@ class ShortOption(click.Option):
         self._row = (f"{self.flag}[={metavar}]", text)
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
-        """Return what the help says."""
+        """Return the flag and its text for ``--help``."""
         return self._row
 
     def meant(self, arg: str) -> str:

@@ -158,7 +158,7 @@ class OutputWriter:
         return True
 
     def _piece(self, rest: memoryview) -> memoryview:
-        """Return what to write in one call."""
+        """Return the first bytes of ``rest`` that one call may write: whole lines where there is a limit."""
         if not 0 < self._at_once_bytes < len(rest):
             return rest
         lines = bytes(rest[: self._at_once_bytes]).rfind(b"\n") + 1

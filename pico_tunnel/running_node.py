@@ -90,7 +90,7 @@ def _judge_limits(text: str) -> Iterator[Finding]:
 
 
 def _asked(config: ServerConfig, path: str) -> Answer | None:
-    """Return what the admin port answers; ``None`` where nothing does."""
+    """Ask the admin port of the node that runs with ``config``; ``None`` where nothing answers."""
     from pico_core.config.tls import ClientTlsConfig
     from pico_core.config.values import Address, Origin, is_unspecified
 

@@ -74,7 +74,7 @@ def _content(claims: Claims, issued_at: float) -> dict[str, Any]:
 
 
 def any_key(text: str) -> tuple[VerifyingKey, ...]:
-    """Return what verifies tokens by the content of a key file: secret, public key, private key or key set.
+    """Return the keys that verify tokens, from the content of a key file: secret, public key, private key or key set.
 
     Raises ``ConfigError``.
     """

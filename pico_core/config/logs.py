@@ -96,7 +96,7 @@ class LogConfig(Section, frozen=True, kw_only=True):
         return {name: level or LEVELS[0] for name, _, level in pairs}
 
     def with_level(self, subsystem: str, level: str | None) -> "LogConfig":
-        """Return what gives a subsystem a level of its own, or takes it where ``level`` is ``None``."""
+        """Return a copy in which a subsystem has ``level``; with ``None`` it has the level of all others again."""
         levels = {name: own for name, own in self.levels.items() if name != subsystem}
         if level is not None:
             levels[subsystem] = level

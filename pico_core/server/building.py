@@ -40,7 +40,7 @@ def make_gossip(config: ServerConfig, node_id: str, entropy: Entropy, worker: Wo
 def limits_of(
     descriptors: int, proxies: Mapping[str, TrustedProxies], view: ClusterView, worker: Worker | None, ports: Ports
 ) -> Callable[[ServerConfig], ConnectionLimits]:
-    """Return what makes a node's limits of a configuration; ``descriptors`` is how many the process may have open."""
+    """Return a function from a configuration to limits of a node; the process may have ``descriptors`` open."""
     return partial(
         connection_limits,
         descriptors=descriptors,

@@ -105,7 +105,7 @@ def warn_of_lost_guards(host: Logger, before: ServerConfig, after: ServerConfig,
 
 
 def _lost_guards(before: ServerConfig, after: ServerConfig, rows: Ports) -> set[str]:
-    """Return what is not asked for any more; of tenants that are gone only where agents need no tenant now."""
+    """Name the guards that a reload takes away; of tenants that are gone only where agents need no tenant now."""
     kept = auth_sections(after)
     gone = guards(before, rows) - guards(after, rows)
     if after.upstream.tenants:

@@ -52,7 +52,7 @@ class FieldEdit:
 
     @classmethod
     def of(cls, config: FieldsConfig, *removed: str) -> "FieldEdit | None":
-        """Return what ``config`` says, and removes besides; ``None`` if it changes nothing."""
+        """Return the edit that ``config`` asks for, which drops ``removed`` too; ``None`` if it changes nothing."""
         names = (*config.remove, *removed)
         return cls(config.add, names) if config.add or names else None
 

@@ -125,7 +125,7 @@ def _story(exchange: Exchange, detail: str, wall_s: float, now: float) -> Story:
 
 
 def route_name(route: object) -> str:
-    """Return what people call the way a request was sent, empty where it was sent nowhere."""
+    """Name the agent or node that a request was sent to, for people; empty where it was sent nowhere."""
     if isinstance(route, TunnelConnection):
         return f"agent at {route.client_host}"
     return f"node {route.id}" if isinstance(route, RemoteNode) else ""

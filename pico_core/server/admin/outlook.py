@@ -67,7 +67,7 @@ class Outlook(msgspec.Struct, frozen=True):
 
 
 def outlook(facts: Facts, endpoint: str, protocol: str, now: float) -> Outlook:
-    """Return what a request, or a TCP connection where ``protocol`` says so, for ``endpoint`` would do now."""
+    """Tell how this node would route a request for ``endpoint`` now, or a TCP connection: ``protocol`` says which."""
     tunnels = list(facts.registry.members(endpoint))
     nodes = [node for node in facts.view.serving(endpoint) if node.status is not NodeStatus.LEFT]
     failures = list(islice(facts.stories.failures(endpoint), FAILURES_EXPLAINED))

@@ -193,5 +193,5 @@ async def run_with_client(program: Program, embedded: AbstractAsyncContextManage
 
 
 def _in_program(listener: Listener) -> Origin:
-    """Return what stands for the address of a service that is the program itself."""
+    """Return an address that stands for the program itself as the service of a listener."""
     return Origin("this-program", listener.number)
