@@ -142,7 +142,10 @@ def test_keys_of_a_set_that_cannot_be_used_are_left_out(odd: object) -> None:
 def test_what_a_key_is_for_is_heeded() -> None:
     (key,) = read_key_set(key_set(member("rsa", alg="RS512"), member("ecdsa", use="enc")), secrets=False)
     assert key.algorithms == ("RS512",)
-    for wrong in (member("rsa", alg="HS256"), member("ecdsa", alg="ES384"), member("rsa", alg=["RS256"])):
+    assert len(read_key_set(key_set(member("rsa", key_ops=["sign", "verify"])), secrets=False)) == 1
+    others = [member("rsa", key_ops=each) for each in ([], ["encrypt"], ["deriveKey", 7], "verify", None, 7)]
+    algorithms = (member("rsa", alg="HS256"), member("ecdsa", alg="ES384"), member("rsa", alg=["RS256"]))
+    for wrong in (*others, *algorithms):
         refusal(lambda wrong=wrong: read_key_set(key_set(wrong), secrets=True))
 
 
