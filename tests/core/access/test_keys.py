@@ -41,6 +41,11 @@ def test_what_is_not_a_secret() -> None:
     assert "at least 32 bytes, found 31; make one with 'pico token key'" in refusal(hmac_key, "x" * 31)
     for pem in (public_pem(drawn("rsa")), private_pem(drawn("ecdsa")), "  -----BEGIN CERTIFICATE-----\nx"):
         assert "found a key in PEM" in refusal(hmac_key, pem)
+    ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleExampleExample somebody@example"
+    for text in (ssh, ssh.replace("ssh-ed25519", "ecdsa-sha2-nistp256"), json.dumps(member("rsa"))):
+        assert "found a key of ssh or a JSON Web Key" in refusal(hmac_key, text)
+    for begin in ("---- BEGIN SSH2 PUBLIC KEY ----\n", "-----begin public key-----\n"):
+        assert "found a key of ssh or a JSON Web Key" in refusal(hmac_key, begin + "x" * 40)
 
 
 @pytest.mark.parametrize(
