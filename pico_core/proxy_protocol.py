@@ -111,10 +111,10 @@ def _read_binary(data: bytes) -> tuple[ProxyHeader, int] | None:
     family, transport = divmod(data[13], 16)
     if version != 2 or command > 1:
         raise ProxyHeaderError(UNSUPPORTED, "unknown version or command in a PROXY header")
-    if family > 3 or transport > 2 or (not family) != (not transport):
+    if command and (family > 3 or transport > 2 or (not family) != (not transport)):  # with LOCAL it says nothing
         raise ProxyHeaderError(UNSUPPORTED, "unknown address family in a PROXY header")
     size = int.from_bytes(data[14:16], "big")
-    if size < _ADDRESSES_BYTES[family] and command:
+    if command and size < _ADDRESSES_BYTES[family]:
         raise ProxyHeaderError(MALFORMED, "PROXY header too short for its addresses")
     end = _FIXED_BYTES + size
     if end > MAX_HEADER_BYTES:

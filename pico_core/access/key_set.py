@@ -54,6 +54,9 @@ def _read(member: Any, *, secrets: bool) -> VerifyingKey:
         raise ConfigError("a key without 'kty'")
     if member.get("use", "sig") != "sig":
         raise ConfigError("a key that is not for signatures")
+    operations = member.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or not any(each in operations for each in ("verify", "sign")):
+        raise ConfigError("a key whose 'key_ops' are not those of signatures")
     kid = member.get("kid", "")
     if not isinstance(kid, str):
         raise ConfigError("a 'kid' that is not a text")

@@ -29,6 +29,9 @@ FAMILIES: Final = {
 }
 
 PEM_LABEL: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,60})-----")
+_OTHER_KEY = re.compile(r"\s*(?:(?:ssh|ecdsa|sk)-\S+ AAAA|----[ -]BEGIN |\{[^{}]*\"kty\")", re.IGNORECASE)
+"""The beginning of a key in the formats of ssh (RFC 4253 section 6.6, RFC 4716), and of a JSON Web Key."""
+
 _WANTED = {
     "rsa": "an RSA public key in PEM (-----BEGIN PUBLIC KEY-----)",
     "ecdsa": "an ECDSA public key of P-256, P-384 or P-521 in PEM (-----BEGIN PUBLIC KEY-----)",
@@ -61,6 +64,8 @@ def hmac_key(secret: str | bytes, kid: str = "") -> VerifyingKey:
         raise ConfigError("wants a secret text, found characters that have no bytes") from None
     if PEM_LABEL.search(material.decode("latin-1")):
         raise ConfigError("wants a secret text, found a key in PEM: a public key must never be an HMAC secret")
+    if _OTHER_KEY.match(material.decode("latin-1")):
+        raise ConfigError("wants a secret text, found a key of ssh or a JSON Web Key, which may be public")
     algorithms = tuple(name for name, size in HASH_BYTES.items() if len(material) >= size)
     if not algorithms:
         raise ConfigError(

@@ -23,7 +23,9 @@ MAX_TEXT_LENGTH = 1 << 20
 EXTENSION = "x-"
 """The beginning of the names of further keys at the top. Nothing reads them: they hold blocks with an anchor."""
 
-_PROTECTS = re.compile(r"(?:^|\.)(?:auth|tls|policies|tenants|keys|keys_file|token|token_file|basic_auth)(?:[.\[]|$)")
+_PROTECTS = re.compile(
+    r"(?:^|\.)(?:auth|tls|policies|tenants|keys|keys_file|token|token_file|basic_auth)(?:[.\[]|$)|cluster\.gossip$"
+)
 """Keys and sections by which something is let in, or not, or shown, or not."""
 
 _MAY_BE_EMPTY = re.compile(
@@ -133,7 +135,7 @@ class _Loader:
     def _refuse_empty(self, member: Declared, node: Scalar, path: str) -> None:
         """Refuse a value that is empty, perhaps because a variable is: without it a port or endpoint would be open.
 
-        Sections may be empty, and so may keys whose empty value is Piko's way to write the default.
+        Keys whose empty value is Piko's way to write the default may be empty, and a section with ``{}``.
         """
         line = self._lines[node.line - 1] if node.line <= len(self._lines) else ""
         variable = unset_variable(line)
@@ -142,10 +144,13 @@ class _Loader:
                 f"{self._place(path, node)}is empty, since the variable {variable} is unset or empty; set it, or write "
                 f"${{{variable}:}} where nothing is meant"
             )
-        if member.section is None and not _MAY_BE_EMPTY.fullmatch(path) and not _EXPLICIT.search(line):
+        if not _MAY_BE_EMPTY.fullmatch(path) and not _EXPLICIT.search(line):
             many = member.items is not None or (member.key is not None and member.key.kind.many)
             hint = ", or [] where there are none" if many and not path.startswith("policies[") else ""
-            raise ConfigError(f"{self._place(path, node)}is empty: write a value, or remove the key{hint}")
+            written = "a value, or remove the key"
+            if member.section is not None:
+                written, hint = "keys below it, or remove it", ", or {} where there are none"
+            raise ConfigError(f"{self._place(path, node)}is empty: write {written}{hint}")
 
     def _list_of_sections(self, cls: type[Section], node: TreeItem, path: str) -> Iterator[Section]:
         for index, item in enumerate(self._items(node, path, "a list of mappings")):

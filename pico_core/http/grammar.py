@@ -140,5 +140,8 @@ usual_response = _usual_head(
 )
 
 # Connection may name any field as hop-by-hop, and it is then removed (RFC 9110 section 7.6.1). Not these: a client must
-# not be able to remove fields that a balancer in front of us wrote, nor those that say what the message means.
-never_hop_by_hop = re.compile(rb"close|host|content-.*+|authorization|cookie|set-cookie|cache-control|date|via")
+# not be able to remove fields that a balancer in front of us wrote, those by which a browser says which page asks, nor
+# those that say what the message means.
+never_hop_by_hop = re.compile(
+    rb"close|host|content-.*+|authorization|cookie|set-cookie|cache-control|date|via|origin|sec-fetch-.*+"
+)

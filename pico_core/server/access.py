@@ -147,18 +147,9 @@ class Access:
             head.authorization, head.fields = _take_authorization(head.fields)
             head.onward = b""
         elif _AUTHORIZATION[2:] in head.fields.lower():
-            self._hide_copy(head)
+            _hide_copies(head)
         head.grant = self._check("proxy.auth", gate, head.authorization, now)
         return head.grant
-
-    def _hide_copy(self, head: RequestHead) -> None:
-        """Take the token out of Authorization, where a client has put it into both fields."""
-        try:
-            usual, others = _take_authorization(head.fields)
-        except Denied:
-            return  # what is there is not one token: it is the service's
-        if usual == head.authorization:
-            head.fields, head.onward = others, b""
 
     def deadline_at(self, head: RequestHead, now: float) -> float:
         """Return until when a raw connection that a client has opened may last, ``NEVER`` for as long as it likes."""
@@ -243,3 +234,12 @@ def _take_authorization(fields: bytes) -> tuple[bytes, bytes]:
     if not value:
         raise Denied(NO_CREDENTIALS)
     return value, fields[:begin] + fields[end:]
+
+
+def _hide_copies(head: RequestHead) -> None:
+    """Take Authorization away where a client has put its token there too. What else is there is the service's."""
+    token = head.authorization.split()[-1]
+    lines = head.fields.splitlines(keepends=True)
+    kept = [line for line in lines if token not in line or not line.lower().startswith(_AUTHORIZATION[2:])]
+    if len(kept) < len(lines):
+        head.fields, head.onward = b"".join(kept), b""

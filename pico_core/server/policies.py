@@ -215,10 +215,11 @@ class Policies:
             return policy
 
     def _first(self, endpoint: str) -> Policy | None:
-        found = []
-        for name in (endpoint, split(endpoint)[1]):
-            found += [self._prefixes.get(name[:length]) for length in self._lengths if length <= len(name)]
-            found.append(self._names.get(name))
+        tenant, bare = split(endpoint)
+        found = [self._names.get(endpoint), self._names.get(bare)]
+        found += [self._prefixes.get(bare[:length]) for length in self._lengths if length <= len(bare)]
+        if tenant:  # only patterns with a tenant are compared with one: pa* is not for the endpoints of the tenant pat
+            found += [self._prefixes.get(endpoint[:length]) for length in self._lengths if length > len(tenant)]
         return min((each for each in found if each is not None), key=lambda policy: policy.index, default=None)
 
     def begin(self, exchange: Exchange, client: str, now: float) -> Denial | None:

@@ -42,8 +42,9 @@ class _Lookup:
 
     def holder(self, pattern: str) -> PolicyConfig:
         """Return the policy that holds for all endpoints of a pattern, as far as none before it has some of them."""
-        names = {pattern, pattern.rpartition(TENANT_SEPARATOR)[2]}
-        places = [self._places[each] for name in names for each in _wider(name) if each in self._places]
+        tenant, slash, name = pattern.rpartition(TENANT_SEPARATOR)
+        wider = [*_wider(name), *(f"{tenant}{slash}{each}" for each in _wider(name) if slash)]
+        places = [self._places[each] for each in wider if each in self._places]
         return self._policies[min(places)] if places else NO_POLICY
 
 

@@ -42,6 +42,8 @@ HEADERS = [
     (binary(0x00, b"", command=0x20), ""),
     (binary(0x11, TCP4, command=0x20), ""),
     (binary(0x11, b"", command=0x20), ""),
+    (binary(0x10, b"", command=0x20), ""),
+    (binary(0xFF, TCP4, command=0x20), ""),
 ]
 
 

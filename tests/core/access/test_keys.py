@@ -41,6 +41,11 @@ def test_what_is_not_a_secret() -> None:
     assert "at least 32 bytes, found 31; make one with 'pico token key'" in refusal(hmac_key, "x" * 31)
     for pem in (public_pem(drawn("rsa")), private_pem(drawn("ecdsa")), "  -----BEGIN CERTIFICATE-----\nx"):
         assert "found a key in PEM" in refusal(hmac_key, pem)
+    ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleExampleExample somebody@example"
+    for text in (ssh, ssh.replace("ssh-ed25519", "ecdsa-sha2-nistp256"), json.dumps(member("rsa"))):
+        assert "found a key of ssh or a JSON Web Key" in refusal(hmac_key, text)
+    for begin in ("---- BEGIN SSH2 PUBLIC KEY ----\n", "-----begin public key-----\n"):
+        assert "found a key of ssh or a JSON Web Key" in refusal(hmac_key, begin + "x" * 40)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,10 @@ def test_keys_of_a_set_that_cannot_be_used_are_left_out(odd: object) -> None:
 def test_what_a_key_is_for_is_heeded() -> None:
     (key,) = read_key_set(key_set(member("rsa", alg="RS512"), member("ecdsa", use="enc")), secrets=False)
     assert key.algorithms == ("RS512",)
-    for wrong in (member("rsa", alg="HS256"), member("ecdsa", alg="ES384"), member("rsa", alg=["RS256"])):
+    assert len(read_key_set(key_set(member("rsa", key_ops=["sign", "verify"])), secrets=False)) == 1
+    others = [member("rsa", key_ops=each) for each in ([], ["encrypt"], ["deriveKey", 7], "verify", None, 7)]
+    algorithms = (member("rsa", alg="HS256"), member("ecdsa", alg="ES384"), member("rsa", alg=["RS256"]))
+    for wrong in (*others, *algorithms):
         refusal(lambda wrong=wrong: read_key_set(key_set(wrong), secrets=True))
 
 

@@ -61,7 +61,9 @@ def test_a_block_at_the_top_whose_name_begins_with_x_is_there_for_its_anchor() -
         load(AgentConfig, None, {"x-any": "1"}, "f")
 
 
-@pytest.mark.parametrize("text", [None, "", "proxy:\n", "proxy: ~\ncluster:\n  gossip:\n", "proxy: {access_log: {}}"])
+@pytest.mark.parametrize(
+    "text", [None, "", "proxy:\n", "proxy: ~\nupstream:\n  rebalance:\n", "proxy: {access_log: {}}"]
+)
 def test_nothing_given_is_the_default(text: str | None) -> None:
     assert load(ServerConfig, text, {}, "pico.yaml") == ServerConfig()
     assert load(AgentConfig, "listeners:\n", {}, "pico.yaml") == AgentConfig()
@@ -299,6 +301,13 @@ TENANT = "upstream:\n  tenants:\n  - id: acme\n"
         ("cluster: {gossip: {keys_file: ''}}", "1: cluster.gossip.keys_file: is empty"),
         ("upstream: {tenants: ''}", "1: upstream.tenants: is empty"),
         ("policies:\n", "1: policies: is empty"),
+        ("proxy:\n  auth:\n", "2: proxy.auth: is empty: write keys below it, or remove it, or {} where"),
+        ("upstream:\n  auth:\n    jwks: ~\n", "3: upstream.auth.jwks: is empty"),
+        ("proxy: {tls: null}", "1: proxy.tls: is empty"),
+        ("proxy: {tls: {client: ''}}", "1: proxy.tls.client: is empty"),
+        (f"{TENANT}    auth:\n", "4: upstream.tenants[0].auth: is empty"),
+        ("cluster:\n  gossip:\n", "2: cluster.gossip: is empty"),
+        ("policies: [{endpoints: [a], request_headers: }]", "1: policies[0].request_headers: is empty"),
         ("policies: [{endpoints: [a], basic_auth: []}]", "1: policies[0].basic_auth: is empty"),
         ("policies: [{endpoints: [a], basic_auth: ''}]", "1: policies[0].basic_auth: is empty"),
         ("policies: [{endpoints: [a], allowed_networks: []}]", "1: policies[0].allowed_networks: is empty"),

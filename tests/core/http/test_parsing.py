@@ -134,9 +134,9 @@ def test_hop_by_hop_fields_go() -> None:
 def test_connection_cannot_remove_end_to_end_fields() -> None:
     named = (
         b"host, content-length, content-type, authorization, cookie, set-cookie, cache-control, date, forwarded, via, "
-        b"x-real-ip, x-forwarded-for, expect"
+        b"x-real-ip, x-forwarded-for, expect, origin, sec-fetch-site"
     )
-    kept = (b"Content-Type: a/b", b"Authorization: t", b"Cookie: c=1")
+    kept = (b"Content-Type: a/b", b"Authorization: t", b"Cookie: c=1", b"Origin: null", b"Sec-Fetch-Site: none")
     about_client = (b"X-Forwarded-For: 192.0.2.2", b"Forwarded: for=x", b"X-Real-Ip: 192.0.2.1")
     head = request(b"Connection: " + named, b"Content-Length: 3", *kept, *about_client, b"Expect: 100-continue")
     assert head.fields == b"Host: h.example\r\n" + b"".join(line + b"\r\n" for line in kept)

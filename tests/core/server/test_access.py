@@ -339,7 +339,14 @@ def test_a_token_that_is_shown_in_both_fields_reaches_no_service() -> None:
     text = token()
     play >> Received(CLIENT, get(shows(text) + shows(text, b"X-Pico-Authorization")))
     assert play << Open(AGENT, 2) << Data(AGENT, 2, sent())
-    play = proxied()
     usual = b"Authorization: Basic YTpi\r\n"
-    play >> Received(CLIENT, get(usual + shows(text, b"X-Pico-Authorization")))
-    assert play << Open(AGENT, 2) << Data(AGENT, 2, sent(usual))
+    copies = (b"Authorization: bearer  " + text.encode() + b"\r\n", b"authorization:" + text.encode() + b"\r\n")
+    for others, kept in (
+        (usual, usual),
+        (b"".join(copies), b""),
+        (copies[0] + usual, usual),
+        (usual + copies[1], usual),
+    ):
+        play = proxied()
+        play >> Received(CLIENT, get(others + shows(text, b"X-Pico-Authorization")))
+        assert play << Open(AGENT, 2) << Data(AGENT, 2, sent(kept))

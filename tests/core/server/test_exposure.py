@@ -128,6 +128,16 @@ def test_patterns_of_a_tenant() -> None:
     assert not told(after, before)
 
 
+def test_a_pattern_is_not_taken_for_that_of_a_tenant() -> None:
+    tenants = f"upstream:\n  tenants:\n    - {{id: acme, auth: {KEY}}}\npolicies:\n"
+    before = read(
+        tenants + "  - {endpoints: ['ac*'], max_body_bytes: 1}\n  - {endpoints: [acme/a], max_body_bytes: 1}\n"
+    )
+    after = read(tenants + "  - {endpoints: ['ac*'], max_body_bytes: 1}\n")
+    (log,) = told(before, after)
+    assert log.fields["endpoints"] == "acme/a (max_body_bytes)"
+
+
 def test_one_line_names_only_some_of_many_patterns() -> None:
     before = policies(*(f"endpoints: [e{number}], max_body_bytes: 1" for number in range(50)))
     found = told(before, ServerConfig())

@@ -52,6 +52,20 @@ def test_the_first_policy_that_has_the_endpoint_holds() -> None:
     assert Policies((policy("a"),)).of("b") is None
 
 
+def test_a_pattern_without_a_tenant_says_nothing_about_the_names_of_tenants() -> None:
+    policies = Policies((policy("ac*", "acme"), policy("acme/p*"), policy("pay"), policy("*")))
+    found = {name: policies.of(name) for name in ("acme/pay", "acme/other", "acme/acre", "acre/pay", "acme", "b/acme")}
+    assert {name: each.index for name, each in found.items() if each} == {
+        "acme/pay": 1,
+        "acme/other": 3,
+        "acme/acre": 0,
+        "acre/pay": 2,
+        "acme": 0,
+        "b/acme": 0,
+    }
+    assert Policies((policy("acme*"),)).of("acme/pay") is None
+
+
 def test_what_is_remembered_is_bounded() -> None:
     policies = Policies((policy("a-*", denied_networks=OTHERS),))
     for number in range(2 * MAX_VERDICTS):

@@ -36,6 +36,14 @@ def test_a_page_does_not_reach_tcp_endpoints(origin: str) -> None:
     assert proxy_play() >> of_page(ASKING, origin) << error(403, "Forbidden", reason)
 
 
+def test_connection_does_not_take_the_page_away() -> None:
+    asking = ASKING.replace(b"Connection: Upgrade", b"Connection: Upgrade, Origin")
+    assert asking != ASKING
+    (refused,) = (proxy_play() >> of_page(asking, "null")).take()
+    assert isinstance(refused, Send)
+    assert joined(refused.data).startswith(b"HTTP/1.1 403 ")
+
+
 def test_a_page_that_is_allowed_reaches_tcp_endpoints() -> None:
     assert proxy_for(APP) >> of_page(ASKING, "https://APP.example.com") << Open(AGENT, 2) << ACCEPTED
     assert proxy_for("*") >> of_page(ASKING, "null") << Open(AGENT, 2) << ACCEPTED
