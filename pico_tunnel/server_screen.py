@@ -1,6 +1,7 @@
 """The lines of a terminal about a server: the use of its ports, and the next step; then tunnels and requests."""
 
 import platform
+from collections.abc import Mapping
 
 from pico_core.config.server import ServerConfig
 from pico_core.config.server_ports import PORTS
@@ -27,6 +28,8 @@ class ServerScreen(Screen):
         self._notes: list[str] = []
         self._is_shown = False
 
+    # --- a node in a process of its own ---
+
     def event(self, record: Log, now: float) -> str | None:
         """Return the lines for a record."""
         message = record.message
@@ -34,24 +37,42 @@ class ServerScreen(Screen):
             self._bound[record.subsystem] = said(record, "addr")
             return self._block() if len(self._bound) == len(LISTENERS) else ""
         if message == OPEN and not self._is_shown:
-            ports = said(record, "ports")
-            self._notes.append(f"everybody who reaches this machine can use {ports}: see docs/security.md;")
-            self._notes.append("with --dev a server listens on 127.0.0.1 only")
+            self.warn_of_open(said(record, "ports"))
             return ""
         if message == "ready":
             return self.line(now, f"ready, node {said(record, 'node_id')}", "good")
-        if message == "tunnel opened":
-            return self.line(now, f"agent at {said(record, 'client')} serves '{said(record, 'endpoint')}'", "good")
-        if message == "tunnel closed":
-            text = f"agent at {said(record, 'client')} has left '{said(record, 'endpoint')}': {said(record, 'reason')}"
-            return self.line(now, text)
         if message == "draining":
             count = record.fields["requests"]
-            text = f"stopping: {count} requests in flight, {record.fields['tunnels']} tunnels"
-            return self.line(now, f"{text}, {record.fields['at_most_s']:g} s at most; Ctrl-C again stops it at once")
+            return self.stopping(record, now, f"{count} requests in flight, {record.fields['tunnels']} tunnels")
         if message == "stopped":
             return self.line(now, "stopped")
+        return self.tunnel(record, now)
+
+    # --- pieces ---
+
+    def tunnel(self, record: Log, now: float) -> str | None:
+        """Return the line of a tunnel that comes or goes; ``None`` for another record."""
+        if record.message == "tunnel opened":
+            return self.line(now, f"agent at {said(record, 'client')} serves '{said(record, 'endpoint')}'", "good")
+        if record.message == "tunnel closed":
+            text = f"agent at {said(record, 'client')} has left '{said(record, 'endpoint')}': {said(record, 'reason')}"
+            return self.line(now, text)
         return None
+
+    def stopping(self, record: Log, now: float, what: str) -> str:
+        """Return the line of the beginning of a stop that waits for ``what``."""
+        at_most_s = f"{record.fields['at_most_s']:g} s at most"
+        return self.line(now, f"stopping: {what}, {at_most_s}; Ctrl-C again stops it at once")
+
+    def warn_of_open(self, ports: str) -> None:
+        """Note below the block which ports are open to everybody."""
+        self._notes.append(f"everybody who reaches this machine can use {ports}: see docs/security.md;")
+        self._notes.append("with --dev a server listens on 127.0.0.1 only")
+
+    def show_block(self, bound: Mapping[str, str]) -> str:
+        """Return the block of ports that are open elsewhere, by their names."""
+        self._bound |= bound
+        return self._block()
 
     def _block(self) -> str:
         self._is_shown = True

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pico_core.boundary import Exit, Machine
     from pico_driver.early import EarlyListeners
     from pico_driver.inbox import Inbox
+    from pico_tunnel.screen import Screen
 
 STDIN = 0
 
@@ -72,8 +73,15 @@ def _run(setup: Setup) -> Exit:
             early.adopt(host, port, socket.socket(fileno=descriptor))
         threading.Thread(target=_watch_parent, args=(inbox,), name="pico-parent", daemon=True).start()
 
+    def show(_name: str, colour: bool, width: int) -> Screen:
+        from pico_tunnel.workers_screen import WorkerScreen
+
+        return WorkerScreen(config, setup.worker.group, colour=colour, width=width)
+
     number = setup.worker.number
-    return run_process(make, config, setup.runtime, (), source.read, server_sections, prepare=prepare, worker=number)
+    return run_process(
+        make, config, setup.runtime, (), source.read, server_sections, prepare=prepare, worker=number, show=show
+    )
 
 
 def _watch_parent(inbox: Inbox) -> None:

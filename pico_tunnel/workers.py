@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pico_driver.attached import HostDriver
     from pico_driver.early import EarlyListeners
     from pico_driver.inbox import Inbox
+    from pico_tunnel.screen import Screen
 
 BOOT = (
     "import json, sys; sys.path[:] = json.loads(open(0, 'rb', 0, closefd=False).readline() or sys.exit(1)); "
@@ -69,15 +70,23 @@ def run_workers(source: ServerSource, config: ServerConfig, count: int, runtime:
     group = draw_node_id(config.cluster, entropy) + "-"
     secret = entropy.randbytes(SECRET_BYTES).hex()
 
+    ports = SharedPorts(config, count)
+
     def make(descriptors: int) -> Machine:
         from pico_core.server.workers.supervisor import Supervisor
 
         return Supervisor(config, count, group, secret, descriptors)
 
     def prepare(inbox: Inbox, _early: EarlyListeners) -> WorkerProcesses:
-        return WorkerProcesses(source, config, count, runtime, group, secret, inbox)
+        return WorkerProcesses(source, config, ports, count, runtime, group, secret, inbox)
 
-    return run_process(make, config, runtime, (), source.read, server_sections, prepare=prepare)
+    def show(name: str, colour: bool, width: int) -> Screen:
+        from pico_tunnel.workers_screen import SupervisorScreen
+
+        title = f"server, {name}, {count} workers"
+        return SupervisorScreen(title, config, ports.addresses, colour=colour, width=width)
+
+    return run_process(make, config, runtime, (), source.read, server_sections, prepare=prepare, show=show)
 
 
 class WorkerProcesses:
@@ -87,6 +96,7 @@ class WorkerProcesses:
         self,
         source: ServerSource,
         config: ServerConfig,
+        ports: SharedPorts,
         count: int,
         runtime: str | None,
         group: str,
@@ -100,7 +110,7 @@ class WorkerProcesses:
         self._secret = secret
         self._inbox = inbox
         self._gossip_host = config.cluster.gossip.bind_addr.host
-        self._ports = SharedPorts(config, count)
+        self._ports = ports
         self._children = _Children(self._ended)
 
     # --- for the driver ---

@@ -106,6 +106,7 @@ class PlainConnection(Dismissible):
         "_method",
         "_posted",
         "_stream_ended",
+        "_stream_resumed",
         "_turn_bytes",
         "_waiting",
         "deadline_at",
@@ -129,6 +130,7 @@ class PlainConnection(Dismissible):
         self._waiting = False
         self._turn_bytes = 0
         self._stream_ended: Callable[[], None] | None = None
+        self._stream_resumed: Callable[[float], None] | None = None
         self.deadline_at = now + QUESTION_TIMEOUT_S
         channel.user = self
         host.timers.watch(self, now)
@@ -163,29 +165,37 @@ class PlainConnection(Dismissible):
         """Answer further requests: the client reads again."""
         if self._stream_ended is None:
             self._advance(now)
+        elif self._stream_resumed is not None:
+            self._stream_resumed(now)
 
     def on_deadline(self, now: float) -> None:
         """End the connection: it was idle or slow for too long, or its stream has had its time."""
-        if self._stream_ended is not None:
-            self._channel.send(self._http.send(h11.EndOfMessage()) or b"")
-            self._linger(now)
-        else:
+        if not self.end_stream(now):
             self._end()
 
-    def begin_stream(self, content_type: str, until: float, ended: Callable[[], None], now: float) -> bool:
+    def begin_stream(
+        self,
+        content_type: str,
+        until: float,
+        ended: Callable[[], None],
+        now: float,
+        resumed: Callable[[float], None] | None = None,
+    ) -> bool:
         """Answer the request that the handler was asked for with a body that goes on until ``until``.
 
-        Return whether there is one; not for HEAD, nor for a client that is gone. Next: ``send_more``, until ``ended``
-        is called.
+        Return whether there is one; not for HEAD, which gets the head alone, nor for a client that is gone. Next:
+        ``send_more``, or ``pass_on``, which has ``resumed`` called; until ``ended`` is called, or ``end_stream``.
         """
         if self.deadline_at == NEVER or not self._answering:
             return False
-        if self._method == b"HEAD":
-            self.respond(200, content_type, b"", now)
-            return False
         fields = (("cache-control", "no-store"), ("x-accel-buffering", "no"))  # the latter for nginx on the way
         self._channel.send(self._head_of(200, content_type, now, *fields))
+        if self._method == b"HEAD":
+            self._channel.send(self._http.send(h11.EndOfMessage()) or b"")
+            self._has_answered(now)
+            return False
         self._stream_ended = ended
+        self._stream_resumed = resumed
         self.deadline_at = until
         self._channel.resume_reading()
         return True
@@ -195,10 +205,26 @@ class PlainConnection(Dismissible):
         if self._stream_ended is None:
             return
         if not self._channel.writable:
-            self._stop()
-            self._channel.abort()
+            self._drop()
             return
         self._channel.send(self._http.send(h11.Data(data=data)) or b"")
+
+    def pass_on(self, data: bytes) -> bool:
+        """Send more of a stream, and return whether there may be more at once. If not, ``resumed`` is called later."""
+        if self._stream_ended is not None:
+            self._channel.send(self._http.send(h11.Data(data=data)) or b"")
+        return self._channel.writable
+
+    def end_stream(self, now: float) -> bool:
+        """End a stream in order, or drop a client that does not take it; return whether there was a stream."""
+        if self._stream_ended is None:
+            return False
+        if self._channel.writable:
+            self._channel.send(self._http.send(h11.EndOfMessage()) or b"")
+            self._linger(now)
+        else:
+            self._drop()
+        return True
 
     def respond(
         self, status: int, content_type: str, body: bytes, now: float, fields: tuple[tuple[str, str], ...] = ()
@@ -209,17 +235,20 @@ class PlainConnection(Dismissible):
         """
         if self.deadline_at == NEVER or not self._answering:
             return
-        self._answering = False
-        self._answered = True
-        self.deadline_at = now + QUESTION_TIMEOUT_S
         self._turn_bytes += len(body)
         close = CLOSE_FIELD if self._http.their_state is h11.SEND_BODY else ()
         self._send(status, content_type, body, now, *fields, *close)
-        self._advance(now)
+        self._has_answered(now)
 
     def refuse(self, status: int, reason: str, now: float) -> None:
         """Answer ``{"error": reason}``, as ``respond`` does."""
         self.respond(status, JSON, b'{"error": %b}' % msgspec.json.encode(reason), now)
+
+    def _has_answered(self, now: float) -> None:
+        self._answering = False
+        self._answered = True
+        self.deadline_at = now + QUESTION_TIMEOUT_S
+        self._advance(now)
 
     def _advance(self, now: float) -> None:
         """Answer the requests that have come, unless that is going on already."""
@@ -365,10 +394,14 @@ class PlainConnection(Dismissible):
         self._stop()
         self._channel.close()
 
+    def _drop(self) -> None:
+        self._stop()
+        self._channel.abort()
+
     def _stop(self) -> None:
         self.deadline_at = NEVER
         self._host.timers.unwatch(self)
-        ended, self._stream_ended = self._stream_ended, None
+        ended, self._stream_ended, self._stream_resumed = self._stream_ended, None, None
         if ended is not None:
             ended()
 

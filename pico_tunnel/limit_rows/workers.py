@@ -26,8 +26,14 @@ ROWS: Final[Rows] = {
             "no operator has more",
         ),
         (
+            "dashboard pages whose stream a server with workers passes on",
+            "{server.admin.live.MAX_VIEWERS}; each may stand still for {server.workers.live.SILENCE_S:g} s",
+            "503; the stream ends",
+            "as many as a node has",
+        ),
+        (
             "time for the answer of a worker",
-            "{server.workers.pages.ASK_TIMEOUT_S:g} s, {server.workers.supervisor.READY_TIMEOUT_S:g} s at its start",
+            "{server.workers.asking.ASK_TIMEOUT_S:g} s, {server.workers.supervisor.READY_TIMEOUT_S:g} s at its start",
             "503, or it is asked again",
             "a worker that runs answers at once",
         ),

@@ -1,15 +1,22 @@
 """The dashboard in a real browser: what it shows of two nodes, by keyboard too, on a phone, and behind a token."""
 
+import os
+import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from pico_core.server.admin.live import MAX_VIEWERS
 from tests.e2e.browser import ENTER, TAB, Browser, browser
 from tests.e2e.harness import LOCAL, Fleet
 from tests.e2e.origin import Origin
+from tests.e2e.test_live import viewer
 from tests.e2e.test_tokens import guarded, key_file, token
+from tests.e2e.test_workers import agent, rows, workers
 from tests.e2e.wire import request
 from tests.waiting import wait_until
 
@@ -66,12 +73,29 @@ def asked_for(page: Browser) -> list[str]:
 
 
 def test_without_a_stream_it_asks_again_and_again(fleet: Fleet, tmp_path: Path) -> None:
-    server = fleet.server("--workers", "2")
-    with browser(tmp_path / "profile") as page:  # the missing stream is an error in the console
+    server = fleet.server()
+    with ExitStack() as stack:
+        for _ in range(MAX_VIEWERS):
+            next(stack.enter_context(viewer(server.admin_port)))
+        page = stack.enter_context(browser(tmp_path / "profile"))  # the refused stream is an error in the console
         page.open(f"http://{LOCAL}:{server.admin_port}/")
         page.await_text("#verdict", "all good")
         wait_until(lambda: sum("/status/overview" in name for name in asked_for(page)) > 3, "it asks for what there is")
         assert sum("/status/stream" in name for name in asked_for(page)) == 1
+
+
+def test_workers_are_rows_and_one_that_is_killed_is_followed_by_another(fleet: Fleet, origin: Origin) -> None:
+    server = workers(fleet)
+    agent(fleet, server, origin)
+    with TemporaryDirectory() as profile, browser(Path(profile)) as page:
+        page.open(f"http://{LOCAL}:{server.admin_port}/")
+        page.await_text("#verdict", "cluster of 2: all good")
+        assert not any("/status/overview" in name for name in asked_for(page)), "the events of the stream suffice"
+        first, second = rows(server)
+        page.await_text("#nodes", f"{first['node_id']} (asked)")
+        page.await_text("#nodes", second["node_id"])
+        os.kill(first["pid"], signal.SIGKILL)
+        page.await_text("#nodes", f"{second['node_id']} (asked)")
 
 
 def test_everything_has_a_name_and_fits_a_phone(fleet: Fleet, page: Browser) -> None:

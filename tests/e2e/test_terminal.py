@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -178,6 +179,61 @@ def test_a_server(fleet: Fleet, origin: Origin, flags: tuple[str, ...]) -> None:
         shown.shows(rf"\n{CLOCK}       agent at {LOCAL} serves 'web'\n")
         assert request(ports["proxy"], "web", "/describe")[0].status == 200
         shown.shows(rf"\n{CLOCK}  200  web  GET     /describe +\d+ ms  \d+ B\n")
+
+
+def test_workers_share_one_block(fleet: Fleet, origin: Origin) -> None:
+    ports = {name: fleet.reserve_port() for name in ("proxy", "upstream", "admin", "cluster.gossip")}
+    binds = [f"--{name}.bind-addr={LOCAL}:{port}" for name, port in ports.items()]
+    with terminal(fleet, "server", "--workers", "2", "--drain-delay", "0s", *binds) as shown:
+        shown.shows(rf"\n{CLOCK}       ready, 2 workers\n")
+        block = shown.shows(r"(?s)\A\n  pico .*?   server, \w+, 2 workers +Ctrl-C stops it\n\n(.*?)\n\n")[1]
+        here = f"http://localhost:{ports['upstream']}"
+        assert f"  agents       pico agent http my-endpoint 3000 --connect.url {here}\n" in block
+        assert f"  clients      http://my-endpoint.localhost:{ports['proxy']}/\n" in block
+        assert f"  dashboard    http://localhost:{ports['admin']}/" in block
+        agent = fleet.agent(ports["upstream"], "web", origin.port)
+        agent.await_log("endpoint registered")
+        shown.shows(rf"\n{CLOCK}       agent at {LOCAL} serves 'web'\n")
+        wait_until(lambda: request(ports["proxy"], "web", "/describe")[0].status == 200, "all workers know the route")
+        before = len(re.findall("GET     /describe", shown.text))
+        clients = [threading.Thread(target=many, args=(ports["proxy"],)) for _ in range(4)]
+        for each in clients:
+            each.start()
+        for each in clients:
+            each.join()
+        wait_until(lambda: len(re.findall("GET     /describe", shown.text)) >= before + 4 * MANY, "a line for each")
+        found = json.loads(ask_admin(ports["admin"], "/status/workers"))
+        os.kill(found[1]["pid"], signal.SIGKILL)
+        shown.shows(rf"\n{CLOCK}       worker 2 has ended: it was ended by SIGKILL; another one follows in \S+ s\n")
+        shown.shows(rf"\n{CLOCK}       worker 2 starts, process \d+\n")
+        wait_until(lambda: b"2 of 2" in ask_admin(ports["admin"], "/ready"), "both are ready again")
+        shown.interrupt()
+        shown.shows(rf"\n{CLOCK}       stopping: 2 workers finish their requests, 45 s at most; Ctrl-C again")
+        shown.shows(rf"\n{CLOCK}       stopped\n")
+    assert shown.text.count("Ctrl-C stops it") == 1
+    lines = shown.text.partition("\n\n" + clock_of(shown.text))[2].splitlines()[1:]
+    usual = rf"{CLOCK}(  (200|502|503)  web  GET     /describe .* B(  .*)?|       .*|\.\d{{3}} WARNING .*)"
+    assert [line for line in lines if not re.fullmatch(usual, line)] == [], "no line is cut by another one"
+
+
+MANY = 50
+
+
+def many(port: int) -> None:
+    for _ in range(MANY):
+        request(port, "web", "/describe")
+
+
+def clock_of(text: str) -> str:
+    """Return the time at which the first line behind the block begins."""
+    found = re.search(rf"\n\n({CLOCK})", text)
+    assert found is not None, text
+    return found[1]
+
+
+def ask_admin(port: int, path: str) -> bytes:
+    with urllib.request.urlopen(f"http://{LOCAL}:{port}{path}", timeout=10) as answer:
+        return bytes(answer.read())
 
 
 def test_an_application(fleet: Fleet, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.harness import LOCAL, Fleet, Process, Server
 from tests.e2e.origin import Origin, Visit
+from tests.e2e.test_live import viewer
 from tests.e2e.wire import dial, receive_response, request, request_bytes
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -60,6 +61,12 @@ def ask(server: Server, path: str) -> Any:
 
 def rows(server: Server) -> list[dict[str, Any]]:
     return list(ask(server, "/status/workers"))
+
+
+def everywhere(server: Server) -> list[dict[str, Any]]:
+    """Return the overviews of all nodes, as a page without a stream asks for them."""
+    here = ask(server, "/status/overview")
+    return [here, *(ask(server, f"/status/overview?forward={each['id']}") for each in here["nodes"])]
 
 
 def served(server: Server) -> dict[str, float]:
@@ -135,10 +142,34 @@ def test_all_workers_serve_and_the_admin_port_speaks_for_all(fleet: Fleet, origi
     for each in found:
         detail = ask(server, f"/status/cluster/nodes/local?forward={each['node_id']}")
         assert detail["id"] == each["node_id"], "a question to one worker reaches that one"
-    assert ask(server, "/status/overview")["requests"] == sum(served(server).values())
+    overviews = everywhere(server)
+    assert sum(each["requests"] for each in overviews) == sum(served(server).values()), "each worker counts once"
     assert page(server, "/status/upstream/endpoints", {"Host": "page.example.com"})[0] == 421
     assert page(server, "/nothing")[0] == 404
     assert page(server, "/")[1].startswith("<!doctype html>")
+
+
+def test_the_stream_of_a_worker_tells_of_all_and_ends_with_it(fleet: Fleet, origin: Origin) -> None:
+    server = workers(fleet)
+    agent(fleet, server, origin)
+    for _ in range(10):
+        assert request(server.proxy_port, "origin", "/describe")[0].status == 200
+    processes = {each["node_id"]: each["pid"] for each in rows(server)}
+    seen: dict[str, dict[str, Any]] = {}
+    with viewer(server.admin_port) as events:
+        here = ""
+        while seen.keys() != processes.keys():
+            kind, told = next(events)
+            assert kind in ("here", "node")
+            seen[told["node"]] = told
+            here = told["node"] if kind == "here" else here
+        counted = {each["node"]: (each["requests"], each["tunnels"]) for each in everywhere(server)}
+        assert {node: (told["requests"], told["tunnels"]) for node, told in seen.items()} == counted
+        assert sum(requests for requests, _ in counted.values()) == sum(served(server).values())
+        os.kill(processes[here], signal.SIGKILL)
+        assert [kind for kind, _ in events][-1:] in ([], ["here"]), "the rest, and its end in order"
+    with viewer(server.admin_port) as events:
+        assert next(told["node"] for kind, told in events if kind == "here") != here
 
 
 def test_a_worker_that_is_killed_is_replaced(fleet: Fleet, origin: Origin) -> None:

@@ -34,6 +34,8 @@ FIRST_S = 0.2
 MAX_VIEWERS = 16
 """Pages that a node tells at one time; one more gets a 503 and asks again by itself."""
 
+TOO_MANY_VIEWERS = "too many pages look on; this one asks again"
+
 STREAM_S = 600.0
 """How long one stream lasts. Then the page asks anew, and shows its token anew."""
 
@@ -69,7 +71,7 @@ class LiveView:
         The other nodes are asked with the credentials of the latest one that is there.
         """
         if len(self._viewers) >= MAX_VIEWERS:
-            connection.refuse(503, "too many pages look on; this one asks again", now)
+            connection.refuse(503, TOO_MANY_VIEWERS, now)
             return
         if not connection.begin_stream(EVENTS, min(now + STREAM_S, until), partial(self._left, connection), now):
             return

@@ -3,9 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-from msgspec.structs import replace
 
-from pico_core.server.admin.overview import FAILURES_SHOWN, Overview
 from pico_core.server.admin.status import FAILURES_LISTED
 from pico_core.server.stories import Story
 
@@ -45,25 +43,6 @@ def merged_failures(documents: Sequence[bytes]) -> bytes:
     """Return lists of failed requests as one, the last one first."""
     found = [story for each in documents for story in msgspec.json.decode(each, type=list[Story])]
     return msgspec.json.encode(_latest(found, FAILURES_LISTED))
-
-
-def merged_overviews(documents: Sequence[bytes]) -> bytes:
-    """Return the overviews of several nodes as one: sums, under the ID of the first one."""
-    all_of = [msgspec.json.decode(each, type=Overview) for each in documents]
-    first = all_of[0]
-    whole = replace(
-        first,
-        tunnels=sum(each.tunnels for each in all_of),
-        endpoints=max(each.endpoints for each in all_of),
-        in_flight=sum(each.in_flight for each in all_of),
-        requests=sum(each.requests for each in all_of),
-        forwarded=sum(each.forwarded for each in all_of),
-        errors=_sums(each.errors for each in all_of),
-        latency=[sum(counts) for counts in zip(*(each.latency for each in all_of), strict=True)],
-        connections=_sums(each.connections for each in all_of),
-        failures=_latest([story for each in all_of for story in each.failures], FAILURES_SHOWN),
-    )
-    return msgspec.json.encode(whole)
 
 
 def _sums(maps: Iterable[Mapping[str, int]]) -> dict[str, int]:

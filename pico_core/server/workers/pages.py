@@ -4,7 +4,6 @@ Each question goes to the workers over their control ports, with the operator's 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import msgspec
 
@@ -19,19 +18,17 @@ from pico_core.records import ProcessMeasured
 from pico_core.server.admin.live import STREAM_PATH
 from pico_core.server.admin.status import FAILURES_PATH, OVERVIEW_PATH
 from pico_core.server.facts import NodePhase
-from pico_core.server.worker import CLIENT_FIELD, HOST_FIELD, WORKER_FIELD
-from pico_core.server.workers.merging import merged_counts, merged_failures, merged_metrics, merged_overviews
+from pico_core.server.workers.asking import ASK_TIMEOUT_S, Workers, control_fields
+from pico_core.server.workers.live import LiveRelay
+from pico_core.server.workers.merging import merged_counts, merged_failures, merged_metrics
 from pico_core.server.workers.slots import Slot
 
-ASK_TIMEOUT_S = 5.0
-"""The seconds that a worker may take for its part of an answer: as long as a node waits for another one."""
 MAX_QUESTIONS = 16
 """Questions of operators that wait for the workers at one time; further ones get 503."""
 
 SUPERVISOR = 0
 """The label ``worker`` of the process that starts the workers, whose numbers begin with 1."""
 
-PASSED_FIELDS = (b"authorization", b"x-pico-authorization")
 WORKERS_PATH = "/status/workers"
 UPSTREAM_PATH = "/status/upstream/endpoints"
 
@@ -49,25 +46,6 @@ class WorkerRow(msgspec.Struct, frozen=True):
     restarts: int
 
 
-class Workers(Protocol):
-    """The facts that the pages read."""
-
-    slots: list[Slot]
-    state: NodePhase
-    secret: str
-
-
-def control_fields(workers: Workers, question: Question | None = None) -> list[tuple[str, str]]:
-    """Return the fields of a question to a worker, with what of an operator's question it has to know."""
-    fields = [(WORKER_FIELD, workers.secret)]
-    if question is not None:
-        fields += [(HOST_FIELD, question.host), (CLIENT_FIELD, question.client)]
-        fields += [
-            (name.decode("ascii"), value.decode("latin-1")) for name, value in question.fields if name in PASSED_FIELDS
-        ]
-    return fields
-
-
 class SupervisorPages:
     """A ``PlainHandler`` that answers for all workers."""
 
@@ -75,6 +53,7 @@ class SupervisorPages:
         self._host = host
         self._workers = workers
         self._questions = 0
+        self.live = LiveRelay(host, workers)
 
     def answer(self, connection: PlainConnection, question: Question, now: float) -> None:
         """Answer one request."""
@@ -97,7 +76,9 @@ class SupervisorPages:
         elif is_log_levels(path):
             self._gather(connection, question, self._levels_changed, now)
         elif path == STREAM_PATH:
-            connection.refuse(404, "a server with workers has no stream: the page asks for /status/overview", now)
+            self.live.begin(connection, question, now)
+        elif path == OVERVIEW_PATH and not question.query:
+            self._gather(connection, question, _first, now)  # of all, so that one that does not answer is passed over
         elif question.query or path not in MERGED:
             self._gather(connection, question, _first, now, most=1)
         else:
@@ -267,7 +248,7 @@ def _merged(
 MERGED = {
     UPSTREAM_PATH: _merged(merged_counts),
     FAILURES_PATH: _merged(merged_failures),
-    OVERVIEW_PATH: _merged(merged_overviews),
 }
 """Pages that tell of a node what it does itself: those of all workers are put together. The others are about the
-cluster, and any worker knows it; or about one node, which ``?forward=`` names."""
+cluster, and any worker knows it; or about one node, which ``?forward=`` names. An overview is about both: it is that of
+one worker, as the events of the stream are, and has the other workers among its nodes."""

@@ -36,7 +36,8 @@ from pico_core.records import UseLogConfig
 from pico_core.server.facts import NodePhase
 from pico_core.server.limits import connection_limits
 from pico_core.server.reloading import APPLIED, switched_tls
-from pico_core.server.workers.pages import SupervisorPages, control_fields
+from pico_core.server.workers.asking import control_fields
+from pico_core.server.workers.pages import SupervisorPages
 from pico_core.server.workers.slots import CLOSES_PORTS_S, Process, Slot
 
 READY_CHECK_S = 0.05
@@ -155,6 +156,7 @@ class Supervisor(BaseMachine):
         if slot.former is not None and slot.current is process:
             slot.former.is_told = True
             self.emit(TellWorker(slot.former.id))
+            self._pages.live.leave(slot.former, now)
             self._kill_later([slot.former], now)
 
     # --- ends ---

@@ -207,6 +207,11 @@ def test_a_large_cluster_is_asked_in_turn() -> None:
     assert len(asked) == MAX_TOLD_NODES - 1
 
 
-def test_head_has_no_stream() -> None:
-    play = cluster() >> Received(OPERATOR, b"HEAD /status/stream HTTP/1.1\r\nHost: pico:8002\r\n\r\n")
-    assert b"content-length: 0" in sent(play.take())
+def test_head_gets_the_fields_of_the_stream_and_the_next_request_its_answer() -> None:
+    play = cluster() >> STREAM
+    fields = sent(play.take()).partition(b"\r\n\r\n")[0]
+    head = b"HEAD /status/stream HTTP/1.1\r\nHost: pico:8002\r\n\r\n"
+    play = cluster() >> Received(OPERATOR, head) >> ask("/health")
+    first, _, second = sent(play.take()).partition(b"\r\n\r\n")
+    assert first == fields
+    assert second.startswith(b"HTTP/1.1 200 OK\r\n")
