@@ -13,10 +13,10 @@ import tracemalloc
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks import machines_agent, machines_server
+from benchmarks import machines_agent, machines_nodes, machines_server
 
 CALLS = 60
-"""Of the clock in a load: 12 turns of 50 requests."""
+"""Of the clock in a load: 12 turns of 50 requests, and 6 where two machines take turns."""
 
 WARM_CALLS = 20
 
@@ -27,6 +27,7 @@ LOADS: dict[str, Callable[..., object]] = {
     "server, heads of a browser, all new": partial(machines_server.run, access_log=False, browser=True, new_heads=True),
     "agent, equal heads": machines_agent.run,
     "agent, heads of a browser, all new": partial(machines_agent.run, browser=True, new_heads=True),
+    "two nodes, equal heads": machines_nodes.run,
 }
 
 

@@ -22,6 +22,7 @@ US = "us a request"
 GROUPS = {
     "server": GroupRow(group_of("server", "machines_server", US, "server, equal heads"), "the server's machine alone"),
     "agent": GroupRow(group_of("agent", "machines_agent", US, "agent, equal heads"), "the agent's machine alone"),
+    "hop": GroupRow(group_of("hop", "machines_nodes", US), "the machines of two nodes, one of which forwards"),
     "tokens": GroupRow(
         group_of("tokens", "machines_access", US, "equal heads, no check"), "what the access check adds"
     ),

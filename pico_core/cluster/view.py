@@ -11,6 +11,10 @@ HTTP = "http"
 TCP = "tcp"
 """The protocols of an endpoint's service, in claims."""
 
+# As globals because a choice of every forwarded request needs them (``proxy.states`` says what members cost).
+_ACTIVE = NodeStatus.ACTIVE
+_LEFT = NodeStatus.LEFT
+
 
 def claimed(claim: str) -> tuple[str, tuple[str, ...]]:
     """Return the protocol of a node's claim, empty where it is not known, and the identities of the agents."""
@@ -21,6 +25,7 @@ def claimed(claim: str) -> tuple[str, tuple[str, ...]]:
 class RemoteNode:
     """Another node. ``endpoints`` says how many upstreams it has for each endpoint, ``claims`` what it tells of them.
 
+    ``protocols`` has the protocol in each claim, where that tells one.
     ``health`` has, by endpoint, the experience with its upstreams while that is bad; ``answered_at`` when they last
     answered. ``refused`` are the ports (proxy, admin) of which an address was refused, as the operator was told.
     """
@@ -34,6 +39,7 @@ class RemoteNode:
         "gossip_host",
         "health",
         "id",
+        "protocols",
         "proxy_addr",
         "refused",
         "requests",
@@ -49,6 +55,7 @@ class RemoteNode:
         self.admin_addr: Address | None = None
         self.endpoints: dict[str, int] = {}
         self.claims: dict[str, str] = {}
+        self.protocols: dict[str, str] = {}
         self.health: dict[str, Health] = {}
         self.answered_at: dict[str, float] = {}
         self.refused: dict[str, None] = {}
@@ -123,10 +130,13 @@ class ClusterView:
 
     def set_claim(self, node: RemoteNode, endpoint: str, claim: str) -> None:
         """Record the facts that ``node`` tells of an endpoint; nothing removes it."""
+        node.claims.pop(endpoint, None)
+        node.protocols.pop(endpoint, None)
         if claim:
             node.claims[endpoint] = claim
-        else:
-            node.claims.pop(endpoint, None)
+            protocol, _ = claimed(claim)
+            if protocol:
+                node.protocols[endpoint] = protocol
 
     def serving(self, endpoint: str) -> Iterable[RemoteNode]:
         """Return the nodes that serve ``endpoint``."""
@@ -155,19 +165,19 @@ class ClusterView:
         serving = self._serving.get(endpoint)
         if serving is None:
             return None
+        other = HTTP if raw else TCP
         candidates = [
             node
             for node in serving.values()
-            if node.status is not NodeStatus.LEFT
+            if node.status is not _LEFT
             and node.proxy_addr is not None
             and node not in avoid
-            and claimed(node.claims.get(endpoint, ""))[0] != (HTTP if raw else TCP)
+            and node.protocols.get(endpoint) != other
+            and (not healthy or _is_healthy(node, endpoint, now))
         ]
-        if healthy:
-            candidates = [node for node in candidates if _is_healthy(node, endpoint, now)]
         if len(candidates) <= 1:  # the usual case, in which it does not matter how good a choice it is
             return candidates[0] if candidates else None
-        staying = [node for node in candidates if not node.draining and node.status is NodeStatus.ACTIVE]
+        staying = [node for node in candidates if not node.draining and node.status is _ACTIVE]
         good = [node for node in staying if self._can_forward(node.id, now)]
         return self._weighted(endpoint, good or staying or candidates)
 
@@ -181,7 +191,7 @@ class ClusterView:
 
 
 def _is_healthy(node: RemoteNode, endpoint: str, now: float) -> bool:
-    if node.draining or node.status is not NodeStatus.ACTIVE:
+    if node.draining or node.status is not _ACTIVE:
         return False
     health = node.health.get(endpoint)
     return health is None or health.is_good(now)

@@ -49,7 +49,7 @@ class Networks:
         return bool(self._networks)
 
     def __contains__(self, address: IpAddress) -> bool:
-        return any(address in network for network in self._networks)
+        return bool(self._networks) and any(address in network for network in self._networks)
 
 
 def network(text: str) -> NamedNetwork:

@@ -11,11 +11,17 @@ FROM_HOST = b"%b%b\r\n" + REQUEST_ID_LINE
 """``UP_TO_HOST`` with the rest: the host, and the ID, which comes last (``http.recent``)."""
 
 
+_USUAL = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n"
+"""The lines that a node writes about every client."""
+
+
 def client_lines(chain: bytes, proto: bytes, host: bytes, elements: bytes, others: bytes = b"") -> bytes:
     """Return the lines with these values: X-Forwarded-For, -Proto and -Host, and Forwarded; an empty one has no line.
 
     ``others`` are ready lines behind them.
     """
+    if chain and proto and host and not elements:
+        return _USUAL % (chain, proto, host) + others
     lines = b""
     if chain:
         lines = b"X-Forwarded-For: %b\r\n" % chain

@@ -101,12 +101,13 @@ class Exchange(msgspec.Struct, eq=False):
     """See the module's text; ``start`` makes one. ``endpoint``, ``route`` and ``avoid`` are the router's own notes.
 
     ``client_host`` is the client's address, behind trusted proxies and nodes too; empty in an agent. ``is_entry`` says
-    that the client is connected to this process, and not to a node that forwarded the request. ``deadline_at`` is when
-    something must have happened, in seconds on the clock of ``now``; the downstream watches it and calls
-    ``on_deadline``. ``failure`` is how the last upstream failed, if one did, and ``story`` how each of them did, with
-    its route. ``reason`` is why the service did not answer, or not wholly (``reasons``). ``incomplete`` says which side
-    ended a response that had begun: ``upstream`` or ``client``. ``acceptance`` is the 101 for a client that wants a raw
-    stream to the service. A call that ``states`` does not permit raises ``LocalProtocolError``.
+    that the client is connected to this process, and not to a node that forwarded the request; ``is_from_node`` says
+    that a node of the cluster did, so that what it tells of the client is true. ``deadline_at`` is when something must
+    have happened, in seconds on the clock of ``now``; the downstream watches it and calls ``on_deadline``. ``failure``
+    is how the last upstream failed, if one did, and ``story`` how each of them did, with its route. ``reason`` is why
+    the service did not answer, or not wholly (``reasons``). ``incomplete`` says which side ended a response that had
+    begun: ``upstream`` or ``client``. ``acceptance`` is the 101 for a client that wants a raw stream to the service.
+    A call that ``states`` does not permit raises ``LocalProtocolError``.
     """
 
     router: Router
@@ -119,6 +120,7 @@ class Exchange(msgspec.Struct, eq=False):
     client_host: str = ""
     request_id: bytes = b""
     is_entry: bool = True
+    is_from_node: bool = False
     upstream: Upstream | None = None
     route: object | None = None
     avoid: tuple[object, ...] = ()

@@ -52,10 +52,11 @@ class TrustedProxies:
         That node has appended the address which it was connected from, so this is what it found itself.
         """
         chain, _, last = head.forwarded_for.rpartition(b",")
-        address = node_address(last)
-        if address is None:
+        found = node_address(last)
+        if found is None:
             return node
-        return client_address(str(address), chain, b"", self._networks) if address in self._networks else str(address)
+        address, client = found
+        return client_address(client, chain, b"", self._networks) if address in self._networks else client
 
 
 def fields_from_proxy(proxy: str, client: str, head: RequestHead, scheme: bytes) -> bytes:

@@ -142,7 +142,7 @@ class ProxyRouter:
         """Note whose request it is that another node or a trusted proxy passed on, and under which ID."""
         client, head = exchange.downstream.client, exchange.head
         exchange.is_entry = not self.routing.is_told_failures(exchange)
-        is_from_node = head.forwarded and self.routing.is_from_node(exchange)
+        is_from_node = exchange.is_from_node = head.forwarded and self.routing.is_from_node(exchange)
         if client.counts_as_node is not is_from_node:
             client.counts_as_node = is_from_node
             self._admission.shown(client.place, is_member=is_from_node)
@@ -191,7 +191,7 @@ class ProxyRouter:
         """Return the field lines that tell the service about the client. Nodes and trusted proxies may report it."""
         head = exchange.head
         client = exchange.downstream.client
-        if head.forwarded and self.routing.is_from_node(exchange):
+        if exchange.is_from_node:
             lines = fields_from_node(client.host, head, self._scheme)
         elif client.is_proxy:
             lines = fields_from_proxy(client.host, exchange.client_host, head, self._scheme)

@@ -72,6 +72,12 @@ ROWS: Final[Rows] = {
             "a request passes four or five",
         ),
         (
+            "an address that such a chain names",
+            "{proxy.client_address.MAX_NODE_BYTES} bytes",
+            "it does not count, nor do those before it",
+            "IPv6 in brackets with a port has 53",
+        ),
+        (
             "a token",
             "{access.token.MAX_TOKEN_BYTES} bytes",
             "401, before it is parsed",
