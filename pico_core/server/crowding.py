@@ -5,7 +5,10 @@ that, one client must not keep out all others:
 
 - The last eighth is for clients that hold less than an equal share of the endpoint's streams.
 - A request that gets no stream waits up to ``WAIT_S`` for one, then it is answered 503. A node that is busy reads its
-  clients late, and carries out its checks as late: it takes that time off the wait.
+  clients late, and carries out its checks as late: it takes that time off the wait, and lets nobody wait if nothing
+  is left of it.
+- At most half as many wait as there are streams: others would wait in vain, and all their refusals in one turn would
+  come late.
 - Clients that send a body, or read an answer, slower than ``MIN_BYTES_PER_S`` lose their requests to those that wait.
 
 Clients are told apart by their address. Those behind one balancer that is not among the trusted proxies are one client,
@@ -21,7 +24,7 @@ from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.states import OVER, REQUESTED, RESPONDING
 from pico_core.server.registry import Registry
 from pico_core.server.tunnels import TunnelConnection
-from pico_core.timers import Timers
+from pico_core.timers import NEVER, Timers
 
 WAIT_S = 0.05
 """So that a client has its answer within a tenth of a second, also if that is a refusal and the node is busy."""
@@ -31,6 +34,10 @@ ROOM_CHECK_S = 0.01
 
 MAX_WAITING = 2_048
 """Requests that wait at once, in all endpoints, each with at most ``MAX_REPLAY_BYTES`` of its body."""
+
+STREAMS_PER_WAITING = 2
+"""One request waits for so many streams of its endpoint: a tunnel that answers within 0.1 s frees half of its streams
+in ``WAIT_S``."""
 
 MAX_TRIED = 64
 """How many waiting requests of one endpoint that still get no stream are looked at in one check."""
@@ -75,7 +82,8 @@ class Crowding:
         self._counts: dict[str, tuple[float, Counter[str]]] = {}
         self._shed_at: dict[str, float] = {}
         self._checking = False
-        self._check_due_at = 0.0
+        self._check_due_at = NEVER
+        self._late = (0.0, 0.0)
         self._closed = False
 
     # --- shares ---
@@ -90,11 +98,14 @@ class Crowding:
             self._begin_checks(now)
         client = client_group(exchange.client_host)
         held = counts[client]
-        capacity = sum(tunnel.max_streams for tunnel in self._registry.members(endpoint))
-        if held >= capacity // (len(counts) + 1):
+        if held >= self._capacity(endpoint) // (len(counts) + 1):
             return False
         counts[client] = held + 1
         return True
+
+    def _capacity(self, endpoint: str) -> int:
+        """Return how many streams the tunnels here have."""
+        return sum(tunnel.max_streams for tunnel in self._registry.members(endpoint))
 
     def raw(self, exchange: Exchange) -> None:
         """Count a request whose stream in a tunnel here carries raw bytes. Next: ``finished``."""
@@ -119,12 +130,21 @@ class Crowding:
     def hold(self, exchange: Exchange, now: float) -> bool:
         """Let a request wait for a stream of a tunnel here; return whether it may. Next: ``route`` or ``give_up``."""
         endpoint = exchange.endpoint
-        if self._closed or self._waiting_count >= MAX_WAITING or not self._registry.members(endpoint):
+        until = now + WAIT_S - self._lateness_s(now)
+        count = len(self.waiting.get(endpoint, ()))
+        if self._closed or until <= now or self._waiting_count >= MAX_WAITING:
             return False
-        self.waiting.setdefault(endpoint, {})[exchange] = now + WAIT_S
+        if count * STREAMS_PER_WAITING >= self._capacity(endpoint):
+            return False
+        self.waiting.setdefault(endpoint, {})[exchange] = until
         self._waiting_count += 1
         self._begin_checks(now)
         return True
+
+    def _lateness_s(self, now: float) -> float:
+        """Return for how long the bytes of this turn may have lain in the kernel: the check of the turn is as late."""
+        checked_at, late_s = self._late
+        return late_s if checked_at == now else max(now - self._check_due_at, 0.0)
 
     def close(self, now: float) -> None:
         """Answer those that wait: the node stops."""
@@ -152,7 +172,8 @@ class Crowding:
         self._host.timers.schedule(self._check_due_at, self._check)
 
     def _check(self, now: float) -> None:
-        late_s = now - self._check_due_at
+        late_s = max(now - self._check_due_at, 0.0)
+        self._late = (now, late_s)
         for endpoint, waiting in list(self.waiting.items()):
             if now >= self._shed_at.get(endpoint, 0.0):
                 self._shed_at[endpoint] = now + SHED_S
@@ -164,6 +185,7 @@ class Crowding:
         if self._checking:
             self._schedule_check(now)
         else:
+            self._check_due_at = NEVER
             self._shed_at.clear()
 
     def _serve(self, waiting: list[tuple[Exchange, float]], now: float, late_s: float) -> None:

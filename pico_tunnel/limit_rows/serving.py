@@ -12,6 +12,12 @@ ROWS: Final[Rows] = {
             "503",
             "each waits for a moment",
         ),
+        (
+            "of one endpoint",
+            "one for {server.crowding.STREAMS_PER_WAITING} streams",
+            "503 at once",
+            "more would wait in vain",
+        ),
         ("time they wait", "{server.crowding.WAIT_S:g} s", "503", "refusals have to come within 100 ms"),
         (
             "of them, looked at again in one check",

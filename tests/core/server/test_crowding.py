@@ -172,3 +172,31 @@ def test_a_node_that_is_late_takes_that_off_the_wait() -> None:
     waiting = connections(15)[-1]
     play.now = 0.035
     assert play >> Tick(0.0) << busy(waiting)  # the first check was due at 0.01, so the wait is over at 0.025
+
+
+def test_a_request_that_a_late_node_reads_waits_as_much_less() -> None:
+    play = crowded(greedy=15)
+    play.now = 0.045
+    play = stranger(play >> Tick(0.0) << busy(connections(15)[-1]), STRANGER, "192.0.2.7")
+    play = play >> Received(STRANGER, GET) << Nothing()
+    assert play >> 0.055 << Nothing() >> 0.067 << busy(STRANGER)  # 35 ms late: 15 ms are left
+
+
+@pytest.mark.parametrize("check_first", [True, False])
+def test_who_has_waited_to_be_read_is_refused_at_once(check_first: bool) -> None:
+    play = crowded(greedy=15)
+    play.now = 0.065
+    if check_first:
+        play = play >> Tick(0.0) << busy(connections(15)[-1])
+    play = stranger(play, STRANGER, "192.0.2.7")
+    play.take()
+    assert play >> Received(STRANGER, GET) << busy(STRANGER)
+
+
+def test_half_as_many_wait_as_there_are_streams_and_others_are_refused_at_once() -> None:
+    play = crowded(greedy=14)
+    for connection in range(STRANGER, STRANGER + 2 * 8, 2):
+        play = stranger(play, connection, "192.0.2.7") >> Received(connection, GET)
+    assert play << Nothing()
+    play = stranger(play, 9_101, "192.0.2.7") >> Received(9_101, GET) << busy(9_101)
+    assert len([each for each in (play >> 0.1).take() if isinstance(each, Send)]) == 8
