@@ -44,9 +44,9 @@ a default is text of the file, and may be a list.
 A key that protects is refused where the file, or a flag, gives it no value: what was meant to close a port would
 leave it open. `policies`, `tenants` and `keys` may be `[]`, which says that there are none; the rules of a policy may
 not, since an empty `allowed_networks` would mean everybody. Keys that Piko has too may be empty in a file
-(`hmac_secret_key: ""`), except in a tenant: files of Piko write out the defaults. What is open then is told when the
-server starts. A section that protects (`auth:`, `tls:`, `gossip:`) has keys below it, or `{}`, which says that there
-are none.
+(`hmac_secret_key: ""`, with the quotes), except in a tenant: files of Piko write out the defaults. What is open then is
+told when the server starts. A section that protects (`auth:`, `tls:`, `gossip:`) has keys below it, or `{}`, which says
+that there are none. Secrets are best written in quotes: YAML takes a value that begins with `#` or `&` for nothing.
 """
 
 

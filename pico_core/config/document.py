@@ -79,14 +79,17 @@ class _Builder:
             return self._alias(event)
         event = cast("yaml.ScalarEvent | yaml.CollectionStartEvent", event)  # the grammar of events leaves nothing else
         if event.tag is not None:
-            raise self._error(event, f"the tag {quote(event.tag)} is not supported; leave it out")
+            raise self._error(
+                event, "a tag is not supported: leave it out, or write a value that begins with ! in quotes"
+            )
         if depth > MAX_DEPTH:
             raise self._error(event, "is nested too deeply")
         line = _line(event)
         node: TreeItem
         if isinstance(event, yaml.ScalarEvent):
             value = self._restore(event.value)
-            node = Scalar("" if event.style is None and value in _NULLS else value, line)
+            is_null = event.style is None and value in _NULLS
+            node = Scalar("" if is_null else value, line, is_null)
         elif isinstance(event, yaml.SequenceStartEvent):
             node = Items(tuple(self._items(depth + 1)), line)
         else:
@@ -137,7 +140,9 @@ class _Builder:
             raise self._error(event, f"more than {MAX_ALIASES} aliases")
         name = str(event.anchor)
         if name not in self._anchors:
-            raise self._error(event, f"the alias {quote('*' + name)} has no anchor before it")
+            raise self._error(
+                event, "an alias has no anchor before it; a value that begins with * is written in quotes"
+            )
         return self._anchors[name]
 
     def _error(self, event: yaml.Event, problem: str) -> ConfigError:

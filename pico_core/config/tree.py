@@ -6,10 +6,11 @@ import msgspec
 
 
 class Scalar(msgspec.Struct, frozen=True):
-    """One value, as it was written; ``null``, ``~`` and nothing at all are the empty text."""
+    """One value, as it was written; ``null``, ``~`` and nothing at all are the empty text, and ``is_null``."""
 
     text: str
     line: int
+    is_null: bool = False
 
 
 class Items(msgspec.Struct, frozen=True):
