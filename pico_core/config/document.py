@@ -88,7 +88,7 @@ class _Builder:
         node: TreeItem
         if isinstance(event, yaml.ScalarEvent):
             value = self._restore(event.value)
-            is_null = event.style is None and value in _NULLS
+            is_null = event.style is None and event.value in _NULLS  # the value of a variable is text, whatever it is
             node = Scalar("" if is_null else value, line, is_null)
         elif isinstance(event, yaml.SequenceStartEvent):
             node = Items(tuple(self._items(depth + 1)), line)

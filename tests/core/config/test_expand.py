@@ -68,6 +68,8 @@ def test_the_ground_of_the_kubernetes_page() -> None:
 
 
 HOSTILE = [
+    "null",
+    "~",
     "a\nlog:\n  level: debug",
     "a # b",
     "#",
