@@ -138,13 +138,9 @@ class _Loader:
         Keys for which Piko writes ``""`` where they have the default may be that, and a section ``{}``. Nothing at all
         is refused for them too: a secret that begins with ``#`` or ``&``, and is not in quotes, is read as nothing.
         """
+        if node.is_unset:
+            raise self._unset(node, path)
         line = self._lines[node.line - 1] if node.line <= len(self._lines) else ""
-        variable = unset_variable(line)
-        if variable:
-            raise ConfigError(
-                f"{self._place(path, node)}is empty, since the variable {variable} is unset or empty; set it, or write "
-                f"${{{variable}:}} where nothing is meant"
-            )
         is_written_out = not node.is_null and _MAY_BE_EMPTY.fullmatch(path)
         if not is_written_out and not _EXPLICIT.search(line):
             many = member.items is not None or (member.key is not None and member.key.kind.many)
@@ -153,6 +149,12 @@ class _Loader:
             if member.section is not None:
                 written, hint = "keys below it, or remove it", ", or {} where there are none"
             raise ConfigError(f"{self._place(path, node)}is empty: write {written}{hint}")
+
+    def _unset(self, node: Scalar, path: str) -> ConfigError:
+        lines = self._lines[node.line - 1 :]  # a value in quotes, or in a block, may go over several
+        variable = next(filter(None, map(unset_variable, lines)), "")
+        hint = f"the variable {variable} is unset or empty; set it, or write ${{{variable}:}} where nothing is meant"
+        return ConfigError(f"{self._place(path, node)}is empty, since {hint if variable else 'a variable is'}")
 
     def _list_of_sections(self, cls: type[Section], node: TreeItem, path: str) -> Iterator[Section]:
         for index, item in enumerate(self._items(node, path, "a list of mappings")):
@@ -200,7 +202,10 @@ class _Loader:
             return ()
         if not isinstance(node, Items):
             raise self._wrong(node, path, wanted)
-        return node.items
+        unset = [item for item in node.items if isinstance(item, Scalar) and item.is_unset and not item.text]
+        if unset and _PROTECTS.search(path):
+            raise self._unset(unset[0], path)
+        return tuple(item for item in node.items if item not in unset)
 
     def _mapping(self, node: TreeItem | None, path: str) -> Tree:
         if node is None:
