@@ -8,7 +8,7 @@ imported is handled here too.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -54,9 +54,12 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _usage(error: ClickException) -> str:
     """Return click's error as one line, with the nearest flag and where to read on."""
+    import re
+
     import click
 
     from pico_core.config.nearest import did_you_mean
+    from pico_driver.files import looks_secret
 
     context = error.ctx if isinstance(error, click.UsageError) else None
     message = error.format_message().rstrip(".")
@@ -65,8 +68,19 @@ def _usage(error: ClickException) -> str:
         return message
     if isinstance(error, click.NoSuchOption):
         flags = [flag for param in context.command.get_params(context) for flag in param.opts if flag.startswith("--")]
-        message = f"there is no flag {error.option_name}{did_you_mean(error.option_name, flags)}"
+        name = _without_value(error.option_name, flags)
+        message = f"there is no flag {name}{did_you_mean(name, flags)}"
+    elif message.startswith(("got unexpected extra argument", "there is no command")):
+        message = re.sub(r"[^\s()']{16,}", lambda word: "***" if looks_secret(word[0]) else word[0], message)
     return f"{message} (see '{context.command_path} --help')"
+
+
+def _without_value(name: str, flags: Iterable[str]) -> str:
+    """Return a flag that is not known, without what may be its value: ``--connect.token:SECRET``."""
+    for flag in sorted(flags, key=len, reverse=True):
+        if name.startswith(flag) and len(name) >= len(flag) + 16:
+            return f"{flag}..."
+    return name
 
 
 def _place(error: Exception) -> str:

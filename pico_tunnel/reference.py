@@ -37,16 +37,16 @@ to merge. `warn` is read as the level `warning`.
 With `--config.expand-env` the file may refer to environment variables, by the rules of Go's `os.Expand`: `$NAME`,
 `${NAME}`, and `${NAME:default}` for a variable that is undefined or empty. An undefined variable without a default is
 empty. Where that would leave a key empty that protects (below `auth`, `tls`, `policies` or `tenants`, tokens, the
-gossip key), the file is refused; `${NAME:}` says that nothing is meant. `$$` is empty too; a dollar sign before a
-letter is written as a default, `${NONE:$}`. The value of a variable is one piece of a key or value, whatever it holds;
-a default is text of the file, and may be a list.
+gossip key), or take an item out of such a list, the file is refused; `${NAME:}` says that nothing is meant. `$$` is
+empty too; a dollar sign before a letter is written as a default, `${NONE:$}`. The value of a variable is one piece of a
+key or value, whatever it holds; a default is text of the file, and may be a list.
 
 A key that protects is refused where the file, or a flag, gives it no value: what was meant to close a port would
 leave it open. `policies`, `tenants` and `keys` may be `[]`, which says that there are none; the rules of a policy may
 not, since an empty `allowed_networks` would mean everybody. Keys that Piko has too may be empty in a file
-(`hmac_secret_key: ""`), except in a tenant: files of Piko write out the defaults. What is open then is told when the
-server starts. A section that protects (`auth:`, `tls:`, `gossip:`) has keys below it, or `{}`, which says that there
-are none.
+(`hmac_secret_key: ""`, with the quotes), except in a tenant: files of Piko write out the defaults. What is open then is
+told when the server starts. A section that protects (`auth:`, `tls:`, `gossip:`) has keys below it, or `{}`, which says
+that there are none. Secrets are best written in quotes: YAML takes a value that begins with `#` or `&` for nothing.
 """
 
 

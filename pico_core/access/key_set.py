@@ -60,6 +60,8 @@ def _read(member: Any, *, secrets: bool) -> VerifyingKey:
     kid = member.get("kid", "")
     if not isinstance(kid, str):
         raise ConfigError("a 'kid' that is not a text")
+    if not secrets and "d" in member:
+        raise ConfigError("a private key in a set that is published: whoever reads the set can make tokens")
     key = _secret(member, kid, secrets=secrets) if member["kty"] == "oct" else _public(member, kid)
     wanted = member.get("alg")
     if wanted is not None:

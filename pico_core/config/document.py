@@ -10,6 +10,7 @@ from typing import cast
 
 import yaml
 
+from pico_core.config.expand import UNSET
 from pico_core.config.tree import EMPTY, Items, Mapping, Scalar, TreeItem
 from pico_core.config.values import quote
 from pico_core.errors import ConfigError
@@ -26,10 +27,10 @@ MERGE = "<<"
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
-def parse(text: str, source_name: str, restore: Callable[[str], str] = str) -> Mapping:
+def parse(text: str, source_name: str, restore: Callable[[str], str] | None = None) -> Mapping:
     """Parse a whole file; an empty one is an empty mapping. Raises ``ConfigError`` with source and line.
 
-    ``restore`` returns what a key or value is, by what it is in ``text``.
+    ``restore`` returns what a key or value is, by what it is in ``text``, where ``UNSET`` is nothing.
     """
     builder = _Builder(yaml.parse(text, Loader=yaml.SafeLoader), source_name, restore)
     try:
@@ -52,7 +53,7 @@ def _problem(error: yaml.YAMLError) -> str:
 
 
 class _Builder:
-    def __init__(self, events: Iterator[yaml.Event], source_name: str, restore: Callable[[str], str]) -> None:
+    def __init__(self, events: Iterator[yaml.Event], source_name: str, restore: Callable[[str], str] | None) -> None:
         self._events = events
         self._restore = restore
         self._source_name = source_name
@@ -79,14 +80,15 @@ class _Builder:
             return self._alias(event)
         event = cast("yaml.ScalarEvent | yaml.CollectionStartEvent", event)  # the grammar of events leaves nothing else
         if event.tag is not None:
-            raise self._error(event, f"the tag {quote(event.tag)} is not supported; leave it out")
+            raise self._error(
+                event, "a tag is not supported: leave it out, or write a value that begins with ! in quotes"
+            )
         if depth > MAX_DEPTH:
             raise self._error(event, "is nested too deeply")
         line = _line(event)
         node: TreeItem
         if isinstance(event, yaml.ScalarEvent):
-            value = self._restore(event.value)
-            node = Scalar("" if event.style is None and value in _NULLS else value, line)
+            node = self._scalar(event, line)
         elif isinstance(event, yaml.SequenceStartEvent):
             node = Items(tuple(self._items(depth + 1)), line)
         else:
@@ -94,6 +96,16 @@ class _Builder:
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         return node
+
+    def _scalar(self, event: yaml.ScalarEvent, line: int) -> Scalar:
+        text, is_plain = event.value, event.style is None
+        is_unset = self._restore is not None and UNSET in text
+        if is_unset:
+            text = text.replace(UNSET, "")
+            text = text.strip() if is_plain or not text.strip() else text
+        if is_plain and text in _NULLS:  # before restoring: what a variable holds is text, whatever it is
+            return Scalar("", line, is_null=True, is_unset=is_unset)
+        return Scalar(text if self._restore is None else self._restore(text), line, is_unset=is_unset)
 
     def _items(self, depth: int) -> Iterator[TreeItem]:
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
@@ -137,7 +149,9 @@ class _Builder:
             raise self._error(event, f"more than {MAX_ALIASES} aliases")
         name = str(event.anchor)
         if name not in self._anchors:
-            raise self._error(event, f"the alias {quote('*' + name)} has no anchor before it")
+            raise self._error(
+                event, "an alias has no anchor before it; a value that begins with * is written in quotes"
+            )
         return self._anchors[name]
 
     def _error(self, event: yaml.Event, problem: str) -> ConfigError:

@@ -21,6 +21,9 @@ _WITHOUT_DEFAULT = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Z
 
 
 MARK = "\ue000"
+UNSET = f"{MARK};"
+"""The marker for a variable without a value: so what is between two commas of a list stays an item of it."""
+
 _marker = re.compile(f"{MARK}([0-9]+);")
 
 
@@ -38,12 +41,12 @@ class VariableValues:
         self._values: list[str] = []
 
     def put(self, value: str) -> str:
-        """Keep a value and return the marker for it; an empty value is empty text.
+        """Keep a value and return the marker for it; for an empty one that is ``UNSET``.
 
         A line end at its end is dropped: it comes from a file that became a variable.
         """
         self._values.append(value.rstrip("\r\n"))
-        return f"{MARK}{len(self._values) - 1};" if self._values[-1] else ""
+        return f"{MARK}{len(self._values) - 1};" if self._values[-1] else UNSET
 
     def restore(self, text: str) -> str:
         """Return ``text``, a key or a value, with all values in the place of their markers."""
@@ -81,6 +84,6 @@ def unset_variable(line: str) -> str:
 
 
 def _braced(reference: str, environ: Mapping[str, str], put: Callable[[str], str]) -> str:
-    name, _, default = reference.partition(":")
+    name, colon, default = reference.partition(":")
     value = environ.get(name, "")
-    return put(value) if value else default
+    return put(value) if name and (value or not colon) else default

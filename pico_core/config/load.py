@@ -135,22 +135,26 @@ class _Loader:
     def _refuse_empty(self, member: Declared, node: Scalar, path: str) -> None:
         """Refuse a value that is empty, perhaps because a variable is: without it a port or endpoint would be open.
 
-        Keys whose empty value is Piko's way to write the default may be empty, and a section with ``{}``.
+        Keys for which Piko writes ``""`` where they have the default may be that, and a section ``{}``. Nothing at all
+        is refused for them too: a secret that begins with ``#`` or ``&``, and is not in quotes, is read as nothing.
         """
+        if node.is_unset:
+            raise self._unset(node, path)
         line = self._lines[node.line - 1] if node.line <= len(self._lines) else ""
-        variable = unset_variable(line)
-        if variable:
-            raise ConfigError(
-                f"{self._place(path, node)}is empty, since the variable {variable} is unset or empty; set it, or write "
-                f"${{{variable}:}} where nothing is meant"
-            )
-        if not _MAY_BE_EMPTY.fullmatch(path) and not _EXPLICIT.search(line):
+        is_written_out = not node.is_null and _MAY_BE_EMPTY.fullmatch(path)
+        if not is_written_out and not _EXPLICIT.search(line):
             many = member.items is not None or (member.key is not None and member.key.kind.many)
             hint = ", or [] where there are none" if many and not path.startswith("policies[") else ""
             written = "a value, or remove the key"
             if member.section is not None:
                 written, hint = "keys below it, or remove it", ", or {} where there are none"
             raise ConfigError(f"{self._place(path, node)}is empty: write {written}{hint}")
+
+    def _unset(self, node: Scalar, path: str) -> ConfigError:
+        lines = self._lines[node.line - 1 :]  # a value in quotes, or in a block, may go over several
+        variable = next(filter(None, map(unset_variable, lines)), "")
+        hint = f"the variable {variable} is unset or empty; set it, or write ${{{variable}:}} where nothing is meant"
+        return ConfigError(f"{self._place(path, node)}is empty, since {hint if variable else 'a variable is'}")
 
     def _list_of_sections(self, cls: type[Section], node: TreeItem, path: str) -> Iterator[Section]:
         for index, item in enumerate(self._items(node, path, "a list of mappings")):
@@ -198,7 +202,10 @@ class _Loader:
             return ()
         if not isinstance(node, Items):
             raise self._wrong(node, path, wanted)
-        return node.items
+        unset = [item for item in node.items if isinstance(item, Scalar) and item.is_unset and not item.text]
+        if unset and _PROTECTS.search(path):
+            raise self._unset(unset[0], path)
+        return tuple(item for item in node.items if item not in unset)
 
     def _mapping(self, node: TreeItem | None, path: str) -> Tree:
         if node is None:
@@ -225,7 +232,10 @@ class _Loader:
         hint = self._hint(cls, prefix, name)
         if not hint and cls is self._root and not isinstance(tree.entries[name], Scalar):
             hint = f"; a block that is there for its anchor has a name that begins with {EXTENSION}"
-        return ConfigError(f"{self._source_name}:{tree.key_lines[name]}: unknown key {quote(prefix + name)}{hint}")
+        word = re.split("[:=]", name, maxsplit=1)[0]
+        if word != name:  # perhaps a key and its secret: {hmac_secret_key:SECRET}
+            hint = "; write a colon and a blank between a key and its value"
+        return ConfigError(f"{self._source_name}:{tree.key_lines[name]}: unknown key {quote(prefix + word)}{hint}")
 
     def _hint(self, cls: type[Section], prefix: str, name: str) -> str:
         """Return which key may be meant: one of this section, one that is nested, or the only one of this name."""

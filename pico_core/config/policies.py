@@ -118,7 +118,8 @@ _OWN = re.compile(
 def field_name(text: str) -> str:
     """Parse the name of a field that may be added or removed (RFC 9110 section 5.1). Raises ``ConfigError``."""
     if not _TOKEN.fullmatch(text):
-        raise wrong(FIELD_NAME, text)
+        name, colon, _ = text.partition(":")
+        raise wrong(FIELD_NAME, name, "a value does not belong here" if colon else "")
     if _OWN.fullmatch(text.lower().replace("_", "-")):
         raise wrong(FIELD_NAME, text, "the server takes care of this one itself")
     return text
@@ -132,7 +133,8 @@ def field_line(text: str) -> str:
     """
     name, colon, value = text.partition(":")
     if not colon:
-        raise wrong(FIELD_LINE, text, "the colon is missing")
+        found = _TOKEN.match(text.partition("=")[0])  # what follows may be a secret
+        raise wrong(FIELD_LINE, found[0] if found else "", "the colon is missing")
     if not _VALUE.fullmatch(value):
         raise wrong(FIELD_LINE, field_name(name), "its value has a character that is not visible ASCII, or is too long")
     return f"{field_name(name)}: {value.strip()}"

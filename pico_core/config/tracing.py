@@ -4,23 +4,24 @@ import re
 from typing import Annotated
 
 from pico_core.config.declare import NAME, Key, Kind, Section, decimal_number
-from pico_core.errors import ConfigError
+from pico_core.config.values import wrong
 
 COLLECTOR = "a URL such as http://collector:4318/v1/traces"
-_LOOK = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_LOOK = re.compile(r"(?=[!-~]*\Z)https?://[^/?#@]+(/[^?#@]*)?")
 
 DEFAULT_PATH = "/v1/traces"
 """Where collectors take spans (OpenTelemetry Protocol specification, OTLP/HTTP request)."""
 
 
-def _collector(text: str) -> str:
+def collector(text: str) -> str:
+    """Parse the URL of a collector of spans; empty for none. Raises ``ConfigError``."""
     found = _LOOK.fullmatch(text)
     if text and found is None:
-        raise ConfigError(f"wants {COLLECTOR}, found '{text}'")
+        raise wrong(COLLECTOR, text)
     return f"{text.rstrip('/')}{DEFAULT_PATH}" if found is not None and found[1] in (None, "/") else text
 
 
-_URL = Kind("URL", COLLECTOR, _collector)
+_URL = Kind("URL", COLLECTOR, collector)
 
 
 class TracingConfig(Section, frozen=True, kw_only=True):

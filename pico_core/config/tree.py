@@ -6,10 +6,15 @@ import msgspec
 
 
 class Scalar(msgspec.Struct, frozen=True):
-    """One value, as it was written; ``null``, ``~`` and nothing at all are the empty text."""
+    """One value, as it was written; ``null``, ``~`` and nothing at all are the empty text, and ``is_null``.
+
+    ``is_unset`` says that it refers to a variable without a value.
+    """
 
     text: str
     line: int
+    is_null: bool = False
+    is_unset: bool = False
 
 
 class Items(msgspec.Struct, frozen=True):

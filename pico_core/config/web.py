@@ -3,7 +3,7 @@
 import re
 
 from pico_core.config.declare import Kind
-from pico_core.config.values import DEFAULT_PORTS, quote, wrong
+from pico_core.config.values import DEFAULT_PORTS, quote, without_credentials, wrong
 
 WEB_ORIGIN = "the origin of a page as browsers write it, such as https://app.example.com, or * for every page"
 HOST_NAME = "a host name such as pico.example.com, *.example.com for all below it, or * for every name"
@@ -28,7 +28,8 @@ def web_origin(text: str) -> str:
         return text
     match = _ORIGIN.fullmatch(text.lower().removesuffix("/"))
     if match is None:
-        hint = f"it begins with http:// or https://, as in {quote('https://' + text)}" if "://" not in text else ""
+        example = quote("https://" + without_credentials(text))
+        hint = "" if "://" in text else f"it begins with http:// or https://, as in {example}"
         raise wrong(WEB_ORIGIN, text, hint)
     scheme, host, port = match.groups()
     return f"{scheme}://{host}" + (f":{port}" if port and int(port) != DEFAULT_PORTS[scheme] else "")

@@ -26,11 +26,20 @@ TOKEN = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJhIjoxfQ.c2lnbmF0dXJl"
         "doctor forward --connect.token-file",
         "explain e --server.token-file",
         "server status cluster nodes --server.token-file",
+        "agent http e 3000",
+        "server",
+        "",
     ],
 )
 def test_it_is_not_shown(capsys: pytest.CaptureFixture[str], arguments: str, secret: str) -> None:
     assert main((*arguments.split(), secret)) != 0
     assert secret not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("flag", ["--connect.token:", "--connect.token", "-connect.token=", "connect.token="])
+def test_it_is_not_shown_behind_a_flag(capsys: pytest.CaptureFixture[str], flag: str) -> None:
+    assert main(("agent", "http", "e", "3000", flag + SECRET)) != 0
+    assert SECRET not in "".join(capsys.readouterr())
 
 
 def test_credentials_in_a_url_that_is_explained(capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,6 +158,8 @@ def test_a_private_key_in_a_set_verifies_and_nothing_more() -> None:
     private = json.loads(RSAAlgorithm.to_jwk(drawn("rsa")))
     (key,) = read_key_set(key_set(private), secrets=True)
     assert not hasattr(key.material, "sign")
+    assert "a private key in a set that is published" in refusal(lambda: read_key_set(key_set(private), secrets=False))
+    assert len(read_key_set(key_set(private, member("ecdsa")), secrets=False)) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,11 @@ import pytest
 from pico_core.config import values
 from pico_core.config.agent import AgentConfig
 from pico_core.config.load import load
+from pico_core.config.networks import network
 from pico_core.config.proxy import proxy_from_environment, proxy_url
 from pico_core.config.server import ServerConfig
+from pico_core.config.tracing import collector
+from pico_core.config.web import host_name, public_url, web_origin
 from pico_core.errors import ConfigError
 from tests.core.access.keys import SECRET as HMAC_SECRET
 
@@ -40,6 +43,7 @@ TEXTS = [
 PARSERS: list[Callable[[str], Any]] = [
     *(values.connect_url, values.server_url, values.origin, values.bind_address, values.local_address),
     *(values.advertised_address, values.member, values.host_header),
+    *(collector, web_origin, host_name, public_url, network),
 ]
 
 

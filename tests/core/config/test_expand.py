@@ -68,6 +68,8 @@ def test_the_ground_of_the_kubernetes_page() -> None:
 
 
 HOSTILE = [
+    "null",
+    "~",
     "a\nlog:\n  level: debug",
     "a # b",
     "#",
@@ -127,8 +129,9 @@ def test_the_end_of_a_file_is_not_part_of_a_value() -> None:
 
 
 def test_no_value_is_the_default_of_the_key() -> None:
-    text = "cluster: {node_id: $ID, node_id_prefix: ${NULL}, join: ${JOIN:[a, b]}}\n"
-    config = load(ServerConfig, text, {}, "", environ={"NULL": "null"})
+    text = "cluster: {node_id: $ID, join: ${JOIN:[a, b]}}\nproxy: {trusted_proxies: [$A, loopback, $B]}\n"
+    config = load(ServerConfig, text, {}, "", environ={"B": ""})
+    assert [str(each) for each in config.proxy.trusted_proxies] == ["loopback"]
     assert config.cluster.node_id == ""
     assert config.cluster.join == (Address("a", 0), Address("b", 0))
 
@@ -142,6 +145,14 @@ def test_no_value_is_the_default_of_the_key() -> None:
         ("admin: {tls: {client_cas: ${KEY}}}\n", "pico.yaml:1: admin.tls.client_cas"),
         ("cluster: {gossip: {keys: ${KEY}}}\n", "pico.yaml:1: cluster.gossip.keys"),
         ("cluster: {gossip: {keys_file: ${KEY}}}\n", "pico.yaml:1: cluster.gossip.keys_file"),
+        ("cluster: {gossip: {keys: [$KEY]}}\n", "pico.yaml:1: cluster.gossip.keys"),
+        ("proxy:\n  tls:\n    cert: [$KEY]\n    key: [$KEY]\n", "pico.yaml:3: proxy.tls.cert"),
+        ("proxy:\n  auth:\n    hmac_secret_key: |\n      $KEY\n", "pico.yaml:3: proxy.auth.hmac_secret_key"),
+        ("policies: [$KEY]\n", "pico.yaml:1: policies"),
+        (
+            "policies: [{endpoints: [a], denied_networks: [10.0.0.0/8, $KEY]}]\n",
+            "pico.yaml:1: policies[0].denied_networks",
+        ),
         ("upstream: {tenants: ${KEY}}\n", "pico.yaml:1: upstream.tenants"),
         ("policies: ${KEY}\n", "pico.yaml:1: policies"),
         ("policies:\n- endpoints: [a]\n  basic_auth: ${KEY}\n", "pico.yaml:3: policies[0].basic_auth"),

@@ -301,6 +301,10 @@ TENANT = "upstream:\n  tenants:\n  - id: acme\n"
         ("cluster: {gossip: {keys_file: ''}}", "1: cluster.gossip.keys_file: is empty"),
         ("upstream: {tenants: ''}", "1: upstream.tenants: is empty"),
         ("policies:\n", "1: policies: is empty"),
+        ("proxy:\n  auth:\n    hmac_secret_key: #secret\n", "3: proxy.auth.hmac_secret_key: is empty"),
+        ("proxy: {auth: {hmac_secret_key: &secret}}", "1: proxy.auth.hmac_secret_key: is empty"),
+        ("proxy: {auth: {audience: ~}}", "1: proxy.auth.audience: is empty"),
+        ("proxy: {tls: {cert: null}}", "1: proxy.tls.cert: is empty"),
         ("proxy:\n  auth:\n", "2: proxy.auth: is empty: write keys below it, or remove it, or {} where"),
         ("upstream:\n  auth:\n    jwks: ~\n", "3: upstream.auth.jwks: is empty"),
         ("proxy: {tls: null}", "1: proxy.tls: is empty"),
@@ -318,6 +322,24 @@ def test_a_key_that_protects_is_not_left_empty(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(ServerConfig, text, {}, "pico.yaml")
     assert str(caught.value).startswith(f"pico.yaml:{message}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "proxy: {auth: {hmac_secret_key:canary}}",
+        "proxy:\n  auth:\n    hmac_secret_key=canary: x\n",
+        "proxy: {auth: {hmac_secret_key: *canary}}",
+        "proxy: {auth: {hmac_secret_key: !canary x}}",
+        "policies: [{endpoints: [a], request_headers: {add: ['X-Key=canary']}}]",
+        "policies: [{endpoints: [a], request_headers: {add: ['X-Key canary']}}]",
+        "policies: [{endpoints: [a], response_headers: {remove: ['X-Key: canary']}}]",
+    ],
+)
+def test_a_secret_that_is_not_where_it_belongs_is_not_repeated(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(ServerConfig, text, {}, "pico.yaml")
+    assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["proxy.auth.hmac_secret_key", "cluster.gossip.keys", "proxy.tls.client_cas"])
