@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from pico_tunnel.complaints import EXIT_FAILURE
 
@@ -14,6 +15,13 @@ class Unanswered(Exception):  # noqa: N818 - named after what happened
     def __init__(self, message: str, code: int = EXIT_FAILURE) -> None:
         super().__init__(message)
         self.code = code
+
+
+def write_json(document: Any) -> None:
+    """Write a document for programs. Raises ``Unanswered`` as ``write`` does."""
+    import json
+
+    write(json.dumps(document, indent=2) + "\n")
 
 
 def write(text: str) -> None:

@@ -6,19 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pico_tunnel.answer import Unanswered, write
+from pico_tunnel.answer import Unanswered, write, write_json
 from pico_tunnel.complaints import EXIT_FAILURE, complain
-from pico_tunnel.flags import ConfigCommand, TeachingGroup, agent_keys, forward_keys, reads_file, server_keys
+from pico_tunnel.flags import (
+    ConfigCommand,
+    TeachingGroup,
+    agent_keys,
+    forward_keys,
+    prints_json,
+    reads_file,
+    server_keys,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pico_tunnel.checkup import Finding
 
-OUTPUT = click.option("--output", "-o", type=click.Choice(("text", "json")), default="text", show_default=True)
 
-
-def report(findings: Iterator[Finding], output: str) -> int:
+def report(findings: Iterator[Finding], *, as_json: bool) -> int:
     """Print the findings as they come; return 1 if one of them is a failure."""
     from pico_tunnel.checkup import FAIL
 
@@ -26,12 +32,10 @@ def report(findings: Iterator[Finding], output: str) -> int:
     try:
         for finding in findings:
             found.append(finding)
-            if output == "text":
+            if not as_json:
                 write(_line(finding))
-        if output == "json":
-            import json
-
-            write(json.dumps([each._asdict() for each in found], indent=2) + "\n")
+        if as_json:
+            write_json([each._asdict() for each in found])
     except Unanswered as error:
         complain(str(error))
         return error.code
@@ -87,7 +91,7 @@ def doctor() -> None:
 @click.argument("endpoint", required=False)
 @click.argument("addr", required=False)
 @reads_file
-@OUTPUT
+@prints_json
 def doctor_agent(
     protocol: str | None,
     endpoint: str | None,
@@ -95,7 +99,7 @@ def doctor_agent(
     flags: dict[str, str],
     config_path: str | None,
     expand_env: bool,
-    output: str,
+    as_json: bool,
 ) -> int:
     """Check name, connection, TLS and upgrades to the server, clocks, and the services of the listeners."""
     from msgspec.structs import replace
@@ -111,7 +115,7 @@ def doctor_agent(
             raise click.UsageError(f"give the endpoint and the address too: pico doctor agent {protocol} ENDPOINT ADDR")
         keys = {"endpoint_id": endpoint, "addr": addr, "protocol": protocol}
         config = replace(config, listeners=(load(ListenerConfig, None, keys, ""),))
-    return report(_all(config, check_agent), output)
+    return report(_all(config, check_agent), as_json=as_json)
 
 
 @doctor.command(
@@ -122,14 +126,16 @@ def doctor_agent(
     examples="pico doctor forward --connect.url http://pico.example.com:8000",
 )
 @reads_file
-@OUTPUT
-def doctor_forward(flags: dict[str, str], config_path: str | None, expand_env: bool, output: str) -> int:
+@prints_json
+def doctor_forward(flags: dict[str, str], config_path: str | None, expand_env: bool, as_json: bool) -> int:
     """Check name, connection, TLS and upgrades to the server, clocks, and the local ports."""
     from pico_core.config.forward import ForwardConfig
     from pico_tunnel.checkup import check_forward
     from pico_tunnel.start import read_config
 
-    return report(_all(read_config(ForwardConfig, flags, config_path, expand_env=expand_env), check_forward), output)
+    return report(
+        _all(read_config(ForwardConfig, flags, config_path, expand_env=expand_env), check_forward), as_json=as_json
+    )
 
 
 @doctor.command(
@@ -140,8 +146,8 @@ def doctor_forward(flags: dict[str, str], config_path: str | None, expand_env: b
     examples="pico doctor server --config.path server.yaml",
 )
 @reads_file
-@OUTPUT
-def doctor_server(flags: dict[str, str], config_path: str | None, expand_env: bool, output: str) -> int:
+@prints_json
+def doctor_server(flags: dict[str, str], config_path: str | None, expand_env: bool, as_json: bool) -> int:
     """Check ports, the names and addresses of the nodes to join, the times of a stop, and certificates."""
     from pico_core.config.server import ServerConfig
     from pico_tunnel.checkup import check_node
@@ -152,4 +158,4 @@ def doctor_server(flags: dict[str, str], config_path: str | None, expand_env: bo
         yield from check_node(config)
         yield from check_running(config)
 
-    return report(_all(read_config(ServerConfig, flags, config_path, expand_env=expand_env), checks), output)
+    return report(_all(read_config(ServerConfig, flags, config_path, expand_env=expand_env), checks), as_json=as_json)

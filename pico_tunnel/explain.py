@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from pico_tunnel.answer import Unanswered, write
+from pico_tunnel.answer import Unanswered, write, write_json
 from pico_tunnel.complaints import complain
 from pico_tunnel.status import StatusCommand, ask, given_token
 
@@ -96,6 +96,10 @@ def explain(asker: Asker, target: str, *, tcp: bool, as_json: bool) -> int:
     endpoint, note = endpoint_in(target)
     if "://" in target:
         target = without_credentials(target)
+    if not endpoint and as_json:
+        fails = Note("", note, "Name the endpoint, as the first label of the host or with x-pico-endpoint.")
+        write_json({"endpoint": "", "verdict": "fails", "nodes": [], "silent": {}, "notes": [fails._asdict()]})
+        return FAILS
     if not endpoint:
         write(f"{target}\n\n  A request would FAIL:  400 no-endpoint\n  {note}\n")
         return FAILS
@@ -111,7 +115,7 @@ def explain(asker: Asker, target: str, *, tcp: bool, as_json: bool) -> int:
         verdict = {SUCCEEDS: "succeeds", FAILS: "fails", DISAGREE: "nodes disagree"}[code]
         told = [each._asdict() for each in notes]
         document = {"endpoint": endpoint, "verdict": verdict, "nodes": answers, "silent": silent, "notes": told}
-        _write_json(document)
+        write_json(document)
     else:
         write("\n".join([*_told(endpoint, note, code, answers, silent), *_noted(notes)]) + "\n")
     return code
@@ -226,7 +230,7 @@ def explain_request(asker: Asker, request_id: str, *, as_json: bool) -> int:
     for node in unknown:
         del silent[node]
     if as_json:
-        _write_json({"request_id": request_id, "hops": answers, "silent": silent})
+        write_json({"request_id": request_id, "hops": answers, "silent": silent})
     elif answers:
         write("\n".join(_hops(request_id, answers, silent)) + "\n")
     if answers:
@@ -261,12 +265,6 @@ def _hops(request_id: str, answers: list[Any], silent: dict[str, str]) -> Iterab
             yield f"  So: {REASONS[last].advice}"
 
 
-def _write_json(document: Any) -> None:
-    import json
-
-    write(json.dumps(document, indent=2) + "\n")
-
-
 def _clock(at_s: float) -> str:
     import time
 
@@ -293,12 +291,11 @@ Why did a request fail? Its ID is in X-Pico-Request-ID of the answer:
 @click.argument("target", metavar="[ENDPOINT|URL]", required=False)
 @click.option("--request", "request_id", metavar="ID", help="Tell what became of one request instead.")
 @click.option("--tcp", is_flag=True, help="Explain a TCP connection instead of an HTTP request.")
-@click.option("--output", "-o", type=click.Choice(("text", "json")), default="text", show_default=True)
 def explain_command(
     target: str | None,
     request_id: str | None,
     tcp: bool,
-    output: str,
+    as_json: bool,
     server_url: str,
     token: str | None,
     token_file: str | None,
@@ -314,8 +311,8 @@ def explain_command(
     asker = Asker(server_url, given_token(token, token_file), tls)
     try:
         if request_id is not None:
-            return explain_request(asker, request_id, as_json=output == "json")
-        return explain(asker, target or "", tcp=tcp, as_json=output == "json")
+            return explain_request(asker, request_id, as_json=as_json)
+        return explain(asker, target or "", tcp=tcp, as_json=as_json)
     except Unanswered as error:
         complain(str(error))
         return error.code

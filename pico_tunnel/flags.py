@@ -261,6 +261,10 @@ class TeachingGroup(click.Group):
         write_examples(self.examples, formatter)
 
 
+prints_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+"""The option of every command that prints a document."""
+
+
 class ConfigCommand(click.Command):
     """A command that takes the keys of ``keys()`` as flags and hands those given to its callback as ``flags``."""
 

@@ -33,7 +33,13 @@ Everything as it is configured:
 @click.argument("subsystem", required=False)
 @click.argument("level", required=False)
 def log_level(
-    subsystem: str | None, level: str | None, server_url: str, token: str | None, token_file: str | None, **tls: Any
+    subsystem: str | None,
+    level: str | None,
+    server_url: str,
+    token: str | None,
+    token_file: str | None,
+    as_json: bool,
+    **tls: Any,
 ) -> int:
     """Set the least important LEVEL that a process logs of SUBSYSTEM, or of 'all' that have no level of their own.
 
@@ -51,7 +57,8 @@ def log_level(
         path += f"/{quote(subsystem, safe='')}" + ("" if level == RESET else f"?level={quote(level or '', safe='')}")
         method = "DELETE" if level == RESET else "PUT"
     try:
-        show(ask(server_url, path, None, dict[str, Any], given_token(token, token_file), tls, method))
+        found = ask(server_url, path, None, dict[str, Any], given_token(token, token_file), tls, method)
+        show(found, as_json=as_json)
     except Unanswered as error:
         complain(str(error))
         return error.code

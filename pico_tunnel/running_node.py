@@ -39,7 +39,7 @@ def check_running(config: ServerConfig) -> Iterator[Finding]:
         return
     state = ready.body.strip()
     if ready.status not in (200, 503) or state.partition(":")[0] not in STATES:
-        yield Finding(FAIL, "running node", f"the admin port is not one of a Pico server: it answers {ready.status}")
+        yield _no_admin_port(ready)
         return
     yield Finding(*STATES[state.partition(":")[0]](state))
     metrics, limits = _asked(config, "/metrics"), _asked(config, "/status/limits")
@@ -48,6 +48,20 @@ def check_running(config: ServerConfig) -> Iterator[Finding]:
         return
     yield from _judge_metrics(metrics.body)
     yield from _judge_limits(limits.body)
+
+
+def _no_admin_port(answer: Answer) -> Finding:
+    from pico_tunnel.status import other_port
+
+    try:
+        other = other_port(json.loads(answer.body))
+    except (ValueError, AttributeError):
+        other = ""
+    if other:
+        text = f"admin.bind_addr is the {other} port of a running Pico server"
+        return Finding(FAIL, "running node", text, "give the port of its admin.bind_addr, 8002 by default")
+    text = f"the admin port is not one of a Pico server: it answers {answer.status}"
+    return Finding(FAIL, "running node", text, "change admin.bind_addr, or end what listens there")
 
 
 def _running(state: str) -> Finding:

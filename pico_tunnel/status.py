@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pico_tunnel.answer import Unanswered, write
+from pico_tunnel.answer import Unanswered, write, write_json
 from pico_tunnel.complaints import complain
-from pico_tunnel.flags import TeachingGroup, tls_options, token_options, write_examples
+from pico_tunnel.flags import TeachingGroup, prints_json, tls_options, token_options, write_examples
 
 if TYPE_CHECKING:
     from pico_core.access.secret import Secret
@@ -66,14 +66,28 @@ def _document(response: PlainResponse, server: str, kind: Any) -> Any:
     try:
         if response.status == 200:
             return msgspec.json.decode(response.body, type=kind)
-        error = msgspec.json.decode(response.body, type=dict[str, str])["error"]
+        told = msgspec.json.decode(response.body, type=dict[str, str])
+        error = told["error"]
     except (msgspec.DecodeError, KeyError):  # not an answer of a Pico server
         raise Unanswered(
             f"{server} is not the admin port of a Pico server: it answered {response.status} "
             f"{response.content_type or 'without a content type'}; give it with --server.url"
         ) from None
+    other = other_port(told)
+    if other:
+        raise Unanswered(
+            f"{server} is the {other} port of a Pico server, not its admin port: "
+            f"give that one with --server.url, such as {DEFAULT_ADMIN_URL}"
+        )
     advice = "; give a token with --server.token or --server.token-file" if response.status == 401 else ""
     raise Unanswered(f"{server} answered {response.status}: {error}{advice}")
+
+
+def other_port(told: dict[str, str]) -> str:
+    """Return which port it is whose refusal was told; empty for an admin port."""
+    if told.get("error", "").startswith("not found: agents connect to"):
+        return "upstream"
+    return "proxy" if "request_id" in told and "by" in told else ""
 
 
 def given_token(text: str | None, path: str | None) -> Secret | None:
@@ -95,11 +109,14 @@ def given_token(text: str | None, path: str | None) -> Secret | None:
         raise ConfigError(f"{flag}: {error}") from None
 
 
-def show(document: Any) -> None:
-    """Print a document as YAML in ASCII: nothing in it can reach a terminal as a control sequence.
+def show(document: Any, *, as_json: bool) -> None:
+    """Print a document in ASCII, as JSON or YAML: nothing in it can reach a terminal as a control sequence.
 
     Raises ``Unanswered`` if it cannot be written; a pipe that its reader closed early is fine.
     """
+    if as_json:
+        write_json(document)
+        return
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -113,12 +130,15 @@ def _print(
     forward: str | None,
     token: str | None,
     token_file: str | None,
+    as_json: bool,
     status: str | None = None,
     **tls: Any,
 ) -> int:
     try:
         document = ask(server_url, path, forward, kind, given_token(token, token_file), tls)
-        show(document if status is None else [node for node in document if node.get("status") == status])
+        if status is not None:
+            document = [node for node in document if node.get("status") == status]
+        show(document, as_json=as_json)
     except Unanswered as error:
         complain(str(error))
         return error.code
@@ -148,7 +168,9 @@ class StatusCommand(click.Command):
             help="The admin port of the server to ask.",
         )
         forward = click.Option(("--forward",), metavar="NODE", help="Have the server ask the node with this ID.")
-        self.params += [url, *token_options("server"), *([forward] if forwards else []), *tls_options("server")]
+        asked = [url, *token_options("server"), *([forward] if forwards else []), *tls_options("server")]
+        self.params += asked
+        prints_json(self)
         self.examples = examples
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -167,10 +189,12 @@ The endpoints with a tunnel at the server on this machine:
 All nodes of the cluster, as a distant server sees them:
   pico server status cluster nodes --server.url http://10.26.104.14:8002
 What another node, which only the server can reach, says of itself:
-  pico server status cluster node local --forward pico-1-x7k2m9q""",
+  pico server status cluster node local --forward pico-1-x7k2m9q
+The same for a program:
+  pico server status cluster nodes --json""",
 )
 def status() -> None:
-    """Ask a running server over its admin port and print its answer as YAML."""
+    """Ask a running server over its admin port and print its answer as YAML, or as JSON with --json."""
 
 
 @status.group(

@@ -73,6 +73,7 @@ class Exporter:
         self._sent = 0
         self._refused = 0
         self._failed = 0
+        self._why = ""
         self._told = 0
         self._told_at = -TELL_S
         self._thread = threading.Thread(target=self._work, name="pico-traces", daemon=True)
@@ -88,6 +89,7 @@ class Exporter:
         count = len(batch.spans)
         if count and self._put - self._done + count > MAX_WAITING_SPANS:
             self._refused += count
+            self._note(f"more than {MAX_WAITING_SPANS} spans waited")
         elif count:
             self._put += count
             self._queue.put(batch)
@@ -110,9 +112,18 @@ class Exporter:
             self._tell_lost(lost)
 
     def _tell_lost(self, lost: int) -> None:
-        fields: dict[str, str | int | float | bool] = {"spans": lost - self._told, "collector": self._endpoint}
-        self._told = lost
+        why = self._why or "they were not taken in time"
+        fields: dict[str, str | int | float | bool] = {
+            "spans": lost - self._told,
+            "collector": self._endpoint,
+            "reason": why,
+        }
+        self._told, self._why = lost, ""
         self._tell(Log("warning", "tracing", "spans were lost", fields))
+
+    def _note(self, why: str) -> None:
+        """Keep the first reason since the last line: what waits too long waits for that."""
+        self._why = self._why or why
 
     # --- the thread ---
 
@@ -126,8 +137,11 @@ class Exporter:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
 
+        from pico_tunnel.tracing_session import noting_session
+
         resource = Resource.create({"service.name": self._service_name, "service.version": __version__})
-        exporter = self._exporter = OTLPSpanExporter(endpoint=self._endpoint, timeout=TIMEOUT_S)
+        session = noting_session(self._note)
+        exporter = self._exporter = OTLPSpanExporter(endpoint=self._endpoint, timeout=TIMEOUT_S, session=session)
         is_over = False
         while not is_over:
             spans, is_over = self._gather()
@@ -153,8 +167,9 @@ class Exporter:
 
         try:
             sent = exporter.export([readable(each, resource) for each in spans]) is SpanExportResult.SUCCESS
-        except Exception:  # noqa: BLE001 - whatever the SDK raises: spans are lost, and requests are not
+        except Exception as error:  # noqa: BLE001 - whatever the SDK raises: spans are lost, and requests are not
             sent = False
+            self._note(f"the exporter failed ({type(error).__name__})")
         if sent:
             self._sent += len(spans)
         else:

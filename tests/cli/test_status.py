@@ -121,6 +121,34 @@ def test_limits_are_asked_for_and_printed(capsys: pytest.CaptureFixture[str]) ->
     assert second == "  limit: 30s\n  used: null\n"
 
 
+def test_programs_get_json(capsys: pytest.CaptureFixture[str]) -> None:
+    body = '[{"id":"a","status":"left"},{"id":"\\u001b","status":"active"}]'
+    _, out = printed(capsys, body, "cluster", "nodes", "--status", "active", "--json")
+    assert out == '[\n  {\n    "id": "\\u001b",\n    "status": "active"\n  }\n]\n'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "port"),
+    [
+        (400, '{"error":"missing endpoint id","reason":"no-endpoint","by":"server","request_id":"1"}', "proxy"),
+        (401, '{"error":"missing authorization","reason":"x","by":"server","request_id":"1"}', "proxy"),
+        (404, '{"error":"not found: agents connect to /pico/v1/upstream/{endpoint}"}', "upstream"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", ["server status cluster nodes", "server limits", "log-level gossip debug", "explain x"]
+)
+def test_another_port_is_named(
+    capsys: pytest.CaptureFixture[str], command: str, status: int, body: str, port: str
+) -> None:
+    with answering(body, status) as server:
+        assert main((*command.split(), "--server.url", server.url)) == 1
+    assert capsys.readouterr().err == (
+        f"pico: {server.url} is the {port} port of a Pico server, not its admin port: "
+        "give that one with --server.url, such as http://localhost:8002\n"
+    )
+
+
 def test_nothing_reaches_a_terminal_as_a_control_sequence(capsys: pytest.CaptureFixture[str]) -> None:
     _, out = printed(capsys, '{"id":"\\u001b[2Jä"}', "cluster", "node", "local")
     assert out == 'id: "\\e[2J\\xE4"\n'

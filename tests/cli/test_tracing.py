@@ -1,5 +1,6 @@
 """The queue of spans: bounded, and never waited for."""
 
+import re
 import socket
 import threading
 import time
@@ -47,6 +48,28 @@ def test_what_was_lost_is_told_without_another_span() -> None:
             wait_until(lambda: exporter.take(Spans(())) == 1, "the loss is counted")
         answering.join()
     assert [record.fields["spans"] for record in told] == [1]
+    assert [record.fields["reason"] for record in told] == ["the collector answered 400"]
+
+
+def test_the_reason_is_that_of_the_first_failure() -> None:
+    """A refused connection, a name that does not exist, TLS at a port without it; no credentials of the URL."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as plain:
+        threading.Thread(target=refuse_once, args=(plain,)).start()
+        port = plain.getsockname()[1]
+        for url, reason in (
+            ("http://user:CANARY@127.0.0.1:1/v1/traces", "connection refused"),
+            ("http://nowhere.invalid:4318/v1/traces", "name or service not known|temporary failure in name resolution"),
+            (
+                f"https://127.0.0.1:{port}/v1/traces",
+                "TLS: (wrong version number|.*record layer.*|http request)",
+            ),
+        ):
+            told: list[Log] = []
+            exporter = Exporter(TracingConfig(endpoint=url), "pico-server", told.append)
+            exporter.take(Spans((SPAN,)))
+            exporter.close()
+            assert re.fullmatch(reason, str(told[0].fields["reason"]))
+            assert "CANARY" not in str(told[0].fields["reason"])
 
 
 def refuse_once(server: socket.socket) -> None:

@@ -18,7 +18,7 @@ Findings = dict[str, tuple[str, str, str]]
 
 
 def examined(*arguments: str) -> tuple[int, Findings]:
-    command = [sys.executable, "-m", "pico_tunnel", "doctor", *arguments, "-o", "json"]
+    command = [sys.executable, "-m", "pico_tunnel", "doctor", *arguments, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert not done.stderr, done.stderr
     rows = json.loads(done.stdout)
@@ -43,6 +43,15 @@ def test_the_wrong_port(fleet: Fleet, name: str, kind: str) -> None:
     verdict, text, advice = found[f"{LOCAL} port {port}"]
     assert (code, verdict, advice) == (1, FAIL, "change the port of connect.url")
     assert f"this is the {name} port of a Pico server" in text
+
+
+@pytest.mark.parametrize("name", ["proxy", "upstream"])
+def test_the_wrong_port_as_the_admin_port_of_a_node(fleet: Fleet, name: str) -> None:
+    port = fleet.server().process.port(name)
+    code, found = examined("server", "--admin.bind-addr", f"{LOCAL}:{port}")
+    verdict, text, advice = found["running node"]
+    assert (code, verdict, text) == (1, FAIL, f"admin.bind_addr is the {name} port of a running Pico server")
+    assert "admin.bind_addr, 8002 by default" in advice
 
 
 def test_a_service_and_a_server_that_are_down(fleet: Fleet) -> None:

@@ -29,7 +29,7 @@ def pico_explain(*arguments: str, admin_port: int) -> subprocess.CompletedProces
 
 
 def explained(target: str, *flags: str, admin_port: int) -> tuple[int, dict[str, Any]]:
-    done = pico_explain(target, *flags, "-o", "json", admin_port=admin_port)
+    done = pico_explain(target, *flags, "--json", admin_port=admin_port)
     document = json.loads(done.stdout)
     document["reasons"] = sorted({each["reason"] for each in document["nodes"]})
     return done.returncode, document
