@@ -166,15 +166,12 @@ class ClusterView:
         if serving is None:
             return None
         other = HTTP if raw else TCP
-        candidates = [
-            node
-            for node in serving.values()
-            if node.status is not _LEFT
-            and node.proxy_addr is not None
-            and node not in avoid
-            and node.protocols.get(endpoint) != other
-            and (not healthy or _is_healthy(node, endpoint, now))
-        ]
+        candidates = []
+        for node in serving.values():
+            if node.status is _LEFT or node.proxy_addr is None or node in avoid:
+                continue
+            if node.protocols.get(endpoint) != other and (not healthy or _is_healthy(node, endpoint, now)):
+                candidates.append(node)
         if len(candidates) <= 1:  # the usual case, in which it does not matter how good a choice it is
             return candidates[0] if candidates else None
         staying = [node for node in candidates if not node.draining and node.status is _ACTIVE]

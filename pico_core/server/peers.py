@@ -6,6 +6,7 @@ was stale, which is not an error. Piko nodes neither send nor expect 421 or ``X-
 know.
 """
 
+from functools import lru_cache
 from typing import Protocol
 
 from pico_core.boundary import OUT_OF_DESCRIPTORS
@@ -46,17 +47,21 @@ CREDENTIALS_FIELD = b"x-pico-credentials: %b\r\n"
 """Those of a policy's user, for a node that asks again. It never passes the field on, whatever its policies are."""
 
 
-def forward_fields(exchange: Exchange, *, asks_again: bool) -> bytes:
-    """Return the field lines that another node needs. ``asks_again`` says that it asks its policies."""
-    tenant, endpoint = split(exchange.endpoint)
-    fields = FORWARD_FIELDS % endpoint.encode()
-    if tenant:
-        fields += TENANT_FIELD % tenant.encode()
+def forward_fields(exchange: Exchange, *, with_credentials: bool) -> bytes:
+    """Return the field lines that another node needs. ``with_credentials``: those that its policies ask for again."""
+    fields = _endpoint_fields(exchange.endpoint)
     if exchange.head.grant is not None:
         fields += TOKEN_FIELD % exchange.head.authorization
-    if asks_again and exchange.head.credentials:
+    if with_credentials:
         fields += CREDENTIALS_FIELD % exchange.head.credentials
     return fields
+
+
+@lru_cache(maxsize=4_096)
+def _endpoint_fields(endpoint: str) -> bytes:
+    """Remember the lines of the endpoints asked for last. Other nodes serve them, so a client cannot make them up."""
+    tenant, name = split(endpoint)
+    return FORWARD_FIELDS % name.encode() + (TENANT_FIELD % tenant.encode() if tenant else b"")
 
 
 class PeersHost(Connector, Logger, Protocol):
@@ -146,8 +151,11 @@ class Peers:
         exchange.route = peer
         peer.requests += 1
         self.exchanges[exchange] = None
-        asks_again = not self._gossip.is_sealed and exchange.endpoint in peer.claims  # Piko's nodes make no claims
-        fields = forward_fields(exchange, asks_again=asks_again) + extra
+        # Without a key the node asks its policies again. One of Piko's has none, and makes no claims.
+        with_credentials = (
+            bool(exchange.head.credentials) and not self._gossip.is_sealed and exchange.endpoint in peer.claims
+        )
+        fields = forward_fields(exchange, with_credentials=with_credentials) + extra
         pool.send(exchange, fields, now, self._unreachable, fresh=bool(exchange.head.upgrade))
 
     def finished(self, exchange: Exchange) -> None:

@@ -141,8 +141,8 @@ class ProxyRouter:
     def _find_client(self, exchange: Exchange) -> None:
         """Note whose request it is that another node or a trusted proxy passed on, and under which ID."""
         client, head = exchange.downstream.client, exchange.head
+        is_from_node = exchange.is_from_node = self.routing.is_from_node(exchange)
         exchange.is_entry = not self.routing.is_told_failures(exchange)
-        is_from_node = exchange.is_from_node = head.forwarded and self.routing.is_from_node(exchange)
         if client.counts_as_node is not is_from_node:
             client.counts_as_node = is_from_node
             self._admission.shown(client.place, is_member=is_from_node)

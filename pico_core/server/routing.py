@@ -163,15 +163,15 @@ class Routing:
         Where the cluster has a key, a node that could not prove itself counts too, by its address: else two nodes whose
         keys differ would send a request in circles. It gains nothing by that.
         """
-        return exchange.head.forwarded and (
-            self._view.is_member(exchange.downstream.client.host) or self.is_from_node(exchange)
+        return exchange.is_from_node or (
+            exchange.head.forwarded and self._view.is_member(exchange.downstream.client.host)
         )
 
     def is_from_node(self, exchange: Exchange) -> bool:
-        """Return whether a node of the cluster has forwarded the request: what it says of the client is true then.
+        """Decide whether a node of the cluster has forwarded the request: what it says of the client is true then.
 
-        Where the cluster has no key, an address has to do. That of a trusted proxy does not: a proxy passes on what its
-        clients say of themselves.
+        ``exchange.is_from_node`` keeps the answer. Where the cluster has no key, an address has to do. That of a
+        trusted proxy does not: a proxy passes on what its clients say of themselves.
         """
         head, client = exchange.head, exchange.downstream.client
         if not head.forwarded:
@@ -187,16 +187,16 @@ class Routing:
 
     def is_proved(self, exchange: Exchange) -> bool:
         """Return whether it is proved that a Pico node has forwarded the request, and so has asked its policies."""
-        return self._facts.gossip.is_sealed and exchange.head.forwarded_by_pico and self.is_from_node(exchange)
+        return self._facts.gossip.is_sealed and exchange.head.forwarded_by_pico and exchange.is_from_node
 
     def is_told_failures(self, exchange: Exchange) -> bool:
         """Return whether the request comes from a Pico node, which understands what only nodes tell each other.
 
         A client may be told it too, so without a key the address of a member is enough.
         """
-        head, host = exchange.head, exchange.downstream.client.host
-        return head.forwarded_by_pico and (
-            self.is_from_node(exchange) if self._facts.gossip.is_sealed else self._view.is_member(host)
+        return exchange.head.forwarded_by_pico and (
+            exchange.is_from_node
+            or (not self._facts.gossip.is_sealed and self._view.is_member(exchange.downstream.client.host))
         )
 
     # --- choosing ---
