@@ -32,6 +32,13 @@ def write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or what is left fails again at exit
+        message = unwritten(error)
         if not isinstance(error, BrokenPipeError):
-            raise Unanswered(f"cannot write the answer: {error.strerror}") from None
+            raise Unanswered(message) from None
+
+
+def unwritten(error: OSError) -> str:
+    """Say that standard output does not take the answer, and throw away what is left of it: it would fail at exit."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return f"cannot write the answer: {error.strerror}"

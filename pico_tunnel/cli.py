@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pico_core.errors import EXIT_INTERRUPTED
 from pico_tunnel.complaints import EXIT_FAILURE, EXIT_USAGE, complain
 from pico_tunnel.early_signals import is_long_running, kept_early
+from pico_tunnel.standard_descriptors import fill_standard_descriptors
 
 if TYPE_CHECKING:
     from click import ClickException
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (that of the process by default) and return the exit code; never raises."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        fill_standard_descriptors()
         with kept_early() if is_long_running(given) else nullcontext():
             return _run(given)
     except KeyboardInterrupt:
@@ -50,6 +52,22 @@ def _run(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         complain(str(error))
         return EXIT_USAGE
+    except OSError as error:
+        if not _is_of_echo(error):
+            raise
+        from pico_tunnel.answer import unwritten
+
+        complain(unwritten(error))
+        return EXIT_FAILURE
+
+
+def _is_of_echo(error: OSError) -> bool:
+    """Return whether click could not print, as help on a full disk."""
+    import traceback
+
+    import click.utils
+
+    return traceback.extract_tb(error.__traceback__)[-1].filename == click.utils.__file__
 
 
 def _usage(error: ClickException) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pico_tunnel.answer import Unanswered, write
 from pico_tunnel.complaints import EXIT_FAILURE, complain
 from pico_tunnel.flags import TeachingGroup, write_examples
 
@@ -341,13 +342,8 @@ def _instant(value: object, now: float) -> str:
 def _print(text: str) -> int:
     from pico_core.errors import ConfigError
 
-    if sys.stdout is None:
-        return 0
     try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or what is left fails again at exit
-        if not isinstance(error, BrokenPipeError):
-            raise ConfigError(f"cannot write the answer: {error.strerror}") from None
+        write(text + "\n")
+    except Unanswered as error:
+        raise ConfigError(str(error)) from None
     return 0

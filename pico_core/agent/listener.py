@@ -257,7 +257,6 @@ class AgentListener:
         )
         self._tunnels[tunnel] = None
         self.state = ListenerState.SERVING
-        self._complaints.clear()
         self.url, self.node = told(answer, URL), told(answer, NODE)
         self.workers = told_number(answer, WORKERS, 1)
         self.permitted_streams = min(told_number(answer, MAX_STREAMS, self.max_streams), self.max_streams)
@@ -319,6 +318,7 @@ class AgentListener:
         if self.state is ListenerState.SERVING:
             self.state = ListenerState.SEEKING
             if now - tunnel.opened_at >= LASTED_S:
+                self._complaints.clear()
                 self._hurry(now)
             self._host.listener_lost(self, reason, now)
             self._retry(f"tunnel lost: {reason}", now)

@@ -1,6 +1,7 @@
 """HTTP proxies on the way to the server: their URLs, and which of them the environment names for a server.
 
-The rules for the variables are those of Go's ``httpproxy`` package, which Piko's agents follow.
+The rules for the variables are those of Go's ``httpproxy`` package, which Piko's agents follow. As for curl, entries of
+NO_PROXY may also be parted by blanks, and a dot at the end of a name means nothing.
 """
 
 import ipaddress
@@ -81,7 +82,7 @@ def _is_excluded(server: Origin, no_proxy: str) -> bool:
     host = server.host.lower().rstrip(".")
     if is_loopback(host):
         return True
-    return any(_covers(entry.strip().lower(), host, server.port) for entry in no_proxy.split(",") if entry.strip())
+    return any(_covers(entry.lower(), host, server.port) for entry in no_proxy.replace(",", " ").split())
 
 
 def _covers(entry: str, host: str, port: int) -> bool:
@@ -102,5 +103,7 @@ def _covers(entry: str, host: str, port: int) -> bool:
         if int(number) != port:
             return False
         entry = name
-    entry = entry.strip("[]").removeprefix("*")
+    entry = entry.strip("[]").removeprefix("*").rstrip(".")
+    if not entry:
+        return False
     return host == entry or (not is_ip(host) and host.endswith(entry if entry.startswith(".") else f".{entry}"))

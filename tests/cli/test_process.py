@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import reserved_port
+from tests.runtimes import RUNTIMES
+from tests.waiting import PATIENCE_S, connected
+
 
 def pico(*arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -73,6 +77,33 @@ def test_closed_streams() -> None:
     command = f"{sys.executable} -m pico_tunnel server --log.level loud >&- 2>&-; echo $?"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "2\n"
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_agent_and_a_server_that_were_started_without_standard_streams(runtime: str) -> None:
+    with reserved_port() as port, reserved_port() as gossip:
+        ports = " ".join(f"--{name}.bind-addr 127.0.0.1:0" for name in ("proxy", "upstream"))
+        ports += f" --cluster.gossip.bind-addr 127.0.0.1:{gossip}"
+        for line in (
+            f"agent http e1 1 --connect.url http://127.0.0.1:1 --admin.bind-addr 127.0.0.1:{port}",
+            f"server {ports} --admin.bind-addr 127.0.0.1:{port} --drain-delay 0s",
+        ):
+            command = f"exec {sys.executable} -m pico_tunnel {line} --runtime {runtime} <&- >&- 2>&-"
+            with subprocess.Popen(command, shell=True) as process:
+                with connected(port) as admin:
+                    admin.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+                    assert admin.recv(12) == b"HTTP/1.1 200"
+                opened = [os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)]
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(PATIENCE_S) == 0
+            assert opened == [os.devnull] * 3
+
+
+@pytest.mark.parametrize("line", ["server --help", "--version", "completion bash", "token key --help"])
+def test_a_full_disk_behind_standard_output(line: str) -> None:
+    command = f"{sys.executable} -m pico_tunnel {line} >/dev/full; echo $?"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("1\n", "pico: cannot write the answer: No space left on device\n")
 
 
 def test_a_full_disk_behind_standard_error() -> None:

@@ -39,6 +39,7 @@ def test_tunnels_that_are_lost_at_once_are_sought_ever_more_slowly() -> None:
         play.server_accepts(connection)
         assert play >> ConnectionLost(connection, "reset") << Nothing()
         assert backoff_s / 2 <= waits_s(play) <= backoff_s
+    assert warnings(play) == ["tunnel lost: connection closed by the server"], "one outage"
 
 
 def test_a_lost_tunnel_takes_its_requests_with_it() -> None:

@@ -84,6 +84,11 @@ def test_credentials_are_never_shown() -> None:
         ({"HTTP_PROXY": PROXY, "NO_PROXY": "pico.example.com:8001"}, False),
         ({"HTTP_PROXY": PROXY, "NO_PROXY": "pico.example.com:8000"}, True),
         ({"HTTP_PROXY": PROXY, "NO_PROXY": ","}, True),
+        ({"HTTP_PROXY": PROXY, "NO_PROXY": ". .. *."}, True),
+        ({"HTTP_PROXY": PROXY, "NO_PROXY": "localhost pico.example.com"}, False),
+        ({"HTTP_PROXY": PROXY, "NO_PROXY": "a,\tb pico.example.com,c"}, False),
+        ({"HTTP_PROXY": PROXY, "NO_PROXY": "pico.example.com."}, False),
+        ({"HTTP_PROXY": PROXY, "NO_PROXY": ".example.com.:8001"}, False),
     ],
 )
 def test_which_proxy_the_environment_names(environment: dict[str, str], proxied: bool) -> None:
