@@ -37,6 +37,9 @@ AVOIDED_S = 60.0
 MAX_SILENT = 16
 """Addresses of one server that are known to be silent. One dial learns of at most ``MAX_ADDRESSES_TRIED``."""
 
+NONE_SILENT: dict[str, float] = {}
+"""What all servers share of which no address was silent. It is never changed."""
+
 REMINDER_S = 60.0
 """After which a reason that was warned of is worth another warning: a line a minute shows that the outage goes on."""
 
@@ -109,7 +112,7 @@ class Server:
         self._last = ""
         self._failed = False
         self._good = ""
-        self._silent: dict[str, float] = {}
+        self._silent = NONE_SILENT
         """Until when an address comes last, in the order in which that was found out."""
 
     def turns(self, addresses: Sequence[str], now: float) -> list[str]:
@@ -141,6 +144,8 @@ class Server:
             self._good = ""
         if silent_s >= SILENT_S:
             self._silent.pop(address, None)
+            if self._silent is NONE_SILENT:
+                self._silent = {}
             if len(self._silent) >= MAX_SILENT:
                 del self._silent[next(iter(self._silent))]
             self._silent[address] = now + AVOIDED_S
@@ -411,16 +416,16 @@ class Complaints:
 
     def __init__(self) -> None:
         self._since = -NEVER
-        self._warned: dict[str, None] = {}  # an empty set takes more
+        self._warned: tuple[str, ...] = ()
 
     def is_due(self, reason: str, now: float) -> bool:
         """Return whether to warn of ``reason`` now, which then counts as done."""
         if now - self._since >= REMINDER_S:
             self._since = now
-            self._warned.clear()
+            self._warned = ()
         if reason in self._warned or len(self._warned) >= MAX_REASONS:
             return False
-        self._warned[reason] = None
+        self._warned = (*self._warned, reason)
         return True
 
     def clear(self) -> None:

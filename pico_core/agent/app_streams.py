@@ -43,6 +43,8 @@ class AppStreams(RequestStreams):
     A call runs until its application ends, also where its client has left.
     """
 
+    __slots__ = ("_program", "emit", "listener", "running")
+
     def __init__(self, host: AppHost, config: ListenerConfig, access_log: AccessLogger | None, listener: int) -> None:
         super().__init__(host, config, access_log)
         self.emit = host.emit

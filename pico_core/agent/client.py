@@ -58,6 +58,7 @@ class Endpoint:
         """The first tunnel is there, or not wanted any more."""
         if self.patience is not None:
             self.patience.cancel()
+            self.patience = None
 
 
 class ClientMachine(AgentMachine):

@@ -16,6 +16,8 @@ _HOST_LINE = re.compile(rb"(?im)^host:[^\r]*\r\n")
 class RenamedHostStreams(HttpStreams):
     """``HttpStreams`` that replaces Host. The client's own is in X-Forwarded-Host, which the server adds."""
 
+    __slots__ = ("_name",)
+
     def __init__(self, host: ServiceHost, config: ListenerConfig, access_log: AccessLogger | None) -> None:
         super().__init__(host, config, access_log)
         name = config.addr.authority if config.host_header == "rewrite" else config.host_header

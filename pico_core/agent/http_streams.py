@@ -13,6 +13,8 @@ from pico_core.proxy.pool import ConnectionPool
 class HttpStreams(RequestStreams):
     """The requests of a listener with a service that is reached over HTTP/1.1."""
 
+    __slots__ = ("_pool",)
+
     def __init__(self, host: ServiceHost, config: ListenerConfig, access_log: AccessLogger | None) -> None:
         super().__init__(host, config, access_log)
         self._pool = ConnectionPool(

@@ -111,6 +111,12 @@ class ListenerHost(Connector, FlushScheduler, Logger, Protocol):
 class AgentListener:
     """Next: ``start``, and in the end ``drain``."""
 
+    __slots__ = (
+        "_agent_id", "_attempt", "_attempt_s", "_backoff", "_complaints", "_connect", "_credentials", "_entropy",
+        "_handler", "_host", "_hurry_until", "_instance", "_server", "_tunnels", "config", "max_streams", "moves",
+        "node", "permitted_streams", "refused_with", "state", "trouble", "url", "workers",
+    )  # fmt: skip
+
     def __init__(
         self,
         host: ListenerHost,
@@ -148,7 +154,7 @@ class AgentListener:
         self._entropy = entropy
         self._credentials = credentials
         self._instance = b"%016x" % entropy.getrandbits(64)
-        self._tunnels: dict[AgentTunnel, None] = {}
+        self._tunnels: tuple[AgentTunnel, ...] = ()  # seldom more than one
         self._attempt: WebSocketDial | None = None
         self._server = Server(connect.url, entropy, connect.proxy_url, CONNECT_PROFILE)
         self._backoff = Backoff(connect.backoff.first_s, connect.backoff.longest_s, entropy)
@@ -209,14 +215,14 @@ class AgentListener:
     def close(self, now: float) -> None:
         """End every tunnel now."""
         self.state = ListenerState.DONE
-        for tunnel in list(self._tunnels):
+        for tunnel in self._tunnels:
             tunnel.close(now)
-        self._tunnels.clear()
+        self._tunnels = ()
 
     def cut(self, now: float) -> None:
         """Leave now: what is in flight is lost. ``listener_done`` follows at once."""
         self.leave(now)
-        for tunnel in list(self._tunnels):
+        for tunnel in self._tunnels:
             tunnel.cut(now)
 
     @property
@@ -255,7 +261,7 @@ class AgentListener:
         tunnel = AgentTunnel(
             self._host, self, channel, self._entropy, self.max_streams, first_window_bytes(answer), now
         )
-        self._tunnels[tunnel] = None
+        self._tunnels = (*self._tunnels, tunnel)
         self.state = ListenerState.SERVING
         self.url, self.node = told(answer, URL), told(answer, NODE)
         self.workers = told_number(answer, WORKERS, 1)
@@ -304,7 +310,7 @@ class AgentListener:
 
     def tunnel_going_away(self, tunnel: AgentTunnel, now: float) -> None:
         """The server drains: find another place first, leave this one after. It also says so of a replaced tunnel."""
-        if self.state is ListenerState.SERVING and self._tunnels and tunnel is next(reversed(self._tunnels)):
+        if self.state is ListenerState.SERVING and self._tunnels and tunnel is self._tunnels[-1]:
             self.state = ListenerState.MOVING
             self._hurry(now)
             self._log("info", "the server asks to go elsewhere, connecting again")
@@ -312,7 +318,7 @@ class AgentListener:
 
     def tunnel_lost(self, tunnel: AgentTunnel, reason: str, now: float) -> None:
         """A tunnel has ended: if it was the last one, connect again, or be done where the listener drains."""
-        self._tunnels.pop(tunnel, None)
+        self._tunnels = tuple(each for each in self._tunnels if each is not tunnel)
         if self._tunnels:
             return
         if self.state is ListenerState.SERVING:

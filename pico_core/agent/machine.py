@@ -67,6 +67,7 @@ class AgentMachine(BaseMachine):
         self._entropy = entropy
         self._agent_id = b"%016x" % entropy.getrandbits(64)
         self._handlers_by_config: dict[ListenerConfig, StreamHandler] = {}
+        self._access_log = AccessLogger(self, "agent.access", "agent")
         tracing = config.tracing
         self._tracer = Tracer(self, tracing, entropy, "agent") if tracing.endpoint else None
         connect = config.connect
@@ -117,7 +118,7 @@ class AgentMachine(BaseMachine):
     def access_logger(self, listener: ListenerConfig) -> AccessLogger | None:
         """Return the log of the requests of a listener, if they are logged."""
         log_access = listener.access_log.is_enabled(self.config.log, "agent.access")
-        return AccessLogger(self, "agent.access", "agent") if log_access else None
+        return self._access_log if log_access else None
 
     def on_start(self, now: float) -> None:
         """Look for the server with every listener."""

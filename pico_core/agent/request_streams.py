@@ -35,13 +35,16 @@ class RequestStreams:
     A subclass fills in ``send``.
     """
 
+    head_limits = HeadLimits(max_head_bytes=MAX_HEAD_BYTES)
+    header_timeout_s = HEAD_TIMEOUT_S
+    idle_timeout_s = NEXT_REQUEST_TIMEOUT_S
+    timed_out = SERVICE_TIMEOUT
+
+    __slots__ = ("access_log", "closing", "config", "counts", "heads", "host", "response_timeout_s", "tracer")
+
     def __init__(self, host: ServiceHost, config: ListenerConfig, access_log: AccessLogger | None) -> None:
-        self.head_limits = HeadLimits(max_head_bytes=MAX_HEAD_BYTES)
         self.heads = host.heads
-        self.header_timeout_s = HEAD_TIMEOUT_S
-        self.idle_timeout_s = NEXT_REQUEST_TIMEOUT_S
         self.response_timeout_s = config.timeout_s
-        self.timed_out = SERVICE_TIMEOUT
         self.closing = False
         self.counts = ServiceCounts()
         self.host = host

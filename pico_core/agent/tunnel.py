@@ -1,5 +1,6 @@
 """The agent's end of one tunnel: takes the streams that the server opens, until either side ends it."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -76,7 +77,7 @@ class AgentTunnel:
         self._over = False
         self._last_ping = 0
         self._left = False
-        self._mark_dirty = partial(host.mark_dirty, self)
+        self._mark_dirty: Callable[[], None] | None = None
         self.deadline_at = self._tunnel.deadline()
         channel.user = self
         host.timers.watch(self, now)
@@ -89,7 +90,7 @@ class AgentTunnel:
         if not self._over:
             self._tunnel.go_away()
             self._last_ping = self._tunnel.session.ping()
-            self._mark_dirty()
+            self._host.mark_dirty(self)
 
     def close(self, now: float) -> None:
         """End the tunnel now."""
@@ -128,18 +129,19 @@ class AgentTunnel:
     def on_writable(self, now: float) -> None:
         """The server takes more."""
         self._dispatch(self._tunnel.resume_output(), now)
-        self._mark_dirty()
+        self._host.mark_dirty(self)
 
     def on_deadline(self, now: float) -> None:
         """A ping is due, or the server is silent."""
         self._dispatch(self._tunnel.tick(now), now)
-        self._mark_dirty()
+        self._host.mark_dirty(self)
         self.deadline_at = self._tunnel.deadline()
 
     def flush(self, now: float) -> None:
         """Send the frames that gathered in this turn."""
         if not self._over:
-            flush_tunnel(self._tunnel, self._channel, self._mark_dirty)
+            if flush_tunnel(self._tunnel, self._channel):
+                self._host.mark_dirty(self)
             self._end_if_left(now)
 
     # --- inside ---
@@ -153,7 +155,7 @@ class AgentTunnel:
         dispatch(events, self._session_event, now)
         self._end_if_left(now)
         if self._tunnel.has_output:
-            self._mark_dirty()
+            self._host.mark_dirty(self)
 
     def _end_if_left(self, now: float) -> None:
         """End once nothing is in flight or on its way. The last stream ends by what is received, or by what is sent."""
@@ -165,13 +167,19 @@ class AgentTunnel:
             if event.stream.state is CLOSED:  # reset before this process came to it: it is not wanted any more
                 event.stream.owner = GONE
                 return
-            self._user.stream_opened(StreamChannel(event.stream, self._mark_dirty, self._host.turns), now)
+            self._user.stream_opened(StreamChannel(event.stream, self._marker(), self._host.turns), now)
         elif isinstance(event, PongReceived):
             self._left = self._left or event.number == self._last_ping
         elif isinstance(event, GoAwayReceived):
             self._user.tunnel_going_away(self, now)
         elif isinstance(event, SessionFailed):
             self._end(event.reason, now)
+
+    def _marker(self) -> Callable[[], None]:
+        """Return what asks for a ``flush``. It is made for the first stream: an idle tunnel is spared its memory."""
+        if self._mark_dirty is None:
+            self._mark_dirty = partial(self._host.mark_dirty, self)
+        return self._mark_dirty
 
     def _end(self, reason: str, now: float) -> None:
         if self._over:

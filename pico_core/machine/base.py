@@ -93,6 +93,7 @@ class BaseMachine:
         """
         self._commands: deque[Command] = deque()
         self.emit = self._commands.append
+        self._on_closing = self._closing  # one for all channels
         self.timers = Timers()
         self.lingering = Lingering(self.timers)
         self.dates = Dates(self.wall_s)
@@ -399,7 +400,7 @@ class BaseMachine:
             self.log("info", "process", "signal ignored", signal=event.name)
 
     def _open(self, event: Accepted | Connected) -> TcpChannel:
-        channel = TcpChannel(event.connection, event.host, self.emit, self._closing, self.turns)
+        channel = TcpChannel(event.connection, event.host, self.emit, self._on_closing, self.turns)
         self._connections[event.connection] = channel
         return channel
 

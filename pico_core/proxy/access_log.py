@@ -27,6 +27,8 @@ class AccessLogger:
     ``tunnel``, or the ``agent``.
     """
 
+    __slots__ = ("_emitter", "_hop", "_lines", "_subsystem")
+
     def __init__(self, emitter: Emitter, subsystem: str, hop: str) -> None:
         self._emitter = emitter
         self._hop = hop.encode()

@@ -290,8 +290,8 @@ class TunnelConnection(Dismissible):
 
     def flush(self, now: float) -> None:
         """Send everything that gathered in this turn, as few WebSocket messages as possible."""
-        if self._tunnel is not None:
-            flush_tunnel(self._tunnel, self.channel, self._mark_dirty)
+        if self._tunnel is not None and flush_tunnel(self._tunnel, self.channel):
+            self._mark_dirty()
 
     # --- leaving ---
 

@@ -146,17 +146,18 @@ class _Gone:
 GONE = _Gone()
 
 
-def flush_tunnel(tunnel: Tunnel, channel: TcpChannel, on_more: Callable[[], None]) -> None:
-    """Send the next message of ``tunnel``; ``on_more`` is called if another one may be due.
+def flush_tunnel(tunnel: Tunnel, channel: TcpChannel) -> bool:
+    """Send the next message of ``tunnel``; return whether another one may be due.
 
     One message at a time, so that the driver can say that its buffer is full before the next is made.
     """
     if not channel.writable:
         tunnel.pause_output()
     message = tunnel.take_output()
-    if message is not None:
-        channel.send(message)
-        on_more()
+    if message is None:
+        return False
+    channel.send(message)
+    return True
 
 
 def finish_tunnel(tunnel: Tunnel, channel: TcpChannel) -> None:

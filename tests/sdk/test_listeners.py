@@ -5,6 +5,7 @@ import http.client
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -215,5 +216,24 @@ def test_traces_are_for_the_commands(kit: Kit) -> None:
         with pytest.raises(ConfigError, match="for the commands"):
             async with kit.pico.connect("http://localhost:8001", settings=settings):
                 pass
+
+    kit.run(scenario)
+
+
+async def idle_app(scope: Any, receive: Any, send: Any) -> None:
+    """An application that does not know the lifespan."""
+    assert scope["type"] == "http"
+
+
+def test_a_block_is_entered_once(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (_, client):
+            for block in (client.listen("e"), client.serve("e", idle_app), client.serve_wsgi("e", idle_app)):
+                async with block as listener:
+                    with pytest.raises(RuntimeError, match="entered before"):
+                        await block.__aenter__()
+                    assert listener.is_registered
+                with pytest.raises(RuntimeError, match="entered before"):
+                    await block.__aenter__()
 
     kit.run(scenario)

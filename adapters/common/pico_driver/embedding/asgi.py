@@ -343,11 +343,11 @@ class Lifespan:
     """The lifespan of an application: ``start`` before its first request, ``stop`` after its last.
 
     An application that raises at its start does not know the lifespan protocol, and is served without. ``state`` is
-    what it keeps for its requests.
+    what it keeps for its requests. ``is_supported`` says, once it has started, whether it will be told of its end.
     """
 
     __slots__ = (
-        "_app", "_failure", "_hub", "_is_supported", "_received", "_started", "_stopped", "_stopping", "_task", "state",
+        "_app", "_failure", "_hub", "_received", "_started", "_stopped", "_stopping", "_task", "is_supported", "state",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, app: AsgiApp) -> None:
@@ -357,7 +357,7 @@ class Lifespan:
         self._started = Latch(hub.runtime)
         self._stopping = Latch(hub.runtime)
         self._stopped = Latch(hub.runtime)
-        self._is_supported = False
+        self.is_supported = False
         self._failure = ""
         self._received = 0
         self._task: Cancellable | None = None
@@ -371,7 +371,7 @@ class Lifespan:
 
     async def stop(self) -> None:
         """Stop the application, and wait until it has stopped. Raises ``AppError`` if it says that it failed."""
-        if not self._is_supported:
+        if not self.is_supported:
             return
         self._stopping.set()
         await self._stopped.wait()
@@ -388,11 +388,11 @@ class Lifespan:
         try:
             await self._app(scope, self._receive, self._send)
         except Exception as error:
-            if self._is_supported:
+            if self.is_supported:
                 self._failure = f"{type(error).__name__}: {error}"
                 _logger.exception("the application's lifespan failed")
         finally:
-            self._is_supported = self._is_supported and self._stopping.is_set()
+            self.is_supported = self.is_supported and self._stopping.is_set()
             self._started.set()
             self._stopped.set()
 
@@ -408,7 +408,7 @@ class Lifespan:
         if kind.endswith(".failed"):
             self._failure = str(message.get("message", "")) or "it does not say why"
         if kind.startswith("lifespan.startup"):
-            self._is_supported = kind == "lifespan.startup.complete"
+            self.is_supported = kind == "lifespan.startup.complete"
             self._started.set()
         elif kind.startswith("lifespan.shutdown"):
             self._stopped.set()

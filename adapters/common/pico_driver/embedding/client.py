@@ -1,8 +1,8 @@
 """A connection of the program to a Pico or Piko server: it registers endpoints and serves them. Start at ``Client``."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TypeAlias
 
 from msgspec.structs import replace
 
@@ -11,8 +11,9 @@ from pico_core.config.agent import SERVICE_S, SERVICE_STREAMS, ListenerConfig
 from pico_core.config.inspect import PORT
 from pico_core.config.values import Origin, identifier, origin
 from pico_core.errors import PicoError
-from pico_core.program import APP, SOCKET, STREAMS, CloseListener, OpenListener
-from pico_driver.embedding.asgi import AppListener, AsgiApp, Lifespan
+from pico_core.program import SOCKET, STREAMS
+from pico_driver.embedding.asgi import AppListener, AsgiApp
+from pico_driver.embedding.blocks import AppRegistration, Registration, WsgiRegistration
 from pico_driver.embedding.hub import Hub
 from pico_driver.embedding.listener import Listener, StreamListener
 from pico_driver.embedding.runtime import Runtime
@@ -23,6 +24,9 @@ PATIENCE_S = 30.0
 
 GRACE_S = 5.0
 """How long requests and streams in flight may take at the end of a block. A program that stops is waited for."""
+
+IN_PROGRAM = Origin("this-program", 0)
+"""Stands for the address of a service that is the program itself."""
 
 
 class Client:
@@ -52,8 +56,7 @@ class Client:
         """Wait until the client has stopped, by a signal for instance."""
         await self.hub.closed.wait()
 
-    @asynccontextmanager
-    async def listen(
+    def listen(
         self,
         endpoint: str,
         *,
@@ -61,25 +64,22 @@ class Client:
         max_streams: int = SERVICE_STREAMS,
         patience_s: float = PATIENCE_S,
         grace_s: float = GRACE_S,
-    ) -> AsyncIterator[StreamListener]:
+    ) -> Registration[StreamListener]:
         """Register a ``tcp`` endpoint whose streams this program takes itself.
 
         A stream that is not taken within ``timeout_s`` is reset. Raises ``ConfigError`` for an invalid endpoint
         ID.
         """
-        listener = StreamListener(self.hub, identifier(endpoint))
         config = ListenerConfig(
-            endpoint_id=endpoint,
-            addr=_in_program(listener),
+            endpoint_id=identifier(endpoint),
+            addr=IN_PROGRAM,
             protocol="tcp",
             timeout_s=timeout_s,
             max_streams=max_streams,
         )
-        async with self.registered(listener, config, STREAMS, patience_s, grace_s):
-            yield listener
+        return Registration(self.hub, StreamListener, config, STREAMS, patience_s, grace_s)
 
-    @asynccontextmanager
-    async def serve(
+    def serve(
         self,
         endpoint: str,
         app: AsgiApp,
@@ -89,48 +89,37 @@ class Client:
         config: ListenerConfig | None = None,
         patience_s: float = PATIENCE_S,
         grace_s: float = GRACE_S,
-    ) -> AsyncIterator[AppListener]:
+    ) -> Registration[AppListener]:
         """Register an endpoint whose requests the ASGI application ``app`` answers, without a port.
 
         Its lifespan begins before the endpoint is registered and ends after the last request. A response has to begin
         within ``timeout_s``, and at most ``max_streams`` requests are answered at once; ``config``, where it is given,
         has these and the other keys of a listener. Raises ``AppError`` if the application does not start.
         """
-        lifespan = Lifespan(self.hub, app)
-        try:
-            await lifespan.start()
-            listener = AppListener(self.hub, identifier(endpoint), app, lifespan.state)
-            addr = _in_program(listener)
-            if config is None:
-                config = ListenerConfig(endpoint_id=endpoint, addr=addr, timeout_s=timeout_s, max_streams=max_streams)
-            else:
-                config = replace(config, endpoint_id=endpoint, addr=addr)
-            try:
-                async with self.registered(listener, config, APP, patience_s, grace_s):
-                    yield listener
-            finally:
-                listener.cancel_calls()
-            await lifespan.stop()
-        finally:
-            lifespan.cancel()
+        made = _app_config(endpoint, timeout_s, max_streams, config)
+        return AppRegistration(self.hub, app, made, patience_s, grace_s)
 
-    @asynccontextmanager
-    async def serve_wsgi(
-        self, endpoint: str, app: WsgiApp, *, threads: int = 40, **options: Any
-    ) -> AsyncIterator[AppListener]:
+    def serve_wsgi(
+        self,
+        endpoint: str,
+        app: WsgiApp,
+        *,
+        threads: int = 40,
+        timeout_s: float = SERVICE_S,
+        max_streams: int = SERVICE_STREAMS,
+        config: ListenerConfig | None = None,
+        patience_s: float = PATIENCE_S,
+        grace_s: float = GRACE_S,
+    ) -> Registration[AppListener]:
         """Register an endpoint whose requests the WSGI application ``app`` answers, in at most ``threads`` threads.
 
-        ``options`` are those of ``serve``. A thread cannot be cancelled: it ends when it next reads or sends.
+        The other arguments are those of ``serve``. A thread cannot be cancelled: it ends when it next reads or sends.
         """
-        pool = self.runtime.threads(threads)
-        try:
-            async with self.serve(endpoint, WsgiAdapter(app, self.runtime, pool), **options) as listener:
-                yield listener
-        finally:
-            pool.close()
+        made = _app_config(endpoint, timeout_s, max_streams, config)
+        adapter = WsgiAdapter(app, self.runtime, threads)
+        return WsgiRegistration(self.hub, adapter, made, patience_s, grace_s)
 
-    @asynccontextmanager
-    async def forward(
+    def forward(
         self,
         endpoint: str,
         addr: str,
@@ -139,7 +128,7 @@ class Client:
         config: ListenerConfig | None = None,
         patience_s: float = PATIENCE_S,
         grace_s: float = GRACE_S,
-    ) -> AsyncIterator[Listener]:
+    ) -> Registration[Listener]:
         """Register an endpoint whose requests go to the service at ``addr``, as with ``pico agent``.
 
         ``addr`` is a port, a ``host:port`` or a URL with ``http://``; ``protocol`` is ``http`` or ``tcp``. ``config``
@@ -150,28 +139,7 @@ class Client:
             config = ListenerConfig(endpoint_id=name, addr=addr_, protocol=protocol)
         else:
             config = replace(config, endpoint_id=name, addr=addr_, protocol=protocol)
-        listener = Listener(self.hub, name)
-        async with self.registered(listener, config, SOCKET, patience_s, grace_s):
-            yield listener
-
-    @asynccontextmanager
-    async def registered(
-        self, listener: Listener, config: ListenerConfig, served_by: str, patience_s: float, grace_s: float
-    ) -> AsyncIterator[None]:
-        """Run a block while a listener is registered."""
-        hub, number = self.hub, listener.number
-        try:
-            hub.driver.announce(OpenListener(number, config, served_by, patience_s))
-            await listener.settled.wait()
-            if not listener.is_registered and (failure := listener.failure()) is not None:
-                raise failure
-            yield
-            hub.announce(CloseListener(number, grace_s))
-            await listener.over.wait()
-        finally:
-            if not listener.over.is_set():
-                hub.announce(CloseListener(number, 0.0))
-            hub.remove(number)
+        return Registration(self.hub, Listener, config, SOCKET, patience_s, grace_s)
 
 
 Program: TypeAlias = Callable[[Client], Awaitable[None]]
@@ -192,6 +160,9 @@ async def run_with_client(program: Program, embedded: AbstractAsyncContextManage
     return hub.outcome
 
 
-def _in_program(listener: Listener) -> Origin:
-    """Return an address that stands for the program itself as the service of a listener."""
-    return Origin("this-program", listener.number)
+def _app_config(endpoint: str, timeout_s: float, max_streams: int, config: ListenerConfig | None) -> ListenerConfig:
+    """Return the configuration of the listener of an application."""
+    name = identifier(endpoint)
+    if config is None:
+        return ListenerConfig(endpoint_id=name, addr=IN_PROGRAM, timeout_s=timeout_s, max_streams=max_streams)
+    return replace(config, endpoint_id=name, addr=IN_PROGRAM)

@@ -96,9 +96,11 @@ class Listener:
             await self._news.wait()
         return self._events.pop(0)
 
-    def failure(self) -> Exception | None:
-        """Return why the listener could not be registered, or is over early."""
-        return self._error
+    async def registered(self) -> None:
+        """Wait until the endpoint is registered. Raises what says that it cannot be."""
+        await self.settled.wait()
+        if not self.is_registered and self._error is not None:
+            raise self._error
 
     # --- what the hub reports ---
 

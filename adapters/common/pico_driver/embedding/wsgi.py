@@ -14,19 +14,32 @@ WsgiApp: TypeAlias = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
 class WsgiAdapter:
-    """An ASGI application that calls a WSGI one. A thread waits for its client both ways, so it holds little."""
+    """An ASGI application that calls a WSGI one, in at most ``limit`` threads. In the end: ``close``.
 
-    def __init__(self, app: WsgiApp, runtime: Runtime, threads: Threads) -> None:
+    A thread waits for its client both ways, so it holds little.
+    """
+
+    __slots__ = ("_app", "_limit", "_runtime", "_threads")
+
+    def __init__(self, app: WsgiApp, runtime: Runtime, limit: int) -> None:
         self._app = app
         self._runtime = runtime
-        self._threads = threads
+        self._limit = limit
+        self._threads: Threads | None = None
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: AsgiSend) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             raise RuntimeError("WSGI has requests only")
+        if self._threads is None:
+            self._threads = self._runtime.threads(self._limit)
         call = _Call(self._app, self._runtime, receive, send)
         await self._threads.run(lambda: call.run(environ_of(scope)))
+
+    def close(self) -> None:
+        """Start no more calls."""
+        if self._threads is not None:
+            self._threads.close()
 
 
 def environ_of(scope: MutableMapping[str, Any]) -> Environ:
