@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import click
 
@@ -37,6 +37,13 @@ class Asked(NamedTuple):
     unreachable: list[str]
 
 
+class Known(TypedDict):
+    """The part that is read of what a node says about one that it knows."""
+
+    id: str
+    status: str
+
+
 class Note(NamedTuple):
     """A fault of a node, and its remedy."""
 
@@ -53,14 +60,14 @@ class Asker:
         self._token = token
         self._tls = tls
 
-    def ask(self, path: str, node: str | None = None) -> Any:
+    def ask(self, path: str, node: str | None = None, kind: Any = dict[str, Any]) -> Any:
         """Return the document at ``path``. Raises ``Unanswered``, and ``ConfigError`` for a wrong URL or file."""
-        return ask(self._url, path, node, Any, self._token, self._tls)
+        return ask(self._url, path, node, kind, self._token, self._tls)
 
     def everywhere(self, path: str) -> Asked:
         """Ask all nodes, those that gossip does not reach too: their admin ports may answer."""
         asked = Asked([], {}, [])
-        for node in self.ask("/status/cluster/nodes")[:NODES_ASKED]:
+        for node in self.ask("/status/cluster/nodes", kind=list[Known])[:NODES_ASKED]:
             name, status = node["id"], node["status"]
             if status == UNREACHABLE:
                 asked.unreachable.append(name)

@@ -64,10 +64,17 @@ def read_config(
 
 def _hide_secrets(cls: type[Section], flags: dict[str, str]) -> None:
     """Overwrite what flags give of secrets, before anything else is done: others may list the processes."""
-    from pico_core.config.declare import GOSSIP_KEYS, PROXY_URL, SECRET, TOKEN, leaves
+    from pico_core.config.declare import GOSSIP_KEYS, KEY_SET, PROXY_URL, SECRET, TOKEN, leaves
 
-    secrets = (SECRET, TOKEN, PROXY_URL, GOSSIP_KEYS)
-    given = [flags[leaf.name] for leaf in leaves(cls) if leaf.name in flags and leaf.key.kind in secrets]
+    given: list[str] = []
+    for leaf in leaves(cls):
+        text, kind = flags.get(leaf.name, ""), leaf.key.kind
+        if kind is GOSSIP_KEYS:  # click has joined what several flags gave
+            given += filter(None, map(str.strip, text.split(",")))
+        elif kind is KEY_SET:
+            given += filter(None, [text.partition("?")[2]])
+        elif text and kind in (SECRET, TOKEN, PROXY_URL):
+            given.append(text)
     if given:
         from pico_tunnel.process import hide_arguments
 

@@ -150,6 +150,7 @@ class ListenerConfig(Section, frozen=True, kw_only=True):
             raise ConfigError(f"host_header is for http listeners, found '{self.host_header}' at a tcp one")
         if self.protocol == "tcp" and self.health_check.protocol == "http":
             raise ConfigError("health_check.protocol is http at a tcp listener; give tcp or off")
+        self.tls.check_use("tls", "addr is not https://", is_secure=self.addr.is_secure)
 
 
 def service_profile(config: ListenerConfig) -> str:
@@ -220,6 +221,7 @@ class AgentConnectConfig(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_token(self.token, self.token_file)
+        self.tls.check_use("tls", "url is not https://", is_secure=self.url.is_secure)
 
 
 class AgentConfig(Section, frozen=True, kw_only=True):

@@ -43,6 +43,7 @@ class ForwardConnectConfig(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_token(self.token, self.token_file)
+        self.tls.check_use("tls", "url is not https://", is_secure=self.url.is_secure)
 
 
 class ForwardConfig(Section, frozen=True, kw_only=True):

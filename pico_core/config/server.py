@@ -219,6 +219,9 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     ] = 5.0
 
     def __post_init__(self) -> None:
+        speaks_tls = self.proxy.tls.enabled or self.admin.tls.enabled
+        no_tls = "neither proxy.tls nor admin.tls has a certificate"
+        self.proxy.tls.client.check_use("proxy.tls.client", no_tls, is_secure=speaks_tls)
         check_reach(self.policies)
         check_tenants(self.policies, {each.id for each in self.upstream.tenants})
         if self.workers != 1 and self.cluster.node_id:

@@ -2,6 +2,8 @@
 
 from typing import Annotated, ClassVar
 
+from msgspec.structs import fields
+
 from pico_core.config.declare import DURATION, FILE, FILES, SERVER_NAME, SWITCH, Key, Section, one_of, whole_number
 from pico_core.errors import ConfigError
 
@@ -117,6 +119,16 @@ class ClientTlsConfig(Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if bool(self.cert) != bool(self.key):
             raise ConfigError("cert and key belong together, found one of them")
+
+    def check_use(self, section: str, otherwise: str, *, is_secure: bool) -> None:
+        """Raise ``ConfigError`` where anything is given, and what it is for is not reached over TLS.
+
+        ``section`` is the name of this one, and ``otherwise`` says why there is no TLS: who gives a certificate or an
+        issuer does not mean to send in clear.
+        """
+        given = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
+        if given and not is_secure:
+            raise ConfigError(f"{section}.{given[0]} has no effect: {otherwise}")
 
 
 class PeerTlsConfig(ClientTlsConfig, frozen=True, kw_only=True):

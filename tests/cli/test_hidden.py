@@ -1,5 +1,9 @@
 """A secret that was given in the place of something else is in no error text."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from pico_driver.files import looks_secret
@@ -40,6 +44,23 @@ def test_it_is_not_shown(capsys: pytest.CaptureFixture[str], arguments: str, sec
 def test_it_is_not_shown_behind_a_flag(capsys: pytest.CaptureFixture[str], flag: str) -> None:
     assert main(("agent", "http", "e", "3000", flag + SECRET)) != 0
     assert SECRET not in "".join(capsys.readouterr())
+
+
+def test_flags_are_not_in_the_list_of_processes() -> None:
+    keys = [f"--cluster.gossip.keys={'%064x' % (1234567 + number)}" for number in range(2)]
+    key_set = "--proxy.auth.jwks.endpoint=http://127.0.0.1:1/keys?key=canary"
+    secret = f"--admin.auth.hmac-secret-key={SECRET}"
+    addresses = [f"--{each}.bind-addr=127.0.0.1:0" for each in ("proxy", "upstream", "admin", "cluster.gossip")]
+    command = [sys.executable, "-m", "pico_tunnel", "server", *addresses, *keys, key_set, secret]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline(), "it has begun"
+            shown = Path(f"/proc/{process.pid}/cmdline").read_text()
+        finally:
+            process.kill()
+    assert "http://127.0.0.1:1/keys?" in shown
+    assert not any(each in shown for each in ("canary", SECRET, *(key.partition("=")[2] for key in keys)))
 
 
 def test_credentials_in_a_url_that_is_explained(capsys: pytest.CaptureFixture[str]) -> None:

@@ -172,6 +172,13 @@ def test_invalid_answers(capsys: pytest.CaptureFixture[str], status: int, kind: 
     assert text.startswith(f"{server.url} {reason}")
 
 
+@pytest.mark.parametrize("body", ["{}", "[{}]", '[{"id": 1, "status": "active"}]', '{"nodes": [1]}', "[[]]"])
+def test_explain_and_what_is_not_a_pico_server(capsys: pytest.CaptureFixture[str], body: str) -> None:
+    with answering(body, 200, JSON) as server:
+        assert main(("explain", "e", "--server.url", server.url)) == 1
+    assert "is not the admin port of a Pico server: it answered 200 application/json" in capsys.readouterr().err
+
+
 def test_no_server(capsys: pytest.CaptureFixture[str], unused_port: int) -> None:
     url = f"http://127.0.0.1:{unused_port}"
     text = complaint(capsys, 1, "status", "gossip", "nodes", "--server.url", url)

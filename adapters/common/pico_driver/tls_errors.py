@@ -25,6 +25,8 @@ _REFUSED_CERTIFICATE: Final = (
     "TLSV1_ALERT_UNKNOWN_CA",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
     "SSLV3_ALERT_HANDSHAKE_FAILURE",
 )
 MAX_NAMES: Final = 5
@@ -64,7 +66,11 @@ def _certificate_problem(
     if error.verify_code == _NOT_YET_VALID:
         return f"{whose} is not valid before{_date(certificate, 'notBefore', ' ')}; is the clock right?"
     if error.verify_code in _OTHER_NAME:
-        names = [value for kind, value in certificate.get("subjectAltName", ()) if kind in ("DNS", "IP Address")]
+        names = [
+            f"{value} (as a host name, not an address)" if kind == "DNS" and value == server_name else value
+            for kind, value in certificate.get("subjectAltName", ())
+            if kind in ("DNS", "IP Address")
+        ]
         found = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
         return f"the certificate is for {found or 'no name'}, and not for '{server_name}'"
     if error.verify_code in _UNKNOWN_ISSUER:

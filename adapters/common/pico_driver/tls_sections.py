@@ -75,6 +75,7 @@ def client_sections(server: Origin, profile: str, section: str, keys: dict[str, 
         config = ClientTlsConfig(**keys)
     except ConfigError as error:
         raise ConfigError(f"--{section}: {error}") from None
+    config.check_use(section, "the server's URL is not https://", is_secure=server.is_secure)
     return TlsSections({}, {profile: (section, config)} if server.is_secure else {})
 
 

@@ -4,6 +4,8 @@ import contextlib
 import socket
 import ssl
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -18,6 +20,7 @@ from pico_core.boundary import (
     StartTls,
     TlsStarted,
 )
+from pico_driver.tls_errors import explain
 from tests.adapters.stage import Stage, read_all, read_exactly
 from tests.adapters.tls.scene import Origin, connect, trusting
 from tests.certificates import Files, issue
@@ -52,6 +55,26 @@ def test_a_server_that_is_not_the_one_expected(
     with contextlib.closing(Origin(issue(tmp_path, *names, issuer=issuer, days=days))) as origin:
         connect(stage, origin, host)
         assert said in stage.wait(ConnectFailed, connection=2).reason
+
+
+@pytest.mark.parametrize("alert", ["UNSUPPORTED_CERTIFICATE", "CERTIFICATE_REVOKED", "CERTIFICATE_UNKNOWN"])
+def test_a_server_that_refuses_our_certificate(alert: str) -> None:
+    error = ssl.SSLError(1, alert)
+    error.reason = f"SSLV3_ALERT_{alert}"
+    profile: Any = SimpleNamespace(server_side=False, key="connect.tls")
+    said = explain(error, cast("ssl.SSLObject", None), "localhost", profile)
+    assert said.startswith("the server does not accept our certificate (sslv3 alert ")
+
+
+def test_an_address_that_a_certificate_has_as_a_host_name() -> None:
+    error = ssl.SSLCertVerificationError(1, "mismatch")
+    error.verify_code = 64
+    leaf = SimpleNamespace(get_info=lambda: {"subjectAltName": (("DNS", "192.0.2.7"), ("DNS", "a.example"))})
+    tls: Any = SimpleNamespace(_sslobj=SimpleNamespace(get_unverified_chain=lambda: [leaf]))
+    profile: Any = SimpleNamespace(server_side=False, key="connect.tls")
+    assert explain(error, tls, "192.0.2.7", profile) == (
+        "the certificate is for 192.0.2.7 (as a host name, not an address), a.example, and not for '192.0.2.7'"
+    )
 
 
 def test_a_server_that_does_not_speak_tls(stage: Stage) -> None:

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from pico_core.config.agent import AgentConfig, ListenerConfig
-from pico_core.config.declare import flag_name, leaves
+from pico_core.config.declare import Section, flag_name, leaves
+from pico_core.config.forward import ForwardConfig
 from pico_core.config.load import load
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address, Origin
@@ -348,6 +349,34 @@ def test_a_flag_that_protects_is_not_left_empty(name: str, value: str) -> None:
     """Such as one whose value is a variable of the shell that is not set."""
     with pytest.raises(ConfigError, match=rf"^{flag_name(name)}: is empty"):
         load(ServerConfig, None, {name: value}, "")
+
+
+NO_TLS = "tls.root_cas has no effect: url is not https://"
+
+
+@pytest.mark.parametrize(
+    ("cls", "text", "message"),
+    [
+        (AgentConfig, "connect: {url: 'http://h', tls: {root_cas: a.pem}}", f"1: connect: {NO_TLS}"),
+        (ForwardConfig, "connect: {tls: {root_cas: a.pem}}", f"1: connect: {NO_TLS}"),
+        (
+            AgentConfig,
+            "listeners: [{endpoint_id: a, addr: 'http://h', tls: {insecure_skip_verify: true}}]",
+            "1: listeners[0]: tls.insecure_skip_verify has no effect: addr is not https://",
+        ),
+        (
+            ServerConfig,
+            "proxy: {tls: {client: {server_name: a}}}",
+            "1: proxy.tls.client.server_name has no effect: neither proxy.tls nor admin.tls has a certificate",
+        ),
+    ],
+)
+def test_tls_towards_what_does_not_speak_it_is_refused(cls: type[Section], text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(cls, text, {}, "pico.yaml")
+    assert str(caught.value) == f"pico.yaml:{message}"
+    text = text.replace("http://", "https://").replace("{tls: {root_cas", "{url: 'https://h', tls: {root_cas")
+    load(cls, text.replace("{tls: {client", "{tls: {cert: a, key: b, client"), {}, "")
 
 
 @pytest.mark.parametrize("cert", ["a.pem", "[a.pem]"])
