@@ -7,6 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pico_core.mux.events import (
     GoAwayReceived,
     MuxEvent,
+    NoticeReceived,
     PongReceived,
     SessionFailed,
     StreamData,
@@ -48,7 +49,7 @@ def story(events: list[MuxEvent]) -> list[object]:
                 result.append(("data", event.stream.id, bytes(event.data)))
         elif isinstance(event, SessionFailed):
             result.append((event.reason, [stream.id for stream in event.streams]))
-        elif isinstance(event, (GoAwayReceived, PongReceived)):
+        elif isinstance(event, (GoAwayReceived, NoticeReceived, PongReceived)):
             result.append(event)
         else:
             result.append((type(event).__name__, event.stream.id))

@@ -50,7 +50,15 @@ from pico_core.boundary import (
 from pico_core.config.agent import AgentConfig
 from pico_core.config.ports import ProxyConfig
 from pico_core.config.server import ServerConfig
-from pico_core.mux.events import GoAwayReceived, MuxEvent, StreamData, StreamEnded, StreamOpened, StreamReset
+from pico_core.mux.events import (
+    GoAwayReceived,
+    MuxEvent,
+    NoticeReceived,
+    StreamData,
+    StreamEnded,
+    StreamOpened,
+    StreamReset,
+)
 from pico_core.mux.stream import MuxStream
 from pico_core.records import AccessLog, Log, MeasureProcess, ProcessMeasured, Record
 from pico_core.server.exposure import OPEN
@@ -107,11 +115,18 @@ class GoAway(Record, frozen=True):
     tunnel: int
 
 
+class Notice(Record, frozen=True):
+    """The sender tells something that the other end need not know."""
+
+    tunnel: int
+    text: bytes
+
+
 class Nothing(Record, frozen=True):
     """``<< Nothing()``: there is no command now. Needed only between inputs that are not of one turn."""
 
 
-Cue: TypeAlias = Open | Data | End | Reset | GoAway
+Cue: TypeAlias = Open | Data | End | Reset | GoAway | Notice
 
 
 class FarEnd:
@@ -140,6 +155,8 @@ class FarEnd:
             return End(connection, event.stream.id)
         if isinstance(event, StreamReset):
             return Reset(connection, event.stream.id)
+        if isinstance(event, NoticeReceived):
+            return Notice(connection, event.text)
         return GoAway(connection) if isinstance(event, GoAwayReceived) else None
 
     def act(self, cue: Cue) -> None:
@@ -152,6 +169,8 @@ class FarEnd:
             self.streams[cue.stream].send_eof()
         elif isinstance(cue, Reset):
             self.streams[cue.stream].reset()
+        elif isinstance(cue, Notice):
+            self.tunnel.notice(cue.text)
         else:
             self.tunnel.go_away()
 
@@ -324,6 +343,8 @@ class Play:
         tunnel = Tunnel(self.now, entropy=entropy, max_incoming_streams=1024, first_window_bytes=first_bytes)
         self.tunnels[connection] = FarEnd(tunnel)
         for each in behind:
+            if isinstance(each, Notice):  # to the agents that were there before
+                continue
             assert isinstance(each, Send)
             self._hear_tunnel(each.connection, joined(each.data))
         return self.tunnels[connection]

@@ -36,6 +36,7 @@ from pico_core.tunnel.agreement import (
     MAX_STREAMS,
     NODE,
     SECOND_AGENT,
+    SECOND_AGENT_CAME,
     URL,
     VERSION,
     WORKERS,
@@ -161,6 +162,7 @@ class AgentListener:
         self._hurry_until = 0.0
         self._attempt_s = connect.timeout_s
         self._complaints = Complaints()
+        self._is_shared = False
 
     def start(self, now: float) -> None:
         """Make the first attempt to reach a server and register."""
@@ -267,8 +269,9 @@ class AgentListener:
         self.workers = told_number(answer, WORKERS, 1)
         self.permitted_streams = min(told_number(answer, MAX_STREAMS, self.max_streams), self.max_streams)
         self._host.listener_opened(self, now)
+        self._is_shared = self._is_shared and len(self._tunnels) > 1
         if SECOND_AGENT in answer:
-            self._log("warning", "another agent serves this endpoint too, and gets a part of its requests")
+            self._told_of_second_agent()
         if rest:
             tunnel.on_data(rest, now)
 
@@ -315,6 +318,11 @@ class AgentListener:
             self._hurry(now)
             self._log("info", "the server asks to go elsewhere, connecting again")
             self._seek(now)
+
+    def tunnel_noticed(self, text: bytes, now: float) -> None:
+        """The server told something; what this version does not know is dropped."""
+        if text == SECOND_AGENT_CAME:
+            self._told_of_second_agent()
 
     def tunnel_lost(self, tunnel: AgentTunnel, reason: str, now: float) -> None:
         """A tunnel has ended: if it was the last one, connect again, or be done where the listener drains."""
@@ -386,6 +394,12 @@ class AgentListener:
         self._host.log(
             level, "agent", message, endpoint=self.config.endpoint_id, server=str(self._connect.url), **fields
         )
+
+    def _told_of_second_agent(self) -> None:
+        """Warn of it once, however many nodes tell it of however many tunnels."""
+        if not self._is_shared:
+            self._is_shared = True
+            self._log("warning", "another agent serves this endpoint too, and gets a part of its requests")
 
     def _done(self, now: float) -> None:
         self.state = ListenerState.DONE

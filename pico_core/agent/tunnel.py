@@ -8,7 +8,7 @@ from pico_core.entropy import Entropy
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.parts import FlushScheduler
 from pico_core.machine.turns import Turns
-from pico_core.mux.events import GoAwayReceived, MuxEvent, PongReceived, SessionFailed, StreamOpened
+from pico_core.mux.events import GoAwayReceived, MuxEvent, NoticeReceived, PongReceived, SessionFailed, StreamOpened
 from pico_core.mux.stream import CLOSED
 from pico_core.pieces import Piece
 from pico_core.timers import Timers
@@ -31,6 +31,9 @@ class TunnelUser(Protocol):
 
     def tunnel_going_away(self, tunnel: "AgentTunnel", now: float) -> None:
         """The server asks to go elsewhere; the tunnel works until it is closed."""
+
+    def tunnel_noticed(self, text: bytes, now: float) -> None:
+        """The server told something that came up after the registration."""
 
     def tunnel_lost(self, tunnel: "AgentTunnel", reason: str, now: float) -> None:
         """The tunnel has ended, and all its streams with it; ``reason`` is one readable clause."""
@@ -170,6 +173,8 @@ class AgentTunnel:
             self._user.stream_opened(StreamChannel(event.stream, self._marker(), self._host.turns), now)
         elif isinstance(event, PongReceived):
             self._left = self._left or event.number == self._last_ping
+        elif isinstance(event, NoticeReceived):
+            self._user.tunnel_noticed(event.text, now)
         elif isinstance(event, GoAwayReceived):
             self._user.tunnel_going_away(self, now)
         elif isinstance(event, SessionFailed):

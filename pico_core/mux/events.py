@@ -62,6 +62,12 @@ class PongReceived(Record, frozen=True, gc=False):
     number: int
 
 
+class NoticeReceived(Record, frozen=True, gc=False):
+    """The peer told something that it need not: nothing depends on it, and no answer is due."""
+
+    text: bytes
+
+
 class SessionFailed(Record, frozen=True, gc=False):
     """The session is over, for ``reason`` in one clause; ``streams`` are those that were open and are gone now.
 
@@ -81,5 +87,6 @@ MuxEvent: TypeAlias = (
     | StreamWritable
     | GoAwayReceived
     | PongReceived
+    | NoticeReceived
     | SessionFailed
 )

@@ -11,6 +11,9 @@ from pico_core.websocket.refusal import mark
 HANDSHAKE_LIMITS = HeadLimits(max_head_bytes=MAX_OWN_HEAD_BYTES)
 """Bounds of an agent's request head."""
 
+RESERVED_PART = 8
+"""One in so many streams of a tunnel is kept for clients that hold few (``crowding``); none of fewer than eight."""
+
 
 class Agreement(msgspec.Struct, frozen=True):
     """The start of a tunnel.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from pico_core.cluster.view import ClusterView, RemoteNode, claimed
+from pico_core.cluster.view import TCP, ClusterView, RemoteNode, claimed
 from pico_core.gossip.status import NodeStatus
 from pico_core.server.metrics import ServerMetrics
 from pico_core.server.policies import Policies
@@ -41,6 +41,11 @@ class Registration(msgspec.Struct, frozen=True):
     identity: str
     client: str
     version: str = ""
+
+    @property
+    def is_raw(self) -> bool | None:
+        """Whether the streams of the tunnel carry raw bytes, where the agent has told what its service speaks."""
+        return self.protocol == TCP if self.protocol else None
 
     @staticmethod
     def read(head: bytes, endpoint: str, client: str, owner: str = "") -> "Registration":
@@ -97,8 +102,7 @@ class EndpointClaims:
                     f"another agent serves this endpoint as {each.protocol}, this one as {new.protocol}",
                     retry_after_s=TAKEN_RETRY_S,
                 )
-        policy = self._policies.of(new.endpoint)
-        second_agent = "warn" if policy is None else policy.config.second_agent
+        second_agent = self.rule(new.endpoint)
         others = tuple(each.node for each in claimants if any(other != new.identity for other in each.identities))
         if not others or second_agent == "allow":
             return ()
@@ -112,6 +116,11 @@ class EndpointClaims:
             return ()
         self._metrics.second_agents["accepted"] += 1
         return others
+
+    def rule(self, endpoint: str) -> str:
+        """Return what becomes of a second agent: warn, allow or refuse."""
+        policy = self._policies.of(endpoint)
+        return "warn" if policy is None else policy.config.second_agent
 
     def told(self, endpoint: str) -> str:
         """Return what other nodes are told of an endpoint beside its number of tunnels: its protocol and identities."""

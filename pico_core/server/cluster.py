@@ -44,6 +44,9 @@ class ClusterHost(Connector, Emitter, Logger, SourceSelector, Protocol):
     def endpoint_seen(self, endpoint: str, count: int, now: float) -> None:
         """Another node has ``count`` tunnels of an endpoint now."""
 
+    def claim_seen(self, endpoint: str, claim: str, now: float) -> None:
+        """Another node tells which agents serve an endpoint there."""
+
     def shed(self, count: int, now: float) -> None:
         """Ask ``count`` agents to go elsewhere."""
 
@@ -219,7 +222,9 @@ class ClusterSide:
             self._view.set_endpoint(node, endpoint, count)
             self._host.endpoint_seen(endpoint, count, now)
         elif event.key.startswith(CLAIM_PREFIX):
-            self._view.set_claim(node, event.key[len(CLAIM_PREFIX) :].lower(), event.value or "")
+            endpoint = event.key[len(CLAIM_PREFIX) :].lower()
+            self._view.set_claim(node, endpoint, event.value or "")
+            self._host.claim_seen(endpoint, event.value or "", now)
         elif event.key in ("proxy_addr", "admin_addr"):
             port = event.key.removesuffix("_addr")
             address = self._reachable(node, port, event.value or "")

@@ -26,7 +26,7 @@ from pico_core.boundary import (
     ShutdownRequested,
     StopListening,
 )
-from pico_core.cluster.view import ClusterView
+from pico_core.cluster.view import ClusterView, claimed
 from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.logs import LogConfig
 from pico_core.config.server import ServerConfig
@@ -67,6 +67,7 @@ from pico_core.server.starting_tls import StartingTls
 from pico_core.server.tenants import split
 from pico_core.server.tunnels import TunnelConnection
 from pico_core.server.worker import ControlPages, Worker
+from pico_core.tunnel.agreement import SECOND_AGENT_CAME
 
 
 class ServerNode(BaseMachine):
@@ -228,7 +229,19 @@ class ServerNode(BaseMachine):
                 client=registration.client,
                 other_at=", ".join(each or "this node" for each in others),
             )
+            self._tell_agents(registration.endpoint, (registration.identity,))
         return bool(others)
+
+    def claim_seen(self, endpoint: str, claim: str, now: float) -> None:
+        """Another node tells which agents serve an endpoint there."""
+        if self.facts.registry.members(endpoint) and self._claims.rule(endpoint) != "allow":
+            self._tell_agents(endpoint, claimed(claim)[1])
+
+    def _tell_agents(self, endpoint: str, identities: Iterable[str]) -> None:
+        """Tell the agents of an endpoint of others: whoever looks at the first one sees it too."""
+        for tunnel in self.facts.registry.members(endpoint):
+            if any(each != tunnel.registration.identity for each in identities):
+                tunnel.tell(SECOND_AGENT_CAME)
 
     def tunnel_opened(self, tunnel: TunnelConnection, now: float) -> None:
         """Route requests to the agent; an older tunnel of the same agent gets no more of them."""

@@ -6,7 +6,6 @@ from typing import Protocol
 
 from pico_core.bounds import TUNNEL_STREAMS
 from pico_core.cluster.health import Health
-from pico_core.cluster.view import HTTP, TCP
 from pico_core.http.cutting import HeadReader
 from pico_core.http.message import HeadLimits, MessageError, RequestHead
 from pico_core.http.parsing import parse_request_head
@@ -23,7 +22,7 @@ from pico_core.proxy.failures import BUSY, SERVICE_LOST, STREAM_REFUSED, TUNNEL_
 from pico_core.proxy.kept import IdleUpstreams, KeptUpstream
 from pico_core.proxy.reasons import reason_of
 from pico_core.proxy.states import RESPONDING
-from pico_core.server.agreement import HANDSHAKE_LIMITS, Agreement, refusal_fields
+from pico_core.server.agreement import HANDSHAKE_LIMITS, RESERVED_PART, Agreement, refusal_fields
 from pico_core.server.claims import Registration
 from pico_core.server.ends import keep_upstream
 from pico_core.server.tcp_route import TcpOpening
@@ -35,12 +34,6 @@ from pico_core.websocket.handshake import HandshakeError
 
 KEEP_IDLE_STREAM_S = 60.0
 """How long a mux stream is kept for the next request. The agent's side holds a connection to its service for it."""
-
-RAW_BY_PROTOCOL = {HTTP: False, TCP: True}
-"""Whether the streams of a tunnel carry raw bytes, where its agent has told what its service speaks."""
-
-RESERVED_PART = 8
-"""One in so many streams of a tunnel is kept for clients that hold few (``crowding``); none of fewer than eight."""
 
 MAX_IDLE_STREAMS = TUNNEL_STREAMS - TUNNEL_STREAMS // RESERVED_PART
 """More idle streams than this per tunnel are closed at once: the usual limit leaves the others to raw connections."""
@@ -197,6 +190,12 @@ class TunnelConnection(Dismissible):
             return 0
         self._mark_dirty()
         return self._tunnel.probe()
+
+    def tell(self, notice: bytes) -> None:
+        """Tell the agent what has come up since it registered."""
+        if self._tunnel is not None:
+            self._mark_dirty()
+            self._tunnel.notice(notice)
 
     def failure_of_loss(self, upstream: KeptUpstream) -> Failure:
         """Return the failure when the stream ended: within a response an agent cannot say more of its service."""
@@ -378,7 +377,7 @@ class TunnelConnection(Dismissible):
         self.max_streams = agreed.max_streams
         self.tenant = agreed.tenant
         self.registration = agreed.registration
-        self.raw = RAW_BY_PROTOCOL.get(agreed.registration.protocol)
+        self.raw = agreed.registration.is_raw
         self.channel.send(agreed.response)
         self.crowded_at = self.max_streams - self.max_streams // RESERVED_PART
         self._tunnel = Tunnel(

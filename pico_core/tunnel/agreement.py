@@ -16,6 +16,9 @@ FIRST_WINDOW = (b"x-pico-first-window", b"%d" % SMALL_FIRST_WINDOW_BYTES)
 SECOND_AGENT = (b"x-pico-notice", b"second-agent")
 """The field of an answer that tells the agent that another one serves its endpoint too."""
 
+SECOND_AGENT_CAME = b"second-agent"
+"""The notice (``Tunnel.notice``) that tells an agent that another one serves its endpoint from now on."""
+
 MAX_TOLD_BYTES = 512
 """Of each thing that an agent is told: a URL or a node ID fits."""
 

@@ -4,15 +4,18 @@ import math
 
 from pico_core.boundary import Data
 from pico_core.bounds import TUNNEL_STREAMS
-from pico_core.mux.events import MuxEvent
+from pico_core.mux.events import MuxEvent, NoticeReceived
 from pico_core.mux.frame import INITIAL_WINDOW_BYTES
 from pico_core.mux.session import DEFAULT_WINDOW_BYTES, Session
 from pico_core.mux.stream import MuxStream
 from pico_core.mux.windows import SHARED_BYTES
-from pico_core.websocket.decoding import CloseReceived, FrameDecoder, FrameError, Item, Ping
-from pico_core.websocket.encoding import encode_close, encode_frame, encode_pong
-from pico_core.websocket.frame import PROTOCOL_ERROR
+from pico_core.websocket.decoding import CloseReceived, FrameDecoder, FrameError, Item, Ping, Pong
+from pico_core.websocket.encoding import encode_close, encode_control, encode_frame, encode_pong
+from pico_core.websocket.frame import PONG, PROTOCOL_ERROR
 from pico_core.websocket.masking import MaskSource
+
+NOTICE = b"pico: "
+"""The beginning of a pong that was not asked for and tells something."""
 
 PING_INTERVAL_S = 10.0
 """Between pings, and for the answer: well below the 60 s after which load balancers cut idle connections."""
@@ -48,7 +51,17 @@ class Tunnel:
     to ``ping``; all else goes through the tunnel.
     """
 
-    __slots__ = ("_close_frame", "_deadline_at", "_decoder", "_entropy", "_pong", "_unheard", "_waiting", "session")
+    __slots__ = (
+        "_close_frame",
+        "_deadline_at",
+        "_decoder",
+        "_entropy",
+        "_notice",
+        "_pong",
+        "_unheard",
+        "_waiting",
+        "session",
+    )
 
     def __init__(
         self,
@@ -75,6 +88,7 @@ class Tunnel:
         self._unheard = 0
         self._pong: bytes | None = None
         self._close_frame = b""
+        self._notice = b""
         self._waiting: list[Item | FrameError] = []
 
     @property
@@ -120,6 +134,13 @@ class Tunnel:
         """
         self.session.go_away()
 
+    def notice(self, text: bytes) -> None:
+        """Tell the peer something that it need not know, such as an ``agreement.SECOND_AGENT``. Next: ``take_output``.
+
+        It goes as a pong that was not asked for: every peer may get one, and those that do not know the text drop it.
+        """
+        self._notice = encode_control(PONG, NOTICE + text, self._entropy)
+
     def fail(self, reason: str) -> list[MuxEvent]:
         """End the tunnel because its connection is lost; return the ``SessionFailed`` with all its streams."""
         return self.session.fail(reason)
@@ -140,7 +161,8 @@ class Tunnel:
         """Whether ``take_output`` is worth a call: frames of the session, a pong, or the close frame."""
         if self.session.has_output:
             return True
-        return bool(self._pong is not None or self._close_frame) and not (self.session.paused and not self.failed)
+        waits = self._pong is not None or self._close_frame or self._notice
+        return bool(waits) and not (self.session.paused and not self.failed)
 
     def take_output(self) -> Data | None:
         """Return the next WebSocket message to send, with frames of all streams, or None when nothing is due.
@@ -154,6 +176,9 @@ class Tunnel:
         if self._pong is not None:
             pong, self._pong = encode_pong(self._pong, self._entropy), None
             return pong
+        if self._notice:
+            notice, self._notice = self._notice, b""
+            return notice
         if session.has_output:
             pieces, size = session.take_output(MESSAGE_BYTES)
             if size:
@@ -212,6 +237,8 @@ class Tunnel:
                 self._close_frame = encode_close(item.code, str(item), self._entropy)
             elif isinstance(item, Ping):
                 self._pong = item.payload
+            elif isinstance(item, Pong) and item.payload.startswith(NOTICE):
+                events.append(NoticeReceived(item.payload[len(NOTICE) :]))
             elif isinstance(item, CloseReceived):
                 events += session.fail(f"closed by the peer: {item.code} {item.reason}".rstrip())
                 self._close_frame = encode_close(item.code, "", self._entropy)

@@ -3,7 +3,6 @@
 import json
 import random
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -215,9 +214,7 @@ def test_an_alert_for_every_reason_but_the_clients_own() -> None:
     assert {reason for reason in REASONS if re.fullmatch(pattern, reason)} == set(REASONS) - OF_CLIENTS
 
 
-@pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="left out: there is no promtool on the PATH to try the alerts with"
-)
+@pytest.mark.debian
 def test_the_alerts_fire_when_they_should() -> None:
     file = Path(__file__).parent / "rules_test.yaml"
     done = subprocess.run(

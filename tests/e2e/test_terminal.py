@@ -105,6 +105,21 @@ def test_an_agent(fleet: Fleet, origin: Origin) -> None:
         shown.shows(rf"\n{CLOCK}       stopped\n")
 
 
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_two_agents_of_one_name_are_both_told(fleet: Fleet, origin: Origin, nodes: int) -> None:
+    first = fleet.server()
+    second = first if nodes == 1 else fleet.server("--cluster.join", f"{LOCAL}:{first.process.port('gossip')}")
+    text = rf"\n{CLOCK}       another agent serves 'web' too: requests are shared between you\n"
+    with terminal(fleet, "agent", "http", "web", str(origin.port), *agent_flags(first)) as one:
+        one.shows(r"service      localhost:\d+   answers\n")
+        wait_until(lambda: request(second.proxy_port, "web", "/describe")[0].status == 200, "the route is known")
+        assert "another agent" not in one.text
+        with terminal(fleet, "agent", "http", "web", str(origin.port), *agent_flags(second)) as other:
+            one.shows(text)
+            other.shows(text)
+        assert len(re.findall("another agent", one.text)) == 1
+
+
 def test_a_service_that_comes_later(fleet: Fleet) -> None:
     server, port = fleet.server(), fleet.reserve_port()
     with terminal(fleet, "agent", "http", "web", str(port), *agent_flags(server)) as shown:

@@ -19,12 +19,12 @@ from pico_core.boundary import (
 from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.values import Origin
 from pico_core.mux.frame import DATA, HEADER, SYN
-from pico_core.tunnel.agreement import FIRST_WINDOW, SECOND_AGENT
+from pico_core.tunnel.agreement import FIRST_WINDOW, SECOND_AGENT, SECOND_AGENT_CAME
 from pico_core.websocket.encoding import encode_frame
 from pico_core.websocket.handshake import accept_handshake
 from tests.core.agent.listener_scene import FINAL, NEXT, again, connecting, refusal, registered_raw, server, warnings
 from tests.core.agent.scene import CONNECT, DIAL, GET, OK, SERVER, SERVICE, agent_config, asked, registered
-from tests.play import Data, End, GoAway, Nothing, Open, Play, agent_play, joined
+from tests.play import Data, End, GoAway, Nothing, Notice, Open, Play, agent_play, joined
 
 
 @pytest.mark.parametrize(("answer", "sent_bytes"), [((FIRST_WINDOW,), 65_536), ((), 262_144)])
@@ -62,6 +62,14 @@ def test_another_agent_at_the_endpoint_is_told_of() -> None:
     assert play
     assert warnings(play) == ["another agent serves this endpoint too, and gets a part of its requests"]
     assert warnings(registered_raw(((b"x-pico-notice", b"something newer"),))) == []
+
+
+def test_another_agent_that_comes_later_is_told_of_once() -> None:
+    play = registered()
+    for text in (b"something newer", SECOND_AGENT_CAME, SECOND_AGENT_CAME):
+        play >> Notice(SERVER, text)
+    assert play
+    assert warnings(play) == ["another agent serves this endpoint too, and gets a part of its requests"]
 
 
 def test_an_endpoint_that_is_another_agents_is_asked_for_again() -> None:

@@ -6,13 +6,14 @@ from pico_core.boundary import Accepted, Connected, ConnectionLost, Received, Se
 from pico_core.config.policies import PolicyConfig
 from pico_core.config.server import ServerConfig
 from pico_core.server.claims import Registration
+from pico_core.tunnel.agreement import SECOND_AGENT_CAME
 from tests.core.proxy.scene import AGENT, CLIENT, GET, client_joins, error
 from tests.core.server.admin.scene import node_of
 from tests.core.server.test_peers import FIRST, FROM_NODE, GET_FORWARDED, SEEMS_DEAD_S, dial
 from tests.core.server.test_tcp_route import ACCEPTED, ASKING
 from tests.core.server.tunnel_scene import HANDSHAKE, SECOND
 from tests.neighbours import know
-from tests.play import GoAway, Open, Play, joined, server_play
+from tests.play import GoAway, Notice, Open, Play, joined, server_play
 
 ONE = (b"x-pico-agent", b"one")
 TWO = (b"x-pico-agent", b"two")
@@ -68,6 +69,26 @@ def test_both_sides_are_told_of_a_second_agent() -> None:
     assert warnings(play) == ["this node"]
     assert node_of(play).facts.metrics.second_agents == {"accepted": 1, "refused": 0}
     assert b"x-pico-notice" not in registers(play, TWO, connection=9), "once is enough"
+
+
+def test_the_first_agent_is_told_when_the_second_comes() -> None:
+    play = server_play()
+    play.agent_registers(AGENT, "e1", ONE)
+    request = HANDSHAKE.replace(b"my-endpoint", b"e1")[:-2] + b"x-pico-agent: two\r\n\r\n"
+    play >> Accepted(SECOND, "upstream", "192.0.2.1", 4000) >> Received(SECOND, request)
+    assert Notice(AGENT, SECOND_AGENT_CAME) in play.take()
+    play >> Accepted(9, "upstream", "192.0.2.1", 4000) >> Received(9, request)
+    assert not any(isinstance(each, Notice) for each in play.take()), "it is known"
+
+
+@pytest.mark.parametrize("policy", ["warn", "allow"])
+def test_the_first_agent_is_told_of_one_at_another_node(policy: str) -> None:
+    play = under(policy)
+    play.agent_registers(AGENT, "e1", ONE)
+    know(play, 20, claim=f"http {identity(ONE)}")
+    assert not any(isinstance(each, Notice) for each in play.take()), "its own tunnel there"
+    know(play, 21, claim=f"http {identity(ONE)} {identity(TWO)}")
+    assert (Notice(AGENT, SECOND_AGENT_CAME) in play.take()) is (policy == "warn")
 
 
 def test_agents_without_a_name_are_told_apart_by_their_address() -> None:
