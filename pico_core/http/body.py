@@ -33,13 +33,17 @@ BODY_TOO_LONG = "request body too long"
 MAX_TRAILER_BYTES = 8_192
 """The trailer section as a whole; it holds checksums and a status."""
 
-# The grammar of RFC 9112 section 7.1.1, except that no blank may come before the first semicolon: h11 refuses it, and
-# no known client sends it. Repetitions are possessive or atomic, as in ``grammar``.
+# The grammar of RFC 9112 section 7.1.1, except that no blank may come before the first semicolon in a request: h11
+# refuses it, and no known client sends it. In a response blanks may come behind a size: older services fill its line up
+# with them, and all browsers read that. Repetitions are possessive or atomic, as in ``grammar``.
 _TOKEN = grammar.TOKEN_CHARACTER + rb"++"
 _QUOTED = rb"\"(?>(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*)\""
 _EXTENSION = rb";[\t ]*+" + _TOKEN + rb"(?>(?:[\t ]*+=[\t ]*+(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?)"
-_size_line = re.compile(rb"([0-9A-Fa-f]{1,15}+)(?>(?:" + _EXTENSION + rb"(?>(?:[\t ]*+" + _EXTENSION + rb")*))?)\r\n")
+_EXTENSIONS = rb"(?>(?:" + _EXTENSION + rb"(?>(?:[\t ]*+" + _EXTENSION + rb")*))?)"
+_size_line = re.compile(rb"([0-9A-Fa-f]{1,15}+)" + _EXTENSIONS + rb"\r\n")
 _size_begins = re.compile(rb"[0-9A-Fa-f]{1,15}+(?:;|\r?\Z)")
+_padded_size_line = re.compile(rb"([0-9A-Fa-f]{1,15}+)[\t ]*+" + _EXTENSIONS + rb"[\t ]*+\r\n")
+_padded_size_begins = re.compile(rb"[0-9A-Fa-f]{1,15}+[\t ]*+(?:;|\r?\Z)")
 
 # RFC 9110 section 6.5.1 keeps fields out of trailers on which the handling of a message depends. They are dropped, as
 # it permits: framing and route were chosen by the head alone.
@@ -130,13 +134,15 @@ class ChunkedState(Enum):
 class ChunkedBody:
     """A body in chunks (RFC 9112 section 7.1), read as strictly as the grammar allows.
 
-    Line ends are CRLF everywhere, blanks around a size are refused, and sizes have at most 15 digits, so that they
-    overflow in no service behind us. ``ChunkedState`` says how one state follows another.
+    Line ends are CRLF everywhere, blanks around a size are refused but behind one in a response, and sizes have at most
+    15 digits, so that they overflow in no service behind us. ``ChunkedState`` says how one state follows another.
     """
 
-    __slots__ = ("_carry", "_extension_bytes", "_remaining_bytes", "_state", "_trailer_bytes", "trailers")
+    __slots__ = ("_carry", "_extension_bytes", "_padded", "_remaining_bytes", "_state", "_trailer_bytes", "trailers")
 
-    def __init__(self) -> None:
+    def __init__(self, *, padded: bool = False) -> None:
+        """``padded`` lets blanks come behind a size."""
+        self._padded = padded
         self._state = ChunkedState.SIZE
         self._carry = b""  # an unfinished line
         self._remaining_bytes = 0
@@ -184,8 +190,11 @@ class ChunkedBody:
 
     def _read_size(self, data: Piece, position: int, pieces: list[Piece]) -> int:
         line = _size_line.match(data, position)
+        if line is None and self._padded:
+            line = _padded_size_line.match(data, position)
         if line is None:
-            if b"\n" in bytes(data[position:]) or not _size_begins.match(data, position):
+            begins = _padded_size_begins if self._padded else _size_begins
+            if b"\n" in bytes(data[position:]) or not begins.match(data, position):
                 raise MessageError(400, "malformed chunk size or extension")
             return self._wait(data, position, MAX_CHUNK_LINE_BYTES)
         digits_end, line_end = line.end(1), line.end()
@@ -331,7 +340,7 @@ def response_body(head: ResponseHead, request_method: bytes) -> BodyReader | Non
     if is_bodiless(head, request_method):
         return None
     if head.chunked:
-        return ChunkedBody()
+        return ChunkedBody(padded=True)
     if head.content_length < 0:
         return EofBody()
     return LengthBody(head.content_length) if head.content_length else None

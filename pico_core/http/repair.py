@@ -1,7 +1,8 @@
 """Repairing the heads of responses where RFC 9112 lets a recipient do so. Start at ``HeadRepair``.
 
 Small devices and CGI programs end lines with a bare line feed (section 2.2), put blanks before a colon (section 5.1),
-fold values (section 5.2), or set blanks freely in the status line (section 4). Browsers read all of that.
+fold values (section 5.2), set blanks freely in the status line (section 4), or send a line end too many behind a body,
+which is an empty line before the next status line. Browsers read all of that.
 
 Requests are never repaired: an attacker chooses their bytes, and a service may read the original differently. A
 response is written anew for the next hop, which sees the repaired form only, and nothing more is read from a connection
@@ -15,21 +16,26 @@ from pico_core.http.message import HeadLimits, MessageError, ResponseHead
 from pico_core.http.parsing import parse_response_head
 
 _head_end = re.compile(rb"\n\r?\n")
+_line_ends = re.compile(rb"(?:\r?\n)*")
 _blanks = re.compile(rb"[ \t]++")
 _never_in_response = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)")
 _BEGINNING = b"HTTP/1."
+
+MAX_LINE_ENDS_BYTES = 8
+"""Of empty lines before a status line: services that send too many send one."""
 
 
 class HeadRepair:
     """One response head that the strict reader refused with ``error``."""
 
-    __slots__ = ("_buffer", "_error", "_limits", "_searched_bytes")
+    __slots__ = ("_buffer", "_error", "_limits", "_searched_bytes", "_skipped_bytes")
 
     def __init__(self, limits: HeadLimits, error: MessageError) -> None:
         self._limits = limits
         self._error = error
         self._buffer = bytearray()
         self._searched_bytes = 0
+        self._skipped_bytes = 0
 
     def receive(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
         """Take bytes, from the first one of the head on; return the head and the bytes after it, or ``None``: go on.
@@ -38,6 +44,10 @@ class HeadRepair:
         """
         buffer = self._buffer
         buffer += data
+        if not self._searched_bytes:
+            self._skip_line_ends()
+            if not buffer or buffer == b"\r":  # half an empty line waits for its line feed
+                return None
         end = _head_end.search(buffer, max(self._searched_bytes - 2, 0))
         size = end.end() if end else len(buffer)
         if size > self._limits.max_head_bytes:
@@ -48,9 +58,18 @@ class HeadRepair:
         self._searched_bytes = size
         return None
 
+    def _skip_line_ends(self) -> None:
+        """Drop the empty lines before the status line."""
+        match = _line_ends.match(self._buffer)
+        skipped_bytes = match.end() if match else 0
+        self._skipped_bytes += skipped_bytes
+        if self._skipped_bytes > MAX_LINE_ENDS_BYTES:
+            raise self._error
+        del self._buffer[:skipped_bytes]
+
     def _read(self, head: bytes) -> ResponseHead:
         repaired = repaired_head(head)
-        if repaired == head:
+        if repaired == head and not self._skipped_bytes:
             raise self._error
         response = parse_response_head(repaired, self._limits)
         response.keep_alive = False

@@ -354,7 +354,7 @@ class Exchange(msgspec.Struct, eq=False):
             self.downstream.cut(now)
             return
         self.tries += state is CHOOSING  # it could not even be connected to
-        if self._may_repeat(failure):
+        if self.may_repeat(failure):
             self.state = CHOOSING
             self.downstream.resume_request()
             self.router.retry(self, now)
@@ -372,11 +372,12 @@ class Exchange(msgspec.Struct, eq=False):
         """Do not wait any longer for an upstream that seems dead, if the request may be sent to another one."""
         if self.state is OVER:
             raise self._misused("abandon_upstream")
-        if self.state is REQUESTED and self._may_repeat(failure):
+        if self.state is REQUESTED and self.may_repeat(failure):
             self._give_up_upstream(now)
             self.failed(failure, now)
 
-    def _may_repeat(self, failure: Failure) -> bool:
+    def may_repeat(self, failure: Failure) -> bool:
+        """Return whether the request is still kept, and may be sent again after ``failure``."""
         kept = self.replay is not None or (self.request_done and not self.received_bytes)
         return kept and self.tries < MAX_TRIES and failure.permits(self.head.method)
 

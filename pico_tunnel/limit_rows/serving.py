@@ -38,6 +38,12 @@ ROWS: Final[Rows] = {
             "longer bodies are uploads, which clients repeat themselves",
         ),
         (
+            "empty lines before a response",
+            "{http.repair.MAX_LINE_ENDS_BYTES} bytes",
+            "502",
+            "services that send too many send one",
+        ),
+        (
             "pipelined requests kept",
             "{proxy.http1.downstream.MAX_BACKLOG_BYTES} bytes",
             "the client is not read",

@@ -1,9 +1,11 @@
 """The race between the addresses of a name (RFC 8305), on both runtimes."""
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import trio
@@ -24,6 +26,24 @@ def connect(request: pytest.FixtureRequest) -> Connect:
     if request.param == "trio":
         return lambda addresses: trio.run(pico_trio.opening.connect, addresses)
     return lambda addresses: asyncio.run(pico_asyncio.opening.connect(addresses))
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def connect_often(request: pytest.FixtureRequest) -> Callable[[SocketAddress, int], int]:
+    """Make connections to one address, one after the other, and count those that succeed."""
+    connect = pico_trio.opening.connect if request.param == "trio" else pico_asyncio.opening.connect
+
+    async def count(address: SocketAddress, attempts: int) -> int:
+        opened = 0
+        for _ in range(attempts):
+            with contextlib.suppress(ConnectionRefusedError):
+                (await connect([address])).close()
+                opened += 1
+        return opened
+
+    if request.param == "trio":
+        return lambda address, attempts: trio.run(count, address, attempts)
+    return lambda address, attempts: asyncio.run(count(address, attempts))
 
 
 @pytest.fixture
@@ -131,3 +151,11 @@ def test_late_answers_of_the_resolver_are_dropped() -> None:
                 await resolver.lookup("localhost", 80)
 
     asyncio.run(on_asyncio())
+
+
+def test_no_connection_leads_to_itself(connect_often: Callable[[SocketAddress, int], int]) -> None:
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    with socket.socket() as probe:
+        port = next(port for port in range(first + first % 2, last, 2) if probe.connect_ex(("127.0.0.1", port)))
+    # Linux gives even ports to outgoing connections first, nearly in their order: so many attempts come upon this one.
+    assert connect_often((socket.AF_INET, ("127.0.0.1", port)), last - first) == 0

@@ -66,6 +66,8 @@ INVALID = b'{"error":"the service\'s response was not valid HTTP: %b"}'
         (b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 204, b""),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
         (b"HTTP/1.1 200 OK\nContent-Length : 2\nA: b\n c\n\nok", 200, b"ok"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2  \r\nok\r\n0  \r\n\r\n", 200, b"ok"),
+        (b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", 502, INVALID % b"malformed status line"),
         (b"HTTP/1.1 200 OK\r\nA\r\n\r\n", 502, INVALID % b"malformed header field"),
         (b"HTTP/1.1 200 OK\nContent-Length: 2\nContent-Length: 3\n\nabc", 502,

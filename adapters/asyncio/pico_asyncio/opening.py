@@ -5,7 +5,15 @@ import contextlib
 import socket
 import threading
 
-from pico_driver.sockets import FALLBACK_DELAY_S, LOOKUPS_AT_ONCE, UNUSABLE, SocketAddress, lookup, start_connect
+from pico_driver.sockets import (
+    FALLBACK_DELAY_S,
+    LOOKUPS_AT_ONCE,
+    UNUSABLE,
+    SocketAddress,
+    lookup,
+    refuse_itself,
+    start_connect,
+)
 
 
 class Resolver:
@@ -83,6 +91,7 @@ async def _attempt(address: SocketAddress) -> socket.socket:
     connecting = start_connect(address[0])
     try:
         await asyncio.get_running_loop().sock_connect(connecting, address[1])
+        refuse_itself(connecting)
     except BaseException:
         connecting.close()
         raise

@@ -240,6 +240,18 @@ def raise_error_of(connecting: socket.socket) -> None:
         raise OSError(error, os.strerror(error))
 
 
+def refuse_itself(connected: socket.socket) -> None:
+    """Raise ``ConnectionRefusedError`` for a socket that is connected to itself, which has to be closed then.
+
+    Where nothing listens on a port that the kernel also gives to outgoing connections, one of some thousand attempts
+    gets that very port for its own end. TCP lets it connect (RFC 9293 section 3.5, simultaneous open), and it would
+    read what it writes and keep the service from its port.
+    """
+    if connected.getsockname() == connected.getpeername():
+        reset_on_close(connected)
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+
+
 def reset_on_close(connection: socket.socket) -> None:
     """Make the next ``close`` throw away what is unsent and tell the peer so with a reset."""
     with contextlib.suppress(OSError):  # some systems refuse when the peer was faster

@@ -5,7 +5,7 @@ import socket
 
 import trio
 
-from pico_driver.sockets import FALLBACK_DELAY_S, SocketAddress, raise_error_of, start_connect
+from pico_driver.sockets import FALLBACK_DELAY_S, SocketAddress, raise_error_of, refuse_itself, start_connect
 
 
 async def connect(addresses: list[SocketAddress]) -> socket.socket:
@@ -55,6 +55,7 @@ async def _connect(address: SocketAddress) -> socket.socket:
             connecting.connect(address[1])
         await trio.lowlevel.wait_writable(connecting)
         raise_error_of(connecting)
+        refuse_itself(connecting)
     except BaseException:
         connecting.close()
         raise

@@ -154,6 +154,10 @@ class UpstreamConnection:
                         self.give_up(now)
                     exchange.failed(failure, now)
                     return
+            if status == 408 and self._tells_idleness(exchange, head):
+                self.give_up(now)
+                exchange.failed(self.source.failure_of_loss(self), now)
+                return
             if status >= 200:
                 if head.content_length == len(rest) and not (rest and is_bodiless(head, exchange.head.method)):
                     self._settle(exchange, head.keep_alive, now)
@@ -171,6 +175,19 @@ class UpstreamConnection:
         if self._reader.pending_bytes:
             self._head_held = True
             self.source.heads.hold(self, self._reader.pending_bytes, now)
+
+    def _tells_idleness(self, exchange: Exchange, head: ResponseHead) -> bool:
+        """Return whether a 408 is about the time in which the connection was idle, and the request can be repeated.
+
+        A service that closes an idle connection may say so (RFC 9110 section 15.5.9), at the moment in which the
+        request is sent. One that was sent whole, and got a 408 with the end of the connection, was not read.
+        """
+        return (
+            self.reused
+            and not (self._interim or head.keep_alive or self.source.believes_failures)
+            and exchange.request_done
+            and exchange.may_repeat(self.source.failure_of_loss(self))
+        )
 
     def head_over_budget(self, now: float) -> None:
         """Give the connection up: the unfinished heads of all of them take too much memory."""

@@ -143,6 +143,33 @@ def test_a_stale_connection_is_replaced(gone: EofReceived | ConnectionLost) -> N
     )
 
 
+TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n%b\r\n"
+CLOSING = b"Connection: close\r\n"
+
+
+def test_a_408_that_is_about_the_idle_time_is_not_an_answer() -> None:
+    play = served() >> Data(SERVER, 2, GET) << Send(SERVICE, GET) >> Received(SERVICE, TIMED_OUT % CLOSING)
+    play = play << Abort(SERVICE) << dial(SECOND) >> Connected(SECOND, "127.0.0.1", 3000) << Send(SECOND, GET)
+    assert play >> Received(SECOND, OK) << Data(SERVER, 2, OK)
+
+
+def test_a_408_on_a_new_connection_is_the_answer() -> None:
+    play = asked() << DIAL >> CONNECTED << Send(SERVICE, GET) >> Received(SERVICE, TIMED_OUT % CLOSING)
+    assert play << Close(SERVICE) << Data(SERVER, 2, TIMED_OUT % b"")
+
+
+def test_a_408_that_keeps_the_connection_is_the_answer() -> None:
+    play = served() >> Data(SERVER, 2, GET) << Send(SERVICE, GET) >> Received(SERVICE, TIMED_OUT % b"")
+    assert play << Data(SERVER, 2, TIMED_OUT % b"")
+
+
+def test_a_request_that_may_not_be_repeated_gets_its_408() -> None:
+    play = served() >> 0.1 >> EofReceived(SERVICE) << Close(SERVICE) >> Data(SERVER, 2, POST) << dial(SECOND)
+    play = play >> Connected(SECOND, "127.0.0.1", 3000) << Send(SECOND, POST)
+    play = play >> Received(SECOND, TIMED_OUT % CLOSING) << Close(SECOND)
+    assert play << Data(SERVER, 2, TIMED_OUT % b"")
+
+
 @pytest.mark.parametrize("begun", [b"HTTP/1.1 200 O", b"HTTP/1.1 102 Processing\r\n\r\n"])
 def test_a_connection_that_ends_within_a_response_was_not_stale(begun: bytes) -> None:
     put = GET.replace(b"GET", b"PUT")

@@ -221,6 +221,27 @@ def test_malformed_chunked_bodies(read: Read, data: bytes) -> None:
     assert error.value.status == 400
 
 
+@pytest.mark.parametrize("read", [read_whole, read_byte_by_byte])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"5 \r\nhello\r\n0\r\n\r\n",
+        b"5     \r\nhello\r\n0     \r\n\r\n",
+        b"5\t;a \r\nhello\r\n0 ;b=c\r\n\r\n",
+        b"5;a\r\nhello\r\n0\r\n\r\n",
+    ],
+)
+def test_sizes_of_a_response_may_be_filled_up_with_blanks(read: Read, data: bytes) -> None:
+    assert read(ChunkedBody(padded=True), data + b"next") == (b"hello", b"next")
+
+
+@pytest.mark.parametrize("data", [b" 5\r\n", b"5 5\r\n", b"5 \r\r\n", b"5 \n", b"5 \x00\r\n", b"5 ; \r\n", b"5 a\r\n"])
+def test_other_blanks_in_a_response_are_refused(data: bytes) -> None:
+    for read in (read_whole, read_byte_by_byte):
+        with pytest.raises(MessageError):
+            read(ChunkedBody(padded=True), data)
+
+
 @pytest.mark.parametrize("data", [b"x", b" ", b"\r", b"5 ", b"5\r5", b"1\r\na1", b"1\r\na\r1", b"0123456789abcdef"])
 def test_what_can_be_no_chunk_is_refused_at_once(data: bytes) -> None:
     with pytest.raises(MessageError):

@@ -20,9 +20,15 @@ REPAIRED = [
     pytest.param(b"HTTP/1.1 200 OK\r\nA \t: b\r\nContent-Length: 2\r\n\r\nok", b"A: b\r\n", id="blank before a colon"),
     pytest.param(b"HTTP/1.1 200 OK\r\nA: b\r\nContent-Length : 2\r\n\r\nok", b"A: b\r\n", id="in a framing field"),
     pytest.param(b" HTTP/1.1 \t200  OK\r\nA: b\r\nContent-Length: 2\r\n\r\nok", b"A: b\r\n", id="status line"),
+    pytest.param(b"\r\nHTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 2\r\n\r\nok", b"A: b\r\n", id="empty line"),
+    pytest.param(b"\n\r\n\r\nHTTP/1.1 200 OK\nA: b\nContent-Length: 2\n\nok", b"A: b\r\n", id="empty lines"),
 ]
 
 REFUSED = [
+    pytest.param(b"\r\n" * 5 + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                 "malformed status line", id="many empty lines"),
+    pytest.param(b"\r\n\rHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                 "malformed status line", id="a bare carriage return first"),
     pytest.param(b"HTTP/1.1 200 OK\nContent-Length: 2\nContent-Length: 3\n\nabc",
                  "malformed or repeated Content-Length", id="two lengths"),
     pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\nContent-Length: 3\r\n\r\nabc",
