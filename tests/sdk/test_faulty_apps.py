@@ -3,10 +3,12 @@
 import asyncio
 import http.client
 import json
+import sys
 from typing import Any
 
 import pytest
 
+from pico_driver.embedding.errors import AppError
 from tests.sdk.asgi import App, body_of, only_http, respond
 from tests.sdk.kit import Kit, linked
 
@@ -24,6 +26,10 @@ async def is_cancelled(scope: Any, receive: Any, send: Any) -> None:
     except RuntimeError:
         raise OSError("trio has no such thing") from None
     raise asyncio.CancelledError
+
+
+async def exits(scope: Any, receive: Any, send: Any) -> None:
+    sys.exit("this is what a command would do")
 
 
 async def splits(scope: Any, receive: Any, send: Any) -> None:
@@ -63,6 +69,7 @@ FAULTY = [
     raises,
     returns,
     is_cancelled,
+    exits,
     splits,
     names_wrongly,
     is_too_long,
@@ -126,5 +133,22 @@ def test_an_application_that_does_not_begin_in_time(kit: Kit) -> None:
         async with linked(kit) as (node, client), client.serve("app", app, timeout_s=0.3):
             assert (await kit.get(node.proxy_address)).status == 504
             await left.wait()
+
+    kit.run(scenario)
+
+
+def test_an_application_that_exits_ends_neither_the_program_nor_the_client(kit: Kit) -> None:
+    def wsgi(environ: Any, start_response: Any) -> Any:
+        sys.exit(1)
+
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client):
+            with pytest.raises(AppError, match="SystemExit: this is what a command would do"):
+                async with client.serve("app", exits):
+                    pass
+            async with client.serve_wsgi("app", wsgi):
+                assert (await kit.get(node.proxy_address)).status == 500
+            async with client.serve("app", only_http(exits)):
+                assert (await kit.get(node.proxy_address)).status == 500
 
     kit.run(scenario)

@@ -158,7 +158,7 @@ class AppCall:
         try:
             await app(scope, self.receive, self.send)
             failure = ""
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a loop would end with the program, as no server of requests does
             if not self._dropped:
                 failure = f"{type(error).__name__}: {error}"[:200]
                 _logger.exception("the application failed: %s %s", scope["type"], scope["path"])
@@ -387,8 +387,8 @@ class Lifespan:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
         try:
             await self._app(scope, self._receive, self._send)
-        except Exception as error:
-            if self.is_supported:
+        except (Exception, SystemExit) as error:
+            if self.is_supported or isinstance(error, SystemExit):
                 self._failure = f"{type(error).__name__}: {error}"
                 _logger.exception("the application's lifespan failed")
         finally:
