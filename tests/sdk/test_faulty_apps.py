@@ -60,6 +60,10 @@ async def sends_text(scope: Any, receive: Any, send: Any) -> None:
     await respond(send, 200, "x")  # type: ignore[arg-type]
 
 
+async def sends_a_number(scope: Any, receive: Any, send: Any) -> None:
+    await respond(send, 200, 5)  # type: ignore[arg-type]
+
+
 async def ends_before_the_body(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "trailers": True})
     await send({"type": "http.response.trailers", "headers": [(b"x", b"1")]})
@@ -77,6 +81,7 @@ FAULTY = [
     answers_zero,
     answers_a_word,
     sends_text,
+    sends_a_number,
     ends_before_the_body,
 ]
 
@@ -150,5 +155,20 @@ def test_an_application_that_exits_ends_neither_the_program_nor_the_client(kit: 
                 assert (await kit.get(node.proxy_address)).status == 500
             async with client.serve("app", only_http(exits)):
                 assert (await kit.get(node.proxy_address)).status == 500
+
+    kit.run(scenario)
+
+
+def test_an_application_of_wsgi_that_gives_no_pieces_of_bytes(kit: Kit) -> None:
+    wrong: list[Any] = [b"bytes, whose items are numbers", ["text"], [5], None, 5]
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return wrong[int(environ["QUERY_STRING"])]
+
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client), client.serve_wsgi("app", app):
+            for number in range(len(wrong)):
+                assert (await kit.get(node.proxy_address, f"/?{number}")).status == 500
 
     kit.run(scenario)
