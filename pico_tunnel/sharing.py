@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from pico_core.config.agent import AgentConfig
+from pico_driver.embedding.arguments import text
 from pico_tunnel import sync
 from pico_tunnel.targets import REGISTERED_WITHIN_S, kind_of, register
 
@@ -42,8 +43,8 @@ def share(
 
     Raises ``RefusedError``, ``UnreachableError`` after ``patience_s``, ``AppError`` and ``ConfigError``.
     """
-    url = url or os.environ.get(URL) or str(AgentConfig().connect.url)
-    endpoint = endpoint or os.environ.get(ENDPOINT) or _drawn()
+    url = text("url", url) or os.environ.get(URL) or str(AgentConfig().connect.url)
+    endpoint = text("endpoint", endpoint) or os.environ.get(ENDPOINT) or _drawn()
     token = token or os.environ.get(TOKEN, "")
     kind_of(target)  # what cannot be served stops no share
     key = (url, endpoint.lower())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pico_asyncio
 from pico_core.config.values import LOCALHOST
+from pico_driver.embedding.arguments import count, texts
 from pico_tunnel import sync
 from pico_tunnel.background import Block, shared
 from pico_tunnel.targets import REGISTERED_WITHIN_S, register
@@ -56,12 +57,12 @@ class Cluster:
 
     def __init__(self, nodes: int = 1, settings: Mapping[str, str] | None = None) -> None:
         self.nodes: list[sync.Node] = []
-        self._settings = settings or {}
+        self._settings = texts("settings", settings)
         self._blocks: list[Block[pico_asyncio.Node]] = []
         self._served = ExitStack()
         self._names = Names()
         try:
-            for _ in range(nodes):
+            for _ in range(count("nodes", nodes)):
                 self.start()
         except BaseException:
             self.close()
@@ -149,7 +150,7 @@ class AsyncCluster:
         self.nodes: list[Any] = []
         self._tasks = tasks
         self._pico = pico
-        self._settings = settings or {}
+        self._settings = texts("settings", settings)
         self._blocks: list[AsyncBlock[Any]] = []
         self._served: list[AsyncBlock[Any]] = []
         self._names = Names()
@@ -206,8 +207,9 @@ async def async_clusters(backend: str) -> AsyncIterator[Callable[..., Any]]:
     async with anyio.create_task_group() as tasks:
 
         async def make(nodes: int = 1, *, settings: Mapping[str, str] | None = None) -> AsyncCluster:
+            number = count("nodes", nodes)
             clusters.append(AsyncCluster(tasks, pico, settings))
-            for _ in range(nodes):
+            for _ in range(number):
                 await clusters[-1].start()
             return clusters[-1]
 

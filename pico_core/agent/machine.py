@@ -66,7 +66,8 @@ class AgentMachine(BaseMachine):
         self.draining = False
         self._entropy = entropy
         self._agent_id = b"%016x" % entropy.getrandbits(64)
-        self._handlers_by_config: dict[ListenerConfig, StreamHandler] = {}
+        self._stream_handlers: dict[int, StreamHandler] = {}
+        """By the ``id`` of the configuration: a program may have two listeners that are configured alike."""
         self._access_log = AccessLogger(self, "agent.access", "agent")
         tracing = config.tracing
         self._tracer = Tracer(self, tracing, entropy, "agent") if tracing.endpoint else None
@@ -77,7 +78,7 @@ class AgentMachine(BaseMachine):
         self._growth = Growth(self, self._listener)
         self._replaced: dict[AgentListener, None] = {}
         """Listeners that leave when the one that was configured in their place has a tunnel."""
-        self._checks = {each: self._check(each) for each in config.listeners if each.health_check.protocol != "off"}
+        self._checks = {id(each): self._check(each) for each in config.listeners if each.health_check.protocol != "off"}
         self._watch = StartWatch(self, config.listeners) if is_watched else None
         told = AgentPages(self.listeners, str(connect.url))
         self._pages = ClientPages(told, self, config.admin.allowed_hosts, config.log)
@@ -90,12 +91,12 @@ class AgentMachine(BaseMachine):
         return Inspector(config, config.bind_addr, self)
 
     def _listener(self, config: ListenerConfig, max_streams: int) -> AgentListener:
-        if config not in self._handlers_by_config:
+        if id(config) not in self._stream_handlers:
             made = self.handler(config)
             if isinstance(made, RequestStreams):
                 made.tracer = self._tracer
-            self._handlers_by_config[config] = made if self.inspector is None else self.inspector.tap(made)
-        handler = self._handlers_by_config[config]
+            self._stream_handlers[id(config)] = made if self.inspector is None else self.inspector.tap(made)
+        handler = self._stream_handlers[id(config)]
         return AgentListener(
             self, config, self.config.connect, handler, max_streams, self._agent_id, self._entropy, self.credentials
         )
@@ -173,7 +174,7 @@ class AgentMachine(BaseMachine):
         """Return the part that serves the streams of an endpoint, while it is registered or about to be."""
         for listener in self.listeners:
             if listener.config.endpoint_id == endpoint:
-                return self._handlers_by_config.get(listener.config)
+                return self._stream_handlers.get(id(listener.config))
         return None
 
     def _renew(self, now: float) -> None:
@@ -212,9 +213,9 @@ class AgentMachine(BaseMachine):
 
     def _log_requests(self) -> None:
         """Log the requests of each listener, or do not, as ``log`` says now."""
-        for config, handler in self._handlers_by_config.items():
+        for handler in self._stream_handlers.values():
             if isinstance(handler, RequestStreams):
-                handler.access_log = self.access_logger(config)
+                handler.access_log = self.access_logger(handler.config)
 
     def listen_anew(self, now: float) -> None:
         """Register the endpoints that are new or changed, and leave those that are gone.
@@ -242,15 +243,24 @@ class AgentMachine(BaseMachine):
         self._warn_of_name(config)
         listener.start(now)
         if config.health_check.protocol != "off":
-            check = self._checks[config] = self._check(config)
+            check = self._checks[id(config)] = self._check(config)
             check.start(now)
 
     def _leave_stale(self, listener: AgentListener, now: float) -> None:
-        check = self._checks.pop(listener.config, None)
-        if check is not None:
-            check.stop()
+        self._stop_check(listener.config)
         self.log("info", "agent", "leaving an endpoint", endpoint=listener.config.endpoint_id)
         listener.leave(now)
+
+    def _stop_check(self, config: ListenerConfig) -> None:
+        check = self._checks.pop(id(config), None)
+        if check is not None:
+            check.stop()
+
+    def _drop_shared(self, config: ListenerConfig) -> None:
+        """Drop what the listeners of a configuration share, if none of them is left."""
+        if not any(each.config is config for each in self.listeners):
+            self._stream_handlers.pop(id(config), None)
+            self._stop_check(config)
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
         """The first request drains, a second one ends the agent at once."""
@@ -308,6 +318,7 @@ class AgentMachine(BaseMachine):
         """Trying again would change nothing: the operator has to. The other endpoints go on."""
         endpoint, server = listener.config.endpoint_id, self.config.connect.url
         self.listeners.pop(listener, None)
+        self._drop_shared(listener.config)
         if listener in self._growth.further:
             self._growth.refused(listener, now)
             self.log("warning", "agent", "further tunnel refused", endpoint=endpoint, reason=reason)
@@ -333,7 +344,6 @@ class AgentMachine(BaseMachine):
         self.listeners.pop(listener, None)
         self._replaced.pop(listener, None)
         self._growth.over(listener)
-        if not any(each.config is listener.config for each in self.listeners):
-            self._handlers_by_config.pop(listener.config, None)
+        self._drop_shared(listener.config)
         if not self.listeners:
             self.on_last_done(now)

@@ -3,10 +3,12 @@
 import asyncio
 import http.client
 import json
+import sys
 from typing import Any
 
 import pytest
 
+from pico_driver.embedding.errors import AppError
 from tests.sdk.asgi import App, body_of, only_http, respond
 from tests.sdk.kit import Kit, linked
 
@@ -24,6 +26,10 @@ async def is_cancelled(scope: Any, receive: Any, send: Any) -> None:
     except RuntimeError:
         raise OSError("trio has no such thing") from None
     raise asyncio.CancelledError
+
+
+async def exits(scope: Any, receive: Any, send: Any) -> None:
+    sys.exit("this is what a command would do")
 
 
 async def splits(scope: Any, receive: Any, send: Any) -> None:
@@ -54,6 +60,10 @@ async def sends_text(scope: Any, receive: Any, send: Any) -> None:
     await respond(send, 200, "x")  # type: ignore[arg-type]
 
 
+async def sends_a_number(scope: Any, receive: Any, send: Any) -> None:
+    await respond(send, 200, 5)  # type: ignore[arg-type]
+
+
 async def ends_before_the_body(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "trailers": True})
     await send({"type": "http.response.trailers", "headers": [(b"x", b"1")]})
@@ -63,6 +73,7 @@ FAULTY = [
     raises,
     returns,
     is_cancelled,
+    exits,
     splits,
     names_wrongly,
     is_too_long,
@@ -70,6 +81,7 @@ FAULTY = [
     answers_zero,
     answers_a_word,
     sends_text,
+    sends_a_number,
     ends_before_the_body,
 ]
 
@@ -126,5 +138,37 @@ def test_an_application_that_does_not_begin_in_time(kit: Kit) -> None:
         async with linked(kit) as (node, client), client.serve("app", app, timeout_s=0.3):
             assert (await kit.get(node.proxy_address)).status == 504
             await left.wait()
+
+    kit.run(scenario)
+
+
+def test_an_application_that_exits_ends_neither_the_program_nor_the_client(kit: Kit) -> None:
+    def wsgi(environ: Any, start_response: Any) -> Any:
+        sys.exit(1)
+
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client):
+            with pytest.raises(AppError, match="SystemExit: this is what a command would do"):
+                async with client.serve("app", exits):
+                    pass
+            async with client.serve_wsgi("app", wsgi):
+                assert (await kit.get(node.proxy_address)).status == 500
+            async with client.serve("app", only_http(exits)):
+                assert (await kit.get(node.proxy_address)).status == 500
+
+    kit.run(scenario)
+
+
+def test_an_application_of_wsgi_that_gives_no_pieces_of_bytes(kit: Kit) -> None:
+    wrong: list[Any] = [b"bytes, whose items are numbers", ["text"], [5], None, 5]
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return wrong[int(environ["QUERY_STRING"])]
+
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (node, client), client.serve_wsgi("app", app):
+            for number in range(len(wrong)):
+                assert (await kit.get(node.proxy_address, f"/?{number}")).status == 500
 
     kit.run(scenario)

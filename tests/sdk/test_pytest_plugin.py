@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -244,3 +245,26 @@ def test_the_cost_of_the_plugin_is_small(tmp_path: Path) -> None:
     behind = imported[imported.index("pytest") + 1 :]
     assert [name for name in behind if not name.startswith("pico_")] == []
     assert set(behind) == {"pico_core", "pico_tunnel", "pico_tunnel.pytest_plugin"}
+
+
+def test_wrong_arguments_are_told_and_the_next_call_works(project: pytest.Pytester) -> None:
+    tests = """
+    from pico_core.errors import ConfigError
+
+    def test_it(pico_cluster, pico_url):
+        for nodes in (0, -1, "1", None, 1.0):
+            with pytest.raises(ConfigError, match="nodes"):
+                pico_cluster(nodes)
+        for settings in (5, {"proxy.timeout": 5}, {"no.such": "key"}):
+            with pytest.raises(ConfigError):
+                pico_cluster(settings=settings)
+        for target, endpoint in ((5.5, ""), (app, "a b"), (app, 5)):
+            with pytest.raises(ConfigError):
+                pico_url(target, endpoint)
+        cluster = pico_cluster(2)
+        cluster.stop(1)
+        cluster.stop(1)
+        cluster.kill(1)
+        assert get(cluster.serve(app) + "/x") == get(pico_url(app) + "/x") == b"/x"
+    """
+    run(project, textwrap.dedent(tests), passed=1)

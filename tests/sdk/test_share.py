@@ -124,6 +124,13 @@ def test_what_cannot_be_shared_is_told(node: sync.Node, target: Any, told: str) 
         pico_tunnel.share(target)
 
 
+def test_a_name_or_a_url_that_is_not_a_text_is_told(node: sync.Node) -> None:
+    options: tuple[dict[str, Any], ...] = ({"endpoint": 5}, {"url": 8001}, {"token": b"a.b.c"}, {"patience_s": "1"})
+    for each in options:
+        with pytest.raises(ConfigError, match=next(iter(each))):
+            pico_tunnel.share(named(b"one"), **each)
+
+
 def test_a_cell_that_runs_again_replaces_its_share(node: sync.Node) -> None:
     first = pico_tunnel.share(named(b"one"))
     second = pico_tunnel.share(named(b"two"))

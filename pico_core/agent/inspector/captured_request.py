@@ -52,8 +52,12 @@ class Body:
 
     def describe(self, fields: bytes) -> None:
         """Take the type and the codings from the fields of the head."""
-        self.media_type = b",".join(field_values(fields, b"content-type")[:1]).lower()
-        if b"ontent-" in fields or b"ONTENT-" in fields:
+        lower = b"\r\n" + fields.lower()
+        at = lower.find(b"\r\ncontent-type:")
+        if at >= 0:
+            begin = at + len(b"\r\ncontent-type:")
+            self.media_type = lower[begin : lower.find(b"\r\n", begin)].strip(b" \t")
+        if b"\r\ncontent-encoding:" in lower:
             self.codings = codings_of(b",".join(field_values(fields, b"content-encoding")))
 
     def add(self, pieces: Sequence[Piece], most_bytes: int) -> int:
@@ -250,7 +254,7 @@ class CapturedRequest:
         for body in (self.request, self.response):
             before = len(body.data)
             yield from body.seal(keeper.redaction, self._values, keeper.most_body_bytes)
-            if not self.is_gone:
+            if not self.is_gone and len(body.data) != before:
                 keeper.changed(self, len(body.data) - before)
         self.is_searched = True
         if not self.is_gone:

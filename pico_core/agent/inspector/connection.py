@@ -28,7 +28,7 @@ class RecordedConnection(DownstreamConnection):
     def watch(self, exchange: Exchange, record: CapturedRequest) -> None:
         """Record a request that has begun. The exchange keeps the part of the body that came with the head."""
         self.record = record
-        if exchange.replay is not None:
+        if exchange.replay is not None and exchange.replay.pieces:
             record.add_request(exchange.replay.pieces)
         if self._body is not None:
             self._body = WatchedBody(self._body, record.add_request)

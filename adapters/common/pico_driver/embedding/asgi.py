@@ -158,7 +158,7 @@ class AppCall:
         try:
             await app(scope, self.receive, self.send)
             failure = ""
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a loop would end with the program, as no server of requests does
             if not self._dropped:
                 failure = f"{type(error).__name__}: {error}"[:200]
                 _logger.exception("the application failed: %s %s", scope["type"], scope["path"])
@@ -237,9 +237,9 @@ class AppCall:
         more = more or self._trailers is not None
         event: CallResponds | CallContinues
         if self._begun:
-            event = CallContinues(self._number, bytes(body), not more)
+            event = CallContinues(self._number, _bytes(body), not more)
         else:
-            event = CallResponds(self._number, *self._head, bytes(body), not more)
+            event = CallResponds(self._number, *self._head, _bytes(body), not more)
             self._begun = True
         if not more:
             self._end(event)
@@ -313,7 +313,7 @@ class WebSocketCall(AppCall):
             self._hub.announce(CallAccepts(self._number, fields))
         elif kind == "websocket.send" and self._accepted:
             text = message.get("text")
-            self._hub.announce(CallSends(self._number, bytes(message["bytes"]) if text is None else _writable(text)))
+            self._hub.announce(CallSends(self._number, _bytes(message["bytes"]) if text is None else _writable(text)))
         else:
             raise RuntimeError(f"the message {kind!r} is not permitted here")
         await self._hub.runtime.checkpoint()
@@ -322,7 +322,16 @@ class WebSocketCall(AppCall):
 
 
 def _fields(message: Message) -> Fields:
-    return tuple((bytes(name), bytes(value)) for name, value in message.get("headers", ()))
+    return tuple((_bytes(name), _bytes(value)) for name, value in message.get("headers", ()))
+
+
+def _bytes(value: object) -> bytes:
+    """Return bytes as they are. Raises ``TypeError`` for what is not bytes: ``bytes`` makes zeros of a number."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    raise TypeError(f"wants bytes, found {type(value).__name__}")
 
 
 def _writable(text: str) -> str:
@@ -387,8 +396,8 @@ class Lifespan:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
         try:
             await self._app(scope, self._receive, self._send)
-        except Exception as error:
-            if self.is_supported:
+        except (Exception, SystemExit) as error:
+            if self.is_supported or isinstance(error, SystemExit):
                 self._failure = f"{type(error).__name__}: {error}"
                 _logger.exception("the application's lifespan failed")
         finally:

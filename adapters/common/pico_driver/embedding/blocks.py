@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from pico_core.config.agent import ListenerConfig
 from pico_core.config.values import Origin
 from pico_core.program import APP, SOCKET, CloseListener, OpenListener
+from pico_driver.embedding import arguments
 from pico_driver.embedding.asgi import AppListener, AsgiApp, Lifespan
 from pico_driver.embedding.hub import Hub
 from pico_driver.embedding.listener import Listener
@@ -42,8 +43,8 @@ class Registration(Generic[AnyListener]):
         self._kind = kind
         self._config: ListenerConfig | None = config
         self._served_by = served_by
-        self._patience_s = patience_s
-        self._grace_s = grace_s
+        self._patience_s = arguments.seconds("patience_s", patience_s)
+        self._grace_s = arguments.seconds("grace_s", grace_s)
         self._listener: AnyListener | None = None
 
     async def __aenter__(self) -> AnyListener:

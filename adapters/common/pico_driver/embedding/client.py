@@ -9,9 +9,10 @@ from msgspec.structs import replace
 from pico_core.boundary import Exit
 from pico_core.config.agent import SERVICE_S, SERVICE_STREAMS, ListenerConfig
 from pico_core.config.inspect import PORT
-from pico_core.config.values import Origin, identifier, origin
+from pico_core.config.values import Origin
 from pico_core.errors import PicoError
 from pico_core.program import SOCKET, STREAMS
+from pico_driver.embedding import arguments
 from pico_driver.embedding.asgi import AppListener, AsgiApp
 from pico_driver.embedding.blocks import AppRegistration, Registration, WsgiRegistration
 from pico_driver.embedding.hub import Hub
@@ -67,15 +68,15 @@ class Client:
     ) -> Registration[StreamListener]:
         """Register a ``tcp`` endpoint whose streams this program takes itself.
 
-        A stream that is not taken within ``timeout_s`` is reset. Raises ``ConfigError`` for an invalid endpoint
-        ID.
+        A stream that is not taken within ``timeout_s`` is reset. Raises ``ConfigError`` where an argument is not
+        valid.
         """
         config = ListenerConfig(
-            endpoint_id=identifier(endpoint),
+            endpoint_id=arguments.endpoint_id(endpoint),
             addr=IN_PROGRAM,
             protocol="tcp",
-            timeout_s=timeout_s,
-            max_streams=max_streams,
+            timeout_s=arguments.seconds("timeout_s", timeout_s, is_zero_allowed=False),
+            max_streams=arguments.count("max_streams", max_streams),
         )
         return Registration(self.hub, StreamListener, config, STREAMS, patience_s, grace_s)
 
@@ -94,10 +95,11 @@ class Client:
 
         Its lifespan begins before the endpoint is registered and ends after the last request. A response has to begin
         within ``timeout_s``, and at most ``max_streams`` requests are answered at once; ``config``, where it is given,
-        has these and the other keys of a listener. Raises ``AppError`` if the application does not start.
+        has these and the other keys of a listener. Raises ``AppError`` if the application does not start, and
+        ``ConfigError`` where an argument is not valid.
         """
         made = _app_config(endpoint, timeout_s, max_streams, config)
-        return AppRegistration(self.hub, app, made, patience_s, grace_s)
+        return AppRegistration(self.hub, arguments.application(app), made, patience_s, grace_s)
 
     def serve_wsgi(
         self,
@@ -116,13 +118,13 @@ class Client:
         The other arguments are those of ``serve``. A thread cannot be cancelled: it ends when it next reads or sends.
         """
         made = _app_config(endpoint, timeout_s, max_streams, config)
-        adapter = WsgiAdapter(app, self.runtime, threads)
+        adapter = WsgiAdapter(arguments.application(app), self.runtime, arguments.count("threads", threads))
         return WsgiRegistration(self.hub, adapter, made, patience_s, grace_s)
 
     def forward(
         self,
         endpoint: str,
-        addr: str,
+        addr: str | int,
         *,
         protocol: str = "http",
         config: ListenerConfig | None = None,
@@ -134,11 +136,13 @@ class Client:
         ``addr`` is a port, a ``host:port`` or a URL with ``http://``; ``protocol`` is ``http`` or ``tcp``. ``config``
         has all other keys of a listener. Raises ``ConfigError`` where one of them is not valid.
         """
-        addr_, name = origin(addr), identifier(endpoint)
+        service, name = arguments.service(addr), arguments.endpoint_id(endpoint)
+        spoken = arguments.protocol(protocol)
+        config = arguments.listener_config(config)
         if config is None:
-            config = ListenerConfig(endpoint_id=name, addr=addr_, protocol=protocol)
+            config = ListenerConfig(endpoint_id=name, addr=service, protocol=spoken)
         else:
-            config = replace(config, endpoint_id=name, addr=addr_, protocol=protocol)
+            config = replace(config, endpoint_id=name, addr=service, protocol=spoken)
         return Registration(self.hub, Listener, config, SOCKET, patience_s, grace_s)
 
 
@@ -162,7 +166,10 @@ async def run_with_client(program: Program, embedded: AbstractAsyncContextManage
 
 def _app_config(endpoint: str, timeout_s: float, max_streams: int, config: ListenerConfig | None) -> ListenerConfig:
     """Return the configuration of the listener of an application."""
-    name = identifier(endpoint)
+    name = arguments.endpoint_id(endpoint)
+    timeout_s = arguments.seconds("timeout_s", timeout_s, is_zero_allowed=False)
+    max_streams = arguments.count("max_streams", max_streams)
+    config = arguments.listener_config(config)
     if config is None:
         return ListenerConfig(endpoint_id=name, addr=IN_PROGRAM, timeout_s=timeout_s, max_streams=max_streams)
     return replace(config, endpoint_id=name, addr=IN_PROGRAM)

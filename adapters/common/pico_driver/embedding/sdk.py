@@ -9,9 +9,9 @@ from pico_core.boundary import Machine
 from pico_core.config.agent import AgentConfig
 from pico_core.config.forward import ForwardConfig
 from pico_core.config.server import ServerConfig, draw_node_id
-from pico_core.config.values import identifier
 from pico_core.program import DIAL
 from pico_core.records import Sink
+from pico_driver.embedding.arguments import endpoint_id, texts, wrong
 from pico_driver.embedding.client import Client
 from pico_driver.embedding.dialing import open_stream
 from pico_driver.embedding.hub import Hub
@@ -69,7 +69,9 @@ class Sdk:
 
         Raises ``ConfigError`` where an argument is not valid, and ``ClosedError`` if the page's port cannot be opened.
         """
-        config = client_settings(AgentConfig, url, token, {**inspector_settings(inspect), **(settings or {})})
+        config = client_settings(
+            AgentConfig, url, token, {**inspector_settings(inspect), **texts("settings", settings)}
+        )
         machine = self._machines.client(config, new_entropy())
         async with self._embedded(machine, sink, profiles=load_profiles(agent_sections(config))) as hub:
             if config.inspect.bind_addr is not None:
@@ -97,7 +99,7 @@ class Sdk:
         """
         config = client_settings(ForwardConfig, url, token, settings)
         profiles = load_profiles(forward_sections(config))
-        name = identifier(endpoint)
+        name = endpoint_id(endpoint)
         machine = self._machines.dial(config, new_entropy())
         async with (
             self._embedded(machine, sink, profiles=profiles) as hub,
@@ -122,7 +124,10 @@ class Sdk:
 
         Raises ``ClosedError`` if a port cannot be opened, and ``ConfigError``.
         """
-        config = config or server_settings(settings)
+        if config is None:
+            config = server_settings(settings)
+        elif not isinstance(config, ServerConfig):
+            raise wrong("config", "a ServerConfig", config)
         entropy = secure_entropy()
         node_id = draw_node_id(config.cluster, entropy)
         machine = self._machines.node(config, node_id, entropy, descriptor_limit())

@@ -18,6 +18,7 @@ from pico_core.config.server_ports import ENTRANCES_FIRST
 from pico_core.config.values import LOCALHOST
 from pico_core.errors import ConfigError
 from pico_core.machine.admission import MAX_DESCRIPTORS
+from pico_driver.embedding.arguments import text, texts
 from pico_driver.files import read_secret
 
 ClientConfig = TypeVar("ClientConfig", AgentConfig, ForwardConfig)
@@ -30,7 +31,9 @@ def inspector_settings(inspect: str | int) -> dict[str, str]:
 
 def client_settings(cls: type[ClientConfig], url: str, token: str, settings: Mapping[str, str] | None) -> ClientConfig:
     """Return the configuration of a client. Raises ``ConfigError`` that names the key."""
-    flags = {"connect.url": url, **({"connect.token": token} if token else {}), **(settings or {})}
+    flags = {"connect.url": text("url", url), **texts("settings", settings)}
+    if token:
+        flags["connect.token"] = text("token", token)
     config = load(cls, None, flags, "", read_secret)
     if isinstance(config, AgentConfig) and config.tracing.endpoint:
         raise ConfigError(NO_TRACING)
@@ -51,7 +54,7 @@ LOCAL_NODE = {
 
 def server_settings(settings: Mapping[str, str] | None) -> ServerConfig:
     """Return the configuration of a node. Raises ``ConfigError`` that names the key."""
-    config = load(ServerConfig, None, {**LOCAL_NODE, **(settings or {})}, "", read_secret)
+    config = load(ServerConfig, None, {**LOCAL_NODE, **texts("settings", settings)}, "", read_secret)
     if config.cluster.gossip.keys_file:
         raise ConfigError("cluster.gossip.keys_file is for the command; give the keys as cluster.gossip.keys")
     if config.tracing.endpoint:

@@ -2,6 +2,7 @@
 
 from types import TracebackType
 
+from pico_core.errors import ConfigError
 from pico_driver.embedding.connection import ProgramConnection
 from pico_driver.embedding.errors import StreamBrokenError, StreamClosedError
 from pico_driver.embedding.hub import Hub
@@ -29,9 +30,12 @@ class Stream:
     async def read(self, max_bytes: int = READ_BYTES) -> bytes:
         """Return bytes that have come, at most ``max_bytes``, or wait for some; empty at the peer's end of stream.
 
-        Raises ``StreamBrokenError`` if the stream was reset, ``StreamClosedError`` if this side has closed it.
+        Raises ``StreamBrokenError`` if the stream was reset, ``StreamClosedError`` if this side has closed it, and
+        ``ConfigError`` for less than one byte, whose result would look like an end of stream.
         """
         connection = self.connection
+        if max_bytes < 1:
+            raise ConfigError(f"max_bytes wants 1 or more, found {max_bytes}")
         while True:
             if data := connection.take(max_bytes):
                 return data

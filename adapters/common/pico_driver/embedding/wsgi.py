@@ -2,12 +2,13 @@
 
 import io
 import sys
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from pico_driver.embedding.asgi import AsgiSend, Receive
 from pico_driver.embedding.runtime import Runtime, Threads
+from pico_driver.reads import RECEIVE_BUFFER_BYTES
 
 Environ: TypeAlias = dict[str, Any]
 WsgiApp: TypeAlias = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -61,6 +62,7 @@ def environ_of(scope: MutableMapping[str, Any]) -> Environ:
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
         "wsgi.input_terminated": True,
+        "wsgi.file_wrapper": FileWrapper,
     }
     for name, value in scope["headers"]:
         text = value.decode("latin-1")
@@ -68,6 +70,21 @@ def environ_of(scope: MutableMapping[str, Any]) -> Environ:
         key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
         environ[key] = f"{environ[key]},{text}" if key in environ else text
     return environ
+
+
+class FileWrapper:
+    """What an application gives for a file: its pieces, each of which is worth a turn of the loop.
+
+    The size that an application suggests does not count: it is 8 KiB as a rule, and each piece waits for the loop.
+    """
+
+    def __init__(self, file: Any, _block_bytes: int = 0) -> None:
+        self._file = file
+        if hasattr(file, "close"):
+            self.close = file.close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(lambda: self._file.read(RECEIVE_BUFFER_BYTES), b"")
 
 
 class _Call:

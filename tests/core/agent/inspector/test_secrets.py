@@ -277,3 +277,22 @@ def test_paths_and_subprotocols_without_credentials_stay() -> None:
     lines = b"Sec-WebSocket-Protocol: chat, graphql-ws, v10.stomp\r\nAccept: a/b;q=0.9, c/d; charset=utf-8\r\n"
     assert Redaction().fields(lines, values) == lines
     assert not values.found
+
+
+def test_names_are_remembered_within_a_bound_and_lines_are_not() -> None:
+    judge = Redaction()
+    for number in range(3 * redaction.REMEMBERED_NAMES):
+        judge.fields(b"X-Field-%d: CANARY0401\r\n" % number, HiddenValues())
+    kept = [each for each in reached(judge) if isinstance(each, bytes) and each.startswith(b"X-Field-")]
+    assert 0 < len(kept) <= 2 * redaction.REMEMBERED_NAMES
+    assert b"CANARY" not in memory_of(judge)
+    values = HiddenValues()
+    assert judge.fields(b"X-Field-1: CANARY0402\r\nCookie: a=CANARY0402\r\nX-Field-1:x\r\n", values) == (
+        b"X-Field-1: REDACTED\r\nCookie: REDACTED\r\nX-Field-1:x\r\n"
+    )
+
+
+def test_a_name_of_the_configuration_may_have_any_letters() -> None:
+    body = '{"Haupt-schlüssel": "CANARY0403"}'.encode()
+    shown = finished(Redaction(["schlüssel"]).body(body, b"application/json", HiddenValues()))
+    assert shown == '{"Haupt-schlüssel": "REDACTED"}'.encode()
