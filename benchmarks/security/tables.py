@@ -1,16 +1,24 @@
-"""The bounds of one process against strangers: the cost of a remembered token, and the series that they can make."""
+"""The bounds of one process against strangers: what a remembered token and a hostile head cost, and the series that
+they can make.
+"""
 
 import re
 import socket
 import string
+import time
 import urllib.request
 from collections.abc import Iterable
+from contextlib import suppress
 
 from benchmarks import machines_access
 from benchmarks.security.site import ENDPOINT, Figure, at_most
 from benchmarks.site import Stack
+from pico_core.http.message import HeadLimits, MessageError
+from pico_core.http.parsing import parse_request_head
+from tests.core.http.test_limits import ADVERSARIES
 
 METHODS = 1_000
+HEAD_BYTES = 65_536
 
 
 def access(seconds: float) -> list[Figure]:
@@ -21,6 +29,26 @@ def access(seconds: float) -> list[Figure]:
     without, checked = machines_access.compare(seconds, new_heads=True)
     found.append(Figure("  the same when every head is new", f"{checked - without:.2f} us"))
     return found
+
+
+def hostile_heads(rounds: int) -> list[Figure]:
+    """Measure the slowest of the hostile heads of 64 KiB, by the limits that a node has if it is not told otherwise."""
+    found = {name: min(_parsing_ms(make(HEAD_BYTES)) for _ in range(rounds)) for name, make in ADVERSARIES.items()}
+    slowest = max(found, key=lambda name: found[name])
+    return [at_most("a hostile head of 64 KiB", found[slowest], 5.0, " ms", f"the slowest: {slowest}")]
+
+
+def _parsing_ms(fields: bytes) -> float:
+    """Parse a head as long as the limits permit, once with all its lines, once with as many as they permit."""
+    limits = HeadLimits()
+    head = b"GET / HTTP/1.1\r\n" + fields[: limits.max_field_bytes - 64]
+    most = 0.0
+    for data in (head, b"\r\n".join(head.split(b"\r\n")[: limits.max_fields - 1])):
+        began = time.thread_time()
+        with suppress(MessageError):
+            parse_request_head(data + b"\r\n\r\n", limits)
+        most = max(most, time.thread_time() - began)
+    return most * 1e3
 
 
 def series(runtime: str) -> list[Figure]:

@@ -114,8 +114,8 @@ class AgentListener:
 
     __slots__ = (
         "_agent_id", "_attempt", "_attempt_s", "_backoff", "_complaints", "_connect", "_credentials", "_entropy",
-        "_handler", "_host", "_hurry_until", "_instance", "_server", "_tunnels", "config", "max_streams", "moves",
-        "node", "permitted_streams", "refused_with", "state", "trouble", "url", "workers",
+        "_handler", "_host", "_hurry_until", "_instance", "_is_shared", "_server", "_tunnels", "config",
+        "max_streams", "moves", "node", "permitted_streams", "refused_with", "state", "trouble", "url", "workers",
     )  # fmt: skip
 
     def __init__(

@@ -1,6 +1,5 @@
 """The limits of a head, whole and in pieces, and the time that hostile heads take."""
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -100,19 +99,3 @@ def test_time_grows_no_faster_than_the_head(name: str) -> None:
             parse_request_head(heads[size], GENEROUS)
 
     assert grows_linearly(parse, 65_536)
-
-
-@pytest.mark.parametrize("name", ADVERSARIES)
-def test_a_hostile_head_of_64_kib_takes_less_than_5_ms(name: str) -> None:
-    """By the limits that a node has if it is not told otherwise. Other work on the machine can only make it slower."""
-    limits = HeadLimits()
-    head = b"GET / HTTP/1.1\r\n" + ADVERSARIES[name](65_536)[: limits.max_field_bytes - 64] + b"\r\n\r\n"
-    few = b"\r\n".join(head.split(b"\r\n")[: limits.max_fields - 1]) + b"\r\n\r\n"
-
-    def seconds(data: bytes) -> float:
-        began = time.thread_time()
-        with suppress(MessageError):
-            parse_request_head(data, limits)
-        return time.thread_time() - began
-
-    assert min(max(seconds(head), seconds(few)) for _ in range(20)) < 0.005
