@@ -36,7 +36,7 @@ def main() -> None:
     )
     parser.add_argument("--runtime", default="uvloop", help="of the servers; default: uvloop")
     parser.add_argument("--short", action="store_true", help="fewer rounds")
-    parser.add_argument("--only", default="", help="tls, handshakes, access, series, killed; default: all")
+    parser.add_argument("--only", default="", help="tls, handshakes, access, gossip, series, killed; default: all")
     parser.add_argument("--restarts", type=int, default=0)
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--fuzz-minutes", type=float, default=0.0)
@@ -60,6 +60,7 @@ def figures(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Ite
         "tls": lambda: transport.requests_and_gigabytes(runtime, rounds),
         "handshakes": lambda: transport.handshakes(runtime, rounds),
         "access": lambda: tables.access(4.0),
+        "gossip": tables.gossip,
         "series": lambda: tables.series(runtime),
         "killed": lambda: nodes.agent_is_back(runtime),
     }

@@ -1,4 +1,4 @@
-"""The bounds of one process against strangers: the cost of a remembered token, and the series that they can make."""
+"""What strangers can make one process spend: for tokens, for gossip under a key, and on series."""
 
 import re
 import socket
@@ -6,7 +6,7 @@ import string
 import urllib.request
 from collections.abc import Iterable
 
-from benchmarks import machines_access
+from benchmarks import gossip_seal, machines_access
 from benchmarks.security.site import ENDPOINT, Figure, at_most
 from benchmarks.site import Stack
 
@@ -20,6 +20,17 @@ def access(seconds: float) -> list[Figure]:
     found = [at_most("a remembered token, adds to a request", checked - without, 1.5, " us", detail)]
     without, checked = machines_access.compare(seconds, new_heads=True)
     found.append(Figure("  the same when every head is new", f"{checked - without:.2f} us"))
+    return found
+
+
+def gossip() -> list[Figure]:
+    """Measure what a gossip packet takes under a key: sealed, opened and read."""
+    packets = gossip_seal.packets()
+    found = []
+    for name in (each.removesuffix(": seal") for each in packets if each.endswith(": seal")):
+        parts = [packets[f"{name}: {part}"] for part in ("seal", "open", "read")]
+        detail = "seal {:.1f}, open {:.1f}, read {:.1f}".format(*parts)
+        found.append(at_most(f"gossip, {name}", sum(parts), 60.0, " us", detail))
     return found
 
 
