@@ -18,7 +18,10 @@ LINES = st.lists(st.tuples(NAMES, VALUES), max_size=6)
 ENDPOINTS = st.text("ab-", min_size=1, max_size=4)
 RIGHT = re.compile(rb"(?i:basic) +YTpi")
 """The credentials of user ``a`` with password ``b`` (RFC 7617)."""
-PATTERNS = st.lists(st.one_of(ENDPOINTS, ENDPOINTS.map("{}*".format), st.just("*")), min_size=1, max_size=3)
+QUALIFIED = st.builds("{}{}".format, st.sampled_from(["", "a/", "ab/"]), ENDPOINTS)
+"""Names inside the cluster, with a tenant or without."""
+STARRED = st.builds("{}{}*".format, st.sampled_from(["", "a/", "ab/"]), st.one_of(ENDPOINTS, st.just("")))
+PATTERNS = st.lists(st.one_of(QUALIFIED, STARRED), min_size=1, max_size=3)
 
 
 def same(name: str) -> bytes:
@@ -43,7 +46,7 @@ def test_fields(lines: list[tuple[str, str]], added: list[tuple[str, str]], remo
     assert split_fields(again.fields) == kept + [(name.lower().encode(), value.encode()) for name, value in added]
 
 
-@given(st.lists(PATTERNS, max_size=4), st.lists(ENDPOINTS, max_size=8))
+@given(st.lists(PATTERNS, max_size=4), st.lists(QUALIFIED, max_size=8))
 def test_the_first_that_has_the_endpoint(policies: list[list[str]], endpoints: list[str]) -> None:
     table = Policies([PolicyConfig(endpoints=tuple(patterns), burst=0) for patterns in policies])
     for endpoint in endpoints * 2:

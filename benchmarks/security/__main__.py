@@ -36,7 +36,9 @@ def main() -> None:
     )
     parser.add_argument("--runtime", default="uvloop", help="of the servers; default: uvloop")
     parser.add_argument("--short", action="store_true", help="fewer rounds")
-    parser.add_argument("--only", default="", help="tls, handshakes, access, heads, series, killed; default: all")
+    parser.add_argument(
+        "--only", default="", help="tls, handshakes, access, heads, gossip, series, killed; default: all"
+    )
     parser.add_argument("--restarts", type=int, default=0)
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--fuzz-minutes", type=float, default=0.0)
@@ -61,6 +63,7 @@ def figures(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Ite
         "handshakes": lambda: transport.handshakes(runtime, rounds),
         "access": lambda: tables.access(4.0),
         "heads": lambda: tables.hostile_heads(rounds),
+        "gossip": tables.gossip,
         "series": lambda: tables.series(runtime),
         "killed": lambda: nodes.agent_is_back(runtime),
     }

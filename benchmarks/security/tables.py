@@ -1,6 +1,4 @@
-"""The bounds of one process against strangers: what a remembered token and a hostile head cost, and the series that
-they can make.
-"""
+"""What strangers can make one process spend: on tokens, hostile heads, gossip under a key, and series."""
 
 import re
 import socket
@@ -10,7 +8,7 @@ import urllib.request
 from collections.abc import Iterable
 from contextlib import suppress
 
-from benchmarks import machines_access
+from benchmarks import gossip_seal, machines_access
 from benchmarks.security.site import ENDPOINT, Figure, at_most
 from benchmarks.site import Stack
 from pico_core.http.message import HeadLimits, MessageError
@@ -49,6 +47,17 @@ def _parsing_ms(fields: bytes) -> float:
             parse_request_head(data + b"\r\n\r\n", limits)
         most = max(most, time.thread_time() - began)
     return most * 1e3
+
+
+def gossip() -> list[Figure]:
+    """Measure what a gossip packet takes under a key: sealed, opened and read."""
+    packets = gossip_seal.packets()
+    found = []
+    for name in (each.removesuffix(": seal") for each in packets if each.endswith(": seal")):
+        parts = [packets[f"{name}: {part}"] for part in ("seal", "open", "read")]
+        detail = "seal {:.1f}, open {:.1f}, read {:.1f}".format(*parts)
+        found.append(at_most(f"gossip, {name}", sum(parts), 60.0, " us", detail))
+    return found
 
 
 def series(runtime: str) -> list[Figure]:

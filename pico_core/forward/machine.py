@@ -18,7 +18,7 @@ from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.forward import ForwardConfig, PortConfig
 from pico_core.config.logs import LogConfig
 from pico_core.config.tls import CONNECT_PROFILE
-from pico_core.config.values import Address
+from pico_core.config.values import Address, is_loopback
 from pico_core.credentials import Credentials
 from pico_core.dial import Backoff, Complaints, Server, WebSocketDial, explain
 from pico_core.entropy import Entropy
@@ -26,7 +26,7 @@ from pico_core.forward.pages import REFUSED, UNREACHABLE, EndpointCounts, Forwar
 from pico_core.machine.admission import MAX_DESCRIPTORS, ConnectionLimits, PortLimits
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
-from pico_core.plain.client_pages import ADMIN, ADMIN_PLACES, MOST_OPERATORS, ClientPages, admin_refused
+from pico_core.plain.client_pages import ADMIN, ADMIN_PLACES, MOST_OPERATORS, OPEN_PORT, ClientPages, admin_refused
 from pico_core.plain.server import PlainConnection
 from pico_core.proxy.reasons import CLIENT_LEFT
 from pico_core.proxy.waiting import WaitingChannel
@@ -110,10 +110,14 @@ class ForwardMachine(BaseMachine):
         addr = str(Address(event.host, event.port))
         if event.listener == ADMIN:
             self.log("info", "admin", "listening", addr=addr)
+            if not is_loopback(event.host):
+                self.log("warning", "admin", OPEN_PORT, addr=addr)
             return
         endpoint = self.ports[event.listener].endpoint_id
         self.listening[event.listener] = addr
         self.log("info", "forward", "listening", addr=addr, endpoint=endpoint)
+        if not is_loopback(event.host):  # whoever connects is let in by the forwarder's token
+            self.log("warning", "forward", OPEN_PORT, addr=addr, endpoint=endpoint)
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
         """A port that cannot be opened is what the user asked for: give up, unless others are in use already."""

@@ -30,6 +30,9 @@ def admin_refused(addr: Address | None, reason: str) -> str:
     return f"cannot listen on admin address '{addr}': {reason}; choose another one with --admin.bind-addr"
 
 
+OPEN_PORT = "anyone who reaches this port may use it: let only those reach it whom you trust"
+"""A warning about a port of a client that other hosts reach: none asks for anything."""
+
 NAMES_SHOWN = 10
 """How many of those that are missing ``/ready`` names."""
 

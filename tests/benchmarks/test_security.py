@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.security import tables
 from benchmarks.security.corpus import LED, payloads
 from benchmarks.security.site import Figure, at_most, exactly
 
@@ -19,6 +20,12 @@ def test_a_figure_holds_up_to_its_limit() -> None:
     assert exactly("failed", 0, 0).holds
     assert not exactly("failed", 1, 0).holds
     assert str(Figure("for information", "3")).split() == ["for", "information", "3"]
+
+
+def test_a_gossip_packet_under_a_key_costs_little() -> None:
+    found = tables.gossip()
+    assert len(found) == 2
+    assert all(figure.holds for figure in found), [*map(str, found)]
 
 
 def test_payloads_are_led_to_the_service(tmp_path: Path) -> None:

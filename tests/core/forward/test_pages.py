@@ -24,6 +24,7 @@ from pico_core.config.client_admin import ClientAdminConfig
 from pico_core.config.forward import ForwardConfig, ForwardConnectConfig, PortConfig
 from pico_core.config.values import Address, Origin
 from pico_core.forward.machine import ForwardMachine
+from pico_core.plain.client_pages import OPEN_PORT
 from pico_core.plain.hosts import unknown_host
 from tests.play import Play
 
@@ -67,6 +68,16 @@ def test_it_is_ready_once_every_port_is_open() -> None:
     assert asked(play, "/ready") == (503, "not listening: 127.0.0.1:6379\n")
     play >> Listening("0", "127.0.0.1", 6379)
     assert asked(play, "/ready") == (200, "ready\n")
+
+
+def test_ports_that_other_hosts_reach_are_warned_of() -> None:
+    play = started(REDIS, MAIL) >> Listening("0", "127.0.0.1", 6379) >> Listening("1", "0.0.0.0", 2500)
+    play.take()
+    warnings = [log for log in play.logs if log.level == "warning"]
+    assert [(log.subsystem, log.message, log.fields) for log in warnings] == [
+        ("admin", OPEN_PORT, {"addr": "[::]:8005"}),
+        ("forward", OPEN_PORT, {"addr": "0.0.0.0:2500", "endpoint": MAIL.endpoint_id}),
+    ]
 
 
 def test_it_counts_connections_and_what_became_of_them() -> None:

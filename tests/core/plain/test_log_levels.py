@@ -8,7 +8,7 @@ import pytest
 
 from pico_core.agent.client import EmbeddedClient
 from pico_core.agent.machine import AgentMachine
-from pico_core.boundary import Accepted, Command, ConfigReloaded, Listening, Received, Send, Tick
+from pico_core.boundary import Accepted, Command, ConfigReloaded, Listen, Listening, Received, Send, Tick
 from pico_core.config.agent import AgentConfig
 from pico_core.config.client_admin import ClientAdminConfig
 from pico_core.config.forward import ForwardConfig
@@ -16,6 +16,7 @@ from pico_core.config.logs import SUBSYSTEMS, LogConfig
 from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.forward.machine import ForwardMachine
+from pico_core.plain.client_pages import OPEN_PORT
 from pico_core.records import UseLogConfig
 from pico_core.server.embedded import EmbeddedNode
 from tests.core.server.admin.scene import OPERATOR, joins
@@ -188,3 +189,12 @@ def test_a_program_decides_what_its_machine_logs(start: Callable[[], Play]) -> N
 
 def test_names_are_sorted_so_that_they_can_be_read() -> None:
     assert list(SUBSYSTEMS) == sorted(SUBSYSTEMS)
+
+
+def test_an_admin_port_of_an_agent_that_other_hosts_reach_is_warned_of() -> None:
+    for host, warned in (("::", [OPEN_PORT]), ("127.0.0.1", [])):
+        config = AgentConfig(admin=ClientAdminConfig(bind_addr=Address(host, 8004)))
+        play = Play(AgentMachine(config, random.Random(1))) >> Tick() << Listen("admin", host, 8004)
+        play >> Listening("admin", host, 8004)
+        play.take()
+        assert [log.message for log in play.logs if log.level == "warning"] == warned
