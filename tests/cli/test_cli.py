@@ -188,7 +188,7 @@ def test_a_listener_given_as_arguments_is_not_a_flag(capsys: pytest.CaptureFixtu
         (
             "forward tcp 3000 a --connect.url localhost:8000",
             (
-                "--connect.url: wants a URL such as http://localhost:8001, found 'localhost:8000': "
+                "--connect.url: wants a URL such as http://localhost:8000, found 'localhost:8000': "
                 "it must begin with http:// or https://"
             ),
         ),
