@@ -71,7 +71,7 @@ Uploads of 64 KiB, each on a new connection, with the figures as JSON:
 A server that asks for tokens:
   pico bench http https://pico.example.com --endpoint my-endpoint --server.token-file token""",
 )
-@click.argument("url", default=DEFAULT_PROXY_URL, metavar="[URL]", callback=checked("server_url"))
+@click.argument("url", default=DEFAULT_PROXY_URL, metavar="[URL]", callback=checked("clients_url"))
 @click.option(
     "--endpoint", "endpoints", multiple=True, metavar="ID", help="Ask for this endpoint; of several, in turn."
 )
@@ -122,8 +122,8 @@ def http(
     """
     from pico_core.bench.plan import Plan
     from pico_core.config.tls import BENCH_PROFILE
+    from pico_core.config.values import clients_url, identifier
     from pico_core.config.values import duration as seconds
-    from pico_core.config.values import identifier, server_url
     from pico_driver.tls_sections import client_sections, load_profiles
     from pico_tunnel.process import hide_arguments
     from pico_tunnel.status import given_token
@@ -138,7 +138,7 @@ def http(
     hide_arguments(headers)
     shown = given_token(token, token_file)
     fields = [*headers, f"x-pico-authorization: Bearer {shown.reveal()}"] if shown else headers
-    server = server_url(url)
+    server = clients_url(url)
     sections = client_sections(server, BENCH_PROFILE, "server.tls", {name: others.pop(name) for name in TLS_FLAGS})
     plan = Plan(
         server=server,

@@ -97,6 +97,7 @@ On one machine, with a service on port 3000:
 )
 @click.option(
     "--version",
+    "-V",
     is_flag=True,
     expose_value=False,
     is_eager=True,

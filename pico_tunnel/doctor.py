@@ -48,19 +48,12 @@ def _line(finding: Finding) -> str:
 
 
 def _all(config: Any, checks: Callable[[Any], Iterator[Finding]]) -> Iterator[Finding]:
-    from pico_core.config.declare import leaves
     from pico_tunnel.checkup import check_process, check_unexpanded
+    from pico_tunnel.unexpanded import unexpanded
 
     yield from check_process()
-    yield from check_unexpanded({leaf.name: _shown(config, leaf.name) for leaf in leaves(type(config))})
+    yield from check_unexpanded(unexpanded(config))
     yield from checks(config)
-
-
-def _shown(config: Any, name: str) -> str:
-    value = config
-    for part in name.split("."):
-        value = getattr(value, part, getattr(value, f"{part}_s", ""))
-    return value if isinstance(value, str) else ""
 
 
 @click.group(

@@ -252,7 +252,8 @@ class TeachingGroup(click.Group):
         """Find a command by its name."""
         names = self.list_commands(ctx)
         if args[0] not in names and not ctx.resilient_parsing:  # a word that a shell wants completed
-            ctx.fail(f"there is no command {args[0]!r}{did_you_mean(args[0], names)}")
+            flag = f"; did you mean '{ctx.command_path} --{args[0]}'?" if args[0] in ("help", "version") else ""
+            ctx.fail(f"there is no command {args[0]!r}{flag or did_you_mean(args[0], names)}")
         return super().resolve_command(ctx, args)
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

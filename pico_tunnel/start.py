@@ -300,6 +300,8 @@ def run_process(
         with signals_kept() as inbox, closing(standard_log_writer(config.log, worker, screen)) as writer:
             descriptors = raise_descriptor_limit()
             writer(Log("debug", "process", "descriptor limit", {"descriptors": descriptors}))
+            if not worker:
+                _warn_of_unexpanded(config, writer)
             is_parent = prepare is not None and not worker
             with ExitStack() as stack:
                 return run(
@@ -315,6 +317,16 @@ def run_process(
                     program=program,
                     hub=None if prepare is None else prepare(inbox, early),
                 )
+
+
+def _warn_of_unexpanded(config: Section, writer: LogWriter) -> None:
+    from pico_core.records import Log
+    from pico_tunnel.unexpanded import unexpanded
+
+    found = unexpanded(config)
+    if found:
+        hint = "expand the environment with --config.expand-env"
+        writer(Log("warning", "config", "values name variables, as they are", {"keys": ", ".join(found), "hint": hint}))
 
 
 def _exporter_of(config: Section, writer: LogWriter, stack: ExitStack) -> TakeSpans | None:

@@ -36,14 +36,14 @@ def ask(
     from urllib.parse import quote
 
     from pico_core.config.tls import STATUS_PROFILE
-    from pico_core.config.values import server_url
+    from pico_core.config.values import ADMIN_URL, server_url
     from pico_core.errors import ConfigError
     from pico_core.status import StatusMachine
     from pico_driver.tls_sections import client_sections, load_profiles
     from pico_tunnel.runtime import run
 
     try:
-        server = server_url(url)
+        server = server_url(url, ADMIN_URL)
     except ConfigError as error:
         raise ConfigError(f"--server.url: {error}") from None
     node = StatusMachine(

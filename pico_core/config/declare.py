@@ -70,6 +70,7 @@ ADVERTISED_ADDRESS = Kind("HOST:PORT", values.ADVERTISED_ADDRESS, values.adverti
 MEMBERS = Kind("NODE,...", values.MEMBER, values.member, many=True)
 ORIGIN = Kind("ADDR", values.ORIGIN, values.origin)
 CONNECT_URL = Kind("URL", values.SERVER_URL, values.connect_url)
+CLIENTS_URL = Kind("URL", values.CLIENTS_URL, partial(values.connect_url, wanted=values.CLIENTS_URL))
 PROXY_URL = Kind("URL", proxy.PROXY_URL, proxy.proxy_url, _show_optional)
 HOST_HEADER = Kind("[keep|rewrite|HOST]", values.HOST_HEADER, values.host_header)
 IDENTIFIER = Kind("ID", values.IDENTIFIER, values.identifier)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pico_core.config.client_admin import ClientAdminConfig
 from pico_core.config.connect import ConnectTlsConfig, ProxyUrl, TenantId, Token, TokenFile, check_token
-from pico_core.config.declare import CONNECT_URL, DURATION, IDENTIFIER, LOCAL_ADDRESS, Key, Section
+from pico_core.config.declare import CLIENTS_URL, DURATION, IDENTIFIER, LOCAL_ADDRESS, Key, Section
 from pico_core.config.logs import LogConfig
 from pico_core.config.values import Address, Origin
 
@@ -22,7 +22,7 @@ class ForwardConnectConfig(Section, frozen=True, kw_only=True):
     url: Annotated[
         Origin,
         Key(
-            CONNECT_URL,
+            CLIENTS_URL,
             "The proxy port of the server, or of a balancer before the cluster; its path comes before the endpoint's.",
             "A server on this machine, with its default port.",
         ),

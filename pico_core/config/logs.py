@@ -45,8 +45,11 @@ SUBSYSTEMS = (
 
 
 def _named_level(text: str) -> str:
+    """Check a name and perhaps a level. Below a known subsystem any name is taken: Piko has finer ones."""
     name, equals, level = text.partition("=")
-    return f"{values.identifier(name)}={LEVEL.parse(level)}" if equals else values.identifier(name)
+    if values.identifier(name).partition(".")[0] not in SUBSYSTEMS:
+        raise values.wrong(f"one of {', '.join(SUBSYSTEMS)}", name)
+    return f"{name}={LEVEL.parse(level)}" if equals else name
 
 
 NAMED_LEVELS = Kind("NAME[=LEVEL],...", "a name such as proxy, or proxy=warning", _named_level, many=True)

@@ -175,6 +175,9 @@ ADVERTISED_ADDRESS = "an address others can reach, such as 10.0.0.1:8000"
 MEMBER = "the address or name of a node, such as 10.26.104.14, pico or 10.26.104.14:8003"
 ORIGIN = "a port, a host:port or a URL such as http://localhost:3000"
 SERVER_URL = "a URL such as http://localhost:8001"
+CLIENTS_URL = "a URL such as http://localhost:8000"
+ADMIN_URL = "a URL such as http://localhost:8002"
+"""What is wanted where a URL is that of a server's upstream, proxy or admin port."""
 
 
 def bind_address(text: str) -> Address:
@@ -231,21 +234,26 @@ def origin(text: str) -> Origin:
     return Origin(address.host or "localhost", address.port)
 
 
-def server_url(text: str) -> Origin:
+def server_url(text: str, wanted: str = SERVER_URL) -> Origin:
     """Parse the URL of a Pico server: ``http://host:port``; the port is 80, or 443 with ``https``, when left out."""
-    return _url(text, SERVER_URL, text)
+    return _url(text, wanted, text)
 
 
-def connect_url(text: str) -> Origin:
+def clients_url(text: str) -> Origin:
+    """Parse the URL of a server's proxy port."""
+    return server_url(text, CLIENTS_URL)
+
+
+def connect_url(text: str, wanted: str = SERVER_URL) -> Origin:
     """Parse the URL that tunnels go to: a server's, or a balancer's with a path that comes before the tunnels' own."""
     scheme, mark, rest = text.partition("://")
     authority, slash, path = rest.partition("/")
     path = (slash + path).rstrip("/")
     if "?" in rest or "#" in rest:
-        raise wrong(SERVER_URL, text, "a query is not supported")
+        raise wrong(wanted, text, "a query is not supported")
     if not _PATH.fullmatch(path):
-        raise wrong(SERVER_URL, text, "its path has an empty part or a character that is to be written as in %20")
-    origin = _url(scheme + mark + authority, SERVER_URL, text)
+        raise wrong(wanted, text, "its path has an empty part or a character that is to be written as in %20")
+    origin = _url(scheme + mark + authority, wanted, text)
     return Origin(origin.host, origin.port, origin.scheme, path)
 
 

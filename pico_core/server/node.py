@@ -119,7 +119,11 @@ class ServerNode(BaseMachine):
             self.emit(port.listen())
         self.access.start(now)
         if self.facts.worker is None or self.facts.worker.number == 1:
-            warn_of_open_ports(self, self.facts.config, self.facts.ports)
+            config = self.facts.config
+            warn_of_open_ports(self, config, self.facts.ports)
+            if 0 < config.drain_delay_s >= config.grace_period_s:
+                times = {"drain_delay_s": config.drain_delay_s, "grace_period_s": config.grace_period_s}
+                self.warn("config", "a stop cuts drain_delay short: make it shorter than grace_period", **times)
 
     def on_listening(self, event: Listening, now: float) -> None:
         """Join the cluster once every port is open."""

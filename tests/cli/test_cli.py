@@ -79,6 +79,8 @@ def test_a_listener_given_as_arguments_is_not_a_flag(capsys: pytest.CaptureFixtu
     ("arguments", "message"),
     [
         ("sever", "there is no command 'sever'; did you mean 'server'? (see 'pico --help')"),
+        ("version", "there is no command 'version'; did you mean 'pico --version'? (see 'pico --help')"),
+        ("agent help", "there is no command 'help'; did you mean 'pico agent --help'? (see 'pico agent --help')"),
         ("agent htp", "there is no command 'htp'; did you mean 'http'? (see 'pico agent --help')"),
         ("--verson", "there is no flag --verson; did you mean '--version'? (see 'pico --help')"),
         (
@@ -186,7 +188,7 @@ def test_a_listener_given_as_arguments_is_not_a_flag(capsys: pytest.CaptureFixtu
         (
             "forward tcp 3000 a --connect.url localhost:8000",
             (
-                "--connect.url: wants a URL such as http://localhost:8001, found 'localhost:8000': "
+                "--connect.url: wants a URL such as http://localhost:8000, found 'localhost:8000': "
                 "it must begin with http:// or https://"
             ),
         ),

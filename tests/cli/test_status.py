@@ -188,7 +188,10 @@ def test_no_server(capsys: pytest.CaptureFixture[str], unused_port: int) -> None
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ("status cluster nodes --server.url pico:8002", "--server.url: wants a URL"),
+        (
+            "status cluster nodes --server.url pico:8002",
+            "--server.url: wants a URL such as http://localhost:8002, found 'pico:8002'",
+        ),
         ("status cluster nodes --status gone", "invalid value for '--status'"),
         ("status cluster node", "missing argument 'ID|local'"),
         ("status cluster noeds", "there is no command 'noeds'; did you mean 'nodes'?"),

@@ -71,6 +71,17 @@ def test_a_bad_command_line(arguments: tuple[str, ...], part: str) -> None:
     assert part.lower() in complaint(Process(*arguments), 2).lower()
 
 
+def test_what_is_accepted_with_a_warning(fleet: Fleet) -> None:
+    server = fleet.server("--cluster.node-id-prefix", "${POD}-", "--drain-delay", "9s", "--grace-period", "5s")
+    told = server.process.await_log("values name variables, as they are", level="warning", subsystem="config")
+    assert told["keys"] == "cluster.node_id_prefix"
+    told = server.process.await_log("a stop cuts drain_delay short: make it shorter than grace_period")
+    assert (told["drain_delay_s"], told["grace_period_s"]) == (9.0, 5.0)
+    usual = fleet.server("--drain-delay", "0s", "--grace-period", "0s")
+    usual.process.await_log("ready")
+    assert not usual.process.logged("a stop cuts drain_delay short: make it shorter than grace_period")
+
+
 def test_an_address_that_this_machine_does_not_have(fleet: Fleet) -> None:
     others = (f"--{name}.bind-addr={LOCAL}:0" for name in ("upstream", "admin", "cluster.gossip"))
     process = fleet.start("server", "--proxy.bind-addr=192.0.2.1:0", *others)

@@ -164,6 +164,14 @@ def test_nothing_given_is_the_default(text: str | None) -> None:
             "pico.yaml:3: proxy.http.max_header_bytes: wants a whole number from 1024 to 16777216, found '1k'",
         ),
         (
+            "log:\n  subsystems:\n  - proxy.route\n  - prxy=debug\n",
+            (
+                "pico.yaml:4: log.subsystems[1]: wants one of access, admin, agent, agent.access, cluster, config, "
+                "connections, control, driver, forward, gossip, gossip-streams, inspect, join, log, peers, process, "
+                "proxy, proxy.access, reload, server, tls, tracing, upstream, workers, found 'prxy'"
+            ),
+        ),
+        (
             "upstream:\n  rebalance:\n    shed_rate: 2\n",
             "pico.yaml:3: upstream.rebalance.shed_rate: wants a number from 0 to 1, found '2'",
         ),
