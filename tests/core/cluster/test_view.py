@@ -55,3 +55,19 @@ def test_an_unreachable_node_is_chosen_where_there_is_no_other() -> None:
     view = view_of([], "a", "b")
     node_of(view, "b").status = NodeStatus.UNREACHABLE
     assert view.choose("e", (node_of(view, "a"),), 0.0, raw=False) is node_of(view, "b")
+
+
+def test_the_last_claim_says_what_a_node_takes() -> None:
+    view = view_of([], "a")
+    node = node_of(view, "a")
+    for claim, takes_http, takes_raw in (
+        ("", True, True),
+        ("tcp agent-1", False, True),
+        ("http agent-1", True, False),
+        ("later agent-1", True, True),
+        ("tcp", False, True),
+        ("", True, True),
+    ):
+        view.set_claim(node, "e", claim)
+        assert view.choose("e", (), 0.0, raw=False) is (node if takes_http else None), claim
+        assert view.choose("e", (), 0.0, raw=True) is (node if takes_raw else None), claim

@@ -32,6 +32,8 @@ TABLE = [
     (b"192.0.2.7:123456", b"", PROXY),
     (b"192.0.2.7\xb2", b"", PROXY),
     (b"1" * 60_000, b"", PROXY),
+    # the longest address, however many blanks surround it
+    (b" " * 100 + b"[2001:0db8:0000:0000:0000:0000:255.255.255.255]:65535\t", b"", "2001:db8::ffff:ffff"),
     # Forwarded is read where there is no X-Forwarded-For
     (b"192.0.2.7", b"for=203.0.113.9", "192.0.2.7"),
     (b"unknown", b"for=203.0.113.9", PROXY),
