@@ -24,6 +24,7 @@ SERVERS = {
     "node-full",
     "misdirected",
     "busy",
+    "loop",
     "overloaded",
     "draining",
     "upstream-timeout",

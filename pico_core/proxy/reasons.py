@@ -66,6 +66,11 @@ REASONS = {
         "All tunnels of the endpoint carry as many requests as they may.",
         "Start further agents, or raise upstream.max_streams and the agent's max_streams.",
     ),
+    "loop": Reason(
+        SERVER,
+        "The service of the endpoint leads back to the server, so the request goes in a circle.",
+        "Correct the address at the agent, or where its service passes the request on to.",
+    ),
     "overloaded": Reason(
         SERVER,
         "The server takes no more at present.",

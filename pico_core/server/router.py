@@ -20,7 +20,7 @@ from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import MISDIRECTED, UPSTREAM_TIMEOUT
 from pico_core.proxy.kept import KeptUpstream
 from pico_core.proxy.reasons import reason_of
-from pico_core.proxy.request_id import request_ids
+from pico_core.proxy.request_id import next_pass, request_ids
 from pico_core.proxy.states import PIPED
 from pico_core.proxy.tracing import Tracer
 from pico_core.server.access import Access
@@ -115,6 +115,8 @@ class ProxyRouter:
         if self._tracer is not None:
             self._tracer.begin(exchange)
         try:
+            if head.request_id and exchange.request_id != head.request_id:
+                exchange.request_id = next_pass(head.request_id, exchange.request_id)
             is_reserved = head.target.startswith(OWN_PATHS)
             endpoint = tcp_endpoint(head) if is_reserved else endpoint_of(head)
             exchange.endpoint = (

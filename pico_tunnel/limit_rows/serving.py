@@ -32,6 +32,12 @@ ROWS: Final[Rows] = {
             "four failures in a row are not by chance",
         ),
         (
+            "times that a request comes back from its own service",
+            "{proxy.request_id.MAX_PASSES}",
+            "508",
+            "services that call each other come to a handful",
+        ),
+        (
             "a request body kept for another try",
             "{proxy.replay.MAX_REPLAY_BYTES} bytes",
             "no other try",

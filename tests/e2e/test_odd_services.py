@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from pico_core.proxy.request_id import MAX_PASSES
 from tests.e2e.conftest import Stack
 from tests.e2e.harness import MIB, Fleet
 from tests.e2e.origin import HangUpError, Visit, service
@@ -131,3 +132,14 @@ def test_an_early_answer_reaches_the_client(stack: Stack, fleet: Fleet) -> None:
                     wire.send(request_bytes("early", "/", "POST", body=body))
                 got.append(status_and_error(receive_response(wire, "POST")))
         assert got == [(413, b"less")] * ROUNDS
+
+
+def test_a_service_that_is_the_server_itself(fleet: Fleet) -> None:
+    server = fleet.server()
+    fleet.agent(server, "circle", f"127.0.0.1:{server.proxy_port}")
+    with dial(server.proxy_port) as wire:
+        wire.send(b"GET / HTTP/1.1\r\nHost: circle.example.com\r\n\r\n")
+        told = b'{"error":"the request comes back again and again"}'
+        assert status_and_error(receive_response(wire, "GET")) == (508, told)
+    server.process.stop()
+    assert len(server.process.accessed(status=508)) == 1 + MAX_PASSES + 1

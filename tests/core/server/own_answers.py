@@ -159,6 +159,7 @@ TABLE = [
     Said("proxy", 413, BODY_TOO_LONG, CHUNKED, lambda play: play >> Received(CLIENT, b"5\r\nhello\r\n"), SHORT_BODIES),
     Said("proxy", 404, "not found", get(b"/_pico/")),
     Said("proxy", 400, "invalid endpoint id", get(b"/_pico/v1/tcp/-%2F-")),
+    Said("proxy", 508, "the request comes back again and again", get(b"/", b"x-pico-request-id: a-16\r\n")),
     Said("proxy", 405, NOT_GET, TCP_ROUTE.replace(b"GET", b"PUT")),
     Said("proxy", 426, "a WebSocket is wanted here", get(b"/_pico/v1/tcp/e1")),
     Said("proxy", 403, "pages of this Origin are not allowed here: see proxy.allowed_origins",
