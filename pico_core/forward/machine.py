@@ -222,6 +222,7 @@ class PendingConnection:
         self._dial: WebSocketDial | None = None
         self._is_over = False
         self._busy_until: float | None = None
+        self._trouble = "no time is left to connect"
         self._seek(now)
 
     def on_dialed(self, channel: TcpChannel, rest: bytes, now: float) -> None:
@@ -256,7 +257,7 @@ class PendingConnection:
             target = "/_piko/v1/tcp/" + quote(self._endpoint, safe="")
             left_s = self._until - now
             if left_s <= 0:  # the process was stopped during the pause
-                self._fail("no time is left to connect")
+                self._fail(self._trouble)
                 return
             fields = [*machine.credentials.fields, SUBPROTOCOL]
             self._dial = WebSocketDial(machine, self, machine.server, target, fields, machine.entropy, left_s, now)
@@ -264,6 +265,7 @@ class PendingConnection:
     def _retry(self, reason: str, now: float, until: float = NEVER, status: int = 0) -> None:
         """Try again after a pause, unless the time is over by then, or it is ``until``."""
         self._dial = None
+        self._trouble = reason
         pause_s = self._backoff.next_s()
         if now + pause_s >= min(self._until, until):
             self._fail(reason, status)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pico_driver.embedding.asgi import AppListener
 from pico_driver.embedding.errors import AppError
 from tests.sdk.asgi import App, body_of, only_http, respond
 from tests.sdk.kit import Kit, linked
@@ -170,5 +171,27 @@ def test_an_application_of_wsgi_that_gives_no_pieces_of_bytes(kit: Kit) -> None:
         async with linked(kit) as (node, client), client.serve_wsgi("app", app):
             for number in range(len(wrong)):
                 assert (await kit.get(node.proxy_address, f"/?{number}")).status == 500
+
+    kit.run(scenario)
+
+
+def test_a_call_that_is_cancelled_before_its_first_step_has_ended(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_call = AppListener.on_call
+    cancelled = 0
+
+    def begin_and_cancel(self: AppListener, event: Any) -> None:
+        nonlocal cancelled
+        on_call(self, event)
+        self.cancel_calls()
+        cancelled += 1
+
+    async def scenario(kit: Kit) -> None:
+        monkeypatch.setattr(AppListener, "on_call", begin_and_cancel)
+        async with linked(kit) as (node, client):
+            async with client.serve("app", only_http(raises), max_streams=1, timeout_s=0.3):
+                for _ in range(3):
+                    assert (await kit.get(node.proxy_address)).status in (500, 502, 504)
+                await kit.until(lambda: not client.hub.calls)
+            assert cancelled == 3
 
     kit.run(scenario)

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pico_core.errors import ConfigError
+from pico_core.errors import ConfigError, LocalProtocolError
 from pico_driver.embedding.errors import ClosedError, RefusedError, UnreachableError
 from pico_driver.embedding.listener import Lost, Moved, Registered
 from tests.certificates import issue, write_authority
@@ -235,5 +236,22 @@ def test_a_block_is_entered_once(kit: Kit) -> None:
                     assert listener.is_registered
                 with pytest.raises(RuntimeError, match="entered before"):
                     await block.__aenter__()
+
+    kit.run(scenario)
+
+
+def test_a_client_belongs_to_its_loop(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        async with linked(kit) as (_, client):
+
+            async def elsewhere(other: Kit) -> None:
+                for block in (client.listen("e"), client.serve("e", idle_app)):
+                    with pytest.raises(LocalProtocolError, match="another loop"):
+                        await block.__aenter__()
+
+            for runtime in ("asyncio", "trio"):
+                await kit.in_thread(partial(Kit(runtime).run, elsewhere))
+            async with client.listen("e") as listener:
+                assert listener.is_registered
 
     kit.run(scenario)

@@ -63,6 +63,13 @@ class AsyncioRuntime:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def is_running_here(self) -> bool:
+        """Return whether the caller runs in this loop."""
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:  # there is none
+            return False
+
     def event(self) -> asyncio.Event:
         """Return an event of this loop that is not set."""
         return asyncio.Event()

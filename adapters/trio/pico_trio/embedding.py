@@ -84,6 +84,13 @@ class TrioRuntime:
         self._nursery = nursery
         self._token = trio.lowlevel.current_trio_token()
 
+    def is_running_here(self) -> bool:
+        """Return whether the caller runs in this loop."""
+        try:
+            return trio.lowlevel.current_trio_token() is self._token
+        except RuntimeError:  # there is none
+            return False
+
     def event(self) -> trio.Event:
         """Return an event of this loop that is not set."""
         return trio.Event()

@@ -14,6 +14,7 @@ from pico_core.boundary import (
     Received,
     ResumeReading,
     Send,
+    Tick,
     WritingPaused,
     WritingResumed,
 )
@@ -62,6 +63,13 @@ def test_a_server_that_stays_away_resets_the_local_connection_in_the_end() -> No
     told = [(log.message, log.fields["reason"]) for log in play.logs if log.level == "warning"]
     refused = "cannot reach the server: connection refused"
     assert told == [("cannot reach the endpoint yet", refused), ("cannot reach the endpoint", refused)]
+
+
+def test_a_process_that_stood_still_in_a_pause_tells_the_reason_of_the_last_attempt() -> None:
+    play = accepted() >> ConnectFailed(SERVER, "connection refused") << Nothing()
+    play.now = 40.0
+    play >> Tick() << Abort(LOCAL)
+    assert play.logs[-1].fields["reason"] == "cannot reach the server: connection refused"
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,7 @@ class AppCall:
     __slots__ = (
         "_begun",
         "_body",
+        "_cancelled",
         "_code",
         "_dropped",
         "_head",
@@ -128,6 +129,7 @@ class AppCall:
         "_over",
         "_paused",
         "_reason",
+        "_runs",
         "_told_last",
         "_trailers",
         "_waiting",
@@ -144,6 +146,8 @@ class AppCall:
         self._code = 1006
         self._reason = ""
         self._told_last = False
+        self._cancelled = False
+        self._runs = False
         self._dropped = False
         self._paused = False
         self._over = False
@@ -155,8 +159,10 @@ class AppCall:
     async def run(self, app: AsgiApp, scope: dict[str, Any]) -> None:
         """Call the application, and tell the machine how it ended."""
         failure = "it was cancelled"
+        self._runs = True
         try:
-            await app(scope, self.receive, self.send)
+            if not self._cancelled:
+                await app(scope, self.receive, self.send)
             failure = ""
         except (Exception, SystemExit) as error:  # a loop would end with the program, as no server of requests does
             if not self._dropped:
@@ -186,8 +192,11 @@ class AppCall:
             if isinstance(event, CallDropped):
                 self._code, self._reason = event.code, event.reason
             self._dropped = True
-            if isinstance(event, CallCancelled) and self.task is not None:
-                self.task.cancel()
+            if isinstance(event, CallCancelled):
+                self._cancelled = True
+                # A task of asyncio that is cancelled before its first step runs nothing: not even what tells the end.
+                if self._runs and self.task is not None:
+                    self.task.cancel()
         self._wake()
 
     # --- what the application calls ---

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from pico_core.config.agent import ListenerConfig
 from pico_core.config.values import Origin
+from pico_core.errors import LocalProtocolError
 from pico_core.program import APP, SOCKET, CloseListener, OpenListener
 from pico_driver.embedding import arguments
 from pico_driver.embedding.asgi import AppListener, AsgiApp, Lifespan
@@ -73,6 +74,8 @@ class Registration(Generic[AnyListener]):
             self._cut(listener)
 
     def _unused(self) -> ListenerConfig:
+        if not self._hub.runtime.is_running_here():
+            raise LocalProtocolError("the client belongs to another loop; pico_tunnel.sync may be used from any thread")
         if self._config is None:
             raise RuntimeError("this block was entered before: call the client's method again")
         return self._config

@@ -63,6 +63,9 @@ class Latch:
 class Runtime(Protocol):
     """Tasks and events of one loop."""
 
+    def is_running_here(self) -> bool:
+        """Return whether the caller runs in this loop."""
+
     def event(self) -> Event:
         """Return an event of this loop that is not set."""
 
