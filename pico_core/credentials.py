@@ -9,6 +9,7 @@ from typing import Protocol
 from pico_core.access.secret import Secret
 from pico_core.access.token import MAX_TOKEN_BYTES
 from pico_core.config.secrets import SecretFile, token_in
+from pico_core.config.values import Origin, is_loopback
 from pico_core.errors import ConfigError
 from pico_core.machine.parts import FileReader, Logger
 from pico_core.timers import Timer, Timers
@@ -18,6 +19,9 @@ READ_AGAIN_S = 5.0
 
 MAX_TOKEN_FILE_BYTES = 2 * MAX_TOKEN_BYTES
 """A token, and blanks around it."""
+
+
+CLEAR_TEXT = "the token is sent without encryption: use https:// unless the way to the server is trusted"
 
 
 class CredentialsHost(FileReader, Logger, Protocol):
@@ -59,6 +63,11 @@ class Credentials:
         if self._tenant_id:
             fields.append((b"x-piko-tenant-id", self._tenant_id.encode("ascii")))
         return tuple(fields)
+
+    def warn_of_clear_text(self, server: Origin) -> None:
+        """Tell an operator whose token every machine on the way to the server can read."""
+        if self._token is not None and not server.is_secure and not is_loopback(server.host):
+            self._host.log("warning", self._subsystem, CLEAR_TEXT, url=str(server))
 
     def start(self, now: float) -> None:
         """Begin to read the file again and again, if there is one."""

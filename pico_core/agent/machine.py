@@ -125,6 +125,7 @@ class AgentMachine(BaseMachine):
         """Look for the server with every listener."""
         if self.config.connect.proxy_url is not None:
             self.log("info", "agent", "connecting through a proxy", proxy=str(self.config.connect.proxy_url))
+        self.credentials.warn_of_clear_text(self.config.connect.url)
         self.credentials.start(now)
         admin = self.config.admin.bind_addr
         if admin is not None:

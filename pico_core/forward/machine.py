@@ -96,6 +96,7 @@ class ForwardMachine(BaseMachine):
 
     def on_start(self, now: float) -> None:
         """Ask for a listener for each port of the configuration."""
+        self.credentials.warn_of_clear_text(self.config.connect.url)
         self.credentials.start(now)
         if self.config.connect.proxy_url is not None:
             self.log("info", "forward", "connecting through a proxy", proxy=str(self.config.connect.proxy_url))

@@ -27,6 +27,7 @@ from pico_core.config.agent import AgentConfig, AgentConnectConfig
 from pico_core.config.forward import ForwardConfig, ForwardConnectConfig, PortConfig
 from pico_core.config.secrets import SecretFile
 from pico_core.config.values import Address, Origin
+from pico_core.credentials import CLEAR_TEXT
 from pico_core.errors import ConfigError
 from pico_core.forward.machine import ForwardMachine
 from tests.core.agent.scene import CONNECT, SERVER, agent_config
@@ -171,3 +172,24 @@ def test_a_forwarder_shows_them_too() -> None:
     play >> Accepted(1, "0", "127.0.0.1", 4000)
     play.take()
     assert b"Authorization: Bearer second.token.text\r\nx-piko-tenant-id: acme\r\n" in request(play)
+
+
+@pytest.mark.parametrize(
+    ("host", "scheme", "token", "warned"),
+    [
+        ("pico.example.com", "http", Secret("a.b.c"), True),
+        ("192.0.2.1", "http", Secret("a.b.c"), True),
+        ("pico.example.com", "https", Secret("a.b.c"), False),
+        ("localhost", "http", Secret("a.b.c"), False),
+        ("127.0.0.1", "http", Secret("a.b.c"), False),
+        ("pico.example.com", "http", None, False),
+    ],
+)
+def test_a_token_on_its_way_in_clear_is_warned_of(host: str, scheme: str, token: Secret | None, warned: bool) -> None:
+    url = Origin(host, 8001, scheme)
+    agent = msgspec.structs.replace(agent_config(), connect=AgentConnectConfig(url=url, token=token))
+    forwarder = ForwardConfig(connect=ForwardConnectConfig(url=url, token=token))
+    for machine in (AgentMachine(agent, random.Random(1)), ForwardMachine(forwarder, random.Random(1))):
+        play = Play(machine) >> Tick()
+        play.take()
+        assert [log.fields for log in play.logs if log.message == CLEAR_TEXT] == [{"url": str(url)}] * warned
