@@ -75,5 +75,11 @@ ROWS: Final[Rows] = {
             "the oldest is dropped",
             "a program that reads them has none waiting",
         ),
+        (
+            "`max_streams` and `threads` of an application in a program",
+            "{pico_driver.embedding.arguments.MAX_COUNT}",
+            "the call is refused",
+            "as in a configuration",
+        ),
     ),
 }
