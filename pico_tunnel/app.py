@@ -59,12 +59,17 @@ def program_of(app: Any, config: ListenerConfig, grace_s: float, threads: int | 
     """Return the program that serves ``app`` by a client until it stops; with ``threads`` it is a WSGI application."""
 
     async def serve(client: Client) -> None:
+        from pico_driver.embedding.errors import ClosedError
+
         options: dict[str, Any] = {"config": config, "patience_s": FOREVER_S, "grace_s": grace_s}
         if threads is None:
             block = client.serve(config.endpoint_id, app, **options)
         else:
             block = client.serve_wsgi(config.endpoint_id, app, threads=threads, **options)
-        async with block:
+        try:
+            async with block:
+                await client.wait_closed()
+        except ClosedError:  # a signal has stopped the agent before the endpoint was registered
             await client.wait_closed()
 
     return serve

@@ -25,6 +25,8 @@ MAX_HEAD_BYTES = 17 << 20
 """The highest ``proxy.http.max_header_bytes`` of a server, and the fields that servers add. The server's limit counts;
 all unfinished heads of the agent together have a bound of their own (``HeadBudget``)."""
 
+HEAD_LIMITS = HeadLimits(max_head_bytes=MAX_HEAD_BYTES)
+
 TUNNEL_CLIENT = ClientFacts("")
 """The client of all requests: the server, which says in the X-Forwarded fields on whose behalf."""
 
@@ -35,16 +37,18 @@ class RequestStreams:
     A subclass fills in ``send``.
     """
 
-    head_limits = HeadLimits(max_head_bytes=MAX_HEAD_BYTES)
-    header_timeout_s = HEAD_TIMEOUT_S
-    idle_timeout_s = NEXT_REQUEST_TIMEOUT_S
-    timed_out = SERVICE_TIMEOUT
-
-    __slots__ = ("access_log", "closing", "config", "counts", "heads", "host", "response_timeout_s", "tracer")
+    __slots__ = (
+        "access_log", "closing", "config", "counts", "head_limits", "header_timeout_s", "heads", "host",
+        "idle_timeout_s", "response_timeout_s", "timed_out", "tracer",
+    )  # fmt: skip
 
     def __init__(self, host: ServiceHost, config: ListenerConfig, access_log: AccessLogger | None) -> None:
+        self.head_limits = HEAD_LIMITS
         self.heads = host.heads
+        self.header_timeout_s = HEAD_TIMEOUT_S
+        self.idle_timeout_s = NEXT_REQUEST_TIMEOUT_S
         self.response_timeout_s = config.timeout_s
+        self.timed_out = SERVICE_TIMEOUT
         self.closing = False
         self.counts = ServiceCounts()
         self.host = host

@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.harness import Fleet
 from tests.e2e.wire import request
+from tests.ports import reserved_port
 
 ASGI = """
 async def app(scope, receive, send):
@@ -85,6 +86,16 @@ def test_a_refused_endpoint_ends_the_agent(fleet: Fleet, folder: Path) -> None:
     agent = fleet.agent(server.upstream_port, "one", "served:app", kind="asgi")
     assert agent.wait() == 1
     assert "pico: the server refuses endpoint 'one': 401" in agent.errors()
+
+
+def test_a_stop_before_the_server_was_reached_is_no_failure(fleet: Fleet, folder: Path) -> None:
+    with reserved_port() as port:
+        agent = fleet.agent(port, "one", "served:app", kind="asgi")
+        agent.await_log("cannot reach the server: connection refused")
+        agent.signal(signal.SIGTERM)
+        assert agent.wait() == 0
+    assert "pico: " not in agent.errors()
+    assert (folder / "stopped").exists()
 
 
 @pytest.mark.parametrize(

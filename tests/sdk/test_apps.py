@@ -11,7 +11,8 @@ import pytest
 import trio
 
 from pico_driver.embedding.asgi import ClientGoneError
-from pico_driver.embedding.errors import AppError
+from pico_driver.embedding.errors import AppError, UnreachableError
+from tests.ports import reserved_port
 from tests.sdk.asgi import body_of, echo, only_http, respond
 from tests.sdk.kit import Answer, Kit, linked
 from tests.sdk.relay import Relay
@@ -239,6 +240,50 @@ def test_a_lifespan_is_around_all_requests(kit: Kit) -> None:
             with pytest.raises(AppError, match="no database"):
                 async with client.serve("app", unwilling):
                     pass
+
+    kit.run(scenario)
+
+
+def test_an_application_that_started_is_stopped_also_where_its_endpoint_was_not_registered(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        story: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            for phase in ("startup", "shutdown"):
+                story.append((await receive())["type"])
+                await send({"type": f"lifespan.{phase}.complete"})
+
+        with reserved_port() as port:
+            async with kit.pico.connect(f"http://127.0.0.1:{port}") as client:
+                with pytest.raises(UnreachableError):
+                    async with client.serve("app", app, patience_s=0.1):
+                        pass
+        assert story == ["lifespan.startup", "lifespan.shutdown"]
+
+    kit.run(scenario)
+
+
+def test_an_application_that_does_not_stop_is_cancelled(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pico_driver.embedding.asgi.LEAST_STOP_S", 0.1)
+
+    async def scenario(kit: Kit) -> None:
+        ended = kit.event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert scope["type"] == "lifespan"
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            try:
+                await kit.event().wait()
+            finally:
+                ended.set()
+
+        async with linked(kit) as (_, client):
+            with pytest.raises(AppError, match=r"did not stop within 0\.1 s"):
+                async with client.serve("app", app, grace_s=0):
+                    pass
+            await ended.wait()
 
     kit.run(scenario)
 

@@ -1,6 +1,8 @@
 """The SDK on asyncio and uvloop: a machine in a task of the program's loop. Start at ``connect``."""
 
 import asyncio
+import contextlib
+import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, Unpack
@@ -18,6 +20,7 @@ from pico_driver.embedding.hub import Hub
 from pico_driver.embedding.listener import Listener as Listener
 from pico_driver.embedding.listener import StreamListener as StreamListener
 from pico_driver.embedding.node import Node as Node
+from pico_driver.embedding.runtime import Latch
 from pico_driver.embedding.sdk import Machines, Sdk
 from pico_driver.embedding.stream import Stream as Stream
 from pico_driver.options import DriverOptions
@@ -73,6 +76,13 @@ class AsyncioRuntime:
     def event(self) -> asyncio.Event:
         """Return an event of this loop that is not set."""
         return asyncio.Event()
+
+    async def wait(self, event: Latch, timeout_s: float) -> bool:
+        """Wait until an event is set, at most so long; return whether it is."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if timeout_s == math.inf else timeout_s):
+                await event.wait()
+        return event.is_set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run ``work`` in a task of its own."""

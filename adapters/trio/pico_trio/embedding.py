@@ -18,6 +18,7 @@ from pico_driver.embedding.hub import Hub
 from pico_driver.embedding.listener import Listener as Listener
 from pico_driver.embedding.listener import StreamListener as StreamListener
 from pico_driver.embedding.node import Node as Node
+from pico_driver.embedding.runtime import Latch
 from pico_driver.embedding.sdk import Machines, Sdk
 from pico_driver.embedding.stream import Stream as Stream
 from pico_driver.options import DriverOptions
@@ -94,6 +95,12 @@ class TrioRuntime:
     def event(self) -> trio.Event:
         """Return an event of this loop that is not set."""
         return trio.Event()
+
+    async def wait(self, event: Latch, timeout_s: float) -> bool:
+        """Wait until an event is set, at most so long; return whether it is."""
+        with trio.move_on_after(timeout_s):
+            await event.wait()
+        return event.is_set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> trio.CancelScope:
         """Run ``work`` in a task of its own."""

@@ -42,6 +42,9 @@ AsgiApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 _VERSIONS = {"version": "3.0", "spec_version": "2.4"}
 
+LEAST_STOP_S = 5.0
+"""What an application may take to stop, also where its requests are cut at once: as long as ``GRACE_S`` otherwise."""
+
 _logger = logging.getLogger("pico.app")
 
 
@@ -387,12 +390,17 @@ class Lifespan:
         if self._failure:
             raise AppError(f"the application did not start: {self._failure}")
 
-    async def stop(self) -> None:
-        """Stop the application, and wait until it has stopped. Raises ``AppError`` if it says that it failed."""
+    async def stop(self, grace_s: float) -> None:
+        """Stop the application, and wait until it has stopped, for ``grace_s`` and not less than ``LEAST_STOP_S``.
+
+        Raises ``AppError`` if it says that it failed, or takes longer.
+        """
         if not self.is_supported:
             return
         self._stopping.set()
-        await self._stopped.wait()
+        allowed_s = max(grace_s, LEAST_STOP_S)
+        if not await self._hub.runtime.wait(self._stopped, allowed_s):
+            raise AppError(f"the application did not stop within {allowed_s:g} s")
         if self._failure:
             raise AppError(f"the application did not stop well: {self._failure}")
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from pico_core.config.agent import ListenerConfig
 from pico_core.config.values import Origin
-from pico_core.errors import LocalProtocolError
+from pico_core.errors import LocalProtocolError, PicoError
 from pico_core.program import APP, SOCKET, CloseListener, OpenListener
 from pico_driver.embedding import arguments
 from pico_driver.embedding.asgi import AppListener, AsgiApp, Lifespan
@@ -104,7 +104,7 @@ class AppRegistration(Registration[AppListener]):
         lifespan = self._lifespan = Lifespan(self._hub, self._app)
         try:
             await lifespan.start()
-            listener = await super().__aenter__()
+            listener = await self._registered(lifespan)
         except BaseException:
             self._end()
             raise
@@ -119,9 +119,16 @@ class AppRegistration(Registration[AppListener]):
             await super().__aexit__(kind, error, traceback)
             if kind is None and self._lifespan is not None:
                 self._cancel_calls()
-                await self._lifespan.stop()
+                await self._lifespan.stop(self._grace_s)
         finally:
             self._end()
+
+    async def _registered(self, lifespan: Lifespan) -> AppListener:
+        try:
+            return await super().__aenter__()
+        except PicoError:
+            await lifespan.stop(self._grace_s)  # it has started well
+            raise
 
     def _new_listener(self, endpoint: str) -> AppListener:
         assert self._lifespan is not None, "it has started"

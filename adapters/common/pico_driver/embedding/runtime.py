@@ -69,6 +69,9 @@ class Runtime(Protocol):
     def event(self) -> Event:
         """Return an event of this loop that is not set."""
 
+    async def wait(self, event: Latch, timeout_s: float) -> bool:
+        """Wait until an event is set, at most so long; return whether it is."""
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> Cancellable:
         """Run ``work`` in a task of its own, which the client ends with itself. It must not raise."""
 
