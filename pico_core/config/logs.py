@@ -131,7 +131,7 @@ class AccessLogConfig(Section, frozen=True, kw_only=True):
         Key(
             SWITCH,
             "Write no access log.",
-            "A line per request is what operators expect of a proxy; it costs well under a microsecond.",
+            "A line per request is what operators expect of a proxy; it costs about 3 us of CPU.",
         ),
     ] = False
 
