@@ -35,8 +35,9 @@ class LogWriter:
     """The sink of a process: writes ``Log`` and ``AccessLog`` records as lines, filtered by ``config``.
 
     ``events`` and ``access`` may be the same output. ``wall_clock`` gives seconds since the epoch. With ``terminal``
-    log records become readable lines in local time, with ``access_terminal`` those of requests; with ``colour`` levels
-    and statuses are coloured. With ``worker`` they say which one writes. ``screen`` has other lines for some of them.
+    log records become readable lines in local time, with ``access_terminal`` those of requests, unless ``log.format``
+    says otherwise; with ``colour`` levels and statuses are coloured. With ``worker`` they say which one writes.
+    ``screen`` has other lines for some of them.
     Next: hand it to a driver, and ``close`` it when the driver has ended.
     """
 
@@ -53,19 +54,16 @@ class LogWriter:
         screen: Screen | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._config = config
         self._events = events
         self._access = access
         self._outputs = {events, access}
-        people = partial(_readable, colour=colour)
-        self._format = people if terminal else _json
-        self._access_terminal = access_terminal
+        self._is_terminal = terminal
+        self._is_access_terminal = access_terminal
         self._colour = colour
         self._worker = worker
-        self._screen = screen
+        self._all_screen = screen
         self._wall_clock = wall_clock
-        access.describe_gap = partial(self._gap, people if access_terminal else _json)
-        events.describe_gap = partial(self._gap, self._format)
+        self.configure(config)
 
     def __call__(self, record: Log | AccessLog) -> int:
         """Write one record; never raises, whatever its texts contain. Return how many lines were dropped so far."""
@@ -83,8 +81,15 @@ class LogWriter:
         return sum([output.dropped for output in self._outputs])
 
     def configure(self, config: LogConfig) -> None:
-        """Filter by another configuration from now on."""
+        """Filter and write by another configuration from now on."""
         self._config = config
+        wanted = {"text": True, "json": False}
+        people = partial(_readable, colour=self._colour)
+        self._format = people if wanted.get(config.format, self._is_terminal) else _json
+        self._access_as_text = wanted.get(config.format, self._is_access_terminal)
+        self._screen = None if config.format == "json" else self._all_screen
+        self._access.describe_gap = partial(self._gap, people if self._access_as_text else _json)
+        self._events.describe_gap = partial(self._gap, self._format)
 
     def close(self) -> None:
         """Wait a bounded time until the streams have taken what was written."""
@@ -96,7 +101,7 @@ class LogWriter:
             output.close(give_up_at)
 
     def _write_access(self, record: AccessLog) -> None:
-        if self._access_terminal:
+        if self._access_as_text:
             from pico_tunnel.access_lines import readable  # terminals only
 
             now = self._wall_clock()

@@ -95,6 +95,26 @@ def test_colour() -> None:
     assert events.taken.decode() == f"{local(NOON)}.123 \x1b[31mERROR  \x1b[0m proxy  no\n"
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_form_may_be_chosen(terminal: bool) -> None:
+    records = Log("info", "proxy", "one", {}), AccessLog((b'"status":200,"client":"192.0.2.1"',))
+    for form, begins in (("text", local(NOON).encode()), ("json", b'{"time":')):
+        config = LogConfig(format=form)
+        events, access = written(*records, config=config, terminal=terminal, access_terminal=terminal)
+        assert events.taken.startswith(begins)
+        assert access.taken.startswith(begins)
+
+
+def test_the_form_changes_while_a_process_runs() -> None:
+    events = Stream()
+    writer = LogWriter(LogConfig(), OutputWriter(events), OutputWriter(None), wall_clock=lambda: NOON)
+    writer(Log("info", "proxy", "one", {}))
+    writer.configure(LogConfig(format="text"))
+    writer(Log("info", "proxy", "two", {}))
+    writer.close()
+    assert [line[:1] for line in events.taken.splitlines()] == [b"{", local(NOON).encode()[:1]]
+
+
 def test_filter() -> None:
     events, _ = written(
         Log("warning", "proxy", "no", {}),

@@ -251,6 +251,15 @@ def ask_admin(port: int, path: str) -> bytes:
         return bytes(answer.read())
 
 
+def test_a_terminal_that_wants_json(fleet: Fleet) -> None:
+    with terminal(fleet, "server", "--dev", "--log.format", "json", *(f"--{key}={LOCAL}:0" for key in BINDS)) as shown:
+        shown.shows(r'"message":"ready"')
+    assert all(json.loads(line) for line in shown.text.splitlines())
+
+
+BINDS = ("proxy.bind-addr", "upstream.bind-addr", "admin.bind-addr", "cluster.gossip.bind-addr")
+
+
 def test_an_application(fleet: Fleet, tmp_path: Path) -> None:
     server = fleet.server()
     (tmp_path / "shown_app.py").write_text(

@@ -107,6 +107,7 @@ SERVER = {
     "cluster.gossip.keys_file": "",
     "log.level": "info",
     "log.subsystems": "",
+    "log.format": "auto",
     "tracing.endpoint": "",
     "tracing.sample_ratio": "1",
     "tracing.service_name": "",
@@ -139,6 +140,7 @@ AGENT = {
     "connect.backoff.after_loss_for": "5m",
     "log.level": "info",
     "log.subsystems": "",
+    "log.format": "auto",
     "tracing.endpoint": "",
     "tracing.sample_ratio": "1",
     "tracing.service_name": "",
@@ -181,6 +183,7 @@ FORWARD = {
     "connect.tls.insecure_skip_verify": "false",
     "log.level": "info",
     "log.subsystems": "",
+    "log.format": "auto",
 }
 PORT = {"addr": "", "endpoint_id": ""}
 
