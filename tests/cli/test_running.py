@@ -20,6 +20,19 @@ from tests.waiting import PATIENCE_S, catches, wait_until
 
 LOW_LIMIT = 256
 
+SPY = """
+import signal, sys
+real = signal.signal
+def spy(number, handler):
+    if handler is signal.SIG_DFL and number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM):
+        print(signal.Signals(number).name, flush=True)
+    return real(number, handler)
+signal.signal = spy
+from pico_tunnel.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""Runs ``pico``, and prints each signal that gets its default back."""
+
 
 @pytest.fixture(params=RUNTIMES)
 def runtime(request: pytest.FixtureRequest) -> str:
@@ -137,6 +150,21 @@ def test_signals_that_come_while_it_leaves_change_nothing(runtime: str, command:
         finally:
             process.kill()
     assert process.returncode == 0
+
+
+def test_no_signal_gets_its_deadly_default_back(runtime: str, command: list[str]) -> None:
+    """SIGTERM does at the very end, when nothing is left that would have to end in order."""
+    started = [sys.executable, "-c", SPY, *command, "--runtime", runtime]
+    with subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            while first_message(command) not in process.stderr.readline():
+                assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            printed, _ = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+    assert (printed.split(), process.returncode) == (["SIGTERM"], 0)
 
 
 def test_the_limit_of_descriptors_is_raised(command: list[str]) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from pico_asyncio.connection import BufferedConnection, Connection, StreamConnection
 from pico_asyncio.opening import Resolver, connect
+from pico_asyncio.signals import LoopSignals
 from pico_core.boundary import Exit, Input, Machine, Send
 from pico_core.records import Sink
 from pico_driver import sockets
@@ -85,16 +86,14 @@ class AsyncioDriver(Driver[Connection]):
         self._connection_type = BufferedConnection if isinstance(loop, asyncio.BaseEventLoop) else StreamConnection
         self._resolver = Resolver(loop)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._handlers_before: dict[signal.Signals, Any] = {}
+        self._signals: LoopSignals | None = None
         self._turn_due = False
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, inbox: "Inbox | None", *, signals: bool) -> None:
         """Begin the conversation. Next: wait for ``ended``, then ``stop``."""
         if signals:
-            self._handlers_before = {number: signal.getsignal(number) for number in SIGNALS}
-        for number in self._handlers_before:
-            self._loop.add_signal_handler(number, self._take_signal, number)
+            self._signals = LoopSignals(self._loop, SIGNALS, self._take_signal)
         self.tick()
         self._handshakes.watch_files()
         if inbox is not None:
@@ -103,9 +102,8 @@ class AsyncioDriver(Driver[Connection]):
     async def stop(self) -> None:
         """Close everything and wait until it is closed; the machine gets no input for that."""
         self.close()
-        for number, handler in self._handlers_before.items():
-            self._loop.remove_signal_handler(number)
-            signal.signal(number, handler)  # the loop puts back the default, which may end the process
+        if self._signals is not None:
+            self._signals.close()
         if self._timer is not None:
             self._timer.cancel()
         for _ in range(_TURNS_TO_OPEN):  # a socket that was accepted belongs to its task until it is opened
