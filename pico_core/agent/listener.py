@@ -169,7 +169,11 @@ class AgentListener:
         self._seek(now)
 
     def renew(self, now: float) -> None:
-        """Open a new tunnel with the token that has just come, and leave the old one, whose token will expire."""
+        """Open a new tunnel with the token that has just come, and leave the old one, whose token will expire.
+
+        An attempt that shows the old token is given up: its tunnel would end with that.
+        """
+        self._cancel_attempt(now)
         if self.state is ListenerState.SERVING:
             self.state = ListenerState.MOVING
             self._log("info", "connecting again with the new token")

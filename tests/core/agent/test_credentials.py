@@ -110,6 +110,15 @@ def test_a_file_without_a_token_leaves_the_last_one(content: bytes, error: str, 
     assert play >> 10.0 << msgspec.structs.replace(READ, query=2)
 
 
+def test_an_attempt_that_shows_the_last_token_is_given_up() -> None:
+    """A tunnel that it opened would end with the last token, and the requests in flight with it."""
+    play = agent_play(config(token_file=FILE)) << CONNECT
+    assert b"Bearer first.token.text" in request(play)
+    play >> 5.0 << READ >> FileRead(1, b"second.token.text", "")
+    play << Close(SERVER) << Connect(NEXT, "127.0.0.1", 8001, 30.0)
+    assert b"Bearer second.token.text" in request(play, NEXT)
+
+
 def test_another_configuration_is_taken_over() -> None:
     play = registered()
     machine = play.machine
