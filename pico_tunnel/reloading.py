@@ -3,7 +3,6 @@
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from pico_core.records import Log, Sink
-from pico_driver.signals import STOP_SIGNALS
+from pico_driver.signals import STOP_SIGNALS, SignalPipe
 
 SOURCES_CHECK_S = 0.5
 """How often the files of an application are looked at: a person has not yet turned to the browser."""
@@ -151,21 +150,16 @@ def snapshot(root: Path) -> tuple[Snapshot, bool]:
 @contextmanager
 def _signals() -> Iterator[Callable[[float], list[signal.Signals]]]:
     """Take the signals of this process meanwhile: give a function that waits so many seconds, and returns those."""
-    reader, writer = socket.socketpair()
-    for end in (reader, writer):
-        end.setblocking(False)
     before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
-    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    pipe = SignalPipe()
 
     def received(timeout_s: float) -> list[signal.Signals]:
-        ready, _, _ = select.select([reader], [], [], timeout_s)
-        return [signal.Signals(number) for number in reader.recv(4_096)] if ready else []
+        select.select([pipe.reading], [], [], timeout_s)
+        return [signal.Signals(number) for number in pipe.take()]
 
     try:
         yield received
     finally:
-        signal.set_wakeup_fd(wakeup)
+        pipe.close()
         for number, handler in before.items():
             signal.signal(number, handler)
-        reader.close()
-        writer.close()

@@ -18,7 +18,7 @@ from pico_core.config.agent import AgentConfig, ListenerConfig
 from pico_core.config.changes import changed_keys, taken_over
 from pico_core.config.inspect import PORT, InspectConfig
 from pico_core.config.logs import LogConfig
-from pico_core.config.values import Address, is_loopback
+from pico_core.config.values import Address
 from pico_core.credentials import Credentials
 from pico_core.entropy import Entropy
 from pico_core.machine.admission import UNLIMITED, ConnectionLimits
@@ -27,7 +27,7 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.logs import LINES_PER_WINDOW
 from pico_core.machine.parts import STOP_HINT
-from pico_core.plain.client_pages import ADMIN, ADMIN_PLACES, OPEN_PORT, ClientPages, admin_refused
+from pico_core.plain.client_pages import ADMIN, ADMIN_PLACES, ClientPages, admin_refused, tell_admin_port
 from pico_core.plain.server import PlainConnection
 from pico_core.proxy.access_log import AccessLogger
 from pico_core.proxy.endpoint import NO_HOST_NAME, is_host_label
@@ -149,13 +149,11 @@ class AgentMachine(BaseMachine):
 
     def on_listening(self, event: Listening, now: float) -> None:
         """Tell where operators and viewers can ask."""
-        addr = str(Address(event.host, event.port))
         if event.listener == PORT:
+            addr = str(Address(event.host, event.port))
             self.log("info", PORT, "listening", addr=addr, url=f"http://{addr}/")
         else:
-            self.log("info", "admin", "listening", addr=addr)
-            if not is_loopback(event.host):
-                self.log("warning", "admin", OPEN_PORT, addr=addr)
+            tell_admin_port(self, event)
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
         """Stop: a monitor would not see the agent, or an operator not its requests."""

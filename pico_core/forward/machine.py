@@ -26,7 +26,15 @@ from pico_core.forward.pages import REFUSED, UNREACHABLE, EndpointCounts, Forwar
 from pico_core.machine.admission import MAX_DESCRIPTORS, ConnectionLimits, PortLimits
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
-from pico_core.plain.client_pages import ADMIN, ADMIN_PLACES, MOST_OPERATORS, OPEN_PORT, ClientPages, admin_refused
+from pico_core.plain.client_pages import (
+    ADMIN,
+    ADMIN_PLACES,
+    MOST_OPERATORS,
+    OPEN_PORT,
+    ClientPages,
+    admin_refused,
+    tell_admin_port,
+)
 from pico_core.plain.server import PlainConnection
 from pico_core.proxy.reasons import CLIENT_LEFT
 from pico_core.proxy.waiting import WaitingChannel
@@ -108,12 +116,10 @@ class ForwardMachine(BaseMachine):
 
     def on_listening(self, event: Listening, now: float) -> None:
         """Say where to connect to."""
-        addr = str(Address(event.host, event.port))
         if event.listener == ADMIN:
-            self.log("info", "admin", "listening", addr=addr)
-            if not is_loopback(event.host):
-                self.log("warning", "admin", OPEN_PORT, addr=addr)
+            tell_admin_port(self, event)
             return
+        addr = str(Address(event.host, event.port))
         endpoint = self.ports[event.listener].endpoint_id
         self.listening[event.listener] = addr
         self.log("info", "forward", "listening", addr=addr, endpoint=endpoint)

@@ -5,10 +5,11 @@ from typing import Protocol
 
 import msgspec
 
+from pico_core.boundary import Listening
 from pico_core.config.logs import LogConfig
-from pico_core.config.values import Address
+from pico_core.config.values import Address, is_loopback
 from pico_core.machine.admission import PortLimits
-from pico_core.machine.parts import AdminHost
+from pico_core.machine.parts import AdminHost, Logger
 from pico_core.plain.exposition import CONTENT_TYPE
 from pico_core.plain.hosts import HostNames, unknown_host
 from pico_core.plain.log_levels import LogLevels, is_log_levels
@@ -32,6 +33,15 @@ def admin_refused(addr: Address | None, reason: str) -> str:
 
 OPEN_PORT = "anyone who reaches this port may use it: let only those reach it whom you trust"
 """A warning about a port of a client that other hosts reach: none asks for anything."""
+
+
+def tell_admin_port(host: Logger, event: Listening) -> None:
+    """Log where operators can ask, and warn where others can."""
+    addr = str(Address(event.host, event.port))
+    host.log("info", ADMIN, "listening", addr=addr)
+    if not is_loopback(event.host):
+        host.log("warning", ADMIN, OPEN_PORT, addr=addr)
+
 
 NAMES_SHOWN = 10
 """How many of those that are missing ``/ready`` names."""

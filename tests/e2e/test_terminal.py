@@ -174,6 +174,14 @@ def test_a_pipe_gets_records_and_its_service_no_visit(fleet: Fleet) -> None:
     assert all(json.loads(line) for line in agent.stderr.lines)
 
 
+def check_block(block: str, ports: dict[str, int]) -> None:
+    """Compare the next steps in the block of a server with its ports."""
+    here = f"http://localhost:{ports['upstream']}"
+    assert f"  agents       pico agent http my-endpoint 3000 --connect.url {here}\n" in block
+    assert f"  clients      http://my-endpoint.localhost:{ports['proxy']}/\n" in block
+    assert f"  dashboard    http://localhost:{ports['admin']}/" in block
+
+
 @pytest.mark.parametrize("flags", [("--dev",), ()])
 def test_a_server(fleet: Fleet, origin: Origin, flags: tuple[str, ...]) -> None:
     ports = {name: fleet.reserve_port() for name in ("proxy", "upstream", "admin", "gossip")}
@@ -183,10 +191,7 @@ def test_a_server(fleet: Fleet, origin: Origin, flags: tuple[str, ...]) -> None:
     with terminal(fleet, "server", *flags, "--drain-delay", "0s", *binds) as shown:
         shown.shows(rf"\n{CLOCK}       ready, node \w+\n")
         block = shown.shows(r"(?s)\A\n  pico .*?   server, \w+ +Ctrl-C stops it\n\n(.*?)\n\n")[1]
-        here = f"http://localhost:{ports['upstream']}"
-        assert f"  agents       pico agent http my-endpoint 3000 --connect.url {here}\n" in block
-        assert f"  clients      http://my-endpoint.localhost:{ports['proxy']}/\n" in block
-        assert f"  dashboard    http://localhost:{ports['admin']}/" in block
+        check_block(block, ports)
         assert ("everybody who reaches this machine" in shown.text) is not bool(flags)
         assert ("from another machine" in block) is not bool(flags)
         assert (f":{ports['gossip']}, TCP and UDP" in block) is not bool(flags)
@@ -202,10 +207,7 @@ def test_workers_share_one_block(fleet: Fleet, origin: Origin) -> None:
     with terminal(fleet, "server", "--workers", "2", "--drain-delay", "0s", *binds) as shown:
         shown.shows(rf"\n{CLOCK}       ready, 2 workers\n")
         block = shown.shows(r"(?s)\A\n  pico .*?   server, \w+, 2 workers +Ctrl-C stops it\n\n(.*?)\n\n")[1]
-        here = f"http://localhost:{ports['upstream']}"
-        assert f"  agents       pico agent http my-endpoint 3000 --connect.url {here}\n" in block
-        assert f"  clients      http://my-endpoint.localhost:{ports['proxy']}/\n" in block
-        assert f"  dashboard    http://localhost:{ports['admin']}/" in block
+        check_block(block, ports)
         agent = fleet.agent(ports["upstream"], "web", origin.port)
         agent.await_log("endpoint registered")
         shown.shows(rf"\n{CLOCK}       agent at {LOCAL} serves 'web'\n")

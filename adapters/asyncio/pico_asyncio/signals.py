@@ -6,13 +6,11 @@ signal may come before anybody can put another handler in its place.
 
 import asyncio
 import signal
-import socket
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-_READ_BYTES = 4_096
+from pico_driver.signals import SignalPipe
 
 
 class LoopSignals:
@@ -26,32 +24,19 @@ class LoopSignals:
     ) -> None:
         self._loop = loop
         self._take = take
-        self._sockets: tuple[socket.socket, socket.socket] | None = None
+        self._pipe: SignalPipe | None = None
         if isinstance(loop, asyncio.BaseEventLoop):  # uvloop wakes up for signals by itself
-            self._wake_up()
+            self._pipe = SignalPipe()
+            loop.add_reader(self._pipe.reading, self._pipe.take)
         self._before: dict[signal.Signals, Any] = {number: signal.signal(number, self._caught) for number in numbers}
 
     def close(self) -> None:
         """Put back the handlers that were there before, without a moment in which there are none."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if self._sockets is not None:
-            signal.set_wakeup_fd(self._wakeup_before)
-            self._loop.remove_reader(self._sockets[0])
-            for each in self._sockets:
-                each.close()
-
-    def _wake_up(self) -> None:
-        """Have signals end the wait of the loop, also one that comes when it is about to wait."""
-        self._sockets = reading, writing = socket.socketpair()
-        for each in self._sockets:
-            each.setblocking(False)
-        self._loop.add_reader(reading, self._drain, reading)
-        self._wakeup_before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-
-    def _drain(self, reading: socket.socket) -> None:
-        with suppress(BlockingIOError, InterruptedError):
-            reading.recv(_READ_BYTES)
+        if self._pipe is not None:
+            self._loop.remove_reader(self._pipe.reading)
+            self._pipe.close()
 
     def _caught(self, number: int, _frame: FrameType | None) -> None:
         self._loop.call_soon(self._take, signal.Signals(number))

@@ -82,7 +82,6 @@ _TEXT = re.compile(
 )
 """A piece of UTF-8 text that was cut from a longer one, maybe within a character at either end."""
 _HARMLESS = re.compile(rb"-?[0-9.]++|true|false|null")
-_SEPARATOR = re.compile(rb"[&;#]")
 _QUERY = re.compile(rb"[?#]")
 _PAIRS_OF_QUERY = re.compile(rb"([&;#])")
 _PAIRS_OF_PATH = re.compile(rb"([;/])")
@@ -216,7 +215,7 @@ class Redaction:
         while at < len(data):
             end = at
             for _ in range(PAIRS_OF_A_STEP):
-                found = _SEPARATOR.search(data, end)
+                found = _PAIRS_OF_QUERY.search(data, end)
                 end = len(data) if found is None else found.end()
                 if end - at >= STEP_BYTES or found is None:
                     break
