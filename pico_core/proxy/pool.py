@@ -1,5 +1,6 @@
 """Keep-alive connections to one place: the agent's to its service, and a node's to another node."""
 
+from collections import deque
 from collections.abc import Callable
 
 from pico_core.http.message import HeadLimits
@@ -34,10 +35,13 @@ class ConnectionPool:
         response_limits: HeadLimits,
         heads: HeadBudget,
         tls: str = "",
+        max_opening: int | None = None,
     ) -> None:
-        """``keep`` makes the upstream of each connection.
+        """``keep`` makes the upstream of each connection. ``tls`` names the TLS profile of the driver that they use.
 
-        ``tls`` names the TLS profile of the driver that the connections use.
+        ``max_opening`` is how many connections are opened at once, ``None`` for one for each exchange that finds none
+        idle. Further exchanges wait for the first that is opened or free, in the order of their coming, and endpoints
+        take turns.
         """
         self.host = host
         self.port = port
@@ -48,6 +52,10 @@ class ConnectionPool:
         self._tls = tls
         self._idle = IdleUpstreams(limit, idle_timeout_s)
         self._connect_timeout_s = connect_timeout_s
+        self._max_opening = max_opening
+        self._opening = 0
+        self._waiting: dict[str, deque[_Opening]] = {}
+        """By endpoint: what waits until it may open a connection. The endpoint whose turn it is comes first."""
         self._watched = False
         self._survived_s = 0.0
         self.introduce: Callable[[], bytes] | None = None
@@ -76,12 +84,53 @@ class ConnectionPool:
         ``on_failure(exchange, reason, now)`` is called if none can be opened; the request was not sent then.
         """
         upstream = None if fresh else self._take(exchange, now)
-        if upstream is None:
-            opening = _Opening(self, exchange, extra, on_failure)
-            exchange.stamp(now)
-            self._connector.connect(self.host, self.port, self._connect_timeout_s, opening, self._tls)
-        else:
+        if upstream is not None:
             exchange.forward(upstream, extra, now)
+            return
+        exchange.stamp(now)
+        opening = _Opening(self, exchange, extra, on_failure, now, fresh=fresh)
+        if self._max_opening is None or self._opening < self._max_opening:
+            self._open(opening)
+        else:
+            self._waiting.setdefault(exchange.endpoint, deque()).append(opening)
+
+    def _open(self, opening: "_Opening") -> None:
+        self._opening += 1
+        self._connector.connect(self.host, self.port, self._connect_timeout_s, opening, self._tls)
+
+    def opened(self) -> None:
+        """A connection was opened, or could not be: open the next one that is waited for."""
+        self._opening -= 1
+        opening = self._next()
+        if opening is not None:
+            self._leave(opening)
+            self._open(opening)
+
+    def expire_waiting(self, reason: str, now: float) -> None:
+        """No connection could be opened: so it is for those that waited for as long as that may take."""
+        for waiting in list(self._waiting.values()):
+            while waiting and waiting[0].began_at + self._connect_timeout_s <= now:
+                waiting.popleft().fail(reason, now)
+        self._waiting = {endpoint: waiting for endpoint, waiting in self._waiting.items() if waiting}
+
+    def _next(self) -> "_Opening | None":
+        """Return what waits and is next, and forget what nobody wants any more. Next: ``_leave``."""
+        while self._waiting:
+            endpoint, waiting = next(iter(self._waiting.items()))
+            while waiting:
+                if waiting[0].is_wanted:
+                    return waiting[0]
+                waiting.popleft()
+            del self._waiting[endpoint]
+        return None
+
+    def _leave(self, opening: "_Opening") -> None:
+        """``opening``, which is next, waits no more: it is another endpoint's turn."""
+        endpoint = opening.exchange.endpoint
+        waiting = self._waiting.pop(endpoint)
+        waiting.popleft()
+        if waiting:
+            self._waiting[endpoint] = waiting
 
     def _take(self, exchange: Exchange, now: float) -> KeptUpstream | None:
         """Return an idle connection that this request may be risked on.
@@ -108,6 +157,18 @@ class ConnectionPool:
         if not self._watched:
             self._watched = True
             self._connector.timers.watch(self, now)
+        if self._waiting:
+            self._serve_next(now)
+
+    def _serve_next(self, now: float) -> None:
+        """Give the exchange that waits next a connection that is idle, if it may use one."""
+        opening = self._next()
+        if opening is None or opening.fresh:
+            return
+        upstream = self._take(opening.exchange, now)
+        if upstream is not None:
+            self._leave(opening)
+            opening.exchange.forward(upstream, opening.extra, now)
 
     def retired(self, upstream: KeptUpstream) -> None:
         """Do nothing: only idle connections are known here."""
@@ -125,9 +186,9 @@ class ConnectionPool:
 
 
 class _Opening:
-    """A connection being opened for an exchange."""
+    """A connection for an exchange, which is being opened or waits for that."""
 
-    __slots__ = ("_exchange", "_extra", "_on_failure", "_pool")
+    __slots__ = ("_on_failure", "_pool", "began_at", "exchange", "extra", "fresh")
 
     def __init__(
         self,
@@ -135,22 +196,39 @@ class _Opening:
         exchange: Exchange,
         extra: bytes,
         on_failure: Callable[[Exchange, str, float], None],
+        now: float,
+        *,
+        fresh: bool,
     ) -> None:
+        self.exchange = exchange
+        self.extra = extra
+        self.fresh = fresh
+        self.began_at = now
         self._pool = pool
-        self._exchange = exchange
-        self._extra = extra
         self._on_failure = on_failure
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the client still waits."""
+        return self.exchange.state is not OVER
 
     def on_connected(self, channel: TcpChannel, now: float) -> None:
         """Use it, or keep it if the client did not wait for it."""
         upstream = self._pool.keep(channel, self._pool)
         upstream.introduce = self._pool.introduce
-        if self._exchange.state is OVER:
-            self._pool.release(upstream, now)
+        self._pool.opened()
+        if self.is_wanted:
+            self.exchange.forward(upstream, self.extra, now)
         else:
-            self._exchange.forward(upstream, self._extra, now)
+            self._pool.release(upstream, now)
 
     def on_connect_failed(self, reason: str, now: float) -> None:
         """Tell the exchange, if it still waits."""
-        if self._exchange.state is not OVER:
-            self._on_failure(self._exchange, reason, now)
+        self._pool.expire_waiting(reason, now)
+        self._pool.opened()
+        self.fail(reason, now)
+
+    def fail(self, reason: str, now: float) -> None:
+        """Tell the exchange, if it still waits, that it gets no connection."""
+        if self.is_wanted:
+            self._on_failure(self.exchange, reason, now)

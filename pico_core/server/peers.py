@@ -30,6 +30,9 @@ MAX_IDLE_CONNECTIONS = 256
 """To one node: a quarter of what one tunnel carries at once, and few beside the descriptors of a node."""
 IDLE_TIMEOUT_S = 60.0
 """As long as an idle stream of a tunnel is kept; the other node keeps it for longer."""
+MAX_OPENING = 64
+"""Connections to one node that are opened at once: as many as it accepts in a turn. When 2,000 came at once, its other
+clients waited behind them for half a second."""
 CONNECT_TIMEOUT_S = 3.0
 """Within a cluster a connection takes a millisecond; a node that needs seconds for it is treated as unreachable."""
 
@@ -96,6 +99,7 @@ class PeerPool(ConnectionPool):
             response_limits=host.head_limits,
             heads=host.heads,
             tls=host.peer_tls,
+            max_opening=MAX_OPENING,
         )
         self._host = host
         self._gossip = gossip

@@ -38,6 +38,12 @@ ROWS: Final[Rows] = {
             "requests to a node come in bursts; each takes a descriptor",
         ),
         (
+            "connections to one node that are opened at once",
+            "{server.peers.MAX_OPENING}",
+            "requests wait for one that is open or free; endpoints take turns",
+            "more would keep its other clients waiting",
+        ),
+        (
             "time to connect to a node",
             "{server.peers.CONNECT_TIMEOUT_S:g} s",
             "another node is tried",
