@@ -114,6 +114,8 @@ class MuxStream:
         "pending_bytes",
         "queue",
         "receive_window_bytes",
+        "recent_consumed_bytes",
+        "recent_turnover_bytes",
         "scheduled",
         "send_window_bytes",
         "session",
@@ -144,6 +146,7 @@ class MuxStream:
         self.limit_bytes = min(first_bytes, windows.window_bytes)
         self.granted_before_bytes = windows.granted_bytes
         self.granted_bytes = 0  # consumed of it and granted again, since it was opened
+        self.recent_consumed_bytes = self.recent_turnover_bytes = 0  # at the last grants (``SharedWindows``)
         self.flags_due = flags_due
         self.accepted = False
         self.eof_queued = False
@@ -301,9 +304,12 @@ class MuxStream:
         session = self.session
         windows = session.windows
         consumed_bytes = self.credit_bytes - (windows.window_bytes - self.limit_bytes)
+        turnover_bytes = windows.granted_bytes - self.granted_before_bytes + consumed_bytes
+        recent_consumed_bytes = self.recent_consumed_bytes * 3 // 4 + consumed_bytes
+        recent_turnover_bytes = self.recent_turnover_bytes * 3 // 4 + turnover_bytes
         limit_bytes = windows.window_of(
-            consumed_bytes,
-            self.granted_before_bytes,
+            recent_consumed_bytes,
+            recent_turnover_bytes,
             self.granted_bytes + consumed_bytes,
             len(session.streams),
             session.unread_bytes,
@@ -319,6 +325,8 @@ class MuxStream:
         windows.granted_bytes += consumed_bytes
         self.granted_bytes += consumed_bytes
         self.granted_before_bytes = windows.granted_bytes
+        self.recent_consumed_bytes = recent_consumed_bytes
+        self.recent_turnover_bytes = recent_turnover_bytes
         return granted_bytes
 
     def _take_part(self, pieces: list[Piece], size: int) -> None:

@@ -29,12 +29,13 @@ class SharedWindows:
     """Says at every grant how large the window of the stream may be. Every session has one.
 
     A stream has ``MIN_WINDOW_BYTES``, and of ``shared_bytes`` the part that its consumed bytes are of those of all
-    streams since its last grant, where every open stream counts with a little in advance. So all streams take about as
-    long to consume their windows: a slow one has a small window, and a fast one among them a large one. A stream that
-    has not consumed ``READER_BYTES`` yet has that part of what is not unread only. While at most
-    half of ``shared_bytes`` are unread, a stream also has the part of ``FULL_STREAMS`` full windows that it would have
-    if all open streams had the same, and at least ``SMALL_FIRST_WINDOW_BYTES``. No window is larger than
-    ``window_bytes``.
+    streams lately, where every open stream counts with a little in advance. Lately is since its last grant, with
+    three quarters of what was counted then: a client takes its bytes in bursts, and one burst says little of its
+    speed. So all streams take about as long to consume their windows: a slow one has a small window, and a fast one
+    among them a large one. A stream that has not consumed ``READER_BYTES`` yet has that part of what is not unread
+    only. While at most half of ``shared_bytes`` are unread, a stream also has the part of ``FULL_STREAMS`` full windows
+    that it would have if all open streams had the same, and at least ``SMALL_FIRST_WINDOW_BYTES``. No window is larger
+    than ``window_bytes``.
     """
 
     __slots__ = ("first_bytes", "granted_bytes", "shared_bytes", "window_bytes")
@@ -48,14 +49,13 @@ class SharedWindows:
         """Consumed by all streams and granted again, since the session began."""
 
     def window_of(
-        self, consumed_bytes: int, granted_before_bytes: int, total_bytes: int, open_streams: int, unread_bytes: int
+        self, consumed_bytes: int, turnover_bytes: int, total_bytes: int, open_streams: int, unread_bytes: int
     ) -> int:
-        """Return the window of a stream that consumed so much since its last grant, or since it was opened.
+        """Return the window of a stream that consumed ``consumed_bytes`` while all streams consumed ``turnover_bytes``.
 
-        ``granted_before_bytes`` is what ``granted_bytes`` was then, ``total_bytes`` what it has consumed since it was
-        opened; the other two are the session's now.
+        Both are counted since its last grant, with three quarters of what they were then. ``total_bytes`` is what it
+        has consumed since it was opened; the other two are the session's now.
         """
-        turnover_bytes = self.granted_bytes - granted_before_bytes + consumed_bytes
         # The others are yet to be counted when all streams begin at once: each is taken to have consumed a little.
         turnover_bytes += min(open_streams * HELD_BELOW_BYTES, self.shared_bytes // 2)
         left_bytes = self.shared_bytes

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import itertools
 import select
 import socket
 import threading
@@ -88,6 +89,21 @@ def test_reads_are_small_while_many_connections_are_paused(stage: Stage) -> None
     stage.do(*map(PauseReading, paused), *map(Close, paused))
     stage.wait_until(lambda: stage.count(ConnectionLost) == len(paused), "the connections to end")
     assert largest() > SMALL_READ_BYTES, "the dead are not counted"
+
+
+def test_a_small_read_is_all_that_a_connection_gets_in_a_turn(stage: Stage) -> None:
+    """The machine can pause the connection at the end of a turn only; what a loop reads on before waits in memory."""
+    stage.carry_out(*(PauseReading(stage.origin()[1]) for _ in range(MANY_PAUSED + 1)))
+    peer, number = stage.origin()
+    stage.carry_out(PauseReading(number))
+    sent = send_until_blocked(peer)
+    assert sent > 4 * SMALL_READ_BYTES
+    stage.carry_out(ResumeReading(number))
+    stage.wait_until(lambda: len(stage.received(number)) == sent, "all that was sent")
+    events, drains = stage.machine.events, stage.machine.drains
+    turns = [events[begin:end] for begin, end in itertools.pairwise(drains)]
+    sizes = [sum(len(event.data) for event in turn if isinstance(event, Received)) for turn in turns]
+    assert 0 < max(sizes) <= SMALL_READ_BYTES
 
 
 def test_writing_pauses_again_after_it_resumed(stage: Stage) -> None:

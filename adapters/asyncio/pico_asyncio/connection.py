@@ -211,8 +211,12 @@ class SmallReads(asyncio.BufferedProtocol):
         return self._connection.owner.receive_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take the bytes read into the shared buffer."""
-        self._connection.data_received(bytes(self._connection.owner.receive_buffer[:nbytes]))
+        """Take the bytes read into the shared buffer; after a full one, end the turn, for the machine may pause it."""
+        owner = self._connection.owner
+        more = nbytes == len(owner.receive_buffer)
+        self._connection.data_received(bytes(owner.receive_buffer[:nbytes]))
+        if more:
+            owner.end_turn()
 
     def eof_received(self) -> bool:
         """Take the peer's end of stream."""
