@@ -34,9 +34,11 @@ class ConnectionPool:
         response_limits: HeadLimits,
         heads: HeadBudget,
         tls: str = "",
+        may_exceed: Callable[[int], bool] | None = None,
     ) -> None:
         """``keep`` makes the upstream of each connection.
 
+        ``limit`` idle ones are kept; where there are as many, ``may_exceed`` says whether one more is.
         ``tls`` names the TLS profile of the driver that the connections use.
         """
         self.host = host
@@ -46,7 +48,7 @@ class ConnectionPool:
         self.heads = heads
         self._connector = connector
         self._tls = tls
-        self._idle = IdleUpstreams(limit, idle_timeout_s)
+        self._idle = IdleUpstreams(limit, idle_timeout_s, may_exceed)
         self._connect_timeout_s = connect_timeout_s
         self._watched = False
         self._survived_s = 0.0
