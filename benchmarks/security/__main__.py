@@ -5,29 +5,27 @@ Without arguments it takes about four minutes. What takes longer runs by argumen
 
   --restarts 50       nodes restarted in turn under 100,000 requests
   --corpus FOLDER     payloads that must be refused or must work (*.jsonl), through one node and two
-  --fuzz-minutes 60   all of fuzz/ again and again, for so long in all
+  --fuzz-minutes 60   all of fuzz/ again and again, for so long in all; with --fuzz gossip,http these files of it, each
+                      for so long, and with --fuzz each all of them so
   --slow-readers      1,000 readers that do not read, and what the others notice (a row of ``make fair``)
 
 Run: python -m benchmarks.security [--runtime uvloop] [--only NAME,...]
 """
 
 import argparse
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.processes import descriptor_limit
-from benchmarks.security import corpus, nodes, tables, transport
+from benchmarks.security import corpus, fuzzing, nodes, tables, transport
 from benchmarks.security.site import Figure
 
 ROUNDS = 7
 RESTART_REQUESTS = 2_000
 """Requests for each restart at least."""
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
@@ -42,8 +40,15 @@ def main() -> None:
     parser.add_argument("--restarts", type=int, default=0)
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--fuzz-minutes", type=float, default=0.0)
+    parser.add_argument("--fuzz", default="", metavar="NAME,...", help=f"each, {', '.join(fuzzing.NAMES)}")
     parser.add_argument("--slow-readers", action="store_true")
     options = parser.parse_args()
+    if options.fuzz and not options.fuzz_minutes:
+        parser.error("--fuzz needs --fuzz-minutes")
+    try:
+        fuzzing.paths(options.fuzz)
+    except ValueError as error:
+        parser.error(str(error))
     descriptor_limit()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves no process behind
     broken = 0
@@ -82,27 +87,13 @@ def figures(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Ite
     if options.slow_readers:
         yield _slow_readers(runtime)
     if options.fuzz_minutes:
-        yield _fuzz(options.fuzz_minutes)
+        yield from fuzzing.figures(options.fuzz_minutes, options.fuzz)
 
 
 def _slow_readers(runtime: str) -> Figure:
     command = [sys.executable, "-m", "benchmarks.fair", "--row", "no-readers", "--nodes", "1", "--runtime", runtime]
     code = subprocess.run(command, check=False).returncode
     return Figure("1,000 readers that do not read", "see above", "no broken limit", code == 0)
-
-
-def _fuzz(minutes: float) -> Figure:
-    """Run the fuzzing with fresh choices until the time is over; a run that has begun is ended then."""
-    until, runs, code = time.monotonic() + minutes * 60, 0, 0
-    environment = {**os.environ, "HYPOTHESIS_PROFILE": "long"}
-    command = [sys.executable, "-m", "pytest", "-x", "-n", "2", "fuzz"]
-    while code == 0 and (left_s := until - time.monotonic()) > 0:
-        try:
-            code = subprocess.run(command, check=False, cwd=PROJECT, env=environment, timeout=left_s).returncode
-            runs += 1
-        except subprocess.TimeoutExpired:
-            break
-    return Figure(f"fuzzing for {minutes:g} minutes", f"{runs} whole runs, code {code}", "no failure", code == 0)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from typing import Annotated, ClassVar
 
-from pico_core.bounds import TUNNEL_STREAMS
 from pico_core.config.client_admin import ClientAdminConfig
 from pico_core.config.connect import ConnectTlsConfig, ProxyUrl, TenantId, Token, TokenFile, check_token
 from pico_core.config.declare import (
@@ -48,9 +47,9 @@ class HttpClientConfig(Section, frozen=True, kw_only=True):
         Key(
             whole_number(0, 1_000_000),
             "How many idle connections to the service are kept; 0 opens a new one for each request.",
-            "1024 is as many requests as one tunnel carries at once: a busy service keeps its connections.",
+            "4096 is as many requests as the service gets at once (max_streams): a busy service keeps its connections.",
         ),
-    ] = TUNNEL_STREAMS
+    ] = SERVICE_STREAMS
 
 
 class ServiceTlsConfig(ClientTlsConfig, frozen=True, kw_only=True):

@@ -68,11 +68,13 @@ Keep: TypeAlias = Callable[[HoldingChannel, UpstreamSource], KeptUpstream]
 class IdleUpstreams:
     """Upstreams that wait for their next exchange; the last one used is taken first, so that the rest can expire."""
 
-    __slots__ = ("_idle_timeout_s", "_limit", "_upstreams")
+    __slots__ = ("_idle_timeout_s", "_limit", "_may_exceed", "_upstreams")
 
-    def __init__(self, limit: int, idle_timeout_s: float) -> None:
+    def __init__(self, limit: int, idle_timeout_s: float, may_exceed: Callable[[int], bool] | None = None) -> None:
+        """``may_exceed`` says whether one more may be kept beside so many of them, which are ``limit`` or more."""
         self._upstreams: list[KeptUpstream] = []
         self._limit = limit
+        self._may_exceed = may_exceed
         self._idle_timeout_s = idle_timeout_s
 
     @property
@@ -82,7 +84,8 @@ class IdleUpstreams:
 
     def put(self, upstream: KeptUpstream, now: float) -> None:
         """Keep an upstream, or retire it if there are enough."""
-        if len(self._upstreams) >= self._limit:
+        count = len(self._upstreams)
+        if count >= self._limit and (self._may_exceed is None or not self._may_exceed(count)):
             upstream.retire()
             return
         upstream.deadline_at = now + self._idle_timeout_s
@@ -107,10 +110,11 @@ class IdleUpstreams:
 
     def remove(self, upstream: KeptUpstream) -> bool:
         """Forget an upstream that was lost; return whether it was here."""
-        if upstream in self._upstreams:
+        try:
             self._upstreams.remove(upstream)
-            return True
-        return False
+        except ValueError:
+            return False
+        return True
 
     def expire(self, now: float) -> None:
         """Retire what was unused for too long."""

@@ -35,13 +35,14 @@ class ConnectionPool:
         response_limits: HeadLimits,
         heads: HeadBudget,
         tls: str = "",
+        may_exceed: Callable[[int], bool] | None = None,
         max_opening: int | None = None,
     ) -> None:
         """``keep`` makes the upstream of each connection. ``tls`` names the TLS profile of the driver that they use.
 
-        ``max_opening`` is how many connections are opened at once, ``None`` for one for each exchange that finds none
-        idle. Further exchanges wait for the first that is opened or free, in the order of their coming, and endpoints
-        take turns.
+        ``limit`` idle ones are kept; where there are as many, ``may_exceed`` says whether one more is. ``max_opening``
+        is how many connections are opened at once, ``None`` for one for each exchange that finds none idle. Further
+        exchanges wait for the first that is opened or free, in the order of their coming, and endpoints take turns.
         """
         self.host = host
         self.port = port
@@ -50,7 +51,7 @@ class ConnectionPool:
         self.heads = heads
         self._connector = connector
         self._tls = tls
-        self._idle = IdleUpstreams(limit, idle_timeout_s)
+        self._idle = IdleUpstreams(limit, idle_timeout_s, may_exceed)
         self._connect_timeout_s = connect_timeout_s
         self._max_opening = max_opening
         self._opening = 0

@@ -15,6 +15,7 @@ from pico_core.config.server import ServerConfig
 from pico_core.config.values import Address
 from pico_core.gossip.engine import Gossip
 from pico_core.http.message import HeadLimits
+from pico_core.machine.admission import Admission
 from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.parts import Connector, Logger
 from pico_core.proxy.exchange import Exchange
@@ -28,6 +29,9 @@ from pico_core.server.tenants import split
 
 MAX_IDLE_CONNECTIONS = 256
 """To one node: a quarter of what one tunnel carries at once, and few beside the descriptors of a node."""
+MAX_RESERVED_IDLE = 4_096
+"""To one node, while all connections that this node has opened fit into the part of its descriptors that is reserved
+for them: what is closed then is opened again by the next requests, and its place is nobody else's."""
 IDLE_TIMEOUT_S = 60.0
 """As long as an idle stream of a tunnel is kept; the other node keeps it for longer."""
 MAX_OPENING = 64
@@ -70,6 +74,7 @@ def _endpoint_fields(endpoint: str) -> bytes:
 class PeersHost(Connector, Logger, Protocol):
     """The part of the machine that forwarding needs."""
 
+    admission: Admission
     head_limits: HeadLimits
     heads: HeadBudget
     """Bounds of the heads that other nodes send."""
@@ -99,6 +104,7 @@ class PeerPool(ConnectionPool):
             response_limits=host.head_limits,
             heads=host.heads,
             tls=host.peer_tls,
+            may_exceed=self._has_reserve,
             max_opening=MAX_OPENING,
         )
         self._host = host
@@ -106,6 +112,11 @@ class PeerPool(ConnectionPool):
         self._peer = peer
         if gossip.is_sealed:
             self.introduce = self._prove
+
+    def _has_reserve(self, count: int) -> bool:
+        """Return whether one more idle connection takes no place that others could have."""
+        admission = self._host.admission
+        return count < MAX_RESERVED_IDLE and admission.outgoing <= admission.limits.outgoing_reserve
 
     def _prove(self) -> bytes:
         """Return the field that proves to the peer that a node of the cluster forwards the requests of a connection."""

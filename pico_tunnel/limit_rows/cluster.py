@@ -33,7 +33,10 @@ ROWS: Final[Rows] = {
         ),
         (
             "idle connections to each node",
-            "{server.peers.MAX_IDLE_CONNECTIONS}, {server.peers.IDLE_TIMEOUT_S:g} s",
+            (
+                "{server.peers.MAX_IDLE_CONNECTIONS}, or {server.peers.MAX_RESERVED_IDLE} while those to all nodes fit "
+                "into their reserve, an eighth of max_connections; {server.peers.IDLE_TIMEOUT_S:g} s"
+            ),
             "they are closed",
             "requests to a node come in bursts; each takes a descriptor",
         ),

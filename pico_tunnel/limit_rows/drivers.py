@@ -34,6 +34,18 @@ ROWS: Final[Rows] = {
             "what Linux permits by default",
         ),
         (
+            "of them, taken from the kernel in a turn so that they get their turns by client",
+            "{pico_driver.listeners.GATHERED_PER_TURN}",
+            "the others are next",
+            "it takes some 4 ms",
+        ),
+        (
+            "descriptors in use, as a part of all, up to which they are taken so",
+            "{pico_driver.listeners.GATHERED_PART:g}",
+            "they wait in the kernel's queue",
+            "the machine must find descriptors for what it has admitted",
+        ),
+        (
             "datagrams taken in a turn",
             "{pico_driver.sockets.DATAGRAMS_PER_TURN}",
             "the rest is next",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.security import tables
+from benchmarks.security import fuzzing, tables
 from benchmarks.security.corpus import LED, payloads
 from benchmarks.security.site import Figure, at_most, exactly
 
@@ -48,3 +48,13 @@ def test_payloads_are_led_to_the_service(tmp_path: Path) -> None:
 def test_a_folder_without_payloads_is_told(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"no \*\.jsonl"):
         list(payloads(tmp_path))
+
+
+def test_a_parser_is_fuzzed_alone() -> None:
+    assert fuzzing.paths("") == ["fuzz"]
+    assert fuzzing.paths("gossip,http") == ["fuzz/test_gossip.py", "fuzz/test_http.py"]
+    each = fuzzing.paths("each")
+    assert {"fuzz/test_gossip.py", "fuzz/test_mux.py", "fuzz/test_tls.py"} <= set(each)
+    assert all((fuzzing.PROJECT / path).is_file() for path in each)
+    with pytest.raises(ValueError, match="nothing to fuzz by the name of gosip; there are each, client_address"):
+        fuzzing.paths("http,gosip")

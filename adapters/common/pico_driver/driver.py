@@ -93,6 +93,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         self._take_spans = options.get("take_spans")
         self._handshakes = Handshakes(self, self, clock, self.log, options.get("profiles"))
         self._listeners: dict[str, WatchedSocket] = {}
+        self.crowded = 0
         self.perform |= {
             Listen: self._listen,
             ListenDatagram: self._listen_datagram,
@@ -117,7 +118,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         self._handshakes.close()
         for listener in self._listeners.values():
             self._unwatch(listener)
-            listener.socket.close()
+            listener.abandon()
         self._early.close()
 
     def signalled(self, number: signal.Signals) -> Input:

@@ -126,6 +126,8 @@ class TrioDriver(Driver[Connection]):
                     break
                 self._receive(ready)
                 self.take_turn()
+                if self.crowded:  # a task of its own has peers to take over
+                    break
 
     def _receive(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
         """Take the bytes that the sockets bring, up to a bound in one turn."""

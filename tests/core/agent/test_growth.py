@@ -5,12 +5,12 @@ from msgspec.structs import replace
 
 from pico_core.agent import growth
 from pico_core.boundary import Close, Connect, Connected, Exit, Received, Send, ShutdownRequested
-from pico_core.config.agent import AgentConfig
+from pico_core.config.agent import AgentConfig, HttpClientConfig
 from pico_core.records import Record
 from pico_core.tunnel.agreement import MAX_STREAMS
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import accept_handshake
-from tests.core.agent.scene import CONNECT, SERVER, agent_config, registered
+from tests.core.agent.scene import CONNECT, GET, OK, SERVER, agent_config, registered
 from tests.play import Data, End, FarEnd, GoAway, Open, Play, agent_play, joined
 
 TAKEN = 768
@@ -20,7 +20,8 @@ TAKEN = 768
 def listening(max_streams: int) -> AgentConfig:
     """Return the configuration of an agent whose service takes so many requests."""
     config = agent_config(log_access=False)
-    return replace(config, listeners=(replace(config.listeners[0], max_streams=max_streams),))
+    listener = replace(config.listeners[0], max_streams=max_streams, http_client=HttpClientConfig())
+    return replace(config, listeners=(listener,))
 
 
 def filled(play: Play, tunnel: int, count: int, *, begin: int = 0) -> list[Record]:
@@ -162,3 +163,26 @@ def test_requests_of_both_tunnels_reach_the_service() -> None:
     (connect,) = play.take()
     assert isinstance(connect, Connect)
     assert connect.port == 3000
+
+
+def test_as_many_connections_are_kept_as_the_service_gets_requests_at_once() -> None:
+    play, further = grown()
+    play.server_accepts(further)
+    assert filled(play, further, TAKEN - 1) == []
+    streams = [(SERVER, 2 + 2 * number) for number in range(TAKEN)]
+    streams += [(further, 2 + 2 * number) for number in range(TAKEN - 1)]
+    for tunnel, stream in streams:
+        play >> Data(tunnel, stream, GET)
+    connects = [each for each in play.take() if isinstance(each, Connect)]
+    assert len(connects) == len(streams)
+    for connect in connects:
+        play >> Connected(connect.connection, "127.0.0.1", 3000)
+    play.take()
+    for connect in connects:
+        play >> Received(connect.connection, OK)
+    assert [each for each in play.take() if isinstance(each, Close)] == []
+    for tunnel, stream in streams:
+        play >> Data(tunnel, stream, GET)
+    sent = play.take()
+    assert len(sent) == len(streams)
+    assert all(isinstance(each, Send) for each in sent), "no request needs a new connection"

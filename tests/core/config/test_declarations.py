@@ -162,7 +162,7 @@ LISTENER = {
     "access_log.level": "info",
     "access_log.disable": "false",
     "http_client.idle_conn_timeout": "1m30s",
-    "http_client.max_idle_conns": "1024",
+    "http_client.max_idle_conns": "4096",
     "tls.root_cas": "",
     "tls.cert": "",
     "tls.key": "",

@@ -1,5 +1,7 @@
 """Requests that leave through another node of the cluster, and those that come from one."""
 
+import pytest
+
 from pico_core.boundary import (
     Abort,
     Accepted,
@@ -12,6 +14,7 @@ from pico_core.boundary import (
     Received,
     Send,
 )
+from pico_core.config.server import ServerConfig
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, NUMBERED, OK, client_joins, error
 from tests.core.server.admin.scene import node_of
@@ -272,3 +275,31 @@ def test_nothing_is_kept_of_a_request_that_found_no_route() -> None:
     machine = play.machine
     assert isinstance(machine, ServerNode)
     assert not machine.peers.exchanges
+
+
+@pytest.mark.parametrize(
+    ("max_connections", "kept"),
+    [
+        pytest.param(0, 500, id="all fit into the part of the descriptors that is reserved for them"),
+        pytest.param(8 * 400, 400, id="as many as fit"),
+        pytest.param(8 * 240, 256, id="a few at least"),
+    ],
+)
+def test_connections_to_a_node_are_kept_after_a_burst(max_connections: int, kept: int) -> None:
+    play = server_play(ServerConfig(max_connections=max_connections))
+    know(play, 20)
+    clients = range(1_001, 2_001, 2)
+    for number in clients:
+        client_joins(play, number) >> Received(number, GET)
+    connects = [each.connection for each in play.take() if isinstance(each, Connect)]
+    assert len(connects) == len(clients)
+    for connection in connects:
+        play >> Connected(connection, "192.0.2.20", 8000)
+    play.take()
+    for connection in connects:
+        play >> Received(connection, OK)
+        if Close(connection) in play.take():
+            play >> ConnectionLost(connection, "")
+    for number in clients:
+        play >> Received(number, GET)
+    assert sum(isinstance(each, Connect) for each in play.take()) == len(clients) - kept
