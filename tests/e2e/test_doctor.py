@@ -87,7 +87,7 @@ def test_a_server_that_would_not_do_well(fleet: Fleet, tmp_path: Path) -> None:
     path = tmp_path / "server.yaml"
     path.write_text(
         f"proxy: {{bind_addr: '{LOCAL}:{taken.proxy_port}'}}\nupstream: {{bind_addr: '{LOCAL}:0'}}\n"
-        f"admin: {{bind_addr: '{LOCAL}:0'}}\ndrain_delay: 50s\n"
+        f"admin: {{bind_addr: '{LOCAL}:0'}}\ngrace_period: 4s\n"
         f"cluster:\n  join: ['{LOCAL}:{taken.process.port('gossip')}', nowhere.invalid]\n"
         f"  gossip: {{bind_addr: '{LOCAL}:0'}}\n"
     )

@@ -63,6 +63,10 @@ def test_a_bad_file(tmp_path: Path, text: str, parts: tuple[str, ...]) -> None:
         (("agent", "tcp", "e", "http://localhost:1"), "http://localhost:1"),
         (("agent", "http", "e", "3000", "--connect.url", "ftp://localhost"), "--connect.url"),
         (("forward", "tcp", "5432", "a/b"), "it contains '/'"),
+        (
+            ("server", "--drain-delay", "9s", "--grace-period", "8s"),
+            "drain_delay (9 s) must be shorter than grace_period (8 s), which ends the stop",
+        ),
         (("agent", "http", "e"), "missing argument"),
         (("agent", "start"), "no listeners"),
     ],
@@ -72,11 +76,11 @@ def test_a_bad_command_line(arguments: tuple[str, ...], part: str) -> None:
 
 
 def test_what_is_accepted_with_a_warning(fleet: Fleet) -> None:
-    server = fleet.server("--cluster.node-id-prefix", "${POD}-", "--drain-delay", "9s", "--grace-period", "5s")
+    server = fleet.server("--cluster.node-id-prefix", "${POD}-", "--drain-delay", "5s", "--grace-period", "4s")
     told = server.process.await_log("values name variables, as they are", level="warning", subsystem="config")
     assert told["keys"] == "cluster.node_id_prefix"
     told = server.process.await_log("a stop cuts drain_delay short: make it shorter than grace_period")
-    assert (told["drain_delay_s"], told["grace_period_s"]) == (9.0, 5.0)
+    assert (told["drain_delay_s"], told["grace_period_s"]) == (5.0, 4.0)
     usual = fleet.server("--drain-delay", "0s", "--grace-period", "0s")
     usual.process.await_log("ready")
     assert not usual.process.logged("a stop cuts drain_delay short: make it shorter than grace_period")
