@@ -200,7 +200,9 @@ def status() -> None:
 @status.group(
     cls=TeachingGroup,
     short_help="Tunnels of the server.",
-    examples="pico server status upstream endpoints",
+    examples="""\
+pico server status upstream endpoints
+pico server status upstream agents --forward pico-1-x7k2m9q""",
 )
 def upstream() -> None:
     """Show what is connected to the server's upstream port."""
@@ -210,6 +212,15 @@ def upstream() -> None:
 def endpoints(**common: Any) -> int:
     """Print the endpoints that have a tunnel at the server, with the number of tunnels."""
     return _print("/status/upstream/endpoints", dict[str, Any], **common)
+
+
+@upstream.command(cls=StatusCommand, examples="pico server status upstream agents")
+def agents(**common: Any) -> int:
+    """Print the tunnels of the server: the address and the version of each agent, and for how long it is connected.
+
+    'rows' has the first 1,000 in the order of their endpoints, 'count' is the number of all.
+    """
+    return _print("/status/upstream/agents", dict[str, Any], **common)
 
 
 @status.command(cls=StatusCommand, forwards=False, examples="pico server status workers")
