@@ -221,7 +221,7 @@ def run_forward(read: Callable[[], ForwardConfig], runtime: str | None) -> Exit:
     def make(descriptors: int) -> Machine:
         from pico_core.forward.machine import ForwardMachine
 
-        return ForwardMachine(config, _entropy(), descriptors)
+        return ForwardMachine(config, _entropy(), descriptors, checks_way=True)
 
     return run_process(make, config, runtime, [port.addr for port in config.ports], read_all, forward_sections)
 
