@@ -188,10 +188,11 @@ class WebSocketDial:
         server: Server,
         target: str,
         headers: Sequence[tuple[bytes, bytes]],
-        entropy: Entropy,
+        entropy: Entropy | None,
         timeout_s: float,
         now: float,
     ) -> None:
+        """Without ``entropy`` it is no attempt, but a question: the handshake has no key, and cannot succeed."""
         self.deadline_at = NEVER
         self._until = now + timeout_s
         self._connector = connector

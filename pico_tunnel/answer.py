@@ -19,15 +19,23 @@ class Unanswered(Exception):  # noqa: N818 - named after what happened
 
 def write_json(document: Any) -> None:
     """Write a document for programs. Raises ``Unanswered`` as ``write`` does."""
+    write(json_text(document))
+
+
+def json_text(document: Any) -> str:
+    """Return a document for programs."""
     import json
 
-    write(json.dumps(document, indent=2) + "\n")
+    return json.dumps(document, indent=2) + "\n"
 
 
-def write(text: str) -> None:
-    """Write the answer. Raises ``Unanswered`` if it cannot be written; a pipe that its reader closed early is fine."""
+def write(text: str) -> bool:
+    """Write the answer. Raises ``Unanswered`` if it cannot be written; a pipe that its reader closed early is fine.
+
+    Return whether somebody may read more.
+    """
     if sys.stdout is None:
-        return
+        return False
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -35,6 +43,8 @@ def write(text: str) -> None:
         message = unwritten(error)
         if not isinstance(error, BrokenPipeError):
             raise Unanswered(message) from None
+        return False
+    return True
 
 
 def unwritten(error: OSError) -> str:

@@ -146,11 +146,14 @@ CERTIFICATE_ADVICE = {
 def _question(way: Way, url: Origin) -> str:
     """Return a request that a port refuses in a way of its own: a handshake with an invalid key registers nothing.
 
-    A port that asks for a token looks at it first.
+    A port that asks for a token looks at it first. A proxy port is asked whether an endpoint can be reached.
     """
+    from pico_core.proxy.way_check import QUERY
+
     path = "/pico/v1/upstream/" if way.port == "upstream" else "/_pico/v1/tcp/"
+    query = f"?{QUERY.decode()}" if way.port == "proxy" and way.endpoint != NOBODY else ""
     return (
-        f"GET {url.path}{path}{quote(way.endpoint, safe='')} HTTP/1.1\r\nHost: {url.host}\r\n{way.fields}"
+        f"GET {url.path}{path}{quote(way.endpoint, safe='')}{query} HTTP/1.1\r\nHost: {url.host}\r\n{way.fields}"
         "Connection: Upgrade\r\nUpgrade: websocket\r\n"
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: doctor\r\n\r\n"
     )
@@ -158,8 +161,18 @@ def _question(way: Way, url: Origin) -> str:
 
 def judge_port(subject: str, port: str, answer: Answer, took_ms: float) -> Finding:
     """Tell from the answer to ``_question`` what is at the other end, and whether upgrades reach it."""
+    from pico_core.proxy.failures import STATUSES
+    from pico_core.proxy.reasons import REASONS
+    from pico_core.proxy.way_check import REACHABLE
+
     took = f"{took_ms:.0f} ms"
     is_proxy = "x-pico-request-id" in answer.fields
+    code = answer.fields.get("x-pico-error", "").partition(";")[0]
+    if port == "proxy" and code in STATUSES:
+        text = f"a Pico proxy port, upgrades pass, but the endpoint cannot be reached: {code}"
+        return Finding(FAIL, subject, f"{text}: {_said(answer)}", REASONS[code].advice)
+    if REACHABLE in answer.body:
+        return Finding(OK, subject, f"a Pico proxy port, upgrades pass, the endpoint has a tunnel, {took}")
     if "invalid Sec-WebSocket-Key" in answer.body:
         if is_proxy is (port == "proxy"):
             return Finding(OK, subject, f"a Pico {port} port, upgrades pass, {took}")

@@ -10,13 +10,18 @@ EXIT_USAGE = 2
 
 def complain(message: str) -> None:
     """Write one line to standard error, however ``message`` is spelt and whether or not it is read."""
-    import re
     import time
 
     from pico_tunnel.output import LAST_WRITES_S, standard_output
 
-    message = re.sub(r"(?i)([a-z][a-z0-9+.-]*://)[^\s'\"]*@", r"\1***@", message)  # credentials, in a mistyped command
-    line = " ".join("".join(character if character.isprintable() else " " for character in message).split())
     output = standard_output(sys.stderr)
-    output.write(f"pico: {line}\n".encode(errors="backslashreplace"), 1)
+    output.write(f"pico: {one_line(message)}\n".encode(errors="backslashreplace"), 1)
     output.close(time.monotonic() + LAST_WRITES_S)
+
+
+def one_line(message: str) -> str:
+    """Return a message without control characters, and without the credentials of a mistyped command."""
+    import re
+
+    message = re.sub(r"(?i)([a-z][a-z0-9+.-]*://)[^\s'\"]*@", r"\1***@", message)
+    return " ".join("".join(character if character.isprintable() else " " for character in message).split())

@@ -286,6 +286,7 @@ def _duration(seconds: float) -> str:
 @click.command(
     "explain",
     cls=StatusCommand,
+    watches=False,
     forwards=False,
     short_help="Why does a request fail, or what would it do?",
     examples="""\

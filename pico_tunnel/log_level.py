@@ -17,6 +17,7 @@ RESET = "reset"
 @click.command(
     "log-level",
     cls=StatusCommand,
+    watches=False,
     forwards=False,
     short_help="Show and change what a running process logs.",
     examples="""\

@@ -17,12 +17,16 @@ from functools import partial
 from select import PIPE_BUF
 from typing import TYPE_CHECKING, TypeAlias
 
+from msgspec.structs import replace
+
 from pico_core.config.logs import LogConfig
 from pico_core.records import AccessLog, Log
 from pico_tunnel.colours import DIM, GREEN, RED, RESET, YELLOW
+from pico_tunnel.complaints import one_line
 from pico_tunnel.output import LAST_WRITES_S, OutputWriter, are_the_same, standard_output
 
 if TYPE_CHECKING:
+    from pico_core.boundary import Exit
     from pico_tunnel.screen import Screen
 
 MakeScreen: TypeAlias = "Callable[[bool, int], Screen]"
@@ -36,7 +40,8 @@ class LogWriter:
 
     ``events`` and ``access`` may be the same output. ``wall_clock`` gives seconds since the epoch. With ``terminal``
     log records become readable lines in local time, with ``access_terminal`` those of requests, unless ``log.format``
-    says otherwise; with ``colour`` levels and statuses are coloured. With ``worker`` they say which one writes.
+    says otherwise; with ``colour`` levels and statuses are coloured. With ``worker`` they say which one writes, with
+    ``node_id`` every JSON line says which node.
     ``screen`` has other lines for some of them.
     Next: hand it to a driver, and ``close`` it when the driver has ended.
     """
@@ -51,6 +56,7 @@ class LogWriter:
         access_terminal: bool = False,
         colour: bool = False,
         worker: int = 0,
+        node_id: str = "",
         screen: Screen | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -61,6 +67,9 @@ class LogWriter:
         self._is_access_terminal = access_terminal
         self._colour = colour
         self._worker = worker
+        own = {"node_id": node_id} if node_id else {}
+        self._json = partial(_json, own=own)
+        self._access_own = b'"node_id":%b,' % json.dumps(node_id).encode("ascii") if own else b""
         self._all_screen = screen
         self._wall_clock = wall_clock
         self.configure(config)
@@ -85,11 +94,22 @@ class LogWriter:
         self._config = config
         wanted = {"text": True, "json": False}
         people = partial(_readable, colour=self._colour)
-        self._format = people if wanted.get(config.format, self._is_terminal) else _json
+        self._as_text = wanted.get(config.format, self._is_terminal)
+        self._format = people if self._as_text else self._json
         self._access_as_text = wanted.get(config.format, self._is_access_terminal)
         self._screen = None if config.format == "json" else self._all_screen
-        self._access.describe_gap = partial(self._gap, people if self._access_as_text else _json)
+        self._access.describe_gap = partial(self._gap, people if self._access_as_text else self._json)
         self._events.describe_gap = partial(self._gap, self._format)
+
+    def take_last_words(self, end: Exit) -> Exit:
+        """Write why the process ends where events are JSON, so that all of standard error is.
+
+        Return the end with the message that is left for the command to tell.
+        """
+        if self._as_text or not end.message:
+            return end
+        self(Log("error", "process", "ended", {"reason": one_line(end.message), "code": end.code}))
+        return replace(end, message="")
 
     def close(self) -> None:
         """Wait a bounded time until the streams have taken what was written."""
@@ -110,7 +130,7 @@ class LogWriter:
             if text:
                 self._access.write(text.encode("ascii"), len(record.lines))
         elif record.lines:
-            start = b'{"time":"%b",' % utc_time(self._wall_clock()).encode("ascii")
+            start = b'{"time":"%b",%b' % (utc_time(self._wall_clock()).encode("ascii"), self._access_own)
             self._access.write(start + (b"}\n" + start).join(record.lines) + b"}\n", len(record.lines))
 
     def _gap(self, form: Callable[[Log, float], str], lines: int) -> bytes:
@@ -118,15 +138,15 @@ class LogWriter:
         return form(Log("warning", "log", "lines dropped", {"lines": lines}), self._wall_clock()).encode("ascii")
 
 
-def _json(record: Log, now: float) -> str:
+def _json(record: Log, now: float, own: dict[str, str]) -> str:
     fixed = {
         "time": utc_time(now),
         "level": record.level,
         "subsystem": record.subsystem,
         "message": record.message,
     }
-    # The fixed fields come first and cannot be replaced by the record's own.
-    return json.dumps({**fixed, **record.fields, **fixed}, separators=(",", ":")) + "\n"
+    # The fixed fields come first and cannot be replaced by the record's own. A worker's start names its node.
+    return json.dumps({**fixed, **own, **record.fields, **fixed}, separators=(",", ":")) + "\n"
 
 
 def _readable(record: Log, now: float, *, colour: bool) -> str:
@@ -162,11 +182,13 @@ def people_look_on() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def standard_log_writer(config: LogConfig, worker: int = 0, make_screen: MakeScreen | None = None) -> LogWriter:
+def standard_log_writer(
+    config: LogConfig, worker: int = 0, make_screen: MakeScreen | None = None, node_id: str = ""
+) -> LogWriter:
     """Return the writer to this process's standard error and output. Next: hand it to ``runtime.run``.
 
     A ``worker`` shares them with others, so it writes no more at once than a pipe takes in one piece. ``make_screen``
-    is called where standard error is a terminal.
+    is called where standard error is a terminal. JSON lines say ``node_id``, unless it is empty.
     """
     terminal = people_look_on()
     colour_wanted = not os.environ.get("NO_COLOR")
@@ -185,5 +207,6 @@ def standard_log_writer(config: LogConfig, worker: int = 0, make_screen: MakeScr
         access_terminal=access_terminal,
         colour=(terminal or access_terminal) and colour_wanted,
         worker=worker,
+        node_id=node_id,
         screen=screen,
     )

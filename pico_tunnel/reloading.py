@@ -1,5 +1,6 @@
 """``--reload``: the command runs in a process of its own, again whenever a Python file below this directory changes."""
 
+import json
 import os
 import select
 import signal
@@ -28,6 +29,13 @@ GRACE = "--grace-period=2s"
 RESTART_GRACE_S = 15.0
 """How long a restart waits for the old process; then it is killed."""
 
+BOOT = (
+    "import json, sys; sys.argv = ['pico', *json.loads(open(int(sys.argv[1]), 'rb').read() or sys.exit(1))]; "
+    "from pico_tunnel.cli import main; sys.exit(main())"
+)
+"""The program of the process. It reads its arguments from a pipe, since others may list those of a process, and a token
+may be among them."""
+
 NOT_WATCHED = ("__pycache__", "node_modules")
 
 Snapshot: TypeAlias = dict[str, tuple[int, int]]
@@ -44,16 +52,15 @@ def supervise(arguments: Sequence[str], root: Path, sink: Sink) -> int:
     """
     if not any(each.partition("=")[0] == "--grace-period" for each in arguments):
         arguments = [*arguments, GRACE]
-    command = [sys.executable, "-m", "pico_tunnel", *arguments]
     with _signals() as received:
-        return _Supervisor(command, root, sink, received).run()
+        return _Supervisor(arguments, root, sink, received).run()
 
 
 class _Supervisor:
     def __init__(
-        self, command: Sequence[str], root: Path, sink: Sink, received: Callable[[float], list[signal.Signals]]
+        self, arguments: Sequence[str], root: Path, sink: Sink, received: Callable[[float], list[signal.Signals]]
     ) -> None:
-        self._command = command
+        self._arguments = json.dumps(list(arguments)).encode()
         self._root = root
         self._sink = sink
         self._received = received
@@ -94,8 +101,17 @@ class _Supervisor:
             self._process, self._told = self._start(), False
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # In a group of its own: Ctrl-C reaches this process, which passes it on once.
-        return subprocess.Popen(self._command, process_group=0)  # noqa: S603 - this command again
+        reading, writing = os.pipe()
+        try:
+            # In a group of its own: Ctrl-C reaches this process, which passes it on once.
+            process = subprocess.Popen(  # noqa: S603 - this command again
+                [sys.executable, "-c", BOOT, str(reading)], pass_fds=[reading], process_group=0
+            )
+        finally:
+            os.close(reading)
+        with suppress(BrokenPipeError), open(writing, "wb") as pipe:  # it may have ended already
+            pipe.write(self._arguments)
+        return process
 
     def _stop(self) -> None:
         self._process.terminate()

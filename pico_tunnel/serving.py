@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pico_driver.tls_sections import server_sections
@@ -24,14 +25,21 @@ def run_server(source: ServerSource, runtime: str | None) -> Exit:
 
             return run_workers(source, config, count, runtime)
 
-    def make(descriptors: int) -> Machine:
+    @cache
+    def node_id() -> str:
         import random
 
         from pico_core.config.server import draw_node_id
+
+        return draw_node_id(config.cluster, random.SystemRandom())
+
+    def make(descriptors: int) -> Machine:
+        import random
+
         from pico_core.server.node import ServerNode
 
-        entropy = random.SystemRandom()  # the nonces of gossip under a key are drawn from it
-        return ServerNode(config, draw_node_id(config.cluster, entropy), entropy, descriptors)
+        # The nonces of gossip under a key are drawn from it.
+        return ServerNode(config, node_id(), random.SystemRandom(), descriptors)
 
     def show(name: str, colour: bool, width: int) -> Screen:
         from pico_tunnel.server_screen import ServerScreen
@@ -39,4 +47,4 @@ def run_server(source: ServerSource, runtime: str | None) -> Exit:
         return ServerScreen(f"server, {name}", config, colour=colour, width=width)
 
     ports = (config.proxy.bind_addr, config.upstream.bind_addr, config.admin.bind_addr)
-    return run_process(make, config, runtime, ports, source.read, server_sections, show=show)
+    return run_process(make, config, runtime, ports, source.read, server_sections, show=show, node_id=node_id)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from pico_core.errors import ConfigError
 from pico_driver.tls_sections import agent_sections, forward_sections, load_profiles, reload_profiles
+from pico_tunnel.complaints import EXIT_USAGE
 
 if TYPE_CHECKING:
     from random import Random
@@ -220,7 +221,7 @@ def run_forward(read: Callable[[], ForwardConfig], runtime: str | None) -> Exit:
     def make(descriptors: int) -> Machine:
         from pico_core.forward.machine import ForwardMachine
 
-        return ForwardMachine(config, _entropy(), descriptors)
+        return ForwardMachine(config, _entropy(), descriptors, checks_way=True)
 
     return run_process(make, config, runtime, [port.addr for port in config.ports], read_all, forward_sections)
 
@@ -273,50 +274,65 @@ def run_process(
     prepare: Prepare | None = None,
     worker: int = 0,
     show: Show | None = None,
+    node_id: Callable[[], str] = lambda: "",
 ) -> Exit:
     """Choose the runtime first: a missing one is told before anything else is done. Then open ``ports``.
 
     ``make`` is given how many descriptors the process may have open. ``read`` returns the configuration as it is now,
     ``sections`` those of its TLS profiles. ``program`` runs with a ``Client`` of the machine, if there is one.
-    ``prepare`` makes what takes the machine's commands for this process. ``worker`` is the number that logs say.
-    ``show`` makes what a terminal shows.
+    ``prepare`` makes what takes the machine's commands for this process. ``worker`` is the number that logs say, and
+    ``node_id`` returns the ID that they say: it is called when the ports are open. ``show`` makes what a terminal
+    shows. A message that the end still has is the command's to tell.
     """
     from pico_driver.early import EarlyListeners
     from pico_tunnel.collecting import paused
     from pico_tunnel.runtime import choose, installed, run
 
     name = choose(runtime, installed())
-    profiles = load_profiles(sections(config))
-    with paused(), closing(EarlyListeners()) as early:
-        for address in ports:
-            early.open(address.host, address.port)
-        from pico_core.records import Log
-        from pico_tunnel.logs import standard_log_writer
-        from pico_tunnel.process import leave_orphans_to_the_kernel, raise_descriptor_limit, signals_kept
+    try:
+        profiles = load_profiles(sections(config))
+        with paused(), closing(EarlyListeners()) as early:
+            for address in ports:
+                early.open(address.host, address.port)
+            from pico_core.records import Log
+            from pico_tunnel.logs import standard_log_writer
+            from pico_tunnel.process import leave_orphans_to_the_kernel, raise_descriptor_limit, signals_kept
 
-        screen = None if show is None else partial(show, name)
-        if program is None and prepare is None:  # an application may start processes, and the parent of workers does
-            leave_orphans_to_the_kernel()
-        with signals_kept() as inbox, closing(standard_log_writer(config.log, worker, screen)) as writer:
-            descriptors = raise_descriptor_limit()
-            writer(Log("debug", "process", "descriptor limit", {"descriptors": descriptors}))
-            if not worker:
-                _warn_of_unexpanded(config, writer)
-            is_parent = prepare is not None and not worker
-            with ExitStack() as stack:
-                return run(
-                    make(descriptors),
-                    writer,
-                    name,
-                    inbox=inbox,
-                    early=early,
-                    profiles=profiles,
-                    reload=partial(_reload, read, sections, profiles, writer),
-                    use_log_config=writer.configure,
-                    take_spans=None if is_parent else _exporter_of(config, writer, stack),
-                    program=program,
-                    hub=None if prepare is None else prepare(inbox, early),
-                )
+            screen = None if show is None else partial(show, name)
+            if program is None and prepare is None:  # an application may start processes, and workers are some
+                leave_orphans_to_the_kernel()
+            with signals_kept() as inbox, closing(standard_log_writer(config.log, worker, screen, node_id())) as writer:
+                descriptors = raise_descriptor_limit()
+                writer(Log("debug", "process", "descriptor limit", {"descriptors": descriptors}))
+                if not worker:
+                    _warn_of_unexpanded(config, writer)
+                is_parent = prepare is not None and not worker
+                with ExitStack() as stack:
+                    end = run(
+                        make(descriptors),
+                        writer,
+                        name,
+                        inbox=inbox,
+                        early=early,
+                        profiles=profiles,
+                        reload=partial(_reload, read, sections, profiles, writer),
+                        use_log_config=writer.configure,
+                        take_spans=None if is_parent else _exporter_of(config, writer, stack),
+                        program=program,
+                        hub=None if prepare is None else prepare(inbox, early),
+                    )
+                return writer.take_last_words(end)
+    except ConfigError as error:
+        return _refused(error, config, worker, node_id())
+
+
+def _refused(error: ConfigError, config: Whole, worker: int, node_id: str) -> Exit:
+    """Return the end of a process whose configuration was read, and cannot be used."""
+    from pico_core.boundary import Exit
+    from pico_tunnel.logs import standard_log_writer
+
+    with closing(standard_log_writer(config.log, worker, node_id=node_id)) as writer:
+        return writer.take_last_words(Exit(EXIT_USAGE, str(error)))
 
 
 def _warn_of_unexpanded(config: Section, writer: LogWriter) -> None:

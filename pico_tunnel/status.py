@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pico_tunnel.answer import Unanswered, write, write_json
+from pico_tunnel.answer import Unanswered, json_text, write
 from pico_tunnel.complaints import complain
 from pico_tunnel.flags import TeachingGroup, prints_json, tls_options, token_options, write_examples
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pico_core.access.secret import Secret
+    from pico_core.boundary import Exit, Machine
     from pico_core.plain.client import PlainResponse
-    from pico_core.records import AccessLog, Log
+    from pico_core.records import AccessLog, Log, Sink
+    from pico_driver.tls_profiles import Profiles
 
 DEFAULT_ADMIN_URL = "http://localhost:8002"
+
+WATCH_SECONDS = (1, 3600)
+"""The pauses that may be asked for: a question costs a server some milliseconds, and people see no more."""
 
 NODE_STATUSES = ("active", "unreachable", "left")
 
@@ -28,10 +36,12 @@ def ask(
     token: Secret | None = None,
     tls: dict[str, Any] | None = None,
     method: str = "GET",
+    drive: Callable[[Machine, Sink, Profiles | None], Exit] | None = None,
 ) -> Any:
     """Return the document of type ``kind`` at ``path`` of a server's admin port, or of node ``forward`` through it.
 
-    ``tls`` are the keys of ``ClientTlsConfig``. Raises ``Unanswered``, and ``ConfigError`` for a wrong URL or file.
+    ``tls`` are the keys of ``ClientTlsConfig``. ``drive`` runs the machine, in this thread if it is left out.
+    Raises ``Unanswered``, and ``ConfigError`` for a wrong URL or file.
     """
     from urllib.parse import quote
 
@@ -50,7 +60,7 @@ def ask(
         server, path if forward is None else f"{path}?forward={quote(forward, safe='')}", token, method
     )
     profiles = load_profiles(client_sections(server, STATUS_PROFILE, "server.tls", tls or {}))
-    end = run(node, _drop, "asyncio", profiles=profiles)
+    end = run(node, _drop, "asyncio", profiles=profiles) if drive is None else drive(node, _drop, profiles)
     if node.response is None:
         raise Unanswered(end.message, end.code)
     return _document(node.response, str(server), kind)
@@ -114,13 +124,17 @@ def show(document: Any, *, as_json: bool) -> None:
 
     Raises ``Unanswered`` if it cannot be written; a pipe that its reader closed early is fine.
     """
+    write(shown(document, as_json=as_json))
+
+
+def shown(document: Any, *, as_json: bool) -> str:
+    """Return a document in ASCII, as JSON or YAML."""
     if as_json:
-        write_json(document)
-        return
+        return json_text(document)
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    write(yaml.dump(document, Dumper=dumper, sort_keys=False))
+    return str(yaml.dump(document, Dumper=dumper, sort_keys=False))
 
 
 def _print(
@@ -132,13 +146,22 @@ def _print(
     token_file: str | None,
     as_json: bool,
     status: str | None = None,
+    watch: float | None = None,
     **tls: Any,
 ) -> int:
-    try:
-        document = ask(server_url, path, forward, kind, given_token(token, token_file), tls)
+    def text(drive: Any = None) -> str:
+        document = ask(server_url, path, forward, kind, given_token(token, token_file), tls, drive=drive)
         if status is not None:
             document = [node for node in document if node.get("status") == status]
-        show(document, as_json=as_json)
+        return shown(document, as_json=as_json)
+
+    try:
+        if watch is not None:
+            from pico_tunnel import watching
+
+            ask_again = partial(text, watching.drive_aside)
+            return watching.watch(ask_again, watch, separator="" if as_json else "---\n")
+        write(text())
     except Unanswered as error:
         complain(str(error))
         return error.code
@@ -157,8 +180,13 @@ def _path(table: str, node_id: str) -> str:
 class StatusCommand(click.Command):
     """A command that asks a server: with the options that name the server, and with examples."""
 
-    def __init__(self, name: str | None, examples: str, *, forwards: bool = True, **settings: Any) -> None:
-        """``forwards`` says that the command can be about another node than the one that is asked."""
+    def __init__(
+        self, name: str | None, examples: str, *, forwards: bool = True, watches: bool = True, **settings: Any
+    ) -> None:
+        """``forwards`` says that the command can be about another node than the one that is asked.
+
+        ``watches`` says that it can ask again and again.
+        """
         super().__init__(name, **settings)
         url = click.Option(
             ("--server.url", "server_url"),
@@ -168,7 +196,19 @@ class StatusCommand(click.Command):
             help="The admin port of the server to ask.",
         )
         forward = click.Option(("--forward",), metavar="NODE", help="Have the server ask the node with this ID.")
-        asked = [url, *token_options("server"), *([forward] if forwards else []), *tls_options("server")]
+        watch = click.Option(
+            ("--watch",),
+            type=click.FloatRange(*WATCH_SECONDS),
+            metavar="SECONDS",
+            help="Ask again every so many seconds, until Ctrl-C.",
+        )
+        asked = [
+            url,
+            *token_options("server"),
+            *([forward] if forwards else []),
+            *tls_options("server"),
+            *([watch] if watches else []),
+        ]
         self.params += asked
         prints_json(self)
         self.examples = examples
@@ -191,7 +231,9 @@ All nodes of the cluster, as a distant server sees them:
 What another node, which only the server can reach, says of itself:
   pico server status cluster node local --forward pico-1-x7k2m9q
 The same for a program:
-  pico server status cluster nodes --json""",
+  pico server status cluster nodes --json
+Again every two seconds:
+  pico server status cluster nodes --watch 2""",
 )
 def status() -> None:
     """Ask a running server over its admin port and print its answer as YAML, or as JSON with --json."""
@@ -200,7 +242,9 @@ def status() -> None:
 @status.group(
     cls=TeachingGroup,
     short_help="Tunnels of the server.",
-    examples="pico server status upstream endpoints",
+    examples="""\
+pico server status upstream endpoints
+pico server status upstream agents --forward pico-1-x7k2m9q""",
 )
 def upstream() -> None:
     """Show what is connected to the server's upstream port."""
@@ -210,6 +254,15 @@ def upstream() -> None:
 def endpoints(**common: Any) -> int:
     """Print the endpoints that have a tunnel at the server, with the number of tunnels."""
     return _print("/status/upstream/endpoints", dict[str, Any], **common)
+
+
+@upstream.command(cls=StatusCommand, examples="pico server status upstream agents")
+def agents(**common: Any) -> int:
+    """Print the tunnels of the server: the address and the version of each agent, and for how long it is connected.
+
+    'rows' has the first 1,000 in the order of their endpoints, 'count' is the number of all.
+    """
+    return _print("/status/upstream/agents", dict[str, Any], **common)
 
 
 @status.command(cls=StatusCommand, forwards=False, examples="pico server status workers")

@@ -142,6 +142,9 @@ class Listener:
     def __init__(self, listener: listeners.Listener) -> None:
         self._listener = listener
 
+    def __repr__(self) -> str:
+        return repr(self._listener)
+
     @property
     def endpoint(self) -> str:
         """The endpoint ID."""
@@ -257,6 +260,9 @@ class Node:
 
     def __init__(self, node: pico_asyncio.Node) -> None:
         self._node = node
+
+    def __repr__(self) -> str:
+        return repr(self._node)
 
     @property
     def node_id(self) -> str:

@@ -78,9 +78,18 @@ def _run(setup: Setup) -> Exit:
 
         return WorkerScreen(config, setup.worker.group, colour=colour, width=width)
 
-    number = setup.worker.number
+    me = setup.worker
     return run_process(
-        make, config, setup.runtime, (), source.read, server_sections, prepare=prepare, worker=number, show=show
+        make,
+        config,
+        setup.runtime,
+        (),
+        source.read,
+        server_sections,
+        prepare=prepare,
+        worker=me.number,
+        show=show,
+        node_id=lambda: me.node_id,
     )
 
 

@@ -86,7 +86,12 @@ def run_workers(source: ServerSource, config: ServerConfig, count: int, runtime:
         title = f"server, {name}, {count} workers"
         return SupervisorScreen(title, config, ports.addresses, colour=colour, width=width)
 
-    return run_process(make, config, runtime, (), source.read, server_sections, prepare=prepare, show=show)
+    def own_id() -> str:
+        return group.removesuffix("-")  # it is not a node, but the IDs of its workers begin with this
+
+    return run_process(
+        make, config, runtime, (), source.read, server_sections, prepare=prepare, show=show, node_id=own_id
+    )
 
 
 class WorkerProcesses:

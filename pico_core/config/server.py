@@ -37,6 +37,9 @@ WORKER_CHARACTERS = 16
 MAX_WORKERS = 64
 """Of one server. Each is a process and a node of the cluster, and a cluster knows 4,096 nodes."""
 
+DRAIN_DELAY_S = 5.0
+"""The default of ``drain_delay``."""
+
 _NODE_ID_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -214,11 +217,18 @@ class ServerConfig(Section, frozen=True, kw_only=True):
         Key(
             DURATION_OR_ZERO,
             "How long a stopping node keeps accepting requests, even when idle.",
-            "5 s: balancers and Kubernetes learn late that a node is leaving.",
+            "5 s: balancers and Kubernetes learn late that a node is leaving. It must be shorter than grace_period, "
+            "which would cut it short. The default of 5 s may be longer, with a warning: configurations of Piko have "
+            "grace_period only.",
         ),
-    ] = 5.0
+    ] = DRAIN_DELAY_S
 
     def __post_init__(self) -> None:
+        if self.drain_delay_s not in (0.0, DRAIN_DELAY_S) and self.drain_delay_s >= self.grace_period_s:
+            raise ConfigError(
+                f"drain_delay ({self.drain_delay_s:g} s) must be shorter than "
+                f"grace_period ({self.grace_period_s:g} s), which ends the stop"
+            )
         speaks_tls = self.proxy.tls.enabled or self.admin.tls.enabled
         no_tls = "neither proxy.tls nor admin.tls has a certificate"
         self.proxy.tls.client.check_use("proxy.tls.client", no_tls, is_secure=speaks_tls)

@@ -25,7 +25,7 @@ class DialMachine(ForwardMachine):
         """Reach the endpoint through the server, then join both."""
         PendingConnection(self, listener.removeprefix(DIAL), EndpointCounts(), channel, now)
 
-    def reached(self, channel: TcpChannel) -> None:
+    def reached(self, endpoint: str, channel: TcpChannel) -> None:
         """Tell the program."""
         self.emit(DialOpened(channel.id))
 

@@ -1,7 +1,6 @@
 """The forwarder: local ports whose connections go to ``tcp`` endpoints, through the server's proxy port."""
 
 import itertools
-from urllib.parse import quote
 
 from msgspec.structs import replace
 
@@ -22,7 +21,9 @@ from pico_core.config.values import Address, is_loopback
 from pico_core.credentials import Credentials
 from pico_core.dial import Backoff, Complaints, Server, WebSocketDial, explain
 from pico_core.entropy import Entropy
+from pico_core.forward.checking import WayChecks
 from pico_core.forward.pages import REFUSED, UNREACHABLE, EndpointCounts, ForwardPages
+from pico_core.forward.target import target_of
 from pico_core.machine.admission import MAX_DESCRIPTORS, ConnectionLimits, PortLimits
 from pico_core.machine.base import BaseMachine
 from pico_core.machine.channel import TcpChannel
@@ -73,8 +74,18 @@ APPLIED = (
 class ForwardMachine(BaseMachine):
     """A ``Machine``. Stops at once when asked to: its connections are the user's own."""
 
-    def __init__(self, config: ForwardConfig, entropy: Entropy, descriptors: int = MAX_DESCRIPTORS) -> None:
-        """``descriptors`` is how many the process may have open: each connection takes two."""
+    def __init__(
+        self,
+        config: ForwardConfig,
+        entropy: Entropy,
+        descriptors: int = MAX_DESCRIPTORS,
+        *,
+        checks_way: bool = False,
+    ) -> None:
+        """``descriptors`` is how many the process may have open: each connection takes two.
+
+        With ``checks_way`` it looks whether the endpoints can be reached when their ports open.
+        """
         self._operators = MOST_OPERATORS if config.admin.bind_addr is not None else 0
         self._most = max(descriptors - FORWARDER_DESCRIPTORS - self._operators, 2)
         self.ports: dict[str, PortConfig] = {str(index): port for index, port in enumerate(config.ports)}
@@ -93,6 +104,7 @@ class ForwardMachine(BaseMachine):
             self, "forward", connect.token, connect.token_file, connect.tenant_id, lambda _now: None
         )
 
+        self.checks = WayChecks(self) if checks_way else None
         told = ForwardPages(self, str(connect.url))
         self._pages = ClientPages(told, self, config.admin.allowed_hosts, config.log)
 
@@ -125,6 +137,8 @@ class ForwardMachine(BaseMachine):
         self.log("info", "forward", "listening", addr=addr, endpoint=endpoint)
         if not is_loopback(event.host):  # whoever connects is let in by the forwarder's token
             self.log("warning", "forward", OPEN_PORT, addr=addr, endpoint=endpoint)
+        if self.checks is not None:
+            self.checks.begin(endpoint, now)
 
     def on_listen_failed(self, event: ListenFailed, now: float) -> None:
         """A port that cannot be opened is what the user asked for: give up, unless others are in use already."""
@@ -190,8 +204,14 @@ class ForwardMachine(BaseMachine):
         self.counts = {port.endpoint_id: self.counts.get(port.endpoint_id) or EndpointCounts() for port in ports}
         self.admission.configure(self._limits())
 
-    def reached(self, channel: TcpChannel) -> None:
+    def serves(self, endpoint: str) -> bool:
+        """Return whether a port is for the endpoint."""
+        return endpoint in self.counts
+
+    def reached(self, endpoint: str, channel: TcpChannel) -> None:
         """The endpoint of a local connection is reached."""
+        if self.checks is not None:
+            self.checks.works(endpoint)
 
     def unreachable(self, endpoint: str, channel: TcpChannel, status: int, reason: str) -> None:
         """It is not, and the connection is refused; ``status`` is that of the server's answer, or 0."""
@@ -236,7 +256,7 @@ class PendingConnection:
         """The WebSocket is open: pass bytes between it and the local connection from now on."""
         self._is_over = True
         self._machine.complaints.clear()
-        self._machine.reached(self._channel)
+        self._machine.reached(self._endpoint, self._channel)
         peer_closes = self._dial is not None and SUBPROTOCOL in self._dial.answer
         websocket = WebSocketChannel(channel, self._machine.entropy, peer_closes=peer_closes)
         self._waiting.join(websocket, now, self._ended)
@@ -261,7 +281,7 @@ class PendingConnection:
     def _seek(self, now: float) -> None:
         if not self._is_over:
             machine = self._machine
-            target = "/_piko/v1/tcp/" + quote(self._endpoint, safe="")
+            target = target_of(self._endpoint)
             left_s = self._until - now
             if left_s <= 0:  # the process was stopped during the pause
                 self._fail(self._trouble)

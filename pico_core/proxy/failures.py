@@ -213,3 +213,6 @@ def told_by_peer(value: bytes) -> Failure | None:
 
 ALL_REASONS = tuple(failure.reason for failure in (*TOLD_BY_PEERS.values(), NODE_LOST, NODE_UNREACHABLE, NO_ROUTE))
 """Every reason: the label values of the metric."""
+
+STATUSES = {each.reason: each.status for each in (*TOLD_BY_PEERS.values(), NODE_LOST, NODE_UNREACHABLE, NO_ROUTE)}
+"""The status that a client gets for each reason."""

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from pico_core.access.grant import Denied
+from pico_core.cluster.view import TCP
 from pico_core.config.server import ServerConfig
 from pico_core.entropy import Entropy
 from pico_core.http.client_lines import FROM_HOST, REQUEST_ID_LINE, UP_TO_HOST
 from pico_core.http.message import MessageError, ResponseHead
-from pico_core.http.writing import LEAST_ERROR_STATUS, WITHOUT_HOST
+from pico_core.http.writing import LEAST_ERROR_STATUS, WITHOUT_HOST, error_message
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.parts import AnsweringHost, Emitter, Logger, WallClock
@@ -17,20 +18,22 @@ from pico_core.proxy.answers import Answers
 from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.endpoint import endpoint_of
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.failures import MISDIRECTED, UPSTREAM_TIMEOUT
+from pico_core.proxy.failures import MISDIRECTED, STATUSES, UPSTREAM_TIMEOUT
 from pico_core.proxy.kept import KeptUpstream
-from pico_core.proxy.reasons import reason_of
+from pico_core.proxy.reasons import REASONS, reason_of
 from pico_core.proxy.request_id import next_pass, request_ids
 from pico_core.proxy.states import PIPED
 from pico_core.proxy.tracing import Tracer
+from pico_core.proxy.way_check import REACHABLE, REACHABLE_STATUS
 from pico_core.server.access import Access
 from pico_core.server.ends import serve_client
 from pico_core.server.facts import Facts
+from pico_core.server.foreseen import foreseen_reason, nodes_with
 from pico_core.server.limits import head_limits
 from pico_core.server.peers import Peers
 from pico_core.server.proxies import TrustedProxies, fields_from_node, fields_from_proxy, request_id_of_proxy
 from pico_core.server.routing import Routing
-from pico_core.server.tcp_route import OWN_PATHS, TcpOpening, tcp_acceptance, tcp_endpoint
+from pico_core.server.tcp_route import OWN_PATHS, TcpOpening, is_way_check, tcp_acceptance, tcp_endpoint
 
 
 class RouterHost(AnsweringHost, Emitter, Logger, WallClock, Protocol):
@@ -52,6 +55,7 @@ class ProxyRouter:
         entropy: Entropy,
     ) -> None:
         config = facts.config
+        self._facts = facts
         self._node_id = facts.node_id
         self._ids = request_ids(entropy)
         self._access = access
@@ -122,13 +126,28 @@ class ProxyRouter:
             exchange.endpoint = (
                 self._access.admit_client(head, endpoint, now) if self._access.guards_proxy else endpoint
             )
-            if is_reserved:
+            asks_only = is_reserved and is_way_check(head, self._allowed_origins)
+            if is_reserved and not asks_only:
                 exchange.acceptance = tcp_acceptance(head, self._allowed_origins)
         except (MessageError, Denied) as error:
             exchange.fail(error.status, error.reason, now, reason=error.code)
             return
         if not self._policies.any or self._may_pass(exchange, now):
-            self.routing.begin(exchange, now)
+            if asks_only:
+                self._tell_way(exchange, now)
+            else:
+                self.routing.begin(exchange, now)
+
+    def _tell_way(self, exchange: Exchange, now: float) -> None:
+        """Answer whether a connection would reach the endpoint."""
+        endpoint, facts = exchange.endpoint, self._facts
+        tunnels, nodes = list(facts.registry.members(endpoint)), nodes_with(facts, endpoint)
+        reason = foreseen_reason(facts, endpoint, tunnels, nodes, TCP, now)
+        status = STATUSES.get(reason, REACHABLE_STATUS)  # the last request may have failed for a reason of its own
+        if status == REACHABLE_STATUS:
+            exchange.fail(status, REACHABLE, now)
+        else:
+            exchange.fail(status, REASONS[reason].meaning, now, reason=reason)
 
     def _may_pass(self, exchange: Exchange, now: float) -> bool:
         """Ask the policy of the endpoint, unless it is proved that another node did; answer if it denies."""
@@ -164,7 +183,10 @@ class ProxyRouter:
         self.routing.retry(exchange, now)
 
     def own_answer(self, exchange: Exchange, status: int, message: str, fields: bytes) -> tuple[ResponseHead, bytes]:
-        """Tell the client, or another Pico node, what failed."""
+        """Tell the client, or another Pico node, what failed. Or that nothing would."""
+        if status == REACHABLE_STATUS:
+            exchange.reason = ""
+            return error_message(status, message)
         self._own_texts[exchange] = message
         failure = exchange.failure
         # A node whose key differs has to learn that its route is stale; a client that says it is one may know that.

@@ -12,6 +12,7 @@ from pico_core.pieces import Piece
 from pico_core.proxy.endpoint import endpoint_in_path
 from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.kept import KeptUpstream
+from pico_core.proxy.way_check import QUERY
 from pico_core.proxy.websocket_channel import SUBPROTOCOL, WebSocketChannel
 from pico_core.server.web_pages import check_origin
 from pico_core.tunnel.channel import StreamChannel
@@ -37,22 +38,34 @@ def tcp_endpoint(head: RequestHead) -> str:
         raise MessageError(400, "invalid endpoint id", "no-endpoint") from None
 
 
+def is_way_check(head: RequestHead, allowed_origins: Collection[str]) -> bool:
+    """Return whether a request asks for the way to an endpoint only. Raises ``MessageError`` as an acceptance would."""
+    if head.target.partition(b"?")[2] != QUERY:
+        return False
+    _check_upgrade(head, allowed_origins)
+    return True
+
+
 def tcp_acceptance(head: RequestHead, allowed_origins: Collection[str]) -> ResponseHead:
     """Return the 101 for a WebSocket handshake.
 
     Raises ``MessageError`` if the request is not a valid one, or that of a page that is not allowed.
     """
-    if head.method != b"GET":
-        raise MessageError(405, NOT_GET)
-    if not head.upgrade:
-        raise MessageError(426, "a WebSocket is wanted here")
-    check_origin(head.fields, allowed_origins, "proxy.allowed_origins")
+    _check_upgrade(head, allowed_origins)
     try:
         agreed = (SUBPROTOCOL,) if field_values(head.fields, SUBPROTOCOL[0]) == [SUBPROTOCOL[1]] else ()
         response = accept_handshake(request_bytes(head, b""), agreed)
     except HandshakeError as error:
         raise MessageError(error.status, error.reason) from None
     return parse_response_head(response, HeadLimits())
+
+
+def _check_upgrade(head: RequestHead, allowed_origins: Collection[str]) -> None:
+    if head.method != b"GET":
+        raise MessageError(405, NOT_GET)
+    if not head.upgrade:
+        raise MessageError(426, "a WebSocket is wanted here")
+    check_origin(head.fields, allowed_origins, "proxy.allowed_origins")
 
 
 class TcpOpening:

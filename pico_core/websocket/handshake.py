@@ -109,14 +109,14 @@ def accept_handshake(head: bytes, fields: Sequence[tuple[bytes, bytes]] = ()) ->
 class ClientHandshake:
     """The client's side of the opening handshake: ``request_bytes``, then ``receive`` until it is decided."""
 
-    def __init__(self, host: str, target: str, headers: Sequence[tuple[bytes, bytes]], entropy: Entropy) -> None:
+    def __init__(self, host: str, target: str, headers: Sequence[tuple[bytes, bytes]], entropy: Entropy | None) -> None:
         """``host`` is the value of the Host field; ``headers`` come after those of the handshake.
 
         A subprotocol among them is offered; the server may leave it out. ``entropy`` makes the key, which must be
-        random (RFC 6455 section 4.1). Raises ``LocalProtocolError`` if the host, the target or a header cannot be put
-        into a request.
+        random (RFC 6455 section 4.1). Without it there is no key, so that the server has to refuse. Raises
+        ``LocalProtocolError`` if the host, the target or a header cannot be put into a request.
         """
-        self._key = base64.b64encode(entropy.getrandbits(128).to_bytes(16, "big"))
+        self._key = b"" if entropy is None else base64.b64encode(entropy.getrandbits(128).to_bytes(16, "big"))
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_OWN_HEAD_BYTES)
         self._received_bytes = 0
         self._refusal: h11.Response | None = None
@@ -128,7 +128,7 @@ class ClientHandshake:
             (b"Host", host.encode()),
             (b"Upgrade", b"websocket"),
             (b"Connection", b"Upgrade"),
-            (b"Sec-WebSocket-Key", self._key),
+            *([(b"Sec-WebSocket-Key", self._key)] if self._key else ()),
             (b"Sec-WebSocket-Version", b"13"),
             *headers,
         ]

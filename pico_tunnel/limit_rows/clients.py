@@ -12,6 +12,12 @@ ROWS: Final[Rows] = {
             "they are dropped",
             "cheaper than to drop each at once",
         ),
+        (
+            "a forwarder's question whether an endpoint can be reached",
+            "{forward.checking.CHECK_TIMEOUT_S:g} s, again after {forward.checking.LAST_PAUSE_S:g} s at most",
+            "a warning",
+            "somebody waits at a terminal",
+        ),
         ("a token file", "{credentials.MAX_TOKEN_FILE_BYTES} bytes", "it is not used", "a token, and blanks around it"),
         (
             "addresses of the server tried in one attempt",

@@ -140,7 +140,8 @@ def test_files_are_read_as_a_start_reads_them(
     checked = capsys.readouterr()
     assert checked.out == ""
     assert message.format(**paths) in checked.err
-    assert main(["server", *(f"--{name}={paths[value]}" for name, value in flags.items())]) == 2
+    start = ["server", "--log.format=text", *(f"--{name}={paths[value]}" for name, value in flags.items())]
+    assert main(start) == 2
     assert capsys.readouterr().err == checked.err, "as the start says it"
 
 

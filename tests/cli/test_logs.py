@@ -23,6 +23,7 @@ def written(
     terminal: bool = False,
     access_terminal: bool = False,
     colour: bool = False,
+    node_id: str = "",
 ) -> tuple[Stream, Stream]:
     """Write records, and return what the streams of events and of requests got."""
     events, access = Stream(), Stream()
@@ -33,6 +34,7 @@ def written(
         terminal=terminal,
         access_terminal=access_terminal,
         colour=colour,
+        node_id=node_id,
         wall_clock=lambda: NOON,
     )
     for record in records:
@@ -68,6 +70,16 @@ def test_nothing_breaks_a_json_line() -> None:
         "message": "b\x1b[31m\x7f\x9b",
         "peer\r": 'said "x"\u2028\ud800',
     }
+
+
+def test_every_json_line_of_a_node_says_which_one() -> None:
+    about = Log("info", "workers", "worker started", {"node_id": "own-1-1"})
+    lines = AccessLog((b'"subsystem":"proxy.access"', b'"status":200'))
+    events, access = written(Log("info", "proxy", "listening", {}), about, lines, node_id='100%"')
+    assert [json.loads(line)["node_id"] for line in events.taken.splitlines()] == ['100%"', "own-1-1"]
+    assert [json.loads(line)["node_id"] for line in access.taken.splitlines()] == ['100%"'] * 2
+    people, _ = written(Log("info", "proxy", "listening", {}), terminal=True, node_id="n1")
+    assert b"n1" not in people.taken
 
 
 def local(now: float) -> str:

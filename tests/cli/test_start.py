@@ -180,9 +180,8 @@ def test_a_port_in_use_is_told_by_the_machine(runtime: str) -> None:
             [*command, "--runtime", runtime], capture_output=True, text=True, timeout=PATIENCE_S, check=False
         )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        f"pico: cannot listen on proxy address '{address}': address already in use; "
-        "choose another one with --proxy.bind-addr"
+    assert json.loads(done.stderr.splitlines()[-1])["reason"] == (
+        f"cannot listen on proxy address '{address}': address already in use; choose another one with --proxy.bind-addr"
     )
 
 

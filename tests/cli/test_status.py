@@ -83,6 +83,7 @@ def test_commands_ask_the_ports_that_a_server_has_by_default() -> None:
     [
         ("upstream endpoints", "/status/upstream/endpoints", '{"zoo":2,"bar":1}', "zoo: 2\nbar: 1\n"),
         ("upstream endpoints", "/status/upstream/endpoints", "{}", "{}\n"),
+        ("upstream agents", "/status/upstream/agents", '{"count":0,"rows":[]}', "count: 0\nrows: []\n"),
         (
             "cluster nodes",
             "/status/cluster/nodes",

@@ -29,6 +29,9 @@ MIB = 1 << 20
 
 LOCAL = "127.0.0.1"
 
+LAST_WORDS = "ended"
+"""The message of the record that says why a process has ended."""
+
 Record: TypeAlias = dict[str, Any]
 
 
@@ -222,13 +225,19 @@ class Process:
     def errors(self) -> str:
         return "".join(self.stderr.lines)
 
+    def last_words(self) -> list[str]:
+        """Return why the process ended, as its lines say: records, or text before the form of the log is known."""
+        told = [line.removeprefix("pico: ").rstrip("\n") for line in self.stderr.lines if not line.startswith("{")]
+        return told + [record["reason"] for record in self.logged(LAST_WORDS) if record["subsystem"] == "process"]
+
     def check(self) -> None:
         """Check everything written since the last check: no traceback, no internal error, one JSON object a line."""
         for line in (*self.stderr.take(), *self.stdout.take()):
             assert "Traceback" not in line, self.errors()
             assert "internal error" not in line, self.errors()
             if not line.startswith("pico: "):
-                assert json.loads(line).get("level") != "error", line
+                record = json.loads(line)
+                assert record.get("level") != "error" or record["message"] == LAST_WORDS, line
 
 
 class Fleet:

@@ -85,7 +85,7 @@ def test_a_refused_endpoint_ends_the_agent(fleet: Fleet, folder: Path) -> None:
     server = fleet.server("--upstream.auth.hmac-secret-key", "key-" * 8)
     agent = fleet.agent(server.upstream_port, "one", "served:app", kind="asgi")
     assert agent.wait() == 1
-    assert "pico: the server refuses endpoint 'one': 401" in agent.errors()
+    assert [reason for reason in agent.last_words() if reason.startswith("the server refuses endpoint 'one': 401")]
 
 
 def test_a_stop_before_the_server_was_reached_is_no_failure(fleet: Fleet, folder: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_stop_before_the_server_was_reached_is_no_failure(fleet: Fleet, folder
         agent.await_log("cannot reach the server: connection refused")
         agent.signal(signal.SIGTERM)
         assert agent.wait() == 0
-    assert "pico: " not in agent.errors()
+    assert not agent.last_words()
     assert (folder / "stopped").exists()
 
 

@@ -45,6 +45,22 @@ def test_the_wrong_port(fleet: Fleet, name: str, kind: str) -> None:
     assert f"this is the {name} port of a Pico server" in text
 
 
+def test_the_endpoint_of_a_forwarder(fleet: Fleet, origin: Origin, tmp_path: Path) -> None:
+    server = fleet.server()
+    url = f"http://{LOCAL}:{server.proxy_port}"
+    path = tmp_path / "forward.yaml"
+    path.write_text(f"ports: [{{addr: '{LOCAL}:{fleet.reserve_port()}', endpoint_id: db}}]\n")
+    arguments = ("forward", "--config.path", str(path), "--connect.url", url)
+    code, found = examined(*arguments)
+    verdict, text, advice = found[f"{LOCAL} port {server.proxy_port}"]
+    assert (code, verdict) == (1, FAIL)
+    assert "the endpoint cannot be reached: no-tunnel" in text
+    assert advice == "Start its agent, and compare the spelling of the endpoint."
+    fleet.agent(server, "db", origin.port, kind="tcp")
+    code, found = examined(*arguments)
+    assert found[f"{LOCAL} port {server.proxy_port}"][0] == OK
+
+
 @pytest.mark.parametrize("name", ["proxy", "upstream"])
 def test_the_wrong_port_as_the_admin_port_of_a_node(fleet: Fleet, name: str) -> None:
     port = fleet.server().process.port(name)
@@ -87,7 +103,7 @@ def test_a_server_that_would_not_do_well(fleet: Fleet, tmp_path: Path) -> None:
     path = tmp_path / "server.yaml"
     path.write_text(
         f"proxy: {{bind_addr: '{LOCAL}:{taken.proxy_port}'}}\nupstream: {{bind_addr: '{LOCAL}:0'}}\n"
-        f"admin: {{bind_addr: '{LOCAL}:0'}}\ndrain_delay: 50s\n"
+        f"admin: {{bind_addr: '{LOCAL}:0'}}\ngrace_period: 4s\n"
         f"cluster:\n  join: ['{LOCAL}:{taken.process.port('gossip')}', nowhere.invalid]\n"
         f"  gossip: {{bind_addr: '{LOCAL}:0'}}\n"
     )

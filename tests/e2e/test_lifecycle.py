@@ -140,8 +140,8 @@ def test_a_refusal_for_good(fleet: Fleet, origin: Origin, field: str) -> None:
     with service(refuse) as balancer:
         agent = fleet.agent(balancer.port, "origin", origin.port)
         assert agent.wait() == 1
-    assert agent.stderr.lines[-1].startswith("pico: ")
-    assert "refused endpoint 'origin': 401 invalid token" in agent.stderr.lines[-1]
+    (reason,) = agent.last_words()
+    assert "refused endpoint 'origin': 401 invalid token" in reason
 
 
 def test_a_server_of_another_protocol(fleet: Fleet, origin: Origin) -> None:
@@ -207,7 +207,7 @@ def test_a_second_signal_stops_the_server_at_once(fleet: Fleet, origin: Origin) 
     server.process.await_log("draining")
     server.process.signal(signal.SIGINT)
     assert server.process.wait() == 1
-    assert server.process.stderr.lines[-1] == "pico: stopped at once by a second signal\n"
+    assert server.process.last_words() == ["stopped at once by a second signal"]
 
 
 def admin(server: Server, path: str) -> tuple[int, bytes]:
@@ -328,7 +328,7 @@ def test_a_second_signal_stops_the_agent_at_once(fleet: Fleet, origin: Origin, k
         agent.await_log("draining")
         agent.signal()
         assert agent.wait(AT_ONCE_S) == 1
-        assert agent.stderr.lines[-1] == "pico: stopped at once by a second signal\n"
+        assert agent.last_words() == ["stopped at once by a second signal"]
         held.let_go.set()
 
 

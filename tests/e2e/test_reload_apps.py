@@ -66,6 +66,24 @@ def test_what_is_edited_is_served(fleet: Fleet, folder: Path, kind: str, text: s
         assert (folder / "stopped.txt").read_text() == "one two "
 
 
+def test_a_token_is_not_in_the_list_of_processes(fleet: Fleet, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even before the process has overwritten its arguments: it is started without them."""
+    (folder / "sitecustomize.py").write_text("import sys\nopen('seen.txt', 'a').write(repr(sys.orig_argv) + '\\n')\n")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    write(folder / "main.py", APP, "one")
+    server = fleet.server()
+    (folder / "seen.txt").unlink()
+    agent = fleet.agent(server, "one", "main:app", "--reload", "--connect.token", "c4n4ry-t0ken", kind="asgi")
+    wait_until(lambda: serves(server, b"one"), "the first version")
+    write(folder / "main.py", APP, "two")
+    wait_until(lambda: serves(server, b"two"), "the second version")
+    command, *started = (folder / "seen.txt").read_text().splitlines()
+    assert "c4n4ry-t0ken" in command, "as it was given"
+    assert len(started) == 2
+    assert not [each for each in started if "c4n4ry" in each]
+    agent.stop()
+
+
 def test_an_application_that_is_broken_is_started_once_it_is_mended(fleet: Fleet, folder: Path) -> None:
     module = folder / "main.py"
     write(module, APP, "one")

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import queue
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from websockets.sync.client import connect
 
 from tests.e2e.conftest import Stack
 from tests.e2e.harness import LOCAL, MIB, Fleet, Process
-from tests.e2e.origin import service
+from tests.e2e.origin import Origin, service
 from tests.e2e.wire import Wire, dial
 from tests.waiting import PATIENCE_S
 
@@ -219,6 +220,33 @@ def test_an_endpoint_without_an_agent(fleet: Fleet, stack: Stack) -> None:
     assert_reset(port)
     record = forwarder.await_log("cannot reach the endpoint")
     assert record["reason"] == "the server refused: 502 no available upstreams (no-tunnel)"
+
+
+def test_the_way_is_looked_at_when_the_port_opens(fleet: Fleet, origin: Origin) -> None:
+    server = fleet.server()
+    fleet.agent(server, "web", origin.port)
+    http, _ = fleet.forward(server, "web")
+    found = http.await_log("the endpoint cannot be reached now", endpoint="web", level="warning")
+    assert found["reason"].endswith("404 The endpoint takes HTTP requests and no TCP connections. (http-endpoint)")
+    forwarder, _ = fleet.forward(server, "db")
+    found = forwarder.await_log("the endpoint cannot be reached now", endpoint="db", level="warning")
+    assert found["reason"] == "the server refused: 502 No agent serves this endpoint at present. (no-tunnel)"
+    with socket.create_server((LOCAL, 0)) as service:
+        fleet.agent(server, "db", service.getsockname()[1], kind="tcp")
+        forwarder.await_log("the endpoint can be reached", endpoint="db", level="info")
+        service.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            service.accept()
+
+
+@pytest.mark.parametrize(("port", "hint"), [("upstream", "agents connect to"), ("admin", "not found")])
+def test_a_forwarder_at_the_wrong_port(fleet: Fleet, port: str, hint: str) -> None:
+    server = fleet.server()
+    url = f"http://{LOCAL}:{server.process.port(port)}"
+    forwarder = fleet.start("forward", "tcp", f"{LOCAL}:0", "e", "--connect.url", url)
+    reason = forwarder.await_log("the endpoint cannot be reached now")["reason"]
+    assert hint in reason
+    assert reason.endswith("forwarders connect to the proxy port, 8000 by default")
 
 
 def test_a_server_that_is_not_there(fleet: Fleet) -> None:

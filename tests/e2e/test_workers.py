@@ -278,14 +278,14 @@ def test_a_second_signal_ends_all_at_once(fleet: Fleet, origin: Origin) -> None:
     server.process.await_log("draining", worker=1)
     server.process.signal(signal.SIGINT)
     assert server.process.wait() == 1
-    assert server.process.stderr.lines[-1] == "pico: stopped at once by a second signal\n"
+    assert server.process.last_words() == ["stopped at once by a second signal"]
 
 
 def failed(fleet: Fleet, *flags: str) -> tuple[int, list[str]]:
-    """Run a server that cannot start; return its exit code and the lines that are not logs."""
+    """Run a server that cannot start; return its exit code and the reasons that it gives."""
     process = fleet.start("server", "--workers", "2", *(f"--{port}.bind-addr={LOCAL}:0" for port in PORTS), *flags)
     code = process.wait()
-    return code, [line for line in process.stderr.lines if not line.startswith("{")]
+    return code, process.last_words()
 
 
 PORTS = ("proxy", "upstream", "admin", "cluster.gossip")
@@ -299,7 +299,7 @@ def test_what_cannot_work_is_told_in_one_line(fleet: Fleet) -> None:
         for key, name in (("proxy", "proxy"), ("admin", "admin"), ("cluster.gossip", "gossip")):
             code, lines = failed(fleet, f"--{key}.bind-addr", address)
             taken_address = f"cannot listen on {name} address '{address}': address already in use"
-            assert (code, lines) == (1, [f"pico: {taken_address}; choose another one with --{key}.bind-addr\n"])
+            assert (code, lines) == (1, [f"{taken_address}; choose another one with --{key}.bind-addr"])
     code, lines = failed(fleet, "--cluster.node-id", "mine")
     assert (code, len(lines)) == (2, 1)
     assert "give cluster.node_id_prefix" in lines[0]

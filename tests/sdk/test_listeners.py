@@ -84,6 +84,18 @@ def test_a_listener_moves_without_a_gap_when_its_node_drains(kit: Kit) -> None:
     kit.run(scenario)
 
 
+def test_what_a_notebook_or_a_debugger_shows(kit: Kit) -> None:
+    async def scenario(kit: Kit) -> None:
+        async with kit.pico.serve_node() as node, kit.pico.connect(node.upstream_url) as client:
+            assert repr(node) == f"<Node {node.node_id!r} {node.proxy_url}, upstream {node.upstream_url}>"
+            async with client.forward("web", "127.0.0.1:1") as listener:
+                assert repr(listener) == f"<Listener 'web' {listener.url}, registered>"
+            assert repr(listener) == f"<Listener 'web' {listener.url}, over>"
+        assert repr(node) == f"<Node {node.node_id!r} stopped>"
+
+    kit.run(scenario)
+
+
 def test_a_refused_endpoint_says_why(kit: Kit) -> None:
     async def scenario(kit: Kit) -> None:
         secret = {"upstream.auth.hmac_secret_key": "key-" * 8}

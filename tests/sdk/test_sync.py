@@ -37,6 +37,12 @@ def linked(**settings: str) -> Iterator[tuple[sync.Node, sync.Client]]:
         yield node, client
 
 
+def test_what_a_notebook_or_a_debugger_shows() -> None:
+    with linked() as (node, client), client.listen("tcp") as listener:
+        assert repr(node) == f"<Node {node.node_id!r} {node.proxy_url}, upstream {node.upstream_url}>"
+        assert repr(listener) == "<StreamListener 'tcp' without a URL, registered>"
+
+
 async def asgi(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "http":
         await send({"type": "http.response.start", "status": 200})

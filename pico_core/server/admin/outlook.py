@@ -7,12 +7,11 @@ from itertools import islice
 
 import msgspec
 
-from pico_core.cluster.view import TCP, RemoteNode, claimed
+from pico_core.cluster.view import RemoteNode, claimed
 from pico_core.config.policies import covers
-from pico_core.gossip.status import NodeStatus
-from pico_core.proxy.failures import BUSY, HTTP_ENDPOINT, NO_ROUTE, NODE_UNREACHABLE, TCP_ENDPOINT
 from pico_core.proxy.reasons import REASONS
 from pico_core.server.facts import Facts
+from pico_core.server.foreseen import foreseen_reason, nodes_with
 from pico_core.server.stories import Story
 from pico_core.server.tunnels import TunnelConnection
 
@@ -69,9 +68,9 @@ class Outlook(msgspec.Struct, frozen=True):
 def outlook(facts: Facts, endpoint: str, protocol: str, now: float) -> Outlook:
     """Tell how this node would route a request for ``endpoint`` now, or a TCP connection: ``protocol`` says which."""
     tunnels = list(facts.registry.members(endpoint))
-    nodes = [node for node in facts.view.serving(endpoint) if node.status is not NodeStatus.LEFT]
+    nodes = nodes_with(facts, endpoint)
     failures = list(islice(facts.stories.failures(endpoint), FAILURES_EXPLAINED))
-    reason = _reason(facts, endpoint, tunnels, nodes, protocol, now)
+    reason = foreseen_reason(facts, endpoint, tunnels, nodes, protocol, now)
     return Outlook(
         node=facts.node_id,
         endpoint=endpoint,
@@ -88,33 +87,6 @@ def outlook(facts: Facts, endpoint: str, protocol: str, now: float) -> Outlook:
         failures=failures,
         phase=facts.state.value,
     )
-
-
-def _reason(
-    facts: Facts,
-    endpoint: str,
-    tunnels: list[TunnelConnection],
-    nodes: list[RemoteNode],
-    protocol: str,
-    now: float,
-) -> str:
-    """Return why a request would fail, empty where an upstream that works has room for it."""
-    raw = protocol == TCP
-    here = [each for each in tunnels if each.raw is None or each.raw is raw]
-    there = [each for each in nodes if claimed(each.claims.get(endpoint, ""))[0] in ("", protocol)]
-    if not here and not there:
-        if not tunnels and not nodes:
-            return NO_ROUTE.reason
-        return (HTTP_ENDPOINT if raw else TCP_ENDPOINT).reason
-    if any(each.health is None and not each.is_full for each in here):
-        return ""
-    if any(facts.gossip.can_forward(each.id, now) and each.status is NodeStatus.ACTIVE for each in there):
-        return ""
-    if here and all(each.is_full for each in here):
-        return BUSY.reason
-    if here:
-        return next((each.reason for each in facts.stories.failures(endpoint) if each.reason), NO_ROUTE.reason)
-    return NODE_UNREACHABLE.reason
 
 
 def _tunnel(tunnel: TunnelConnection, now: float) -> TunnelOutlook:

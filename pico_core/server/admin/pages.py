@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 from urllib.parse import parse_qs, unquote
 
+import msgspec
+
 from pico_core.access.grant import Denied
 from pico_core.config.server import ServerConfig
 from pico_core.machine.parts import PagesHost
@@ -23,7 +25,7 @@ from pico_core.server.access import Access
 from pico_core.server.admin.asking import ask_node
 from pico_core.server.admin.live import STREAM_PATH, LiveView
 from pico_core.server.admin.metrics_text import metrics_text
-from pico_core.server.admin.status import FAILURES_PATH, STATUS_PATH, status_document
+from pico_core.server.admin.status import FAILURES_PATH, INDEX, INDEX_PATH, STATUS_PATH, status_document
 from pico_core.server.facts import Facts, NodePhase
 from pico_core.server.web_pages import host_names
 from pico_core.timers import NEVER
@@ -143,11 +145,17 @@ def _metrics(host: PagesHost, facts: Facts, connection: PlainConnection, _now: f
     host.measure_process(respond)
 
 
+def _index(_host: PagesHost, _facts: Facts, connection: PlainConnection, now: float) -> None:
+    connection.respond(200, JSON, msgspec.json.encode(INDEX), now)
+
+
 PATHS: dict[str, Page] = {
     "/": _dashboard,
     "/health": _health,
     "/ready": _ready,
     "/metrics": _metrics,
+    INDEX_PATH: _index,
+    INDEX_PATH + "/": _index,
 }
 
 

@@ -12,20 +12,42 @@ import msgspec
 from pico_core.cluster.view import HTTP, TCP, RemoteNode
 from pico_core.gossip.status import NodeSnapshot, NodeStatus
 from pico_core.gossip.wire.records import Entry
+from pico_core.server.admin.agents import agents
 from pico_core.server.admin.limits import limit_rows
 from pico_core.server.admin.outlook import outlook
 from pico_core.server.admin.overview import endpoints, overview
 from pico_core.server.facts import Facts
 
 STATUS_PATH = re.compile(
-    r"/status/(?:upstream/endpoints|(cluster|gossip)/nodes(?:/([^/]+))?|(explain|explain-tcp|requests|endpoints)/([^/]+)"
-    r"|requests|endpoints|overview|limits)"
+    r"/status/(?:upstream/(?:endpoints|agents)|(cluster|gossip)/nodes(?:/([^/]+))?"
+    r"|(explain|explain-tcp|requests|endpoints)/([^/]+)|requests|endpoints|overview|limits)"
 )
 
 FAILURES_PATH = "/status/requests"
 OVERVIEW_PATH = "/status/overview"
 LIMITS_PATH = "/status/limits"
 ENDPOINTS_PATH = "/status/endpoints"
+AGENTS_PATH = "/status/upstream/agents"
+
+INDEX_PATH = "/status"
+INDEX = {
+    "/status/upstream/endpoints": "the endpoints with a tunnel at this node, with the number of tunnels",
+    AGENTS_PATH: "the tunnels of this node: the agent's address and version, and since when",
+    "/status/cluster/nodes": "all nodes of the cluster",
+    "/status/cluster/nodes/{id}": "one node with its endpoints; 'local' is this one",
+    "/status/gossip/nodes": "the nodes that gossip knows",
+    "/status/gossip/nodes/{id}": "one node with the keys that it has published",
+    OVERVIEW_PATH: "what the dashboard shows of this node",
+    ENDPOINTS_PATH: "the endpoints of the cluster, the first of them",
+    "/status/endpoints/{text}": "the endpoints of the cluster with this text in their IDs",
+    "/status/explain/{endpoint}": "what a request for an endpoint would do now, and why",
+    "/status/explain-tcp/{endpoint}": "what a TCP connection to an endpoint would do now, and why",
+    FAILURES_PATH: "the last requests that failed",
+    "/status/requests/{id}": "the way of one request through this node",
+    LIMITS_PATH: "the limits of this node, and their use",
+    "/status/stream": "server-sent events about all nodes",
+}
+"""The answer at ``INDEX_PATH``: the paths below it, with what each tells. ``?forward=`` a node ID asks that node."""
 
 FAILURES_LISTED = 100
 
@@ -87,6 +109,8 @@ def status_document(facts: Facts, path: str, now: float) -> bytes | None:
         document = outlook(facts, unquote(match[4]).lower(), TCP if match[3] == "explain-tcp" else HTTP, now)
     elif path == LIMITS_PATH:
         document = limit_rows(facts)
+    elif path == AGENTS_PATH:
+        document = agents(facts, now)
     elif table is None:
         document = _own_endpoints(facts)
     elif table == "cluster":

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from pico_core.server.admin.agents import AGENTS_LISTED, Agents
 from pico_core.server.admin.status import FAILURES_LISTED
 from pico_core.server.stories import Story
 
@@ -37,6 +38,13 @@ def _labelled(sample: bytes, label: bytes) -> bytes:
 def merged_counts(documents: Sequence[bytes]) -> bytes:
     """Return maps from a name to a number as one, with the sums."""
     return msgspec.json.encode(dict(sorted(_sums(msgspec.json.decode(each) for each in documents).items())))
+
+
+def merged_agents(documents: Sequence[bytes]) -> bytes:
+    """Return lists of tunnels as one, in the order of their endpoints."""
+    found = [msgspec.json.decode(each, type=Agents) for each in documents]
+    rows = sorted((row for each in found for row in each.rows), key=lambda row: (row.endpoint, row.agent, -row.open_s))
+    return msgspec.json.encode(Agents(sum(each.count for each in found), rows[:AGENTS_LISTED]))
 
 
 def merged_failures(documents: Sequence[bytes]) -> bytes:

@@ -16,11 +16,11 @@ from pico_core.plain.process_metrics import process_text
 from pico_core.plain.server import HTML, JSON, PLAIN_TEXT, PlainConnection, Question
 from pico_core.records import ProcessMeasured
 from pico_core.server.admin.live import STREAM_PATH
-from pico_core.server.admin.status import FAILURES_PATH, OVERVIEW_PATH
+from pico_core.server.admin.status import AGENTS_PATH, FAILURES_PATH, INDEX_PATH, OVERVIEW_PATH
 from pico_core.server.facts import NodePhase
 from pico_core.server.workers.asking import ASK_TIMEOUT_S, Workers, control_fields
 from pico_core.server.workers.live import LiveRelay
-from pico_core.server.workers.merging import merged_counts, merged_failures, merged_metrics
+from pico_core.server.workers.merging import merged_agents, merged_counts, merged_failures, merged_metrics
 from pico_core.server.workers.slots import Slot
 
 MAX_QUESTIONS = 16
@@ -30,6 +30,7 @@ SUPERVISOR = 0
 """The label ``worker`` of the process that starts the workers, whose numbers begin with 1."""
 
 WORKERS_PATH = "/status/workers"
+WORKERS_TOLD = "the workers of this server"
 UPSTREAM_PATH = "/status/upstream/endpoints"
 
 Responses = dict[int, PlainResponse]
@@ -245,8 +246,15 @@ def _merged(
     return respond
 
 
+def _index(documents: Sequence[bytes]) -> bytes:
+    return msgspec.json.encode(msgspec.json.decode(documents[0], type=dict[str, str]) | {WORKERS_PATH: WORKERS_TOLD})
+
+
 MERGED = {
+    INDEX_PATH: _merged(_index),
+    INDEX_PATH + "/": _merged(_index),
     UPSTREAM_PATH: _merged(merged_counts),
+    AGENTS_PATH: _merged(merged_agents),
     FAILURES_PATH: _merged(merged_failures),
 }
 """Pages that tell of a node what it does itself: those of all workers are put together. The others are about the

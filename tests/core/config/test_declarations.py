@@ -216,6 +216,17 @@ def test_the_same_defaults_as_values() -> None:
     assert ForwardConfig().connect.url == Origin("localhost", 8000, "http")
 
 
+@pytest.mark.parametrize(("drain_s", "grace_s"), [(9.0, 8.0), (9.0, 9.0), (6.0, 0.0), (50.0, 45.0)])
+def test_a_drain_delay_that_the_stop_cuts_short(drain_s: float, grace_s: float) -> None:
+    with pytest.raises(ConfigError, match=rf"^drain_delay \({drain_s:g} s\).* grace_period \({grace_s:g} s\)"):
+        ServerConfig(drain_delay_s=drain_s, grace_period_s=grace_s)
+
+
+@pytest.mark.parametrize(("drain_s", "grace_s"), [(0.0, 0.0), (8.0, 9.0), (5.0, 60.0), (5.0, 3.0)])
+def test_a_drain_delay_within_the_stop_or_the_default(drain_s: float, grace_s: float) -> None:
+    assert ServerConfig(drain_delay_s=drain_s, grace_period_s=grace_s).drain_delay_s == drain_s
+
+
 def test_flag_names() -> None:
     assert flag_name("proxy.http.read_header_timeout") == "--proxy.http.read-header-timeout"
 

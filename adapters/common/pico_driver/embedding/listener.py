@@ -82,6 +82,10 @@ class Listener:
         self._events: list[ListenerEvent] = []
         self._news: Event | None = None
 
+    def __repr__(self) -> str:
+        state = "over" if self.over.is_set() else "registered" if self.is_registered else "not registered"
+        return f"<{type(self).__name__} {self.endpoint!r} {self.url or 'without a URL'}, {state}>"
+
     def events(self) -> "ListenerEvents":
         """Return an iterator of what has become of the endpoint and becomes of it, until the listener is over."""
         return ListenerEvents(self)

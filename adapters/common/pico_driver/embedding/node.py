@@ -14,6 +14,10 @@ class Node:
         self._hub = hub
         self._scheme = "https" if is_secure else "http"
 
+    def __repr__(self) -> str:
+        state = "stopped" if self._hub.closed.is_set() else f"{self.proxy_url}, upstream {self.upstream_url}"
+        return f"<Node {self.node_id!r} {state}>"
+
     def address_of(self, port: str) -> str:
         """Where the port of that name listens. Raises ``KeyError`` if the node has none."""
         return self._hub.addresses[port]

@@ -2,8 +2,13 @@
 
 import random
 
+import pytest
+
 from pico_core.boundary import Listening, ShutdownRequested, Tick
 from pico_core.config.server import ServerConfig
+from pico_core.server.admin import agents
+from pico_core.server.admin.live import STREAM_PATH
+from pico_core.server.admin.status import STATUS_PATH
 from pico_core.server.node import ServerNode
 from tests.core.server.admin.scene import admin_play, ask, document, joins, node_appears, node_of, response
 from tests.play import Play, server_play
@@ -24,6 +29,39 @@ def test_the_endpoints_of_this_node() -> None:
         play.agent_registers(connection, endpoint)
     play.take()
     assert joins(play) >> ask("/status/upstream/endpoints") << response(200, '{"bar":1,"zoo":2}')
+
+
+def test_the_agents_of_this_node() -> None:
+    play = server_play()
+    play.agent_registers(1, "zoo")
+    play.agent_registers(3, "bar")
+    play >> 2.0
+    play.agent_registers(5, "zoo")
+    play.take()
+    found = document(joins(play), "/status/upstream/agents")
+    assert found["count"] == 3
+    assert [(row["endpoint"], row["open_s"]) for row in found["rows"]] == [("bar", 2.0), ("zoo", 2.0), ("zoo", 0.0)]
+    assert list(found["rows"][0]) == ["endpoint", "node", "agent", "version", "protocol", "open_s", "in_flight"]
+    assert {row["node"] for row in found["rows"]} == {"node-1"}
+
+
+def test_so_many_agents_are_listed_and_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agents, "AGENTS_LISTED", 2)
+    play = server_play()
+    for connection, endpoint in ((1, "c"), (3, "a"), (5, "b")):
+        play.agent_registers(connection, endpoint)
+    play.take()
+    found = document(joins(play), "/status/upstream/agents")
+    assert (found["count"], [row["endpoint"] for row in found["rows"]]) == (3, ["a", "b"])
+
+
+def test_the_index_has_every_path() -> None:
+    play = admin_play()
+    found = document(play, "/status")
+    assert found == document(play, "/status/")
+    for path in found:
+        filled = path.replace("{id}", "local").replace("{text}", "a").replace("{endpoint}", "a")
+        assert STATUS_PATH.fullmatch(filled) or filled == STREAM_PATH, path
 
 
 def test_no_endpoints() -> None:
@@ -133,7 +171,7 @@ def test_unknown_nodes() -> None:
 
 def test_other_paths_are_not_found() -> None:
     play = admin_play()
-    for path in ("/status", "/status/", "/status/cluster", "/status/upstream/nodes", "/status/cluster/nodes/a/b"):
+    for path in ("/status//", "/status/cluster", "/status/upstream/nodes", "/status/cluster/nodes/a/b"):
         play >> ask(path) << response(404, '{"error": "not found"}')
     assert play >> ask("/status/upstream/endpoints/x") << response(404, '{"error": "not found"}')
 

@@ -2,6 +2,7 @@
 
 from collections import deque
 
+import msgspec
 import pytest
 
 from pico_core.boundary import (
@@ -25,6 +26,7 @@ from pico_core.config.load import load
 from pico_core.config.server import ServerConfig
 from pico_core.program import ClosePorts, SignalWorker, StartWorker, TellWorker, WorkerEnded, WorkerStarted
 from pico_core.records import Log, MeasureProcess, ProcessMeasured
+from pico_core.server.admin.agents import AgentRow, Agents
 from pico_core.server.workers.slots import FIRST_RESTART_PAUSE_S, LONGEST_RESTART_PAUSE_S, WORKED_S
 from pico_core.server.workers.supervisor import KILL_AFTER_S, READY_TIMEOUT_S, Supervisor
 
@@ -330,6 +332,22 @@ def test_a_question_passes_with_its_token_and_host() -> None:
         assert answer.endswith(b'{"error": "who"}')
         assert b"authorization: Bearer t\r\n" in watched.asked[-1]
         assert b"x-pico-host: pico\r\n" in watched.asked[-1]
+
+
+def test_the_agents_of_all_workers_are_one_list() -> None:
+    watched = running()
+    for number, endpoint in ((1, "b"), (2, "a")):
+        told = Agents(1, [AgentRow(endpoint, f"n{number}", "192.0.2.1", "", "http", 1.0, 0)])
+        watched.says[number] = (200, "application/json", msgspec.json.encode(told))
+    found = msgspec.json.decode(ask(watched, "/status/upstream/agents").partition(b"\r\n\r\n")[2], type=Agents)
+    assert (found.count, [row.endpoint for row in found.rows]) == (2, ["a", "b"])
+
+
+def test_the_index_of_a_supervisor_has_the_workers_too() -> None:
+    watched = running()
+    watched.says |= dict.fromkeys((1, 2), (200, "application/json", b'{"/status/limits":"the limits"}'))
+    answer = ask(watched, "/status").partition(b"\r\n\r\n")[2]
+    assert answer == b'{"/status/limits":"the limits","/status/workers":"the workers of this server"}'
 
 
 def test_metrics_say_which_worker_and_each_family_once() -> None:
