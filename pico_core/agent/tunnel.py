@@ -1,7 +1,5 @@
 """The agent's end of one tunnel: takes the streams that the server opens, until either side ends it."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Protocol
 
 from pico_core.entropy import Entropy
@@ -47,7 +45,6 @@ class AgentTunnel:
         "_host",
         "_last_ping",
         "_left",
-        "_mark_dirty",
         "_over",
         "_tunnel",
         "_user",
@@ -80,7 +77,6 @@ class AgentTunnel:
         self._over = False
         self._last_ping = 0
         self._left = False
-        self._mark_dirty: Callable[[], None] | None = None
         self.deadline_at = self._tunnel.deadline()
         channel.user = self
         host.timers.watch(self, now)
@@ -137,7 +133,6 @@ class AgentTunnel:
     def on_deadline(self, now: float) -> None:
         """A ping is due, or the server is silent."""
         self._dispatch(self._tunnel.tick(now), now)
-        self._host.mark_dirty(self)
         self.deadline_at = self._tunnel.deadline()
 
     def flush(self, now: float) -> None:
@@ -170,7 +165,7 @@ class AgentTunnel:
             if event.stream.state is CLOSED:  # reset before this process came to it: it is not wanted any more
                 event.stream.owner = GONE
                 return
-            self._user.stream_opened(StreamChannel(event.stream, self._marker(), self._host.turns), now)
+            self._user.stream_opened(StreamChannel(event.stream, self, self._host, self._host.turns), now)
         elif isinstance(event, PongReceived):
             self._left = self._left or event.number == self._last_ping
         elif isinstance(event, NoticeReceived):
@@ -179,12 +174,6 @@ class AgentTunnel:
             self._user.tunnel_going_away(self, now)
         elif isinstance(event, SessionFailed):
             self._end(event.reason, now)
-
-    def _marker(self) -> Callable[[], None]:
-        """Return what asks for a ``flush``. It is made for the first stream: an idle tunnel is spared its memory."""
-        if self._mark_dirty is None:
-            self._mark_dirty = partial(self._host.mark_dirty, self)
-        return self._mark_dirty
 
     def _end(self, reason: str, now: float) -> None:
         if self._over:

@@ -30,9 +30,13 @@ from pico_core.mux.stream import AFTER_FIN, CLOSED, PEER, MuxStream
 from pico_core.mux.table import StreamTable
 from pico_core.mux.windows import SharedWindows
 from pico_core.pieces import VIEW_BYTES, Piece
+from pico_core.timers import NEVER
 
 MAX_PONGS_PER_OUTPUT = 32
 """Pings answered per output. No peer needs more than one in flight; the rest of a flood is dropped."""
+
+NOT_YET = -NEVER
+"""When the peer of a new session has pinged last."""
 
 MAX_OUTPUT_BYTES = 163_840
 """Frames that may wait to be fetched: one turn's worth of data and 8,192 RST. A peer that causes more does not read."""
@@ -54,6 +58,7 @@ class IncomingFrames(StreamTable):
         "_resets",
         "frames_left",
         "peer_going_away",
+        "pinged_at",
     )
 
     def __init__(
@@ -61,8 +66,9 @@ class IncomingFrames(StreamTable):
     ) -> None:
         super().__init__(client=client, windows=windows, max_unread_bytes=max_unread_bytes)
         self.peer_going_away = False
+        self.pinged_at = NOT_YET
         self._max_incoming_streams = max_incoming_streams
-        self._resets = ResetBudget()
+        self._resets: ResetBudget | None = None  # made for the first one
         self._pongs_queued = 0
         self.frames_left = 0
         self._header = b""  # the beginning of a cut frame header
@@ -126,7 +132,7 @@ class IncomingFrames(StreamTable):
             elif kind == WINDOW_UPDATE:
                 self._receive_window_update(flags, stream_id, length, now, events)
             elif kind == PING:
-                self._receive_ping(flags, stream_id, length, events)
+                self._receive_ping(flags, stream_id, length, now, events)
             elif kind == GO_AWAY:
                 self._receive_go_away(flags, stream_id, length, events)
             else:
@@ -203,14 +209,16 @@ class IncomingFrames(StreamTable):
         if flags:
             self._finish_frame(stream, flags, now, events)
 
-    def _receive_ping(self, flags: int, stream_id: int, number: int, events: list[MuxEvent]) -> None:
+    def _receive_ping(self, flags: int, stream_id: int, number: int, now: float, events: list[MuxEvent]) -> None:
         if stream_id or flags not in (SYN, ACK):
             self._break_off(f"ping with flags {flags:#x} on stream {stream_id}", events)
         elif flags == ACK:
             events.append(PongReceived(number))
-        elif self._pongs_queued < MAX_PONGS_PER_OUTPUT:
-            self._pongs_queued += 1
-            self._queue_frame(PING, ACK, 0, number)
+        else:
+            self.pinged_at = now
+            if self._pongs_queued < MAX_PONGS_PER_OUTPUT:
+                self._pongs_queued += 1
+                self._queue_frame(PING, ACK, 0, number)
 
     def _receive_go_away(self, flags: int, stream_id: int, code: int, events: list[MuxEvent]) -> None:
         if stream_id or flags:
@@ -266,6 +274,8 @@ class IncomingFrames(StreamTable):
 
     def _count_reset(self, now: float, events: list[MuxEvent]) -> None:
         """Count a stream that the peer opened without a use; too many of them are a flood and end the session."""
+        if self._resets is None:
+            self._resets = ResetBudget()
         if not self._resets.spend(now):
             self._break_off("too many streams opened in vain", events)
 

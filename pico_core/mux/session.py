@@ -36,7 +36,7 @@ class Session(IncomingFrames):
     their bytes are consumed can cause more: then the open stream with most of them is reset.
 
     Attributes to read: ``streams`` (by id, open ones only), ``failed`` (the reason, empty while the session lives),
-    ``paused``, ``unread_bytes``, ``peer_going_away``, ``going_away``.
+    ``paused``, ``unread_bytes``, ``peer_going_away``, ``going_away``, ``pinged_at`` (when the peer's last ping came).
     """
 
     __slots__ = ("_max_outgoing_streams", "_next_id", "_pings_sent", "going_away")
@@ -125,7 +125,7 @@ class Session(IncomingFrames):
         """Go on after ``pause_output``; return a ``StreamWritable`` for each stream that waits and can go on."""
         self.paused = False
         events: list[MuxEvent] = []
-        for stream in list(self.waiting.values()):
+        for stream in list(self.waiting.values()) if self.waiting else ():
             self._report_writable(stream, events)
         return events
 

@@ -76,8 +76,9 @@ class StreamHost(Protocol):
     windows: SharedWindows
     ready: "list[MuxStream]"
     """Streams that want a turn at the next output."""
-    waiting: "dict[int, MuxStream]"
-    """Streams whose user found them not writable."""
+
+    def wait(self, stream: "MuxStream") -> None:
+        """Report when a stream that was found not writable is writable again."""
 
     def end_by_reset(self, stream: "MuxStream") -> None:
         """Forget the stream and tell the peer, if it knows of it."""
@@ -160,7 +161,7 @@ class MuxStream:
             return False
         if self.pending_bytes < self.send_window_bytes and not self.session.paused:
             return True
-        self.session.waiting[self.id] = self
+        self.session.wait(self)
         return False
 
     def send(self, data: Data) -> None:

@@ -11,8 +11,8 @@ class StreamTable:
     """The lowest of the three layers of a session; ``session.Session`` lists the attributes that are there to read.
 
     It implements ``stream.StreamHost``. For the layers above, ``ready`` holds the streams that want a turn at the next
-    output, in order. ``waiting`` holds those that their user found not writable, by id. ``output`` holds the frames
-    made since the last output, ``output_bytes`` in all.
+    output, in order. ``waiting`` holds those that their user found not writable, by id, and is made for the first of
+    them. ``output`` holds the frames made since the last output, ``output_bytes`` in all.
     """
 
     __slots__ = (
@@ -33,7 +33,7 @@ class StreamTable:
     def __init__(self, *, client: bool, windows: SharedWindows, max_unread_bytes: int) -> None:
         self.streams: dict[int, MuxStream] = {}
         self.ready: list[MuxStream] = []
-        self.waiting: dict[int, MuxStream] = {}
+        self.waiting: dict[int, MuxStream] | None = None
         self.output: list[Piece] = []
         self.output_bytes = 0
         self.paused = False
@@ -51,12 +51,18 @@ class StreamTable:
             self._queue_frame(WINDOW_UPDATE, RST | stream.flags_due, stream.id, 0)
         self._forget(stream)
 
+    def wait(self, stream: MuxStream) -> None:
+        """Report when a stream that was found not writable is writable again."""
+        if self.waiting is None:
+            self.waiting = {}
+        self.waiting[stream.id] = stream
+
     def _queue_frame(self, kind: int, flags: int, stream_id: int, value: int) -> None:
         self.output.append(HEADER.pack(kind, flags, stream_id, value))
         self.output_bytes += HEADER_BYTES
 
     def _report_writable(self, stream: MuxStream, events: list[MuxEvent]) -> None:
-        if stream.pending_bytes < stream.send_window_bytes:
+        if self.waiting and stream.pending_bytes < stream.send_window_bytes:
             del self.waiting[stream.id]
             events.append(StreamWritable(stream))
 
@@ -81,7 +87,8 @@ class StreamTable:
         """Keep nothing of a stream that is over. Its unread bytes stay counted until they are consumed."""
         del self.streams[stream.id]
         self._incoming -= self._is_incoming(stream)
-        self.waiting.pop(stream.id, None)
+        if self.waiting:
+            self.waiting.pop(stream.id, None)
         if stream.scheduled:
             self.ready.remove(stream)
         stream.silence()
@@ -98,7 +105,7 @@ class StreamTable:
             stream.silence()
             stream.unread_bytes = 0
         self.streams.clear()
-        self.waiting.clear()
+        self.waiting = None
         self.ready.clear()
         self.unread_bytes = 0
         self._incoming = 0

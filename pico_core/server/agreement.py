@@ -15,11 +15,18 @@ RESERVED_PART = 8
 """One in so many streams of a tunnel is kept for clients that hold few (``crowding``); none of fewer than eight."""
 
 
-class Agreement(msgspec.Struct, frozen=True):
-    """The start of a tunnel.
+class Term(msgspec.Struct, frozen=True, gc=False):
+    """When a tunnel must end because its token expires, and when its agent is asked to come again, in wall time."""
 
-    ``response`` is the 101 to send. ``is_pico`` says that the agent is one of ours. ``expires_at`` is when the tunnel
-    must end, and ``leave_at`` when the agent is asked to come again, in wall time.
+    expires_at: float
+    leave_at: float
+
+
+class Agreement(msgspec.Struct, frozen=True):
+    """The start of a tunnel, which keeps what it needs of it: the rest is freed.
+
+    ``response`` is the 101 to send. ``is_pico`` says that the agent is one of ours. ``term`` is ``None`` for a tunnel
+    that need not end.
     """
 
     registration: Registration
@@ -29,8 +36,7 @@ class Agreement(msgspec.Struct, frozen=True):
     is_pico: bool
     max_streams: int
     first_window_bytes: int
-    expires_at: float
-    leave_at: float
+    term: Term | None
     response: bytes
 
 

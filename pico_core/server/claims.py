@@ -8,6 +8,7 @@ counts and not the agent. An identity is told as a hash: it goes to other nodes,
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from sys import intern
 
 import msgspec
 
@@ -30,7 +31,7 @@ _VERSION = re.compile(rb"(?im)^x-pico-version:[ \t]*([!-~]{1,32})[ \t]*\r$")
 _PROTOCOL = re.compile(rb"(?im)^x-pi[ck]o-protocol:[ \t]*(http|tcp)[ \t]*\r$")
 
 
-class Registration(msgspec.Struct, frozen=True):
+class Registration(msgspec.Struct, frozen=True, gc=False):
     """The facts about the agent that registers ``endpoint``.
 
     ``protocol`` and ``version`` are empty where the agent does not tell.
@@ -49,7 +50,10 @@ class Registration(msgspec.Struct, frozen=True):
 
     @staticmethod
     def read(head: bytes, endpoint: str, client: str, owner: str = "") -> "Registration":
-        """Return the registration in an agent's head. ``owner`` is the subject of its token, where it has one."""
+        """Return the registration in an agent's head. ``owner`` is the subject of its token, where it has one.
+
+        Registrations share the texts that most agents tell alike.
+        """
         protocol, agent, version = _PROTOCOL.search(head), _AGENT.search(head), _VERSION.search(head)
         if owner:
             identity = b"owner " + owner.encode(errors="surrogatepass")
@@ -57,10 +61,10 @@ class Registration(msgspec.Struct, frozen=True):
             identity = b"agent " + agent[1] if agent else b"address " + client.encode()
         return Registration(
             endpoint,
-            protocol[1].decode().lower() if protocol else "",
+            intern(protocol[1].decode().lower()) if protocol else "",
             hashlib.sha256(identity).hexdigest()[:16],
             client,
-            version[1].decode() if version else "",
+            intern(version[1].decode()) if version else "",
         )
 
 

@@ -16,11 +16,12 @@ from pico_core.mux.frame import INITIAL_WINDOW_BYTES
 from pico_core.proxy.endpoint import endpoint_in_path, is_host_label
 from pico_core.server.access import Access, Permission
 from pico_core.server.address_rate import AddressRate
-from pico_core.server.agreement import Agreement
+from pico_core.server.agreement import Agreement, Term
 from pico_core.server.claims import Registration
 from pico_core.server.facts import Facts
 from pico_core.server.tenants import split
 from pico_core.server.web_pages import check_origin
+from pico_core.timers import NEVER
 from pico_core.tunnel.agreement import (
     FIRST_WINDOW,
     MAX_STREAMS,
@@ -108,7 +109,6 @@ class Registrar:
         if announced:
             told.append((MAX_STREAMS, b"%d" % max_streams))
         response = b"%b%b\r\n" % (response[:-2], b"".join(b"%b: %b\r\n" % each for each in told))
-        left_s = permitted.expires_at - self._clock.wall_s(now)
         return Agreement(
             registration=registration,
             endpoint=permitted.endpoint,
@@ -117,10 +117,15 @@ class Registrar:
             is_pico=announced is not None,
             max_streams=max_streams,
             first_window_bytes=first_bytes,
-            expires_at=permitted.expires_at,
-            leave_at=permitted.expires_at - (LEAD_S if left_s >= 2 * LEAD_S else 0.0),
+            term=self._term(permitted.expires_at, now),
             response=response,
         )
+
+    def _term(self, expires_at: float, now: float) -> Term | None:
+        if expires_at == NEVER:
+            return None
+        is_long = expires_at - self._clock.wall_s(now) >= 2 * LEAD_S
+        return Term(expires_at, expires_at - LEAD_S if is_long else expires_at)
 
     def _told(self, registration: Registration) -> list[tuple[bytes, bytes]]:
         """Return the fields that tell the agent where clients reach its endpoint, and which node answers."""

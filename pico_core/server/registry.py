@@ -28,7 +28,7 @@ class Registry(Generic[U]):
     def add(self, upstream: U) -> None:
         """Route requests for ``upstream.endpoint`` to it. Next: ``remove`` when it leaves."""
         rotation = self._endpoints.setdefault(upstream.endpoint, _Rotation())
-        rotation.members.append(upstream)
+        rotation.members = (*rotation.members, upstream)
         self._on_change(upstream.endpoint, len(rotation.members))
 
     def remove(self, upstream: U) -> bool:
@@ -36,7 +36,7 @@ class Registry(Generic[U]):
         rotation = self._endpoints.get(upstream.endpoint)
         if rotation is None or upstream not in rotation.members:
             return False
-        rotation.members.remove(upstream)
+        rotation.members = tuple(each for each in rotation.members if each is not upstream)
         if not rotation.members:
             del self._endpoints[upstream.endpoint]
         self._on_change(upstream.endpoint, len(rotation.members))
@@ -58,7 +58,7 @@ class Registry(Generic[U]):
     def members(self, endpoint: str) -> Iterable[U]:
         """Return the upstreams of ``endpoint``; none where it has no upstream here."""
         rotation = self._endpoints.get(endpoint)
-        return () if rotation is None else tuple(rotation.members)
+        return () if rotation is None else rotation.members
 
     @property
     def endpoint_count(self) -> int:
@@ -72,7 +72,7 @@ class Registry(Generic[U]):
     def __iter__(self) -> Iterator[U]:
         """Yield every upstream of every endpoint."""
         for rotation in self._endpoints.values():
-            yield from tuple(rotation.members)
+            yield from rotation.members
 
 
 class _Rotation(Generic[U]):
@@ -81,7 +81,7 @@ class _Rotation(Generic[U]):
     __slots__ = ("members", "turn")
 
     def __init__(self) -> None:
-        self.members: list[U] = []
+        self.members: tuple[U, ...] = ()
         self.turn = 0
 
     def choose(self, avoid: Sequence[object], now: float, *, healthy: bool) -> U | None:

@@ -1,7 +1,6 @@
 """The upstream port: agents connect, register an endpoint, and requests go to them through mux streams."""
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Protocol
 
 from pico_core.bounds import TUNNEL_STREAMS
@@ -22,7 +21,7 @@ from pico_core.proxy.failures import BUSY, SERVICE_LOST, STREAM_REFUSED, TUNNEL_
 from pico_core.proxy.kept import IdleUpstreams, KeptUpstream
 from pico_core.proxy.reasons import reason_of
 from pico_core.proxy.states import RESPONDING
-from pico_core.server.agreement import HANDSHAKE_LIMITS, RESERVED_PART, Agreement, refusal_fields
+from pico_core.server.agreement import HANDSHAKE_LIMITS, RESERVED_PART, Agreement, Term, refusal_fields
 from pico_core.server.claims import Registration
 from pico_core.server.ends import keep_upstream
 from pico_core.server.tcp_route import TcpOpening
@@ -37,6 +36,9 @@ KEEP_IDLE_STREAM_S = 60.0
 
 MAX_IDLE_STREAMS = TUNNEL_STREAMS - TUNNEL_STREAMS // RESERVED_PART
 """More idle streams than this per tunnel are closed at once: the usual limit leaves the others to raw connections."""
+
+NO_IDLE_STREAMS = IdleUpstreams(0, 0.0)
+"""Of all tunnels that have not had a stream yet: nothing is put here."""
 
 
 class TunnelHost(AnsweringHost, FlushScheduler, WallClock, Protocol):
@@ -72,13 +74,12 @@ class TunnelConnection(Dismissible):
 
     __slots__ = (
         "_accepted_at",
-        "_agreed",
         "_farewell",
         "_host",
         "_idle",
-        "_mark_dirty",
         "_open",
         "_reader",
+        "_term",
         "_tunnel",
         "_upstreams",
         "answered_at",
@@ -119,16 +120,15 @@ class TunnelConnection(Dismissible):
         self.asked_to_leave = False
         self.believes_failures = False
         self.tenant: Tenant | None = None
-        self._agreed: Agreement | None = None
+        self._term: Term | None = None
         self._farewell = ""
         self.deadline_at = now + timeout_s
         self._host = host
         self._reader: HeadReader | None = HeadReader(HANDSHAKE_LIMITS)
         self._tunnel: Tunnel | None = None
         self._open = False
-        self._idle = IdleUpstreams(MAX_IDLE_STREAMS, KEEP_IDLE_STREAM_S)
-        self._upstreams: dict[KeptUpstream, None] = {}
-        self._mark_dirty = partial(host.mark_dirty, self)
+        self._idle = NO_IDLE_STREAMS
+        self._upstreams: dict[KeptUpstream, None] | None = None  # made for the first stream
         channel.user = self
         host.timers.watch(self, now)
 
@@ -170,9 +170,11 @@ class TunnelConnection(Dismissible):
             tenant.in_flight += 1
         if upstream is not None or self._tunnel is None:
             return upstream
-        self._mark_dirty()  # the service may send first: it must learn of the stream before any byte
-        channel = StreamChannel(self._tunnel.open_stream(), self._mark_dirty, self._host.turns)
-        upstream = keep_upstream(channel, self)
+        self._host.mark_dirty(self)  # the service may send first: it must learn of the stream before any byte
+        upstream = keep_upstream(StreamChannel(self._tunnel.open_stream(), self, self._host, self._host.turns), self)
+        if self._upstreams is None:
+            self._upstreams = {}
+            self._idle = IdleUpstreams(MAX_IDLE_STREAMS, KEEP_IDLE_STREAM_S)
         self._upstreams[upstream] = None
         return upstream
 
@@ -188,13 +190,13 @@ class TunnelConnection(Dismissible):
         """Ask the agent for a sign of life; return how many calls before this one it has left without any."""
         if self._tunnel is None:
             return 0
-        self._mark_dirty()
+        self._host.mark_dirty(self)
         return self._tunnel.probe()
 
     def tell(self, notice: bytes) -> None:
         """Tell the agent what has come up since it registered."""
         if self._tunnel is not None:
-            self._mark_dirty()
+            self._host.mark_dirty(self)
             self._tunnel.notice(notice)
 
     def failure_of_loss(self, upstream: KeptUpstream) -> Failure:
@@ -209,7 +211,7 @@ class TunnelConnection(Dismissible):
     def exchanges(self) -> Iterator[Exchange]:
         """The requests that are in flight here, except for upgraded ones."""
         if self._tunnel is not None:
-            for upstream in self._upstreams:
+            for upstream in self._upstreams or ():
                 if upstream.exchange is not None:
                     yield upstream.exchange
 
@@ -234,11 +236,12 @@ class TunnelConnection(Dismissible):
 
     def retired(self, upstream: KeptUpstream) -> None:
         """Forget a stream that was closed while it was idle."""
-        self._upstreams.pop(upstream, None)
+        if self._upstreams is not None:
+            self._upstreams.pop(upstream, None)
 
     def discard(self, upstream: KeptUpstream, now: float) -> None:
         """The stream is over, in an exchange or idle."""
-        self._upstreams.pop(upstream, None)
+        self.retired(upstream)
         if not self._idle.remove(upstream):
             self.in_flight -= 1
             if self.tenant is not None:
@@ -271,7 +274,7 @@ class TunnelConnection(Dismissible):
         """The agent takes more: send what waits in the streams."""
         if self._tunnel is not None:
             self._dispatch(self._tunnel, self._tunnel.resume_output(), now)
-            self._mark_dirty()
+            self._host.mark_dirty(self)
 
     def on_deadline(self, now: float) -> None:
         """A ping is due, the agent is silent for too long, its token expires, or it never finished its handshake."""
@@ -280,17 +283,16 @@ class TunnelConnection(Dismissible):
             self.channel.close()
             self._end("handshake timeout", now)
             return
-        if self._has_expired(now):
+        if self._term is not None and self._has_expired(self._term, now):
             return
         self._dispatch(tunnel, tunnel.tick(now), now)
-        self._mark_dirty()
         self._idle.expire(now)
         self.deadline_at = self._next_deadline(tunnel, now)
 
     def flush(self, now: float) -> None:
         """Send everything that gathered in this turn, as few WebSocket messages as possible."""
         if self._tunnel is not None and flush_tunnel(self._tunnel, self.channel):
-            self._mark_dirty()
+            self._host.mark_dirty(self)
 
     # --- leaving ---
 
@@ -300,23 +302,20 @@ class TunnelConnection(Dismissible):
 
     def _next_deadline(self, tunnel: Tunnel, now: float) -> float:
         """Return when to look again: wall time may jump, and is looked at with every ping at least."""
-        agreed = self._agreed
-        if agreed is None or agreed.expires_at == NEVER:
+        term = self._term
+        if term is None:
             return tunnel.deadline()
-        until = agreed.expires_at if self.asked_to_leave else agreed.leave_at
+        until = term.expires_at if self.asked_to_leave else term.leave_at
         return min(tunnel.deadline(), now + max(until - self._host.wall_s(now), 0.0))
 
-    def _has_expired(self, now: float) -> bool:
+    def _has_expired(self, term: Term, now: float) -> bool:
         """Close the tunnel if its token has expired; shortly before, ask the agent to come again with another one."""
-        agreed = self._agreed
-        if agreed is None or agreed.expires_at == NEVER:
-            return False
         wall_s = self._host.wall_s(now)
-        if agreed.expires_at <= wall_s:
+        if term.expires_at <= wall_s:
             self._farewell = "its token has expired"
             self.close(now)
             return True
-        if agreed.leave_at <= wall_s:
+        if term.leave_at <= wall_s:
             self.drain(now)
         return False
 
@@ -336,7 +335,7 @@ class TunnelConnection(Dismissible):
             return
         self.asked_to_leave = True
         self._tunnel.go_away()
-        self._mark_dirty()
+        self._host.mark_dirty(self)
         if not self.instance:
             self._leave(now)
             self._close_if_done(now)
@@ -370,9 +369,10 @@ class TunnelConnection(Dismissible):
     def _register(self, head_bytes: bytes, rest: bytes, now: float) -> None:
         head = parse_request_head(head_bytes, HANDSHAKE_LIMITS)
         self.client_host = self._host.agent_behind(self.channel, head)
-        agreed = self._agreed = self._host.register(head, head_bytes, self.client_host, now)
+        agreed = self._host.register(head, head_bytes, self.client_host, now)
         self.endpoint = agreed.endpoint
         self.instance = agreed.instance
+        self._term = agreed.term
         self.believes_failures = agreed.is_pico
         self.max_streams = agreed.max_streams
         self.tenant = agreed.tenant
@@ -411,7 +411,7 @@ class TunnelConnection(Dismissible):
     def _dispatch(self, tunnel: Tunnel, events: list[MuxEvent], now: float) -> None:
         dispatch(events, self._session_event, now)
         if tunnel.has_output:
-            self._mark_dirty()
+            self._host.mark_dirty(self)
 
     def _session_event(self, event: MuxEvent, now: float) -> None:
         if isinstance(event, GoAwayReceived):

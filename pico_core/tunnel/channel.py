@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from pico_core.boundary import Data
 from pico_core.machine.channel import DISCARD, HoldingReceiver, TcpChannel
+from pico_core.machine.parts import Flushable, FlushScheduler
 from pico_core.machine.turns import Turns
 from pico_core.mux.events import (
     MuxEvent,
@@ -27,16 +28,17 @@ class StreamChannel(HoldingReceiver):
     """A mux stream as a ``Channel``; it becomes the ``owner`` of the stream, which is how ``dispatch`` finds it.
 
     Reading is paused by withholding the credit that the peer needs to send more than its window, and by nothing else.
-    ``on_output`` is called whenever the stream has something to send. Next: set ``user``. ``on_accepted``, if it is
-    set, is called once, when the peer has acknowledged the stream.
+    ``part`` sends the output of the tunnel: it is flushed whenever the stream has something to send. Next: set
+    ``user``. ``on_accepted``, if it is set, is called once, when the peer has acknowledged the stream.
     """
 
-    __slots__ = ("_on_output", "_stream", "_withheld_bytes", "on_accepted")
+    __slots__ = ("_part", "_scheduler", "_stream", "_withheld_bytes", "on_accepted")
 
-    def __init__(self, stream: MuxStream, on_output: Callable[[], None], turns: Turns) -> None:
+    def __init__(self, stream: MuxStream, part: Flushable, scheduler: FlushScheduler, turns: Turns) -> None:
         super().__init__(turns)
         self._stream = stream
-        self._on_output = on_output
+        self._part = part
+        self._scheduler = scheduler
         self._withheld_bytes = 0
         self.on_accepted: Callable[[float], None] | None = None
         stream.owner = self
@@ -58,19 +60,19 @@ class StreamChannel(HoldingReceiver):
     def accept(self) -> None:
         """Acknowledge the stream."""
         self._stream.accept()
-        self._on_output()
+        self._scheduler.mark_dirty(self._part)
 
     def send(self, data: Data) -> None:
         """Queue bytes; they leave with the tunnel's next message."""
         if not self._ended:
             self._stream.send(data)
-            self._on_output()
+            self._scheduler.mark_dirty(self._part)
 
     def send_eof(self) -> None:
         """Send FIN after all that is queued."""
         if not self._ended:
             self._stream.send_eof()
-            self._on_output()
+            self._scheduler.mark_dirty(self._part)
 
     def close(self) -> None:
         """Send FIN after all that is queued. A peer that still sends after that gets a RST."""
@@ -78,14 +80,14 @@ class StreamChannel(HoldingReceiver):
         self._end()
         if closing:
             self._stream.send_eof()
-            self._on_output()
+            self._scheduler.mark_dirty(self._part)
 
     def abort(self) -> None:
         """Send RST and drop all that is queued."""
         self._end()
         self._stream.reset()
         self._stream.owner = GONE
-        self._on_output()
+        self._scheduler.mark_dirty(self._part)
 
     def receive(self, data: Piece, now: float) -> None:
         """Hand data of the stream to the user, and return its credit unless reading is paused (for ``dispatch``)."""
@@ -119,7 +121,7 @@ class StreamChannel(HoldingReceiver):
         if self._withheld_bytes and self._reading and self.held is None and not self._ended:
             self._stream.consume(self._withheld_bytes)
             self._withheld_bytes = 0
-            self._on_output()
+            self._scheduler.mark_dirty(self._part)
 
 
 class _Gone:
@@ -157,7 +159,7 @@ def flush_tunnel(tunnel: Tunnel, channel: TcpChannel) -> bool:
     if message is None:
         return False
     channel.send(message)
-    return True
+    return tunnel.has_output
 
 
 def finish_tunnel(tunnel: Tunnel, channel: TcpChannel) -> None:

@@ -89,7 +89,7 @@ class Tunnel:
         self._pong: bytes | None = None
         self._close_frame = b""
         self._notice = b""
-        self._waiting: list[Item | FrameError] = []
+        self._waiting: tuple[Item | FrameError, ...] = ()
 
     @property
     def behind(self) -> bool:
@@ -111,7 +111,7 @@ class Tunnel:
         if self.session.failed:
             return events
         self._unheard = 0
-        items: list[Item | FrameError] = self._waiting
+        items: list[Item | FrameError] = [*self._waiting]
         try:
             items += self._decoder.receive(data)
         except FrameError as error:
@@ -196,12 +196,18 @@ class Tunnel:
         """Let time pass: queue a ping, or end the tunnel with ``SessionFailed`` if the peer is silent after one.
 
         Every byte counts as an answer, since the answer itself may be stuck behind data. An early tick does nothing.
+        A ping of the peer stands for one of ours: the next is due an interval later, so that only one end of an idle
+        tunnel asks. The peer cannot have died before its ping, so its death is noticed within two intervals as well.
         Next: ``take_output``, and ``deadline`` again.
         """
         if now < self.deadline():
             return []
         if self._unheard & UNHEARD_TICK and now < self._deadline_at + LATE_S:
             return self.session.fail(f"silent for {PING_INTERVAL_S:.0f} s after a ping")
+        due_at = self.session.pinged_at + PING_INTERVAL_S
+        if now < due_at:
+            self._deadline_at = due_at
+            return []
         self._unheard |= UNHEARD_TICK
         self._deadline_at = now + PING_INTERVAL_S
         self.session.ping()
@@ -220,7 +226,7 @@ class Tunnel:
 
     def _take_items(
         self, items: list[Item | FrameError], now: float, events: list[MuxEvent]
-    ) -> list[Item | FrameError]:
+    ) -> tuple[Item | FrameError, ...]:
         """Feed payload to the session, answer the control frames of WebSocket itself, and return what is too much."""
         session = self.session
         session.frames_left = MAX_FRAMES_AT_ONCE
@@ -231,7 +237,7 @@ class Tunnel:
                     self._close_frame = encode_close(PROTOCOL_ERROR, session.failed, self._entropy)
                     break
                 if taken < len(item):
-                    return [item[taken:], *items[index + 1 :]]
+                    return (item[taken:], *items[index + 1 :])
             elif isinstance(item, FrameError):
                 events += session.fail(f"WebSocket: {item}")
                 self._close_frame = encode_close(item.code, str(item), self._entropy)
@@ -242,4 +248,4 @@ class Tunnel:
             elif isinstance(item, CloseReceived):
                 events += session.fail(f"closed by the peer: {item.code} {item.reason}".rstrip())
                 self._close_frame = encode_close(item.code, "", self._entropy)
-        return []
+        return ()

@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
@@ -146,11 +147,14 @@ def source(host: str) -> str:
 
 
 def endpoint(address: tuple[Any, ...]) -> tuple[str, int]:
-    """Return host and port of a socket address; IPv4 seen through an IPv6 socket is plain IPv4 again."""
+    """Return host and port of a socket address; IPv4 seen through an IPv6 socket is plain IPv4 again.
+
+    The connections of one host share its text.
+    """
     host, port = address[:2]
     if host.startswith(_MAPPED_PREFIX) and "." in host:
         host = host[len(_MAPPED_PREFIX) :]
-    return host, port
+    return sys.intern(host), port
 
 
 def peer(connected: socket.socket) -> tuple[str, int]:

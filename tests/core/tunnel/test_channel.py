@@ -3,6 +3,7 @@
 import random
 
 from pico_core.boundary import Send
+from pico_core.machine.parts import Flushable
 from pico_core.mux.events import (
     GoAwayReceived,
     MuxEvent,
@@ -28,7 +29,7 @@ class Pair:
         self.server = Tunnel(0.0, entropy=None)
         self.agent = Tunnel(0.0, entropy=random.Random(1), max_incoming_streams=8)
         self.turns = 0
-        self.channel = StreamChannel(self.server.open_stream(), self._on_output, no_turns())
+        self.channel = StreamChannel(self.server.open_stream(), self, self, no_turns())
         self.user = self.channel.user = User()
         (opened,) = self.to_agent()
         assert isinstance(opened, StreamOpened)
@@ -36,8 +37,11 @@ class Pair:
         self.session_events: list[MuxEvent] = []
         self.from_agent()
 
-    def _on_output(self) -> None:
+    def mark_dirty(self, part: Flushable) -> None:
         self.turns += 1
+
+    def flush(self, now: float) -> None:
+        """Nothing is sent by itself here."""
 
     def to_agent(self) -> list[MuxEvent]:
         events: list[MuxEvent] = []
@@ -91,7 +95,7 @@ def test_a_small_part_of_a_message_that_waits_does_not_keep_all_of_it_alive() ->
     pair = Pair()
     other = pair.server.open_stream()
     (other_far,) = [event.stream for event in pair.to_agent() if isinstance(event, StreamOpened)]
-    StreamChannel(other, lambda: None, no_turns())
+    StreamChannel(other, pair, pair, no_turns())
     keeper = pair.channel.user = Keeper()
     for reading in (True, False):
         if not reading:
@@ -161,13 +165,17 @@ def test_one_message_at_a_time_and_none_to_a_full_connection() -> None:
     pair = Pair()
     tcp_channel, commands, _ = tcp()
     pair.channel.send(b"a")
+    pair.server.receive(b"\x89\x80\x00\x00\x00\x00", 0.0)
     tcp_channel.writable = False
     assert not flush_tunnel(pair.server, tcp_channel)
     assert commands == []
     pair.server.resume_output()
     tcp_channel.writable = True
-    assert [flush_tunnel(pair.server, tcp_channel) for _ in range(2)] == [True, False]
-    assert commands == [Send(7, b"\x82\x0d" + bytes.fromhex("0000 0000 00000002 00000001") + b"a")]
+    assert flush_tunnel(pair.server, tcp_channel)
+    assert not flush_tunnel(pair.server, tcp_channel), "the last one is known to be the last"
+    pong, data = commands
+    assert pong == Send(7, b"\x8a\x00")
+    assert data == Send(7, b"\x82\x0d" + bytes.fromhex("0000 0000 00000002 00000001") + b"a")
 
 
 def test_a_tunnel_that_ends_sends_all_that_it_still_has() -> None:
