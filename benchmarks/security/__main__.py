@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks.command import RUNTIMES, end_with, seconds
 from benchmarks.processes import descriptor_limit
 from benchmarks.security import corpus, nodes, tables, transport
 from benchmarks.security.site import Figure
@@ -34,14 +35,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.security", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runtime", default="uvloop", help="of the servers; default: uvloop")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="uvloop", help="of the servers; default: uvloop")
     parser.add_argument("--short", action="store_true", help="fewer rounds")
     parser.add_argument(
         "--only", default="", help="tls, handshakes, access, heads, gossip, series, killed; default: all"
     )
     parser.add_argument("--restarts", type=int, default=0)
     parser.add_argument("--corpus", type=Path)
-    parser.add_argument("--fuzz-minutes", type=float, default=0.0)
+    parser.add_argument("--fuzz-minutes", type=seconds, default=0.0)
     parser.add_argument("--slow-readers", action="store_true")
     options = parser.parse_args()
     descriptor_limit()
@@ -106,4 +107,4 @@ def _fuzz(minutes: float) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)
