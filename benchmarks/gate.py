@@ -23,6 +23,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import end_with
 from benchmarks.gate_loads import LOADS
 
 FOLDER = Path(__file__).parent
@@ -50,8 +51,6 @@ def environment() -> dict[str, str]:
 
 def instructions() -> list[int]:
     """Return the instructions of each load. Raises ``SystemExit`` where valgrind does not run."""
-    if shutil.which("valgrind") is None:
-        raise SystemExit("valgrind is not installed: apt-get install valgrind")
     with tempfile.TemporaryDirectory(prefix="pico-gate-") as folder:
         out = Path(folder) / "out"
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--dump-before=getloadavg"]
@@ -96,6 +95,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", action="store_true", help="store the figures for this version of Python")
     options = parser.parse_args()
+    if shutil.which("valgrind") is None:
+        raise SystemExit("valgrind is not installed: apt-get install valgrind")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     all_stored: dict[str, Any] = json.loads(STORED.read_text()) if STORED.exists() else {}
     stored = all_stored.get(version)
@@ -118,4 +119,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -130,6 +131,8 @@ def http(
 
     if not _METHOD.fullmatch(method):
         raise click.UsageError("--method wants capital letters, such as POST")
+    if math.isnan(others["rate"]):
+        raise click.UsageError("--rate wants a number, found 'nan'")
     if not _TARGET.fullmatch(path):
         raise click.UsageError("--path must begin with / and be written as in %20")
     for header in headers:

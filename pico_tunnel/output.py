@@ -6,6 +6,7 @@ says how many are missing, in their place. The descriptor is not made non-blocki
 shared with other processes, and the flag would be theirs too.
 """
 
+import contextlib
 import io
 import os
 import threading
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from enum import Enum
 from queue import SimpleQueue
 from typing import Final, Protocol, TextIO, TypeAlias
+
+from pico_driver.threads import NoThreadError, start_thread
 
 MAX_WAITING_BYTES: Final = 1 << 20
 """Of lines that wait for one stream: some 5,000, a second of a busy node's access log."""
@@ -90,9 +93,8 @@ class OutputWriter:
             self._put_bytes += len(batch)
             self._queue.put((batch, lines))
         if self._thread is None:
-            # A daemon, because Python waits for other threads before it ends.
-            self._thread = threading.Thread(target=self._work, name="pico-log", daemon=True)
-            self._thread.start()
+            with contextlib.suppress(NoThreadError):  # the next line tries again
+                self._thread = start_thread("pico-log", self._work)
 
     def close(self, give_up_at: float) -> None:
         """Wait until everything is written, at most until ``give_up_at`` on the monotonic clock."""

@@ -20,6 +20,7 @@ from pico_core.errors import LocalProtocolError
 from pico_core.program import ClosePorts, SignalWorker, StartWorker, TellWorker, WorkerEnded, WorkerStarted
 from pico_core.server.worker import Worker
 from pico_driver.sockets import UNUSABLE, describe, endpoint, local_addresses, open_listener
+from pico_driver.threads import start_thread
 from pico_driver.tls_sections import server_sections
 from pico_tunnel.shared_ports import PortError, SharedPorts, own_gossip_port
 from pico_tunnel.start import ServerSource, run_process
@@ -204,11 +205,13 @@ class _Children:
         self._changed = threading.Condition()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it was ignored, the kernel would not keep exit codes
-        self._thread = threading.Thread(target=self._reap, name="pico-reaper", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self, process: int, number: int, setup: Setup) -> int:
         """Start a process and return its ID. Raises ``OSError``."""
         data = msgspec.json.encode(setup)
+        if self._thread is None:
+            self._thread = start_thread("pico-reaper", self._reap)
         with self._changed:
             child = subprocess.Popen(  # noqa: S603 - this program again
                 [sys.executable, "-P", "-c", BOOT, f"worker-{number}"],
@@ -218,8 +221,6 @@ class _Children:
             )
             self._processes[process] = child
             self._changed.notify()
-        if not self._thread.is_alive():
-            self._thread.start()
         self.write(process, msgspec.json.encode(sys.path) + b"\n" + len(data).to_bytes(LENGTH_BYTES, "big") + data)
         return child.pid
 

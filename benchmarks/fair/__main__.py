@@ -12,6 +12,7 @@ import argparse
 import signal
 import sys
 
+from benchmarks.command import RUNTIMES, end_with, names, seconds
 from benchmarks.fair.judging import heading, line, outcomes
 from benchmarks.fair.row import ROWS
 from benchmarks.fair.rows import STABLE
@@ -19,6 +20,7 @@ from benchmarks.fair.running import run_row
 from benchmarks.processes import descriptor_limit
 
 SHOWN_COMPLAINTS = 3
+NODES = ("1", "2")
 
 
 def main() -> None:
@@ -26,27 +28,25 @@ def main() -> None:
         prog="python -m benchmarks.fair", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="rows:\n" + "\n".join(f"  {row.name:18} {row.promise}" for row in ROWS.values()),
     )  # fmt: skip
-    parser.add_argument("--row", default=",".join(ROWS), help="rows, with commas between; default: all")
+    parser.add_argument(
+        "--row", type=names(tuple(ROWS)), default=list(ROWS), help="rows, with commas between; default: all"
+    )
     parser.add_argument("--stable", action="store_true", help="the rows that CI runs")
-    parser.add_argument("--runtime", default="uvloop,asyncio,trio")
-    parser.add_argument("--nodes", default="1,2", help="1, 2, or both with a comma")
-    parser.add_argument("--seconds", type=float, help="of each load; default: 5, with --short 2")
+    parser.add_argument("--runtime", type=names(RUNTIMES), default=list(RUNTIMES))
+    parser.add_argument("--nodes", type=names(NODES), default=list(NODES), help="1, 2, or both with a comma")
+    parser.add_argument("--seconds", type=seconds, help="of each load; default: 5, with --short 2")
     parser.add_argument("--short", action="store_true", help="less time, fewer clients, for CI")
     options = parser.parse_args()
-    names = STABLE if options.stable else options.row.split(",")
-    unknown = [name for name in names if name not in ROWS]
-    if unknown:
-        parser.error(f"unknown rows: {', '.join(unknown)}; there are {', '.join(ROWS)}")
-    seconds = options.seconds or (2.0 if options.short else 5.0)
+    load_s = options.seconds or (2.0 if options.short else 5.0)
     descriptor_limit()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves no process behind
     print(heading(), flush=True)
     broken = [
         f"{name} on {runtime}, nodes: {nodes}"
-        for name in names
-        for runtime in options.runtime.split(",")
-        for nodes in map(int, options.nodes.split(","))
-        if not show(name, runtime, nodes, seconds, short=options.short)
+        for name in (STABLE if options.stable else options.row)
+        for runtime in options.runtime
+        for nodes in map(int, options.nodes)
+        if not show(name, runtime, nodes, load_s, short=options.short)
     ]
     if broken:
         print(f"\n{len(broken)} broken: {'; '.join(broken)}")
@@ -75,4 +75,4 @@ def show(name: str, runtime: str, nodes: int, seconds: float, *, short: bool) ->
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

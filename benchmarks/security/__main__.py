@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks.command import RUNTIMES, end_with, seconds
 from benchmarks.processes import descriptor_limit
 from benchmarks.security import corpus, fuzzing, nodes, tables, transport
 from benchmarks.security.site import Figure
@@ -32,14 +33,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.security", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runtime", default="uvloop", help="of the servers; default: uvloop")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="uvloop", help="of the servers; default: uvloop")
     parser.add_argument("--short", action="store_true", help="fewer rounds")
     parser.add_argument(
         "--only", default="", help="tls, handshakes, access, heads, gossip, series, killed; default: all"
     )
     parser.add_argument("--restarts", type=int, default=0)
     parser.add_argument("--corpus", type=Path)
-    parser.add_argument("--fuzz-minutes", type=float, default=0.0)
+    parser.add_argument("--fuzz-minutes", type=seconds, default=0.0)
     parser.add_argument("--fuzz", default="", metavar="NAME,...", help=f"each, {', '.join(fuzzing.NAMES)}")
     parser.add_argument("--slow-readers", action="store_true")
     options = parser.parse_args()
@@ -97,4 +98,4 @@ def _slow_readers(runtime: str) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

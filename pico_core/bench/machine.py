@@ -150,6 +150,8 @@ class BenchMachine(BaseMachine):
         if self._finished:
             return
         self._over = self._finished = True
+        # A server that answers nothing any more makes the load no shorter.
+        self.outcome.elapsed_s = max(self.outcome.elapsed_s, min(now, self._until) - self._began_at)
         for client in self._clients:
             client.stop(now)
         if self.outcome.latency.count:

@@ -93,6 +93,8 @@ class ForwardMachine(BaseMachine):
         self.listening: dict[str, str] = {}
         """The addresses of the ports that are open, by listener."""
         self._added: set[str] = set()
+        self._closed: dict[str, str] = {}
+        """The endpoints of the ports that the last reload has closed, by listener."""
         self._names = itertools.count(len(config.ports))
         super().__init__(self._limits())
         self.config = config
@@ -131,8 +133,10 @@ class ForwardMachine(BaseMachine):
         if event.listener == ADMIN:
             tell_admin_port(self, event)
             return
-        addr = str(Address(event.host, event.port))
-        endpoint = self.ports[event.listener].endpoint_id
+        port = self.ports.get(event.listener)
+        if port is None:
+            return  # it was removed before it was open
+        addr, endpoint = str(Address(event.host, event.port)), port.endpoint_id
         self.listening[event.listener] = addr
         self.log("info", "forward", "listening", addr=addr, endpoint=endpoint)
         if not is_loopback(event.host):  # whoever connects is let in by the forwarder's token
@@ -160,8 +164,12 @@ class ForwardMachine(BaseMachine):
         if listener == ADMIN:
             PlainConnection(channel, self._pages, self, now)
             return
-        endpoint = self.ports[listener].endpoint_id
-        PendingConnection(self, endpoint, self.counts[endpoint], channel, now)
+        port = self.ports.get(listener)
+        endpoint = self._closed.get(listener) if port is None else port.endpoint_id
+        if endpoint is None:
+            channel.abort()
+        else:
+            PendingConnection(self, endpoint, self.counts.get(endpoint) or EndpointCounts(), channel, now)
 
     def on_config_reloaded(self, event: ConfigReloaded, now: float) -> None:
         """Take over what can change while this process runs, and name the rest."""
@@ -183,14 +191,18 @@ class ForwardMachine(BaseMachine):
         self.emit(UseLogConfig(config))
 
     def _change_ports(self, ports: tuple[PortConfig, ...]) -> None:
-        """Open the ports that are new, and close those that are gone. Connections that are open stay as they are."""
+        """Open the ports that are new, and close those that are gone. Connections that are open stay as they are.
+
+        So do those that wait in the kernel when their port is closed, which the driver accepts then.
+        """
+        self._closed = {}
         names = {port.addr: name for name, port in self.ports.items()}
         wanted = {port.addr: port for port in ports}
         for addr, name in names.items():
             if addr in wanted:
                 self.ports[name] = wanted[addr]
             else:
-                del self.ports[name]
+                self._closed[name] = self.ports.pop(name).endpoint_id
                 self.listening.pop(name, None)
                 self.emit(StopListening(name))
                 self.log("info", "forward", "no longer listening", addr=str(addr))

@@ -78,7 +78,7 @@ def test_measures_take_turns() -> None:
     ("arguments", "told"),
     [
         (["nothing"], "unknown groups: nothing; there are server, agent,"),
-        (["--runtime", "curio"], "unknown runtimes: curio; there are uvloop, asyncio, trio"),
+        (["--runtime", "curio"], "argument --runtime: unknown: curio; there are uvloop, asyncio, trio"),
         (["--rounds", "0"], "argument --rounds: invalid positive value: '0'"),
         (["--seconds", "two"], "argument --seconds: invalid positive value: 'two'"),
     ],

@@ -15,6 +15,7 @@ from pico_tunnel.cli import main
         (["--duration", "10"], "--duration: wants a duration"),
         (["--timeout", "0s"], "--timeout: wants a duration"),
         (["--clients", "0"], "'--clients'"),
+        (["--rate", "nan"], "--rate wants a number"),
         (["--method", "get"], "--method wants capital letters, such as POST"),
         (["--path", "here"], "--path must begin with /"),
         (["--path", "/a b"], "--path must begin with / and be written as in %20"),

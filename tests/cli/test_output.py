@@ -124,3 +124,19 @@ def test_the_other_stream_goes_on_and_the_writer_says_how_many_lines_were_droppe
     assert gap == (
         b'{"time":"1970-01-01T00:00:00.000Z","level":"warning","subsystem":"log","message":"lines dropped","lines":2}'
     )
+
+
+def test_lines_wait_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    stream = Stream()
+    output = output_to(stream, max_waiting_bytes=12)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        output.write(b"first\n", 1)
+        output.write(b"second\n", 1)
+    output.write(b"third\n", 1)
+    closed(output)
+    assert stream.taken == b"first\n2 lines are missing\n"
+    assert output.dropped == 2

@@ -151,6 +151,42 @@ def test_a_forwarder_opens_and_closes_ports_while_others_go_on(fleet: Fleet, ori
         forwarder.stop()
 
 
+WAITING = 100
+"""More connections than a driver accepts in one turn."""
+
+
+def test_connections_that_wait_while_a_forwarder_closes_their_port_are_served(
+    fleet: Fleet, origin: Origin, tmp_path: Path
+) -> None:
+    """The kernel has accepted them, so their clients take them for open."""
+    server = fleet.server()
+    fleet.agent(server, "kept", origin.port, kind="tcp")
+    file = tmp_path / "forward.yaml"
+
+    def write(*ports: int) -> None:
+        lines = "".join(f"  - {{addr: {port}, endpoint_id: kept}}\n" for port in ports)
+        file.write_text(f"connect: {{url: 'http://{LOCAL}:{server.proxy_port}'}}\nports:\n{lines}")
+
+    with reserved_port() as kept, reserved_port() as gone:
+        write(kept, gone)
+        forwarder = fleet.start("forward", "start", "--config.path", str(file))
+        for port in (kept, gone):
+            wait_until(lambda port=port: answers(port), "the port is open")  # type: ignore[misc]
+        forwarder.signal(signal.SIGSTOP)
+        connections = [dial(gone) for _ in range(WAITING)]
+        write(kept)
+        forwarder.signal(signal.SIGHUP)
+        forwarder.signal(signal.SIGCONT)
+        for connection in connections:
+            connection.send(request_bytes("kept", "/describe"))
+        for connection in connections:
+            assert receive_response(connection)[0].status == 200
+            connection.socket.close()
+        wait_until(lambda: not answers(gone), "the port is closed")
+        assert answers(kept)
+        forwarder.stop()
+
+
 def answers(port: int) -> bool:
     try:
         dial(port).socket.close()

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import socket
-import threading
 
 from pico_driver.sockets import (
     FALLBACK_DELAY_S,
@@ -14,6 +13,7 @@ from pico_driver.sockets import (
     refuse_itself,
     start_connect,
 )
+from pico_driver.threads import NoThreadError, start_thread
 
 
 class Resolver:
@@ -30,7 +30,11 @@ class Resolver:
         """Return the addresses of a name; raises one of ``UNUSABLE``. The caller sets the timeout."""
         await self._slots.acquire()
         answer: asyncio.Future[list[SocketAddress]] = self._loop.create_future()
-        threading.Thread(target=self._work, args=(host, port, answer), name="pico-dns", daemon=True).start()
+        try:
+            start_thread("pico-dns", self._work, host, port, answer)
+        except NoThreadError:
+            self._slots.release()
+            raise
         return await answer
 
     def _work(self, host: str, port: int, answer: asyncio.Future[list[SocketAddress]]) -> None:

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import queue
-import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
+
+from pico_driver.threads import NoThreadError, start_thread
 
 Result = TypeVar("Result")
 
@@ -32,7 +33,7 @@ class AsyncioThreads:
         """Run ``work`` in a thread, once one is free, and return its result, or raise what it raised.
 
         After a cancel the thread keeps its place until ``work`` has ended. Raises ``RuntimeError`` after ``close``, and
-        in place of ``StopIteration``, which no future takes.
+        in place of ``StopIteration``, which no future takes. Raises ``NoThreadError``.
         """
         await self._slots.acquire()
         if self._closed:
@@ -40,8 +41,13 @@ class AsyncioThreads:
         answer: asyncio.Future[Result] = self._loop.create_future()
         self._busy += 1
         if self._busy > self._threads:
+            try:
+                start_thread("pico-app", self._work)
+            except NoThreadError:
+                self._busy -= 1
+                self._slots.release()
+                raise
             self._threads += 1
-            threading.Thread(target=self._work, name="pico-app", daemon=True).start()
         self._jobs.put((work, answer))
         return await answer
 

@@ -109,8 +109,21 @@ def lookup(host: str, port: int, flags: int = 0) -> list[SocketAddress]:
 
     Raises one of ``UNUSABLE``.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except OSError:
+        if not flags:
+            _require_descriptor()
+        raise
     return [(family, address) for family, _, _, _, address in found]
+
+
+def _require_descriptor() -> None:
+    """Raise ``OSError`` where no descriptor is left.
+
+    A resolver that has none for its question says "name or service not known" or "invalid argument".
+    """
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
 
 
 def lookup_literal(host: str, port: int) -> list[SocketAddress]:

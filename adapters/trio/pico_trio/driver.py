@@ -23,6 +23,7 @@ from pico_driver.attached import Attached
 from pico_driver.driver import Driver, Result, WatchedSocket
 from pico_driver.options import DriverOptions
 from pico_driver.signals import SIGNALS
+from pico_driver.threads import NoThreadError
 from pico_trio.connection import Connection
 from pico_trio.opening import connect
 
@@ -215,7 +216,11 @@ class TrioDriver(Driver[Connection]):
         await trio.sleep(duration_s)
 
     async def _look_up_name(self, host: str, port: int) -> list[sockets.SocketAddress]:
-        return await trio.to_thread.run_sync(sockets.lookup, host, port, abandon_on_cancel=True, limiter=self._lookups)
+        look_up = partial(trio.to_thread.run_sync, abandon_on_cancel=True, limiter=self._lookups)
+        try:
+            return await look_up(sockets.lookup, host, port)
+        except RuntimeError:  # which is how Python says that the system has no room for a thread
+            raise NoThreadError from None
 
     async def _dial(self, addresses: list[sockets.SocketAddress]) -> socket.socket:
         return await connect(addresses)

@@ -131,3 +131,15 @@ def test_an_interrupt_ends_it_with_what_there_is() -> None:
     play >> connected(2) << Send(2, asked())
     play >> Received(2, OK) << Send(2, asked())
     assert play >> ShutdownRequested() << Abort(2) << DONE
+
+
+def test_a_load_whose_server_answers_no_more_is_not_shorter() -> None:
+    play, machine = bench(clients=1, duration_s=10.0)
+    play >> Tick() << Connect(2, "127.0.0.1", 8000, 10.0)
+    play >> connected(2) << Send(2, asked())
+    play >> 2.0 >> Received(2, OK) << Send(2, asked())
+    play >> 10.0
+    play >> 12.0 << Abort(2) << DONE
+    assert machine.outcome.failures == {"timed out": 1}
+    assert machine.outcome.summary()["elapsed_s"] == 10.0
+    assert machine.outcome.summary()["per_second"] == 0.1

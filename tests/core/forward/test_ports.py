@@ -1,6 +1,7 @@
 """Ports of the forwarder that a changed configuration adds and removes."""
 
 from pico_core.boundary import (
+    Abort,
     Accepted,
     ConfigReloaded,
     Connect,
@@ -49,6 +50,24 @@ def test_a_connection_of_a_port_that_is_removed_goes_on() -> None:
     assert set(play.machine.admission.ports) == {"0", "1"}  # type: ignore[attr-defined]
     play >> reloaded(port(5432, "c"))
     assert set(play.machine.admission.ports) == {"1"}  # type: ignore[attr-defined]
+
+
+def test_a_connection_that_waited_when_its_port_was_removed_is_served() -> None:
+    """The driver accepts what the kernel holds of a listener before it closes it."""
+    play = forward_play() >> reloaded(port(5432, "a:b")) << StopListening("0")
+    play >> Accepted(LOCAL, "0", "127.0.0.1", 40_000) << PauseReading(LOCAL) << CONNECT >> CONNECTED
+    (request,) = play.take()
+    assert isinstance(request, Send)
+    assert joined(request.data).startswith(b"GET /_piko/v1/tcp/redis HTTP/1.1\r\n")
+    play >> reloaded(port(5432, "c"))
+    assert play >> Accepted(3, "0", "127.0.0.1", 40_001) << Abort(3)
+
+
+def test_a_port_that_is_added_and_removed_before_it_is_open() -> None:
+    play = forward_play() >> reloaded(port(6379, "redis"), port(5432, "a:b"), port(80, "web"))
+    play >> reloaded(port(6379, "redis"), port(5432, "a:b"))
+    assert play << Listen("2", "127.0.0.1", 80) << StopListening("2") >> Listening("2", "127.0.0.1", 80) << Nothing()
+    assert "2" not in play.machine.listening  # type: ignore[attr-defined]
 
 
 def test_a_port_for_another_endpoint_stays_open() -> None:
