@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 SWEEP_INTERVAL_S = 0.5
 """How often the deadlines of watched parts are looked at, all of them: so nothing is sorted when one changes."""
 
-MOST_VOID = 64
+MAX_VOID = 64
 """Cancelled timers that are kept whatever else waits; of more, at most half of all timers are void."""
 
 Callback: TypeAlias = Callable[[float], None]
@@ -69,7 +69,7 @@ class Timers:
     def voided(self) -> None:
         """Count a timer that was cancelled. Most are, long before they are due: they are not kept until then."""
         self._void += 1
-        if self._void > MOST_VOID and 2 * self._void > len(self._heap):
+        if self._void > MAX_VOID and 2 * self._void > len(self._heap):
             self._heap[:] = [entry for entry in self._heap if entry[2].callback is not None]
             heapq.heapify(self._heap)
             self._void = 0

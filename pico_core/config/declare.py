@@ -45,7 +45,7 @@ def _show_optional(value: object) -> str:
 RANDOM_LENGTH = 7
 """Random characters of a node ID: with 36 to choose from, ten thousand starts collide once in 1,500 tries."""
 
-LONGEST_PREFIX = MAX_ID_CHARACTERS - RANDOM_LENGTH
+MAX_PREFIX_CHARACTERS = MAX_ID_CHARACTERS - RANDOM_LENGTH
 
 
 def _optional_identifier(text: str) -> str:
@@ -53,8 +53,8 @@ def _optional_identifier(text: str) -> str:
 
 
 def _prefix(text: str) -> str:
-    if len(text) > LONGEST_PREFIX:
-        raise values.wrong(f"a prefix of at most {LONGEST_PREFIX} characters", text)
+    if len(text) > MAX_PREFIX_CHARACTERS:
+        raise values.wrong(f"a prefix of at most {MAX_PREFIX_CHARACTERS} characters", text)
     return _optional_identifier(text)
 
 

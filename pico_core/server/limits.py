@@ -16,7 +16,7 @@ from pico_core.proxy.failures import BUSY
 SERVER_DESCRIPTORS = 64
 """Kept for what is not a connection: listeners, logs, the loop, lookups; and for connections that are closing."""
 
-MOST_RESERVED = 64
+MAX_RESERVED = 64
 """Connections to the admin port, and to the gossip port: operators and other nodes need few, each for a moment."""
 
 RETRY_AFTER_S = 1
@@ -44,7 +44,7 @@ def connection_limits(
     most = max(descriptors - SERVER_DESCRIPTORS, descriptors // 2)
     if config.max_connections:
         most = min(most, config.max_connections)
-    small = max(min(most // 16, MOST_RESERVED), 1)
+    small = max(min(most // 16, MAX_RESERVED), 1)
     outgoing = most // 8
     nodes_reserve = max(most // 16, 1)
     common = most - small * sum(row.places is Places.FEW for row in ports) - outgoing - nodes_reserve
