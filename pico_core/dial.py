@@ -355,7 +355,7 @@ class WebSocketDial:
             self._user.on_dial_failed(reason if proxy is None else f"through the proxy {proxy}: {reason}", now)
 
     def _give_address_up(self, now: float, silent_s: float) -> None:
-        """Take note, once, that the address that was tried does not do."""
+        """Take note, once, that the address that was tried is of no use at present."""
         address, self._address = self._address, ""
         if address:
             self._server.failed(address, silent_s, now)

@@ -1,4 +1,4 @@
-"""Timers of a node: exact ones for rare events, and one coarse sweep for everything a connection waits for.
+"""Timers of a machine: exact ones for rare events, and one coarse sweep for everything a connection waits for.
 
 A request arms no timer: it stamps ``deadline_at`` on its connection and the sweep looks at all stamps twice a second.
 That costs nothing per request and 60 ns per connection and sweep; deadlines are therefore up to half a second late.
@@ -48,7 +48,7 @@ class Timer:
 
 
 class Timers:
-    """All timers of one node. Call ``fire`` with every input's time; ``deadline`` says when it is needed."""
+    """All timers of one machine. Call ``fire`` with every input's time; ``deadline`` says when it is needed."""
 
     __slots__ = ("_count", "_heap", "_sweep_at", "_void", "_watched")
 

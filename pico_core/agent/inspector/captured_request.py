@@ -129,7 +129,7 @@ class CapturedRequest:
     """See the module's text. Times are in seconds on the clock of ``now``, ``wall_s`` since the epoch.
 
     ``fields`` are field lines of the request, Host and those about the client among them. ``state`` is ``live``,
-    ``whole``, or ``incomplete``. ``is_gone`` says that the store keeps it no longer.
+    ``whole``, or ``incomplete``. ``is_gone`` says that the store has dropped it.
     """
 
     __slots__ = (
@@ -265,7 +265,7 @@ class CapturedRequest:
         self._values.forget()
 
     def leave(self) -> None:
-        """Give the memory back: the store keeps it no longer, and what still comes is not recorded."""
+        """Give the memory back: the store has dropped it, and what still comes is not recorded."""
         self.is_gone = True
         self.request.drop("")
         self.response.drop("")
