@@ -327,8 +327,8 @@ class WebSocketDial:
         """The connection ended before the handshakes were done: the attempt failed."""
         self._fail((self._channel and self._channel.refusal) or "connection closed by the server", now)
 
-    def on_writable(self, now: float) -> None:  # noqa: D102 - the requests were sent whole
-        pass
+    def on_writable(self, now: float) -> None:
+        """Do nothing: the requests were sent whole."""
 
     def on_deadline(self, now: float) -> None:
         """This address does not answer."""

@@ -31,7 +31,7 @@ def noting_session(note: Callable[[str], None]) -> Any:
     def noted(*arguments: Any, **options: Any) -> Any:
         try:
             answer = send(*arguments, **options)
-        except Exception as error:
+        except Exception as error:  # whatever the client raises: it is noted, and raised again
             note(why(error))
             raise
         if not answer.ok:
