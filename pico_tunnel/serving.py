@@ -25,12 +25,11 @@ def run_server(source: ServerSource, runtime: str | None) -> Exit:
             return run_workers(source, config, count, runtime)
 
     def make(descriptors: int) -> Machine:
-        import random
-
         from pico_core.config.server import draw_node_id
         from pico_core.server.node import ServerNode
+        from pico_driver.entropy import secure_entropy
 
-        entropy = random.SystemRandom()  # the nonces of gossip under a key are drawn from it
+        entropy = secure_entropy()
         return ServerNode(config, draw_node_id(config.cluster, entropy), entropy, descriptors)
 
     def show(name: str, colour: bool, width: int) -> Screen:

@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pico_core.gossip.status import NodeStatus
 from pico_tunnel.answer import Unanswered, write, write_json
 from pico_tunnel.complaints import complain
-from pico_tunnel.flags import TeachingGroup, prints_json, tls_options, token_options, write_examples
+from pico_tunnel.flags import TeachingCommand, TeachingGroup, prints_json, tls_options, token_options
 
 if TYPE_CHECKING:
     from pico_core.access.secret import Secret
     from pico_core.plain.client import PlainResponse
-    from pico_core.records import AccessLog, Log
 
 DEFAULT_ADMIN_URL = "http://localhost:8002"
-
-NODE_STATUSES = ("active", "unreachable", "left")
 
 
 def ask(
@@ -40,7 +38,7 @@ def ask(
     from pico_core.errors import ConfigError
     from pico_core.status import StatusMachine
     from pico_driver.tls_sections import client_sections, load_profiles
-    from pico_tunnel.runtime import run
+    from pico_tunnel.runtime import drop_record, run
 
     try:
         server = server_url(url, ADMIN_URL)
@@ -50,14 +48,10 @@ def ask(
         server, path if forward is None else f"{path}?forward={quote(forward, safe='')}", token, method
     )
     profiles = load_profiles(client_sections(server, STATUS_PROFILE, "server.tls", tls or {}))
-    end = run(node, _drop, "asyncio", profiles=profiles)
+    end = run(node, drop_record, "asyncio", profiles=profiles)
     if node.response is None:
         raise Unanswered(end.message, end.code)
     return _document(node.response, str(server), kind)
-
-
-def _drop(record: Log | AccessLog) -> None:
-    """Drop a log record: the answer, or its absence, says how the command went."""
 
 
 def _document(response: PlainResponse, server: str, kind: Any) -> Any:
@@ -154,12 +148,12 @@ def _path(table: str, node_id: str) -> str:
 # --- the commands ----------------------------------------------------------------------------------------------------
 
 
-class StatusCommand(click.Command):
-    """A command that asks a server: with the options that name the server, and with examples."""
+class StatusCommand(TeachingCommand):
+    """A command that asks a server, with the options that name the server."""
 
     def __init__(self, name: str | None, examples: str, *, forwards: bool = True, **settings: Any) -> None:
         """``forwards`` says that the command can be about another node than the one that is asked."""
-        super().__init__(name, **settings)
+        super().__init__(name, examples=examples, **settings)
         url = click.Option(
             ("--server.url", "server_url"),
             default=DEFAULT_ADMIN_URL,
@@ -171,12 +165,6 @@ class StatusCommand(click.Command):
         asked = [url, *token_options("server"), *([forward] if forwards else []), *tls_options("server")]
         self.params += asked
         prints_json(self)
-        self.examples = examples
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what the command is for, with examples."""
-        super().format_help_text(ctx, formatter)
-        write_examples(self.examples, formatter)
 
 
 @click.group(
@@ -235,7 +223,9 @@ def cluster() -> None:
 pico server status cluster nodes
 pico server status cluster nodes --status active""",
 )
-@click.option("--status", type=click.Choice(NODE_STATUSES), help="Print only the nodes with this status.")
+@click.option(
+    "--status", type=click.Choice([each.value for each in NodeStatus]), help="Print only the nodes with this status."
+)
 def nodes(**common: Any) -> int:
     """Print all nodes: addresses, and the numbers of their endpoints and upstreams."""
     return _print("/status/cluster/nodes", list[dict[str, Any]], **common)
