@@ -8,9 +8,9 @@ from pico_core.boundary import Received, Send
 from pico_core.server.admin.dashboard import page, policy
 from pico_core.server.admin.overview import ENDPOINTS_SHOWN, endpoints, overview
 from tests.core.proxy.scene import CLIENT, GET, client_joins
-from tests.core.server.admin.scene import ask, document, joins, node_appears, node_of
+from tests.core.server.admin.scene import ask, document, joins, node_appears
 from tests.neighbours import Neighbour
-from tests.play import joined, server_play
+from tests.play import joined, node_of, server_play
 
 
 def test_the_page_comes_without_a_token_and_loads_nothing_else() -> None:

@@ -5,8 +5,8 @@ import random
 from pico_core.boundary import Listening, ShutdownRequested, Tick
 from pico_core.config.server import ServerConfig
 from pico_core.server.node import ServerNode
-from tests.core.server.admin.scene import admin_play, ask, document, joins, node_appears, node_of, response
-from tests.play import Play, server_play
+from tests.core.server.admin.scene import admin_play, ask, document, joins, node_appears, response
+from tests.play import Play, node_of, server_play
 
 OWN_ROW = {
     "id": "node-1",
