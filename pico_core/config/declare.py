@@ -66,6 +66,9 @@ OPTIONAL_BIND_ADDRESS = Kind(
     "[HOST]:PORT", values.BIND_ADDRESS, lambda text: values.bind_address(text) if text else None, _show_optional
 )
 LOCAL_ADDRESS = Kind("ADDR", values.LOCAL_ADDRESS, values.local_address)
+OPTIONAL_LOCAL_ADDRESS = Kind(
+    "ADDR", values.LOCAL_ADDRESS, lambda text: values.local_address(text) if text else None, _show_optional
+)
 ADVERTISED_ADDRESS = Kind("HOST:PORT", values.ADVERTISED_ADDRESS, values.advertised_address, _show_optional)
 MEMBERS = Kind("NODE,...", values.MEMBER, values.member, many=True)
 ORIGIN = Kind("ADDR", values.ORIGIN, values.origin)
