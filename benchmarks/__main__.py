@@ -21,8 +21,7 @@ from benchmarks.groups import GROUPS
 from benchmarks.page import PAGE, as_page
 from benchmarks.processes import descriptor_limit
 from benchmarks.trees import trees
-
-RUNTIMES = ("uvloop", "asyncio", "trio")
+from pico_tunnel.runtime import RUNTIMES
 
 
 def parser() -> argparse.ArgumentParser:

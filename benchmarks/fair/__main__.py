@@ -17,6 +17,7 @@ from benchmarks.fair.row import ROWS
 from benchmarks.fair.rows import STABLE
 from benchmarks.fair.running import run_row
 from benchmarks.processes import descriptor_limit
+from pico_tunnel.runtime import RUNTIMES
 
 SHOWN_COMPLAINTS = 3
 
@@ -28,7 +29,7 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--row", default=",".join(ROWS), help="rows, with commas between; default: all")
     parser.add_argument("--stable", action="store_true", help="the rows that CI runs")
-    parser.add_argument("--runtime", default="uvloop,asyncio,trio")
+    parser.add_argument("--runtime", default=",".join(RUNTIMES))
     parser.add_argument("--nodes", default="1,2", help="1, 2, or both with a comma")
     parser.add_argument("--seconds", type=float, help="of each load; default: 5, with --short 2")
     parser.add_argument("--short", action="store_true", help="less time, fewer clients, for CI")
