@@ -12,6 +12,7 @@ from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_byt
 from pico_core.machine.admission import ConnectionLimits, MemberPlaces, PortLimits
 from pico_core.proxy.answers import NONE
 from pico_core.proxy.failures import BUSY
+from pico_core.proxy.reasons import error_line
 
 SERVER_DESCRIPTORS = 64
 """Kept for what is not a connection: listeners, logs, the loop, lookups; and for connections that are closing."""
@@ -22,7 +23,7 @@ MAX_RESERVED = 64
 RETRY_AFTER_S = 1
 """The pause that a refused peer is told: places become free all the time."""
 
-REASON = b"X-Pico-Error: overloaded; by=server\r\n"
+REASON = error_line("overloaded")
 
 
 def connection_limits(
