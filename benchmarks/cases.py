@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from benchmarks.trees import Tree
+from pico_tunnel.runtime import RUNTIMES
 
 Samples = dict[str, list[float]]
 """Figures of each subject, one a round."""
@@ -20,7 +21,7 @@ class Run:
     """The options of a group."""
 
     trees: tuple[Tree, ...]
-    runtimes: tuple[str, ...] = ("uvloop", "asyncio", "trio")
+    runtimes: tuple[str, ...] = RUNTIMES
     rounds: int = 5
     seconds: int = 2
     """Of one load."""

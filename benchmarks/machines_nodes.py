@@ -109,7 +109,6 @@ class TwoNodes:
         self.tunnel = MachineNode("tunnel", "192.0.2.2", (member("192.0.2.1:8003"),), clock)
         self.answers: list[bytes] = []
         """What the clients got."""
-        self._credit = b""  # window updates that the node sent beside the answers
         now = 0.0
         self._carry(self.tunnel, self.tunnel.take([], now), now)
         self.agent = Agent(self.tunnel.machine)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from fuzz.cuts import cut
 from pico_core.mux.events import (
     GoAwayReceived,
     MuxEvent,
@@ -27,14 +28,6 @@ from tests.core.memory import reachable_bytes
 from tests.core.websocket.keys import Keys, flat
 
 CUTS = st.lists(st.integers(1, 60), max_size=60)
-
-
-def cut(data: bytes, sizes: list[int]) -> list[bytes]:
-    pieces = []
-    for size in sizes:
-        pieces.append(data[:size])
-        data = data[size:]
-    return [piece for piece in (*pieces, data) if piece]
 
 
 def story(events: list[MuxEvent]) -> list[object]:

@@ -10,6 +10,7 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection
 from wsproto.events import BytesMessage
 
+from fuzz.cuts import cut
 from pico_core.http.proxy_connect import ProxyConnect, ProxyError
 from pico_core.pieces import Piece
 from pico_core.websocket.decoding import CloseReceived, FrameDecoder, FrameError, Item, Ping, Pong
@@ -28,14 +29,6 @@ MAX_WAITING_BYTES = 130
 PAYLOADS = st.one_of(st.binary(max_size=300), st.integers(4_000, 70_000).map(bytes))
 KEYS = st.one_of(st.none(), st.integers(0, 2**32 - 1))
 CUTS = st.lists(st.integers(1, 200), max_size=40)
-
-
-def cut(data: bytes, sizes: list[int]) -> list[bytes]:
-    pieces = []
-    for size in sizes:
-        pieces.append(data[:size])
-        data = data[size:]
-    return [piece for piece in (*pieces, data) if piece]
 
 
 def decode(decoder: FrameDecoder, pieces: list[bytes]) -> list[object]:

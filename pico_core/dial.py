@@ -328,8 +328,8 @@ class WebSocketDial:
         """The connection ended before the handshakes were done: the attempt failed."""
         self._fail((self._channel and self._channel.refusal) or "connection closed by the server", now)
 
-    def on_writable(self, now: float) -> None:  # noqa: D102 - the requests were sent whole
-        pass
+    def on_writable(self, now: float) -> None:
+        """Do nothing: the requests were sent whole."""
 
     def on_deadline(self, now: float) -> None:
         """This address does not answer."""
@@ -356,7 +356,7 @@ class WebSocketDial:
             self._user.on_dial_failed(reason if proxy is None else f"through the proxy {proxy}: {reason}", now)
 
     def _give_address_up(self, now: float, silent_s: float) -> None:
-        """Take note, once, that the address that was tried does not do."""
+        """Take note, once, that the address that was tried is of no use at present."""
         address, self._address = self._address, ""
         if address:
             self._server.failed(address, silent_s, now)

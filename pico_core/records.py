@@ -38,8 +38,8 @@ class ProcessMeasured(Record, frozen=True, gc=False):
     """Answer to ``MeasureProcess``: what the process uses now, and may use; 0 where the system does not tell.
 
     ``cpu_s`` is user and system time since ``started_at_s``, which is in seconds since the epoch. ``virtual_bytes`` is
-    address space. ``open_files`` counts descriptors. ``spans_dropped`` is how many
-    spans the exporter has lost, negative where there is none.
+    address space. ``open_files`` counts descriptors. ``spans_dropped`` is how many spans the exporter has lost, and -1
+    where there is no exporter.
     """
 
     query: int

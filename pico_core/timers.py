@@ -1,4 +1,4 @@
-"""Timers of a node: exact ones for rare events, and one coarse sweep for everything a connection waits for.
+"""Timers of a machine: exact ones for rare events, and one coarse sweep for everything a connection waits for.
 
 A request arms no timer: it stamps ``deadline_at`` on its connection and the sweep looks at all stamps twice a second.
 That costs nothing per request and 60 ns per connection and sweep; deadlines are therefore up to half a second late.
@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 SWEEP_INTERVAL_S = 0.5
 """How often the deadlines of watched parts are looked at, all of them: so nothing is sorted when one changes."""
 
-MOST_VOID = 64
+MAX_VOID = 64
 """Cancelled timers that are kept whatever else waits; of more, at most half of all timers are void."""
 
 Callback: TypeAlias = Callable[[float], None]
@@ -48,7 +48,7 @@ class Timer:
 
 
 class Timers:
-    """All timers of one node. Call ``fire`` with every input's time; ``deadline`` says when it is needed."""
+    """All timers of one machine. Call ``fire`` with every input's time; ``deadline`` says when it is needed."""
 
     __slots__ = ("_count", "_heap", "_sweep_at", "_void", "_watched")
 
@@ -69,7 +69,7 @@ class Timers:
     def voided(self) -> None:
         """Count a timer that was cancelled. Most are, long before they are due: they are not kept until then."""
         self._void += 1
-        if self._void > MOST_VOID and 2 * self._void > len(self._heap):
+        if self._void > MAX_VOID and 2 * self._void > len(self._heap):
             self._heap[:] = [entry for entry in self._heap if entry[2].callback is not None]
             heapq.heapify(self._heap)
             self._void = 0

@@ -8,7 +8,7 @@ from pico_core.records import Log
 from pico_tunnel.access_lines import plain
 from pico_tunnel.screen import Screen, said
 
-MOST_ROWS = 10
+MAX_ROWS = 10
 """Endpoints that the block shows; of more it tells the number."""
 
 UNKNOWN = ""
@@ -135,9 +135,9 @@ class AgentScreen(Screen):
             return ""
         self._is_shown = True
         nodes = dict.fromkeys(row.node for row in self._rows.values() if row.node)
-        lines = [pair for row in list(self._rows.values())[:MOST_ROWS] for pair in self._lines_of(row)]
-        if len(self._rows) > MOST_ROWS:
-            lines.append(("", f"and {len(self._rows) - MOST_ROWS} more"))
+        lines = [pair for row in list(self._rows.values())[:MAX_ROWS] for pair in self._lines_of(row)]
+        if len(self._rows) > MAX_ROWS:
+            lines.append(("", f"and {len(self._rows) - MAX_ROWS} more"))
         found = f"   node {', '.join(nodes)}" if nodes else f"   {self.paint('not connected yet', 'warn')}"
         lines.append(("server", self._server + found))
         return self.block([*lines, *self._ports.items()])

@@ -43,7 +43,7 @@ def import_app(target: str) -> Any:
         sys.path.insert(0, os.getcwd())
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except Exception as error:  # whatever the module raises while it is imported
         raise ConfigError(f"argument APP: cannot import {module_name!r}: {_told(error)}") from error
     for part in name.split("."):
         try:

@@ -13,11 +13,11 @@ from pico_core.tchar import TCHAR
 from pico_tunnel.answer import Unanswered, write
 from pico_tunnel.colours import CLEAR_LINE
 from pico_tunnel.complaints import complain
-from pico_tunnel.flags import TLS_FLAGS, TeachingGroup, checked, tls_options, token_options, write_examples
+from pico_tunnel.flags import TLS_FLAGS, TeachingCommand, TeachingGroup, checked, tls_options, token_options
+from pico_tunnel.runtime import RUNTIMES
 
 if TYPE_CHECKING:
     from pico_core.bench.plan import Outcome, Plan
-    from pico_core.records import AccessLog, Log
     from pico_driver.tls_profiles import Profiles
 
 DEFAULT_PROXY_URL = "http://localhost:8000"
@@ -30,18 +30,12 @@ _TARGET = re.compile(r"/[\x21-\x7e]*")
 _METHOD = re.compile(r"[A-Z]{1,20}")
 
 
-class BenchCommand(click.Command):
-    """A command with examples, and with the flags of tokens and TLS towards a server."""
+class BenchCommand(TeachingCommand):
+    """A command with the flags of tokens and TLS towards a server."""
 
-    def __init__(self, *arguments: Any, examples: str, **settings: Any) -> None:
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.params += [*token_options("server"), *tls_options("server")]
-        self.examples = examples
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what the command is for, with examples."""
-        super().format_help_text(ctx, formatter)
-        write_examples(self.examples, formatter)
 
 
 @click.group(
@@ -100,7 +94,7 @@ A server that asks for tokens:
 )
 @click.option("--new-connections", is_flag=True, help="Open a connection for each request.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object, and no progress.")
-@click.option("--runtime", type=click.Choice(("uvloop", "asyncio", "trio")), help="What carries the connections.")
+@click.option("--runtime", type=click.Choice(RUNTIMES), help="What carries the connections.")
 def http(
     url: str,
     endpoints: tuple[str, ...],
@@ -161,14 +155,14 @@ def http(
 def _run(plan: Plan, runtime: str | None, profiles: Profiles | None, *, as_json: bool) -> int:
     from pico_core.bench.machine import BenchMachine
     from pico_tunnel.process import raise_descriptor_limit, signals_kept
-    from pico_tunnel.runtime import choose, installed, run
+    from pico_tunnel.runtime import choose, drop_record, installed, run
 
     name = choose(runtime, installed())
     raise_descriptor_limit()
     progress = _Progress(quiet=as_json)
     machine = BenchMachine(plan, progress.show)
     with signals_kept() as inbox:
-        end = run(machine, _drop, name, inbox=inbox, profiles=profiles)
+        end = run(machine, drop_record, name, inbox=inbox, profiles=profiles)
     progress.end()
     try:
         if as_json:
@@ -183,10 +177,6 @@ def _run(plan: Plan, runtime: str | None, profiles: Profiles | None, *, as_json:
     if end.message:
         complain(end.message)
     return end.code
-
-
-def _drop(record: Log | AccessLog) -> None:
-    """Drop a log record: a bench has nothing to log but its outcome."""
 
 
 class _Progress:

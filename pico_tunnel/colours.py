@@ -8,4 +8,4 @@ YELLOW = "\x1b[33m"
 CYAN = "\x1b[36m"
 
 CLEAR_LINE = "\r\x1b[K"
-"""To the begin of the line, and erase it."""
+"""Go to the beginning of the line, and erase the line."""

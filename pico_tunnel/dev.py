@@ -35,12 +35,13 @@ def dev_flags(flags: dict[str, str], path: str | None) -> dict[str, str]:
 
 def check_loopback(config: ServerConfig) -> ServerConfig:
     """Return the configuration. Raises ``ConfigError`` if other machines would reach a port."""
+    from pico_core.config.declare import flag_name
     from pico_core.config.server_ports import ENTRANCES_FIRST
     from pico_core.config.values import is_loopback
 
     for port in ENTRANCES_FIRST:
         address = port.bind_addr(config)
         if not is_loopback(address.host):
-            flag = f"--{port.key.replace('_', '-')}.bind-addr"
+            flag = flag_name(f"{port.key}.bind_addr")
             raise ConfigError(f"{flag}: --dev listens on this machine only: give {LOCALHOST}:{address.port}")
     return config

@@ -15,6 +15,7 @@ import click
 from pico_core.config.nearest import did_you_mean
 from pico_core.errors import ConfigError
 from pico_tunnel.complaints import complain
+from pico_tunnel.runtime import RUNTIMES
 
 if TYPE_CHECKING:
     from pico_core.boundary import Exit
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
     Groups = list[tuple[str, list[Leaf]]]
 
 GENERAL = "General"
-
-
-def write_examples(examples: str, formatter: click.HelpFormatter) -> None:
-    """Write examples as they are, without filling lines."""
-    with formatter.section("Examples"):
-        for line in examples.splitlines():
-            formatter.write(f"{'':{formatter.current_indent}}{line}".rstrip() + "\n")
 
 
 def checked(parser: str) -> Callable[[click.Context, click.Parameter, str], str]:
@@ -116,7 +110,7 @@ def runnable(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options of every command that runs a node: those of its file, and the runtime."""
     runtime = click.option(
         "--runtime",
-        type=click.Choice(("uvloop", "asyncio", "trio")),
+        type=click.Choice(RUNTIMES),
         help="What carries the connections.  [default: uvloop where installed, else asyncio]",
     )
     return reads_file(runtime(command))
@@ -209,7 +203,22 @@ class KeyOption(click.Option):
         super().__init__([leaf.name.replace(".", "__"), self.flag], multiple=leaf.key.kind.many, help=leaf.key.help)
 
 
-class TeachingGroup(click.Group):
+class TeachingCommand(click.Command):
+    """A command with examples, which its help shows."""
+
+    def __init__(self, *arguments: Any, examples: str, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.examples = examples
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what the command is for, and the examples as they are, without filling lines."""
+        super().format_help_text(ctx, formatter)
+        with formatter.section("Examples"):
+            for line in self.examples.splitlines():
+                formatter.write(f"{'':{formatter.current_indent}}{line}".rstrip() + "\n")
+
+
+class TeachingGroup(TeachingCommand, click.Group):
     """Commands with examples. Writes its help when no command is named, and suggests the nearest to an unknown one.
 
     ``elsewhere`` has functions that import a command: a start of a node spares the code of the others.
@@ -222,8 +231,7 @@ class TeachingGroup(click.Group):
         elsewhere: dict[str, Callable[[], click.Command]] | None = None,
         **settings: Any,
     ) -> None:
-        super().__init__(*arguments, **settings)
-        self.examples = examples
+        super().__init__(*arguments, examples=examples, **settings)
         self._elsewhere = elsewhere or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -256,17 +264,12 @@ class TeachingGroup(click.Group):
             ctx.fail(f"there is no command {args[0]!r}{flag or did_you_mean(args[0], names)}")
         return super().resolve_command(ctx, args)
 
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what the commands are for, with examples."""
-        super().format_help_text(ctx, formatter)
-        write_examples(self.examples, formatter)
-
 
 prints_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 """The option of every command that prints a document."""
 
 
-class ConfigCommand(click.Command):
+class ConfigCommand(TeachingCommand):
     """A command that takes the keys of ``keys()`` as flags and hands those given to its callback as ``flags``."""
 
     def __init__(
@@ -278,15 +281,9 @@ class ConfigCommand(click.Command):
         **settings: Any,
     ) -> None:
         """``aliases`` are flags of Piko's under another name, and the flags that they stand for."""
-        super().__init__(*arguments, **settings)
+        super().__init__(*arguments, examples=examples, **settings)
         self._keys = keys
         self.aliases = aliases or {}
-        self.examples = examples
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what the command is for, with examples."""
-        super().format_help_text(ctx, formatter)
-        write_examples(self.examples, formatter)
 
     @cached_property
     def key_options(self) -> list[tuple[str, list[KeyOption]]]:

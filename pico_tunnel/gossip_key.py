@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from pico_tunnel.flags import write_examples
+from pico_core.bounds import GOSSIP_KEY_BYTES
+from pico_tunnel.flags import TeachingCommand
 
 EXAMPLES = """\
 A key for a cluster, given to each of its nodes:
@@ -15,16 +16,7 @@ then put it first on every node; then remove the old one:
   pico server key >> gossip.key"""
 
 
-class KeyCommand(click.Command):
-    """The command, with its examples."""
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what the command is for, with examples."""
-        super().format_help_text(ctx, formatter)
-        write_examples(EXAMPLES, formatter)
-
-
-@click.command("key", cls=KeyCommand, short_help="Make a key for the gossip of a cluster.")
+@click.command("key", cls=TeachingCommand, short_help="Make a key for the gossip of a cluster.", examples=EXAMPLES)
 def key() -> int:
     """Print a new key for cluster.gossip.keys: 32 bytes of the system's randomness, in base64.
 
@@ -33,5 +25,5 @@ def key() -> int:
     import base64
     import secrets
 
-    click.echo(base64.b64encode(secrets.token_bytes(32)).decode())
+    click.echo(base64.b64encode(secrets.token_bytes(GOSSIP_KEY_BYTES)).decode())
     return 0

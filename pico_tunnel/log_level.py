@@ -10,7 +10,6 @@ from pico_tunnel.answer import Unanswered
 from pico_tunnel.complaints import complain
 from pico_tunnel.status import StatusCommand, ask, given_token, show
 
-LEVELS = "debug, info, warning, error"
 RESET = "reset"
 
 
@@ -51,8 +50,10 @@ def log_level(
     """
     from urllib.parse import quote
 
+    from pico_core.config.logs import LEVELS
+
     if subsystem is not None and level is None:
-        raise click.UsageError(f"missing LEVEL: {LEVELS} or {RESET}")
+        raise click.UsageError(f"missing LEVEL: {', '.join(LEVELS)} or {RESET}")
     path, method = "/log-levels", "GET"
     if subsystem is not None:
         path += f"/{quote(subsystem, safe='')}" + ("" if level == RESET else f"?level={quote(level or '', safe='')}")

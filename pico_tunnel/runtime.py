@@ -16,7 +16,7 @@ from pico_tunnel.collecting import resume
 
 if TYPE_CHECKING:
     from pico_core.boundary import Exit, Machine
-    from pico_core.records import Sink
+    from pico_core.records import AccessLog, Log, Sink
     from pico_driver.attached import Attached
     from pico_driver.embedding.client import Program
     from pico_driver.options import DriverOptions
@@ -39,6 +39,10 @@ def choose(wanted: str | None, available: Collection[str]) -> str:
     if wanted not in available:
         raise ConfigError(f"--runtime: {wanted} is not installed here; install it, or take --runtime asyncio")
     return wanted
+
+
+def drop_record(record: Log | AccessLog) -> None:
+    """Drop a log record: the sink of a command whose answer, or its absence, says how it went."""
 
 
 def keep_memory() -> None:

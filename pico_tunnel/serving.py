@@ -27,19 +27,16 @@ def run_server(source: ServerSource, runtime: str | None) -> Exit:
 
     @cache
     def node_id() -> str:
-        import random
-
         from pico_core.config.server import draw_node_id
+        from pico_driver.entropy import secure_entropy
 
-        return draw_node_id(config.cluster, random.SystemRandom())
+        return draw_node_id(config.cluster, secure_entropy())
 
     def make(descriptors: int) -> Machine:
-        import random
-
         from pico_core.server.node import ServerNode
+        from pico_driver.entropy import secure_entropy
 
-        # The nonces of gossip under a key are drawn from it.
-        return ServerNode(config, node_id(), random.SystemRandom(), descriptors)
+        return ServerNode(config, node_id(), secure_entropy(), descriptors)
 
     def show(name: str, colour: bool, width: int) -> Screen:
         from pico_tunnel.server_screen import ServerScreen

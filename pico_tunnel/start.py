@@ -18,8 +18,6 @@ from pico_driver.tls_sections import agent_sections, forward_sections, load_prof
 from pico_tunnel.complaints import EXIT_USAGE
 
 if TYPE_CHECKING:
-    from random import Random
-
     from pico_core.boundary import Exit, Machine
     from pico_core.config.agent import AgentConfig
     from pico_core.config.declare import Section, SectionType
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from pico_driver.attached import Attached
     from pico_driver.early import EarlyListeners
     from pico_driver.embedding.client import Program
-    from pico_driver.embedding.settings import ClientConfig
     from pico_driver.inbox import Inbox
     from pico_driver.options import TakeSpans
     from pico_driver.tls_profiles import Profiles
@@ -132,7 +129,7 @@ class ServerSource:
 
     def read(self) -> ServerConfig:
         """Read the file again. Raises ``ConfigError``."""
-        text = None if self.path is None else read_text(self.path, "--config.path")
+        text = None if self.path is None else read_text(self.path, CONFIG_PATH)
         config = self._load(text)
         self.text = text
         return config
@@ -153,6 +150,7 @@ class ServerSource:
 
 def run_agent(read: Callable[[], AgentConfig], runtime: str | None) -> Exit:
     """Run an agent to its end; without a listener that is a ``ConfigError``. ``read`` is called again at SIGHUP."""
+    from pico_driver.client_proxy import with_proxy
 
     def read_all() -> AgentConfig:
         config = read()
@@ -160,15 +158,16 @@ def run_agent(read: Callable[[], AgentConfig], runtime: str | None) -> Exit:
             raise ConfigError(
                 "no listeners: list them in a file given with --config.path, or see 'pico agent http --help'"
             )
-        return _with_proxy(config)
+        return with_proxy(config)
 
     config = read_all()
 
     def make(_descriptors: int) -> Machine:
         from pico_core.agent.machine import AgentMachine
+        from pico_driver.entropy import new_entropy
         from pico_tunnel.logs import people_look_on
 
-        return AgentMachine(config, _entropy(), is_watched=people_look_on())
+        return AgentMachine(config, new_entropy(), is_watched=people_look_on())
 
     def show(name: str, colour: bool, width: int) -> Screen:
         from pico_tunnel.agent_screen import AgentScreen, Row
@@ -184,17 +183,19 @@ def run_app(read: Callable[[], AgentConfig], runtime: str | None, program: Progr
 
     ``app`` is what a terminal calls the service.
     """
+    from pico_driver.client_proxy import with_proxy
 
     def read_all() -> AgentConfig:
-        return _with_proxy(read())
+        return with_proxy(read())
 
     config = read_all()
 
     def make(_descriptors: int) -> Machine:
         from pico_core.agent.client import ClientMachine
+        from pico_driver.entropy import new_entropy
         from pico_tunnel.logs import people_look_on
 
-        return ClientMachine(config, _entropy(), is_watched=people_look_on())
+        return ClientMachine(config, new_entropy(), is_watched=people_look_on())
 
     def show(name: str, colour: bool, width: int) -> Screen:
         from pico_tunnel.agent_screen import AgentScreen, Row
@@ -207,6 +208,7 @@ def run_app(read: Callable[[], AgentConfig], runtime: str | None, program: Progr
 
 def run_forward(read: Callable[[], ForwardConfig], runtime: str | None) -> Exit:
     """Run a forwarder to its end; without a port that is a ``ConfigError``. ``read`` is called again at SIGHUP."""
+    from pico_driver.client_proxy import with_proxy
 
     def read_all() -> ForwardConfig:
         config = read()
@@ -214,35 +216,17 @@ def run_forward(read: Callable[[], ForwardConfig], runtime: str | None) -> Exit:
             raise ConfigError(
                 "no ports: list them in a file given with --config.path, or see 'pico forward tcp --help'"
             )
-        return _with_proxy(config)
+        return with_proxy(config)
 
     config = read_all()
 
     def make(descriptors: int) -> Machine:
         from pico_core.forward.machine import ForwardMachine
+        from pico_driver.entropy import new_entropy
 
-        return ForwardMachine(config, _entropy(), descriptors, checks_way=True)
+        return ForwardMachine(config, new_entropy(), descriptors, checks_way=True)
 
     return run_process(make, config, runtime, [port.addr for port in config.ports], read_all, forward_sections)
-
-
-def _with_proxy(config: ClientConfig) -> ClientConfig:
-    """Add the proxy that the environment names for the server, unless the configuration has one already."""
-    from msgspec.structs import replace
-
-    from pico_core.config.proxy import proxy_from_environment
-
-    connect = config.connect
-    if connect.proxy_url is not None:
-        return config
-    return replace(config, connect=replace(connect, proxy_url=proxy_from_environment(connect.url, os.environ)))
-
-
-def _entropy() -> Random:
-    import random
-
-    # For jitter, IDs and masks; no secret is drawn from it. The seed is the operating system's.
-    return random.Random(random.SystemRandom().getrandbits(256))  # noqa: S311 - see above
 
 
 def _reload(

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pico_core.gossip.status import NodeStatus
 from pico_tunnel.answer import Unanswered, json_text, write
 from pico_tunnel.complaints import complain
-from pico_tunnel.flags import TeachingGroup, prints_json, tls_options, token_options, write_examples
+from pico_tunnel.flags import TeachingCommand, TeachingGroup, prints_json, tls_options, token_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,15 +18,13 @@ if TYPE_CHECKING:
     from pico_core.access.secret import Secret
     from pico_core.boundary import Exit, Machine
     from pico_core.plain.client import PlainResponse
-    from pico_core.records import AccessLog, Log, Sink
+    from pico_core.records import Sink
     from pico_driver.tls_profiles import Profiles
 
 DEFAULT_ADMIN_URL = "http://localhost:8002"
 
 WATCH_SECONDS = (1, 3600)
 """The pauses that may be asked for: a question costs a server some milliseconds, and people see no more."""
-
-NODE_STATUSES = ("active", "unreachable", "left")
 
 
 def ask(
@@ -50,7 +49,7 @@ def ask(
     from pico_core.errors import ConfigError
     from pico_core.status import StatusMachine
     from pico_driver.tls_sections import client_sections, load_profiles
-    from pico_tunnel.runtime import run
+    from pico_tunnel.runtime import drop_record, run
 
     try:
         server = server_url(url, ADMIN_URL)
@@ -60,14 +59,10 @@ def ask(
         server, path if forward is None else f"{path}?forward={quote(forward, safe='')}", token, method
     )
     profiles = load_profiles(client_sections(server, STATUS_PROFILE, "server.tls", tls or {}))
-    end = run(node, _drop, "asyncio", profiles=profiles) if drive is None else drive(node, _drop, profiles)
+    end = run(node, drop_record, "asyncio", profiles=profiles) if drive is None else drive(node, drop_record, profiles)
     if node.response is None:
         raise Unanswered(end.message, end.code)
     return _document(node.response, str(server), kind)
-
-
-def _drop(record: Log | AccessLog) -> None:
-    """Drop a log record: the answer, or its absence, says how the command went."""
 
 
 def _document(response: PlainResponse, server: str, kind: Any) -> Any:
@@ -177,8 +172,8 @@ def _path(table: str, node_id: str) -> str:
 # --- the commands ----------------------------------------------------------------------------------------------------
 
 
-class StatusCommand(click.Command):
-    """A command that asks a server: with the options that name the server, and with examples."""
+class StatusCommand(TeachingCommand):
+    """A command that asks a server, with the options that name the server."""
 
     def __init__(
         self, name: str | None, examples: str, *, forwards: bool = True, watches: bool = True, **settings: Any
@@ -187,7 +182,7 @@ class StatusCommand(click.Command):
 
         ``watches`` says that it can ask again and again.
         """
-        super().__init__(name, **settings)
+        super().__init__(name, examples=examples, **settings)
         url = click.Option(
             ("--server.url", "server_url"),
             default=DEFAULT_ADMIN_URL,
@@ -211,12 +206,6 @@ class StatusCommand(click.Command):
         ]
         self.params += asked
         prints_json(self)
-        self.examples = examples
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what the command is for, with examples."""
-        super().format_help_text(ctx, formatter)
-        write_examples(self.examples, formatter)
 
 
 @click.group(
@@ -288,7 +277,9 @@ def cluster() -> None:
 pico server status cluster nodes
 pico server status cluster nodes --status active""",
 )
-@click.option("--status", type=click.Choice(NODE_STATUSES), help="Print only the nodes with this status.")
+@click.option(
+    "--status", type=click.Choice([each.value for each in NodeStatus]), help="Print only the nodes with this status."
+)
 def nodes(**common: Any) -> int:
     """Print all nodes: addresses, and the numbers of their endpoints and upstreams."""
     return _print("/status/cluster/nodes", list[dict[str, Any]], **common)

@@ -10,10 +10,12 @@ import click
 
 from pico_tunnel.answer import Unanswered, write
 from pico_tunnel.complaints import EXIT_FAILURE, complain
-from pico_tunnel.flags import TeachingGroup, write_examples
+from pico_tunnel.flags import TeachingCommand, TeachingGroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from pico_core.errors import ConfigError
 
 KINDS = ("hmac", "rsa", "ecdsa", "ed25519")
 FAMILY_NAMES = {"hmac": "a secret", "rsa": "an RSA key", "ecdsa": "an ECDSA key", "eddsa": "an Ed25519 key"}
@@ -24,19 +26,6 @@ MIN_HIDDEN_LENGTH = 16
 
 SECRET_BYTES = 48
 """Of a new secret: as text it has 64 characters, enough for every HMAC of ours."""
-
-
-class TokenCommand(click.Command):
-    """A command with examples."""
-
-    def __init__(self, *arguments: Any, examples: str, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
-        self.examples = examples
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what the command is for, with examples."""
-        super().format_help_text(ctx, formatter)
-        write_examples(self.examples, formatter)
 
 
 @click.group(
@@ -63,7 +52,7 @@ def token() -> None:
 
 
 @token.command(
-    cls=TokenCommand,
+    cls=TeachingCommand,
     short_help="Make a key.",
     examples="""\
 A secret that makes tokens and verifies them, for upstream.auth.hmac_secret_key_file:
@@ -130,7 +119,7 @@ def _write(path: str, content: bytes, mode: int) -> None:
 
 
 @token.command(
-    cls=TokenCommand,
+    cls=TeachingCommand,
     short_help="Make a token.",
     examples="""\
 For an agent of one endpoint, for a day:
@@ -178,7 +167,7 @@ def create(key_file: str, endpoints: tuple[str, ...], expires: str, **claims: st
     try:
         signing = SigningKey(_key_text(key_file))
     except ConfigError as error:
-        raise ConfigError(f"--key: {error}" if error.key else f"--key: {key_file!r}: {error}") from None
+        raise _unusable_key(key_file, error) from None
     return _print(signing.sign(Claims(endpoints, expires_at=expires_at, **claims), now, kid))
 
 
@@ -197,6 +186,13 @@ def _key_text(path: str) -> str:
     return read_secret(path)
 
 
+def _unusable_key(path: str, error: ConfigError) -> ConfigError:
+    """Return ``error`` as one of ``--key``: with the path, unless the path may be the key itself (``_key_text``)."""
+    from pico_core.errors import ConfigError
+
+    return ConfigError(f"--key: {error}" if error.key else f"--key: {path!r}: {error}")
+
+
 def _check(flag: str, parse: Callable[[str], object], text: str) -> None:
     """Raise ``ConfigError`` that names the flag for what no server could mean."""
     from pico_core.errors import ConfigError
@@ -211,7 +207,7 @@ def _check(flag: str, parse: Callable[[str], object], text: str) -> None:
 
 
 @token.command(
-    cls=TokenCommand,
+    cls=TeachingCommand,
     short_help="Explain a token.",
     examples="""\
 What it says:
@@ -308,7 +304,7 @@ def _about_signature(token: str, key_file: str, now: float, problems: list[str])
     try:
         keys = any_key(_key_text(key_file))
     except ConfigError as error:
-        raise ConfigError(f"--key: {error}" if error.key else f"--key: {key_file!r}: {error}") from None
+        raise _unusable_key(key_file, error) from None
     try:
         verify(token, keys, TokenRules(), now, None)
     except Unverified:
@@ -331,8 +327,9 @@ def _instant(value: object, now: float) -> str:
     import time
 
     from pico_core.config.values import show_duration
+    from pico_core.http.date import LAST_S
 
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 253_402_300_800:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < LAST_S + 1:
         return f"{_plain(value)}, which is not a time"
     shown = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(value))
     distance = show_duration(float(round(abs(value - now))))

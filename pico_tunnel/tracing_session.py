@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pico_driver.sockets import describe
 
-MOST_CAUSES: Final = 16
+MAX_CAUSES: Final = 16
 """Exceptions that are looked at behind one: the client wraps three or four times."""
 
 
@@ -31,7 +31,7 @@ def noting_session(note: Callable[[str], None]) -> Any:
     def noted(*arguments: Any, **options: Any) -> Any:
         try:
             answer = send(*arguments, **options)
-        except Exception as error:
+        except Exception as error:  # whatever the client raises: it is noted, and raised again
             note(why(error))
             raise
         if not answer.ok:
@@ -61,7 +61,7 @@ def why(error: BaseException) -> str:
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """Yield an exception and those that it wraps, as a cause, a context, an argument or a ``reason``."""
     waiting, seen = [error], set[int]()
-    while waiting and len(seen) < MOST_CAUSES:
+    while waiting and len(seen) < MAX_CAUSES:
         each = waiting.pop(0)
         if id(each) in seen:
             continue

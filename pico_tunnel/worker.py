@@ -61,12 +61,10 @@ def _run(setup: Setup) -> Exit:
     config = source.read_kept()
 
     def make(descriptors: int) -> Machine:
-        import random
-
         from pico_core.server.node import ServerNode
+        from pico_driver.entropy import secure_entropy
 
-        # The nonces of gossip under a key are drawn from it.
-        return ServerNode(config, setup.worker.node_id, random.SystemRandom(), descriptors, setup.worker)
+        return ServerNode(config, setup.worker.node_id, secure_entropy(), descriptors, setup.worker)
 
     def prepare(inbox: Inbox, early: EarlyListeners) -> None:
         for host, port, descriptor in setup.sockets:

@@ -65,9 +65,9 @@ class Setup(msgspec.Struct):
 
 def run_workers(source: ServerSource, config: ServerConfig, count: int, runtime: str | None) -> Exit:
     """Run ``count`` worker processes and the supervisor of them to their end. ``source`` is read again at SIGHUP."""
-    import random
+    from pico_driver.entropy import secure_entropy
 
-    entropy = random.SystemRandom()
+    entropy = secure_entropy()
     group = draw_node_id(config.cluster, entropy) + "-"
     secret = entropy.randbytes(SECRET_BYTES).hex()
 

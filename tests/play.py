@@ -380,6 +380,17 @@ def agent_play(config: AgentConfig) -> Play:
     return Play(AgentMachine(config, random.Random(1))) >> Tick()
 
 
+def node_of(play: Play) -> ServerNode:
+    """Return the server of a play."""
+    assert isinstance(play.machine, ServerNode)
+    return play.machine
+
+
+def sent(commands: list[Record], connection: int) -> bytes:
+    """Return all bytes that these commands send on a connection."""
+    return b"".join(joined(each.data) for each in commands if isinstance(each, Send) and each.connection == connection)
+
+
 def joined(data: bytes | tuple[bytes | memoryview, ...]) -> bytes:
     """Return the data of a ``Send`` as one piece."""
     return data if isinstance(data, bytes) else b"".join(data)

@@ -11,7 +11,7 @@ MAX_SET_BYTES = 262_144
 """A thousand times the usual: an issuer publishes two or three keys."""
 
 MAX_SET_KEYS = 64
-"""Of one set; those behind are not used, and a set with more is an error of its issuer."""
+"""Of one set. One with more is refused: that is an error of its issuer."""
 
 _PUBLIC_MEMBERS = {
     "RSA": ("kty", "n", "e"),

@@ -23,18 +23,23 @@ from pico_core.program import (
 )
 from pico_core.proxy.exchange import Exchange
 from pico_core.timers import Timer, Timers
+from pico_core.websocket.frame import (
+    ABNORMAL_CLOSURE,
+    INTERNAL_ERROR,
+    MESSAGE_TOO_BIG,
+    NO_STATUS,
+    NORMAL_CLOSURE,
+)
 
 if TYPE_CHECKING:
     from wsproto.connection import Connection
     from wsproto.events import Event
 
 MAX_MESSAGE_BYTES = 16 << 20
-"""A client's message that is longer ends the WebSocket with 1009."""
+"""A client's message that is longer ends the WebSocket with ``MESSAGE_TOO_BIG``."""
 
 CLOSE_S = 10.0
 """How long a client may take to answer a Close frame."""
-
-ABNORMAL, NO_STATUS, TOO_BIG, FAILED = 1006, 1005, 1009, 1011
 
 
 class TimedMachine(Protocol):
@@ -82,12 +87,12 @@ class WebSocketUpstream(ProgramCall):
 
     def upgrade_over(self, now: float) -> None:
         """The pipe has ended."""
-        self._dropped(ABNORMAL, "")
+        self._dropped(ABNORMAL_CLOSURE, "")
 
     def give_up(self, now: float) -> None:
         """The client has left before the WebSocket was open."""
         self.exchange = None
-        self._dropped(ABNORMAL, "")
+        self._dropped(ABNORMAL_CLOSURE, "")
 
     # --- what the program says ---
 
@@ -137,7 +142,7 @@ class WebSocketUpstream(ProgramCall):
         is_open = self.exchange is None
         self.answer_failure(event.failure, now)
         if is_open:
-            self._close(FAILED if event.failure else 1000, "", now)
+            self._close(INTERNAL_ERROR if event.failure else NORMAL_CLOSURE, "", now)
 
     # --- as a channel ---
 
@@ -155,16 +160,16 @@ class WebSocketUpstream(ProgramCall):
                 if not self._take(event, now):
                     return
         except ProtocolError:
-            self._finish(ABNORMAL, "", now)
+            self._finish(ABNORMAL_CLOSURE, "", now)
 
     def send_eof(self) -> None:
         """The client ends its direction without a Close frame."""
-        self._finish(ABNORMAL, "", self._machine.now)
+        self._finish(ABNORMAL_CLOSURE, "", self._machine.now)
 
     def close(self) -> None:
         """The pipe is over."""
         self.user = DISCARD
-        self._dropped(ABNORMAL, "")
+        self._dropped(ABNORMAL_CLOSURE, "")
 
     def abort(self) -> None:
         """End at once: the client is gone."""
@@ -188,8 +193,8 @@ class WebSocketUpstream(ProgramCall):
             self._parts.append(event.data if isinstance(event.data, str) else bytes(event.data))
             self._parts_size += len(event.data)
             if self._parts_size > MAX_MESSAGE_BYTES:
-                self._send(CloseConnection(TOO_BIG, "the message is too long"), now)
-                self._finish(TOO_BIG, "the message is too long", now)
+                self._send(CloseConnection(MESSAGE_TOO_BIG, "the message is too long"), now)
+                self._finish(MESSAGE_TOO_BIG, "the message is too long", now)
                 return False
             if event.message_finished:
                 self.offered(self._parts_size)
@@ -217,7 +222,7 @@ class WebSocketUpstream(ProgramCall):
 
         self._send(CloseConnection(code, reason), now)
         self._close_sent = True
-        self._timer = self._machine.timers.schedule(now + CLOSE_S, lambda now: self._finish(ABNORMAL, "", now))
+        self._timer = self._machine.timers.schedule(now + CLOSE_S, lambda now: self._finish(ABNORMAL_CLOSURE, "", now))
 
     def _finish(self, code: int, reason: str, now: float) -> None:
         """End the pipe behind what was sent."""

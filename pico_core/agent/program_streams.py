@@ -13,14 +13,14 @@ MAX_UNTAKEN = 1_024
 
 
 class OfferHost(ServiceHost, Protocol):
-    """The part of the machine that offers of streams need."""
+    """The part of the machine that an offer of a stream needs."""
 
     now: float
 
     def offer(self, listener: int, offer: "Offer") -> int:
-        """Offer a stream to the program; return the number of its connection. Next: ``offer`` is told of the outcome.
+        """Offer a stream to the program; return the number of its connection.
 
-        And then ``Offer.taken``.
+        Next: ``offer`` is told whether the connection opened, and ``Offer.taken`` is called when the program takes it.
         """
 
     def withdraw(self, connection: int) -> None:
@@ -71,7 +71,7 @@ class Offer:
         self._user.on_connect_failed(reason, now)
 
     def taken(self) -> None:
-        """Count it no longer: the program has taken it, or never will."""
+        """Stop counting it: the program has taken it, or never will."""
         self._streams.untaken -= 1
         self._timer.cancel()
 

@@ -146,8 +146,8 @@ class BenchClient:
         else:
             self._fail(refusal or ("connection lost" if unanswered else "response cut"), now)
 
-    def on_writable(self, now: float) -> None:  # noqa: D102 - a request is sent at once
-        pass
+    def on_writable(self, now: float) -> None:
+        """Do nothing: a request is sent at once."""
 
     def on_deadline(self, now: float) -> None:
         """Give up: the response takes too long."""

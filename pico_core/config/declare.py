@@ -45,7 +45,7 @@ def _show_optional(value: object) -> str:
 RANDOM_LENGTH = 7
 """Random characters of a node ID: with 36 to choose from, ten thousand starts collide once in 1,500 tries."""
 
-LONGEST_PREFIX = MAX_ID_CHARACTERS - RANDOM_LENGTH
+MAX_PREFIX_CHARACTERS = MAX_ID_CHARACTERS - RANDOM_LENGTH
 
 
 def _optional_identifier(text: str) -> str:
@@ -53,8 +53,8 @@ def _optional_identifier(text: str) -> str:
 
 
 def _prefix(text: str) -> str:
-    if len(text) > LONGEST_PREFIX:
-        raise values.wrong(f"a prefix of at most {LONGEST_PREFIX} characters", text)
+    if len(text) > MAX_PREFIX_CHARACTERS:
+        raise values.wrong(f"a prefix of at most {MAX_PREFIX_CHARACTERS} characters", text)
     return _optional_identifier(text)
 
 
@@ -66,6 +66,9 @@ OPTIONAL_BIND_ADDRESS = Kind(
     "[HOST]:PORT", values.BIND_ADDRESS, lambda text: values.bind_address(text) if text else None, _show_optional
 )
 LOCAL_ADDRESS = Kind("ADDR", values.LOCAL_ADDRESS, values.local_address)
+OPTIONAL_LOCAL_ADDRESS = Kind(
+    "ADDR", values.LOCAL_ADDRESS, lambda text: values.local_address(text) if text else None, _show_optional
+)
 ADVERTISED_ADDRESS = Kind("HOST:PORT", values.ADVERTISED_ADDRESS, values.advertised_address, _show_optional)
 MEMBERS = Kind("NODE,...", values.MEMBER, values.member, many=True)
 ORIGIN = Kind("ADDR", values.ORIGIN, values.origin)

@@ -15,7 +15,7 @@ MAX_GOSSIP_KEYS = 8
 """The key in use, the next and the last one, with room for a rotation that was left half done."""
 GOSSIP_KEY = f"a key of {GOSSIP_KEY_BYTES} bytes, in base64 or as {2 * GOSSIP_KEY_BYTES} hexadecimal digits"
 _HINT = "make one with 'pico server key'"
-_HEX = re.compile(r"[0-9A-Fa-f]{64}")
+_HEX = re.compile(f"[0-9A-Fa-f]{{{2 * GOSSIP_KEY_BYTES}}}")
 
 
 class GossipKey(msgspec.Struct, frozen=True):

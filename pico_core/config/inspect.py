@@ -3,8 +3,7 @@
 from typing import Annotated
 
 from pico_core.access.secret import Secret
-from pico_core.config import values
-from pico_core.config.declare import NAMES, SECRET, SWITCH, Key, Kind, Section, whole_number
+from pico_core.config.declare import NAMES, OPTIONAL_LOCAL_ADDRESS, SECRET, SWITCH, Key, Section, whole_number
 from pico_core.config.values import LOCALHOST, Address, is_loopback
 from pico_core.config.web import HOST_NAMES
 from pico_core.errors import ConfigError
@@ -20,13 +19,6 @@ SHORTEST_TOKEN = 16
 
 MIB = 1 << 20
 
-ADDRESS = Kind(
-    "ADDR",
-    values.LOCAL_ADDRESS,
-    lambda text: values.local_address(text) if text else None,
-    lambda value: "" if value is None else str(value),
-)
-
 
 class InspectConfig(Section, frozen=True, kw_only=True):
     """Inspector: a page that shows each request with its response, and sends it again.
@@ -37,7 +29,7 @@ class InspectConfig(Section, frozen=True, kw_only=True):
     bind_addr: Annotated[
         Address | None,
         Key(
-            ADDRESS,
+            OPTIONAL_LOCAL_ADDRESS,
             "Where the inspector listens, such as 127.0.0.1:4040; a port alone means this machine only.",
             "Empty: nothing is recorded, and no port is opened.",
         ),

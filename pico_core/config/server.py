@@ -10,7 +10,7 @@ from pico_core.config.declare import (
     DURATION_OR_ZERO,
     FILE,
     GOSSIP_KEYS,
-    LONGEST_PREFIX,
+    MAX_PREFIX_CHARACTERS,
     MEMBERS,
     OPTIONAL_IDENTIFIER,
     PREFIX,
@@ -236,10 +236,9 @@ class ServerConfig(Section, frozen=True, kw_only=True):
         check_tenants(self.policies, {each.id for each in self.upstream.tenants})
         if self.workers != 1 and self.cluster.node_id:
             raise ConfigError("workers are nodes with an ID each: give cluster.node_id_prefix, not cluster.node_id")
-        if self.workers != 1 and len(self.cluster.node_id_prefix) > LONGEST_PREFIX - WORKER_CHARACTERS:
-            raise ConfigError(
-                f"workers: cluster.node_id_prefix has room for {LONGEST_PREFIX - WORKER_CHARACTERS} characters then"
-            )
+        most = MAX_PREFIX_CHARACTERS - WORKER_CHARACTERS
+        if self.workers != 1 and len(self.cluster.node_id_prefix) > most:
+            raise ConfigError(f"workers: cluster.node_id_prefix has room for {most} characters then")
 
 
 def draw_node_id(cluster: ClusterConfig, entropy: Entropy) -> str:

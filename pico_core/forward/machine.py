@@ -30,7 +30,7 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.plain.client_pages import (
     ADMIN,
     ADMIN_PLACES,
-    MOST_OPERATORS,
+    MAX_OPERATORS,
     OPEN_PORT,
     ClientPages,
     admin_refused,
@@ -86,7 +86,7 @@ class ForwardMachine(BaseMachine):
 
         With ``checks_way`` it looks whether the endpoints can be reached when their ports open.
         """
-        self._operators = MOST_OPERATORS if config.admin.bind_addr is not None else 0
+        self._operators = MAX_OPERATORS if config.admin.bind_addr is not None else 0
         self._most = max(descriptors - FORWARDER_DESCRIPTORS - self._operators, 2)
         self.ports: dict[str, PortConfig] = {str(index): port for index, port in enumerate(config.ports)}
         self.counts = {port.endpoint_id: EndpointCounts() for port in config.ports}

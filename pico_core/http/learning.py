@@ -128,8 +128,8 @@ class LearntRequests:
     def _follow_model(self, shape: Shape) -> RequestHead:
         """Return a model of which the next heads may be made, after the last one was completed.
 
-        A verified token was taken out of its fields (``server.access``). Where the token is in the bytes
-        that all have in common, it is theirs as well; else each of them has its own, which is still to be verified.
+        A verified token was taken out of its fields (``server.access``). Where the token is in the bytes that all have
+        in common, it is theirs as well; else each of them has its own, which is still to be verified.
         """
         model, kept = self._model, shape.kept
         shape.leave_out(_authorization_line)

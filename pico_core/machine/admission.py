@@ -293,7 +293,7 @@ class Admission:
         self.handshakes[listener] = self.handshakes.get(listener, 0) + 1
 
     def handshake_over(self, listener: str) -> None:
-        """Count a TLS handshake no longer."""
+        """Take note that a TLS handshake of ``listener`` has ended, well or not."""
         if listener in self.handshakes:
             self.handshakes[listener] -= 1
 

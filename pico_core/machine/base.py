@@ -145,7 +145,7 @@ class BaseMachine:
     # --- the machine interface ---
 
     def handle(self, event: Input, now: float) -> None:
-        """Take one input. The first one of any kind starts the node."""
+        """Take one input. The first one of any kind starts the machine."""
         self.now = now
         if isinstance(event, Received):  # nearly all of them
             channel = self._connections.get(event.connection)
@@ -282,7 +282,7 @@ class BaseMachine:
         """A datagram arrived at a listener for UDP; its source may be forged."""
 
     def on_shutdown_requested(self, event: ShutdownRequested, now: float) -> None:
-        """The operator wants the node to stop."""
+        """The operator wants the machine to stop."""
 
     def on_log_lines_dropped(self, event: LogLinesDropped, now: float) -> None:
         """The sink has dropped lines. Override it to publish their number; the sink itself logs it when it can."""

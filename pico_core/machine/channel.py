@@ -197,7 +197,7 @@ class HoldingReceiver:
 
 
 class TcpChannel(HoldingReceiver):
-    """A TCP connection of this node: turns calls into commands. The node turns inputs into calls on ``user``."""
+    """A TCP connection: it turns calls into commands. Its machine turns inputs into calls on ``user``."""
 
     __slots__ = (
         "_emit",
@@ -249,7 +249,7 @@ class TcpChannel(HoldingReceiver):
             self._emit(SendEof(self.id))
 
     def close(self) -> None:
-        """Flush and close; the node resets the connection if the peer does not take the rest in time."""
+        """Flush and close; the machine resets the connection if the peer does not take the rest in time."""
         closing = not self._ended
         self._end()
         if closing:

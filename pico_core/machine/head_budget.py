@@ -1,4 +1,4 @@
-"""How much memory the unfinished heads of all connections of a node take together. Start at ``HeadBudget``."""
+"""How much memory the unfinished heads of all connections of a machine take together. Start at ``HeadBudget``."""
 
 from typing import Protocol
 

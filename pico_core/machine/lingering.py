@@ -14,17 +14,17 @@ from pico_core.timers import NEVER, Timers
 SILENCE_S = 2.0
 """How long a peer may neither send nor take anything. It is above any round trip and the first retransmissions."""
 
-MOST_S = 30.0
+MAX_LINGER_S = 30.0
 """How long a peer may go on sending. A peer that looks at the answer only after its whole request needs that long."""
 
-MOST_BYTES = 64 << 20
+MAX_LINGER_BYTES = 64 << 20
 """How much a peer may go on sending: receiving costs time of the loop, and what is received is of no use."""
 
 MAX_LINGERING = 1_024
 """Connections that linger at once in one machine, the oldest of which is closed for another one.
 
-Each holds a descriptor that a stranger may keep for ``MOST_S``. A peer that behaves needs one for a round trip: with
-round trips of 100 ms this many are enough for 10,000 closed connections a second.
+Each holds a descriptor that a stranger may keep for ``MAX_LINGER_S``. A peer that behaves needs one for a round trip:
+with round trips of 100 ms this many are enough for 10,000 closed connections a second.
 """
 
 
@@ -62,8 +62,8 @@ class _Leaver:
     def __init__(self, channel: Channel, lingering: Lingering, now: float) -> None:
         self._channel = channel
         self._lingering = lingering
-        self._left_bytes = MOST_BYTES
-        self._until = now + MOST_S
+        self._left_bytes = MAX_LINGER_BYTES
+        self._until = now + MAX_LINGER_S
         self.deadline_at = now + SILENCE_S
 
     def on_data(self, data: Piece, now: float) -> None:

@@ -31,7 +31,7 @@ class RefusedConnection:
         self.on_lost(now)
 
     def on_lost(self, now: float) -> None:
-        """Count the refused peer no longer."""
+        """Tell ``Admission``, once, that the refused peer is gone."""
         if not self._is_over:
             self._is_over = True
             self._on_over()

@@ -120,8 +120,8 @@ class PlainRequest:
         """Report that the connection broke."""
         self._fail((self._channel and self._channel.refusal) or "connection lost", now)
 
-    def on_writable(self, now: float) -> None:  # noqa: D102 - the whole request was sent already
-        pass
+    def on_writable(self, now: float) -> None:
+        """Do nothing: the whole request was sent already."""
 
     def on_deadline(self, now: float) -> None:
         """Give up: the response takes too long."""

@@ -20,9 +20,9 @@ from pico_core.records import ProcessMeasured
 ADMIN = "admin"
 """The name of the listener."""
 
-MOST_OPERATORS = 64
+MAX_OPERATORS = 64
 """As many connections as a server keeps for its own admin port."""
-ADMIN_PLACES = PortLimits(MOST_OPERATORS, 0)
+ADMIN_PLACES = PortLimits(MAX_OPERATORS, 0)
 """Operators are few."""
 
 

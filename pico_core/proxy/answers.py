@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pico_core.http.message import ResponseHead, field_values
 from pico_core.http.writing import NO_DETAILS, error_head, error_message
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.reasons import REASONS
+from pico_core.proxy.reasons import REASONS, error_line
 
 NONE = "none"
 FULL = "full"
@@ -61,7 +61,7 @@ class Answers:
         details = {"reason": reason, "by": by}
         if request_id:
             details["request_id"] = request_id.decode("ascii")
-        return b"X-Pico-Error: %b; by=%b\r\n" % (reason.encode(), by.encode()), details
+        return error_line(reason, by), details
 
 
 def wants_page(exchange: Exchange) -> bool:

@@ -175,7 +175,7 @@ class ConnectionPool:
         """Do nothing: only idle connections are known here."""
 
     def discard(self, upstream: KeptUpstream, now: float) -> None:
-        """Keep a connection that is gone no longer; note how long it was kept unused."""
+        """Forget a connection that is gone; note how long it was kept unused."""
         if self._idle.remove(upstream):
             self._survived_s = min(self._survived_s, self._idle.idle_s(upstream, now))
 

@@ -213,3 +213,8 @@ _OF_STATUS = {
 def reason_of(status: int) -> str:
     """Return the reason of an answer of Pico's own that says no more than its ``status``."""
     return _OF_STATUS.get(status, "bad-request")
+
+
+def error_line(reason: str, by: str = SERVER) -> bytes:
+    """Return the field line that names the reason of an answer of Pico's own, and what decided."""
+    return b"X-Pico-Error: %b; by=%b\r\n" % (reason.encode("ascii"), by.encode("ascii"))

@@ -24,10 +24,10 @@ class Replay:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more than this is kept once the request is on its way."""
+        """Whether as much has come as is kept: while no upstream is chosen, the client is not read then."""
         return self.size >= MAX_REPLAY_BYTES
 
     @property
     def is_too_long(self) -> bool:
-        """Whether it is not kept for a second time."""
+        """Whether more has come than is kept, so that the request cannot be sent a second time."""
         return self.size > MAX_REPLAY_BYTES

@@ -3,6 +3,7 @@
 import msgspec
 
 from pico_core.http.message import MAX_OWN_HEAD_BYTES, HeadLimits, MessageError
+from pico_core.proxy.reasons import error_line
 from pico_core.server.claims import Registration
 from pico_core.server.tenants import Tenant
 from pico_core.websocket.handshake import HandshakeError
@@ -42,7 +43,7 @@ class Agreement(msgspec.Struct, frozen=True):
 
 def refusal_fields(error: MessageError | HandshakeError, code: str) -> bytes:
     """Return the field lines of an answer that refuses a tunnel for the reason ``code``."""
-    fields = b"X-Pico-Error: %b; by=server\r\n" % code.encode("ascii")
+    fields = error_line(code)
     if isinstance(error, HandshakeError):
         fields += mark(error.refusal)
         if error.retry_after_s:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from pico_core.access.grant import Denied
-from pico_core.config.policies import PolicyConfig, covers
+from pico_core.config.policies import PolicyConfig
 from pico_core.config.server import ServerConfig
 from pico_core.errors import ConfigError
 from pico_core.http.message import HeadLimits, MessageError, RequestHead
@@ -60,8 +60,7 @@ def _decisions(config: ServerConfig, request: str, client: str, fields: Sequence
         yield "policy", "none"
         yield "answer", PASSES
         return
-    pattern = next(each for each in policy.config.endpoints if covers(each, endpoint))
-    yield "policy", f"policies[{policy.index}], for {pattern}"
+    yield "policy", policy.named(endpoint)
     yield from _parts(policy, head, client)
 
 

@@ -46,7 +46,7 @@ class StreamBudget:
         self._held: dict[Held, None] = {}
 
     def add(self, stream: Held, now: float) -> None:
-        """A stream is opened, the oldest ones first in order. Next: ``grow`` with its bytes, ``remove`` at its end."""
+        """Count a stream that opens; an older one may have to end for it. Next: ``grow``, and ``remove`` at its end."""
         same = self._of_same(stream)
         if len(same) >= self._streams_per_host:
             self._end(same[0], now)

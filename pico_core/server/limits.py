@@ -12,17 +12,18 @@ from pico_core.http.writing import CONNECTION_CLOSE, error_message, response_byt
 from pico_core.machine.admission import ConnectionLimits, MemberPlaces, PortLimits
 from pico_core.proxy.answers import NONE
 from pico_core.proxy.failures import BUSY
+from pico_core.proxy.reasons import error_line
 
 SERVER_DESCRIPTORS = 64
 """Kept for what is not a connection: listeners, logs, the loop, lookups; and for connections that are closing."""
 
-MOST_RESERVED = 64
+MAX_RESERVED = 64
 """Connections to the admin port, and to the gossip port: operators and other nodes need few, each for a moment."""
 
 RETRY_AFTER_S = 1
 """The pause that a refused peer is told: places become free all the time."""
 
-REASON = b"X-Pico-Error: overloaded; by=server\r\n"
+REASON = error_line("overloaded")
 
 
 def connection_limits(
@@ -44,7 +45,7 @@ def connection_limits(
     most = max(descriptors - SERVER_DESCRIPTORS, descriptors // 2)
     if config.max_connections:
         most = min(most, config.max_connections)
-    small = max(min(most // 16, MOST_RESERVED), 1)
+    small = max(min(most // 16, MAX_RESERVED), 1)
     outgoing = most // 8
     nodes_reserve = max(most // 16, 1)
     common = most - small * sum(row.places is Places.FEW for row in ports) - outgoing - nodes_reserve

@@ -17,7 +17,7 @@ import msgspec
 
 from pico_core.client_group import client_group
 from pico_core.config.networks import Networks, address_of
-from pico_core.config.policies import PolicyConfig, User, digest_of
+from pico_core.config.policies import PolicyConfig, User, covers, digest_of
 from pico_core.http.body import BODY_TOO_LONG
 from pico_core.http.message import RequestHead
 from pico_core.proxy.exchange import Exchange
@@ -90,6 +90,11 @@ class Policy:
         rate = config.requests_per_second
         self.burst = config.most_at_once
         self._rate = AddressRate(rate, self.burst) if rate else None
+
+    def named(self, endpoint: str) -> str:
+        """Return what operators are told of the policy that holds for ``endpoint``: its place, and the pattern."""
+        pattern = next(each for each in self.config.endpoints if covers(each, endpoint))
+        return f"policies[{self.index}], for {pattern}"
 
     def lets_in(self, host: str) -> bool:
         """Say whether the client's network may use the endpoint. An address that is not one belongs to no network."""

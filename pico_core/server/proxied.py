@@ -101,7 +101,7 @@ class ProxiedConnection(Dismissible):
             self._close()
 
     def on_lost(self, now: float) -> None:
-        """Watch the deadline no longer: the connection is gone."""
+        """Stop watching the deadline: the connection is gone."""
         self._host.timers.unwatch(self)
 
     def on_writable(self, now: float) -> None:

@@ -93,9 +93,8 @@ def take_over(
 ) -> None:
     """Let the parts of a node go by ``config``. Raises ``ConfigError``, and changes nothing.
 
-    Tunnels stay until their tokens expire; those of a tenant that was removed are closed, and those of none
-    when there are tenants now. ``limits`` hold for
-    connections that come later.
+    Tunnels stay until their tokens expire. The tunnels of a tenant that was removed are closed. Where ``config`` has
+    tenants, so are the tunnels without one. ``limits`` hold for connections that come later.
     """
     access.reload(config, now)
     facts.admission.configure(limits)

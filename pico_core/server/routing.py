@@ -13,6 +13,7 @@ from pico_core.cluster.health import STALL_S, Health
 from pico_core.cluster.view import HTTP, TCP, RemoteNode, claimed
 from pico_core.config.server import ServerConfig
 from pico_core.machine.parts import Logger
+from pico_core.proxy.downstream import ClientFacts
 from pico_core.proxy.exchange import MAX_TRIES, Exchange
 from pico_core.proxy.failures import (
     AGENT_NOT_ASKED,
@@ -177,13 +178,20 @@ class Routing:
         if not head.forwarded:
             return False
         gossip = self._facts.gossip
-        if not gossip.is_sealed and (not client.is_proxy or not self._view.is_member(client.host)):
-            return not client.is_proxy and self._view.is_member(client.host)
-        if client.is_node is None and (head.proof or not gossip.is_sealed):
-            client.is_node = gossip.is_sealed and gossip.takes_proof(head.proof, exchange.started_at)
-            if not client.is_node:
-                self._host.warn("proxy", "a request says that a node forwarded it, without proof", client=client.host)
-        return bool(client.is_node)
+        if gossip.is_sealed:
+            if client.is_node is None and head.proof:
+                self._note_proof(client, is_node=gossip.takes_proof(head.proof, exchange.started_at))
+            return bool(client.is_node)
+        is_member = self._view.is_member(client.host)
+        if is_member and client.is_proxy and client.is_node is None:
+            self._note_proof(client, is_node=False)
+        return is_member and not client.is_proxy
+
+    def _note_proof(self, client: ClientFacts, *, is_node: bool) -> None:
+        """Keep whether a peer is a node, as its first proof shows; warn of one that is not."""
+        client.is_node = is_node
+        if not is_node:
+            self._host.warn("proxy", "a request says that a node forwarded it, without proof", client=client.host)
 
     def is_proved(self, exchange: Exchange) -> bool:
         """Return whether it is proved that a Pico node has forwarded the request, and so has asked its policies."""
@@ -282,9 +290,8 @@ class Routing:
             failure = exchange.failure = TCP_ENDPOINT if exchange.acceptance is None else HTTP_ENDPOINT
             self._metrics.failures[failure.reason] += 1
         if failure is BUSY:
-            if not exchange.tries and self.crowding.hold(
-                exchange, now
-            ):  # what an agent says to be busy is not asked again
+            # A request that was sent before is not held: an agent has refused it as busy.
+            if not exchange.tries and self.crowding.hold(exchange, now):
                 exchange.avoid = ()
                 exchange.stamp(now)
             else:
@@ -292,7 +299,7 @@ class Routing:
             return
         if failure is not None and failure.evidence is Evidence.LOST_ON_THE_WAY and self._use_again(exchange, now):
             return
-        elif failure is None or failure.reason in LOST_ROUTES:
+        if failure is None or failure.reason in LOST_ROUTES:
             if self.was_forwarded(exchange):
                 is_stale = failure is None and exchange.head.forwarded_by_pico  # the sender's fault, proved or not
                 exchange.failure = MISDIRECTED if is_stale or self.is_told_failures(exchange) else NO_ROUTE

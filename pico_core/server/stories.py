@@ -1,7 +1,7 @@
 """The requests that went wrong lately, by ID: what ``/status/requests`` tells, and ``pico explain``.
 
-A node keeps what it knows of a request itself: the entry node the whole of it, the node with the tunnel its part. There
-is nothing of a query and of header fields in it.
+A node keeps what it knows of a request itself: the entry node the whole of it, the node with the tunnel its part. It
+keeps nothing of queries and header fields.
 """
 
 from collections import OrderedDict
@@ -70,23 +70,23 @@ class Stories:
 
     def add_refused(self, error: MessageError, reason: str, client: str, request_id: bytes, wall_s: float) -> None:
         """Keep what was not a request: apart from the failures, since anybody can send a lot of it."""
-        server = REASONS[reason].by
         story = Story(
-            request_id.decode(),
-            round(wall_s, 3),
-            "",
-            "",
-            "",
-            client,
-            "entry",
-            error.status,
-            reason,
-            server,
-            "",
-            0.0,
-            (),
+            request_id=request_id.decode(),
+            at_s=round(wall_s, 3),
+            method="",
+            path="",
+            endpoint="",
+            client=client,
+            hop="entry",
+            status=error.status,
+            reason=reason,
+            by=REASONS[reason].by,
+            via="",
+            duration_ms=0.0,
+            attempts=(),
+            detail=error.reason,
         )
-        _keep(self._refusals, request_id, msgspec.structs.replace(story, detail=error.reason))
+        _keep(self._refusals, request_id, story)
 
     def get(self, request_id: str) -> Story | None:
         """Return the story of a request."""

@@ -1,7 +1,7 @@
 """A mux stream as a channel, and the steps that both ends of a tunnel share: hand events over, and send output.
 
-The part of a node that has the connection makes a ``StreamChannel`` for every stream, gives the events of ``Tunnel`` to
-``dispatch``, and calls ``flush_tunnel`` once a turn.
+The part of a machine that has the connection makes a ``StreamChannel`` for every stream, gives the events of ``Tunnel``
+to ``dispatch``, and calls ``flush_tunnel`` once a turn.
 """
 
 from collections.abc import Callable

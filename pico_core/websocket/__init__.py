@@ -5,5 +5,5 @@ A server calls ``handshake.accept_handshake``, then reads with ``decoding.FrameD
 with ``FrameDecoder(masked=False)`` and writes with the same functions, which it gives a ``masking.MaskSource``.
 
 Only binary messages carry data, and their borders mean nothing: payload is a stream of bytes. There is never an
-extension or a subprotocol.
+extension. A subprotocol may be agreed on (``proxy.websocket_channel``); it changes nothing about frames.
 """

@@ -8,7 +8,7 @@ ROWS: Final[Rows] = {
     "Of agents, forwarders and commands": (
         (
             "cancelled timers of a process",
-            "{timers.MOST_VOID}, or as many as others",
+            "{timers.MAX_VOID}, or as many as others",
             "they are dropped",
             "cheaper than to drop each at once",
         ),

@@ -122,6 +122,12 @@ ROWS: Final[Rows] = {
             "every other node keeps it too",
         ),
         (
+            "the prefix of a node's ID",
+            "{config.declare.MAX_PREFIX_CHARACTERS} characters",
+            "the file is refused",
+            "the random part has to fit behind it",
+        ),
+        (
             "an entry of gossip",
             (
                 "{bounds.MAX_ID_CHARACTERS} characters of an ID, "

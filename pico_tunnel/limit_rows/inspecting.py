@@ -14,7 +14,7 @@ ROWS: Final[Rows] = {
         ),
         (
             "one credential that stands behind a name",
-            "{agent.inspector.redaction.LONGEST_VALUE} bytes",
+            "{agent.inspector.redaction.MAX_VALUE_BYTES} bytes",
             "the body is not kept",
             "looking for its end is one step",
         ),
@@ -35,6 +35,18 @@ ROWS: Final[Rows] = {
             "{agent.inspector.redaction.MAX_NAMES}",
             "the body is not recorded",
             "looking at each takes a microsecond or two",
+        ),
+        (
+            "name of a part of a form, up to the word that makes it a credential's",
+            "{agent.inspector.redaction.MAX_NAME_BYTES} bytes",
+            "the part does not count as a credential",
+            "names are shorter",
+        ),
+        (
+            "content codings of one body",
+            "{agent.inspector.decoding.MAX_CODINGS}",
+            "the body is not kept",
+            "a body has one",
         ),
         (
             "texts, lists and objects in one credential",

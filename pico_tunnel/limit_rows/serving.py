@@ -117,6 +117,18 @@ ROWS: Final[Rows] = {
             "sets have a few keys",
         ),
         (
+            "connections for which a port of operators or of gossip has a reserve",
+            "{server.limits.MAX_RESERVED}, or a sixteenth of all",
+            "an idle one is closed, else the new one is refused",
+            "operators and other nodes need few, each for a moment",
+        ),
+        (
+            "connections to the admin port of an agent or a forwarder, or to the inspector",
+            "{plain.client_pages.MAX_OPERATORS}",
+            "an idle one is closed, else the new one",
+            "operators are few",
+        ),
+        (
             "refused peers whose bytes are read",
             "{machine.admission.REFUSED_AT_ONCE}",
             "the next are closed at once",
@@ -125,14 +137,14 @@ ROWS: Final[Rows] = {
         (
             "connections that linger",
             "{machine.lingering.MAX_LINGERING}",
-            "the next are closed at once",
+            "the oldest is closed",
             "bounds what refusals cost",
         ),
         (
             "a connection that lingers",
             (
-                "{machine.lingering.SILENCE_S:g} s of silence, {machine.lingering.MOST_S:g} s, "
-                "{machine.lingering.MOST_BYTES} bytes"
+                "{machine.lingering.SILENCE_S:g} s of silence, {machine.lingering.MAX_LINGER_S:g} s, "
+                "{machine.lingering.MAX_LINGER_BYTES} bytes"
             ),
             "it is closed",
             "the peer has to read its answer",

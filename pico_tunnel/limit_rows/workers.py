@@ -20,6 +20,12 @@ ROWS: Final[Rows] = {
             "one in a thousand is left",
         ),
         (
+            "pause before a worker that ended is started again",
+            "{server.workers.slots.MAX_RESTART_PAUSE_S:g} s",
+            "the pause does not grow",
+            "its ports are closed meanwhile, and the others take all",
+        ),
+        (
             "questions of operators that wait for workers",
             "{server.workers.pages.MAX_QUESTIONS}",
             "503",

@@ -13,7 +13,7 @@ from pico_tunnel import fixed_limits
 
 CORE = Path(pico_core.__file__).parent
 DRIVERS = Path(pico_driver.__file__).parent
-NAME = re.compile(r"(^|_)MAX_|_LIMITS?(_|$)|_DEADLINE|_TIMEOUT")
+NAME = re.compile(r"(^|_)MAX_|^(MOST|LARGEST|LONGEST)_|_LIMITS?(_|$)|_DEADLINE|_TIMEOUT")
 
 
 def numbers() -> Iterator[str]:

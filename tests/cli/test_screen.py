@@ -7,7 +7,7 @@ import pytest
 
 from pico_core.config.server import ServerConfig
 from pico_core.records import Log
-from pico_tunnel.agent_screen import MOST_ROWS, AgentScreen, Row
+from pico_tunnel.agent_screen import MAX_ROWS, AgentScreen, Row
 from pico_tunnel.screen import FOLD_S
 from pico_tunnel.server_screen import ServerScreen
 
@@ -43,7 +43,7 @@ def test_many_endpoints() -> None:
         shown += screen.event(log("endpoint registered", endpoint=name, node="n1", **url), NOW) or ""
     assert "  web          http://web.example.com   to localhost:3000   answers\n" in shown
     assert "  my-db        pico forward tcp PORT my-db   to localhost:3000   answers\n" in shown
-    assert f"and {12 - MOST_ROWS} more\n" in shown
+    assert f"and {12 - MAX_ROWS} more\n" in shown
     assert "  server       http://server:8001   node n1\n" in shown
     again = screen.event(log("endpoint registered", endpoint="web", node="n2"), NOW)
     assert again is not None

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeAlias
 
 from tests.e2e.harness import LOCAL, Lines, Process
@@ -75,11 +74,6 @@ class Command(Process):
             raise AssertionError(f"{self.arguments} does not stop:\n{self.errors()}") from None
         self.check()
         assert code == 0, f"{self.arguments} left with {code}:\n{self.errors()}"
-
-    def cpu_s(self) -> float:
-        """Return the CPU time the process has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass

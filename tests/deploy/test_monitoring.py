@@ -26,8 +26,9 @@ from pico_core.server.metrics import METHODS, STATUSES
 from pico_driver.process import measure
 from tests.core.agent.scene import agent_config, registered
 from tests.core.proxy.scene import CLIENT, GET, QUIET, proxy_play
-from tests.core.server.admin.scene import node_appears, node_of
+from tests.core.server.admin.scene import node_appears
 from tests.deploy.promql import parse
+from tests.play import node_of
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "deploy" / "monitoring"

@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
-from tests.e2e.harness import LOCAL
+from tests.e2e.harness import LOCAL, MIB
 from tests.e2e.wire import Head, Wire
 
 
@@ -99,6 +99,12 @@ class Visit:
             return b"RST"
         assert rest == b"", f"more came: {rest[:100]!r}"
         return b"FIN"
+
+
+def large(visit: Visit) -> None:
+    """Answer with 20 MiB."""
+    visit.begin(f"Content-Length: {20 * MIB}\r\n")
+    visit.wire.send(bytes(20 * MIB))
 
 
 class HangUpError(ConnectionError):

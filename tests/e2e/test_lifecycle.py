@@ -11,7 +11,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.harness import AT_ONCE_S, LOCAL, MIB, Fleet, Server
-from tests.e2e.origin import Origin, Visit, service
+from tests.e2e.origin import Origin, Visit, large, service
+from tests.e2e.relay import pump
 from tests.e2e.wire import Wire, dial, receive_response, request, request_bytes
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -78,12 +79,6 @@ def test_a_tunnel_that_is_cut_without_a_word(fleet: Fleet, origin: Origin) -> No
             tunnels.append(upstream)
             threading.Thread(target=pump, args=(upstream, wire), daemon=True).start()
             pump(wire, upstream)
-
-    def pump(source: Wire, sink: Wire) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.receive():
-                sink.send(data)
-            sink.send_eof()
 
     with service(relay) as balancer:
         agent = fleet.agent(balancer.port, "origin", origin.port)
@@ -228,10 +223,6 @@ def test_health_and_readiness(fleet: Fleet) -> None:
 def test_the_agent_finishes_a_slow_download(fleet: Fleet, origin: Origin) -> None:
     server = fleet.server()
     agent = fleet.agent(server, "origin", origin.port)
-
-    def large(visit: Visit) -> None:
-        visit.begin(f"Content-Length: {20 * MIB}\r\n")
-        visit.wire.send(bytes(20 * MIB))
 
     with dial(server.proxy_port) as wire:
         wire.send(request_bytes("origin", origin.handle(large)))

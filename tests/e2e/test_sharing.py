@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import Stack
 from tests.e2e.harness import AT_ONCE_S, LOCAL, MIB, Fleet
-from tests.e2e.origin import HangUpError, Origin, Visit
+from tests.e2e.origin import HangUpError, Origin, Visit, large
 from tests.e2e.wire import dial, receive_response, request, request_bytes
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -60,10 +60,6 @@ def test_a_client_that_does_not_read_slows_no_other_client(stack: Stack) -> None
 
 
 def test_a_stalled_client_gets_all_of_it_in_the_end(stack: Stack) -> None:
-    def large(visit: Visit) -> None:
-        visit.begin(f"Content-Length: {20 * MIB}\r\n")
-        visit.wire.send(bytes(20 * MIB))
-
     with dial(stack.port) as wire:
         wire.send(request_bytes("origin", stack.origin.handle(large)))
         latency_s(stack, 20)

@@ -30,6 +30,12 @@ def only_http(app: App) -> App:
     return wrapped
 
 
+async def unwilling(_scope: Any, receive: Any, send: Any) -> None:
+    """Answer the start of its lifespan with a failure."""
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+
 @only_http
 async def echo(scope: Any, receive: Any, send: Any) -> None:
     told = {name: scope[name] for name in ("method", "path", "scheme", "client", "http_version", "server")}

@@ -13,7 +13,7 @@ import trio
 from pico_driver.embedding.asgi import ClientGoneError
 from pico_driver.embedding.errors import AppError, UnreachableError
 from tests.ports import reserved_port
-from tests.sdk.asgi import body_of, echo, only_http, respond
+from tests.sdk.asgi import body_of, echo, only_http, respond, unwilling
 from tests.sdk.kit import Answer, Kit, linked
 from tests.sdk.relay import Relay
 
@@ -228,10 +228,6 @@ def test_a_lifespan_is_around_all_requests(kit: Kit) -> None:
             else:
                 story.append(scope["state"]["name"])
                 await respond(send, 204)
-
-        async def unwilling(scope: Any, receive: Any, send: Any) -> None:
-            await receive()
-            await send({"type": "lifespan.startup.failed", "message": "no database"})
 
         async with linked(kit) as (node, client):
             async with client.serve("app", app):

@@ -3,7 +3,7 @@
 import contextlib
 import http.client
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -15,6 +15,7 @@ from pico_driver.embedding.errors import ClosedError, RefusedError, UnreachableE
 from pico_driver.embedding.listener import Lost, Moved, Registered
 from tests.certificates import issue, write_authority
 from tests.ports import reserved_port
+from tests.sdk.greeter import Greeter
 from tests.sdk.kit import Kit, linked
 from tests.sdk.relay import Relay
 
@@ -134,16 +135,6 @@ def test_wrong_arguments_name_their_key(kit: Kit) -> None:
                     pass
 
     kit.run(scenario)
-
-
-class Greeter(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "5")
-        self.end_headers()
-        self.wfile.write(b"hello")
-
-    def log_message(self, *_: object) -> None: ...
 
 
 def test_requests_are_forwarded_to_a_service_on_a_socket(kit: Kit) -> None:

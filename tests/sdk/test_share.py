@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from pico_core.errors import ConfigError
 from pico_driver.embedding.errors import AppError, RefusedError, UnreachableError
 from pico_tunnel import sync
 from tests.ports import reserved_port
+from tests.sdk.asgi import unwilling
+from tests.sdk.greeter import Greeter
 from tests.sdk.kit import Answer, ask
 from tests.sdk.test_sync import asgi, wsgi
 
@@ -66,16 +68,6 @@ def test_an_endpoint_without_a_host_name_has_no_link(node: sync.Node) -> None:
     with pico_tunnel.share(asgi, endpoint="a.b") as share:
         assert str(share) == f"endpoint 'a.b' of {node.upstream_url}"
         assert "<a" not in share._repr_html_()
-
-
-class Greeter(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "5")
-        self.end_headers()
-        self.wfile.write(b"hello")
-
-    def log_message(self, *_: object) -> None: ...
 
 
 class Asgi:
@@ -156,12 +148,8 @@ def test_the_environment_says_where_and_as_what(node: sync.Node, monkeypatch: py
 
 
 def test_what_does_not_start_leaves_nothing(node: sync.Node) -> None:
-    async def fails(scope: Any, receive: Any, send: Any) -> None:
-        await receive()
-        await send({"type": "lifespan.startup.failed", "message": "no database"})
-
     with pytest.raises(AppError, match="no database"):
-        pico_tunnel.share(fails)
+        pico_tunnel.share(unwilling)
     with reserved_port() as port, pytest.raises(UnreachableError):
         pico_tunnel.share(asgi, url=f"http://127.0.0.1:{port}", patience_s=0.2)
     with pico_tunnel.share(asgi) as share:

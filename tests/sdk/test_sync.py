@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from pico_driver.embedding.errors import (
 from pico_driver.embedding.listener import Registered
 from pico_tunnel import sync
 from tests.ports import reserved_port
+from tests.sdk.greeter import Greeter
 from tests.sdk.kit import ask
 
 PATIENCE_S = 20.0
@@ -119,15 +120,6 @@ def test_a_timeout_loses_nothing() -> None:
 
 
 def test_applications_and_services_answer() -> None:
-    class Greeter(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "5")
-            self.end_headers()
-            self.wfile.write(b"hello")
-
-        def log_message(self, *_: object) -> None: ...
-
     with ThreadingHTTPServer(("127.0.0.1", 0), Greeter) as service, linked() as (node, client):
         threading.Thread(target=service.serve_forever, daemon=True).start()
         with (

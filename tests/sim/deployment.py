@@ -61,7 +61,6 @@ class Server:
     disturbed_at: float = 0.0
     """When it was last disturbed: by a pause, a cut, or its own start."""
     paused_until: float = 0.0
-    killed: bool = False
 
     @property
     def alive(self) -> bool:
@@ -214,7 +213,6 @@ class Deployment:
         server = self.servers[slot]
         if not server.alive:
             return
-        server.killed = True
         if dark:
             server.process.power_off()
         else:

@@ -159,7 +159,6 @@ class _Echo:
 
     def __init__(self, channel: TcpChannel) -> None:
         self._channel = channel
-        self._ended = False
 
     def on_data(self, data: Piece, now: float) -> None:
         self._channel.send(bytes(data))

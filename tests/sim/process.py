@@ -72,7 +72,6 @@ class Process(Driver[End, Dial]):
         self.host = host
         self.running = False
         self.paused_until = -1.0
-        self.sent_datagrams = 0
         self._network = network
         self._rate = clock_rate
         self._offset_s = clock_offset_s
@@ -319,7 +318,6 @@ class Process(Driver[End, Dial]):
         bound = self._listeners.get(command.listener)
         if bound is None:
             return
-        self.sent_datagrams += 1
         self.sent_bytes += len(command.data)
         self._network.send_datagram(self.host.address, bound[1], command.host, command.port, command.data)
 

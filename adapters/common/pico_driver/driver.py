@@ -316,7 +316,7 @@ class Driver(Conversation, Generic[ConnectionT]):
             self.connect_failed(connection.number, ConnectionError(reason))
 
     def forget_handshake(self, connection: "SecureConnection") -> None:
-        """Count the handshake no longer."""
+        """Stop counting a handshake: it is done, or given up."""
         self._handshakes.over(connection)
 
     def end_turn(self) -> None:

@@ -121,7 +121,7 @@ class Handshakes:
         )
 
     def over(self, connection: SecureConnection) -> None:
-        """Count a handshake no longer."""
+        """Stop counting a handshake, and its time."""
         if connection.listener:
             self._accepted[connection.listener].pop(connection, None)
             return

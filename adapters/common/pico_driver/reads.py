@@ -31,7 +31,7 @@ class Reads:
         return self.buffer
 
     def resume(self, number: int) -> memoryview:
-        """Count a connection no longer, if it was counted; return ``buffer``."""
+        """Stop counting a connection, if it was counted; return ``buffer``."""
         if number in self._paused:
             self._paused.discard(number)
             if len(self._paused) == MANY_PAUSED:

@@ -21,7 +21,7 @@ SIGNALS: Final[dict[signal.Signals, Input]] = {
 }
 """The input that each signal becomes, where ``drive`` was asked for that."""
 
-_MOST_WAITING = 4_096
+_NUMBERS_AT_ONCE = 4_096
 
 
 class SignalPipe:
@@ -39,7 +39,7 @@ class SignalPipe:
     def take(self) -> bytes:
         """Return the numbers of the signals that have come, one a byte."""
         try:
-            return self.reading.recv(_MOST_WAITING)
+            return self.reading.recv(_NUMBERS_AT_ONCE)
         except BlockingIOError:
             return b""
 

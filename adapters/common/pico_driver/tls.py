@@ -95,7 +95,7 @@ class SecureOwner(ConnectionOwner, Protocol):
         """The handshake has failed: forget the connection."""
 
     def forget_handshake(self, connection: "SecureConnection") -> None:
-        """Count the handshake no longer."""
+        """Stop counting the handshake: it is done, or given up."""
 
 
 class _State(Enum):
@@ -112,7 +112,6 @@ class SecureConnection:
     """
 
     __slots__ = (
-        "_finishing",
         "_incoming",
         "_outgoing",
         "_owner",
@@ -156,7 +155,6 @@ class SecureConnection:
         self._outgoing = ssl.MemoryBIO()
         self._tls = profile.wrap(self._incoming, self._outgoing, self._server_name)
         self._state = _State.HANDSHAKE
-        self._finishing = False
         self._read_ended = False
         self._resumable = False
         self._ticket_waits = False

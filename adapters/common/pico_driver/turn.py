@@ -85,7 +85,7 @@ class Conversation(ABC):
             self.announce(*map(self.taken, self._inbox.take()))
 
     def taken(self, event: Input) -> Input:
-        """Return the inputs that the machine gets for the items of the inbox."""
+        """Return the input that the machine gets for an item of the inbox."""
         return event
 
     def log(self, record: Log | AccessLog) -> None:

@@ -1,7 +1,7 @@
 """Runs Pico on trio.
 
 ``connect`` registers endpoints from inside a program, ``dial`` reaches one: the SDK (``docs/sdk.md``). ``run`` owns the
-process of a machine, ``drive`` lives inside a running one.
+process of a machine, ``drive`` lives inside a running trio program.
 """
 
 from typing import TYPE_CHECKING, Any

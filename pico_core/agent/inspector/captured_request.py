@@ -26,7 +26,7 @@ class Keeper(Protocol):
 
     searches: Searches
 
-    def changed(self, record: "CapturedRequest", more_bytes: int) -> None:
+    def changed(self, more_bytes: int) -> None:
         """Note that a record is another one than before, and takes ``more_bytes`` of memory."""
 
 
@@ -129,7 +129,8 @@ class CapturedRequest:
     """See the module's text. Times are in seconds on the clock of ``now``, ``wall_s`` since the epoch.
 
     ``fields`` are field lines of the request, Host and those about the client among them. ``state`` is ``live``,
-    ``whole``, or ``incomplete``. ``is_gone`` says that the store keeps it no longer.
+    ``whole``, or ``incomplete``. ``is_over`` says that nothing more comes, and that the bodies have been searched for
+    credentials; ``is_gone`` that the store has dropped it.
     """
 
     __slots__ = (
@@ -143,7 +144,7 @@ class CapturedRequest:
         "id",
         "incomplete",
         "is_gone",
-        "is_searched",
+        "is_over",
         "is_upgrade",
         "method",
         "proto",
@@ -158,7 +159,6 @@ class CapturedRequest:
         "status",
         "target",
         "tries",
-        "version",
         "wall_s",
     )  # fmt: skip
 
@@ -171,7 +171,6 @@ class CapturedRequest:
         head: RequestHead = exchange.head
         redaction = keeper.redaction
         self.id = number
-        self.version = 0
         self.endpoint = exchange.endpoint
         self.method = head.method
         self.fields = redaction.fields(head.fields + lines, values)
@@ -195,12 +194,7 @@ class CapturedRequest:
         self.first_byte_at = NEVER
         self.ended_at = NEVER
         self.is_gone = False
-        self.is_searched = False
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more comes, and the bodies have been searched for credentials."""
-        return self.is_searched
+        self.is_over = False
 
     @property
     def memory_bytes(self) -> int:
@@ -213,7 +207,7 @@ class CapturedRequest:
     def add_request(self, pieces: Sequence[Piece]) -> None:
         """More of the request's body has come."""
         if not self.is_gone:
-            self._keeper.changed(self, self.request.add(pieces, self._keeper.most_body_bytes))
+            self._keeper.changed(self.request.add(pieces, self._keeper.most_body_bytes))
 
     def respond(self, head: ResponseHead, pieces: Sequence[Piece], now: float) -> None:
         """The final head has come, and some of the body."""
@@ -224,12 +218,12 @@ class CapturedRequest:
         self.response_fields = self._keeper.redaction.fields(head.fields, self._values)
         self.response.describe(head.fields)
         more = len(self.response_fields) + self.response.add(pieces, self._keeper.most_body_bytes)
-        self._keeper.changed(self, more)
+        self._keeper.changed(more)
 
     def add_response(self, pieces: Sequence[Piece]) -> None:
         """More of the response's body has come."""
         if not self.is_gone:
-            self._keeper.changed(self, self.response.add(pieces, self._keeper.most_body_bytes))
+            self._keeper.changed(self.response.add(pieces, self._keeper.most_body_bytes))
 
     def finished(self, exchange: Exchange) -> None:
         """The exchange is over, as the router is told; the last of the response may be still to come."""
@@ -255,17 +249,17 @@ class CapturedRequest:
             before = len(body.data)
             yield from body.seal(keeper.redaction, self._values, keeper.most_body_bytes)
             if not self.is_gone and len(body.data) != before:
-                keeper.changed(self, len(body.data) - before)
-        self.is_searched = True
+                keeper.changed(len(body.data) - before)
+        self.is_over = True
         if not self.is_gone:
             before = self.memory_bytes
             # What the request has of a value that only the response names, and the other way round.
             self.fields, self.target = self._values.hide(self.fields), self._values.hide(self.target)
-            keeper.changed(self, self.memory_bytes - before)
+            keeper.changed(self.memory_bytes - before)
         self._values.forget()
 
     def leave(self) -> None:
-        """Give the memory back: the store keeps it no longer, and what still comes is not recorded."""
+        """Give the memory back: the store has dropped it, and what still comes is not recorded."""
         self.is_gone = True
         self.request.drop("")
         self.response.drop("")

@@ -10,7 +10,7 @@ DEFLATE_BITS: Final = 15
 RAW_BITS: Final = -15
 
 IDENTITY = (b"", b"identity")
-MOST_CODINGS = 4
+MAX_CODINGS = 4
 """A body has one; more than a few are an attack on those that undo them."""
 
 
@@ -28,7 +28,7 @@ def decode(data: bytes, codings: list[bytes], most_bytes: int) -> Steps[tuple[by
 
     Of a body that is cut, what can be decoded is returned. Raises ``UnknownCodingError``.
     """
-    if len(codings) > MOST_CODINGS:
+    if len(codings) > MAX_CODINGS:
         raise UnknownCodingError
     is_all = True
     for coding in reversed(codings):

@@ -55,7 +55,6 @@ class InspectorPages:
     """A ``PlainHandler``."""
 
     def __init__(self, config: InspectConfig, store: Store, host: InspectorHost) -> None:
-        self._config = config
         self._hosts = HostNames(config.allowed_hosts)
         self._token = b"" if config.token is None else b"Bearer " + config.token.reveal().encode()
         self._store = store

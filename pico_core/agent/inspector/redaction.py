@@ -28,8 +28,8 @@ SHORT_NAME = 3
 BESIDE = 8
 """Bytes of text before a short name, or behind it."""
 
-LONGEST_NAME = 80
-"""Bytes before a word that may belong to the same name."""
+MAX_NAME_BYTES = 80
+"""Of the name of a part of a form, up to the word that makes it a credential's."""
 
 MAX_VALUES = 64
 """Credentials of one exchange that are looked for everywhere in it. Each costs a pass over both bodies."""
@@ -37,8 +37,8 @@ MAX_VALUES = 64
 MAX_NAMES = 10_000
 """Names of credentials in one body. One with more is not recorded: looking at each takes a microsecond or two."""
 
-LONGEST_VALUE = 1_048_576
-"""Bytes of a credential that stands behind a name. A body with a longer one is not recorded."""
+MAX_VALUE_BYTES = 1_048_576
+"""Of a credential that stands behind a name. A body with a longer one is not recorded."""
 
 MAX_PARTS = 10_000
 """Texts, lists and objects in one credential. A body with one that has more is not recorded."""
@@ -244,7 +244,7 @@ class Redaction:
         places: list[tuple[int, int]] = []
         passed = 0
         for begin in range(0, len(data), STEP_BYTES):
-            lower = data[begin : begin + STEP_BYTES + LONGEST_NAME].lower().decode("latin-1")
+            lower = data[begin : begin + STEP_BYTES + MAX_NAME_BYTES].lower().decode("latin-1")
             is_short = len(lower) < SMALL_BYTES
             for name in [each for each in self._ends if each in lower] if is_short else self._ends:
                 end = self._ends[name]
@@ -280,7 +280,7 @@ def _is_beside_text(data: bytes, start: int, end: int) -> bool:
 
 def _value_behind(data: bytes, start: int, end: int) -> tuple[int, int, bytes] | None:
     """Return where the value begins and ends whose name has the word from ``start``, and what is shown instead."""
-    most = end + LONGEST_VALUE
+    most = end + MAX_VALUE_BYTES
     found = _ASSIGNED.match(data, end, most)
     if found is not None:
         value = found[3]
@@ -294,7 +294,7 @@ def _value_behind(data: bytes, start: int, end: int) -> tuple[int, int, bytes] |
         _check_end(over, most, data)
         return found.start(3), over, quote + HIDDEN + quote
     found = _ELEMENT.match(data, end, most)
-    if found is None and _NAME_OF_PART.search(data, max(0, start - LONGEST_NAME), start + 1):
+    if found is None and _NAME_OF_PART.search(data, max(0, start - MAX_NAME_BYTES), start + 1):
         found = _PART.match(data, end, most)
     if found is None:
         return None

@@ -35,13 +35,12 @@ class Store:
         self._number += 1
         record = CapturedRequest(self._number, self, exchange, lines, now, wall_s)
         self.records[record.id] = record
-        self.changed(record, record.memory_bytes)
+        self.changed(record.memory_bytes)
         return record
 
-    def changed(self, record: CapturedRequest, more_bytes: int) -> None:
+    def changed(self, more_bytes: int) -> None:
         """See ``Keeper``."""
         self.version += 1
-        record.version = self.version
         self.memory_bytes += more_bytes
         config = self._config
         while self.memory_bytes > config.max_memory_bytes or len(self.records) > config.max_requests:

@@ -100,7 +100,7 @@ class UpstreamConnection:
         return self.channel
 
     def upgrade_over(self, now: float) -> None:
-        """The pipe has ended: the source counts this connection no more."""
+        """The pipe has ended: the source stops counting this connection."""
         self.source.discard(self, now)
 
     def give_up(self, now: float) -> None:

@@ -8,7 +8,6 @@ from itertools import islice
 import msgspec
 
 from pico_core.cluster.view import RemoteNode, claimed
-from pico_core.config.policies import covers
 from pico_core.proxy.reasons import REASONS
 from pico_core.server.facts import Facts
 from pico_core.server.foreseen import foreseen_reason, nodes_with
@@ -115,10 +114,7 @@ def _node(node: RemoteNode, endpoint: str) -> NodeOutlook:
 
 def _policy(facts: Facts, endpoint: str) -> str:
     policy = facts.policies.of(endpoint)
-    if policy is None:
-        return ""
-    pattern = next(each for each in policy.config.endpoints if covers(each, endpoint))
-    return f"policies[{policy.index}], for {pattern}"
+    return "" if policy is None else policy.named(endpoint)
 
 
 def _similar(facts: Facts, endpoint: str) -> list[str]:

@@ -15,7 +15,7 @@ from pico_core.server.facts import Facts
 from pico_core.server.metrics import LATENCY_BUCKETS_S, SWITCHED
 from pico_core.server.stories import Story
 
-MOST_ENDPOINTS = 50
+ENDPOINTS_SHOWN = 50
 NODES_SHOWN = 200
 FAILURES_SHOWN = 20
 """The rows that one page shows of each: people read no more, and an overview is made every two seconds."""
@@ -107,7 +107,7 @@ def endpoints(facts: Facts, match: str) -> Endpoints:
         for name, count in node.endpoints.items():
             if wanted in name:
                 tunnels.setdefault(name, {})[node.id] = count
-    names = sorted(tunnels)[:MOST_ENDPOINTS]
+    names = sorted(tunnels)[:ENDPOINTS_SHOWN]
     return Endpoints(match, len(tunnels), [EndpointRow(name, _protocol(facts, name), tunnels[name]) for name in names])
 
 

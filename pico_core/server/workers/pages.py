@@ -4,6 +4,7 @@ Each question goes to the workers over their control ports, with the operator's 
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -33,7 +34,7 @@ WORKERS_PATH = "/status/workers"
 WORKERS_TOLD = "the workers of this server"
 UPSTREAM_PATH = "/status/upstream/endpoints"
 
-Responses = dict[int, PlainResponse]
+Responses: TypeAlias = dict[int, PlainResponse]
 """The answers by worker; those that gave none are missing."""
 
 
@@ -138,7 +139,7 @@ class SupervisorPages:
         self,
         connection: PlainConnection,
         question: Question,
-        respond: "Callable[[PlainConnection, Responses, Sequence[int], float], None]",
+        respond: Callable[[PlainConnection, Responses, Sequence[int], float], None],
         now: float,
         most: int | None = None,
     ) -> None:

@@ -3,7 +3,7 @@
 import msgspec
 
 FIRST_RESTART_PAUSE_S = 0.1
-LONGEST_RESTART_PAUSE_S = 10.0
+MAX_RESTART_PAUSE_S = 10.0
 """Before the next process of a worker whose last ones ended: doubled each time. A connection that came for a worker
 while it rests waits; where that is long its ports are closed, and the others take all."""
 
@@ -55,6 +55,6 @@ class Slot(msgspec.Struct, eq=False):
         process = self.current
         if process is not None and process.ready_at is not None and now - process.ready_at >= WORKED_S:
             self.failures = 0
-        pause_s = min(FIRST_RESTART_PAUSE_S * 2.0 ** min(self.failures, 10), LONGEST_RESTART_PAUSE_S)
+        pause_s = min(FIRST_RESTART_PAUSE_S * 2.0 ** min(self.failures, 10), MAX_RESTART_PAUSE_S)
         self.failures += 1
         return pause_s

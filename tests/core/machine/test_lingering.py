@@ -13,7 +13,7 @@ from pico_core.boundary import (
     WritingPaused,
     WritingResumed,
 )
-from pico_core.machine.lingering import MAX_LINGERING, MOST_BYTES, MOST_S
+from pico_core.machine.lingering import MAX_LINGER_BYTES, MAX_LINGER_S, MAX_LINGERING
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, OK, proxy_play
 from tests.play import Data, Nothing, Open, Play, joined, server_play
 
@@ -114,15 +114,15 @@ def test_bytes_that_come_after_the_response_do_not_destroy_it_either() -> None:
 
 def test_a_peer_that_sends_on_has_its_time() -> None:
     play = answered("upstream", b"\x16\x03\x01\r\n", 400)
-    for second in range(1, int(MOST_S)):
+    for second in range(1, int(MAX_LINGER_S)):
         play >> float(second) >> Received(PEER, bytes(100_000)) << Nothing()
-    assert play >> MOST_S + 0.5 << Close(PEER)
+    assert play >> MAX_LINGER_S + 0.5 << Close(PEER)
 
 
 def test_a_peer_that_sends_fast_has_its_number_of_bytes() -> None:
     play = answered("admin", b"\x16\x03\x01\r\n\r\n", 400)
     mebibyte = bytes(1 << 20)
-    for _ in range(MOST_BYTES >> 20):
+    for _ in range(MAX_LINGER_BYTES >> 20):
         play >> Received(PEER, mebibyte)
     assert play << Nothing() >> Received(PEER, b"x") << Close(PEER) >> Received(PEER, b"x")
 

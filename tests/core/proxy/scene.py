@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pico_core.boundary import Accepted, Send
+from pico_core.boundary import Accepted, Received, Send
 from pico_core.config.server import ServerConfig
 from pico_core.proxy.failures import BUSY, HTTP_ENDPOINT, SERVICE_INVALID, SERVICE_LOST, TCP_ENDPOINT
 from pico_core.proxy.reasons import REASONS, reason_of
-from tests.play import REQUEST_ID, Play, server_play
+from tests.play import REQUEST_ID, Data, Open, Play, server_play
 
 AGENT = 1
 CLIENT = 3
@@ -35,6 +35,11 @@ def proxy_play(config: ServerConfig | None = None, agent: tuple[tuple[bytes, byt
     play = server_play(config)
     play.agent_registers(AGENT, "e1", *agent)
     return client_joins(play)
+
+
+def asked(request: bytes = GET, sent: bytes = GET_SENT) -> Play:
+    """Return a play in which a client has asked and the agent was told."""
+    return proxy_play() >> Received(CLIENT, request) << Open(AGENT, 2) << Data(AGENT, 2, sent)
 
 
 def put(body: bytes) -> bytes:

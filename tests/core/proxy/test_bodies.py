@@ -13,19 +13,15 @@ from tests.core.proxy.scene import (
     GET_SENT,
     NUMBERED,
     OK,
+    asked,
     error,
     proxy_play,
     put,
     put_sent,
 )
-from tests.play import Data, End, Nothing, Open, Play, Reset, joined
+from tests.play import Data, End, Nothing, Open, Reset, joined
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
-
-
-def asked(request: bytes = GET, sent: bytes = GET_SENT) -> Play:
-    """Return a play in which a client has asked and the agent was told."""
-    return proxy_play() >> Received(CLIENT, request) << Open(AGENT, 2) << Data(AGENT, 2, sent)
 
 
 def head_request(version: bytes = b"1.1") -> bytes:

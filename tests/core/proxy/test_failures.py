@@ -7,7 +7,19 @@ from pico_core.boundary import Abort, Accepted, Close, ConnectionLost, EofReceiv
 from pico_core.config.ports import ProxyConfig
 from pico_core.config.server import ServerConfig
 from pico_core.proxy.replay import MAX_REPLAY_BYTES
-from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play, put, put_sent
+from tests.core.proxy.scene import (
+    AGENT,
+    CLIENT,
+    GET,
+    GET_SENT,
+    OK,
+    asked,
+    client_joins,
+    error,
+    proxy_play,
+    put,
+    put_sent,
+)
 from tests.play import Data, End, GoAway, Nothing, Open, Play, Reset, server_play
 
 SECOND = 7
@@ -17,11 +29,6 @@ UNREACHABLE = error(502, "Bad Gateway", "upstream unreachable", reason="tunnel-l
 POST = GET.replace(b"GET", b"POST")
 POST_SENT = GET_SENT.replace(b"GET", b"POST")
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def asked(request: bytes = GET, sent: bytes = GET_SENT) -> Play:
-    """Return a play in which a client has asked and the agent was told."""
-    return proxy_play() >> Received(CLIENT, request) << Open(AGENT, 2) << Data(AGENT, 2, sent)
 
 
 def asked_of_two(request: bytes = GET, sent: bytes = GET_SENT) -> Play:

@@ -29,7 +29,6 @@ from tests.core.server.tokens import (
     clock,
     denied,
     get,
-    node_of,
     playing,
     proxied,
     registers,
@@ -38,7 +37,7 @@ from tests.core.server.tokens import (
     texts,
 )
 from tests.neighbours import know
-from tests.play import Data, GoAway, Open, Play, Reset, server_play
+from tests.play import Data, GoAway, Open, Play, Reset, node_of, server_play
 
 # --- the proxy port ---
 

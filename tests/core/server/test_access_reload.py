@@ -30,7 +30,6 @@ from tests.core.server.tokens import (
     answer,
     denied,
     get,
-    node_of,
     of_set,
     playing,
     proxied,
@@ -42,7 +41,7 @@ from tests.core.server.tokens import (
     tenant_agent,
     with_set,
 )
-from tests.play import Data, Open, joined
+from tests.play import Data, Open, joined, node_of
 
 
 def reloaded(node: ServerNode, config: ServerConfig, now: float) -> None:

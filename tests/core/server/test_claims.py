@@ -8,12 +8,11 @@ from pico_core.config.server import ServerConfig
 from pico_core.server.claims import Registration
 from pico_core.tunnel.agreement import SECOND_AGENT_CAME
 from tests.core.proxy.scene import AGENT, CLIENT, GET, client_joins, error
-from tests.core.server.admin.scene import node_of
 from tests.core.server.test_peers import FIRST, FROM_NODE, GET_FORWARDED, SEEMS_DEAD_S, dial
 from tests.core.server.test_tcp_route import ACCEPTED, ASKING
 from tests.core.server.tunnel_scene import HANDSHAKE, SECOND
 from tests.neighbours import know
-from tests.play import GoAway, Notice, Open, Play, joined, server_play
+from tests.play import GoAway, Notice, Open, Play, joined, node_of, server_play
 
 ONE = (b"x-pico-agent", b"one")
 TWO = (b"x-pico-agent", b"two")

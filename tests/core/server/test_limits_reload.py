@@ -4,8 +4,7 @@ from pico_core.boundary import Accepted, Close, ConfigReloaded, EofReceived, Rec
 from pico_core.config.ports import ProxyConfig, ProxyHttpConfig, UpstreamConfig
 from pico_core.config.server import ServerConfig
 from tests.core.proxy.scene import AGENT, CLIENT, GET, client_joins, error, proxy_play
-from tests.core.server.tokens import node_of
-from tests.play import Nothing, Open, joined
+from tests.play import Nothing, Open, joined, node_of
 
 
 def test_limits_of_heads_change_while_it_runs() -> None:

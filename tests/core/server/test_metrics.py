@@ -8,14 +8,8 @@ from pico_core.boundary import Accepted, Received
 from pico_core.plain.exposition import Histogram
 from pico_core.server.admin.metrics_text import metrics_text
 from pico_core.server.metrics import LATENCY_BUCKETS_S, METHODS, OTHER, STATUSES
-from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, GET, OK, QUIET, client_joins, proxy_play, put
-from tests.play import Data, Play, Reset
-
-
-def node_of(play: Play) -> ServerNode:
-    assert isinstance(play.machine, ServerNode)
-    return play.machine
+from tests.play import Data, Play, Reset, node_of
 
 
 def series(play: Play) -> set[bytes]:

@@ -17,10 +17,9 @@ from pico_core.boundary import (
 from pico_core.config.server import ServerConfig
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, NUMBERED, OK, client_joins, error
-from tests.core.server.admin.scene import node_of
 from tests.core.server.test_tcp_route import ACCEPTED, ASKING
 from tests.neighbours import know
-from tests.play import Data, Nothing, Open, Play, joined, server_play
+from tests.play import Data, Nothing, Open, Play, joined, node_of, server_play
 
 SEEMS_DEAD_S = 5.0
 """A node that does not answer for so long is unreachable."""

@@ -10,7 +10,6 @@ from pico_core.config.networks import network
 from pico_core.config.policies import user
 from pico_core.server.policies import MAX_VERDICTS, Policies
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
-from tests.core.server.admin.scene import node_of
 from tests.core.server.policy_scene import (
     CHALLENGE,
     CREDENTIALS,
@@ -30,7 +29,7 @@ from tests.core.server.test_peers import FIRST, FROM_NODE, dial
 from tests.core.server.test_proofs import KEYED, proved
 from tests.core.server.test_tcp_route import ACCEPTED, ASKING
 from tests.neighbours import know
-from tests.play import Data, Open, Play, joined, server_play
+from tests.play import Data, Open, Play, joined, node_of, server_play
 
 BOTH = pytest.mark.parametrize(
     "scene", [play_with, clustered_with], ids=["the tunnel is here", "the tunnel is elsewhere"]

@@ -8,7 +8,6 @@ import pytest
 from pico_core.boundary import Accepted, Connected, ConnectionLost, Received, Send
 from pico_core.config.policies import user
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
-from tests.core.server.admin.scene import node_of
 from tests.core.server.policy_scene import (
     BODY,
     CHALLENGE,
@@ -28,7 +27,7 @@ from tests.core.server.policy_scene import (
 from tests.core.server.test_peers import FIRST, dial
 from tests.core.server.test_policies import BOTH
 from tests.core.server.test_tcp_route import ACCEPTED, ASKING
-from tests.play import Data, Open, Reset, joined
+from tests.play import Data, Open, Reset, joined, node_of
 
 
 @BOTH

@@ -6,10 +6,10 @@ from pico_core.boundary import Close, Connected, ConnectionLost, Received, Send,
 from pico_core.server.node import ServerNode
 from pico_core.server.retries import RESERVE, RetryBudget
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, NUMBERED, OK, client_joins, error, proxy_play
-from tests.core.server.admin.scene import node_appears, node_of
+from tests.core.server.admin.scene import node_appears
 from tests.core.server.test_peers import FROM_NODE, SEEMS_DEAD_S, clustered, dial, from_node
 from tests.neighbours import know
-from tests.play import PIKO, Data, Nothing, Open, Play, Reset
+from tests.play import PIKO, Data, Nothing, Open, Play, Reset, node_of
 
 OTHER = 7
 POST = GET.replace(b"GET", b"POST")

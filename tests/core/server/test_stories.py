@@ -6,8 +6,8 @@ from typing import Any
 from pico_core.boundary import Received
 from pico_core.server.stories import MAX_PATH_CHARACTERS, MAX_STORIES
 from tests.core.proxy.scene import AGENT, CLIENT, GET, OK, client_joins, proxy_play
-from tests.core.server.admin.scene import ask, document, joins, node_of
-from tests.play import Data, Open, Play, Reset, joined, server_play
+from tests.core.server.admin.scene import ask, document, joins
+from tests.play import Data, Open, Play, Reset, joined, node_of, server_play
 
 NOBODY = GET.replace(b"e1.", b"nobody.")
 

@@ -18,7 +18,6 @@ from tests.core.server.tokens import (
     answer,
     denied,
     get,
-    node_of,
     playing,
     proxied,
     registers,
@@ -28,7 +27,7 @@ from tests.core.server.tokens import (
     texts,
 )
 from tests.neighbours import know
-from tests.play import Data, End, Open
+from tests.play import Data, End, Open, node_of
 
 # --- tenants ---
 

@@ -34,11 +34,6 @@ OK = b"HTTP/1.1 200 OK\r\nDate: Mon, 23 Nov 2026 02:45:26 GMT\r\nContent-Length:
 UNAUTHORISED = "WWW-Authenticate: Bearer"
 
 
-def node_of(play: Play) -> ServerNode:
-    assert isinstance(play.machine, ServerNode)
-    return play.machine
-
-
 def playing(config: ServerConfig) -> Play:
     """Return a server at 0 s, when the wall clock shows ``NOW_S``."""
     return server_play(config) >> Tick(NOW_S)

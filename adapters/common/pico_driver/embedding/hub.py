@@ -59,7 +59,7 @@ class CallUser(Protocol):
 
 
 class Hub:
-    """Give one to ``drive``. Next: ``open``, which the driver sets when it runs."""
+    """The program's side of one driver: give it to ``drive``. Next: ``opened``, which is set when the driver runs."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime

@@ -17,15 +17,9 @@ from pico_driver.embedding.dialing import open_stream
 from pico_driver.embedding.hub import Hub
 from pico_driver.embedding.logging_sink import logging_sink
 from pico_driver.embedding.node import Node, ready
-from pico_driver.embedding.settings import (
-    client_settings,
-    descriptor_limit,
-    inspector_settings,
-    new_entropy,
-    secure_entropy,
-    server_settings,
-)
+from pico_driver.embedding.settings import client_settings, descriptor_limit, inspector_settings, server_settings
 from pico_driver.embedding.stream import Stream
+from pico_driver.entropy import new_entropy, secure_entropy
 from pico_driver.tls_sections import agent_sections, forward_sections, load_profiles, server_sections
 
 Embedded: TypeAlias = Callable[..., AbstractAsyncContextManager[Hub]]

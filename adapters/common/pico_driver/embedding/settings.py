@@ -1,27 +1,19 @@
 """From the arguments of the SDK to a configuration: the keys are those of the commands, and so are their checks."""
 
-import os
-import random
 import resource
 from collections.abc import Mapping
-from typing import TypeVar
-
-from msgspec.structs import replace
 
 from pico_core.config.agent import AgentConfig
-from pico_core.config.forward import ForwardConfig
 from pico_core.config.inspect import DEFAULT_ADDRESS
 from pico_core.config.load import load
-from pico_core.config.proxy import proxy_from_environment
 from pico_core.config.server import ServerConfig
 from pico_core.config.server_ports import ENTRANCES_FIRST
 from pico_core.config.values import LOCALHOST
 from pico_core.errors import ConfigError
 from pico_core.machine.admission import MAX_DESCRIPTORS
+from pico_driver.client_proxy import ClientConfig, with_proxy
 from pico_driver.embedding.arguments import text, texts
 from pico_driver.files import read_secret
-
-ClientConfig = TypeVar("ClientConfig", AgentConfig, ForwardConfig)
 
 
 def inspector_settings(inspect: str | int) -> dict[str, str]:
@@ -37,10 +29,7 @@ def client_settings(cls: type[ClientConfig], url: str, token: str, settings: Map
     config = load(cls, None, flags, "", read_secret)
     if isinstance(config, AgentConfig) and config.tracing.endpoint:
         raise ConfigError(NO_TRACING)
-    connect = config.connect
-    if connect.proxy_url is not None:
-        return config
-    return replace(config, connect=replace(connect, proxy_url=proxy_from_environment(connect.url, os.environ)))
+    return with_proxy(config)
 
 
 NO_TRACING = "tracing.endpoint is for the commands; a program has a tracer of its own"
@@ -68,13 +57,3 @@ def descriptor_limit() -> int:
     """Return how many descriptors this process may have open."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else min(soft, MAX_DESCRIPTORS)
-
-
-def secure_entropy() -> random.SystemRandom:
-    """Return randomness that is fit for nonces."""
-    return random.SystemRandom()
-
-
-def new_entropy() -> random.Random:
-    """Return randomness for jitter, IDs and masks; no secret is drawn from it. The seed is the system's."""
-    return random.Random(random.SystemRandom().getrandbits(256))  # noqa: S311 - see above

@@ -47,7 +47,7 @@ def again(play: Play, request: bytes, response: bytes = OK, stream: int = 2) -> 
 
 def is_searching(store: Store) -> bool:
     """Whether a request that is over is still searched."""
-    return any(each.ended_at < NEVER and not each.is_searched for each in store.records.values())
+    return any(each.ended_at < NEVER and not each.is_over for each in store.records.values())
 
 
 def searched(play: Play) -> Play:

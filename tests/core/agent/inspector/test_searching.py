@@ -6,7 +6,7 @@ import time
 import pytest
 
 from pico_core.agent.inspector.decoding import decode
-from pico_core.agent.inspector.redaction import LONGEST_VALUE, HiddenValues, Redaction, UnsearchableError
+from pico_core.agent.inspector.redaction import MAX_VALUE_BYTES, HiddenValues, Redaction, UnsearchableError
 from pico_core.agent.inspector.searching import PAUSE_S, SEARCH_TURN_BYTES, SMALL_BYTES, STEP_BYTES, Steps, finished
 from pico_core.config.inspect import MIB
 from tests.collection import no_collection
@@ -108,7 +108,7 @@ def test_a_name_at_the_end_of_a_step() -> None:
 
 
 def test_a_credential_that_is_too_long() -> None:
-    body = b'{"token": "' + b"x" * LONGEST_VALUE + b'"}'
+    body = b'{"token": "' + b"x" * MAX_VALUE_BYTES + b'"}'
     with pytest.raises(UnsearchableError, match="too long"):
         finished(Redaction().body(body, b"application/json", HiddenValues()))
     play = served(inspected(), GET, response(body))

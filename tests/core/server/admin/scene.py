@@ -8,7 +8,6 @@ from pico_core.boundary import Accepted, DatagramReceived, Received, Send
 from pico_core.gossip.wire import writing
 from pico_core.gossip.wire.records import Entry
 from pico_core.records import Record
-from pico_core.server.node import ServerNode
 from tests.play import Play, server_play
 
 OPERATOR = 21
@@ -26,11 +25,6 @@ def joins(play: Play, connection: int = OPERATOR) -> Play:
 def admin_play() -> Play:
     """Return a server with an operator."""
     return joins(server_play())
-
-
-def node_of(play: Play) -> ServerNode:
-    assert isinstance(play.machine, ServerNode)
-    return play.machine
 
 
 def node_appears(play: Play, node_id: str, host: str, heard_from: str = "", **values: str) -> list[Record]:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from pico_core.boundary import Received, Send
 from pico_core.server.admin.dashboard import page, policy
-from pico_core.server.admin.overview import MOST_ENDPOINTS, endpoints, overview
+from pico_core.server.admin.overview import ENDPOINTS_SHOWN, endpoints, overview
 from tests.core.proxy.scene import CLIENT, GET, client_joins
-from tests.core.server.admin.scene import ask, document, joins, node_appears, node_of
+from tests.core.server.admin.scene import ask, document, joins, node_appears
 from tests.neighbours import Neighbour
-from tests.play import joined, server_play
+from tests.play import joined, node_of, server_play
 
 
 def test_the_page_comes_without_a_token_and_loads_nothing_else() -> None:
@@ -56,7 +56,7 @@ def test_ten_thousand_endpoints_and_25_nodes_are_one_small_document() -> None:
     told, found = overview(facts), endpoints(facts, "9")
     assert len(told.nodes) == 25
     assert endpoints(facts, "").count == 10_000
-    assert len(found.rows) == MOST_ENDPOINTS
+    assert len(found.rows) == ENDPOINTS_SHOWN
     numbers = [number * 7_919 % 100_000 for number in range(100_000)]
     assert _cpu_s(lambda: (overview(facts), endpoints(facts, "9"))) < 10 * _cpu_s(lambda: sorted(numbers))
 

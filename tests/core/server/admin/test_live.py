@@ -14,7 +14,6 @@ from pico_core.boundary import (
     ConnectFailed,
     EofReceived,
     Received,
-    Send,
     WritingPaused,
     WritingResumed,
 )  # fmt: skip
@@ -26,7 +25,7 @@ from pico_core.server.admin.live import EVERY_S, FIRST_S, MAX_ASKED, MAX_TOLD_NO
 from tests.core.access.keys import NOW_S, SECRET, bearer, signed
 from tests.core.server.admin.scene import OPERATOR, admin_play, ask, joins, node_appears
 from tests.core.server.tokens import ADMIN, playing
-from tests.play import Play, joined
+from tests.play import Play, sent
 
 STREAM = ask("/status/stream")
 
@@ -37,10 +36,6 @@ def cluster(*nodes: int) -> Play:
         host = f"10.0.0.{number}"
         node_appears(play, f"node-{number}", host, proxy_addr=f"{host}:8000", admin_addr=f"{host}:8002")
     return play
-
-
-def sent(commands: list[Record], connection: int = OPERATOR) -> bytes:
-    return b"".join(joined(each.data) for each in commands if isinstance(each, Send) and each.connection == connection)
 
 
 def events(data: bytes) -> list[tuple[str, Any]]:
@@ -72,7 +67,7 @@ def answer(play: Play, dial: Connect, body: bytes, status: int = 200) -> None:
 def test_a_viewer_is_told_of_this_node_at_once_and_then_of_all() -> None:
     play = cluster(2, 3) >> STREAM
     done = play.take()
-    data = sent(done)
+    data = sent(done, OPERATOR)
     head = data.partition(b"\r\n\r\n")[0]
     assert head.startswith(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\n")
     assert b"\r\nTransfer-Encoding: chunked" in head
@@ -82,14 +77,14 @@ def test_a_viewer_is_told_of_this_node_at_once_and_then_of_all() -> None:
     play >> ConnectFailed(third.connection, "connection refused")
     play.take()
     play >> FIRST_S
-    told = events(sent(play.take()))
+    told = events(sent(play.take(), OPERATOR))
     assert told[:2] == [
         ("node", {"node": "node-2"}),
         ("silent", {"node": "node-3", "why": "does not answer: connection refused"}),
     ]
     assert [kind for kind, _ in told[2:]] == ["here"]
     play >> FIRST_S + EVERY_S
-    assert [kind for kind, _ in events(sent(play.take()))] == ["here"], "what is not new is not told again"
+    assert [kind for kind, _ in events(sent(play.take(), OPERATOR))] == ["here"], "what is not new is not told again"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +96,7 @@ def test_what_is_not_an_overview_is_not_passed_on(status: int, body: bytes) -> N
     answer(play, dial, body, status)
     play.take()
     play >> FIRST_S
-    assert [kind for kind, _ in events(sent(play.take()))] == ["silent", "here"]
+    assert [kind for kind, _ in events(sent(play.take(), OPERATOR))] == ["silent", "here"]
 
 
 def test_viewers_share_the_questions_and_nobody_is_asked_without_one() -> None:
@@ -124,11 +119,11 @@ def test_a_viewer_that_does_not_read_is_dropped() -> None:
     play = cluster() >> STREAM
     play.take()
     play >> WritingPaused(OPERATOR) >> FIRST_S / 2 >> WritingResumed(OPERATOR) >> FIRST_S
-    assert [kind for kind, _ in events(sent(play.take()))] == ["here"], "one that reads slowly is not"
+    assert [kind for kind, _ in events(sent(play.take(), OPERATOR))] == ["here"], "one that reads slowly is not"
     play >> WritingPaused(OPERATOR) >> FIRST_S + EVERY_S
     assert Abort(OPERATOR) in play.take()
     play >> FIRST_S + 5 * EVERY_S
-    assert sent(play.take()) == b""
+    assert sent(play.take(), OPERATOR) == b""
 
 
 def test_a_stream_ends_in_order_and_a_viewer_has_nothing_to_say() -> None:
@@ -137,11 +132,11 @@ def test_a_stream_ends_in_order_and_a_viewer_has_nothing_to_say() -> None:
     play >> STREAM_S - 0.5
     play.take()
     play >> STREAM_S
-    assert sent(play.take()).endswith(b"0\r\n\r\n")
+    assert sent(play.take(), OPERATOR).endswith(b"0\r\n\r\n")
     play = cluster() >> STREAM >> Received(OPERATOR, b"GET / HTTP/1.1\r\n")
     play.take()
     play >> FIRST_S + EVERY_S
-    assert sent(play.take()) == b""
+    assert sent(play.take(), OPERATOR) == b""
 
 
 @pytest.mark.parametrize("goes_on", [False, True])
@@ -150,9 +145,9 @@ def test_a_stream_lasts_no_longer_than_its_token(goes_on: bool) -> None:
     play = joins(playing(ServerConfig(admin=AdminConfig(auth=auth)))) >> watch(60)
     play.take()
     play >> 59.0
-    assert not sent(play.take()).endswith(b"0\r\n\r\n")
+    assert not sent(play.take(), OPERATOR).endswith(b"0\r\n\r\n")
     play >> 60.5
-    assert sent(play.take()).endswith(b"0\r\n\r\n") is not goes_on
+    assert sent(play.take(), OPERATOR).endswith(b"0\r\n\r\n") is not goes_on
 
 
 def test_nodes_are_asked_with_the_token_of_a_page_that_is_there() -> None:
@@ -185,7 +180,7 @@ def test_places_for_viewers() -> None:
         play >> Accepted(viewer, "admin", "192.0.2.3", 6000) >> ask("/status/stream", viewer)
         assert b"200 OK" in sent(play.take(), viewer)
     play >> STREAM
-    assert sent(play.take()).startswith(b"HTTP/1.1 503 ")
+    assert sent(play.take(), OPERATOR).startswith(b"HTTP/1.1 503 ")
     play >> EofReceived(101)
     play.take()
     joins(play, 203)
@@ -209,9 +204,9 @@ def test_a_large_cluster_is_asked_in_turn() -> None:
 
 def test_head_gets_the_fields_of_the_stream_and_the_next_request_its_answer() -> None:
     play = cluster() >> STREAM
-    fields = sent(play.take()).partition(b"\r\n\r\n")[0]
+    fields = sent(play.take(), OPERATOR).partition(b"\r\n\r\n")[0]
     head = b"HEAD /status/stream HTTP/1.1\r\nHost: pico:8002\r\n\r\n"
     play = cluster() >> Received(OPERATOR, head) >> ask("/health")
-    first, _, second = sent(play.take()).partition(b"\r\n\r\n")
+    first, _, second = sent(play.take(), OPERATOR).partition(b"\r\n\r\n")
     assert first == fields
     assert second.startswith(b"HTTP/1.1 200 OK\r\n")

@@ -21,8 +21,8 @@ from pico_core.plain.process_metrics import process_text
 from pico_core.server.admin.metrics_text import GOSSIP_COUNTERS, metrics_text
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, GET, OK, QUIET, proxy_play
-from tests.core.server.admin.scene import OPERATOR, admin_play, ask, node_appears, node_of
-from tests.play import USAGE, Data, Play
+from tests.core.server.admin.scene import OPERATOR, admin_play, ask, node_appears
+from tests.play import USAGE, Data, Play, node_of
 
 PAGE = {
     "proxy_requests_in_flight": "gauge",

@@ -11,9 +11,9 @@ from pico_core.server.admin.status import STATUS_PATH
 from tests.core.access.keys import NOW_S, signed
 from tests.core.access.keys import bearer as bearer_of
 from tests.core.proxy.scene import AGENT, client_joins
-from tests.core.server.admin.scene import OPERATOR, joins, node_of
+from tests.core.server.admin.scene import OPERATOR, joins
 from tests.core.server.tokens import playing
-from tests.play import Play, joined
+from tests.play import Play, joined, node_of
 
 SECRET = "canary-0123456789abcdefghijklmnopqrstuvwxyz"
 KEYS = tuple(base64.b64encode(b"canary-gossip-%d-0123456789abcdef" % number).decode() for number in range(2))

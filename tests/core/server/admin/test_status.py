@@ -10,8 +10,8 @@ from pico_core.server.admin import agents
 from pico_core.server.admin.live import STREAM_PATH
 from pico_core.server.admin.status import STATUS_PATH
 from pico_core.server.node import ServerNode
-from tests.core.server.admin.scene import admin_play, ask, document, joins, node_appears, node_of, response
-from tests.play import Play, server_play
+from tests.core.server.admin.scene import admin_play, ask, document, joins, node_appears, response
+from tests.play import Play, node_of, server_play
 
 OWN_ROW = {
     "id": "node-1",

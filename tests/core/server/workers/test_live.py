@@ -17,7 +17,6 @@ from pico_core.boundary import (
     PauseReading,
     Received,
     ResumeReading,
-    Send,
     Tick,
     WritingPaused,
     WritingResumed,
@@ -33,7 +32,7 @@ from pico_core.server.worker import Worker
 from pico_core.server.workers.asking import ASK_TIMEOUT_S
 from pico_core.server.workers.live import SILENCE_S
 from pico_core.server.workers.supervisor import Supervisor
-from tests.play import Play, joined
+from tests.play import Play, sent
 
 OPERATOR = 101
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -80,10 +79,6 @@ def looks_on(play: Play, viewer: int = OPERATOR, method: bytes = b"GET") -> Conn
     return asked
 
 
-def sent(commands: list[Record], connection: int = OPERATOR) -> bytes:
-    return b"".join(joined(each.data) for each in commands if isinstance(each, Send) and each.connection == connection)
-
-
 def streaming(workers: int = 2) -> tuple[Play, Connect]:
     play = running(workers)
     asked = looks_on(play)
@@ -103,7 +98,7 @@ def test_the_stream_of_the_first_worker_is_passed_on() -> None:
         assert field + b"\r\n" in question
     assert b"authorization: Bearer t\r\n" in question
     play >> Received(asked.connection, HEAD + EVENT[:2]) >> Received(asked.connection, EVENT[2:] + EVENT)
-    head, _, body = sent(play.take()).partition(b"\r\n\r\n")
+    head, _, body = sent(play.take(), OPERATOR).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\n")
     assert body.count(b"event: here\n") == 2
     play >> EofReceived(OPERATOR)
@@ -113,7 +108,7 @@ def test_the_stream_of_the_first_worker_is_passed_on() -> None:
 def test_a_refusal_is_passed_on() -> None:
     play = running()
     answers(play, looks_on(play), REFUSAL)
-    data = sent(play.take())
+    data = sent(play.take(), OPERATOR)
     assert data.startswith(b"HTTP/1.1 401 ")
     assert data.endswith(b"\r\n\r\n{}")
 
@@ -125,7 +120,7 @@ def test_a_worker_that_does_not_answer_is_passed_over() -> None:
     (second,) = dials(play.take())
     assert second.port == FIRST_PORT + 1
     play >> Connected(second.connection, second.host, second.port) >> play.now + ASK_TIMEOUT_S + 1.0
-    assert sent(play.take()).startswith(b"HTTP/1.1 503 ")
+    assert sent(play.take(), OPERATOR).startswith(b"HTTP/1.1 503 ")
 
 
 def test_what_a_viewer_does_not_take_waits_at_the_worker() -> None:
@@ -135,7 +130,7 @@ def test_what_a_viewer_does_not_take_waits_at_the_worker() -> None:
     play >> WritingResumed(OPERATOR)
     assert ResumeReading(asked.connection) in play.take()
     play >> Received(asked.connection, EVENT)
-    assert b"event: here\n" in sent(play.take())
+    assert b"event: here\n" in sent(play.take(), OPERATOR)
     play >> WritingPaused(OPERATOR) >> Received(asked.connection, EVENT) >> play.now + SILENCE_S + 1.0
     done = play.take()
     assert Abort(OPERATOR) in done
@@ -151,7 +146,7 @@ def test_a_stream_ends_in_order_with_its_worker(end: str) -> None:
         play >> play.now + SILENCE_S + 1.0
     else:
         play >> Received(asked.connection, b"0\r\n\r\n")
-    assert sent(play.take()).endswith(b"0\r\n\r\n")
+    assert sent(play.take(), OPERATOR).endswith(b"0\r\n\r\n")
     next_one = looks_on(play, 103)
     assert next_one.port == (FIRST_PORT + 1 if end == "lost" else FIRST_PORT)
 
@@ -161,7 +156,7 @@ def test_a_stream_ends_when_its_worker_is_replaced() -> None:
     play >> ConfigReloaded(ServerConfig(upstream=UpstreamConfig(rebalance=RebalanceConfig(threshold=0.5))))
     becomes_ready(play, 2)
     done = play.take()
-    assert sent(done).endswith(b"0\r\n\r\n")
+    assert sent(done, OPERATOR).endswith(b"0\r\n\r\n")
     assert Abort(asked.connection) in done
     assert looks_on(play, 103).port == FIRST_PORT + 1
 
@@ -184,7 +179,7 @@ def test_head_gets_the_head_and_no_stream() -> None:
     asked = looks_on(play, method=b"HEAD")
     answers(play, asked, HEAD + EVENT)
     done = play.take()
-    head, _, body = sent(done).partition(b"\r\n\r\n")
+    head, _, body = sent(done, OPERATOR).partition(b"\r\n\r\n")
     assert b"\r\ncache-control: no-store\r\n" in head
     assert body == b""
     assert Abort(asked.connection) in done
@@ -196,7 +191,7 @@ def test_a_stream_lasts_as_long_as_the_worker_says() -> None:
     at = play.now
     while play.now < at + STREAM_S - 10.0:
         play >> play.now + 2.0 >> Received(asked.connection, EVENT)
-    assert not sent(play.take()).endswith(b"0\r\n\r\n")
+    assert not sent(play.take(), OPERATOR).endswith(b"0\r\n\r\n")
 
 
 def test_the_control_port_of_a_worker_has_the_stream() -> None:

@@ -27,7 +27,7 @@ from pico_core.config.server import ServerConfig
 from pico_core.program import ClosePorts, SignalWorker, StartWorker, TellWorker, WorkerEnded, WorkerStarted
 from pico_core.records import Log, MeasureProcess, ProcessMeasured
 from pico_core.server.admin.agents import AgentRow, Agents
-from pico_core.server.workers.slots import FIRST_RESTART_PAUSE_S, LONGEST_RESTART_PAUSE_S, WORKED_S
+from pico_core.server.workers.slots import FIRST_RESTART_PAUSE_S, MAX_RESTART_PAUSE_S, WORKED_S
 from pico_core.server.workers.supervisor import KILL_AFTER_S, READY_TIMEOUT_S, Supervisor
 
 READY = (200, "text/plain", b"running\n")
@@ -188,7 +188,7 @@ def test_a_worker_that_ends_again_and_again_rests_ever_longer_and_takes_no_conne
     assert pauses[:3] == pytest.approx(
         [FIRST_RESTART_PAUSE_S, 2 * FIRST_RESTART_PAUSE_S, 4 * FIRST_RESTART_PAUSE_S], abs=0.06
     )
-    assert pauses[-1] == pytest.approx(LONGEST_RESTART_PAUSE_S, abs=0.06)
+    assert pauses[-1] == pytest.approx(MAX_RESTART_PAUSE_S, abs=0.06)
     assert closed == [False] * 4 + [True] * 5
     watched.until(watched.now + WORKED_S)
     watched.tell(WorkerEnded(process, 1, ""))

@@ -22,7 +22,7 @@ from pico_core.server.node import ServerNode
 from pico_core.server.worker import Worker
 from tests.core.server.admin.scene import node_appears
 from tests.neighbours import know
-from tests.play import Play
+from tests.play import Play, node_of
 
 WORKER = Worker(
     number=2,
@@ -48,11 +48,6 @@ def opened(config: ServerConfig | None = None) -> Play:
         play >> Listening(name, "0.0.0.0", port)
     play << ListenDatagram("gossip", "0.0.0.0", 4004)
     return play >> Listening("control", "127.0.0.1", 4005) >> Listening("gossip", "0.0.0.0", 4004)
-
-
-def node_of(play: Play) -> ServerNode:
-    assert isinstance(play.machine, ServerNode)
-    return play.machine
 
 
 def joined(play: Play) -> set[tuple[str, int]]:
