@@ -36,7 +36,8 @@ class Registry(Generic[U]):
         rotation = self._endpoints.get(upstream.endpoint)
         if rotation is None or upstream not in rotation.members:
             return False
-        rotation.members = tuple(each for each in rotation.members if each is not upstream)
+        position = rotation.members.index(upstream)
+        rotation.members = rotation.members[:position] + rotation.members[position + 1 :]
         if not rotation.members:
             del self._endpoints[upstream.endpoint]
         self._on_change(upstream.endpoint, len(rotation.members))
