@@ -13,7 +13,7 @@ from benchmarks.fair.children import Got, Job, name_of
 from benchmarks.fair.honest import RETRY_AFTER, request_bytes
 from benchmarks.fair.row import MS, Limits, Stage, row
 from benchmarks.fair.site import Setup
-from benchmarks.fair.wire import ATTACKER
+from benchmarks.fair.wire import attacker_socket
 
 CONNECT_LIMIT_S = 2.0
 """After this, what is served is counted; clients that are not connected yet go on trying."""
@@ -115,12 +115,11 @@ def saturate(job: Job, connections: int, port: int, request: bytes) -> None:
 
 
 async def _open(job: Job, port: int, request: bytes) -> Client:
-    connection = socket.socket()
+    connection = attacker_socket()
     try:
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.bind((ATTACKER, 0))
         await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
     except BaseException:
         connection.close()
