@@ -59,6 +59,8 @@ def show(name: str, runtime: str, nodes: int, seconds: float, *, short: bool) ->
     figures, checks = run_row(row, runtime, nodes, seconds, short=short)
     broken = [check for check in checks if not check.holds]
     print(line(name, runtime, figures, holds=not broken), flush=True)
+    for note in figures.notes:
+        print(f"    note      {note}")
     if broken:
         print(f"    promised: {row.promise}")
     for check in broken:

@@ -54,6 +54,8 @@ class Figures:
     ended: Sequence[str]
     """Processes that have ended."""
     got: Got
+    notes: Sequence[str] = ()
+    """Lines for the reader of the table."""
 
 
 def percentile_ms(samples: Collection[Sample], percent: float) -> float:

@@ -70,6 +70,8 @@ class Stage:
         self.short = short
         self.got = Got()
         self.checks: list[Check] = []
+        self.notes: list[str] = []
+        """Lines for the reader of the table."""
         self.afterwards: Callable[[], None] = lambda: None
         """Called when the load has ended and ``got`` is whole: for limits of what the load got."""
         self._children: list[Child] = []

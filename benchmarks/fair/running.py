@@ -111,6 +111,7 @@ def _measure(row: Row, site: Site, stage: Stage, honest: Child) -> Figures:
         complaints=[line for process in watched for line in process.log_lines_with(*COMPLAINTS)],
         ended=[process.command for process in watched if not process.alive],
         got=stage.got,
+        notes=stage.notes,
     )
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -181,6 +181,15 @@ class Site:
                 if time.monotonic() > until:
                     raise SystemExit(f"the entry node does not forward to endpoint {endpoint}: {status}")
                 time.sleep(RETRY_S)
+
+    def cpu_s(self) -> dict[str, float]:
+        """Return the processor time that its processes have used, by kind."""
+        kinds: dict[str, Sequence[Process]] = {
+            "nodes": self.nodes,
+            "agents": self.agents,
+            "services": self._services,
+        }
+        return {kind: sum(process.cpu_s() for process in processes) for kind, processes in kinds.items()}
 
     def close(self) -> None:
         for process in (*self.agents, *self.nodes, *self._services):
