@@ -87,10 +87,25 @@ def _usage(error: ClickException) -> str:
     if isinstance(error, click.NoSuchOption):
         flags = [flag for param in context.command.get_params(context) for flag in param.opts if flag.startswith("--")]
         name = _without_value(error.option_name, flags)
-        message = f"there is no flag {name}{did_you_mean(name, flags)}"
+        places = _commands_with(name)
+        hint = f" here: it is a flag of {' and '.join(places)}" if places else did_you_mean(name, flags)
+        message = f"there is no flag {name}{hint}"
     elif message.startswith(("got unexpected extra argument", "there is no command")):
         message = re.sub(r"[^\s()']{16,}", lambda word: "***" if looks_secret(word[0]) else word[0], message)
     return f"{message} (see '{context.command_path} --help')"
+
+
+def _commands_with(flag: str) -> list[str]:
+    """Return the long-running commands that have the flag, quoted."""
+    from pico_core.config.declare import flag_name
+    from pico_tunnel.flags import agent_keys, forward_keys, server_keys
+
+    keys = {"'pico server'": server_keys, "'pico agent'": agent_keys, "'pico forward'": forward_keys}
+    return [
+        command
+        for command, groups in keys.items()
+        if any(flag == flag_name(leaf.name) for _, leaves in groups() for leaf in leaves)
+    ]
 
 
 def _without_value(name: str, flags: Iterable[str]) -> str:

@@ -92,6 +92,17 @@ def test_a_listener_given_as_arguments_is_not_a_flag(capsys: pytest.CaptureFixtu
         ),
         ("server -x", "there is no flag -x (see 'pico server --help')"),
         (
+            "server --connect.token x",
+            (
+                "there is no flag --connect.token here: it is a flag of 'pico agent' and 'pico forward' "
+                "(see 'pico server --help')"
+            ),
+        ),
+        (
+            "forward tcp 1 e --proxy.bind-addr :1",
+            "there is no flag --proxy.bind-addr here: it is a flag of 'pico server' (see 'pico forward tcp --help')",
+        ),
+        (
             "server --runtime twisted",
             (
                 "invalid value for '--runtime': 'twisted' is not one of 'uvloop', 'asyncio', 'trio' "

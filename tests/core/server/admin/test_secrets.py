@@ -36,6 +36,7 @@ policies:
 
 STATUS_PATHS = (
     "/status/upstream/endpoints",
+    "/status/upstream/agents",
     "/status/cluster/nodes",
     "/status/cluster/nodes/local",
     "/status/gossip/nodes",
