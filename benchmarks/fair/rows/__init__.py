@@ -13,7 +13,6 @@ STABLE = [
     "slow-uploads",
     "slow-websockets",
     "slow-answers",
-    "no-readers",
     "descriptors",
     "heads",
     "registrations",
