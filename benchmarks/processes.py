@@ -28,7 +28,8 @@ class Process:
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.command = " ".join(command)
-        self.popen = subprocess.Popen(command, text=True, stdout=stdout, stderr=stderr, env=env)
+        # In a group of its own: Ctrl-C is for the benchmark alone, which ends its processes.
+        self.popen = subprocess.Popen(command, text=True, stdout=stdout, stderr=stderr, env=env, process_group=0)
 
     def read_number(self) -> int:
         """Return the number on the next line of its output, such as its port."""

@@ -40,7 +40,9 @@ def start(runtime: str, config: str, environment: Mapping[str, str]) -> tuple[fl
         ports = [stack.enter_context(reserved_port()) for _ in range(4)]
         Path(config).write_text(CONFIG.format(*ports))
         command = [sys.executable, "-P", "-m", "pico_tunnel", "server", "--config.path", config, "--runtime", runtime]
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
+        )
         try:
             for port in ports[:3]:
                 peer = stack.enter_context(connected(port))

@@ -110,7 +110,7 @@ def replay(runtime: str, nodes: int, folder: Path) -> list[Figure]:
             agent = subprocess.Popen(
                 [sys.executable, "-m", "pico_tunnel", "agent", "http", "strict", str(service.port),
                  f"--connect.url=http://127.0.0.1:{upstream}", "--runtime", runtime],
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0,
             )  # fmt: skip
             try:
                 return _judge(f"{runtime}, {nodes} node(s)", site.entry.ports["proxy"], service, folder)

@@ -1,6 +1,8 @@
 """The command lines of benchmarks: wrong use is told at once, and an end from outside in one line."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from benchmarks import __main__ as suite
 from benchmarks.cases import Case, Run
 from benchmarks.command import INTERRUPTED, end_with
 from benchmarks.groups import GROUPS
+from tests.waiting import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,3 +74,19 @@ def test_a_build_that_is_asked_for_in_a_wrong_way_is_not_begun(arguments: list[s
     assert ran.returncode == code
     assert said in ran.stdout + ran.stderr
     assert " extensions\n" not in ran.stdout, "it tells how many it has made"
+
+
+def test_ctrl_c_ends_a_run_and_its_processes() -> None:
+    """A terminal sends it to the whole group of processes."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", "start", "--runtime", "asyncio"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        wait_until(lambda: bool(children(process.pid)), "the first server")
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, errors) == (INTERRUPTED, "interrupted\n")
+
+
+def children(pid: int) -> str:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text()

@@ -23,6 +23,10 @@ from pico_driver.options import TakeSpans, UseLog
 SHORTEST_WAIT_S: Final = 0.001
 """A timer is never set shorter: uvloop counts milliseconds, and a deadline in the past must not spin the loop."""
 
+LATE_S: Final = 0.2
+"""A timer that goes off so late was held up with the whole process: it was stopped, or the loop was blocked. What came
+meanwhile waits in the sockets. It is read first, so that an answer is not taken for one that did not come in time."""
+
 NO_SPANS: Final = Spans(())
 
 
@@ -50,6 +54,7 @@ class Conversation(ABC):
         self._inputs: list[Input] = []
         self._over = False
         self._armed_at = math.inf
+        self._looks_first = False
         self._inbox: Inbox | None = None
         self._use_log: UseLog | None = None
         self._take_spans: TakeSpans | None = None
@@ -68,6 +73,11 @@ class Conversation(ABC):
 
     def tick(self) -> None:
         """Tell the machine that time passed: the conversation begins, or the timer went off."""
+        if self._clock() - self._armed_at > LATE_S and not self._looks_first:
+            self._looks_first = True
+            self._set_timer(self._clock() + SHORTEST_WAIT_S)
+            return
+        self._looks_first = False
         self._armed_at = math.inf
         self.announce(Tick(time.time()))
 
