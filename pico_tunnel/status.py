@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pico_core.gossip.status import NodeStatus
 from pico_tunnel.answer import Unanswered, write, write_json
 from pico_tunnel.complaints import complain
 from pico_tunnel.flags import TeachingCommand, TeachingGroup, prints_json, tls_options, token_options
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
     from pico_core.plain.client import PlainResponse
 
 DEFAULT_ADMIN_URL = "http://localhost:8002"
+
+NODE_STATUSES = ("active", "unreachable", "left")
+"""Those of ``NodeStatus``, written again: its module imports msgspec, which no help needs."""
 
 
 def ask(
@@ -223,9 +225,7 @@ def cluster() -> None:
 pico server status cluster nodes
 pico server status cluster nodes --status active""",
 )
-@click.option(
-    "--status", type=click.Choice([each.value for each in NodeStatus]), help="Print only the nodes with this status."
-)
+@click.option("--status", type=click.Choice(NODE_STATUSES), help="Print only the nodes with this status.")
 def nodes(**common: Any) -> int:
     """Print all nodes: addresses, and the numbers of their endpoints and upstreams."""
     return _print("/status/cluster/nodes", list[dict[str, Any]], **common)
