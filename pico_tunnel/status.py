@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pico_core.gossip.status import NodeStatus
 from pico_tunnel.answer import Unanswered, json_text, write
 from pico_tunnel.complaints import complain
 from pico_tunnel.flags import TeachingCommand, TeachingGroup, prints_json, tls_options, token_options
@@ -25,6 +24,9 @@ DEFAULT_ADMIN_URL = "http://localhost:8002"
 
 WATCH_SECONDS = (1, 3600)
 """The pauses that may be asked for: a question costs a server some milliseconds, and people see no more."""
+
+NODE_STATUSES = ("active", "unreachable", "left")
+"""Those of ``NodeStatus``, written again: its module imports msgspec, which no help needs."""
 
 
 def ask(
@@ -277,9 +279,7 @@ def cluster() -> None:
 pico server status cluster nodes
 pico server status cluster nodes --status active""",
 )
-@click.option(
-    "--status", type=click.Choice([each.value for each in NodeStatus]), help="Print only the nodes with this status."
-)
+@click.option("--status", type=click.Choice(NODE_STATUSES), help="Print only the nodes with this status.")
 def nodes(**common: Any) -> int:
     """Print all nodes: addresses, and the numbers of their endpoints and upstreams."""
     return _print("/status/cluster/nodes", list[dict[str, Any]], **common)

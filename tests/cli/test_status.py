@@ -13,6 +13,7 @@ import pytest
 from pico_core.config.agent import AgentConnectConfig
 from pico_core.config.forward import ForwardConnectConfig
 from pico_core.config.server import ServerConfig
+from pico_core.gossip.status import NodeStatus
 from pico_tunnel import bench, status
 from pico_tunnel.cli import main
 
@@ -68,6 +69,10 @@ def complaint(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) ->
 
 
 NODES = '[{"id":"b","status":"active","endpoints":0},{"id":"a","status":"left","endpoints":3}]'
+
+
+def test_the_statuses_of_nodes_are_those_of_gossip() -> None:
+    assert tuple(each.value for each in NodeStatus) == status.NODE_STATUSES
 
 
 def test_commands_ask_the_ports_that_a_server_has_by_default() -> None:

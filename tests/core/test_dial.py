@@ -22,9 +22,12 @@ from pico_core.dial import (
     FALLBACK_S,
     HANDSHAKE_S,
     MAX_ADDRESSES_TRIED,
+    MAX_REASONS,
     MAX_SILENT,
+    REMINDER_S,
     SILENT_S,
     Backoff,
+    Complaints,
     Server,
 )
 from pico_core.websocket.handshake import accept_handshake
@@ -324,6 +327,20 @@ def test_a_cancelled_dial_says_nothing() -> None:
     machine.dials[2].cancel(play.now)
     assert play << Close(4)
     assert machine.outcomes == []
+
+
+def test_a_reason_is_warned_of_once_a_minute() -> None:
+    complaints = Complaints()
+    due = [complaints.is_due("refused", now) for now in (5.0, 5.1, 5.0 + REMINDER_S - 0.1, 5.0 + REMINDER_S)]
+    assert due == [True, False, False, True]
+    complaints.clear()
+    assert complaints.is_due("refused", 6.0 + REMINDER_S), "another outage"
+
+
+def test_only_so_many_reasons_are_warned_of_in_a_minute() -> None:
+    complaints = Complaints()
+    due = [complaints.is_due(f"reason {number}", 5.0) for number in range(MAX_REASONS + 1)]
+    assert due == [True] * MAX_REASONS + [False]
 
 
 def test_pauses_double_up_to_the_last_and_begin_anew_after_a_success() -> None:

@@ -197,6 +197,14 @@ def test_what_must_not_be_repeated_takes_only_connections_that_are_known_to_last
     assert play >> Data(SERVER, 2, POST) << Send(SECOND, POST) >> Received(SECOND, OK) << Data(SERVER, 2, OK)
 
 
+@pytest.mark.parametrize(("asked_at", "connection"), [(2.9, SECOND), (3.1, 8)])
+def test_they_are_idle_for_half_the_time_that_others_survive(asked_at: float, connection: int) -> None:
+    play = served() >> 1.5 >> Data(SERVER, 2, POST) << dial(SECOND)
+    play >> Connected(SECOND, "127.0.0.1", 3000) << Send(SECOND, POST) >> Received(SECOND, OK) << Data(SERVER, 2, OK)
+    play >> asked_at >> Data(SERVER, 2, POST)
+    assert play << (Send(SECOND, POST) if connection == SECOND else dial(connection))
+
+
 def test_a_service_that_ends_idle_connections_is_not_trusted_with_what_must_not_be_repeated() -> None:
     play = served() >> 1.5 >> ConnectionLost(SERVICE, "") >> Data(SERVER, 2, POST) << dial(SECOND)
     play >> Connected(SECOND, "127.0.0.1", 3000) << Send(SECOND, POST) >> Received(SECOND, OK) << Data(SERVER, 2, OK)

@@ -7,9 +7,20 @@ from pico_core.config.values import Address
 from pico_core.gossip.status import NodeStatus
 
 
-def view_of(avoided: list[str], *nodes: str) -> ClusterView:
+class Draw(random.Random):
+    """Draws one number again and again."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__(0)
+        self._number = number
+
+    def random(self) -> float:
+        return self._number
+
+
+def view_of(avoided: list[str], *nodes: str, entropy: random.Random | None = None) -> ClusterView:
     """Return a view of nodes that all serve ``e``; forwarding to those in ``avoided`` just failed."""
-    view = ClusterView(random.Random(1), lambda node_id, now: node_id not in avoided)
+    view = ClusterView(entropy or random.Random(1), lambda node_id, now: node_id not in avoided)
     for number, node_id in enumerate(nodes):
         node = view.add(node_id, f"192.0.2.{number}")
         view.set_proxy_addr(node, Address(f"192.0.2.{number}", 8000))
@@ -31,6 +42,17 @@ def node_of(view: ClusterView, node_id: str) -> RemoteNode:
 
 def test_all_good_nodes_are_chosen() -> None:
     assert choices(view_of([], "a", "b")) == {"a", "b"}
+
+
+def test_chances_are_as_the_numbers_of_upstreams() -> None:
+    chosen = []
+    for tenth in range(10):
+        view = view_of([], "a", "b", entropy=Draw(tenth / 10))
+        view.set_endpoint(node_of(view, "b"), "e", 4)
+        node = view.choose("e", (), 0.0, raw=False)
+        assert node is not None
+        chosen.append(node.id)
+    assert chosen == ["a"] * 2 + ["b"] * 8
 
 
 def test_a_node_that_just_failed_is_chosen_only_where_no_good_one_is_left() -> None:

@@ -297,6 +297,14 @@ def test_extensions_must_not_be_the_bulk() -> None:
     assert error.value.reason == "chunk extensions too long"
 
 
+def test_extensions_may_be_just_so_far_ahead_of_the_payload() -> None:
+    body = ChunkedBody()
+    longest, short = b"1;" + b"a" * 4092 + b"\r\nb\r\n", b"1;a\r\nb\r\n"
+    assert read_whole(body, longest * 4 + short) == (b"bbbbb", b""), "16 KiB more than the payload"
+    with pytest.raises(MessageError, match="chunk extensions too long"):
+        body.receive(short)
+
+
 @pytest.mark.parametrize("read", [read_whole, read_byte_by_byte])
 def test_the_trailer_section_has_a_bound(read: Read) -> None:
     assert read(ChunkedBody(), b"0\r\n" + b"A: bbbb\r\n" * 909 + b"C: dd\r\n\r\nx") == (b"", b"x")

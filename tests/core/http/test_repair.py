@@ -22,9 +22,14 @@ REPAIRED = [
     pytest.param(b" HTTP/1.1 \t200  OK\r\nA: b\r\nContent-Length: 2\r\n\r\nok", b"A: b\r\n", id="status line"),
     pytest.param(b"\r\nHTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 2\r\n\r\nok", b"A: b\r\n", id="empty line"),
     pytest.param(b"\n\r\n\r\nHTTP/1.1 200 OK\nA: b\nContent-Length: 2\n\nok", b"A: b\r\n", id="empty lines"),
+    pytest.param(
+        b"\r\n" * 4 + b"HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 2\r\n\r\nok", b"A: b\r\n", id="eight bytes of them"
+    ),
 ]
 
 REFUSED = [
+    pytest.param(b"\n" + b"\r\n" * 4 + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                 "malformed status line", id="nine bytes of empty lines"),
     pytest.param(b"\r\n" * 5 + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
                  "malformed status line", id="many empty lines"),
     pytest.param(b"\r\n\rHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",

@@ -3,7 +3,7 @@
 import pytest
 
 from pico_core.boundary import Command
-from pico_core.machine.logs import LogLimits
+from pico_core.machine.logs import MAX_KINDS, LogLimits
 from pico_core.records import Log
 from pico_core.timers import Timers
 
@@ -69,6 +69,18 @@ def test_errors_and_debug_lines_are_never_held_back(level: str) -> None:
     journal.write(1_000, 0.0, level=level)
     assert len(journal.fields) == 1_000
     assert journal.limits.suppressed == 0
+
+
+def test_only_so_many_kinds_are_known_at_a_time() -> None:
+    journal = Journal()
+    journal.write(50, 0.0)
+    for number in range(MAX_KINDS - 1):
+        journal.write(1, 0.0, message=f"reason {number}")
+    journal.write(1, 0.0)
+    assert len(journal.fields) == 50 + MAX_KINDS - 1, "there is room for all, so the first kind is still held back"
+    journal.write(1, 0.0, message="one more")
+    journal.write(1, 0.0)
+    assert len(journal.fields) == 2, "the first kind was forgotten"
 
 
 def test_texts_without_number_keep_the_table_small() -> None:

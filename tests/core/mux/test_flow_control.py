@@ -15,6 +15,7 @@ from pico_core.mux.events import (
     StreamWritable,
 )
 from pico_core.mux.session import Session
+from pico_core.mux.stream import MANY_READY
 from pico_core.mux.windows import MIN_WINDOW_BYTES
 from pico_core.pieces import Piece
 from tests.core.mux.plays import (
@@ -95,6 +96,10 @@ def test_large_data_is_a_view_that_keeps_little_else_alive() -> None:
     mostly_other = data(0, 6, bytes(12_288)) + large
     assert isinstance(piece_of(agent.receive(mostly_other, 0.0)), bytes)
     assert isinstance(piece_of(agent.receive(memoryview(mostly_other)[12_300:], 0.0)), bytes)
+    a_quarter = data(0, 6, bytes(3 * 4_096 - 24)) + large
+    assert isinstance(piece_of(agent.receive(a_quarter, 0.0)), memoryview)
+    less = data(0, 6, bytes(3 * 4_096 - 23)) + large
+    assert isinstance(piece_of(agent.receive(less, 0.0)), bytes)
 
 
 def test_credit_comes_back_when_half_a_window_was_consumed() -> None:
@@ -170,6 +175,15 @@ def test_a_small_rest_of_the_window_is_left_to_grow() -> None:
     assert not server.has_output
     assert server.receive(frame(WINDOW_UPDATE, 0, 2, 4), 0.0) == []
     assert output(server) == data(0, 2, b"more")  # all that waits may always leave, however little
+
+
+def test_a_rest_of_the_window_that_is_not_small_is_used() -> None:
+    server = new_server()
+    stream = server.open_stream()
+    stream.send(bytes(WINDOW - 16_384))
+    output(server)
+    stream.send(bytes(16_385))
+    assert output(server) == data(0, 2, bytes(16_384))
 
 
 def test_what_is_small_enough_for_the_rest_does_not_overtake_what_waits() -> None:
@@ -266,6 +280,16 @@ def test_streams_take_turns() -> None:
         + data(0, 2, b"b" * 31_007)
     )
     assert output(server, 262_144) == data(0, 2, b"b" * 37_921)
+
+
+@pytest.mark.parametrize(("streams", "turn"), [(MANY_READY, 65_536), (MANY_READY + 1, 16_384)])
+def test_turns_are_short_where_many_streams_wait_for_theirs(streams: int, turn: int) -> None:
+    server = new_server()
+    opened = [server.open_stream() for _ in range(streams)]
+    output(server)
+    for stream in opened:
+        stream.send(bytes(100_000))
+    assert output(server, 2 * turn) == data(0, 2, bytes(turn)) + data(0, 4, bytes(turn - 12))
 
 
 def test_many_small_sends_stop_jumping_the_queue() -> None:

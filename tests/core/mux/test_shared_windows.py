@@ -3,6 +3,7 @@
 from pico_core.mux.events import StreamData, StreamEnded, StreamOpened, StreamReset
 from pico_core.mux.session import Session
 from pico_core.mux.stream import MuxStream
+from pico_core.mux.windows import SharedWindows
 from tests.core.mux.plays import (
     ACK,
     DATA,
@@ -43,6 +44,12 @@ def refill(session: Session, stream: MuxStream) -> None:
     size = stream.receive_window_bytes
     if size:
         assert session.receive(data(0, stream.id, FULL[:size]), 0.0) == [StreamData(stream, FULL[:size])]
+
+
+def test_memory_is_short_when_more_than_half_is_unread() -> None:
+    windows = SharedWindows(WINDOW, WINDOW, MIB)
+    assert not windows.is_short(MIB // 2)
+    assert windows.is_short(MIB // 2 + 1)
 
 
 def test_no_stream_is_reset_however_many_are_read_slowly() -> None:

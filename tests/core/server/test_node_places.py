@@ -7,8 +7,8 @@ from pico_core.config.ports import ProxyConfig
 from pico_core.config.server import ServerConfig
 from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, GET, OK
-from tests.core.server.test_admission import CLIENT_REFUSED, client
-from tests.core.server.test_peers import FROM_NODE
+from tests.core.server.test_admission import CLIENT_REFUSED, MOST, client
+from tests.core.server.test_peers import FROM_NODE, dial
 from tests.core.server.test_proofs import KEYED, NODE_HOST, keyed, proved
 from tests.neighbours import know
 from tests.play import Data, Nothing, Open, Play, server_play
@@ -113,6 +113,28 @@ def test_a_client_for_which_there_is_no_place_among_clients_is_served_as_one_tha
     play = full(nodes_port())
     assert isinstance(forwards(play, 201, GET)[-1], Data)
     assert counts(play) == (16, 1, 1)
+
+
+def test_a_client_that_has_its_share_among_clients_is_served_as_one_that_has_shown_nothing() -> None:
+    """Eight of sixteen places are its share, which counts from the fourteenth on."""
+    play = nodes_port()
+    for number in range(201, 217, 2):
+        forwards(play, number, GET)
+    for number in range(101, 113, 2):
+        play >> client(number, f"192.0.2.{number}") >> Received(number, HALF_A_HEAD)
+    assert counts(play) == (14, 0, 0)
+    assert isinstance(forwards(play, 301, GET)[-1], Data)
+    assert counts(play) == (14, 1, 1)
+
+
+def test_a_connection_to_a_node_costs_no_client_while_it_has_a_place() -> None:
+    play = server_play(MOST)
+    know(play, 20)
+    for each in range(16):
+        play >> client(101 + 2 * each)
+    play >> 1.0
+    play.take()
+    assert play >> Received(101, GET) << dial(2, 20) << Nothing()
 
 
 def test_with_a_key_the_places_are_for_those_that_prove_themselves() -> None:
