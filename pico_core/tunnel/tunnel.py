@@ -9,6 +9,7 @@ from pico_core.mux.frame import INITIAL_WINDOW_BYTES
 from pico_core.mux.session import DEFAULT_WINDOW_BYTES, Session
 from pico_core.mux.stream import MuxStream
 from pico_core.mux.windows import SHARED_BYTES
+from pico_core.timers import SWEEP_INTERVAL_S
 from pico_core.websocket.decoding import CloseReceived, FrameDecoder, FrameError, Item, Ping, Pong
 from pico_core.websocket.encoding import encode_close, encode_control, encode_frame, encode_pong
 from pico_core.websocket.frame import PONG, PROTOCOL_ERROR
@@ -19,6 +20,9 @@ NOTICE = b"pico: "
 
 PING_INTERVAL_S = 10.0
 """Between pings, and for the answer: well below the 60 s after which load balancers cut idle connections."""
+
+PUT_OFF_S = PING_INTERVAL_S - SWEEP_INTERVAL_S
+"""After a ping of the peer: the sweep may be late, and a peer that has died must not be noticed later for that."""
 
 LATE_S = 5.0
 """A tick that comes this much too late shows that our own process stood still; it says nothing about the peer."""
@@ -196,15 +200,15 @@ class Tunnel:
         """Let time pass: queue a ping, or end the tunnel with ``SessionFailed`` if the peer is silent after one.
 
         Every byte counts as an answer, since the answer itself may be stuck behind data. An early tick does nothing.
-        A ping of the peer stands for one of ours: the next is due an interval later, so that only one end of an idle
-        tunnel asks. The peer cannot have died before its ping, so its death is noticed within two intervals as well.
+        A ping of the peer stands for one of ours: the next is due ``PUT_OFF_S`` later, so that only one end of an idle
+        tunnel asks at a time. The peer was alive when it asked, so its death is noticed within two intervals as well.
         Next: ``take_output``, and ``deadline`` again.
         """
         if now < self.deadline():
             return []
         if self._unheard & UNHEARD_TICK and now < self._deadline_at + LATE_S:
             return self.session.fail(f"silent for {PING_INTERVAL_S:.0f} s after a ping")
-        due_at = self.session.pinged_at + PING_INTERVAL_S
+        due_at = self.session.pinged_at + PUT_OFF_S
         if now < due_at:
             self._deadline_at = due_at
             return []

@@ -235,32 +235,34 @@ def test_a_probe_tells_how_long_a_peer_is_silent() -> None:
 
 def test_one_end_of_an_idle_tunnel_asks_for_both() -> None:
     server, agent = new_pair()
-    asked = {"server": 0, "agent": 0}
+    asked = 0
     for half_seconds in range(201):
-        for name, end, other, at in (("server", server, agent, 0.0), ("agent", agent, server, 0.1)):
+        for end, other, at in ((server, agent, 0.0), (agent, server, 0.1)):
             now = half_seconds / 2 + at
             assert end.tick(now) == []
             if end.has_output:
-                asked[name] += 1
+                asked += 1
                 pass_on(end, other, now)
                 assert len(pass_on(other, end, now)) == 1, "a pong"
-    assert asked == {"server": 10, "agent": 0}
+    assert asked == 10
 
 
 def test_a_peer_that_dies_after_its_ping_is_noticed_within_two_intervals() -> None:
     server, agent = new_pair()
-    for pinged_at, due_at in ((7.0, 10.0), (16.5, 17.0)):
+    for pinged_at, due_at in ((7.0, 10.0), (16.0, 16.5)):
         assert server.deadline() == due_at
         agent.session.ping()
         pass_on(agent, server, pinged_at)
         pass_on(server, agent, pinged_at)
         assert server.tick(due_at) == []
         assert server.take_output() is None
-        assert server.deadline() == pinged_at + 10.0
-    assert server.tick(26.5) == []
+        assert server.deadline() == pinged_at + 9.5
+    late = 25.5 + 0.4
+    assert server.tick(late) == []
     assert server.take_output() is not None, "a ping"
-    assert server.tick(36.4) == []
-    assert isinstance(server.tick(36.5)[0], SessionFailed)
+    assert server.tick(late + 9.9) == []
+    assert isinstance(server.tick(late + 10.0)[0], SessionFailed)
+    assert late + 10.0 < 16.0 + 20.0
 
 
 def test_a_peer_silent_after_a_ping_is_dead() -> None:
