@@ -1,4 +1,4 @@
-"""The image and the manifests, as far as they can be checked without an engine that builds and runs them."""
+"""The image and the manifests without an engine; ``tests/deploy/test_image.py`` builds and runs the image."""
 
 import hashlib
 import json

@@ -21,7 +21,7 @@ from tests.pages.machines import Machines, machines, write_programs
 from tests.pages.services import start_postgres, start_redis, start_sshd
 
 CLUSTER = "wants a Kubernetes cluster; tests/deploy and tests/cluster render and play what it applies"
-DOCKER = "wants a Docker daemon and a registry"
+DOCKER = "wants a Docker daemon and a registry; tests/deploy/test_image.py builds and runs the image with podman"
 DEMO = "makes an environment from the network; test_the_demo runs it"
 INSTALL = "takes packages from the network; test_a_fresh_environment runs it"
 LONG = "takes minutes to an hour; CI and tests/sim/test_chaos.py run histories of their own"

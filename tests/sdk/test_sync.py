@@ -333,6 +333,8 @@ except KeyboardInterrupt:
 
 def test_a_child_has_a_loop_of_its_own() -> None:
     script = """
+import warnings
+warnings.simplefilter("ignore")  # Python 3.12 and later warn of every fork beside threads
 child = os.fork()
 if not child:
     with sync.connect(node.upstream_url) as own, own.listen("tcp") as listener:
