@@ -11,7 +11,7 @@ from pico_core.tunnel.agreement import MAX_STREAMS
 from pico_core.tunnel.tunnel import Tunnel
 from pico_core.websocket.handshake import accept_handshake
 from tests.core.agent.scene import CONNECT, GET, OK, SERVER, agent_config, registered
-from tests.play import Data, End, FarEnd, GoAway, Open, Play, agent_play, joined
+from tests.play import Data, End, FarEnd, GoAway, Nothing, Open, Play, agent_play, joined
 
 TAKEN = 768
 """Three quarters of the streams of a tunnel."""
@@ -128,6 +128,15 @@ def test_a_tunnel_that_is_not_needed_is_left() -> None:
     assert done == [GoAway(further), Close(further)]
     assert [log.message for log in play.logs][-1] == "leaving a tunnel that is not needed"
     assert filled(play, SERVER, TAKEN + TAKEN - 512, begin=TAKEN), "and opened again when it is needed"
+
+
+def test_a_tunnel_stays_while_the_other_cannot_carry_everything_twice() -> None:
+    play, further = grown()
+    play.server_accepts(further)
+    for number in range(TAKEN - 513):
+        play >> End(SERVER, 2 + 2 * number)
+    play.take()
+    assert play >> 10.5 << Nothing()
 
 
 def test_a_refused_sibling_ends_nothing() -> None:
