@@ -6,9 +6,9 @@ is left as at the end of its block. After a fork the child starts one of its own
 
 import asyncio
 import atexit
-import concurrent.futures
 import contextvars
 import os
+import queue
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -28,6 +28,71 @@ THREAD_END_S = 5.0
 """How long the interpreter waits for the thread itself; it is a daemon, so one that hangs does not keep the process."""
 
 
+class Latch:
+    """Opens once, and lets those that wait go on. Next: ``wait`` in any thread.
+
+    A wait may end by an interrupt at any place. Futures and events of the standard library lock what the other thread
+    needs: an interrupt between their lock and its release would stop the loop for good. Here nobody holds anything.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[queue.SimpleQueue[None]] = []
+        self.is_open = False
+
+    def set(self) -> None:
+        """Open it."""
+        self.is_open = True
+        for each in self._waiting:
+            each.put(None)
+
+    def wait(self, timeout_s: float | None) -> None:
+        """Wait until it is open, at most so long."""
+        mine: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._waiting.append(mine)
+        if not self.is_open:  # asked behind ``append``: ``set`` sees one or the other
+            with suppress(queue.Empty):
+                mine.get(timeout=timeout_s)
+
+
+class Call(Generic[Result]):
+    """A coroutine that a task of the loop runs. Next: ``begin`` in the thread, and ``result`` when it is ``over``."""
+
+    def __init__(
+        self, work: Callable[..., Awaitable[Result]], arguments: tuple[Any, ...], timeout_s: float | None
+    ) -> None:
+        self._work = work
+        self._arguments = arguments
+        self._timeout_s = timeout_s
+        self._task: asyncio.Task[Result] | None = None
+        self.over = Latch()
+
+    def begin(self) -> None:
+        """Start the task (in the thread)."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(self._ended)
+
+    def cancel(self) -> None:
+        """Nobody waits any more (in the thread)."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def result(self) -> Result:
+        """Return what the coroutine returned. Raises what it raised, and ``ClosedError`` if the loop has ended it."""
+        assert self._task is not None, "begun before it was over"
+        if self._task.cancelled():
+            raise ClosedError("the interpreter is ending")
+        return self._task.result()
+
+    def _ended(self, task: asyncio.Task[Result]) -> None:
+        if not task.cancelled():
+            task.exception()  # asyncio need not log it: who waits is told, and who was interrupted does not care
+        self.over.set()
+
+    async def _run(self) -> Result:
+        async with asyncio.timeout(self._timeout_s):
+            return await self._work(*self._arguments)
+
+
 class Background:
     """The loop and its thread. Next: ``call`` for one coroutine, ``held`` for a block."""
 
@@ -35,6 +100,9 @@ class Background:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: asyncio.AbstractEventLoop | None = None
+        """Set by the thread, before ``_started``."""
+        self._started = Latch()
         self._end: asyncio.Event | None = None
         self._closed = False
         self._blocks: dict[Block[Any], None] = {}
@@ -47,19 +115,14 @@ class Background:
         An interrupt of the thread that waits cancels the work.
         """
         loop = self.loop()
-
-        async def limited() -> Result:
-            async with asyncio.timeout(timeout_s):
-                return await work(*arguments)
-
-        future = asyncio.run_coroutine_threadsafe(limited(), loop)
+        call = Call(work, arguments, timeout_s)
+        loop.call_soon_threadsafe(call.begin)
         try:
-            return future.result()
-        except concurrent.futures.CancelledError:
-            raise ClosedError("the interpreter is ending") from None
+            call.over.wait(None)
         except BaseException:
-            future.cancel()
+            loop.call_soon_threadsafe(call.cancel)
             raise
+        return call.result()
 
     @contextmanager
     def held(self, manager: AbstractAsyncContextManager[Result]) -> Iterator[Result]:
@@ -78,24 +141,33 @@ class Background:
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """Return the loop, and start it where it does not run. Raises ``ClosedError`` at the interpreter's end."""
+        if self._closed:
+            raise ClosedError("the interpreter is ending")
+        loop = self._loop or self._start()
+        if self._thread is threading.current_thread():
+            raise LocalProtocolError("this is the loop of pico_tunnel itself and must not wait; use pico_asyncio here")
+        return loop
+
+    def _start(self) -> asyncio.AbstractEventLoop:
         with self._lock:
-            if self._closed:
-                raise ClosedError("the interpreter is ending")
-            if self._loop is None:
-                started: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
-                self._thread = threading.Thread(target=self._work, args=(started,), name="pico", daemon=True)
+            if self._thread is None or not self._thread.is_alive():  # an interrupt came before it was started
+                self._thread = threading.Thread(target=self._work, name="pico", daemon=True)
                 self._thread.start()
-                self._loop = started.result()
+            self._started.wait(None)
+            if self._loop is None:
+                self._loop = self._running
                 atexit.register(self.close)
-            if self._thread is threading.current_thread():
-                raise LocalProtocolError(
-                    "this is the loop of pico_tunnel itself and must not wait; use pico_asyncio here"
-                )
-            return self._loop
+        assert self._loop is not None, "set by the thread"
+        return self._loop
 
     def close(self) -> None:
-        """Leave every open block, the last one first, and end the thread. Waits for a bounded time."""
+        """Leave every open block, the last one first, and end the thread. Waits for a bounded time.
+
+        A second call does nothing.
+        """
         with self._lock:
+            if self._closed:
+                return
             self._closed = True
             loop, thread, end = self._loop, self._thread, self._end
         if loop is None or thread is None or end is None:
@@ -109,13 +181,14 @@ class Background:
 
     # --- in the thread ---
 
-    def _work(self, started: "concurrent.futures.Future[asyncio.AbstractEventLoop]") -> None:
+    def _work(self) -> None:
         with asyncio.Runner(loop_factory=_new_uvloop if find_spec("uvloop") else None) as runner:
-            runner.run(self._run(started))
+            runner.run(self._run())
 
-    async def _run(self, started: "concurrent.futures.Future[asyncio.AbstractEventLoop]") -> None:
+    async def _run(self) -> None:
         self._end = asyncio.Event()
-        started.set_result(asyncio.get_running_loop())
+        self._running = asyncio.get_running_loop()
+        self._started.set()
         await self._end.wait()
 
     def add(self, block: "Block[Any]") -> None:
@@ -137,24 +210,25 @@ class Block(Generic[Result]):
         self._manager = manager
         self._task: asyncio.Task[None] | None = None
         self._leaving = asyncio.Event()
-        self._entered: concurrent.futures.Future[Result] = concurrent.futures.Future()
-        self._over: concurrent.futures.Future[None] = concurrent.futures.Future()
-        """Done when the task has ended, with the error that it raised, if it did."""
+        self._value: list[Result] = []
+        """What the manager gave, once it is entered."""
+        self._entered = Latch()
+        self._over = Latch()
+        """Opens when the task has ended."""
 
     def enter(self) -> Result:
         """Enter the manager. Raises what it raises, and ``ClosedError`` if the interpreter ends meanwhile."""
         # In a context of its own: an application must not take the variables of the thread that happens to serve it.
         self._loop.call_soon_threadsafe(self._begin, context=contextvars.Context())
-        either: tuple[concurrent.futures.Future[Any], ...] = (self._entered, self._over)
         try:
-            concurrent.futures.wait(either, return_when=concurrent.futures.FIRST_COMPLETED)
+            self._entered.wait(None)
         except BaseException:
             self.leave(cut=True)
             raise
-        if not self._entered.done():
-            self._over.result()
+        if not self._value:
+            self._raise_error()
             raise ClosedError("the interpreter is ending")
-        return self._entered.result()
+        return self._value[0]
 
     def leave(self, *, cut: bool = False) -> None:
         """Leave the manager, as by an error of the block if ``cut``. Raises what it raises.
@@ -173,7 +247,7 @@ class Block(Generic[Result]):
             self._cut()
             self.wait(THREAD_END_S)
             raise
-        self._over.result()
+        self._raise_error()
 
     def ask(self) -> None:
         """Have the task leave the manager. Next: ``wait``."""
@@ -182,7 +256,12 @@ class Block(Generic[Result]):
 
     def wait(self, timeout_s: float | None) -> None:
         """Wait until the task has ended, at most so long."""
-        concurrent.futures.wait((self._over,), timeout_s)
+        self._over.wait(timeout_s)
+
+    def _raise_error(self) -> None:
+        """Raise what the task raised, if it did."""
+        if self._task is not None and not self._task.cancelled():
+            self._task.result()
 
     def _cut(self) -> None:
         with suppress(RuntimeError):  # see above
@@ -201,16 +280,16 @@ class Block(Generic[Result]):
 
     async def _hold(self) -> None:
         async with self._manager as value:
-            self._entered.set_result(value)
+            self._value.append(value)
+            self._entered.set()
             await self._leaving.wait()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._background.discard(self)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self._over.set_exception(error)
-        else:
-            self._over.set_result(None)
+        if not task.cancelled():
+            task.exception()  # it is told where the block is left: asyncio need not log it
+        self._entered.set()
+        self._over.set()
 
 
 def _new_uvloop() -> asyncio.AbstractEventLoop:
