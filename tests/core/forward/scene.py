@@ -87,3 +87,14 @@ def warning(play: Play) -> str:
     assert log.fields["endpoint"] == "redis"
     assert log.fields["server"] == "http://127.0.0.1:8000"
     return str(log.fields["reason"])
+
+
+def next_connect(play: Play) -> Connect:
+    """Let time pass until the forwarder connects; return the command."""
+    while play.idle:
+        due_at = play.machine.deadline()
+        assert due_at is not None
+        play >> due_at
+    (connect,) = play.take()
+    assert isinstance(connect, Connect)
+    return connect

@@ -24,7 +24,7 @@ from pico_core.forward.checking import CHECK_TIMEOUT_S, LAST_PAUSE_S
 from pico_core.forward.machine import ForwardMachine
 from pico_core.proxy.way_check import REACHABLE
 from pico_core.websocket.handshake import accept_handshake
-from tests.core.forward.scene import LOCAL, SERVER_URL
+from tests.core.forward.scene import LOCAL, SERVER_URL, next_connect
 from tests.play import Play, joined
 
 QUESTION = b"GET /_piko/v1/tcp/db?check HTTP/1.1\r\n"
@@ -54,12 +54,7 @@ def opened(*endpoints: str) -> Play:
 
 def asks(play: Play, question: bytes = QUESTION) -> int:
     """Let time pass until the server is asked; return the connection."""
-    while play.idle:
-        due_at = play.machine.deadline()
-        assert due_at is not None
-        play >> due_at
-    (connect,) = play.take()
-    assert isinstance(connect, Connect)
+    connect = next_connect(play)
     assert connect.timeout_s <= CHECK_TIMEOUT_S
     play >> Connected(connect.connection, "127.0.0.1", 8000)
     (request,) = play.take()

@@ -6,7 +6,6 @@ from pico_core.access.grant import ADVICE, INVALID_TOKEN
 from pico_core.boundary import (
     Abort,
     Close,
-    Connect,
     Connected,
     ConnectFailed,
     ConnectionLost,
@@ -20,28 +19,17 @@ from pico_core.boundary import (
 )
 from pico_core.records import Record
 from pico_core.websocket.handshake import accept_handshake
-from tests.core.forward.scene import CONNECTED, LOCAL, SERVER, accepted, asked, warning
+from tests.core.forward.scene import CONNECTED, LOCAL, SERVER, accepted, asked, next_connect, warning
 from tests.play import Nothing, Play, joined
-
-
-def next_attempt(play: Play) -> int:
-    """Let time pass until the forwarder connects again; return the connection."""
-    while play.idle:
-        due_at = play.machine.deadline()
-        assert due_at is not None
-        play >> due_at
-    (connect,) = play.take()
-    assert isinstance(connect, Connect)
-    return connect.connection
 
 
 def test_a_server_that_is_away_for_a_while_is_waited_for() -> None:
     play = accepted() >> Received(LOCAL, b"early") >> ConnectFailed(SERVER, "connection refused") << Nothing()
     connection = SERVER
     while play.now < 2.0:
-        connection = next_attempt(play)
+        connection = next_connect(play).connection
         play >> ConnectFailed(connection, "connection refused") << Nothing()
-    connection = next_attempt(play)
+    connection = next_connect(play).connection
     play >> Connected(connection, "127.0.0.1", 8000)
     (request,) = play.take()
     assert isinstance(request, Send)
@@ -55,10 +43,10 @@ def test_a_server_that_is_away_for_a_while_is_waited_for() -> None:
 def test_a_server_that_stays_away_resets_the_local_connection_in_the_end() -> None:
     play = accepted() >> ConnectFailed(SERVER, "connection refused") << Nothing()
     while play.now < 28.9:
-        play >> ConnectFailed(next_attempt(play), "connection refused") << Nothing()
-    play >> ConnectFailed(next_attempt(play), "connection refused")
+        play >> ConnectFailed(next_connect(play).connection, "connection refused") << Nothing()
+    play >> ConnectFailed(next_connect(play).connection, "connection refused")
     if play.idle:
-        play >> ConnectFailed(next_attempt(play), "connection refused")
+        play >> ConnectFailed(next_connect(play).connection, "connection refused")
     assert play << Abort(LOCAL)
     told = [(log.message, log.fields["reason"]) for log in play.logs if log.level == "warning"]
     refused = "cannot reach the server: connection refused"
@@ -98,7 +86,7 @@ def test_what_is_not_the_servers_refusal_is_tried_again(
     play >> answer
     if not isinstance(answer, ConnectionLost):
         play << Close(SERVER) >> ConnectionLost(SERVER, "")
-    connection = next_attempt(play)
+    connection = next_connect(play).connection
     assert play >> ConnectionLost(LOCAL, "") << Abort(connection)
     assert warning(play) == reason
 
@@ -138,7 +126,7 @@ def busy(play: Play, connection: int) -> list[Record]:
 def test_a_503_that_passes_is_waited_for() -> None:
     play = accepted()
     assert busy(play, SERVER) == []
-    connection = next_attempt(play)
+    connection = next_connect(play).connection
     play >> Connected(connection, "127.0.0.1", 8000)
     (request,) = play.take()
     assert isinstance(request, Send)
@@ -154,7 +142,7 @@ def test_a_503_that_does_not_pass_resets_the_local_connection() -> None:
     then = busy(play, SERVER)
     while not then:
         attempts += 1
-        then = busy(play, next_attempt(play))
+        then = busy(play, next_connect(play).connection)
     assert then == [Abort(LOCAL)]
     assert 3.0 < play.now < 5.0
     assert 5 <= attempts <= 15
