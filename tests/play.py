@@ -349,13 +349,17 @@ class Play:
             self._hear_tunnel(each.connection, joined(each.data))
         return self.tunnels[connection]
 
-    def server_accepts(self, connection: int) -> FarEnd:
-        """Let the connection that an agent asked for succeed, and register it; its tunnel speaks in cues then."""
+    def server_accepts(self, connection: int, *answer: tuple[bytes, bytes]) -> FarEnd:
+        """Let the connection that an agent asked for succeed, and register it; its tunnel speaks in cues then.
+
+        The server tells ``answer``. Without a node's ID it is one of Piko's.
+        """
         self >> Connected(connection, "192.0.2.9", 8001)
         (request,) = self.take()
         assert isinstance(request, Send)
-        self >> Received(connection, accept_handshake(joined(request.data)))
-        self.tunnels[connection] = FarEnd(Tunnel(self.now, entropy=None))
+        self >> Received(connection, accept_handshake(joined(request.data), answer))
+        self.tunnels[connection] = far = FarEnd(Tunnel(self.now, entropy=None))
+        far.tunnel.session.opens_after_go_away = bool(answer)
         return self.tunnels[connection]
 
 

@@ -51,6 +51,10 @@ from pico_core.websocket.refusal import Refusal
 OVERLAP_S = 2.0
 """How long a replaced tunnel still takes requests: by then every node has heard of the new one."""
 
+LINGER_S = 5.0
+"""How long a tunnel that was left takes streams, unless the server closes it before, as Pico's server does: at once, or
+when every node has heard that the tunnel leaves."""
+
 LASTED_S = 1.0
 """A tunnel that lived this long worked: its loss begins the pauses anew. So a server that ends every tunnel at once is
 asked ever more slowly."""
@@ -264,12 +268,11 @@ class AgentListener:
         self._attempt = None
         for older in self._tunnels:
             self._host.timers.schedule(now + OVERLAP_S, older.leave)
-        tunnel = AgentTunnel(
-            self._host, self, channel, self._entropy, self.max_streams, first_window_bytes(answer), now
-        )
+        self.url, self.node = told(answer, URL), told(answer, NODE)
+        first_window, lingers_s = first_window_bytes(answer), LINGER_S if self.node else 0.0
+        tunnel = AgentTunnel(self._host, self, channel, self._entropy, self.max_streams, first_window, lingers_s, now)
         self._tunnels = (*self._tunnels, tunnel)
         self.state = ListenerState.SERVING
-        self.url, self.node = told(answer, URL), told(answer, NODE)
         self.workers = told_number(answer, WORKERS, 1)
         self.permitted_streams = min(told_number(answer, MAX_STREAMS, self.max_streams), self.max_streams)
         self._host.listener_opened(self, now)

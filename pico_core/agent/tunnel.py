@@ -45,6 +45,7 @@ class AgentTunnel:
         "_host",
         "_last_ping",
         "_left",
+        "_lingers_s",
         "_over",
         "_tunnel",
         "_user",
@@ -60,9 +61,13 @@ class AgentTunnel:
         entropy: Entropy,
         max_streams: int,
         first_window_bytes: int,
+        lingers_s: float,
         now: float,
     ) -> None:
-        """``max_streams`` is how many streams the server may have open; ``first_window_bytes`` was agreed on."""
+        """``max_streams`` is how many streams the server may have open; ``first_window_bytes`` was agreed on.
+
+        ``lingers_s`` is how long it takes further streams after ``leave``.
+        """
         self.opened_at = now
         self._host = host
         self._user = user
@@ -77,6 +82,7 @@ class AgentTunnel:
         self._over = False
         self._last_ping = 0
         self._left = False
+        self._lingers_s = lingers_s
         self.deadline_at = self._tunnel.deadline()
         channel.user = self
         host.timers.watch(self, now)
@@ -84,7 +90,8 @@ class AgentTunnel:
     def leave(self, now: float) -> None:
         """Ask the server to route nothing here any more; the tunnel closes when the streams in flight have ended.
 
-        A ping follows the GO_AWAY: its answer says that no stream is on its way any more.
+        A ping follows the GO_AWAY: its answer says that the server has read both. A Pico server may go on opening
+        streams until its other nodes have heard, and then closes the tunnel itself.
         """
         if not self._over:
             self._tunnel.go_away()
@@ -160,6 +167,11 @@ class AgentTunnel:
         if self._left and not self._tunnel.session.streams:
             self._end("left", now)
 
+    def _lingered(self, now: float) -> None:
+        self._left = True
+        if not self._over:
+            self._end_if_left(now)
+
     def _session_event(self, event: MuxEvent, now: float) -> None:
         if isinstance(event, StreamOpened):
             if event.stream.state is CLOSED:  # reset before this process came to it: it is not wanted any more
@@ -167,7 +179,12 @@ class AgentTunnel:
                 return
             self._user.stream_opened(StreamChannel(event.stream, self, self._host, self._host.turns), now)
         elif isinstance(event, PongReceived):
-            self._left = self._left or event.number == self._last_ping
+            if event.number == self._last_ping:
+                self._last_ping = 0
+                if self._lingers_s:
+                    self._host.timers.schedule(now + self._lingers_s, self._lingered)
+                else:
+                    self._left = True
         elif isinstance(event, NoticeReceived):
             self._user.tunnel_noticed(event.text, now)
         elif isinstance(event, GoAwayReceived):

@@ -37,9 +37,10 @@ class Session(IncomingFrames):
 
     Attributes to read: ``streams`` (by id, open ones only), ``failed`` (the reason, empty while the session lives),
     ``paused``, ``unread_bytes``, ``peer_going_away``, ``going_away``, ``pinged_at`` (when the peer's last ping came).
+    One to set: ``opens_after_go_away``, for a peer that is known to take streams for a while after its GO_AWAY.
     """
 
-    __slots__ = ("_max_outgoing_streams", "_next_id", "_pings_sent", "going_away")
+    __slots__ = ("_max_outgoing_streams", "_next_id", "_pings_sent", "going_away", "opens_after_go_away")
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Session(IncomingFrames):
             max_unread_bytes=max_streams * max(window_bytes, first_window_bytes),
         )
         self.going_away = False
+        self.opens_after_go_away = False
         self._max_outgoing_streams = max_outgoing_streams
         self._next_id = 1 if client else 2
         self._pings_sent = 0
@@ -69,7 +71,7 @@ class Session(IncomingFrames):
     def can_open_stream(self) -> bool:
         """Whether ``open_stream`` would succeed."""
         return (
-            not (self.failed or self.peer_going_away)
+            not (self.failed or (self.peer_going_away and not self.opens_after_go_away))
             and len(self.streams) - self._incoming < self._max_outgoing_streams
             and self._next_id <= MAX_UINT32
         )

@@ -69,6 +69,10 @@ from pico_core.server.tunnels import TunnelConnection
 from pico_core.server.worker import ControlPages, Worker
 from pico_core.tunnel.agreement import SECOND_AGENT_CAME
 
+HEARD_S = 1.0
+"""After so long all nodes have heard that a tunnel leaves. A request that one of them sent before is still served by it
+where its body cannot be sent again."""
+
 
 class ServerNode(BaseMachine):
     """A ``Machine``. ``node_id`` is new at every start; ``entropy`` drives every random choice.
@@ -261,6 +265,14 @@ class ServerNode(BaseMachine):
         self.facts.registry.add(tunnel)
         self._router.routing.routeless.found(tunnel.endpoint, now)
         self.log("info", "upstream", "tunnel opened", endpoint=tunnel.endpoint, client=tunnel.client_host)
+
+    def tunnel_going_away(self, tunnel: TunnelConnection, now: float) -> None:
+        """Have the tunnel leave, but only when the other nodes have heard that they must not send requests for it."""
+        if tunnel.instance and self.facts.view and not self.facts.draining:
+            self.facts.registry.withdraw(tunnel)
+            self.timers.schedule(now + HEARD_S, tunnel.leave)
+        else:
+            tunnel.leave(now)
 
     def tunnel_leaving(self, tunnel: TunnelConnection, now: float) -> None:
         """The agent takes no further requests."""

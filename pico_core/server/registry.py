@@ -23,24 +23,26 @@ class Registry(Generic[U]):
 
     def __init__(self, on_change: Callable[[str, int], None]) -> None:
         self._endpoints: dict[str, _Rotation[U]] = {}
+        self._leaving: dict[str, _Rotation[U]] = {}
         self._on_change = on_change
 
     def add(self, upstream: U) -> None:
-        """Route requests for ``upstream.endpoint`` to it. Next: ``remove`` when it leaves."""
-        rotation = self._endpoints.setdefault(upstream.endpoint, _Rotation())
-        rotation.members = (*rotation.members, upstream)
-        self._on_change(upstream.endpoint, len(rotation.members))
+        """Route requests for ``upstream.endpoint`` to it. Next: ``remove`` when it leaves, or ``withdraw`` before."""
+        count = _add(self._endpoints, upstream)
+        self._on_change(upstream.endpoint, count)
+
+    def withdraw(self, upstream: U) -> None:
+        """Count it no more, and let only ``choose_leaving`` return it. Next: ``remove``."""
+        if self.remove(upstream):
+            _add(self._leaving, upstream)
 
     def remove(self, upstream: U) -> bool:
-        """Route nothing more to ``upstream``; return whether it was there."""
-        rotation = self._endpoints.get(upstream.endpoint)
-        if rotation is None or upstream not in rotation.members:
+        """Route nothing more to ``upstream``; return whether it was counted."""
+        _remove(self._leaving, upstream)
+        count = _remove(self._endpoints, upstream)
+        if count is None:
             return False
-        position = rotation.members.index(upstream)
-        rotation.members = rotation.members[:position] + rotation.members[position + 1 :]
-        if not rotation.members:
-            del self._endpoints[upstream.endpoint]
-        self._on_change(upstream.endpoint, len(rotation.members))
+        self._on_change(upstream.endpoint, count)
         return True
 
     def choose(self, endpoint: str, avoid: Sequence[object], now: float, *, healthy: bool = False) -> U | None:
@@ -55,6 +57,11 @@ class Registry(Generic[U]):
         if len(members) == 1 and not avoid and members[0].health is None:
             return members[0]
         return rotation.choose(avoid, now, healthy=healthy)
+
+    def choose_leaving(self, endpoint: str, avoid: Sequence[object], now: float) -> U | None:
+        """As ``choose``, among those that were withdrawn."""
+        rotation = self._leaving.get(endpoint)
+        return None if rotation is None else rotation.choose(avoid, now, healthy=False)
 
     def members(self, endpoint: str) -> Iterable[U]:
         """Return the upstreams of ``endpoint``; none where it has no upstream here."""
@@ -101,3 +108,22 @@ class _Rotation(Generic[U]):
                     break
         self.turn = best_at + 1
         return best
+
+
+def _add(endpoints: dict[str, _Rotation[U]], upstream: U) -> int:
+    """Add an upstream; return how many its endpoint has now."""
+    rotation = endpoints.setdefault(upstream.endpoint, _Rotation())
+    rotation.members = (*rotation.members, upstream)
+    return len(rotation.members)
+
+
+def _remove(endpoints: dict[str, _Rotation[U]], upstream: U) -> int | None:
+    """Remove an upstream; return how many its endpoint has left, ``None`` if it was not there."""
+    rotation = endpoints.get(upstream.endpoint)
+    if rotation is None or upstream not in rotation.members:
+        return None
+    position = rotation.members.index(upstream)
+    rotation.members = rotation.members[:position] + rotation.members[position + 1 :]
+    if not rotation.members:
+        del endpoints[upstream.endpoint]
+    return len(rotation.members)

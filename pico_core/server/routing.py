@@ -223,7 +223,8 @@ class Routing:
             tunnel = self._registry.choose(exchange.endpoint, exchange.avoid, now)
             if tunnel is None:
                 break
-            if not may_hop and _is_silent(tunnel) and self._works_elsewhere(exchange, tunnel, now):
+            is_silent = tunnel.health is not None and tunnel.health.is_silent
+            if is_silent and not may_hop and self._works_elsewhere(exchange, tunnel, now):
                 self._metrics.failures[AGENT_NOT_ASKED.reason] += 1
                 exchange.failure = AGENT_NOT_ASKED
                 exchange.give_up(now)
@@ -277,8 +278,7 @@ class Routing:
         exchange.failure = None
         if exchange.tries:
             self._count_retry(exchange)
-        health = peer.health.get(exchange.endpoint)
-        if health is not None:
+        if (health := peer.health.get(exchange.endpoint)) is not None:
             health.chosen(now)
         self._peers.forward(exchange, peer, self._fields(exchange), now)
         return True
@@ -301,6 +301,8 @@ class Routing:
             return
         if failure is None or failure.reason in LOST_ROUTES:
             if self.was_forwarded(exchange):
+                if self._use_leaving(exchange, now):
+                    return
                 is_stale = failure is None and exchange.head.forwarded_by_pico  # the sender's fault, proved or not
                 exchange.failure = MISDIRECTED if is_stale or self.is_told_failures(exchange) else NO_ROUTE
             elif self._may_come(exchange, now) and self.routeless.hold(exchange, now):
@@ -308,7 +310,8 @@ class Routing:
                 exchange.stamp(now)
                 return
             else:
-                self._set_no_route(exchange)
+                self._give_up_waiting(exchange, now)
+                return
         exchange.give_up(now)
 
     def _speaks_otherwise(self, exchange: Exchange) -> bool:
@@ -342,6 +345,13 @@ class Routing:
         tunnel = self._registry.choose(exchange.endpoint, (), now)
         return tunnel is not None and self._use_tunnel(exchange, tunnel, now)
 
+    def _use_leaving(self, exchange: Exchange, now: float) -> bool:
+        """Send a request that its sender could not send elsewhere to a tunnel of which that node thinks it stays."""
+        if _is_kept(exchange) and self.is_told_failures(exchange):
+            return False
+        tunnel = self._registry.choose_leaving(exchange.endpoint, exchange.avoid, now)
+        return tunnel is not None and self._use_tunnel(exchange, tunnel, now)
+
     def _may_come(self, exchange: Exchange, now: float) -> bool:
         facts = self._facts
         return (
@@ -352,12 +362,9 @@ class Routing:
         )
 
     def _give_up_waiting(self, exchange: Exchange, now: float) -> None:
-        self._set_no_route(exchange)
-        exchange.give_up(now)
-
-    def _set_no_route(self, exchange: Exchange) -> None:
         exchange.failure = NO_ROUTE
         self._metrics.failures[NO_ROUTE.reason] += 1
+        exchange.give_up(now)
 
     # --- passive health ---
 
@@ -441,8 +448,3 @@ class Routing:
 def _is_kept(exchange: Exchange) -> bool:
     """Return whether all of a request is kept until it is answered, so that it can be sent again."""
     return exchange.request_done or 0 <= exchange.head.content_length <= MAX_REPLAY_BYTES
-
-
-def _is_silent(tunnel: TunnelConnection) -> bool:
-    """Return whether the agent gives no sign of life at present."""
-    return tunnel.health is not None and tunnel.health.is_silent

@@ -59,6 +59,9 @@ class TunnelHost(AnsweringHost, FlushScheduler, WallClock, Protocol):
     def tunnel_opened(self, tunnel: "TunnelConnection", now: float) -> None:
         """The agent registered: route requests to it."""
 
+    def tunnel_going_away(self, tunnel: "TunnelConnection", now: float) -> None:
+        """The agent is about to leave: have the tunnel ``leave``, now or later."""
+
     def tunnel_leaving(self, tunnel: "TunnelConnection", now: float) -> None:
         """The agent takes no further requests; those in flight go on."""
 
@@ -183,8 +186,7 @@ class TunnelConnection(Dismissible):
         """Whether the tunnel works, and has no stream left for another request."""
         if self.tenant is not None and self.tenant.is_full:
             return True
-        session = None if self._tunnel is None else self._tunnel.session
-        return session is not None and not session.peer_going_away and not session.can_open_stream
+        return self._tunnel is not None and not self.leaving and not self._tunnel.session.can_open_stream
 
     def probe(self) -> int:
         """Ask the agent for a sign of life; return how many calls before this one it has left without any."""
@@ -322,8 +324,7 @@ class TunnelConnection(Dismissible):
     def supersede(self, now: float) -> None:
         """The same agent has a newer tunnel: this one gets no more requests and closes when those in flight end."""
         self._farewell = "replaced by a newer tunnel of the same agent"
-        self._leave(now)
-        self._close_if_done(now)
+        self.leave(now)
 
     def drain(self, now: float) -> None:
         """Ask the agent to go elsewhere.
@@ -337,8 +338,15 @@ class TunnelConnection(Dismissible):
         self._tunnel.go_away()
         self._host.mark_dirty(self)
         if not self.instance:
-            self._leave(now)
-            self._close_if_done(now)
+            self.leave(now)
+
+    def leave(self, now: float) -> None:
+        """Take no more requests, and close when those in flight have ended."""
+        if not self.leaving:
+            self.leaving = True
+            self._host.tunnel_leaving(self, now)
+            self._idle.close()
+        self._close_if_done(now)
 
     def close(self, now: float) -> None:
         """End the tunnel now."""
@@ -383,6 +391,7 @@ class TunnelConnection(Dismissible):
         self._tunnel = Tunnel(
             now, entropy=None, max_outgoing_streams=self.max_streams, first_window_bytes=agreed.first_window_bytes
         )
+        self._tunnel.session.opens_after_go_away = bool(self.instance)
         self._open = True
         self.opened_at = now
         self.deadline_at = self._next_deadline(self._tunnel, now)
@@ -415,21 +424,13 @@ class TunnelConnection(Dismissible):
 
     def _session_event(self, event: MuxEvent, now: float) -> None:
         if isinstance(event, GoAwayReceived):
-            # Agents send it when they stop. Ours send it too when they move, which they do when this node asks for it.
             self._farewell = "the agent moved, as asked" if self.asked_to_leave else "the agent stopped"
-            self._leave(now)
-            self._close_if_done(now)
+            self._host.tunnel_going_away(self, now)
         elif isinstance(event, SessionFailed):
             if self._tunnel is not None:
                 finish_tunnel(self._tunnel, self.channel)
             self.channel.close()
             self._end(self._farewell or event.reason, now)
-
-    def _leave(self, now: float) -> None:
-        if not self.leaving:
-            self.leaving = True
-            self._host.tunnel_leaving(self, now)
-            self._idle.close()
 
     def _close_if_done(self, now: float) -> None:
         if self.leaving and not self.in_flight:

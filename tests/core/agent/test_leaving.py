@@ -13,6 +13,7 @@ from pico_core.boundary import (
     Send,
     ShutdownRequested,
 )
+from pico_core.tunnel.agreement import NODE
 from tests.core.agent.listener_scene import CLOSING_OK, NEXT, again, connecting, warnings
 from tests.core.agent.scene import CONNECT, DIAL, GET, OK, SERVER, SERVICE, agent_config, asked, registered
 from tests.play import Data, End, GoAway, Nothing, Open, agent_play
@@ -75,6 +76,24 @@ def test_an_idle_agent_leaves_at_once() -> None:
     play = registered() >> ShutdownRequested() << GoAway(SERVER) << Close(SERVER) << Exit(0, "")
     assert play
     assert [log.message for log in play.logs][-2:] == ["draining", "stopped"]
+
+
+def test_a_tunnel_to_a_pico_server_is_closed_by_the_server() -> None:
+    """It closes at once, or when its other nodes have heard; until then it may open streams."""
+    play = agent_play(agent_config()) << CONNECT
+    play.server_accepts(SERVER, (NODE, b"node-1"))
+    play >> ShutdownRequested() << GoAway(SERVER)
+    assert play >> 0.9 << Nothing() >> Open(SERVER, 2) >> Data(SERVER, 2, GET) << DIAL
+    play >> Connected(SERVICE, "127.0.0.1", 3000) << Send(SERVICE, GET)
+    assert play >> Received(SERVICE, OK) << Data(SERVER, 2, CLOSING_OK) << End(SERVER, 2) >> End(SERVER, 2)
+    assert play >> 1.0 << Nothing() >> EofReceived(SERVER) << Close(SERVER) << Exit(0, "")
+
+
+def test_an_agent_does_not_wait_for_long_for_the_server_to_close() -> None:
+    play = agent_play(agent_config()) << CONNECT
+    play.server_accepts(SERVER, (NODE, b"node-1"))
+    play >> ShutdownRequested() << GoAway(SERVER)
+    assert play >> 4.9 << Nothing() >> 5.1 << Close(SERVER) << Exit(0, "")
 
 
 def test_an_agent_that_stops_says_what_it_waits_for_and_for_how_long() -> None:

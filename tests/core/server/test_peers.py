@@ -19,7 +19,7 @@ from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, NUMBERED, OK, client_joins, error
 from tests.core.server.test_tcp_route import ACCEPTED, ASKING
 from tests.neighbours import know
-from tests.play import Data, Nothing, Open, Play, joined, node_of, server_play
+from tests.play import Data, End, GoAway, Nothing, Open, Play, joined, node_of, server_play
 
 SEEMS_DEAD_S = 5.0
 """A node that does not answer for so long is unreachable."""
@@ -188,6 +188,51 @@ def test_a_node_that_is_forgotten_loses_its_connections() -> None:
 def from_node(play: Play, request: bytes = FROM_NODE) -> Play:
     """Let node 20 connect and forward a request."""
     return play >> Accepted(9, "proxy", "192.0.2.20", 7000) >> Received(9, request)
+
+
+UPLOAD = FROM_NODE.replace(b"GET", b"POST")[:-2] + b"Content-Length: 100000\r\n\r\n"
+UPLOAD_SENT = (
+    b"POST / HTTP/1.1\r\nHost: e1.example.com\r\nContent-Length: 100000\r\nX-Forwarded-For: 203.0.113.9\r\n"
+    b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: e1.example.com\r\n" + NUMBERED + b"\r\n"
+)
+
+
+def with_leaving_agent(play: Play) -> Play:
+    """Let an agent of ours register in a cluster of two, and say that it leaves."""
+    play.agent_registers(AGENT, "e1", (b"x-piko-instance", b"one"))
+    return play >> GoAway(AGENT) << Nothing()
+
+
+def test_a_request_whose_sender_could_not_know_is_served_by_an_agent_that_leaves() -> None:
+    play = with_leaving_agent(clustered())
+    assert from_node(play, UPLOAD) << Open(AGENT, 2) << Data(AGENT, 2, UPLOAD_SENT)
+    play >> 2.0 >> Received(9, bytes(100_000)) << Data(AGENT, 2, bytes(100_000)) << Nothing()
+    assert play >> Data(AGENT, 2, OK) << GoAway(AGENT) << End(AGENT, 2) << Close(AGENT) << Send(9, OK)
+
+
+def test_a_request_that_its_sender_keeps_goes_back_to_it() -> None:
+    play = from_node(with_leaving_agent(clustered()))
+    (answer,) = play.take()
+    assert isinstance(answer, Send)
+    assert joined(answer.data).startswith(b"HTTP/1.1 421 Misdirected Request\r\n")
+    piko = FROM_NODE.replace(b"x-pico-forward: true\r\n", b"")
+    first, *_ = from_node(with_leaving_agent(clustered()), piko).take()
+    assert first == Open(AGENT, 2), "a Piko node would not send it again"
+
+
+def test_requests_of_clients_do_not_go_to_an_agent_that_leaves() -> None:
+    play = with_leaving_agent(clustered())
+    assert play >> Received(CLIENT, GET) << dial(FIRST, 20)
+
+
+def test_an_agent_that_leaves_is_done_when_all_nodes_have_heard() -> None:
+    play = with_leaving_agent(clustered())
+    assert play >> 0.9 << Nothing() >> 1.1 << GoAway(AGENT) << Close(AGENT)
+    play = with_leaving_agent(clustered()) >> EofReceived(AGENT) << Close(AGENT)
+    assert play >> ConnectionLost(AGENT, "") >> 2.0 << Nothing()
+    answer, *_ = from_node(play, UPLOAD).take()
+    assert isinstance(answer, Send)
+    assert joined(answer.data).startswith(b"HTTP/1.1 421 ")
 
 
 def test_a_node_is_trusted_to_report_the_client() -> None:

@@ -64,3 +64,23 @@ def test_one_that_fails_is_left_out_of_those_in_health() -> None:
     assert registry.choose("e", (), 5.5, healthy=True) is two
     assert registry.choose("e", (), 5.5) is one, "where there is no better one"
     assert registry.choose("e", (), 6.0, healthy=True) is one, "the pause is over"
+
+
+def test_one_that_is_withdrawn_is_found_only_by_those_that_ask_for_it() -> None:
+    changes: list[tuple[str, int]] = []
+    registry: Registry[Upstream] = Registry(lambda endpoint, count: changes.append((endpoint, count)))
+    one, two = Upstream("e"), Upstream("e")
+    registry.add(one)
+    assert registry.choose_leaving("e", (), 0.0) is None
+    registry.withdraw(one)
+    assert registry.choose("e", (), 0.0) is None
+    assert list(registry) == []
+    assert registry.choose_leaving("e", (), 0.0) is one
+    assert registry.choose_leaving("e", (one,), 0.0) is None
+    registry.add(two)
+    assert registry.choose_leaving("e", (), 0.0) is one
+    assert not registry.remove(one), "it is not counted any more"
+    assert registry.choose_leaving("e", (), 0.0) is None
+    registry.withdraw(one)
+    assert registry.choose_leaving("e", (), 0.0) is None, "it was gone before"
+    assert changes == [("e", 1), ("e", 0), ("e", 1)]

@@ -173,6 +173,18 @@ def test_going_away_lets_streams_finish() -> None:
     assert pass_on(agent, server) == [StreamData(stream, b"y")]
 
 
+def test_streams_can_be_opened_after_the_go_away_of_a_peer_that_takes_them() -> None:
+    server, agent = new_pair()
+    server.session.opens_after_go_away = True
+    agent.go_away()
+    pass_on(agent, server)
+    assert server.session.can_open_stream
+    server.open_stream().send(b"x")
+    opened, data = pass_on(server, agent)
+    assert isinstance(opened, StreamOpened)
+    assert isinstance(data, StreamData)
+
+
 def test_resuming_tells_which_streams_can_write_again() -> None:
     server, agent = new_pair()
     stream = server.open_stream()
