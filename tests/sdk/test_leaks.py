@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pico_core.proxy.http1.upstream import UpstreamConnection
 from tests.sdk.kit import Kit, descriptors, linked
 
 
@@ -168,6 +169,11 @@ def is_broken(response: http.client.HTTPResponse) -> bool:
     return False
 
 
+def kept_streams() -> int:
+    """Return how many streams servers keep for the next request: those of a tunnel until they have heard of its end."""
+    return sum(type(each) is UpstreamConnection for each in gc.get_objects())
+
+
 def app_cycles(kit: Kit, count: int) -> None:
     """Requests that end in every way; the application is served anew each time, and cut while it runs."""
     endings = Endings(kit)
@@ -193,6 +199,7 @@ def app_cycles(kit: Kit, count: int) -> None:
                     await cycle()
                 await slow(count)
                 await kit.until(lambda: not client.hub.calls)
+                await kit.until(lambda: not kept_streams())
                 gc.collect()
 
             await all_cycles(min(max(count // 10, 10), 500))
