@@ -60,7 +60,7 @@ class TunnelHost(AnsweringHost, FlushScheduler, WallClock, Protocol):
         """The agent registered: route requests to it."""
 
     def tunnel_going_away(self, tunnel: "TunnelConnection", now: float) -> None:
-        """The agent is about to leave: have the tunnel ``leave``, now or later."""
+        """The agent leaves, or has to: have the tunnel ``leave``, now or later."""
 
     def tunnel_leaving(self, tunnel: "TunnelConnection", now: float) -> None:
         """The agent takes no further requests; those in flight go on."""
@@ -338,7 +338,7 @@ class TunnelConnection(Dismissible):
         self._tunnel.go_away()
         self._host.mark_dirty(self)
         if not self.instance:
-            self.leave(now)
+            self._host.tunnel_going_away(self, now)
 
     def leave(self, now: float) -> None:
         """Take no more requests, and close when those in flight have ended."""

@@ -19,7 +19,7 @@ from pico_core.server.node import ServerNode
 from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, NUMBERED, OK, client_joins, error
 from tests.core.server.test_tcp_route import ACCEPTED, ASKING
 from tests.neighbours import know
-from tests.play import Data, End, GoAway, Nothing, Open, Play, joined, node_of, server_play
+from tests.play import PIKO, Data, End, GoAway, Nothing, Open, Play, joined, node_of, server_play
 
 SEEMS_DEAD_S = 5.0
 """A node that does not answer for so long is unreachable."""
@@ -223,6 +223,14 @@ def test_a_request_that_its_sender_keeps_goes_back_to_it() -> None:
 def test_requests_of_clients_do_not_go_to_an_agent_that_leaves() -> None:
     play = with_leaving_agent(clustered())
     assert play >> Received(CLIENT, GET) << dial(FIRST, 20)
+
+
+def test_an_agent_of_pikos_that_is_sent_away_serves_what_was_sent_before() -> None:
+    play = clustered()
+    play.agent_registers(AGENT, "e1", PIKO)
+    node_of(play).shed(1, play.now)
+    play >> 0.0 << GoAway(AGENT)
+    assert from_node(play, UPLOAD) << Open(AGENT, 2) << Data(AGENT, 2, UPLOAD_SENT)
 
 
 def test_an_agent_that_leaves_is_done_when_all_nodes_have_heard() -> None:
