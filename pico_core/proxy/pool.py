@@ -1,8 +1,8 @@
 """Keep-alive connections to one place: the agent's to its service, and a node's to another node."""
 
-from collections import deque
 from collections.abc import Callable
 
+from pico_core.fair_queue import FairQueue
 from pico_core.http.message import HeadLimits
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.head_budget import HeadBudget
@@ -55,8 +55,8 @@ class ConnectionPool:
         self._connect_timeout_s = connect_timeout_s
         self._max_opening = max_opening
         self._opening = 0
-        self._waiting: dict[str, deque[_Opening]] = {}
-        """By endpoint: what waits until it may open a connection. The endpoint whose turn it is comes first."""
+        self._waiting: FairQueue[_Opening] = FairQueue()
+        """By endpoint: what waits until it may open a connection."""
         self._watched = False
         self._survived_s = 0.0
         self.introduce: Callable[[], bytes] | None = None
@@ -93,7 +93,7 @@ class ConnectionPool:
         if self._max_opening is None or self._opening < self._max_opening:
             self._open(opening)
         else:
-            self._waiting.setdefault(exchange.endpoint, deque()).append(opening)
+            self._waiting.put(exchange.endpoint, opening)
 
     def _open(self, opening: "_Opening") -> None:
         self._opening += 1
@@ -104,34 +104,20 @@ class ConnectionPool:
         self._opening -= 1
         opening = self._next()
         if opening is not None:
-            self._leave(opening)
+            self._waiting.take()
             self._open(opening)
 
     def expire_waiting(self, reason: str, now: float) -> None:
         """No connection could be opened: so it is for those that waited for as long as that may take."""
-        for waiting in list(self._waiting.values()):
-            while waiting and waiting[0].began_at + self._connect_timeout_s <= now:
-                waiting.popleft().fail(reason, now)
-        self._waiting = {endpoint: waiting for endpoint, waiting in self._waiting.items() if waiting}
+        before = now - self._connect_timeout_s
+        for opening in self._waiting.remove_first(lambda each: each.began_at <= before):
+            opening.fail(reason, now)
 
     def _next(self) -> "_Opening | None":
-        """Return what waits and is next, and forget what nobody wants any more. Next: ``_leave``."""
-        while self._waiting:
-            endpoint, waiting = next(iter(self._waiting.items()))
-            while waiting:
-                if waiting[0].is_wanted:
-                    return waiting[0]
-                waiting.popleft()
-            del self._waiting[endpoint]
-        return None
-
-    def _leave(self, opening: "_Opening") -> None:
-        """``opening``, which is next, waits no more: it is another endpoint's turn."""
-        endpoint = opening.exchange.endpoint
-        waiting = self._waiting.pop(endpoint)
-        waiting.popleft()
-        if waiting:
-            self._waiting[endpoint] = waiting
+        """Return what waits and is next, and forget what nobody wants any more."""
+        while (opening := self._waiting.first()) is not None and not opening.is_wanted:
+            self._waiting.skip()
+        return opening
 
     def _take(self, exchange: Exchange, now: float) -> KeptUpstream | None:
         """Return an idle connection that this request may be risked on.
@@ -168,7 +154,7 @@ class ConnectionPool:
             return
         upstream = self._take(opening.exchange, now)
         if upstream is not None:
-            self._leave(opening)
+            self._waiting.take()
             opening.exchange.forward(upstream, opening.extra, now)
 
     def retired(self, upstream: KeptUpstream) -> None:

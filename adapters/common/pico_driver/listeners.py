@@ -4,12 +4,12 @@ import contextlib
 import math
 import resource
 import socket
-from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol, TypeAlias
 
 from pico_core.boundary import DatagramReceived, Input
 from pico_core.client_group import client_group
+from pico_core.fair_queue import FairQueue
 from pico_driver.sockets import ACCEPTS_PER_TURN, BACKLOG, accept, receive_datagrams
 
 Peer: TypeAlias = tuple[socket.socket, str, int]
@@ -59,8 +59,8 @@ class ListeningSocket:
         self.socket = listening
         self.name = name
         self._owner = owner
-        self._crowd: dict[str, deque[Peer]] = {}
-        """By client: accepted peers whose turn is still to come. The client that is next is first."""
+        self._crowd: FairQueue[Peer] = FairQueue()
+        """By client: accepted peers whose turn is still to come."""
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most_descriptor = math.inf if limit == resource.RLIM_INFINITY else limit * GATHERED_PART
 
@@ -75,17 +75,15 @@ class ListeningSocket:
     def close(self) -> None:
         """Accept the peers that wait, as far as there is room for them, and refuse those that come later."""
         while self._crowd:
-            self._take()
+            self._owner.take_over(self.name, *self._crowd.take())
         with contextlib.suppress(OSError):
             self._accept(BACKLOG)
         self.socket.close()
 
     def abandon(self) -> None:
         """Close at once, also the connections of peers that wait."""
-        for peers in self._crowd.values():
-            for accepted, _, _ in peers:
-                accepted.close()
-        self._crowd.clear()
+        while self._crowd:
+            self._crowd.take()[0].close()
         self.socket.close()
 
     def _accept(self, limit: int) -> int:
@@ -100,7 +98,7 @@ class ListeningSocket:
         was_empty = not self._crowd
         try:
             for peer in accept(self.socket, GATHERED_PER_TURN):
-                self._crowd.setdefault(client_group(peer[1]), deque()).append(peer)
+                self._crowd.put(client_group(peer[1]), peer)
                 if peer[0].fileno() > self._most_descriptor:  # the system gives the lowest number that is free
                     break
         finally:
@@ -113,19 +111,11 @@ class ListeningSocket:
             while self._crowd:
                 await self._owner.sleep(0)
                 for _ in range(ACCEPTS_PER_TURN):
-                    self._take()
+                    if self._crowd:
+                        self._owner.take_over(self.name, *self._crowd.take())
                 self._owner.announce()
         finally:
             self._owner.crowded -= 1
-
-    def _take(self) -> None:
-        """Make a connection of the first peer of the client that is next, if there is one."""
-        for client, peers in self._crowd.items():
-            del self._crowd[client]
-            self._owner.take_over(self.name, *peers.popleft())
-            if peers:
-                self._crowd[client] = peers
-            break
 
 
 class DatagramSocket:
