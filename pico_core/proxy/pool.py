@@ -8,7 +8,7 @@ from pico_core.machine.channel import TcpChannel
 from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.parts import Connector
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.failures import IDEMPOTENT, SERVICE_LOST, SERVICE_REFUSED, SERVICE_STALE, Failure
+from pico_core.proxy.failures import BUSY, IDEMPOTENT, SERVICE_LOST, SERVICE_REFUSED, SERVICE_STALE, Failure
 from pico_core.proxy.kept import IdleUpstreams, Keep, KeptUpstream
 from pico_core.proxy.states import OVER
 
@@ -42,7 +42,8 @@ class ConnectionPool:
 
         ``limit`` idle ones are kept; where there are as many, ``may_exceed`` says whether one more is. ``max_opening``
         is how many connections are opened at once, ``None`` for one for each exchange that finds none idle. Further
-        exchanges wait for the first that is opened or free, in the order of their coming, and endpoints take turns.
+        exchanges wait for the first that is opened or free, in the order of their coming, and endpoints take turns. See
+        ``waits_in_vain``.
         """
         self.host = host
         self.port = port
@@ -82,7 +83,8 @@ class ConnectionPool:
     ) -> None:
         """Forward ``exchange`` with the field lines ``extra``, over an idle connection or a new one.
 
-        ``on_failure(exchange, reason, now)`` is called if none can be opened; the request was not sent then.
+        ``on_failure(exchange, reason, now)`` is called if none can be opened; the request was not sent then. The reason
+        is that of ``BUSY`` where the request has waited in vain.
         """
         upstream = None if fresh else self._take(exchange, now)
         if upstream is not None:
@@ -95,17 +97,22 @@ class ConnectionPool:
         else:
             self._waiting.put(exchange.endpoint, opening)
 
+    def waits_in_vain(self, endpoint: str, waited_s: float, now: float) -> bool:
+        """Return whether a request, which has waited so long for its turn, should be answered 503 instead of sent."""
+        return False
+
     def _open(self, opening: "_Opening") -> None:
         self._opening += 1
         self._connector.connect(self.host, self.port, self._connect_timeout_s, opening, self._tls)
 
-    def opened(self) -> None:
+    def opened(self, now: float) -> None:
         """A connection was opened, or could not be: open the next one that is waited for."""
         self._opening -= 1
-        opening = self._next()
-        if opening is not None:
-            self._waiting.take()
-            self._open(opening)
+        late = self._pass_over(now)
+        if self._waiting:
+            self._open(self._waiting.take())
+        for each in late:
+            each.fail(BUSY.reason, now)
 
     def expire_waiting(self, reason: str, now: float) -> None:
         """No connection could be opened: so it is for those that waited for as long as that may take."""
@@ -113,11 +120,16 @@ class ConnectionPool:
         for opening in self._waiting.remove_first(lambda each: each.began_at <= before):
             opening.fail(reason, now)
 
-    def _next(self) -> "_Opening | None":
-        """Return what waits and is next, and forget what nobody wants any more."""
-        while (opening := self._waiting.first()) is not None and not opening.is_wanted:
+    def _pass_over(self, now: float) -> "list[_Opening]":
+        """Forget what is next and nobody wants any more; remove and return what is next and has waited in vain."""
+        late = []
+        while (opening := self._waiting.first()) is not None:
+            if opening.is_wanted:
+                if not self.waits_in_vain(opening.exchange.endpoint, now - opening.began_at, now):
+                    break
+                late.append(opening)
             self._waiting.skip()
-        return opening
+        return late
 
     def _take(self, exchange: Exchange, now: float) -> KeptUpstream | None:
         """Return an idle connection that this request may be risked on.
@@ -149,13 +161,13 @@ class ConnectionPool:
 
     def _serve_next(self, now: float) -> None:
         """Give the exchange that waits next a connection that is idle, if it may use one."""
-        opening = self._next()
-        if opening is None or opening.fresh:
-            return
-        upstream = self._take(opening.exchange, now)
-        if upstream is not None:
+        late = self._pass_over(now)
+        opening = self._waiting.first()
+        if opening is not None and not opening.fresh and (upstream := self._take(opening.exchange, now)) is not None:
             self._waiting.take()
             opening.exchange.forward(upstream, opening.extra, now)
+        for each in late:
+            each.fail(BUSY.reason, now)
 
     def retired(self, upstream: KeptUpstream) -> None:
         """Do nothing: only idle connections are known here."""
@@ -203,7 +215,7 @@ class _Opening:
         """Use it, or keep it if the client did not wait for it."""
         upstream = self._pool.keep(channel, self._pool)
         upstream.introduce = self._pool.introduce
-        self._pool.opened()
+        self._pool.opened(now)
         if self.is_wanted:
             self.exchange.forward(upstream, self.extra, now)
         else:
@@ -212,7 +224,7 @@ class _Opening:
     def on_connect_failed(self, reason: str, now: float) -> None:
         """Tell the exchange, if it still waits."""
         self._pool.expire_waiting(reason, now)
-        self._pool.opened()
+        self._pool.opened(now)
         self.fail(reason, now)
 
     def fail(self, reason: str, now: float) -> None:
