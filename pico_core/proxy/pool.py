@@ -1,14 +1,14 @@
 """Keep-alive connections to one place: the agent's to its service, and a node's to another node."""
 
-from collections import deque
 from collections.abc import Callable
 
+from pico_core.fair_queue import FairQueue
 from pico_core.http.message import HeadLimits
 from pico_core.machine.channel import TcpChannel
 from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.parts import Connector
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.failures import IDEMPOTENT, SERVICE_LOST, SERVICE_REFUSED, SERVICE_STALE, Failure
+from pico_core.proxy.failures import BUSY, IDEMPOTENT, SERVICE_LOST, SERVICE_REFUSED, SERVICE_STALE, Failure
 from pico_core.proxy.kept import IdleUpstreams, Keep, KeptUpstream
 from pico_core.proxy.states import OVER
 
@@ -42,7 +42,8 @@ class ConnectionPool:
 
         ``limit`` idle ones are kept; where there are as many, ``may_exceed`` says whether one more is. ``max_opening``
         is how many connections are opened at once, ``None`` for one for each exchange that finds none idle. Further
-        exchanges wait for the first that is opened or free, in the order of their coming, and endpoints take turns.
+        exchanges wait for the first that is opened or free, in the order of their coming, and endpoints take turns. See
+        ``waits_in_vain``.
         """
         self.host = host
         self.port = port
@@ -55,8 +56,8 @@ class ConnectionPool:
         self._connect_timeout_s = connect_timeout_s
         self._max_opening = max_opening
         self._opening = 0
-        self._waiting: dict[str, deque[_Opening]] = {}
-        """By endpoint: what waits until it may open a connection. The endpoint whose turn it is comes first."""
+        self._waiting: FairQueue[_Opening] = FairQueue()
+        """By endpoint: what waits until it may open a connection."""
         self._watched = False
         self._survived_s = 0.0
         self.introduce: Callable[[], bytes] | None = None
@@ -82,7 +83,8 @@ class ConnectionPool:
     ) -> None:
         """Forward ``exchange`` with the field lines ``extra``, over an idle connection or a new one.
 
-        ``on_failure(exchange, reason, now)`` is called if none can be opened; the request was not sent then.
+        ``on_failure(exchange, reason, now)`` is called if none can be opened; the request was not sent then. The reason
+        is that of ``BUSY`` where the request has waited in vain.
         """
         upstream = None if fresh else self._take(exchange, now)
         if upstream is not None:
@@ -93,45 +95,41 @@ class ConnectionPool:
         if self._max_opening is None or self._opening < self._max_opening:
             self._open(opening)
         else:
-            self._waiting.setdefault(exchange.endpoint, deque()).append(opening)
+            self._waiting.put(exchange.endpoint, opening)
+
+    def waits_in_vain(self, exchange: Exchange, since: float, now: float) -> bool:
+        """Return whether a request, which waits for its turn ``since`` then, should be answered 503 instead of sent."""
+        return False
 
     def _open(self, opening: "_Opening") -> None:
         self._opening += 1
         self._connector.connect(self.host, self.port, self._connect_timeout_s, opening, self._tls)
 
-    def opened(self) -> None:
+    def opened(self, now: float) -> None:
         """A connection was opened, or could not be: open the next one that is waited for."""
         self._opening -= 1
-        opening = self._next()
-        if opening is not None:
-            self._leave(opening)
-            self._open(opening)
+        late = self._pass_over(now)
+        if self._waiting:
+            self._open(self._waiting.take())
+        for each in late:
+            each.fail(BUSY.reason, now)
 
     def expire_waiting(self, reason: str, now: float) -> None:
         """No connection could be opened: so it is for those that waited for as long as that may take."""
-        for waiting in list(self._waiting.values()):
-            while waiting and waiting[0].began_at + self._connect_timeout_s <= now:
-                waiting.popleft().fail(reason, now)
-        self._waiting = {endpoint: waiting for endpoint, waiting in self._waiting.items() if waiting}
+        before = now - self._connect_timeout_s
+        for opening in self._waiting.remove_first(lambda each: each.began_at <= before):
+            opening.fail(reason, now)
 
-    def _next(self) -> "_Opening | None":
-        """Return what waits and is next, and forget what nobody wants any more. Next: ``_leave``."""
-        while self._waiting:
-            endpoint, waiting = next(iter(self._waiting.items()))
-            while waiting:
-                if waiting[0].is_wanted:
-                    return waiting[0]
-                waiting.popleft()
-            del self._waiting[endpoint]
-        return None
-
-    def _leave(self, opening: "_Opening") -> None:
-        """``opening``, which is next, waits no more: it is another endpoint's turn."""
-        endpoint = opening.exchange.endpoint
-        waiting = self._waiting.pop(endpoint)
-        waiting.popleft()
-        if waiting:
-            self._waiting[endpoint] = waiting
+    def _pass_over(self, now: float) -> "list[_Opening]":
+        """Forget what is next and nobody wants any more; remove and return what is next and has waited in vain."""
+        late = []
+        while (opening := self._waiting.first()) is not None:
+            if opening.is_wanted:
+                if not self.waits_in_vain(opening.exchange, opening.began_at, now):
+                    break
+                late.append(opening)
+            self._waiting.skip()
+        return late
 
     def _take(self, exchange: Exchange, now: float) -> KeptUpstream | None:
         """Return an idle connection that this request may be risked on.
@@ -163,13 +161,13 @@ class ConnectionPool:
 
     def _serve_next(self, now: float) -> None:
         """Give the exchange that waits next a connection that is idle, if it may use one."""
-        opening = self._next()
-        if opening is None or opening.fresh:
-            return
-        upstream = self._take(opening.exchange, now)
-        if upstream is not None:
-            self._leave(opening)
+        late = self._pass_over(now)
+        opening = self._waiting.first()
+        if opening is not None and not opening.fresh and (upstream := self._take(opening.exchange, now)) is not None:
+            self._waiting.take()
             opening.exchange.forward(upstream, opening.extra, now)
+        for each in late:
+            each.fail(BUSY.reason, now)
 
     def retired(self, upstream: KeptUpstream) -> None:
         """Do nothing: only idle connections are known here."""
@@ -217,7 +215,7 @@ class _Opening:
         """Use it, or keep it if the client did not wait for it."""
         upstream = self._pool.keep(channel, self._pool)
         upstream.introduce = self._pool.introduce
-        self._pool.opened()
+        self._pool.opened(now)
         if self.is_wanted:
             self.exchange.forward(upstream, self.extra, now)
         else:
@@ -226,7 +224,7 @@ class _Opening:
     def on_connect_failed(self, reason: str, now: float) -> None:
         """Tell the exchange, if it still waits."""
         self._pool.expire_waiting(reason, now)
-        self._pool.opened()
+        self._pool.opened(now)
         self.fail(reason, now)
 
     def fail(self, reason: str, now: float) -> None:

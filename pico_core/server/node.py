@@ -101,7 +101,7 @@ class ServerNode(BaseMachine):
         self.head_limits = head_limits(config)
         self.heads = self.facts.heads
         self.access = Access(self, config)
-        self.peers = Peers(self, gossip)
+        self.peers = Peers(self, gossip, config)
         self.cluster = ClusterSide(self, self.facts, self.peers)
         self._router = ProxyRouter(self, self.facts, self.peers, self.access, self.proxies["proxy"], entropy)
         self._admin = AdminPages(self, self.facts, self.access)

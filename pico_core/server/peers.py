@@ -6,6 +6,7 @@ was stale, which is not an error. Piko nodes neither send nor expect 421 or ``X-
 know.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Protocol
 
@@ -19,10 +20,12 @@ from pico_core.machine.admission import Admission
 from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.parts import Connector, Logger
 from pico_core.proxy.exchange import Exchange
-from pico_core.proxy.failures import NODE_FULL, NODE_LOST, NODE_UNREACHABLE, Failure
+from pico_core.proxy.failures import BUSY, NODE_FULL, NODE_LOST, NODE_UNREACHABLE, Failure
 from pico_core.proxy.kept import KeptUpstream
 from pico_core.proxy.pool import ConnectionPool
-from pico_core.proxy.states import RESPONDING
+from pico_core.proxy.states import CHOOSING, RESPONDING
+from pico_core.server.agreement import RESERVED_PART
+from pico_core.server.crowding import WAIT_S
 from pico_core.server.ends import keep_upstream
 from pico_core.server.limits import head_limits
 from pico_core.server.tenants import split
@@ -92,7 +95,15 @@ class PeerPool(ConnectionPool):
 
     believes_failures = True
 
-    def __init__(self, host: PeersHost, gossip: Gossip, peer: RemoteNode, address: Address) -> None:
+    def __init__(
+        self,
+        host: PeersHost,
+        gossip: Gossip,
+        peer: RemoteNode,
+        address: Address,
+        is_full: Callable[[RemoteNode, str, float], bool],
+    ) -> None:
+        """``is_full`` says whether an endpoint has no stream left at a node, as far as this node knows."""
         super().__init__(
             host,
             address.host,
@@ -110,8 +121,14 @@ class PeerPool(ConnectionPool):
         self._host = host
         self._gossip = gossip
         self._peer = peer
+        self._is_full = is_full
         if gossip.is_sealed:
             self.introduce = self._prove
+
+    def waits_in_vain(self, exchange: Exchange, since: float, now: float) -> bool:
+        """Return whether a request has waited for as long as one may wait for a stream, and would find none there."""
+        waited_s = exchange.waited_s + now - since
+        return waited_s >= WAIT_S and self._is_full(self._peer, exchange.endpoint, now)
 
     def _has_reserve(self, count: int) -> bool:
         """Return whether one more idle connection takes no place that others could have."""
@@ -144,8 +161,12 @@ class PeerPool(ConnectionPool):
 class Peers:
     """The pools, one for each node that requests were forwarded to."""
 
-    def __init__(self, host: PeersHost, gossip: Gossip) -> None:
+    def __init__(self, host: PeersHost, gossip: Gossip, config: ServerConfig) -> None:
         self._host = host
+        self._max_streams = config.upstream.max_streams
+        self._full: dict[tuple[RemoteNode, str], bool] = {}
+        """Whether endpoints were full at ``_counted_at``: one count serves all that wait."""
+        self._counted_at = 0.0
         self._gossip = gossip
         self._pools: dict[RemoteNode, PeerPool] = {}
         self.exchanges: dict[Exchange, None] = {}
@@ -153,6 +174,7 @@ class Peers:
 
     def configure(self, config: ServerConfig) -> None:
         """Go by ``config``: the limits of heads hold for connections that are opened from now on."""
+        self._max_streams = config.upstream.max_streams
         for pool in self._pools.values():
             pool.response_limits = head_limits(config)
 
@@ -162,7 +184,7 @@ class Peers:
         assert address is not None, "only nodes with an address are chosen"
         pool = self._pools.get(peer)
         if pool is None or (pool.host, pool.port) != (address.host, address.port):
-            pool = self._pools[peer] = PeerPool(self._host, self._gossip, peer, address)
+            pool = self._pools[peer] = PeerPool(self._host, self._gossip, peer, address, self._is_full)
         exchange.route = peer
         peer.requests += 1
         self.exchanges[exchange] = None
@@ -172,6 +194,25 @@ class Peers:
         )
         fields = forward_fields(exchange, with_credentials=with_credentials) + extra
         pool.send(exchange, fields, now, self._unreachable, fresh=bool(exchange.head.upgrade))
+
+    def _is_full(self, peer: RemoteNode, endpoint: str, now: float) -> bool:
+        """Return whether this node alone has sent so many requests to ``peer`` as its tunnels give one client.
+
+        The other node counts those of all nodes, and decides. Its tunnels are known by number; each is taken to have as
+        many streams as one of this node.
+        """
+        if now != self._counted_at:
+            self._counted_at = now
+            self._full.clear()
+        full = self._full.get((peer, endpoint))
+        if full is None:
+            streams = peer.endpoints.get(endpoint, 0) * self._max_streams
+            sent = sum(
+                each.route is peer and each.endpoint == endpoint and each.state is not CHOOSING
+                for each in self.exchanges
+            )
+            full = self._full[peer, endpoint] = 0 < streams - streams // RESERVED_PART <= sent
+        return full
 
     def finished(self, exchange: Exchange) -> None:
         """An exchange is over, whether it was ever forwarded or not."""
@@ -191,6 +232,9 @@ class Peers:
     def _unreachable(self, exchange: Exchange, reason: str, now: float) -> None:
         peer = exchange.route
         assert isinstance(peer, RemoteNode), "set by forward"
+        if reason == BUSY.reason:
+            exchange.failed(BUSY, now)
+            return
         warn_unreachable(self._host, peer, reason)
         if reason == OUT_OF_DESCRIPTORS:
             exchange.failed(NODE_FULL, now)

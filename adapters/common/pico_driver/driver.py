@@ -176,16 +176,13 @@ class Driver(Conversation, Generic[ConnectionT]):
     # --- connections that open and end ---
 
     def accepted(
-        self,
-        connection: ConnectionT,
-        listener: str,
-        host: str,
-        port: int,
+        self, connection: ConnectionT, listener: str, host: str, port: int, came_at: float | None = None
     ) -> None:
-        """Announce, under a new number, a connection that a peer opened."""
+        """Announce, under a new number, a connection that a peer opened, and how long it waited since ``came_at``."""
         connection.number = number = next(self._numbers)
         self._connections[number] = connection
-        self.hand_over(Accepted(number, listener, host, port))
+        waited_s = 0.0 if came_at is None else self._clock() - came_at
+        self.hand_over(Accepted(number, listener, host, port, waited_s))
 
     def join(self, connection: ConnectionT, event: Connected) -> None:
         """Announce a connection to the embedding program, which the machine has asked for."""
@@ -426,7 +423,9 @@ class Driver(Conversation, Generic[ConnectionT]):
         return Listening(name, *sockets.endpoint(bound.getsockname()))
 
     @abstractmethod
-    def take_over(self, listener: str, accepted: socket.socket, host: str, port: int) -> None:
+    def take_over(
+        self, listener: str, accepted: socket.socket, host: str, port: int, came_at: float | None = None
+    ) -> None:
         """Make a connection of an accepted socket. Next: ``accepted``."""
 
     def _stop_listening(self, command: StopListening) -> None:

@@ -4,12 +4,12 @@ import contextlib
 import math
 import resource
 import socket
-from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol, TypeAlias
 
 from pico_core.boundary import DatagramReceived, Input
 from pico_core.client_group import client_group
+from pico_core.fair_queue import FairQueue
 from pico_driver.sockets import ACCEPTS_PER_TURN, BACKLOG, accept, receive_datagrams
 
 Peer: TypeAlias = tuple[socket.socket, str, int]
@@ -32,8 +32,13 @@ class ListenerOwner(Protocol):
     def hand_over(self, event: Input) -> None:
         """Keep one input for the machine, which gets it at the end of the turn."""
 
-    def take_over(self, listener: str, accepted: socket.socket, host: str, port: int) -> None:
-        """Make a connection of an accepted socket."""
+    def clock(self) -> float:
+        """Return the time that the machine knows as ``now``."""
+
+    def take_over(
+        self, listener: str, accepted: socket.socket, host: str, port: int, came_at: float | None = None
+    ) -> None:
+        """Make a connection of an accepted socket. ``came_at`` is when it was accepted, if it waited since."""
 
     def rest(self, listener: "ListeningSocket", error: OSError) -> None:
         """Leave a listener alone for a while: the system has no room for its connections."""
@@ -59,8 +64,8 @@ class ListeningSocket:
         self.socket = listening
         self.name = name
         self._owner = owner
-        self._crowd: dict[str, deque[Peer]] = {}
-        """By client: accepted peers whose turn is still to come. The client that is next is first."""
+        self._crowd: FairQueue[tuple[Peer, float]] = FairQueue()
+        """By client: accepted peers whose turn is still to come, and when they were accepted."""
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most_descriptor = math.inf if limit == resource.RLIM_INFINITY else limit * GATHERED_PART
 
@@ -82,10 +87,9 @@ class ListeningSocket:
 
     def abandon(self) -> None:
         """Close at once, also the connections of peers that wait."""
-        for peers in self._crowd.values():
-            for accepted, _, _ in peers:
-                accepted.close()
-        self._crowd.clear()
+        while self._crowd:
+            (accepted, _, _), _ = self._crowd.take()
+            accepted.close()
         self.socket.close()
 
     def _accept(self, limit: int) -> int:
@@ -98,9 +102,10 @@ class ListeningSocket:
     def _gather(self) -> None:
         """Take the peers that wait from the kernel, as long as there are descriptors to spare. Raises as ``accept``."""
         was_empty = not self._crowd
+        now = self._owner.clock()
         try:
             for peer in accept(self.socket, GATHERED_PER_TURN):
-                self._crowd.setdefault(client_group(peer[1]), deque()).append(peer)
+                self._crowd.put(client_group(peer[1]), (peer, now))
                 if peer[0].fileno() > self._most_descriptor:  # the system gives the lowest number that is free
                     break
         finally:
@@ -113,19 +118,16 @@ class ListeningSocket:
             while self._crowd:
                 await self._owner.sleep(0)
                 for _ in range(ACCEPTS_PER_TURN):
-                    self._take()
+                    if self._crowd:
+                        self._take()
                 self._owner.announce()
         finally:
             self._owner.crowded -= 1
 
     def _take(self) -> None:
-        """Make a connection of the first peer of the client that is next, if there is one."""
-        for client, peers in self._crowd.items():
-            del self._crowd[client]
-            self._owner.take_over(self.name, *peers.popleft())
-            if peers:
-                self._crowd[client] = peers
-            break
+        """Make a connection of the peer that is next."""
+        peer, came_at = self._crowd.take()
+        self._owner.take_over(self.name, *peer, came_at)
 
 
 class DatagramSocket:

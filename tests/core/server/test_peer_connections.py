@@ -1,8 +1,12 @@
 """Connections to another node: how many are opened at once, and who waits for one."""
 
-from pico_core.boundary import Connect, Connected, ConnectFailed, ConnectionLost, Received, Send
+import msgspec
+
+from pico_core.boundary import Accepted, Connect, Connected, ConnectFailed, ConnectionLost, Received, Send
+from pico_core.config.server import ServerConfig
+from pico_core.server.crowding import WAIT_S
 from pico_core.server.peers import CONNECT_TIMEOUT_S, MAX_OPENING
-from tests.core.proxy.scene import GET, OK, client_joins
+from tests.core.proxy.scene import GET, OK, client_joins, error
 from tests.neighbours import know
 from tests.play import Play, server_play
 
@@ -15,9 +19,17 @@ UPGRADE = GET[:-2] + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
 LATE = GET.replace(b"GET /", b"GET /late")
 
 
-def clustered() -> Play:
+STREAMS = 16
+FILLING = STREAMS - STREAMS // 8
+"""So many requests fill the other node's only tunnel of an endpoint, as far as one client may."""
+LATER = WAIT_S + 0.001
+"""Requests are counted once a turn."""
+TOO_MANY = "too many requests in flight to this endpoint"
+
+
+def clustered(max_streams: int = 1_024) -> Play:
     """Return a server that knows a node, which serves e1 and e2."""
-    play = server_play()
+    play = server_play(msgspec.convert({"upstream": {"max_streams": max_streams}}, ServerConfig))
     know(play, 20).serves("e2")
     return play
 
@@ -39,12 +51,12 @@ def sent(play: Play) -> dict[int, bytes]:
     return {each.connection: each.data for each in play.take() if isinstance(each, Send) and type(each.data) is bytes}
 
 
-def crowded(extra: int = EXTRA, request: bytes = GET) -> tuple[Play, list[int], list[int]]:
+def crowded(extra: int = EXTRA, request: bytes = GET, max_streams: int = 1_024) -> tuple[Play, list[int], list[int]]:
     """Return a server that opens as many connections as it may, its clients, and the connections.
 
     ``extra`` clients wait with ``request``.
     """
-    play = clustered()
+    play = clustered(max_streams)
     clients = [asks(play, number) for number in range(MAX_OPENING)]
     clients += [asks(play, MAX_OPENING + number, request) for number in range(extra)]
     opening = openings(play)
@@ -118,3 +130,74 @@ def test_who_waited_for_as_long_as_opening_may_take_waits_no_longer() -> None:
     (further,) = openings(play)
     play >> Connected(further, NODE, 8000)
     assert sent(play)[further].startswith(b"GET /late ")
+
+
+def filled(extra: int = EXTRA) -> tuple[Play, list[int], list[int]]:
+    """Return ``crowded``, whose requests of e1 have filled the tunnel of the other node, less one.
+
+    ``extra`` further ones wait in line.
+    """
+    play, clients, opening = crowded(extra=FILLING - 1 + extra, max_streams=STREAMS)
+    for connection in opening[: FILLING - 1]:
+        play >> Connected(connection, NODE, 8000)
+    assert len(openings(play)) == FILLING - 1
+    return play, clients[-extra:], opening[FILLING - 1 :]
+
+
+def busy(client: int) -> Send:
+    """Return the refusal."""
+    return error(503, "Service Unavailable", TOO_MANY, client=client)
+
+
+def test_who_has_waited_in_line_for_a_tunnel_that_is_full_is_refused() -> None:
+    play, late, opening = filled()
+    play >> WAIT_S >> Connected(opening[0], NODE, 8000)
+    assert len(openings(play)) == 1, "one stream was left"
+    play >> LATER >> Connected(opening[1], NODE, 8000)
+    commands = play.take()
+    refusals = [busy(client) for client in late[1:]]
+    assert [each for each in commands if each in refusals] == refusals
+    assert not [each for each in commands if isinstance(each, Connect)]
+
+
+def test_a_connection_that_is_free_is_not_for_who_has_waited_in_vain() -> None:
+    play, _, opening = filled(extra=2)
+    play >> Connected(opening[0], NODE, 8000) >> Connected(opening[1], NODE, 8000)
+    play.take()
+    client = asks(play, 500)
+    play >> LATER >> Received(opening[0], OK)
+    assert busy(client) in play.take()
+
+
+def test_nobody_is_refused_before_the_wait_is_over_or_while_streams_are_left() -> None:
+    play, _, opening = filled()
+    play >> WAIT_S - 0.001
+    for connection in opening[:2]:
+        play >> Connected(connection, NODE, 8000)
+    assert len(openings(play)) == 2
+    play, _, opening = crowded()
+    play >> WAIT_S >> Connected(opening[0], NODE, 8000)
+    assert len(openings(play)) == 1
+
+
+def test_the_time_in_the_queue_of_the_driver_counts_in_line() -> None:
+    play, _, opening = filled(extra=1)
+    late = 2_001
+    play >> Accepted(late, "proxy", "192.0.2.8", 5000, waited_s=WAIT_S) >> Received(late, GET)
+    play >> 0.001 >> Connected(opening[0], NODE, 8000)
+    assert len(openings(play)) == 1, "one stream was left"
+    play >> 0.002 >> Connected(opening[1], NODE, 8000)
+    assert busy(late) in play.take()
+
+
+def test_another_endpoint_is_not_refused_for_one_whose_tunnel_is_full() -> None:
+    play, _, opening = filled()
+    client = asks(play, 500, ASKING_E2)
+    play >> WAIT_S >> Connected(opening[0], NODE, 8000)
+    (_,) = openings(play)
+    play >> LATER >> Connected(opening[1], NODE, 8000)
+    commands = play.take()
+    (further,) = [each.connection for each in commands if isinstance(each, Connect)]
+    assert busy(client) not in commands
+    play >> Connected(further, NODE, 8000)
+    assert b"x-piko-endpoint: e2" in sent(play)[further]
