@@ -195,6 +195,16 @@ def test_keys_are_changed_while_packets_are_on_their_way() -> None:
     assert there.seal.open(here.seal.seal(b"x", THERE), HERE) == b"x"
 
 
+def test_numbers_that_are_used_up_begin_anew_in_another_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number that came twice under one session would give away what was sealed with it."""
+    here, there = met()
+    monkeypatch.setattr(here.seal, "_counter", (1 << 48) - 2)  # all but one: nobody can wait for so many packets
+    last, first = here.seal.seal(b"last", THERE), here.seal.seal(b"first", THERE)
+    assert (last[26:32], first[26:32]) == (b"\xff" * 6, b"\0\0\0\0\0\1")
+    assert last[6:18] != first[6:18]
+    assert [there.seal.open(each, HERE) for each in (last, first)] == [b"last", b"first"]
+
+
 def test_the_window() -> None:
     window = Window()
     assert [window.take(each) for each in (1, 3, 2, 3, 1)] == [True, True, True, False, False]

@@ -200,3 +200,16 @@ def test_half_as_many_wait_as_there_are_streams_and_others_are_refused_at_once()
     assert play << Nothing()
     play = stranger(play, 9_101, "192.0.2.7") >> Received(9_101, GET) << busy(9_101)
     assert len([each for each in (play >> 0.1).take() if isinstance(each, Send)]) == 8
+
+
+def test_so_many_wait_in_a_node_and_others_are_refused_at_once() -> None:
+    """Ten tunnels have room for 5120 that wait, of which 2048 may."""
+    play = proxy_play(msgspec.convert({"proxy": {"access_log": {"disable": True}}}, ServerConfig))
+    for tunnel in range(7, 7 + 2 * 9, 2):
+        play.agent_registers(tunnel, "e1")
+    greedy = connections(10 * 896 + 2_048)
+    for connection in greedy:
+        play = play >> Accepted(connection, "proxy", "192.0.2.7", 5000) >> Received(connection, GET)
+    assert not [each for each in play.take() if isinstance(each, Send)]
+    play = stranger(play, 90_001, "192.0.2.7") >> Received(90_001, GET) << busy(90_001)
+    assert len([each for each in (play >> 0.1).take() if isinstance(each, Send)]) == 2_048
