@@ -1,13 +1,14 @@
 """Connections to another node: how many are opened at once, and who waits for one."""
 
 from pico_core.boundary import Connect, Connected, ConnectFailed, ConnectionLost, Received, Send
-from pico_core.server.peers import CONNECT_TIMEOUT_S, MAX_OPENING
+from pico_core.server.peers import CONNECT_TIMEOUT_S
 from tests.core.proxy.scene import GET, OK, client_joins
 from tests.neighbours import know
 from tests.play import Play, server_play
 
 NODE = "192.0.2.20"
 FIRST_CLIENT = 1_001
+AT_ONCE = 64
 EXTRA = 5
 ASKING_E2 = GET.replace(b"e1.example", b"e2.example")
 POST = GET.replace(b"GET", b"POST")
@@ -45,10 +46,10 @@ def crowded(extra: int = EXTRA, request: bytes = GET) -> tuple[Play, list[int], 
     ``extra`` clients wait with ``request``.
     """
     play = clustered()
-    clients = [asks(play, number) for number in range(MAX_OPENING)]
-    clients += [asks(play, MAX_OPENING + number, request) for number in range(extra)]
+    clients = [asks(play, number) for number in range(AT_ONCE)]
+    clients += [asks(play, AT_ONCE + number, request) for number in range(extra)]
     opening = openings(play)
-    assert len(opening) == MAX_OPENING
+    assert len(opening) == AT_ONCE
     return play, clients, opening
 
 
@@ -95,7 +96,7 @@ def test_one_that_may_not_be_sent_twice_waits_for_a_connection_of_its_own() -> N
 
 def test_nothing_is_opened_for_a_client_that_left() -> None:
     play, clients, opening = crowded()
-    for client in clients[MAX_OPENING:]:
+    for client in clients[AT_ONCE:]:
         play >> ConnectionLost(client, "closed by the client")
     play.take()
     play >> Connected(opening[0], NODE, 8000)
