@@ -1,0 +1,73 @@
+"""What a node remembers of addresses, and what one of them may cost, at their bounds and one beyond."""
+
+import pytest
+
+from pico_core.gossip.address import HostPort
+from pico_core.gossip.rate_limit import DatagramLimiter
+from pico_core.gossip.strangers import Strangers
+
+SOURCES = 4_096
+ONE: HostPort = ("10.0.0.1", 8003)
+LONG = 1_500
+
+
+def addresses(count: int) -> list[HostPort]:
+    """Return so many other addresses."""
+    return [(f"10.{1 + number // 65_536}.{number // 256 % 256}.{number % 256}", 8003) for number in range(count)]
+
+
+def limiter() -> DatagramLimiter:
+    return DatagramLimiter(0.1, 1_400)
+
+
+@pytest.mark.parametrize("others", [SOURCES - 1, SOURCES])
+def test_the_address_that_was_heard_from_first_falls_out(others: int) -> None:
+    strangers = Strangers()
+    strangers.received(ONE, 100)
+    for each in addresses(others):
+        strangers.received(each, 1)
+    assert strangers.room_bytes(ONE) == (100 if others < SOURCES else 0)
+
+
+def test_credit_of_an_address_is_bounded() -> None:
+    strangers = Strangers()
+    strangers.received(ONE, 65_535)
+    strangers.received(ONE, 1)
+    assert strangers.room_bytes(ONE) == 65_536
+    strangers.received(ONE, 1)
+    assert strangers.room_bytes(ONE) == 65_536
+
+
+def test_strangers_send_no_datagram_longer_than_an_ethernet_frame() -> None:
+    sizes = (1_500, 1_501)
+    assert [limiter().admits(size, ONE, 0.0, is_member=False) for size in sizes] == [True, False]
+    assert limiter().admits(1_501, ONE, 0.0, is_member=True)
+
+
+def test_a_member_has_a_thousand_short_datagrams_at_once() -> None:
+    found = limiter()
+    assert sum(found.admits(0, ONE, 0.0, is_member=True) for _ in range(1_100)) == 1_000
+
+
+@pytest.mark.parametrize("others", [SOURCES - 1, SOURCES])
+def test_work_of_an_address_is_remembered_while_there_are_not_too_many_others(others: int) -> None:
+    found = limiter()
+    for size in (LONG, 0):
+        while found.admits(size, ONE, 0.0, is_member=False):
+            pass
+    for each in addresses(others):
+        found.admits(0, each, 0.0, is_member=False)
+    later = 0.01  # enough for all strangers together, and not for one that has used its share
+    assert found.admits(LONG, ONE, later, is_member=False) is (others == SOURCES)
+
+
+@pytest.mark.parametrize("others", [SOURCES - 1, SOURCES])
+def test_addresses_that_were_asked_are_remembered_while_there_are_not_too_many_others(others: int) -> None:
+    found = limiter()
+    found.asked(ONE, 0.0)
+    for each in addresses(others):
+        found.asked(each, 0.0)
+    for number in range(4):
+        while found.admits(0, (f"192.0.2.{number}", 8003), 0.0, is_member=False):
+            pass
+    assert found.admits(0, ONE, 0.0, is_member=False) is (others < SOURCES)
