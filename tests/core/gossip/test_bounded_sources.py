@@ -1,14 +1,28 @@
 """What a node remembers of addresses, and what one of them may cost, at their bounds and one beyond."""
 
+import random
+
 import pytest
 
 from pico_core.gossip.address import HostPort
+from pico_core.gossip.events import Event
+from pico_core.gossip.member import Member
+from pico_core.gossip.members import Members
 from pico_core.gossip.rate_limit import DatagramLimiter
+from pico_core.gossip.state import Budget, LocalState
 from pico_core.gossip.strangers import Strangers
+from pico_core.gossip.wire.reading import StreamReader
+from pico_core.gossip.wire.records import WireError
 
 SOURCES = 4_096
 ONE: HostPort = ("10.0.0.1", 8003)
 LONG = 1_500
+
+
+def engine_members() -> Members:
+    local = Member("a", "10.0.0.1:8003", LocalState(Budget(1 << 20)), 0.0)
+    events: list[Event] = []
+    return Members(local, random.Random(1), events.append)
 
 
 def addresses(count: int) -> list[HostPort]:
@@ -71,3 +85,25 @@ def test_addresses_that_were_asked_are_remembered_while_there_are_not_too_many_o
         while found.admits(0, (f"192.0.2.{number}", 8003), 0.0, is_member=False):
             pass
     assert found.admits(0, ONE, 0.0, is_member=False) is (others < SOURCES)
+
+
+@pytest.mark.parametrize("others", [SOURCES - 1, SOURCES])
+def test_dead_nodes_are_remembered_up_to_a_bound(others: int) -> None:
+    members = engine_members()
+    for number in range(1 + others):
+        members.remember_dead(f"node-{number}", f"10.1.{number // 256}.{number % 256}:8003", 0.0)
+    assert ("node-0" in members.removed) is (others < SOURCES)
+    assert len(members.removed) == SOURCES
+
+
+@pytest.mark.parametrize("entries", [400_000, 400_001])
+def test_an_answer_to_a_join_has_so_many_entries(entries: int) -> None:
+    reader = StreamReader(is_request=False, max_bytes=1 << 24)
+    reader.receive(b"\x82\xa7node_id\xa1x\xa4addr\xad10.9.0.1:8003")
+    reader.receive(b"\x91\x83\xa2id\xa1x\xa4addr\xa0\xa7entries\xdd" + entries.to_bytes(4, "big"))
+    reader.receive(b"\x81\xa3key\xa1x" * 99)
+    if entries == 400_000:
+        assert reader.walk(100) == 100
+    else:
+        with pytest.raises(WireError, match="more"):
+            reader.walk(100)
