@@ -10,6 +10,7 @@ from pico_core.gossip.counters import Counters
 from pico_core.gossip.events import Output
 from pico_core.gossip.sealing.keys import Keyring
 from pico_core.gossip.sealing.packets import NO_RECEIVER, PacketSeal
+from pico_core.gossip.sealing.proofs import Proofs
 
 KEYRING = Keyring((bytes(range(32)),))
 HERE: HostPort = ("10.0.0.1", 8003)
@@ -75,3 +76,14 @@ def test_packets_wait_for_a_hello_up_to_a_bound(others: int) -> None:
     (hello,) = there.sent()
     assert here.seal.open(hello, address(0)) is None
     assert [there.seal.open(each, HERE) for each in here.sent()] == [b"waits"] * (others < HELD)
+
+
+def test_senders_of_proofs_are_remembered_up_to_a_bound() -> None:
+    """Beyond it the node takes another mark, which voids what was made for the one before."""
+    here = Proofs(KEYRING, random.Random(1))
+    mark = here.mark
+    senders = [Proofs(KEYRING, random.Random(number + 2)) for number in range(SESSIONS + 1)]
+    assert all(here.takes(each.make(mark)) for each in senders[:SESSIONS])
+    assert here.mark == mark
+    here.takes(senders[SESSIONS].make(mark))
+    assert here.mark != mark

@@ -151,3 +151,13 @@ def test_requests_beyond_those_whose_spans_are_kept_pass_untraced() -> None:
         tracer.begin(each)
     assert sum(each.head is not head for each in begun) == 65_536
     assert begun[-1].head is head
+
+
+@pytest.mark.parametrize("size", [256, 257])
+def test_a_longer_path_is_cut(size: int) -> None:
+    path = "/".ljust(size, "x")
+    play = served() >> Received(CLIENT, f"GET {path} HTTP/1.1\r\nHost: e1.example.com\r\n\r\n".encode())
+    play.take()
+    play >> ANSWER
+    (span,) = spans(play)
+    assert span.attributes["url.path"] == path[:256]
