@@ -8,7 +8,8 @@ from wsproto.events import BytesMessage
 
 from pico_core.agent.app_websocket import WebSocketUpstream
 from pico_core.boundary import Command
-from pico_core.program import CallAccepts, CallDropped, CallMessage
+from pico_core.program import CallAccepts, CallCloses, CallDropped, CallMessage
+from pico_core.timers import Timers
 from pico_core.websocket.encoding import encode_close
 from tests.play import joined
 
@@ -24,6 +25,7 @@ class Scene:
         self.commands: list[Command] = []
         self.emit = self.commands.append
         self.head = Head()
+        self.timers = Timers()
         self.sent = b""
         self.is_over = False
 
@@ -80,3 +82,13 @@ def test_the_longest_message_and_one_byte_more(frame_bytes: int) -> None:
             socket.took(LARGEST, 0.0)
     assert scene.sent == encode_close(1009, "the message is too long", None)
     assert scene.is_over
+
+
+def test_a_client_has_ten_seconds_to_answer_a_close_frame() -> None:
+    scene, socket = opened()
+    socket.closes(CallCloses(1, 1000, ""), 5.0)
+    assert scene.sent == encode_close(1000, "", None)
+    scene.timers.fire(14.9)
+    before = scene.is_over
+    scene.timers.fire(15.0)
+    assert (before, scene.is_over) == (False, True)
