@@ -18,7 +18,7 @@ from pico_core.gossip.sealing.refusals import ALTERED, NO_KEY_THERE, OTHER_KEY, 
 from pico_core.gossip.sealing.streams import LENGTH_BYTES, InboundSeal, OutboundSeal
 from pico_core.gossip.sealing.window import WINDOW, Window
 from pico_core.gossip.wire import writing
-from pico_core.gossip.wire.records import MAX_VERSION, Entry, WireError
+from pico_core.gossip.wire.records import Entry, WireError
 from tests.core.gossip.plays import (
     HOSTS,
     A,
@@ -353,7 +353,7 @@ def test_a_stranger_changes_nothing_where_there_is_a_key(key: str, value: str, v
 
 def test_versions_above_the_bound_are_refused() -> None:
     first, _ = joined()
-    entry = Entry("proxy_addr", "192.0.2.66:8000", MAX_VERSION + 1, False, False)
+    entry = Entry("proxy_addr", "192.0.2.66:8000", (1 << 53) + 1, False, False)
     first.receive_datagram(delta("b", B, "b", B, entry), "10.0.0.2", 8003, 0.2)
     assert first.counters.malformed == 1
     assert [each.value for each in entries_of(first, "b") if each.key == "proxy_addr"] == ["10.0.0.2:8000"]
