@@ -83,8 +83,9 @@ def group(run: Run) -> Iterator[Case]:
         for tree in run.trees:
             measures.append(partial(help_s, tree))
             measures += [partial(round_s, tree, runtime, config.name) for runtime in run.runtimes]
+        alternate(1, measures)  # what only a start imports gets its bytecode
         values = alternate(min(run.rounds, 3) if run.short else 2 * run.rounds, measures)
-    about = "a configuration file of four addresses"
+    about = "a configuration file of four addresses; bytecode was made before, as pip does"
     yield case(run, "start", "from exec", "CPU s", values, about, ("python -c pass",))
 
 

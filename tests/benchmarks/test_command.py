@@ -82,11 +82,12 @@ def test_ctrl_c_ends_a_run_and_its_processes() -> None:
         [sys.executable, "-m", "benchmarks", "start", "--runtime", "asyncio"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
-        wait_until(lambda: bool(children(process.pid)), "the first server")
+        wait_until(lambda: has_server(process.pid), "the first server")
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors) == (INTERRUPTED, "interrupted\n")
 
 
-def children(pid: int) -> str:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text()
+def has_server(pid: int) -> bool:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return any(b"pico_tunnel\0server\0" in Path(f"/proc/{each}/cmdline").read_bytes() for each in children)

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,6 +164,19 @@ def test_another_commit_is_exported_without_its_benchmarks(tmp_path: Path) -> No
         assert own.suffix == ""
         assert re.fullmatch(r" at [0-9a-f]{7,}", other.suffix)
     assert not folder.exists()
+
+
+def test_processes_of_a_run_find_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    with trees(None) as (own,):
+        folder = own.environment["PYTHONPYCACHEPREFIX"]
+        assert "PYTHONDONTWRITEBYTECODE" not in own.environment
+        command = [sys.executable, "-P", "-v", "-c", "import pico_tunnel.start, pico_core.server.node, trio"]
+        ran = subprocess.run(command, env=own.environment, capture_output=True, text=True, check=True, timeout=60)
+        assert f"matches {ROOT}/pico_core/server/node.py" in ran.stderr
+        assert f"code object from '{folder}" in ran.stderr
+        assert f"created '{folder}" not in ran.stderr
+    assert not Path(folder).exists()
 
 
 @pytest.mark.parametrize("commit", ["no-such-commit", "--upload-pack=x"])

@@ -22,8 +22,6 @@ from pico_core.dial import (
     FALLBACK_S,
     HANDSHAKE_S,
     MAX_ADDRESSES_TRIED,
-    MAX_REASONS,
-    MAX_SILENT,
     REMINDER_S,
     SILENT_S,
     Backoff,
@@ -210,7 +208,7 @@ def test_an_address_that_answers_again_is_not_avoided() -> None:
 
 def test_only_so_many_silent_addresses_are_remembered() -> None:
     server = Server(Origin("pico", 1, "http"), random.Random(1))
-    silent = [f"192.0.2.{number}" for number in range(100, 101 + MAX_SILENT)]
+    silent = [f"192.0.2.{number}" for number in range(100, 101 + 16)]
     for address in silent:
         server.failed(address, SILENT_S, 0.0)
     assert server.turns((silent[0], silent[1]), 0.0) == [silent[0], silent[1]]
@@ -339,8 +337,8 @@ def test_a_reason_is_warned_of_once_a_minute() -> None:
 
 def test_only_so_many_reasons_are_warned_of_in_a_minute() -> None:
     complaints = Complaints()
-    due = [complaints.is_due(f"reason {number}", 5.0) for number in range(MAX_REASONS + 1)]
-    assert due == [True] * MAX_REASONS + [False]
+    due = [complaints.is_due(f"reason {number}", 5.0) for number in range(9)]
+    assert due == [True] * 8 + [False]
 
 
 def test_pauses_double_up_to_the_last_and_begin_anew_after_a_success() -> None:

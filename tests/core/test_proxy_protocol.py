@@ -5,7 +5,6 @@ from ipaddress import ip_address
 import pytest
 
 from pico_core.proxy_protocol import (
-    MAX_HEADER_BYTES,
     MAX_LINE_BYTES,
     SIGNATURE,
     ProxyHeaderError,
@@ -35,7 +34,7 @@ HEADERS = [
     (binary(0x21, TCP6), "2001:db8::7"),
     (binary(0x21, MAPPED), "192.0.2.7"),
     (binary(0x11, TCP4, tlvs=b"\x03\x00\x04\x00\x00\x00\x00\xea\xff\xff"), "192.0.2.7"),
-    (binary(0x11, TCP4, tlvs=bytes(MAX_HEADER_BYTES - 28)), "192.0.2.7"),
+    (binary(0x11, TCP4, tlvs=bytes(4_096 - 28)), "192.0.2.7"),
     (binary(0x31, bytes(216)), ""),
     (binary(0x00, b""), ""),
     (binary(0x00, b"", tlvs=b"\x04\x00\x01\x00"), ""),
@@ -93,7 +92,7 @@ def test_a_header_that_comes_in_pieces_is_waited_for(header: bytes, _host: str) 
         (binary(0x11, TCP4[:-1]), "PROXY header too short for its addresses"),
         (binary(0x21, TCP4), "PROXY header too short for its addresses"),
         (binary(0x31, TCP6), "PROXY header too short for its addresses"),
-        (binary(0x11, TCP4, tlvs=bytes(MAX_HEADER_BYTES - 27))[:16], "PROXY header too long"),
+        (binary(0x11, TCP4, tlvs=bytes(4_096 - 27))[:16], "PROXY header too long"),
     ],
 )
 def test_what_is_not_a_header(data: bytes, reason: str) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pico_core.access.gate import MAX_VERIFIED, Gate
+from pico_core.access.gate import Gate
 from pico_core.access.grant import Denied, Grant
-from pico_core.access.keys import public_key
+from pico_core.access.keys import VerifyingKey, public_key
 from pico_core.access.token import MAX_TOKEN_BYTES, Malformed, TokenRules
 from tests.core.access.keys import (
     KINDS,
@@ -282,12 +282,31 @@ def test_other_keys_forget_what_was_verified() -> None:
 
 def test_the_memory_is_bounded_and_holds_no_token() -> None:
     port = gate()
-    for number in range(MAX_VERIFIED + 10):
+    for number in range(4_106):
         port.check(bearer(signed({"sub": str(number)})), NOW_S)
     remembered = port.remembered
-    assert len(remembered) == MAX_VERIFIED
+    assert len(remembered) == 4_096
     assert all(len(key) == 32 for key in remembered)
     assert SECRET not in repr(remembered)
+
+
+def test_so_many_endpoints_are_read() -> None:
+    names = ["a"] * 999
+    assert permitted(signed({"piko": {"endpoints": [*names, "b"]}})).permits("b")
+    with pytest.raises(Malformed) as caught:
+        permitted(signed({"piko": {"endpoints": [*names, "b", "c"]}}))
+    assert caught.value.problem == "its claim has 1001 endpoints, more than 1000"
+
+
+@pytest.mark.parametrize("others", [7, 8])
+def test_so_many_keys_are_tried(others: int) -> None:
+    key = signing("hmac").verifying
+    port = Gate((*[VerifyingKey(OTHER_SECRET.encode(), key.algorithms)] * others, key), TokenRules())
+    if others < 8:
+        assert port.check(bearer(token("a")), NOW_S).permits("a")
+    else:
+        with pytest.raises(Denied, match="invalid token"):
+            port.check(bearer(token("a")), NOW_S)
 
 
 def test_refused_tokens_are_notremembered() -> None:

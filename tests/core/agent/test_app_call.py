@@ -39,6 +39,21 @@ def test_a_client_that_waits_goes_on_however_small_the_steps_of_the_application(
     assert scene.writable_calls == 1
 
 
+def test_a_client_is_paused_and_goes_on_by_what_the_application_has_not_taken() -> None:
+    scene: Any = Scene()
+    call = AppUpstream(scene, 1)
+    call.exchange = scene
+    states = {}
+    for step in (65_536, 1, -49_152, -1):
+        if step > 0:
+            call.request_more([bytes(step)], last=False, trailers=b"")
+        else:
+            call.took(-step, 0.0)
+        states[call.untaken_bytes, step > 0] = call.writable
+    assert states == {(65_536, True): True, (65_537, True): False, (16_385, False): False, (16_384, False): True}
+    assert scene.writable_calls == 1
+
+
 def test_heads_of_responses() -> None:
     assert response_head(200, ((b"Content-Length", b"3"),), -1).content_length == 3
     assert response_head(200, (), 5).content_length == 5

@@ -5,7 +5,7 @@ import re
 import msgspec
 import pytest
 
-from pico_core.boundary import Close, Connect, Connected, ConnectFailed, Received, Send
+from pico_core.boundary import Abort, Close, Connect, Connected, ConnectFailed, Received, Send
 from pico_core.config.agent import AgentConfig, HealthCheckConfig, ListenerConfig
 from pico_core.config.load import load
 from pico_core.config.values import Origin
@@ -94,3 +94,13 @@ def test_what_is_refused(protocol: str, check: str, error: str) -> None:
 
 def test_the_default_is_off() -> None:
     assert ListenerConfig(endpoint_id="e", addr=Origin("localhost", 1)).health_check.protocol == "off"
+
+
+def test_of_an_answer_a_mebibyte_is_read() -> None:
+    play, check = begun(protocol="http", path="/up?deep=1")
+    answered(play, check, b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n")
+    for _ in range(16):
+        play >> Received(check, bytes(65_536))
+    assert not play.take()
+    play >> Received(check, b"x")
+    assert Abort(check) in play.take()

@@ -6,7 +6,9 @@ import random
 from prometheus_client.parser import text_string_to_metric_families
 
 from pico_core.boundary import (
+    Abort,
     Accepted,
+    Close,
     ConfigReloaded,
     Connect,
     ConnectFailed,
@@ -130,3 +132,15 @@ def test_without_its_admin_port_it_ends() -> None:
     assert play << Exit(
         1, "cannot listen on admin address ':8005': address already in use; choose another one with --admin.bind-addr"
     )
+
+
+def test_operators_have_64_connections() -> None:
+    """The one that is idle for longest gives way to another one."""
+    play = started(REDIS)
+    play.take()
+    numbers = range(101, 101 + 2 * 63, 2)
+    for number in numbers:
+        play >> Accepted(number, "admin", "192.0.2.3", 6000)
+    assert not [each for each in play.take() if isinstance(each, Close | Abort)]
+    play >> Accepted(901, "admin", "192.0.2.3", 6000)
+    assert [each.connection for each in play.take() if isinstance(each, Close | Abort)] == [OPERATOR]

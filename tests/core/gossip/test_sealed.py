@@ -18,7 +18,7 @@ from pico_core.gossip.sealing.refusals import ALTERED, NO_KEY_THERE, OTHER_KEY, 
 from pico_core.gossip.sealing.streams import LENGTH_BYTES, InboundSeal, OutboundSeal
 from pico_core.gossip.sealing.window import WINDOW, Window
 from pico_core.gossip.wire import writing
-from pico_core.gossip.wire.records import MAX_VERSION, Entry, WireError
+from pico_core.gossip.wire.records import Entry, WireError
 from tests.core.gossip.plays import (
     HOSTS,
     A,
@@ -195,6 +195,16 @@ def test_keys_are_changed_while_packets_are_on_their_way() -> None:
     assert there.seal.open(here.seal.seal(b"x", THERE), HERE) == b"x"
 
 
+def test_numbers_that_are_used_up_begin_anew_in_another_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number that came twice under one session would give away what was sealed with it."""
+    here, there = met()
+    monkeypatch.setattr(here.seal, "_counter", (1 << 48) - 2)  # all but one: nobody can wait for so many packets
+    last, first = here.seal.seal(b"last", THERE), here.seal.seal(b"first", THERE)
+    assert (last[26:32], first[26:32]) == (b"\xff" * 6, b"\0\0\0\0\0\1")
+    assert last[6:18] != first[6:18]
+    assert [there.seal.open(each, HERE) for each in (last, first)] == [b"last", b"first"]
+
+
 def test_the_window() -> None:
     window = Window()
     assert [window.take(each) for each in (1, 3, 2, 3, 1)] == [True, True, True, False, False]
@@ -343,7 +353,7 @@ def test_a_stranger_changes_nothing_where_there_is_a_key(key: str, value: str, v
 
 def test_versions_above_the_bound_are_refused() -> None:
     first, _ = joined()
-    entry = Entry("proxy_addr", "192.0.2.66:8000", MAX_VERSION + 1, False, False)
+    entry = Entry("proxy_addr", "192.0.2.66:8000", (1 << 53) + 1, False, False)
     first.receive_datagram(delta("b", B, "b", B, entry), "10.0.0.2", 8003, 0.2)
     assert first.counters.malformed == 1
     assert [each.value for each in entries_of(first, "b") if each.key == "proxy_addr"] == ["10.0.0.2:8000"]

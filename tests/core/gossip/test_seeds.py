@@ -134,3 +134,16 @@ def test_before_the_start_nothing_is_looked_up_or_joined() -> None:
     seeds.start(OWN, 8003)
     assert seeds.lookups(0.0) == ["pico"]
     assert seeds.joins(0.0, no_address) == [("10.0.0.2", 8003)]
+
+
+def test_a_name_has_as_many_addresses_as_a_cluster_has_nodes() -> None:
+    seeds = seeds_of("pico")
+    seeds.lookups(0.0)
+    addresses = [f"10.1.{number // 256}.{number % 256}" for number in range(4_097)]
+    seeds.resolved("pico", addresses, "", 0.0)
+    joined: list[str] = []
+    while due := seeds.joins(1.0, no_address):
+        joined += [host for host, _ in due]
+        for each in due:
+            seeds.joined(each, 1.0, is_self=False)
+    assert sorted(joined) == sorted(addresses[:4_096])

@@ -3,8 +3,6 @@
 import pytest
 
 from pico_core.http.learning import (
-    MAX_LEARNT_BYTES,
-    MAX_MISSES,
     MISSES_WITHOUT_LEARNING,
     LearntRequests,
     LearntResponses,
@@ -12,12 +10,13 @@ from pico_core.http.learning import (
 from pico_core.http.message import HeadLimits
 from pico_core.http.parsing import parse_request_head, parse_response_head
 from pico_core.http.recent import RequestReader
-from pico_core.http.shape import MAX_VALUES
 from pico_core.http.writing import request_bytes, response_bytes
 from tests.core.http.growth import grows_linearly
 from tests.core.http.reading import Head, Read, outcome, plain
 
 LIMITS = HeadLimits()
+MISSES = 8
+VALUES = 12
 
 
 def request(*lines: bytes, start: bytes = b"GET / HTTP/1.1") -> bytes:
@@ -226,9 +225,9 @@ def test_a_connection_that_learns_nothing_stops_for_a_while() -> None:
         return request(b"A%d: b" % number)
 
     alike = request(b"A: 1"), request(b"A: 2")
-    assert learnt(*map(unlike, range(MAX_MISSES - 2)), *alike).recall(alike[0]) is not None
-    assert learnt(*map(unlike, range(MAX_MISSES)), *alike).recall(alike[0]) is None
-    waited = MAX_MISSES + MISSES_WITHOUT_LEARNING + 1
+    assert learnt(*map(unlike, range(MISSES - 2)), *alike).recall(alike[0]) is not None
+    assert learnt(*map(unlike, range(MISSES)), *alike).recall(alike[0]) is None
+    waited = MISSES + MISSES_WITHOUT_LEARNING + 1
     assert learnt(*map(unlike, range(waited)), *alike).recall(alike[0]) is not None
 
 
@@ -242,21 +241,25 @@ def test_one_head_of_another_kind_is_not_a_reason_to_forget() -> None:
 
 
 def test_bounds_of_what_is_learnt() -> None:
-    def many(number: int) -> bytes:
-        return request(*[b"A%d: %d" % (place, number) for place in range(MAX_VALUES + 1)])
+    def many(number: int, values: int) -> bytes:
+        return request(*[b"A%d: %d" % (place, number) for place in range(values)])
 
-    def long(number: int) -> bytes:
-        return request(b"A: %d" % number, b"B: " + b"x" * MAX_LEARNT_BYTES)
+    def long(number: int, size: int) -> bytes:
+        """Return a head with ``size`` bytes behind the target."""
+        return request(b"A: %d" % number, b"B: " + b"x" * (size - 46))
 
-    for heads in (many, long):
-        assert learnt(heads(1), heads(2)).recall(heads(3)) is None
+    for heads, most in ((many, VALUES), (long, 4_096)):
+        for bound in (most, most + 1):
+            recalled = learnt(heads(1, bound), heads(2, bound)).recall(heads(3, bound))
+            assert (recalled is not None) is (bound == most)
+    assert len(long(1, 4_096)) - len(b"GET /") == 4_096
 
 
 def test_hostile_values_cost_linear_time() -> None:
-    learner = learnt(*[request(*[b"A%d: %d" % (place, number) for place in range(MAX_VALUES)]) for number in range(2)])
+    learner = learnt(*[request(*[b"A%d: %d" % (place, number) for place in range(VALUES)]) for number in range(2)])
 
     heads = {
-        size: request(b"A0: " + b"x" * size, *[b"A%d: 1" % place for place in range(1, MAX_VALUES)])
+        size: request(b"A0: " + b"x" * size, *[b"A%d: 1" % place for place in range(1, VALUES)])
         for size in (15_000, 60_000)
     }
     assert all(learner.recall(head) is not None for head in heads.values())

@@ -4,7 +4,7 @@ import pytest
 
 from pico_core.http.message import HeadLimits
 from pico_core.http.parsing import parse_request_head, parse_response_head
-from pico_core.http.recent import MAX_REMEMBERED_BYTES, RequestReader, ResponseReader
+from pico_core.http.recent import RequestReader, ResponseReader
 from pico_core.http.writing import request_bytes, response_bytes
 from tests.core.http.reading import outcome, plain
 
@@ -29,7 +29,7 @@ REQUESTS = (
     b"PUT /y HTTP/1.1\r\nHost: e.example.com\r\nContent-Length: 5\r\n\r\n",
     b"GET / HTTP/1.1\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: e.example.com\r\nX: " + bytes(b"x" * MAX_REMEMBERED_BYTES) + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: e.example.com\r\nX: " + bytes(b"x" * 4_096) + b"\r\n\r\n",
 )
 
 
@@ -120,3 +120,20 @@ def test_lengths_that_differ_are_not_a_repetition() -> None:
     ]
     for head in heads:
         assert outcome(reader.read, head) == outcome(plain(parse_request_head, LIMITS), head)
+
+
+@pytest.mark.parametrize("size", [4_096, 4_097])
+def test_longer_heads_are_not_remembered(size: int) -> None:
+    """What is remembered is shared by the heads of a connection, and so is found by its identity."""
+    start = b" HTTP/1.1\r\nHost: e.example.com\r\nX: "
+    requests = RequestReader(LIMITS)
+    first, second = (requests.read(b"GET /" + start.ljust(size - 4, b"x") + b"\r\n\r\n") for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert (first[0].fields is second[0].fields) is (size == 4_096)
+    responses = ResponseReader(LIMITS)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: ".ljust(size - 4, b"x") + b"\r\n\r\n"
+    one, other = (responses.read(head) for _ in range(2))
+    assert one is not None
+    assert other is not None
+    assert (one[0] is other[0]) is (size == 4_096)

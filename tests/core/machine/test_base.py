@@ -242,6 +242,14 @@ def test_warnings_of_a_kind_are_limited_and_counted() -> None:
     assert [log.fields for log in play.logs[11:]] == [{"suppressed": 16}, {"who": "c"}, {}]
 
 
+def test_other_lines_of_a_kind_are_fifty() -> None:
+    play, node = accepted()
+    for _ in range(51):
+        node.log("info", "test", "somebody came")
+    assert play
+    assert [log.message for log in play.logs].count("somebody came") == 50
+
+
 def test_logs_carry_their_fields() -> None:
     play, node = accepted()
     node.log("info", "test", "hello", size=1)

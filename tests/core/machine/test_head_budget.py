@@ -24,6 +24,16 @@ def test_the_longest_are_refused_until_an_eighth_is_free() -> None:
     assert (budget.used_bytes, budget.refused) == (56, 1)
 
 
+def test_agents_have_16_mib_for_heads() -> None:
+    budget = HeadBudget()
+    first, second = Holder(), Holder()
+    budget.hold(first, 16_777_215, 0.0)
+    budget.hold(second, 1, 0.0)
+    assert first.refused == 0
+    budget.hold(second, 2, 0.0)
+    assert (first.refused, second.refused) == (1, 0)
+
+
 def test_what_was_released_is_not_counted() -> None:
     budget, holder = HeadBudget(64), Holder()
     budget.hold(holder, 60, 0.0)

@@ -2,7 +2,6 @@
 
 import pytest
 
-from pico_core.bounds import TUNNEL_STREAMS
 from pico_core.errors import LocalProtocolError
 from pico_core.mux.events import (
     GoAwayReceived,
@@ -103,11 +102,11 @@ def test_the_client_opens_odd_streams() -> None:
 
 def test_opens_no_more_streams_than_allowed() -> None:
     server = new_server()
-    first, *_ = [server.open_stream() for _ in range(TUNNEL_STREAMS)]
+    first, *_ = [server.open_stream() for _ in range(1_024)]
     with pytest.raises(LocalProtocolError):
         server.open_stream()
     first.reset()
-    assert server.open_stream().id == 2 * TUNNEL_STREAMS + 2
+    assert server.open_stream().id == 2_050
     assert not server.can_open_stream
 
 

@@ -1,9 +1,11 @@
 """The address of the client behind trusted proxies, as a table."""
 
+import tracemalloc
+
 import pytest
 
 from pico_core.config.networks import Networks, network
-from pico_core.proxy.client_address import MAX_HOPS, client_address, forwarded_element
+from pico_core.proxy.client_address import MAX_HOPS, client_address, forwarded_element, node_address
 from tests.core.http.growth import grows_linearly
 
 TRUSTED = Networks([network("10.0.0.0/8"), network("fd00::/8")])
@@ -83,3 +85,22 @@ def test_time_grows_no_faster_than_the_field(piece: bytes) -> None:
 def test_the_element_that_is_appended() -> None:
     assert forwarded_element("192.0.2.7") == b"for=192.0.2.7"
     assert forwarded_element("2001:db8::7") == b'for="[2001:db8::7]"'
+
+
+@pytest.mark.parametrize("size", [1_024, 1_025])
+def test_a_longer_element_is_not_read(size: int) -> None:
+    element = b"for=192.0.2.7;host=".ljust(size, b"x")
+    assert client_address(PROXY, b"", element, TRUSTED) == ("192.0.2.7" if size == 1_024 else PROXY)
+
+
+@pytest.mark.parametrize("size", [64, 65])
+def test_a_longer_entry_is_not_remembered(size: int) -> None:
+    """A client chooses the entries, and those seen last are kept."""
+    tracemalloc.start()
+    try:
+        for number in range(4_096):
+            assert node_address(b"%d-%d" % (size, number) + b"x" * (size - 3 - len(str(number)))) is None
+        kept_bytes = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert (kept_bytes > 4_096 * 64) is (size == 64)

@@ -13,7 +13,7 @@ from pico_core.machine.channel import Channel, TcpChannel
 from pico_core.machine.head_budget import HeadBudget
 from pico_core.machine.lingering import Lingering
 from pico_core.proxy.downstream import ClientFacts
-from pico_core.proxy.exchange import MAX_TRIES, Exchange
+from pico_core.proxy.exchange import Exchange
 from pico_core.proxy.failures import NODE_LOST, STREAM_REFUSED, TUNNEL_LOST, UPSTREAM_TIMEOUT, Failure
 from pico_core.proxy.http1.downstream import DownstreamConnection
 from pico_core.proxy.http1.upstream import UpstreamConnection
@@ -163,7 +163,7 @@ def test_the_table_names_calls_that_exist() -> None:
 
 def test_an_exchange_is_not_sent_to_more_upstreams_than_the_limit() -> None:
     scene, exchange = exchange_in(ExchangeState.CHOOSING)
-    for _ in range(MAX_TRIES):
+    for _ in range(4):
         exchange.forward(scene.upstream(), b"", 0.0)
         exchange.failed(STREAM_REFUSED, 0.0)
     assert (exchange.state, scene.over) == (ExchangeState.OVER, [502])

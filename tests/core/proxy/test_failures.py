@@ -6,6 +6,7 @@ import pytest
 from pico_core.boundary import Abort, Accepted, Close, ConnectionLost, EofReceived, Received, Send, SendEof
 from pico_core.config.ports import ProxyConfig
 from pico_core.config.server import ServerConfig
+from pico_core.proxy.failures import SERVICE_REFUSED, told_by_peer
 from pico_core.proxy.replay import MAX_REPLAY_BYTES
 from tests.core.proxy.scene import (
     AGENT,
@@ -324,3 +325,12 @@ def test_our_own_refusal_in_the_middle_of_an_upload_closes_the_connection() -> N
         >> 2.5
         << Close(CLIENT)
     )
+
+
+def test_details_of_a_failure_are_cut_and_longer_ones_are_not_read() -> None:
+    told = SERVICE_REFUSED.because("x" * 201).fields_for_peer()
+    assert told == b"X-Pico-Failure: service-refused; " + b"x" * 200 + b"\r\n"
+    for size in (200, 201):
+        failure = told_by_peer(b"service-refused; " + b"x" * size)
+        assert failure is not None
+        assert failure.detail == ("x" * 200 if size == 200 else "")

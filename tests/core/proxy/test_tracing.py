@@ -1,6 +1,8 @@
 """Spans of requests: how they are joined over the processes on the way, and what becomes of ``traceparent``."""
 
+import random
 import re
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -8,6 +10,8 @@ from msgspec.structs import replace
 from pico_core.boundary import Connected, Received, Tick
 from pico_core.config.server import ServerConfig
 from pico_core.config.tracing import TracingConfig
+from pico_core.http.message import RequestHead
+from pico_core.proxy.tracing import Tracer
 from pico_core.records import Span, Spans
 from tests.core.agent.scene import GET, SERVICE, agent_config, asked, registered
 from tests.core.proxy.scene import CLIENT, client_joins
@@ -129,3 +133,31 @@ def test_a_part_of_the_requests() -> None:
         play >> ANSWER
         found += len(spans(play))
     assert 5 < found < 35
+
+
+class InFlight:
+    """A request, as the tracer sees one that it begins or does not begin to trace."""
+
+    def __init__(self, head: RequestHead) -> None:
+        self.head = head
+
+
+def test_requests_beyond_those_whose_spans_are_kept_pass_untraced() -> None:
+    host: Any = None
+    tracer = Tracer(host, ON, random.Random(1), "node")
+    head = RequestHead(b"GET", b"/", 1, b"e1.example.com", b"", keep_alive=True)
+    begun: list[Any] = [InFlight(head) for _ in range(65_537)]
+    for each in begun:
+        tracer.begin(each)
+    assert sum(each.head is not head for each in begun) == 65_536
+    assert begun[-1].head is head
+
+
+@pytest.mark.parametrize("size", [256, 257])
+def test_a_longer_path_is_cut(size: int) -> None:
+    path = "/".ljust(size, "x")
+    play = served() >> Received(CLIENT, f"GET {path} HTTP/1.1\r\nHost: e1.example.com\r\n\r\n".encode())
+    play.take()
+    play >> ANSWER
+    (span,) = spans(play)
+    assert span.attributes["url.path"] == path[:256]

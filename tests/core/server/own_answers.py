@@ -28,7 +28,6 @@ from pico_core.proxy.failures import TOLD_BY_PEERS
 from pico_core.server.admin.pages import MAX_FORWARDS, UNKNOWN_HOST
 from pico_core.server.node import ServerNode
 from pico_core.server.worker import Worker
-from pico_core.server.workers.pages import MAX_QUESTIONS
 from pico_core.server.workers.supervisor import Supervisor
 from pico_core.websocket.handshake import NOT_GET
 from tests.core.agent.scene import SERVER, SERVICE
@@ -297,7 +296,7 @@ def scene(row: Said, request: bytes) -> Play:
 
 def worker_scene(row: Said, request: bytes) -> Play:
     """Return a play with a worker or its supervisor, whose one worker is ready where operators crowd."""
-    crowd = range(101, 101 + 2 * MAX_QUESTIONS, 2) if "crowded" in row.port else ()
+    crowd = range(101, 101 + 2 * 16, 2) if "crowded" in row.port else ()
     if row.port == "control":
         port = Address("127.0.0.1", 1)
         worker = Worker(

@@ -62,6 +62,18 @@ def test_a_set_that_cannot_be_had_is_tried_again_and_the_last_one_stays() -> Non
     assert "the answer was 404" in warnings
 
 
+def test_pauses_between_tries_grow_to_a_minute() -> None:
+    play, (connect,) = with_set(of_set(cache_ttl_s=600.0))
+    assert isinstance(connect, Connect)
+    connection = connect.connection
+    for pause_s in (5, 10, 20, 40, 60, 60):
+        play >> ConnectFailed(connection, "connection refused")
+        play >> play.now + pause_s - 0.1
+        assert not fetches(play)
+        play >> play.now + 0.2
+        (connection,) = fetches(play)
+
+
 def test_an_unknown_kid_fetches_the_set_but_not_often() -> None:
     play, (connect,) = with_set(of_set())
     assert isinstance(connect, Connect)

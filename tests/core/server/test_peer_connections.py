@@ -5,13 +5,14 @@ import msgspec
 from pico_core.boundary import Accepted, Connect, Connected, ConnectFailed, ConnectionLost, Received, Send
 from pico_core.config.server import ServerConfig
 from pico_core.server.crowding import WAIT_S
-from pico_core.server.peers import CONNECT_TIMEOUT_S, MAX_OPENING
+from pico_core.server.peers import CONNECT_TIMEOUT_S
 from tests.core.proxy.scene import GET, OK, client_joins, error
 from tests.neighbours import know
 from tests.play import Play, server_play
 
 NODE = "192.0.2.20"
 FIRST_CLIENT = 1_001
+AT_ONCE = 64
 EXTRA = 5
 ASKING_E2 = GET.replace(b"e1.example", b"e2.example")
 POST = GET.replace(b"GET", b"POST")
@@ -57,10 +58,10 @@ def crowded(extra: int = EXTRA, request: bytes = GET, max_streams: int = 1_024) 
     ``extra`` clients wait with ``request``.
     """
     play = clustered(max_streams)
-    clients = [asks(play, number) for number in range(MAX_OPENING)]
-    clients += [asks(play, MAX_OPENING + number, request) for number in range(extra)]
+    clients = [asks(play, number) for number in range(AT_ONCE)]
+    clients += [asks(play, AT_ONCE + number, request) for number in range(extra)]
     opening = openings(play)
-    assert len(opening) == MAX_OPENING
+    assert len(opening) == AT_ONCE
     return play, clients, opening
 
 
@@ -107,7 +108,7 @@ def test_one_that_may_not_be_sent_twice_waits_for_a_connection_of_its_own() -> N
 
 def test_nothing_is_opened_for_a_client_that_left() -> None:
     play, clients, opening = crowded()
-    for client in clients[MAX_OPENING:]:
+    for client in clients[AT_ONCE:]:
         play >> ConnectionLost(client, "closed by the client")
     play.take()
     play >> Connected(opening[0], NODE, 8000)

@@ -330,17 +330,18 @@ def test_nothing_is_kept_of_a_request_that_found_no_route() -> None:
 
 
 @pytest.mark.parametrize(
-    ("max_connections", "kept"),
+    ("max_connections", "count", "kept"),
     [
-        pytest.param(0, 500, id="all fit into the part of the descriptors that is reserved for them"),
-        pytest.param(8 * 400, 400, id="as many as fit"),
-        pytest.param(8 * 240, 256, id="a few at least"),
+        pytest.param(0, 500, 500, id="all fit into the part of the descriptors that is reserved for them"),
+        pytest.param(8 * 400, 500, 400, id="as many as fit"),
+        pytest.param(8 * 240, 500, 256, id="a few at least"),
+        pytest.param(8 * 5_000, 4_097, 4_096, id="however many fit"),
     ],
 )
-def test_connections_to_a_node_are_kept_after_a_burst(max_connections: int, kept: int) -> None:
+def test_connections_to_a_node_are_kept_after_a_burst(max_connections: int, count: int, kept: int) -> None:
     play = server_play(ServerConfig(max_connections=max_connections))
     know(play, 20)
-    clients = range(1_001, 2_001, 2)
+    clients = range(1_001, 1_001 + 2 * count, 2)
     for number in clients:
         client_joins(play, number) >> Received(number, GET)
     connects: list[int] = []

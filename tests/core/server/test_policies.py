@@ -8,7 +8,8 @@ import pytest
 from pico_core.boundary import Accepted, Connected, Received, Send
 from pico_core.config.networks import network
 from pico_core.config.policies import user
-from pico_core.server.policies import MAX_VERDICTS, Policies
+from pico_core.server.policies import Policies
+from tests.core.memory import reachable_bytes
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins, error, proxy_play
 from tests.core.server.policy_scene import (
     CHALLENGE,
@@ -67,10 +68,18 @@ def test_a_pattern_without_a_tenant_says_nothing_about_the_names_of_tenants() ->
 
 def test_what_is_remembered_is_bounded() -> None:
     policies = Policies((policy("a-*", denied_networks=OTHERS),))
-    for number in range(2 * MAX_VERDICTS):
-        found = policies.of(f"a-{number}")
-        assert found is not None
+    sizes = {}
+    for number in range(4_097):
+        assert policies.of(f"a-{number}")
+        if number >= 4_095:
+            sizes["name", number] = reachable_bytes(policies)
+    (found,) = policies
+    for number in range(4_097):
         assert found.lets_in(f"10.0.{number // 256}.{number % 256}")
+        if number >= 4_095:
+            sizes["address", number] = reachable_bytes(found)
+    for kind in ("name", "address"):
+        assert sizes[kind, 4_096] < sizes[kind, 4_095] / 2, "all of them are forgotten"
     assert policies.of("b") is None
 
 

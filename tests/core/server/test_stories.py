@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 from pico_core.boundary import Received
-from pico_core.server.stories import MAX_PATH_CHARACTERS, MAX_STORIES
 from tests.core.proxy.scene import AGENT, CLIENT, GET, OK, client_joins, proxy_play
 from tests.core.server.admin.scene import ask, document, joins
 from tests.play import Data, Open, Play, Reset, joined, node_of, server_play
@@ -59,12 +58,12 @@ def test_what_went_well_is_not_kept() -> None:
 def test_the_memory_is_bounded() -> None:
     play = client_joins(server_play())
     long = NOBODY.replace(b"/", b"/" + b"x" * 5_000, 1)
-    for _ in range(MAX_STORIES + 10):
+    for _ in range(1_000 + 10):
         play >> Received(CLIENT, long)
         play.take()
     stories = list(node_of(play).facts.stories.failures())
-    assert len(stories) == MAX_STORIES
-    assert {len(story.path) for story in stories} == {MAX_PATH_CHARACTERS}
+    assert len(stories) == 1_000
+    assert {len(story.path) for story in stories} == {128}
     assert stories[0].request_id == last_id(play)
     assert len(document(joins(play), "/status/requests")) == 100
 

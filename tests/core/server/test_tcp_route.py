@@ -140,6 +140,15 @@ def test_the_only_agent_was_stopped() -> None:
     assert play >> 6.0 << error(502, "Bad Gateway", "upstream unreachable", reason="stream-refused") << Reset(AGENT, 2)
 
 
+def test_a_stopped_agent_is_waited_for_three_seconds() -> None:
+    """Its silence is found after 1 to 1.5 s, and then looked at every half second."""
+    play = proxy_play()
+    play.tunnels[AGENT].tunnel.session.pause_output()
+    play >> Received(CLIENT, ASKING) << Open(AGENT, 2) >> 4.45 << Nothing()
+    play >> 4.95
+    assert not play.idle
+
+
 def test_a_client_that_leaves_while_its_stream_opens_resets_it_at_once() -> None:
     assert unanswered(proxy_play()) >> EofReceived(CLIENT) << Close(CLIENT) << Reset(AGENT, 2)
     play = unanswered(proxy_play()) >> ConnectionLost(CLIENT, "reset") << Reset(AGENT, 2)

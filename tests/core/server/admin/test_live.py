@@ -21,7 +21,7 @@ from pico_core.config.auth import AuthConfig
 from pico_core.config.ports import AdminConfig
 from pico_core.config.server import ServerConfig
 from pico_core.records import Record
-from pico_core.server.admin.live import EVERY_S, FIRST_S, MAX_ASKED, MAX_TOLD_NODES, MAX_VIEWERS, STREAM_S
+from pico_core.server.admin.live import EVERY_S, FIRST_S, MAX_ASKED, MAX_TOLD_NODES, MAX_VIEWERS
 from tests.core.access.keys import NOW_S, SECRET, bearer, signed
 from tests.core.server.admin.scene import OPERATOR, admin_play, ask, joins, node_appears
 from tests.core.server.tokens import ADMIN, playing
@@ -129,9 +129,9 @@ def test_a_viewer_that_does_not_read_is_dropped() -> None:
 def test_a_stream_ends_in_order_and_a_viewer_has_nothing_to_say() -> None:
     play = cluster() >> STREAM
     play.take()
-    play >> STREAM_S - 0.5
-    play.take()
-    play >> STREAM_S
+    play >> 599.5
+    assert not sent(play.take(), OPERATOR).endswith(b"0\r\n\r\n")
+    play >> 600.0
     assert sent(play.take(), OPERATOR).endswith(b"0\r\n\r\n")
     play = cluster() >> STREAM >> Received(OPERATOR, b"GET / HTTP/1.1\r\n")
     play.take()
