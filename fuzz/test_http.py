@@ -66,6 +66,7 @@ REQUEST_LINES = st.sampled_from(
         b"HEAD /x HTTP/1.1",
         b"OPTIONS * HTTP/1.1",
         b"GET http://h.example/ HTTP/1.1",
+        b"GET /a HTTP/1.2",
         b"GET / HTTP/2.0",
         b"GET /\x00 HTTP/1.1",
         b"get / http/1.1",
@@ -82,6 +83,7 @@ STATUS_LINES = st.sampled_from(
         b"HTTP/1.1 304 Not Modified",
         b"HTTP/1.1 101 Switching Protocols",
         b"HTTP/1.1 100 Continue",
+        b"HTTP/1.9 200 OK",
         b"HTTP/2 200",
     ]
 )

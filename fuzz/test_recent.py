@@ -16,7 +16,7 @@ lines = st.one_of(
         st.tuples(
             st.sampled_from([b"GET", b"POST", b"CONNECT", b"TRACE", b"get", b"X" * 33]),
             st.sampled_from([b"/", b"/a?b", b"*", b"http://h/", b"/ ", b"/\x7f", b"/ HTTP/1.1\r\nX: /"]),
-            st.integers(0, 1),
+            st.integers(0, 2),
         ),
     ),
     st.binary(max_size=20),

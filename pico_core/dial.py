@@ -9,7 +9,7 @@ from typing import NoReturn, Protocol
 
 from pico_core.access.grant import ADVICE
 from pico_core.config.proxy import Proxy
-from pico_core.config.values import Address, Origin, is_ip
+from pico_core.config.values import Address, Origin, is_ip, show_figure
 from pico_core.entropy import Entropy
 from pico_core.http.proxy_connect import ProxyConnect, ProxyError
 from pico_core.machine.channel import TcpChannel
@@ -240,7 +240,7 @@ class WebSocketDial:
         if not addresses:
             self._fail(error or "the name has no address", now)
         elif now >= self._until:  # the process was stopped meanwhile: no time is left to connect
-            self._fail(f"the name was not resolved within {self._timeout_s:g} s", now)
+            self._fail(f"the name was not resolved within {show_figure(self._timeout_s)} s", now)
         else:
             self._addresses = self._server.turns(addresses, now)
             self._try_next(now)
@@ -333,7 +333,7 @@ class WebSocketDial:
 
     def on_deadline(self, now: float) -> None:
         """This address does not answer."""
-        self._fail(f"the server did not answer within {self._timeout_s:g} s", now)
+        self._fail(f"the server did not answer within {show_figure(self._timeout_s)} s", now)
 
     # --- inside ---
 

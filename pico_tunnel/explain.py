@@ -247,12 +247,14 @@ def explain_request(asker: Asker, request_id: str, *, as_json: bool) -> int:
 
 
 def _hops(request_id: str, answers: list[Any], silent: dict[str, str]) -> Iterable[str]:
+    from pico_core.config.values import show_figure
+
     yield f"request {request_id}"
     for story in sorted(answers, key=lambda story: story["hop"] != "entry"):
         yield ""
         what = f"{story['method']} {story['path']} for '{story['endpoint']}'" if story["method"] else "not a request"
         yield f"  {story['hop']:<10}{_clock(story['at_s'])}  {what}"
-        yield f"            from {story['client']}, {story['duration_ms']:g} ms"
+        yield f"            from {story['client']}, {show_figure(story['duration_ms'])} ms"
         for number, attempt in enumerate(story["attempts"], 1):
             detail = f" ({attempt['detail']})" if attempt["detail"] else ""
             yield f"            attempt {number}: {attempt['via'] or 'nowhere'}: {attempt['reason']}{detail}"

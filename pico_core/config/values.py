@@ -164,6 +164,11 @@ def show_duration(seconds: float) -> str:
     return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
 
 
+def show_figure(figure: float) -> str:
+    """Write a figure that was measured or computed, for people: three digits, and all those before the point."""
+    return f"{figure:.3g}" if abs(figure) < 100 else f"{figure:.0f}"
+
+
 # --- addresses -------------------------------------------------------------------------------------------------------
 
 LOCALHOST = "127.0.0.1"

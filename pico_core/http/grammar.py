@@ -23,9 +23,10 @@ _FIELD_LINES = rb"(?:" + TOKEN_CHARACTER + rb"++:" + _TEXT_CHARACTER + rb"*+\r\n
 # percent-encoded; some clients send them as they are, and no reader takes them for anything else.
 TARGET_CHARACTER = rb"[\x21\x22\x24-\x7e\x80-\xff]"
 _METHOD = TOKEN_CHARACTER + rb"{1,32}+"
-_REQUEST_LINE = rb"(" + _METHOD + rb") (" + TARGET_CHARACTER + rb"++) HTTP/1\.([01])\r\n"
+# A higher minor version is read as the highest that we know (RFC 9110 section 2.5); the next hop gets our own.
+_REQUEST_LINE = rb"(" + _METHOD + rb") (" + TARGET_CHARACTER + rb"++) HTTP/1\.([0-9])\r\n"
 # The phrase and the space before it are often left out; the line is unambiguous without them.
-_STATUS_LINE = rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: (" + _TEXT_CHARACTER + rb"*+))?\r\n"
+_STATUS_LINE = rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: (" + _TEXT_CHARACTER + rb"*+))?\r\n"
 
 request_line = re.compile(_REQUEST_LINE)
 status_line = re.compile(_STATUS_LINE)
@@ -36,7 +37,7 @@ field_lines = re.compile(_FIELD_LINES)
 
 target_begins = re.compile(_METHOD + rb" (" + TARGET_CHARACTER + rb"*+)")
 method_begins = re.compile(_METHOD + rb"(?: |\Z)")
-other_version = re.compile(_METHOD + rb" [\x21-\x7e\x80-\xff]++ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
+other_version = re.compile(_METHOD + rb" [\x21-\x7e\x80-\xff]++ HTTP/(?!1\.)[0-9]\.[0-9]\r\n")
 long_method = re.compile(TOKEN_CHARACTER + rb"{33}")
 blank_before_colon = re.compile(TOKEN_CHARACTER + rb"++[ \t]++:")
 head_so_far = re.compile(rb"(?:[^\x00-\x08\x0a-\x1f\x7f]++|\r\n)*+\r?\Z")

@@ -42,7 +42,7 @@ def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
             raise refusals.invalid_request(head)
         method = head[: match.end(1)]
         target = head[len(method) + 1 : line_end - 9]
-        minor_version = head[line_end - 1] - 0x30
+        minor_version = 0 if head[line_end - 1] == 0x30 else 1
         host_at, host_end = match.span(4)
         host = head[host_at:host_end].strip(b" \t") if host_at > 0 else None
         fields, notes = _cut_usual(head, line_end + 2, match, grammar.usual_request)
@@ -88,7 +88,7 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
     reason_at, reason_end = match.span(3)
     if reason_end - reason_at > limits.max_target_bytes:
         raise refusals.start_line_too_long()
-    minor_version, status = head[7] - 0x30, int(match[2])
+    minor_version, status = 0 if head[7] == 0x30 else 1, int(match[2])
     response = ResponseHead(status, minor_version, head[reason_at:reason_end], fields, minor_version == 1)
     response.dated = b"\r\ndate:" in lower_case
     bodiless = status < 200 or status == 204
@@ -182,7 +182,7 @@ def _take_unusual_apart(head: bytes) -> tuple[bytes, bytes, int, bytes | None, b
         raise refusals.invalid_request(head)
     fields, notes = _cut_unusual(head, match.end(3) + 2, grammar.notable_in_request)
     _check_content_types(fields)
-    return match[1], match[2], int(match[3]), notes.pop(b"host", None), fields, notes
+    return match[1], match[2], min(int(match[3]), 1), notes.pop(b"host", None), fields, notes
 
 
 def _cut_unusual(head: bytes, start: int, notable: re.Pattern[bytes]) -> tuple[bytes, dict[bytes, bytes]]:

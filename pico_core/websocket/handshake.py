@@ -30,7 +30,7 @@ NOT_GET = "a WebSocket is opened with GET"
 
 NOT_OF_VERSION_13 = "not a WebSocket handshake of version 13"
 
-_REQUEST_LINE = re.compile(rb"GET [!-~]+ HTTP/1\.1\r\n")
+_REQUEST_LINE = re.compile(rb"GET [!-~]+ HTTP/1\.[1-9]\r\n")
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
 

@@ -40,7 +40,12 @@ def rows(title: str) -> dict[str, set[str]]:
 
 def test_flags_that_stay_are_accepted() -> None:
     stay = rows("Flags and keys that stay")
-    of_programs = {"agent": ["agent"], "agent, forwarder": ["agent", "forward"], "all programs": ["server", "agent"]}
+    of_programs = {
+        "agent": ["agent"],
+        "agent, forwarder": ["agent", "forward"],
+        "server, agent": ["server", "agent"],
+        "all programs": ["server", "agent", "forward"],
+    }
     for part, flags in stay.items():
         for program in of_programs.get(part, ["server"]):
             assert flags - ACCEPTED[program] == set()

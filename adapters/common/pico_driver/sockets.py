@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
 from pico_core.boundary import OUT_OF_DESCRIPTORS
+from pico_core.config.values import show_figure
 
 SocketAddress: TypeAlias = tuple[int, tuple[Any, ...]]
 """An address family and a socket address of that family."""
@@ -101,7 +102,7 @@ def received_before_loss(descriptor: int) -> Iterator[bytes]:
 
 def timed_out(timeout_s: float) -> TimeoutError:
     """Return the error of something that took longer than it was given; ``describe`` says just that of it."""
-    return TimeoutError(f"timed out after {timeout_s:g} s")
+    return TimeoutError(f"timed out after {show_figure(timeout_s)} s")
 
 
 def lookup(host: str, port: int, flags: int = 0) -> list[SocketAddress]:

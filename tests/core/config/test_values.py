@@ -84,6 +84,24 @@ def test_show_duration(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("figure", "text"),
+    [
+        (0.0, "0"),
+        (0.00123456, "0.00123"),
+        (1.33392, "1.33"),
+        (10.0, "10"),
+        (29.8765, "29.9"),
+        (99.97, "100"),
+        (120.0, "120"),
+        (1234.567, "1235"),
+        (31_536_000.4, "31536000"),
+    ],
+)
+def test_show_figure(figure: float, text: str) -> None:
+    assert values.show_figure(figure) == text
+
+
+@pytest.mark.parametrize(
     ("text", "address"),
     [
         (":8000", Address("", 8000)),

@@ -1,5 +1,7 @@
 """A server that is away, refuses or does not answer: which local connections wait, and for how long."""
 
+import re
+
 import pytest
 
 from pico_core.access.grant import ADVICE, INVALID_TOKEN
@@ -154,6 +156,17 @@ def test_a_server_that_does_not_answer() -> None:
     assert play >> WritingPaused(SERVER) >> WritingResumed(SERVER) >> 29.0 << Nothing()
     assert play >> 30.9 << Close(SERVER) << Abort(LOCAL)
     assert warning(play) == "cannot reach the server: the server did not answer within 30 s"
+
+
+def test_what_is_left_of_the_time_is_told_in_three_digits() -> None:
+    play = accepted()
+    assert busy(play, SERVER) == []
+    connection = next_connect(play).connection
+    play >> Connected(connection, "127.0.0.1", 8000)
+    play.take()
+    assert play >> 30.9 << Close(connection) << Abort(LOCAL)
+    reason = str(play.logs[-1].fields["reason"])
+    assert re.fullmatch(r"cannot reach the server: the server did not answer within [\d.]{4} s", reason)
 
 
 def test_a_local_connection_that_does_not_wait() -> None:

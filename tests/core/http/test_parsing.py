@@ -30,6 +30,24 @@ def test_target_is_byte_for_byte() -> None:
     )
 
 
+@pytest.mark.parametrize("digit", b"23456789")
+def test_a_higher_minor_version_is_read_as_the_highest_that_we_know(digit: int) -> None:
+    """RFC 9110 section 2.5."""
+    for lines in (
+        (b"Content-Length: 1",),
+        (b"Transfer-Encoding: chunked", b"Expect: 100-continue", b"TE: trailers"),
+        (b"Connection: close",),
+        (b"Connection: Upgrade", b"Upgrade: websocket"),
+        (b"A: b", b"Unusual: 1", b"Content-Type: a/b", b"content-type: a/b"),  # read line by line
+    ):
+        assert request(*lines, line=b"GET /a HTTP/1.%c" % digit) == request(*lines, line=b"GET /a HTTP/1.1")
+        switching = b"101" if b"Connection: Upgrade" in lines else b"200"
+        newer = response(*lines, line=b"HTTP/1.%c %b OK" % (digit, switching))
+        assert newer == response(*lines, line=b"HTTP/1.1 %b OK" % switching)
+    with pytest.raises(MessageError, match="missing Host"):
+        request(line=b"GET / HTTP/1.%c" % digit, host=b"")
+
+
 @pytest.mark.parametrize("byte", range(0x80, 0x100))
 def test_a_byte_above_ascii_in_a_target_is_kept(byte: int) -> None:
     raw = bytes([byte])

@@ -55,11 +55,18 @@ def test_malformed_targets(target: bytes) -> None:
     assert status_of(error) == 400
 
 
-@pytest.mark.parametrize("version", [b"HTTP/0.9", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/9.9"])
+@pytest.mark.parametrize("version", [b"HTTP/0.9", b"HTTP/2.0", b"HTTP/2.1", b"HTTP/9.9"])
 def test_other_versions(version: bytes) -> None:
     with pytest.raises(MessageError) as error:
         request(line=b"GET / " + version)
     assert status_of(error) == 505
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.10", b"HTTP/1.", b"HTTP/1.x", b"HTTP/1", b"http/1.2", b"HTTP/01.1"])
+def test_versions_that_are_not_one(version: bytes) -> None:
+    with pytest.raises(MessageError) as error:
+        request(line=b"GET / " + version)
+    assert status_of(error) == 400
 
 
 @pytest.mark.parametrize("method", [b"CONNECT", b"TRACE", b"M" * 33])
@@ -270,7 +277,10 @@ def test_unknown_expectations(line: bytes) -> None:
         b"HTTP/1.1 200\tOK",
         b"HTTP/1.1 2x0 OK",
         b"http/1.1 200 OK",
-        b"HTTP/1.2 200 OK",
+        b"HTTP/1.10 200 OK",
+        b"HTTP/1. 200 OK",
+        b"HTTP/0.9 200 OK",
+        b"HTTP/2.0 200 OK",
         b"HTTP/2 200",
         b"ICY 200 OK",
         b"HTTP/1.1 200 \x01",

@@ -66,6 +66,12 @@ def test_requests_follow_each_other() -> None:
     assert play >> Received(1, GET + GET) << answer(b"/a b=c") << answer(b"/a b=c")
 
 
+def test_a_higher_minor_version_is_served_as_1_1() -> None:
+    play, _ = accepted()
+    newer = GET.replace(b"HTTP/1.1", b"HTTP/1.2")
+    assert play >> Received(1, newer + newer) << answer(b"/a b=c") << answer(b"/a b=c")
+
+
 def test_head_has_no_body() -> None:
     play, _ = accepted()
     assert play >> Received(1, GET.replace(b"GET", b"HEAD")) << answer(b"/a b=c", shown=False)

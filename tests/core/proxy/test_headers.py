@@ -1,7 +1,7 @@
 """The head of a request behind the proxy."""
 
-from pico_core.boundary import Received
-from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, NUMBERED, proxy_play
+from pico_core.boundary import Received, Send
+from tests.core.proxy.scene import AGENT, CLIENT, FORWARDED, GET, GET_SENT, NUMBERED, OK, proxy_play
 from tests.play import Data, Open
 
 
@@ -66,6 +66,23 @@ def test_an_http_1_0_request_without_host_gets_one() -> None:
             + NUMBERED
             + b"\r\n",
         )
+    )
+
+
+def test_a_higher_minor_version_is_served_as_1_1_in_both_directions() -> None:
+    """RFC 9110 section 2.5; what is sent on has our own version, and both connections stay open."""
+    asking, answer = GET.replace(b"HTTP/1.1", b"HTTP/1.2"), OK.replace(b"HTTP/1.1", b"HTTP/1.7")
+    assert (
+        proxy_play()
+        >> Received(CLIENT, asking)
+        << Open(AGENT, 2)
+        << Data(AGENT, 2, GET_SENT)
+        >> Data(AGENT, 2, answer)
+        << Send(CLIENT, OK)
+        >> Received(CLIENT, asking)
+        << Data(AGENT, 2, GET_SENT)
+        >> Data(AGENT, 2, answer)
+        << Send(CLIENT, OK)
     )
 
 

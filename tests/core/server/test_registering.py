@@ -127,6 +127,10 @@ def test_frames_right_behind_the_handshake_count() -> None:
     assert closed == Close(AGENT)
 
 
+def test_a_higher_minor_version_is_accepted() -> None:
+    assert connected() >> Received(AGENT, HANDSHAKE.replace(b"HTTP/1.1", b"HTTP/1.2", 1)) << Send(AGENT, ACCEPTED)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "status", "phrase", "reason"),
     [

@@ -29,6 +29,12 @@ def test_accepts_the_handshake_of_a_go_agent() -> None:
     assert answer.endswith(b"\r\n\r\n")
 
 
+def test_a_higher_minor_version_is_accepted_as_1_1() -> None:
+    """RFC 9110 section 2.5, on both sides."""
+    assert accept_handshake(GO_REQUEST.replace(b"HTTP/1.1", b"HTTP/1.2", 1)) == accept_handshake(GO_REQUEST)
+    assert new_handshake().receive(ACCEPTED.replace(b"HTTP/1.1", b"HTTP/1.2", 1)) == b""
+
+
 def test_agrees_to_no_extension_and_no_subprotocol() -> None:
     offers = b"Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
     answer = accept_handshake(GO_REQUEST[:-2] + offers).lower()
@@ -43,6 +49,7 @@ def test_agrees_to_no_extension_and_no_subprotocol() -> None:
         (b"Sec-WebSocket-Version: 13\r\n", b"", 400),
         (b"GET ", b"POST ", 405),
         (b"HTTP/1.1", b"HTTP/1.0", 400),
+        (b"HTTP/1.1", b"HTTP/2.0", 400),
         (b"Connection: Upgrade\r\n", b"", 400),
         (b"Connection: Upgrade\r\n", b"Connection: \xff\r\n", 400),
         (b"Upgrade: websocket", b"Upgrade: h2c", 400),
