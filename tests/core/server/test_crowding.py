@@ -245,6 +245,7 @@ class Waiting:
     endpoint = "e1"
     state = None
     max_streams = 1_024
+    waited_s = 0.0
 
     def exchanges(self) -> list[Any]:
         return []
