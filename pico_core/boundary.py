@@ -53,17 +53,12 @@ class ListenFailed(Record, frozen=True, gc=False):
 
 
 class Accepted(Record, frozen=True, gc=False):
-    """A peer connected to ``listener``, from ``host`` and ``port``; where that has TLS, its handshake is done.
-
-    ``waited_s`` is for how long the connection waited in the driver's own queue, in which clients take turns. It is 0
-    with TLS: the peer sends no request before the handshake.
-    """
+    """A peer connected to ``listener``, from ``host`` and ``port``; where that has TLS, its handshake is done."""
 
     connection: int
     listener: str
     host: str
     port: int
-    waited_s: float = 0.0
 
 
 class AcceptFailed(Record, frozen=True, gc=False):

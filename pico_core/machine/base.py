@@ -336,7 +336,6 @@ class BaseMachine:
     def _accepted(self, event: Accepted, now: float) -> None:
         self.admission.handshake_over(event.listener)
         channel = self._open(event)
-        channel.waited_s = event.waited_s
         if self.admission.admit(channel, event.listener, now):
             self.on_accepted(channel, event.listener, now)
 

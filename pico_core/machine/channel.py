@@ -208,7 +208,6 @@ class TcpChannel(HoldingReceiver):
         "id",
         "is_nameless",
         "refusal",
-        "waited_s",
         "writable",
     )
 
@@ -224,7 +223,7 @@ class TcpChannel(HoldingReceiver):
 
         ``is_nameless`` says that the PROXY header of the connection told no address: ``host`` is the proxy then, and
         the bytes are a client's. ``refusal`` says, when the connection is lost, why the peer did not take our part of
-        the TLS handshake. ``waited_s`` is for how long an accepted connection had waited before the machine knew of it.
+        the TLS handshake.
 
         ``on_closing`` is called by ``close``, to bound how long the peer may take.
         """
@@ -233,7 +232,6 @@ class TcpChannel(HoldingReceiver):
         self.host = host
         self.is_nameless = False
         self.refusal = ""
-        self.waited_s = 0.0
         self.writable = True
         self._emit = emit
         self._on_closing = on_closing

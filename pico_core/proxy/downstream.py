@@ -18,8 +18,7 @@ class ClientFacts(msgspec.Struct):
     ``is_node`` says whether the first proof that it sent shows that the peer is a node of the cluster;
     ``None`` before there is one. ``place`` is the number of the place that the peer has among all connections, and
     ``counts_as_node`` says whether it is one of those kept for nodes (``machine.admission``); ``None`` while it has
-    that only because of its address. ``waited_s`` is for how long its connection had waited before this node knew of
-    it, until its first request has taken that over.
+    that only because of its address.
     """
 
     host: str
@@ -28,7 +27,6 @@ class ClientFacts(msgspec.Struct):
     is_node: bool | None = None
     place: int = 0
     counts_as_node: bool | None = False
-    waited_s: float = 0.0
 
 
 class Downstream(Protocol):

@@ -106,8 +106,7 @@ class Exchange(msgspec.Struct, eq=False):
     have happened, in seconds on the clock of ``now``; the downstream watches it and calls ``on_deadline``. ``failure``
     is how the last upstream failed, if one did, and ``story`` how each of them did, with its route. ``reason`` is why
     the service did not answer, or not wholly (``reasons``). ``incomplete`` says which side ended a response that had
-    begun: ``upstream`` or ``client``. ``waited_s`` is for how long the request had waited before this process read it,
-    as far as that is known. ``acceptance`` is the 101 for a client that wants a raw stream to the service.
+    begun: ``upstream`` or ``client``. ``acceptance`` is the 101 for a client that wants a raw stream to the service.
     A call that ``states`` does not permit raises ``LocalProtocolError``.
     """
 
@@ -136,7 +135,6 @@ class Exchange(msgspec.Struct, eq=False):
     reason: str = ""
     story: tuple[tuple[Failure, object], ...] = ()
     acceptance: ResponseHead | None = None
-    waited_s: float = 0.0
     _pipe: Pipe | None = None
 
     @staticmethod

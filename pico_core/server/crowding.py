@@ -6,7 +6,7 @@ that, one client must not keep out all others:
 - The last eighth is for clients that hold less than an equal share of the endpoint's streams.
 - A request that gets no stream waits up to ``WAIT_S`` for one, then it is answered 503. A node that is busy reads its
   clients late, and carries out its checks as late: it takes that time off the wait, and lets nobody wait if nothing
-  is left of it. So it does with the time that the client's connection waited before the node knew of it.
+  is left of it.
 - At most half as many wait as there are streams: others would wait in vain, and all their refusals in one turn would
   come late.
 - Clients that send a body, or read an answer, slower than ``MIN_BYTES_PER_S`` lose their requests to those that wait.
@@ -130,7 +130,7 @@ class Crowding:
     def hold(self, exchange: Exchange, now: float) -> bool:
         """Let a request wait for a stream of a tunnel here; return whether it may. Next: ``route`` or ``give_up``."""
         endpoint = exchange.endpoint
-        until = now + WAIT_S - self._lateness_s(now) - exchange.waited_s
+        until = now + WAIT_S - self._lateness_s(now)
         count = len(self.waiting.get(endpoint, ()))
         if self._closed or until <= now or self._waiting_count >= MAX_WAITING:
             return False

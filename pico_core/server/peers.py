@@ -125,10 +125,9 @@ class PeerPool(ConnectionPool):
         if gossip.is_sealed:
             self.introduce = self._prove
 
-    def waits_in_vain(self, exchange: Exchange, since: float, now: float) -> bool:
+    def waits_in_vain(self, endpoint: str, waited_s: float, now: float) -> bool:
         """Return whether a request has waited for as long as one may wait for a stream, and would find none there."""
-        waited_s = exchange.waited_s + now - since
-        return waited_s >= WAIT_S and self._is_full(self._peer, exchange.endpoint, now)
+        return waited_s >= WAIT_S and self._is_full(self._peer, endpoint, now)
 
     def _has_reserve(self, count: int) -> bool:
         """Return whether one more idle connection takes no place that others could have."""

@@ -104,7 +104,6 @@ class ProxyRouter:
             is_proxy=not channel.is_nameless and host in self._proxies,
             place=channel.id,
             counts_as_node=counts_as_node,
-            waited_s=channel.waited_s,
         )
         serve_client(channel, self, self._host, client, now)
 
@@ -115,8 +114,6 @@ class ProxyRouter:
         client = exchange.downstream.client
         exchange.client_host = client.host
         exchange.request_id = next(self._ids)
-        if client.waited_s:
-            exchange.waited_s, client.waited_s = client.waited_s, 0.0
         if client.is_proxy or head.forwarded or client.counts_as_node is None:  # nearly none is: spare the call
             self._find_client(exchange)
         if self._tracer is not None:

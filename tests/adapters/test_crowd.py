@@ -52,17 +52,6 @@ def test_a_client_that_comes_alone_does_not_wait_for_the_many_of_another(stage: 
     assert hosts(stage).index("127.0.0.1") <= ACCEPTS_PER_TURN + 1
 
 
-def test_the_machine_is_told_how_long_a_peer_has_waited_for_its_turn(stage: Stage) -> None:
-    port = stage.listen()
-    over = hold(stage)
-    come(stage, port, MANY)
-    over.set()
-    wait_until(lambda: len(hosts(stage)) == MANY, "all are accepted")
-    waited_s = [event.waited_s for event in stage.machine.events if isinstance(event, Accepted)]
-    assert waited_s[:ACCEPTS_PER_TURN] == [0.0] * ACCEPTS_PER_TURN
-    assert 0.0 < waited_s[ACCEPTS_PER_TURN] < waited_s[-1]
-
-
 @pytest.mark.parametrize("part", [0.0, 1.0])
 def test_all_are_accepted_also_where_descriptors_are_few(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, part: float

@@ -31,32 +31,19 @@ class TransportOwner(ConnectionOwner, Protocol):
 class Connection(asyncio.BaseProtocol):
     """One accepted or outgoing connection; the machine knows it by ``number``.
 
-    ``listener`` is empty for an outgoing one; ``came_at`` is when an accepted one was accepted, if it waited since.
-    ``sendable`` turns false with ``SendEof`` and ``Close``.
+    ``listener`` is empty for an outgoing one. ``sendable`` turns false with ``SendEof`` and ``Close``.
     """
 
-    __slots__ = (
-        "came_at",
-        "closing",
-        "ended",
-        "failure",
-        "listener",
-        "number",
-        "owner",
-        "sendable",
-        "transport",
-        "write",
-    )
+    __slots__ = ("closing", "ended", "failure", "listener", "number", "owner", "sendable", "transport", "write")
 
     transport: asyncio.Transport
     write: Callable[[bytes], None]
     """Sends one piece."""
 
-    def __init__(self, owner: TransportOwner, listener: str, number: int, came_at: float | None = None) -> None:
+    def __init__(self, owner: TransportOwner, listener: str, number: int) -> None:
         self.owner = owner
         self.listener = listener
         self.number = number
-        self.came_at = came_at
         self.sendable = True
         self.closing = False
         self.ended = False
@@ -185,8 +172,8 @@ class StreamConnection(Connection, asyncio.Protocol):
 
     __slots__ = ("_small_reads",)
 
-    def __init__(self, owner: TransportOwner, listener: str, number: int, came_at: float | None = None) -> None:
-        super().__init__(owner, listener, number, came_at)
+    def __init__(self, owner: TransportOwner, listener: str, number: int) -> None:
+        super().__init__(owner, listener, number)
         self._small_reads = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -166,12 +166,10 @@ class AsyncioDriver(Driver[Connection]):
         else:
             connection.send_pieces(data)
 
-    def take_over(
-        self, listener: str, accepted: socket.socket, host: str, port: int, came_at: float | None = None
-    ) -> None:
+    def take_over(self, listener: str, accepted: socket.socket, host: str, port: int) -> None:
         """Begin to make a connection of an accepted socket. Next: ``opened``."""
         owner = self._handshakes.of_listener(listener) or self
-        self.begin(self._make(self._loop.connect_accepted_socket, owner, listener, 0, accepted, came_at))
+        self.begin(self._make(self._loop.connect_accepted_socket, owner, listener, 0, accepted))
 
     async def _adopt(self, number: int, connected: socket.socket, secure: "SecureConnection | None") -> None:
         await self._make(self._loop.create_connection, secure or self, "", number, connected)
@@ -183,10 +181,9 @@ class AsyncioDriver(Driver[Connection]):
         listener: str,
         number: int,
         sock: socket.socket,
-        came_at: float | None = None,
     ) -> None:
         try:
-            await open_transport(partial(self._connection_type, owner, listener, number, came_at), sock=sock)
+            await open_transport(partial(self._connection_type, owner, listener, number), sock=sock)
         except OSError as error:  # the peer was gone before the loop had looked at it
             sock.close()
             if owner is self:
@@ -197,7 +194,7 @@ class AsyncioDriver(Driver[Connection]):
     def opened(self, connection: Connection) -> None:
         """Announce a connection whose transport is there."""
         if connection.listener:
-            self.accepted(connection, connection.listener, *connection.address, connection.came_at)
+            self.accepted(connection, connection.listener, *connection.address)
         else:
             self.connected(connection, *connection.address)
 

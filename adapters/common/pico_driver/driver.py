@@ -176,13 +176,16 @@ class Driver(Conversation, Generic[ConnectionT]):
     # --- connections that open and end ---
 
     def accepted(
-        self, connection: ConnectionT, listener: str, host: str, port: int, came_at: float | None = None
+        self,
+        connection: ConnectionT,
+        listener: str,
+        host: str,
+        port: int,
     ) -> None:
-        """Announce, under a new number, a connection that a peer opened, and how long it waited since ``came_at``."""
+        """Announce, under a new number, a connection that a peer opened."""
         connection.number = number = next(self._numbers)
         self._connections[number] = connection
-        waited_s = 0.0 if came_at is None else self._clock() - came_at
-        self.hand_over(Accepted(number, listener, host, port, waited_s))
+        self.hand_over(Accepted(number, listener, host, port))
 
     def join(self, connection: ConnectionT, event: Connected) -> None:
         """Announce a connection to the embedding program, which the machine has asked for."""
@@ -423,9 +426,7 @@ class Driver(Conversation, Generic[ConnectionT]):
         return Listening(name, *sockets.endpoint(bound.getsockname()))
 
     @abstractmethod
-    def take_over(
-        self, listener: str, accepted: socket.socket, host: str, port: int, came_at: float | None = None
-    ) -> None:
+    def take_over(self, listener: str, accepted: socket.socket, host: str, port: int) -> None:
         """Make a connection of an accepted socket. Next: ``accepted``."""
 
     def _stop_listening(self, command: StopListening) -> None:

@@ -32,13 +32,8 @@ class ListenerOwner(Protocol):
     def hand_over(self, event: Input) -> None:
         """Keep one input for the machine, which gets it at the end of the turn."""
 
-    def clock(self) -> float:
-        """Return the time that the machine knows as ``now``."""
-
-    def take_over(
-        self, listener: str, accepted: socket.socket, host: str, port: int, came_at: float | None = None
-    ) -> None:
-        """Make a connection of an accepted socket. ``came_at`` is when it was accepted, if it waited since."""
+    def take_over(self, listener: str, accepted: socket.socket, host: str, port: int) -> None:
+        """Make a connection of an accepted socket."""
 
     def rest(self, listener: "ListeningSocket", error: OSError) -> None:
         """Leave a listener alone for a while: the system has no room for its connections."""
@@ -64,8 +59,8 @@ class ListeningSocket:
         self.socket = listening
         self.name = name
         self._owner = owner
-        self._crowd: FairQueue[tuple[Peer, float]] = FairQueue()
-        """By client: accepted peers whose turn is still to come, and when they were accepted."""
+        self._crowd: FairQueue[Peer] = FairQueue()
+        """By client: accepted peers whose turn is still to come."""
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most_descriptor = math.inf if limit == resource.RLIM_INFINITY else limit * GATHERED_PART
 
@@ -80,7 +75,7 @@ class ListeningSocket:
     def close(self) -> None:
         """Accept the peers that wait, as far as there is room for them, and refuse those that come later."""
         while self._crowd:
-            self._take()
+            self._owner.take_over(self.name, *self._crowd.take())
         with contextlib.suppress(OSError):
             self._accept(BACKLOG)
         self.socket.close()
@@ -88,8 +83,7 @@ class ListeningSocket:
     def abandon(self) -> None:
         """Close at once, also the connections of peers that wait."""
         while self._crowd:
-            (accepted, _, _), _ = self._crowd.take()
-            accepted.close()
+            self._crowd.take()[0].close()
         self.socket.close()
 
     def _accept(self, limit: int) -> int:
@@ -102,10 +96,9 @@ class ListeningSocket:
     def _gather(self) -> None:
         """Take the peers that wait from the kernel, as long as there are descriptors to spare. Raises as ``accept``."""
         was_empty = not self._crowd
-        now = self._owner.clock()
         try:
             for peer in accept(self.socket, GATHERED_PER_TURN):
-                self._crowd.put(client_group(peer[1]), (peer, now))
+                self._crowd.put(client_group(peer[1]), peer)
                 if peer[0].fileno() > self._most_descriptor:  # the system gives the lowest number that is free
                     break
         finally:
@@ -119,15 +112,10 @@ class ListeningSocket:
                 await self._owner.sleep(0)
                 for _ in range(ACCEPTS_PER_TURN):
                     if self._crowd:
-                        self._take()
+                        self._owner.take_over(self.name, *self._crowd.take())
                 self._owner.announce()
         finally:
             self._owner.crowded -= 1
-
-    def _take(self) -> None:
-        """Make a connection of the peer that is next."""
-        peer, came_at = self._crowd.take()
-        self._owner.take_over(self.name, *peer, came_at)
 
 
 class DatagramSocket:

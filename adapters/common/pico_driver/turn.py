@@ -60,10 +60,6 @@ class Conversation(ABC):
         self._take_spans: TakeSpans | None = None
         self._spans_dropped = -1
 
-    def clock(self) -> float:
-        """Return the time that the machine knows as ``now``."""
-        return self._clock()
-
     # --- inputs ---
 
     def hand_over(self, event: Input) -> None:

@@ -172,13 +172,11 @@ class TrioDriver(Driver[Connection]):
         if connection is not None:
             connection.send(command.data)
 
-    def take_over(
-        self, listener: str, accepted: socket.socket, host: str, port: int, came_at: float | None = None
-    ) -> None:
+    def take_over(self, listener: str, accepted: socket.socket, host: str, port: int) -> None:
         """Make a connection of an accepted socket."""
         secure = self._handshakes.of_listener(listener)
         if secure is None:
-            self.accepted(Connection(self, self.selector, 0, accepted), listener, host, port, came_at)
+            self.accepted(Connection(self, self.selector, 0, accepted), listener, host, port)
         else:
             secure.attach(Connection(secure, self.selector, 0, accepted), host, port)
 

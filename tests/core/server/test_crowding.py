@@ -65,19 +65,6 @@ def test_who_finds_no_stream_is_told_within_a_tenth_of_a_second() -> None:
     assert [log.message for log in play.logs if log.level == "warning"] == ["no tunnel can take more requests"] * 2
 
 
-def test_the_time_in_the_queue_of_the_driver_is_taken_off_the_wait_of_the_first_request() -> None:
-    play = crowded(greedy=14)
-    play >> Accepted(STRANGER, "proxy", "192.0.2.7", 5000, waited_s=0.06) >> Received(STRANGER, GET)
-    play = play << busy(STRANGER) >> Received(STRANGER, GET) << Nothing() >> 0.039 << Nothing()
-    assert play >> 0.1 << busy(STRANGER), "the next one has its full time"
-
-
-def test_who_has_waited_for_a_part_of_the_time_waits_for_the_rest() -> None:
-    play = crowded(greedy=14)
-    play >> Accepted(STRANGER, "proxy", "192.0.2.7", 5000, waited_s=0.03) >> Received(STRANGER, GET)
-    assert play << Nothing() >> 0.009 << Nothing() >> 0.031 << busy(STRANGER)
-
-
 def test_who_waits_gets_the_stream_that_is_free() -> None:
     play = crowded(greedy=15)
     waiting = connections(15)[-1]

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from pico_core.boundary import Accepted, Connect, Connected, ConnectFailed, ConnectionLost, Received, Send
+from pico_core.boundary import Connect, Connected, ConnectFailed, ConnectionLost, Received, Send
 from pico_core.config.server import ServerConfig
 from pico_core.server.crowding import WAIT_S
 from pico_core.server.peers import CONNECT_TIMEOUT_S
@@ -179,16 +179,6 @@ def test_nobody_is_refused_before_the_wait_is_over_or_while_streams_are_left() -
     play, _, opening = crowded()
     play >> WAIT_S >> Connected(opening[0], NODE, 8000)
     assert len(openings(play)) == 1
-
-
-def test_the_time_in_the_queue_of_the_driver_counts_in_line() -> None:
-    play, _, opening = filled(extra=1)
-    late = 2_001
-    play >> Accepted(late, "proxy", "192.0.2.8", 5000, waited_s=WAIT_S) >> Received(late, GET)
-    play >> 0.001 >> Connected(opening[0], NODE, 8000)
-    assert len(openings(play)) == 1, "one stream was left"
-    play >> 0.002 >> Connected(opening[1], NODE, 8000)
-    assert busy(late) in play.take()
 
 
 def test_another_endpoint_is_not_refused_for_one_whose_tunnel_is_full() -> None:
