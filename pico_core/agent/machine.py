@@ -284,7 +284,8 @@ class AgentMachine(BaseMachine):
             listener.drain(now)
 
     def _give_up(self, now: float) -> None:
-        self.log("warning", "agent", "stopped with requests in flight: the grace period is over")
+        if any(listener.stream_count for listener in self.listeners):
+            self.log("warning", "agent", "stopped with requests in flight: the grace period is over")
         for listener in self.listeners:
             listener.close(now)
         self.emit(Exit(0, ""))

@@ -80,7 +80,7 @@ class AgentTunnel:
             first_window_bytes=first_window_bytes,
         )
         self._over = False
-        self._last_ping = 0
+        self._last_ping: int | None = None
         self._left = False
         self._lingers_s = lingers_s
         self.deadline_at = self._tunnel.deadline()
@@ -180,7 +180,7 @@ class AgentTunnel:
             self._user.stream_opened(StreamChannel(event.stream, self, self._host, self._host.turns), now)
         elif isinstance(event, PongReceived):
             if event.number == self._last_ping:
-                self._last_ping = 0
+                self._last_ping = None
                 if self._lingers_s:
                     self._host.timers.schedule(now + self._lingers_s, self._lingered)
                 else:

@@ -97,7 +97,7 @@ class ConnectionPool:
         else:
             self._waiting.put(exchange.endpoint, opening)
 
-    def waits_in_vain(self, endpoint: str, waited_s: float, now: float) -> bool:
+    def waits_in_vain(self, exchange: Exchange, waited_s: float, now: float) -> bool:
         """Return whether a request, which has waited so long for its turn, should be answered 503 instead of sent."""
         return False
 
@@ -125,7 +125,7 @@ class ConnectionPool:
         late = []
         while (opening := self._waiting.first()) is not None:
             if opening.is_wanted:
-                if not self.waits_in_vain(opening.exchange.endpoint, now - opening.began_at, now):
+                if not self.waits_in_vain(opening.exchange, now - opening.began_at, now):
                     break
                 late.append(opening)
             self._waiting.skip()

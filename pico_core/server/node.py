@@ -268,7 +268,7 @@ class ServerNode(BaseMachine):
 
     def tunnel_going_away(self, tunnel: TunnelConnection, now: float) -> None:
         """Have the tunnel leave, but only when the other nodes have heard that they must not send requests for it."""
-        if self.facts.view and not self.facts.draining:
+        if self.facts.view:
             self.facts.registry.withdraw(tunnel)
             self.timers.schedule(now + HEARD_S, tunnel.leave)
         else:

@@ -6,6 +6,7 @@ was stale, which is not an error. Piko nodes neither send nor expect 421 or ``X-
 know.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Protocol
@@ -25,10 +26,11 @@ from pico_core.proxy.kept import KeptUpstream
 from pico_core.proxy.pool import ConnectionPool
 from pico_core.proxy.states import CHOOSING, RESPONDING
 from pico_core.server.agreement import RESERVED_PART
-from pico_core.server.crowding import WAIT_S
+from pico_core.server.crowding import COUNT_S, WAIT_S
 from pico_core.server.ends import keep_upstream
 from pico_core.server.limits import head_limits
 from pico_core.server.tenants import split
+from pico_core.timers import NEVER
 
 MAX_IDLE_CONNECTIONS = 256
 """To one node: a quarter of what one tunnel carries at once, and few beside the descriptors of a node."""
@@ -101,9 +103,9 @@ class PeerPool(ConnectionPool):
         gossip: Gossip,
         peer: RemoteNode,
         address: Address,
-        is_full: Callable[[RemoteNode, str, float], bool],
+        is_full: Callable[[RemoteNode, Exchange, float], bool],
     ) -> None:
-        """``is_full`` says whether an endpoint has no stream left at a node, as far as this node knows."""
+        """``is_full`` says whether a node has no stream left for a request, as far as this node knows."""
         super().__init__(
             host,
             address.host,
@@ -125,9 +127,9 @@ class PeerPool(ConnectionPool):
         if gossip.is_sealed:
             self.introduce = self._prove
 
-    def waits_in_vain(self, endpoint: str, waited_s: float, now: float) -> bool:
+    def waits_in_vain(self, exchange: Exchange, waited_s: float, now: float) -> bool:
         """Return whether a request has waited for as long as one may wait for a stream, and would find none there."""
-        return waited_s >= WAIT_S and self._is_full(self._peer, endpoint, now)
+        return waited_s >= WAIT_S and self._is_full(self._peer, exchange, now)
 
     def _has_reserve(self, count: int) -> bool:
         """Return whether one more idle connection takes no place that others could have."""
@@ -163,9 +165,9 @@ class Peers:
     def __init__(self, host: PeersHost, gossip: Gossip, config: ServerConfig) -> None:
         self._host = host
         self._max_streams = config.upstream.max_streams
-        self._full: dict[tuple[RemoteNode, str], bool] = {}
-        """Whether endpoints were full at ``_counted_at``: one count serves all that wait."""
-        self._counted_at = 0.0
+        self._sent: dict[tuple[RemoteNode, str], Counter[str]] = {}
+        """The clients of requests in flight, as counted at ``_counted_at``: one count serves all that wait."""
+        self._counted_at = -NEVER
         self._gossip = gossip
         self._pools: dict[RemoteNode, PeerPool] = {}
         self.exchanges: dict[Exchange, None] = {}
@@ -194,24 +196,29 @@ class Peers:
         fields = forward_fields(exchange, with_credentials=with_credentials) + extra
         pool.send(exchange, fields, now, self._unreachable, fresh=bool(exchange.head.upgrade))
 
-    def _is_full(self, peer: RemoteNode, endpoint: str, now: float) -> bool:
-        """Return whether this node alone has sent so many requests to ``peer`` as its tunnels give one client.
+    def _is_full(self, peer: RemoteNode, exchange: Exchange, now: float) -> bool:
+        """Return whether this node alone has sent ``peer`` as many requests as its tunnels give to crowds.
 
-        The other node counts those of all nodes, and decides. Its tunnels are known by number; each is taken to have as
-        many streams as one of this node.
+        The last streams are for clients that hold few (``crowding``), so one that has nothing in flight there waits on.
+        The other node counts the requests of all nodes, and decides. Its tunnels are known by number; each is taken to
+        have as many streams as one of this node.
         """
-        if now != self._counted_at:
-            self._counted_at = now
-            self._full.clear()
-        full = self._full.get((peer, endpoint))
-        if full is None:
-            streams = peer.endpoints.get(endpoint, 0) * self._max_streams
-            sent = sum(
-                each.route is peer and each.endpoint == endpoint and each.state is not CHOOSING
-                for each in self.exchanges
-            )
-            full = self._full[peer, endpoint] = 0 < streams - streams // RESERVED_PART <= sent
-        return full
+        if not self._counted_at <= now < self._counted_at + COUNT_S:
+            self._count(now)
+        hosts = self._sent.get((peer, exchange.endpoint))
+        streams = peer.endpoints.get(exchange.endpoint, 0) * self._max_streams
+        if hosts is None or not streams:
+            return False
+        return exchange.client_host in hosts and streams - streams // RESERVED_PART <= hosts.total()
+
+    def _count(self, now: float) -> None:
+        """Count what was sent to other nodes: by node and endpoint, the clients."""
+        self._counted_at = now
+        self._sent.clear()
+        for each in self.exchanges:
+            if each.state is not CHOOSING and type(each.route) is RemoteNode:
+                hosts = self._sent.setdefault((each.route, each.endpoint), Counter())
+                hosts[each.client_host] += 1
 
     def finished(self, exchange: Exchange) -> None:
         """An exchange is over, whether it was ever forwarded or not."""

@@ -157,7 +157,8 @@ class Registrar:
         tenant = permitted.tenant
         if tenant is not None:
             self._take(tenant.registrations.take(tenant.id, now), "too many registrations of this tenant")
-            others = tenant.tunnels - sum(each.is_of(instance) for each in members)
+            own = (*members, *registry.leaving(permitted.endpoint))
+            others = tenant.tunnels - sum(each.is_of(instance) for each in own)
             if 0 < tenant.config.max_tunnels <= others:
                 self._take(FULL_RETRY_S, "too many tunnels of this tenant")
         if registry.endpoint_count >= MAX_ENDPOINTS and not members:

@@ -63,6 +63,11 @@ class Registry(Generic[U]):
         rotation = self._leaving.get(endpoint)
         return None if rotation is None else rotation.choose(avoid, now, healthy=False)
 
+    def leaving(self, endpoint: str) -> Iterable[U]:
+        """Return the upstreams of ``endpoint`` that were withdrawn and are not removed yet."""
+        rotation = self._leaving.get(endpoint)
+        return () if rotation is None else rotation.members
+
     def members(self, endpoint: str) -> Iterable[U]:
         """Return the upstreams of ``endpoint``; none where it has no upstream here."""
         rotation = self._endpoints.get(endpoint)

@@ -300,9 +300,9 @@ class Routing:
         if failure is not None and failure.evidence is Evidence.LOST_ON_THE_WAY and self._use_again(exchange, now):
             return
         if failure is None or failure.reason in LOST_ROUTES:
+            if self._use_leaving(exchange, now):
+                return
             if self.was_forwarded(exchange):
-                if self._use_leaving(exchange, now):
-                    return
                 is_stale = failure is None and exchange.head.forwarded_by_pico  # the sender's fault, proved or not
                 exchange.failure = MISDIRECTED if is_stale or self.is_told_failures(exchange) else NO_ROUTE
             elif self._may_come(exchange, now) and self.routeless.hold(exchange, now):
@@ -334,7 +334,7 @@ class Routing:
 
     def _give_up_busy(self, exchange: Exchange, now: float) -> None:
         self._host.warn("proxy", "no tunnel can take more requests", endpoint=exchange.endpoint)
-        self._metrics.failures[BUSY.reason] += 1
+        self._metrics.failures[BUSY.reason] += not exchange.tries  # a try that failed so was counted then
         exchange.failure = BUSY
         exchange.give_up(now)
 
@@ -346,11 +346,11 @@ class Routing:
         return tunnel is not None and self._use_tunnel(exchange, tunnel, now)
 
     def _use_leaving(self, exchange: Exchange, now: float) -> bool:
-        """Send a request that its sender could not send elsewhere to a tunnel of which that node thinks it stays."""
-        if _is_kept(exchange) and self.is_told_failures(exchange):
-            return False
+        """Send a request to a tunnel that leaves, unless it came from a node that can send it elsewhere."""
         tunnel = self._registry.choose_leaving(exchange.endpoint, exchange.avoid, now)
-        return tunnel is not None and self._use_tunnel(exchange, tunnel, now)
+        if tunnel is None or (_is_kept(exchange) and self.is_told_failures(exchange)):
+            return False
+        return self._use_tunnel(exchange, tunnel, now)
 
     def _may_come(self, exchange: Exchange, now: float) -> bool:
         facts = self._facts

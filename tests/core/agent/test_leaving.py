@@ -1,5 +1,7 @@
 """A server that drains is left for another one, and an agent that stops finishes its requests."""
 
+import msgspec
+
 from pico_core.boundary import (
     Abort,
     Close,
@@ -13,10 +15,12 @@ from pico_core.boundary import (
     Send,
     ShutdownRequested,
 )
+from pico_core.mux.frame import ACK, HEADER, PING
 from pico_core.tunnel.agreement import NODE
+from pico_core.websocket.encoding import encode_frame
 from tests.core.agent.listener_scene import CLOSING_OK, NEXT, again, connecting, warnings
 from tests.core.agent.scene import CONNECT, DIAL, GET, OK, SERVER, SERVICE, agent_config, asked, registered
-from tests.play import Data, End, GoAway, Nothing, Open, agent_play
+from tests.play import Data, End, GoAway, Nothing, Open, agent_play, joined
 
 
 def test_on_go_away_the_next_tunnel_comes_first() -> None:
@@ -94,6 +98,23 @@ def test_an_agent_does_not_wait_for_long_for_the_server_to_close() -> None:
     play.server_accepts(SERVER, (NODE, b"node-1"))
     play >> ShutdownRequested() << GoAway(SERVER)
     assert play >> 4.9 << Nothing() >> 5.1 << Close(SERVER) << Exit(0, "")
+
+
+def test_a_pong_that_nobody_asked_for_changes_nothing() -> None:
+    play = agent_play(agent_config()) << CONNECT
+    far = play.server_accepts(SERVER, (NODE, b"node-1"))
+    for number in (0, 1, 7):
+        pong = HEADER.pack(PING, ACK, 0, number)
+        play >> Received(SERVER, joined(encode_frame((pong,), len(pong), None)))
+    assert play >> 9.0 << Nothing(), "the tunnel goes on"
+    assert far.tunnel.session.failed == ""
+
+
+def test_an_idle_agent_whose_grace_period_is_short_has_cut_nothing() -> None:
+    play = agent_play(msgspec.structs.replace(agent_config(), grace_period_s=0.5)) << CONNECT
+    play.server_accepts(SERVER, (NODE, b"node-1"))
+    assert play >> ShutdownRequested() << GoAway(SERVER) >> 0.6 << Close(SERVER) << Exit(0, "")
+    assert warnings(play) == []
 
 
 def test_an_agent_that_stops_says_what_it_waits_for_and_for_how_long() -> None:

@@ -232,7 +232,6 @@ class Waiting:
     endpoint = "e1"
     state = None
     max_streams = 1_024
-    waited_s = 0.0
 
     def exchanges(self) -> list[Any]:
         return []

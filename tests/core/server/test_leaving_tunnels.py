@@ -3,10 +3,11 @@
 import pytest
 
 from pico_core.boundary import Close, ConnectionLost, EofReceived, Received, Send, ShutdownRequested
-from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK
+from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, client_joins
 from tests.core.server.test_peers import UPLOAD, UPLOAD_SENT, clustered, from_node, with_leaving_agent
 from tests.core.server.test_tcp_route import ASKING
-from tests.play import Data, GoAway, Nothing, Open, Play, joined, node_of
+from tests.neighbours import know
+from tests.play import PIKO, Data, GoAway, Nothing, Open, Play, joined, node_of, server_play
 
 NEWER = 11
 OURS = (b"x-piko-instance", b"one")
@@ -62,3 +63,28 @@ def test_a_tunnel_that_leaves_is_counted_as_a_connection_and_not_as_a_route() ->
     assert facts.registry.counts() == {}
     assert play >> 1.1 << GoAway(AGENT) << Close(AGENT) << Nothing()
     assert not facts.tunnels
+
+
+def test_a_client_whose_request_finds_no_other_tunnel_is_served_by_one_that_leaves() -> None:
+    play = with_leaving_agent(alone_with_a_node())
+    assert play >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+
+
+def test_an_agent_of_pikos_that_is_sent_away_serves_until_its_tunnel_is_closed() -> None:
+    """It opens another one only then."""
+    play = alone_with_a_node()
+    play.agent_registers(AGENT, "e1", PIKO)
+    node_of(play).shed(1, play.now)
+    play >> 0.5 << GoAway(AGENT)
+    assert play >> Received(CLIENT, GET) << Open(AGENT, 2) << Data(AGENT, 2, GET_SENT)
+    play >> Data(AGENT, 2, OK)
+    assert Close(AGENT) not in play.take()
+    play >> 1.1
+    assert Close(AGENT) in play.take()
+
+
+def alone_with_a_node() -> Play:
+    """Return a server that knows a node which serves nothing, and a client."""
+    play = server_play()
+    know(play, 20).serves("e1", 0)
+    return client_joins(play)

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from pico_core.boundary import Connect, Connected, ConnectFailed, ConnectionLost, Received, Send
+from pico_core.boundary import Accepted, Connect, Connected, ConnectFailed, ConnectionLost, Received, Send
 from pico_core.config.server import ServerConfig
-from pico_core.server.crowding import WAIT_S
+from pico_core.server.crowding import COUNT_S, WAIT_S
 from pico_core.server.peers import CONNECT_TIMEOUT_S
 from tests.core.proxy.scene import GET, OK, client_joins, error
 from tests.neighbours import know
@@ -23,8 +23,8 @@ LATE = GET.replace(b"GET /", b"GET /late")
 STREAMS = 16
 FILLING = STREAMS - STREAMS // 8
 """So many requests fill the other node's only tunnel of an endpoint, as far as one client may."""
-LATER = WAIT_S + 0.001
-"""Requests are counted once a turn."""
+LATER = WAIT_S + COUNT_S + 0.001
+"""Requests are counted once in ``COUNT_S``."""
 TOO_MANY = "too many requests in flight to this endpoint"
 
 
@@ -179,6 +179,18 @@ def test_nobody_is_refused_before_the_wait_is_over_or_while_streams_are_left() -
     play, _, opening = crowded()
     play >> WAIT_S >> Connected(opening[0], NODE, 8000)
     assert len(openings(play)) == 1
+
+
+def test_a_client_that_has_nothing_in_flight_is_not_refused_in_line() -> None:
+    """The last streams of the tunnel are for such ones."""
+    play, _, opening = filled(extra=2)
+    play >> Accepted(9_001, "proxy", "192.0.2.99", 5000) >> Received(9_001, GET)
+    play >> Connected(opening[0], NODE, 8000)
+    play.take()
+    play >> LATER >> Connected(opening[1], NODE, 8000)
+    commands = play.take()
+    assert not [each for each in commands if isinstance(each, Send) and each.connection == 9_001]
+    assert len([each for each in commands if isinstance(each, Connect)]) == 1
 
 
 def test_another_endpoint_is_not_refused_for_one_whose_tunnel_is_full() -> None:
