@@ -27,7 +27,7 @@ from tests.core.server.tokens import (
     texts,
 )
 from tests.neighbours import know
-from tests.play import Data, End, Open, node_of
+from tests.play import Data, End, GoAway, Open, node_of
 
 # --- tenants ---
 
@@ -169,6 +169,17 @@ def test_a_tenant_has_so_many_tunnels_and_an_agent_that_comes_again_takes_no_new
     play >> EofReceived(5) >> ConnectionLost(5, "")
     play.take()
     assert answer(registers(play, "e2", fields, 13)).startswith(b"HTTP/1.1 101 ")
+
+
+def test_a_tunnel_that_leaves_takes_no_place_of_its_own_agent() -> None:
+    play = playing(TENANTS)
+    know(play, 8, "other")
+    instance = (b"x-piko-instance", b"one")
+    headers = ((b"Authorization", bearer(signed({}, secret=OTHER_SECRET))), (b"x-piko-tenant-id", b"globex"))
+    play.agent_registers(AGENT, "e1", *headers, instance)
+    play >> GoAway(AGENT) >> 0.3
+    fields = b"x-piko-tenant-id: globex\r\n" + shows(signed({}, secret=OTHER_SECRET))
+    assert b"HTTP/1.1 101 " in answer(registers(play, "e1", fields + b"x-piko-instance: one\r\n", 5))
 
 
 def test_a_tenant_has_so_many_requests_in_flight() -> None:
