@@ -1,15 +1,11 @@
 """The last streams of an endpoint: one client does not keep out others, and a request that finds none waits."""
 
-from typing import Any, cast
-
 import msgspec
 import pytest
 
 from pico_core.boundary import Accepted, ConnectionLost, PauseReading, Received, Send, Tick, WritingPaused
 from pico_core.config.networks import network
 from pico_core.config.server import ServerConfig
-from pico_core.server.crowding import Crowding
-from pico_core.timers import Timers
 from tests.core.proxy.scene import AGENT, CLIENT, GET, GET_SENT, OK, error, proxy_play, put
 from tests.core.server.test_tcp_route import ASKING
 from tests.neighbours import know
@@ -217,47 +213,3 @@ def test_so_many_wait_in_a_node_and_others_are_refused_at_once() -> None:
     assert not [each for each in play.take() if isinstance(each, Send)]
     play = stranger(play, 90_001, "192.0.2.7") >> Received(90_001, GET) << busy(90_001)
     assert len([each for each in (play >> 0.1).take() if isinstance(each, Send)]) == 2_048
-
-
-class Host:
-    """The part of the machine that waiting needs."""
-
-    def __init__(self) -> None:
-        self.timers = Timers()
-
-
-class Waiting:
-    """A request that waits; also a tunnel with room for many, and the registry that has it."""
-
-    endpoint = "e1"
-    state = None
-    max_streams = 1_024
-
-    def exchanges(self) -> list[Any]:
-        return []
-
-    def members(self, endpoint: str) -> list[Any]:
-        return [self]
-
-
-def test_so_many_that_wait_are_looked_at_in_one_check() -> None:
-    """There is room for the last of 65 only, which is looked at when those before it have given up."""
-    host, registry = Host(), Waiting()
-    requests = [Waiting() for _ in range(65)]
-    tried: list[Waiting] = []
-    refused: list[Waiting] = []
-
-    def route(exchange: Any, now: float) -> bool:
-        tried.append(exchange)
-        return exchange is requests[64]
-
-    crowding = Crowding(host, cast("Any", registry), route, lambda exchange, now: refused.append(cast("Any", exchange)))
-    for each in requests:
-        assert crowding.hold(cast("Any", each), 0.0 if each is not requests[64] else 0.03)
-    for _ in range(4):
-        host.timers.fire(host.timers.deadline())
-    assert set(tried) == set(requests[:64])
-    while host.timers.deadline() < 0.08:
-        host.timers.fire(host.timers.deadline())
-    assert tried[-1] is requests[64]
-    assert refused == requests[:64]

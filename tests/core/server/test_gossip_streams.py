@@ -1,8 +1,10 @@
 """Streams on the gossip port, in plays: what strangers may keep, and that long messages take turns."""
 
+import random
 from typing import Any
 
 from pico_core.boundary import Accepted, Close, EofReceived, PauseReading, Received, Send
+from pico_core.gossip.engine import Gossip
 from pico_core.gossip.wire import writing
 from pico_core.gossip.wire.records import Entry
 from pico_core.records import Record
@@ -113,7 +115,8 @@ class HeldStream:
 
 def test_members_have_64_streams_together_and_the_one_with_most_gives_way() -> None:
     nothing: Any = None
-    budget = GossipStreams(nothing, nothing, nothing).members
+    gossip = Gossip("node-1", entropy=random.Random(1), seeds=[])
+    budget = GossipStreams(nothing, gossip, nothing).members
     held = [HeldStream(f"192.0.2.{host}") for host in [20] * 31 + [21] * 30 + [22] * 3]
     for each in held:
         budget.add(each, 0.0)
