@@ -1,7 +1,7 @@
 """A queue in which keys take turns: whoever has one item waits for one item of each other key, not for all of them."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -23,11 +23,6 @@ class FairQueue(Generic[Item]):
     def __bool__(self) -> bool:
         """Whether anything waits."""
         return bool(self._items)
-
-    def __iter__(self) -> Iterator[Item]:
-        """All items, key by key."""
-        for items in self._items.values():
-            yield from items
 
     def put(self, key: str, item: Item) -> None:
         """Add ``item`` as the last of its key; a key that is new has its turn after all others."""

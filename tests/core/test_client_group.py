@@ -8,6 +8,7 @@ from pico_core.config.server import ServerConfig
 from pico_core.gossip.rate_limit import STRANGER_US, DatagramLimiter
 from pico_core.server.address_rate import AddressRate
 from pico_core.server.gossip_budget import StreamBudget
+from tests.core.held_stream import HeldStream
 from tests.play import joined, server_play
 
 
@@ -69,19 +70,9 @@ def test_a_stranger_to_gossip_is_a_network() -> None:
     assert limiter.admits(0, (OTHER, 8003), 0.0, is_member=False)
 
 
-class _Stream:
-    def __init__(self, host: str) -> None:
-        self.host = host
-        self.size_bytes = 0
-        self.ended = False
-
-    def give_way(self, now: float) -> None:
-        self.ended = True
-
-
 def test_streams_of_strangers_share_the_budget_of_their_network() -> None:
-    streams = [_Stream(host) for host in (*SAME, OTHER)]
+    streams = [HeldStream(host) for host in (*SAME, OTHER)]
     budget = StreamBudget(10, 1, 100, 50, client_group)
     for stream in streams:
         budget.add(stream, 0.0)
-    assert [stream.ended for stream in streams] == [True, False, False]
+    assert [stream.has_given_way for stream in streams] == [True, False, False]

@@ -9,6 +9,7 @@ from pico_core.gossip.wire import writing
 from pico_core.gossip.wire.records import Entry
 from pico_core.records import Record
 from pico_core.server.gossip_streams import GossipStreams
+from tests.core.held_stream import HeldStream
 from tests.neighbours import know
 from tests.play import Nothing, Play, joined, server_play
 
@@ -101,19 +102,8 @@ def test_a_member_has_32_streams() -> None:
     assert closed(play) == [101]
 
 
-class HeldStream:
-    """A stream of a member; one that this node has opened does not come through its port, which takes 64 at most."""
-
-    def __init__(self, host: str) -> None:
-        self.host = host
-        self.size_bytes = 0
-        self.has_given_way = False
-
-    def give_way(self, now: float) -> None:
-        self.has_given_way = True
-
-
 def test_members_have_64_streams_together_and_the_one_with_most_gives_way() -> None:
+    """Streams that this node has opened count too. They do not come through its port, which takes 64 at most."""
     nothing: Any = None
     gossip = Gossip("node-1", entropy=random.Random(1), seeds=[])
     budget = GossipStreams(nothing, gossip, nothing).members
